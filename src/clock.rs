@@ -1,0 +1,340 @@
+//! What time it is, by three clocks, taken once a run.
+//!
+//! The wall clock can be set, so nothing that must survive is trusted to it alone. The boot clock counts on
+//! through sleep and is never set; the awake clock is the boot clock less the time that the machine slept.
+//! Within one boot the three together tell a clock that was set from time that passed, and sleep from both.
+//! A [`Reading`] is an argument everywhere: no code below asks for the time itself.
+
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use nix::time::{ClockId, clock_gettime};
+use serde::{Deserialize, Serialize};
+
+/// A jump of the wall clock, or a sleep, of more than this between two runs makes log ages unsafe to judge.
+pub const JUMP: Duration = Duration::from_secs(10);
+
+/// The three clocks at one instant, and the boot that the last two belong to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reading {
+    /// The wall clock.
+    pub wall: DateTime<Utc>,
+    /// CLOCK_BOOTTIME in milliseconds: time since boot, sleep included.
+    pub boot_ms: u64,
+    /// CLOCK_MONOTONIC in milliseconds: time since boot, sleep left out.
+    pub awake_ms: u64,
+    /// /proc/sys/kernel/random/boot_id: another value, another boot. Empty where it cannot be read.
+    pub boot_id: String,
+}
+
+impl Reading {
+    /// Reads the clocks of this machine.
+    pub fn take() -> Self {
+        let millis = |id| {
+            clock_gettime(id).map_or(0, |t| {
+                u64::try_from(Duration::from(t).as_millis()).unwrap_or(u64::MAX)
+            })
+        };
+        Self {
+            wall: Utc::now(),
+            boot_ms: millis(ClockId::CLOCK_BOOTTIME),
+            awake_ms: millis(ClockId::CLOCK_MONOTONIC),
+            boot_id: std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
+                .map(|id| id.trim().to_owned())
+                .unwrap_or_default(),
+        }
+    }
+
+    /// Whether both readings were taken within one boot. Unknown boots are never the same.
+    pub fn same_boot(&self, other: &Self) -> bool {
+        !self.boot_id.is_empty() && self.boot_id == other.boot_id
+    }
+
+    /// How far the wall clock was moved between `earlier` and this reading, beyond the time that passed.
+    /// Zero across boots: there is no clock to hold it against.
+    pub fn wall_moved_since(&self, earlier: &Self) -> TimeDelta {
+        if !self.same_boot(earlier) {
+            return TimeDelta::zero();
+        }
+        let passed = millis_between(earlier.boot_ms, self.boot_ms);
+        (self.wall - earlier.wall) - passed
+    }
+
+    /// How long the machine slept between `earlier` and this reading. Zero across boots.
+    pub fn slept_since(&self, earlier: &Self) -> Duration {
+        if !self.same_boot(earlier) {
+            return Duration::ZERO;
+        }
+        let boot = self.boot_ms.saturating_sub(earlier.boot_ms);
+        let awake = self.awake_ms.saturating_sub(earlier.awake_ms);
+        Duration::from_millis(boot.saturating_sub(awake))
+    }
+
+    /// Whether ages by the wall clock cannot be believed across `earlier`: it was set, or the machine slept,
+    /// by more than [`JUMP`].
+    pub fn jumped_since(&self, earlier: &Self) -> bool {
+        self.wall_moved_since(earlier)
+            .abs()
+            .to_std()
+            .unwrap_or(Duration::MAX)
+            > JUMP
+            || self.slept_since(earlier) > JUMP
+    }
+
+    /// When this boot began, by today's wall clock.
+    pub fn booted_at(&self) -> DateTime<Utc> {
+        self.wall - millis_between(0, self.boot_ms)
+    }
+}
+
+/// The time between two millisecond counts, negative where the second is the smaller.
+fn millis_between(from: u64, to: u64) -> TimeDelta {
+    let clamp = |ms: u64| i64::try_from(ms).unwrap_or(i64::MAX);
+    TimeDelta::milliseconds(clamp(to).saturating_sub(clamp(from)))
+}
+
+/// How long ago `then` was; zero for the future.
+pub fn age(now: DateTime<Utc>, then: DateTime<Utc>) -> Duration {
+    (now - then).to_std().unwrap_or_default()
+}
+
+/// Reads a duration as a config writes it: `"90s"`, `"5m"`, `"1h 30m"`; units ms, s, m, h, d; `"0"` is zero.
+///
+/// The text is the caller's to place; the error says only what is wrong with it.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    const HELP: &str = "write it like \"90s\", \"5m\" or \"1h 30m\" (units: ms, s, m, h, d)";
+    let trimmed = text.trim();
+    if trimmed == "0" {
+        return Ok(Duration::ZERO);
+    }
+    // humantime reads `M` as months and knows years; neither is a time limit that somebody means
+    for unit in trimmed
+        .split(|c: char| !c.is_alphabetic())
+        .filter(|u| !u.is_empty())
+    {
+        if !["ms", "s", "m", "h", "d"].contains(&unit) {
+            return Err(format!("unknown unit `{unit}` in a duration; {HELP}"));
+        }
+    }
+    let parsed = humantime::parse_duration(trimmed)
+        .map_err(|_| format!("`{text}` is not a duration; {HELP}"))?;
+    // humantime guesses at fractions; two units say the same without a guess
+    if trimmed.contains('.') {
+        return Err(format!(
+            "`{text}` is not a duration of whole numbers; {HELP}"
+        ));
+    }
+    // a century: far beyond any limit, and far below where sums of times overflow
+    if parsed > Duration::from_hours(100 * 365 * 24) {
+        return Err(format!("`{text}` is longer than a hundred years; {HELP}"));
+    }
+    Ok(parsed)
+}
+
+/// Writes a duration as [`parse_duration`] reads it, exactly.
+pub fn exact(duration: Duration) -> String {
+    let mut rest = duration.as_millis();
+    let mut parts = Vec::new();
+    for (unit, size) in [
+        ("d", 86_400_000),
+        ("h", 3_600_000),
+        ("m", 60_000),
+        ("s", 1000),
+        ("ms", 1),
+    ] {
+        if rest >= size {
+            parts.push(format!("{}{unit}", rest / size));
+            rest %= size;
+        }
+    }
+    if parts.is_empty() {
+        return "0s".to_owned();
+    }
+    parts.join(" ")
+}
+
+/// Writes a duration for a person: the two largest units, nothing below a second once it is ten or more.
+pub fn rough(duration: Duration) -> String {
+    let ms = duration.as_millis();
+    if ms < 1000 {
+        return format!("{ms}ms");
+    }
+    if ms < 10_000 {
+        let tenths = ms % 1000 / 100;
+        return if tenths == 0 {
+            format!("{}s", ms / 1000)
+        } else {
+            format!("{}.{tenths}s", ms / 1000)
+        };
+    }
+    let s = duration.as_secs();
+    let pair = |big: u64, unit: &str, small: u64, sub: &str| {
+        if small == 0 {
+            format!("{big}{unit}")
+        } else {
+            format!("{big}{unit} {small}{sub}")
+        }
+    };
+    match s {
+        0..60 => format!("{s}s"),
+        60..3600 => pair(s / 60, "m", s % 60, "s"),
+        3600..86_400 => pair(s / 3600, "h", s % 3600 / 60, "m"),
+        _ => pair(s / 86_400, "d", s % 86_400 / 3600, "h"),
+    }
+}
+
+/// RFC 3339 in UTC with whole seconds, the form of every time that is shown or kept for people.
+pub fn stamp(time: DateTime<Utc>) -> String {
+    time.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
+}
+
+/// For serde: a duration as the text that a config would hold.
+pub mod as_text {
+    use super::Duration;
+    use serde::Serializer;
+
+    /// Serialises as [`super::exact`].
+    #[allow(clippy::trivially_copy_pass_by_ref)] // serde's signature
+    pub fn serialize<S: Serializer>(value: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&super::exact(*value))
+    }
+
+    /// The same where it may be absent.
+    pub mod option {
+        use super::{Duration, Serializer};
+
+        /// Serialises as [`super::super::exact`], or not at all.
+        #[allow(clippy::ref_option)] // serde's signature
+        pub fn serialize<S: Serializer>(
+            value: &Option<Duration>,
+            serializer: S,
+        ) -> Result<S::Ok, S::Error> {
+            match value {
+                Some(value) => super::serialize(value, serializer),
+                None => serializer.serialize_none(),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reading(wall: i64, boot_s: u64, slept_s: u64) -> Reading {
+        Reading {
+            wall: DateTime::from_timestamp(1_800_000_000 + wall, 0).unwrap(),
+            boot_ms: boot_s * 1000,
+            awake_ms: (boot_s - slept_s) * 1000,
+            boot_id: "a".to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_set_clock_is_told_from_time_that_passed() {
+        let before = reading(0, 1000, 0);
+        let quiet = reading(60, 1060, 0);
+        assert_eq!(quiet.wall_moved_since(&before), TimeDelta::zero());
+        assert!(!quiet.jumped_since(&before));
+        let forward = reading(3660, 1060, 0);
+        assert_eq!(forward.wall_moved_since(&before), TimeDelta::hours(1));
+        assert!(forward.jumped_since(&before));
+        let back = reading(-3540, 1060, 0);
+        assert_eq!(back.wall_moved_since(&before), TimeDelta::hours(-1));
+        assert!(back.jumped_since(&before));
+        let slewed = reading(69, 1060, 0);
+        assert!(
+            !slewed.jumped_since(&before),
+            "ten seconds and less are no jump"
+        );
+    }
+
+    #[test]
+    fn sleep_is_told_from_both() {
+        let before = reading(0, 1000, 0);
+        let woken = reading(7200, 8200, 7000);
+        assert_eq!(woken.wall_moved_since(&before), TimeDelta::zero());
+        assert_eq!(woken.slept_since(&before), Duration::from_secs(7000));
+        assert!(woken.jumped_since(&before));
+    }
+
+    #[test]
+    fn across_boots_nothing_is_compared() {
+        let before = reading(0, 1000, 0);
+        let mut after = reading(86_400, 10, 0);
+        after.boot_id = "b".to_owned();
+        assert!(!after.jumped_since(&before));
+        after.boot_id = String::new();
+        assert!(
+            !after.same_boot(&after.clone()),
+            "an unknown boot is not the same boot"
+        );
+    }
+
+    #[test]
+    fn durations_read_as_people_write_them() {
+        for (text, ms) in [
+            ("90s", 90_000),
+            ("5m", 300_000),
+            ("1h 30m", 5_400_000),
+            ("1h30m", 5_400_000),
+            ("250ms", 250),
+            ("2d", 172_800_000),
+            ("0", 0),
+            ("0s", 0),
+            (" 10s ", 10_000),
+        ] {
+            assert_eq!(
+                parse_duration(text),
+                Ok(Duration::from_millis(ms)),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn durations_that_mean_something_else_are_refused() {
+        for text in [
+            "5M",
+            "1y",
+            "1month",
+            "2w",
+            "5",
+            "",
+            "-5s",
+            "5 minutes",
+            "abc",
+            "1.5h",
+            "1us",
+            "99999999999999999d",
+            "40000d",
+        ] {
+            assert!(parse_duration(text).is_err(), "{text} was taken");
+        }
+    }
+
+    #[test]
+    fn exact_is_read_back() {
+        for ms in [0, 1, 999, 1000, 61_001, 5_400_000, 90_061_007] {
+            let duration = Duration::from_millis(ms);
+            assert_eq!(parse_duration(&exact(duration)), Ok(duration));
+        }
+    }
+
+    #[test]
+    fn rough_keeps_two_units() {
+        for (ms, text) in [
+            (0, "0ms"),
+            (999, "999ms"),
+            (1000, "1s"),
+            (2310, "2.3s"),
+            (59_999, "59s"),
+            (432_000, "7m 12s"),
+            (300_000, "5m"),
+            (7_384_000, "2h 3m"),
+            (180_000_000, "2d 2h"),
+        ] {
+            assert_eq!(rough(Duration::from_millis(ms)), text);
+        }
+    }
+}
