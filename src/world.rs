@@ -150,10 +150,15 @@ impl World {
 
     /// The process with a PID. What a survey does not know is looked up again: it may have started since.
     pub fn process(&self, pid: i32) -> Lookup {
-        if let Some(process) = self.table.as_ref().and_then(|table| table.get(&pid)) {
+        if let Some(process) = self.surveyed(pid) {
             return Lookup::Found(process.clone());
         }
         look_up(pid)
+    }
+
+    /// The process with a PID as the survey saw it.
+    pub fn surveyed(&self, pid: i32) -> Option<&Process> {
+        self.table.as_ref()?.get(&pid)
     }
 
     /// All processes, by PID; none where nothing was surveyed.

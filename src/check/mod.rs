@@ -8,6 +8,8 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
+use self::process::Presence;
+
 pub mod log;
 pub mod pattern;
 pub mod process;
@@ -74,4 +76,31 @@ pub const TIMED_OUT: &str = "check_timed_out";
 /// The worst severity among findings, if there are any.
 pub fn worst<'a>(findings: impl IntoIterator<Item = &'a Finding>) -> Option<Severity> {
     findings.into_iter().map(|finding| finding.severity).max()
+}
+
+/// All that the checks of one service gave in one run.
+#[derive(Clone, Debug)]
+pub struct Observation {
+    /// What is wrong.
+    pub findings: Vec<Finding>,
+    /// What a person should know although nothing is wrong with the service.
+    pub notes: Vec<String>,
+    /// Whether its process runs, and which one that is.
+    pub presence: Presence,
+    /// What to remember of its process.
+    pub process: process::Memo,
+    /// Where its logs were read to.
+    pub marks: log::Marks,
+    /// The last lines of its logs.
+    pub tail: Vec<String>,
+}
+
+impl Observation {
+    /// The PID of the main process, where one runs.
+    pub fn pid(&self) -> Option<i32> {
+        match &self.presence {
+            Presence::Running(running) => Some(running.main.pid),
+            _ => None,
+        }
+    }
 }

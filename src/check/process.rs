@@ -1,8 +1,50 @@
-//! PID files, command lines and process states.
+//! PID files, command lines and process states: whether a service's own process runs, and which one it is.
+//!
+//! A PID is a number that anybody's process can have tomorrow. What makes it a service's own is the command
+//! line and the user where the config gives them, and otherwise the identity (PID, start time, boot) that
+//! earlier runs saw. Whatever is not surely the service's own is told, and never handed on to be signalled.
 
-use std::path::PathBuf;
+use std::collections::BTreeSet;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
 
 use super::pattern::Pattern;
+use super::{Finding, Kind, Severity};
+use crate::clock::{self, Reading};
+use crate::text::printable;
+use crate::world::{self, Lookup, Process, State, World};
+
+/// No process of the service runs.
+pub const MISSING: &str = "process_missing";
+/// It has ended and nobody has collected it.
+pub const ZOMBIE: &str = "process_zombie";
+/// It was stopped by a signal, or is held by a debugger.
+pub const STOPPED: &str = "process_stopped";
+/// It runs, and its PID file does not name it.
+pub const PID_FILE_STALE: &str = "pid_file_stale";
+/// Several unrelated processes match the command line.
+pub const TOO_MANY: &str = "too_many_processes";
+/// It could not be looked at.
+pub const UNREADABLE: &str = "process_unreadable";
+
+/// More of a PID file is never read; a longer one names nothing.
+const PID_FILE_LIMIT: u64 = 4096;
+/// A PID file younger than this may be in the middle of being written: it is read a second time.
+const FRESH: Duration = Duration::from_secs(5);
+/// How long after the first reading the second one comes.
+const REREAD_AFTER: Duration = Duration::from_millis(100);
+/// A PID file is older than the boot only if it is so by more than this: both times are rounded.
+const BOOT_SLACK: Duration = Duration::from_secs(5);
+/// How much of a command line a message quotes, in bytes.
+const QUOTED: usize = 120;
+/// How many of the processes that match are kept as evidence.
+const MATCHES_LIMIT: usize = 4096;
 
 /// A service's `process` table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,4 +57,856 @@ pub struct Rule {
     pub command_line: Option<Pattern>,
     /// The effective user that the process must have, by name or number.
     pub user: Option<String>,
+}
+
+/// What the watchdog itself starts for a service: how one without a rule is known when nothing is remembered.
+#[derive(Clone, Copy, Debug)]
+pub struct Started<'a> {
+    /// The program and its arguments.
+    pub command: &'a [String],
+    /// Its working folder.
+    pub working_dir: &'a Path,
+    /// The user that it runs as; absent: the watchdog's.
+    pub user: Option<&'a str>,
+}
+
+/// How a service's process is known.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Target<'a> {
+    /// Its `process` table.
+    pub rule: Option<&'a Rule>,
+    /// Its `spawn` table.
+    pub started: Option<Started<'a>>,
+    /// Whether other checks show that it runs: then one that was never seen may have been started by hand.
+    pub has_other_checks: bool,
+}
+
+impl Target<'_> {
+    /// Whether there is any way to know a process of this service.
+    pub fn is_known(&self) -> bool {
+        self.rule.is_some() || self.started.is_some()
+    }
+}
+
+/// One process and no other, for as long as the machine exists.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Identity {
+    /// Its PID.
+    pub pid: i32,
+    /// When it started, in clock ticks since boot (field 22 of `/proc/PID/stat`).
+    pub start: u64,
+    /// The boot that this was in.
+    pub boot_id: String,
+}
+
+impl Identity {
+    /// Whether this very process still is, zombies aside.
+    pub fn lives(&self, now: &Reading) -> bool {
+        self.boot_id == now.boot_id
+            && world::stat(self.pid)
+                .is_ok_and(|stat| stat.start == self.start && stat.state != State::Zombie)
+    }
+}
+
+/// What runs of a service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Running {
+    /// Its main process.
+    pub main: Identity,
+    /// The main process's effective user, where known.
+    pub uid: Option<u32>,
+    /// All processes that are surely the service's, the main one first.
+    pub all: Vec<Identity>,
+    /// How long the main process has run.
+    pub age: Duration,
+    /// The PID file, where it is what names the main process.
+    pub named_by: Option<PathBuf>,
+}
+
+/// Whether a service's process runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// It does.
+    Running(Running),
+    /// It surely does not.
+    Absent,
+    /// It could not be seen; nothing may be started.
+    Unseen,
+    /// The service has no process that could be known.
+    NotApplicable,
+}
+
+/// What is remembered of a service's process from run to run.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Memo {
+    /// The main process as it was last seen alive.
+    pub main: Option<Identity>,
+    /// Whether it led a process group.
+    pub leads_group: bool,
+    /// When it was last seen alive, in milliseconds of the boot clock.
+    pub seen_ms: u64,
+    /// The PID file that named it.
+    pub pid_file: Option<PidFileMark>,
+}
+
+impl Memo {
+    /// What is left of the group of a main process that has ended: children that outlived it.
+    ///
+    /// A group's number is not given to a new process while the group has a member. So where one member is
+    /// older than the last sight of its leader, this is still that leader's group, and all in it are the
+    /// service's own.
+    pub fn leftovers(&self, now: &Reading) -> Vec<Identity> {
+        let Some(main) = self
+            .main
+            .as_ref()
+            .filter(|main| self.leads_group && main.boot_id == now.boot_id)
+        else {
+            return Vec::new();
+        };
+        if world::stat(main.pid).is_ok_and(|stat| stat.start != main.start) {
+            return Vec::new();
+        }
+        let members = world::group_members(main.pid);
+        let seen = self.seen_ms.saturating_mul(world::ticks_per_second()) / 1000;
+        if !members.iter().any(|(_, stat)| stat.start <= seen) {
+            return Vec::new();
+        }
+        members
+            .into_iter()
+            .map(|(pid, stat)| Identity {
+                pid,
+                start: stat.start,
+                boot_id: now.boot_id.clone(),
+            })
+            .collect()
+    }
+}
+
+/// A PID file as it was when it named a process that was the service's own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PidFileMark {
+    /// Device and inode.
+    pub file: (u64, u64),
+    /// Modification time in seconds and nanoseconds.
+    pub modified: (i64, i64),
+    /// Size in bytes.
+    pub size: u64,
+    /// The process that it named.
+    pub named: Identity,
+}
+
+/// What looking at a service's process gave.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// What is wrong.
+    pub findings: Vec<Finding>,
+    /// Whether it runs.
+    pub presence: Presence,
+    /// What to remember.
+    pub memo: Memo,
+}
+
+/// Whether this check must know every process of the machine to judge.
+pub fn needs_survey(target: &Target<'_>, memo: &Memo, now: &Reading) -> bool {
+    match target.rule {
+        Some(rule) => rule.command_line.is_some(),
+        None => {
+            target.started.is_some()
+                && memo
+                    .main
+                    .as_ref()
+                    .is_none_or(|main| main.boot_id != now.boot_id)
+        }
+    }
+}
+
+/// Looks for a service's process. `taken` are processes that other services are known to have.
+pub fn look(
+    target: &Target<'_>,
+    memo: &Memo,
+    world: &World,
+    now: &Reading,
+    taken: &BTreeSet<Identity>,
+) -> Seen {
+    let mut search = Search {
+        memo,
+        world,
+        now,
+        taken,
+        findings: Vec::new(),
+    };
+    let outcome = match (target.rule, target.started) {
+        (Some(rule), started) => search.by_rule(rule, started),
+        (None, Some(started)) => match search.by_start(started) {
+            // never seen, but its logs may show that somebody else started it
+            Outcome::Absent(_) if target.has_other_checks && memo.main.is_none() => {
+                Outcome::NotApplicable
+            }
+            outcome => outcome,
+        },
+        (None, None) => Outcome::NotApplicable,
+    };
+    let (presence, memo) = search.conclude(outcome);
+    Seen {
+        findings: search.findings,
+        presence,
+        memo,
+    }
+}
+
+/// What the search for a main process came to.
+enum Outcome {
+    Found {
+        main: Process,
+        all: Vec<Process>,
+        named_by: Option<(PathBuf, PidFile)>,
+    },
+    Zombie(i32),
+    Absent(String),
+    Unseen(String),
+    NotApplicable,
+}
+
+struct Search<'a> {
+    memo: &'a Memo,
+    world: &'a World,
+    now: &'a Reading,
+    taken: &'a BTreeSet<Identity>,
+    findings: Vec<Finding>,
+}
+
+impl Search<'_> {
+    fn identity(&self, process: &Process) -> Identity {
+        Identity {
+            pid: process.pid,
+            start: process.start,
+            boot_id: self.now.boot_id.clone(),
+        }
+    }
+
+    fn found(&mut self, code: &'static str, severity: Severity, message: String) {
+        self.findings
+            .push(Finding::new(Kind::Process, code, severity, message));
+    }
+
+    /// Turns the outcome into findings, evidence for a restart, and what to remember.
+    fn conclude(&mut self, outcome: Outcome) -> (Presence, Memo) {
+        let mut memo = self.memo.clone();
+        let presence = match outcome {
+            Outcome::Found {
+                main,
+                all,
+                named_by,
+            } => {
+                for process in &all {
+                    match process.state {
+                        State::Stopped => self.found(
+                            STOPPED,
+                            Severity::Critical,
+                            format!("PID {} is stopped by a signal (state T)", process.pid),
+                        ),
+                        State::Traced => self.found(
+                            STOPPED,
+                            Severity::Warning,
+                            format!("PID {} is held by a debugger (state t)", process.pid),
+                        ),
+                        State::Alive | State::Zombie => {}
+                    }
+                }
+                let identity = self.identity(&main);
+                memo.main = Some(identity.clone());
+                memo.leads_group = main.group == main.pid;
+                memo.seen_ms = self.now.boot_ms;
+                memo.pid_file = named_by
+                    .as_ref()
+                    .map_or(memo.pid_file, |(_, file)| Some(file.mark(identity.clone())));
+                Presence::Running(Running {
+                    age: age(&main, self.now),
+                    uid: main.uid,
+                    all: all.iter().map(|process| self.identity(process)).collect(),
+                    main: identity,
+                    named_by: named_by.map(|(path, _)| path),
+                })
+            }
+            Outcome::Zombie(pid) => {
+                self.found(
+                    ZOMBIE,
+                    Severity::Critical,
+                    format!("PID {pid} has ended and is a zombie: its parent has not collected it"),
+                );
+                Presence::Absent
+            }
+            Outcome::Absent(why) => {
+                self.found(MISSING, Severity::Critical, why);
+                Presence::Absent
+            }
+            Outcome::Unseen(why) => {
+                self.found(UNREADABLE, Severity::Unknown, why);
+                Presence::Unseen
+            }
+            Outcome::NotApplicable => Presence::NotApplicable,
+        };
+        (presence, memo)
+    }
+
+    /// A service with a `process` table.
+    fn by_rule(&mut self, rule: &Rule, started: Option<Started<'_>>) -> Outcome {
+        let uid = match rule.user.as_deref().map(resolve_user).transpose() {
+            Ok(uid) => uid,
+            Err(why) => return Outcome::Unseen(why),
+        };
+        let named = rule
+            .pid_file
+            .as_ref()
+            .map(|path| (path, self.named(path, rule, uid)));
+        let matches = rule
+            .command_line
+            .as_ref()
+            .map(|pattern| self.matching(pattern, uid));
+        let mut zombie = None;
+        let stale = match named {
+            Some((path, Named::Own(main, file))) => {
+                let all = match &matches {
+                    Some(matches) => self.with_family(&main, matches),
+                    None => vec![main.clone()],
+                };
+                return Outcome::Found {
+                    main,
+                    all,
+                    named_by: Some((path.clone(), file)),
+                };
+            }
+            Some((_, Named::Not(why))) => Some((why, false)),
+            Some((_, Named::Zombie(pid))) => {
+                zombie = Some(pid);
+                Some((
+                    format!("PID file {} names PID {pid}, a zombie", rule.shown),
+                    false,
+                ))
+            }
+            Some((_, Named::Unreadable(why))) => Some((why, true)),
+            None => None,
+        };
+        // not by its PID file; perhaps by its command line
+        if let Some(main) = matches
+            .as_ref()
+            .and_then(|matches| eldest(&roots(matches, self.world)))
+        {
+            if let Some((why, _)) = &stale {
+                self.found(
+                    PID_FILE_STALE,
+                    Severity::Warning,
+                    format!(
+                        "{why}, but PID {} runs and matches the command line",
+                        main.pid
+                    ),
+                );
+            }
+            let all = matches
+                .map(|matches| self.with_family(&main, &matches))
+                .unwrap_or_default();
+            return Outcome::Found {
+                main,
+                all,
+                named_by: None,
+            };
+        }
+        // or by what the last run saw: a PID file that was lost ends no process
+        if rule.command_line.is_none()
+            && let Some(main) = self.remembered(uid)
+        {
+            if let Some((why, _)) = &stale {
+                self.found(
+                    PID_FILE_STALE,
+                    Severity::Warning,
+                    format!(
+                        "{why}, but PID {}, which it named before, still runs",
+                        main.pid
+                    ),
+                );
+            }
+            return Outcome::Found {
+                all: vec![main.clone()],
+                main,
+                named_by: None,
+            };
+        }
+        if let Some(pid) = zombie {
+            return Outcome::Zombie(pid);
+        }
+        let none_matches = rule
+            .command_line
+            .as_ref()
+            .map(|pattern| format!("no process matches `{}`", pattern.source()));
+        if none_matches.is_some() && self.world.hides_others() && !own_user(uid, started) {
+            return Outcome::Unseen(
+                "no process was found, but this user cannot see those of others (/proc is mounted with hidepid)"
+                    .to_owned(),
+            );
+        }
+        match (stale, none_matches) {
+            (Some((why, true)), _) => Outcome::Unseen(why),
+            (Some((why, false)), Some(none)) => Outcome::Absent(format!("{why}, and {none}")),
+            (Some((why, false)), None) => Outcome::Absent(why),
+            (None, none) => Outcome::Absent(none.unwrap_or_else(|| "no process".to_owned())),
+        }
+    }
+
+    /// A service that is known by what the watchdog started.
+    fn by_start(&mut self, started: Started<'_>) -> Outcome {
+        if let Some(known) = self
+            .memo
+            .main
+            .as_ref()
+            .filter(|main| main.boot_id == self.now.boot_id)
+        {
+            if let Some(main) = self.remembered(None) {
+                return Outcome::Found {
+                    all: vec![main.clone()],
+                    main,
+                    named_by: None,
+                };
+            }
+            return match self.world.process(known.pid) {
+                Lookup::Found(process) if process.start == known.start => {
+                    Outcome::Zombie(known.pid)
+                }
+                Lookup::Hidden(why) => Outcome::Unseen(why),
+                _ => Outcome::Absent(format!(
+                    "PID {}, which ran at the last check, has ended",
+                    known.pid
+                )),
+            };
+        }
+        // nothing is remembered: the state is new or lost. What was started before may still run
+        match self.started_before(started) {
+            Some(main) => Outcome::Found {
+                all: vec![main.clone()],
+                main,
+                named_by: None,
+            },
+            None => Outcome::Absent(
+                "it has not been started yet, or not since the last boot".to_owned(),
+            ),
+        }
+    }
+
+    /// The process that an earlier run knew, if it lives.
+    fn remembered(&self, uid: Option<u32>) -> Option<Process> {
+        let known = self
+            .memo
+            .main
+            .as_ref()
+            .filter(|main| main.boot_id == self.now.boot_id)?;
+        match self.world.process(known.pid) {
+            Lookup::Found(process)
+                if process.start == known.start
+                    && process.state != State::Zombie
+                    && uid.is_none_or(|uid| process.uid == Some(uid)) =>
+            {
+                Some(process)
+            }
+            _ => None,
+        }
+    }
+
+    /// The oldest process with just the arguments, the folder and the user that the watchdog would start.
+    fn started_before(&self, started: Started<'_>) -> Option<Process> {
+        let uid = match started.user {
+            Some(user) => resolve_user(user).ok()?,
+            None => nix::unistd::geteuid().as_raw(),
+        };
+        let folder = fs::canonicalize(started.working_dir).ok()?;
+        let wanted = started.command.join(" ").into_bytes();
+        let candidates: Vec<Process> = self
+            .world
+            .all()
+            .filter(|process| process.uid == Some(uid) && runs(&process.command, &wanted))
+            .filter(|process| self.eligible(process))
+            .filter(|process| {
+                fs::read_link(format!("/proc/{}/cwd", process.pid)).is_ok_and(|cwd| cwd == folder)
+            })
+            .filter(|process| !self.taken.contains(&self.identity(process)))
+            .cloned()
+            .collect();
+        eldest(&roots(&candidates, self.world))
+    }
+
+    /// All processes that a pattern matches and that may be the service's.
+    fn matching(&self, pattern: &Pattern, uid: Option<u32>) -> Vec<Process> {
+        self.world
+            .all()
+            .filter(|process| uid.is_none_or(|uid| process.uid == Some(uid)))
+            .filter(|process| !process.command.is_empty() && pattern.matches(&process.command))
+            .filter(|process| self.eligible(process))
+            .take(MATCHES_LIMIT)
+            .cloned()
+            .collect()
+    }
+
+    /// Never the watchdog, what started it, a kernel thread, a zombie, or what lives in a container.
+    fn eligible(&self, process: &Process) -> bool {
+        !process.kernel
+            && process.state != State::Zombie
+            && !self.world.is_lineage(process.pid)
+            && !is_this_program(process.pid)
+            && !world::in_other_namespace(process.pid)
+    }
+
+    /// The processes of one main process's tree among all that match; others are told as too many.
+    fn with_family(&mut self, main: &Process, matches: &[Process]) -> Vec<Process> {
+        let strangers: Vec<i32> = roots(matches, self.world)
+            .iter()
+            .map(|root| root.pid)
+            .filter(|&pid| pid != main.pid && !related(pid, main.pid, self.world))
+            .collect();
+        if !strangers.is_empty() {
+            let mut pids: Vec<String> = strangers.iter().take(10).map(i32::to_string).collect();
+            if strangers.len() > pids.len() {
+                pids.push(format!("{} more", strangers.len() - pids.len()));
+            }
+            self.found(
+                TOO_MANY,
+                Severity::Warning,
+                format!(
+                    "{} unrelated processes match the command line: PID {} and {}",
+                    strangers.len() + 1,
+                    main.pid,
+                    pids.join(", ")
+                ),
+            );
+        }
+        let mut all = vec![main.clone()];
+        all.extend(
+            matches
+                .iter()
+                .filter(|process| process.pid != main.pid)
+                .cloned(),
+        );
+        all
+    }
+
+    /// What a PID file names, read a second time where it may be in the middle of being written.
+    fn named(&self, path: &Path, rule: &Rule, uid: Option<u32>) -> Named {
+        let first = self.named_now(path, rule, uid);
+        match first {
+            Named::Not(_) if is_fresh(path, self.now) => {
+                std::thread::sleep(REREAD_AFTER);
+                self.named_now(path, rule, uid)
+            }
+            named => named,
+        }
+    }
+
+    fn named_now(&self, path: &Path, rule: &Rule, uid: Option<u32>) -> Named {
+        let shown = &rule.shown;
+        let file = match PidFile::read(path) {
+            Ok(Some(file)) => file,
+            Ok(None) => return Named::Not(format!("there is no PID file {shown}")),
+            Err(error) => {
+                return Named::Unreadable(format!("PID file {shown} cannot be read: {error}"));
+            }
+        };
+        let Some(pid) = file.pid else {
+            return Named::Not(format!("PID file {shown} {}", file.why_nothing));
+        };
+        if pid == self.world.me() {
+            return Named::Not(format!("PID file {shown} names the watchdog itself"));
+        }
+        let process = match self.world.process(pid) {
+            Lookup::Found(process) => process,
+            Lookup::Gone => {
+                return Named::Not(format!(
+                    "PID file {shown} names PID {pid}, which does not run"
+                ));
+            }
+            Lookup::Thread(leader) => {
+                return Named::Not(format!(
+                    "PID file {shown} names {pid}, a thread of PID {leader}, not a process"
+                ));
+            }
+            Lookup::Hidden(why) => {
+                return Named::Unreadable(format!("PID file {shown} names PID {pid}, but {why}"));
+            }
+        };
+        if process.state == State::Zombie {
+            return Named::Zombie(pid);
+        }
+        if let Some(uid) = uid.filter(|&uid| process.uid != Some(uid)) {
+            return Named::Not(format!(
+                "PID file {shown} names PID {pid}, a process of user {}, not {}",
+                process.uid.map_or_else(|| "?".to_owned(), user_name),
+                user_name(uid),
+            ));
+        }
+        if process.kernel
+            || rule
+                .command_line
+                .as_ref()
+                .is_some_and(|pattern| !pattern.matches(&process.command))
+        {
+            return Named::Not(format!(
+                "PID file {shown} names PID {pid}, which is another program: `{}`",
+                printable(&process.command, QUOTED)
+            ));
+        }
+        match self.recycled(&file, &process, rule.command_line.is_some()) {
+            Some(why) => Named::Not(format!("PID file {shown} {why}")),
+            None => Named::Own(process, file),
+        }
+    }
+
+    /// Why the process behind a PID is not the one that the file was written for.
+    fn recycled(
+        &self,
+        file: &PidFile,
+        process: &Process,
+        command_line_matches: bool,
+    ) -> Option<String> {
+        let pid = process.pid;
+        if let Some(mark) = self
+            .memo
+            .pid_file
+            .as_ref()
+            .filter(|mark| file.is_same(mark))
+        {
+            if mark.named.boot_id == self.now.boot_id {
+                let reused = mark.named.pid == pid && mark.named.start != process.start;
+                return reused.then(|| {
+                    format!("names PID {pid}, which another process has got since (it was reused)")
+                });
+            }
+            return (!command_line_matches).then(|| {
+                format!("names PID {pid} of before the last boot; another process has it now")
+            });
+        }
+        if self.memo.main.as_ref() == Some(&self.identity(process)) || command_line_matches {
+            return None;
+        }
+        let slack = chrono::TimeDelta::from_std(BOOT_SLACK).unwrap_or_default();
+        // what is in memory does not survive a boot, whatever its time: a board without a battery clock boots
+        // in the past and jumps ahead when it finds the network
+        let outlived = file.modified_at() + slack < self.now.booted_at() && !file.in_memory;
+        outlived.then(|| format!("is older than the last boot; PID {pid} is another process"))
+    }
+}
+
+/// What a PID file came to.
+enum Named {
+    Own(Process, PidFile),
+    Zombie(i32),
+    Not(String),
+    Unreadable(String),
+}
+
+/// A PID file, read once.
+struct PidFile {
+    file: (u64, u64),
+    modified: (i64, i64),
+    size: u64,
+    in_memory: bool,
+    pid: Option<i32>,
+    why_nothing: String,
+}
+
+impl PidFile {
+    /// Reads a PID file: `None` where there is none. What is no regular file is never opened for reading, so
+    /// that a FIFO or a device cannot block.
+    fn read(path: &Path) -> io::Result<Option<Self>> {
+        let absent = |error: &io::Error| {
+            matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+            )
+        };
+        let meta = match fs::metadata(path) {
+            Err(error) if absent(&error) => return Ok(None),
+            meta => meta?,
+        };
+        let mut this = Self {
+            file: (meta.dev(), meta.ino()),
+            modified: (meta.mtime(), meta.mtime_nsec()),
+            size: meta.size(),
+            in_memory: false,
+            pid: None,
+            why_nothing: "is not a regular file".to_owned(),
+        };
+        if !meta.is_file() {
+            return Ok(Some(this));
+        }
+        let opened = OpenOptions::new()
+            .read(true)
+            .custom_flags(nix::libc::O_NONBLOCK | nix::libc::O_NOCTTY)
+            .open(path);
+        let file = match opened {
+            Err(error) if absent(&error) => return Ok(None),
+            file => file?,
+        };
+        // it may have been replaced since
+        let meta = file.metadata()?;
+        if !meta.is_file() {
+            return Ok(Some(this));
+        }
+        this.file = (meta.dev(), meta.ino());
+        this.modified = (meta.mtime(), meta.mtime_nsec());
+        this.size = meta.size();
+        this.in_memory = is_in_memory(&file);
+        let mut bytes = Vec::new();
+        file.take(PID_FILE_LIMIT + 1).read_to_end(&mut bytes)?;
+        match parse_pid_file(&bytes) {
+            Ok(pid) => this.pid = Some(pid),
+            Err(why) => this.why_nothing = why,
+        }
+        Ok(Some(this))
+    }
+
+    fn is_same(&self, mark: &PidFileMark) -> bool {
+        (self.file, self.modified, self.size) == (mark.file, mark.modified, mark.size)
+    }
+
+    fn mark(&self, named: Identity) -> PidFileMark {
+        PidFileMark {
+            file: self.file,
+            modified: self.modified,
+            size: self.size,
+            named,
+        }
+    }
+
+    fn modified_at(&self) -> DateTime<Utc> {
+        DateTime::from_timestamp(
+            self.modified.0,
+            u32::try_from(self.modified.1).unwrap_or_default(),
+        )
+        .unwrap_or_default()
+    }
+}
+
+/// The PID on the first line of a PID file: a positive decimal integer above 1 with nothing beside it but white
+/// space. The error says what the file holds instead.
+pub fn parse_pid_file(bytes: &[u8]) -> Result<i32, String> {
+    if bytes.len() as u64 > PID_FILE_LIMIT {
+        return Err("is longer than 4 KiB".to_owned());
+    }
+    let line = bytes
+        .split(|&b| b == b'\n')
+        .next()
+        .unwrap_or_default()
+        .trim_ascii();
+    if line.is_empty() {
+        return Err("is empty".to_owned());
+    }
+    let shown = || printable(line, 40);
+    if !line.iter().all(u8::is_ascii_digit) {
+        return Err(format!("holds `{}`, which is not a PID", shown()));
+    }
+    match std::str::from_utf8(line)
+        .ok()
+        .and_then(|text| text.parse::<i32>().ok())
+    {
+        Some(pid) if pid > 1 => Ok(pid),
+        _ => Err(format!(
+            "holds `{}`, which no service can have as its PID",
+            shown()
+        )),
+    }
+}
+
+/// Whether a PID file was written so recently that it may be half written.
+fn is_fresh(path: &Path, now: &Reading) -> bool {
+    fs::metadata(path)
+        .and_then(|meta| meta.modified())
+        .is_ok_and(|modified| clock::age(now.wall, modified.into()) < FRESH)
+}
+
+/// Whether a file lives on a file system that a boot empties.
+fn is_in_memory(file: &File) -> bool {
+    use nix::sys::statfs::{TMPFS_MAGIC, fstatfs};
+    fstatfs(file).is_ok_and(|fs| fs.filesystem_type() == TMPFS_MAGIC)
+}
+
+/// The processes that no other of them descends to: a parent and its children count as one.
+fn roots(processes: &[Process], world: &World) -> Vec<Process> {
+    let pids: BTreeSet<i32> = processes.iter().map(|process| process.pid).collect();
+    processes
+        .iter()
+        .filter(|process| !ancestors(process.pid, world).any(|pid| pids.contains(&pid)))
+        .cloned()
+        .collect()
+}
+
+fn related(one: i32, other: i32, world: &World) -> bool {
+    ancestors(one, world).any(|pid| pid == other) || ancestors(other, world).any(|pid| pid == one)
+}
+
+/// The ancestors of a process in a surveyed world, nearest first, and no more of them than a tree can have.
+fn ancestors(pid: i32, world: &World) -> impl Iterator<Item = i32> {
+    let parent = move |pid: &i32| match world.surveyed(*pid) {
+        Some(process) if process.parent > 0 => Some(process.parent),
+        _ => None,
+    };
+    std::iter::successors(parent(&pid), parent).take(256)
+}
+
+fn eldest(processes: &[Process]) -> Option<Process> {
+    processes
+        .iter()
+        .min_by_key(|process| (process.start, process.pid))
+        .cloned()
+}
+
+/// Whether a command line runs just these arguments, by itself or through the interpreter of a script (`#!`
+/// puts the interpreter and at most one argument in front).
+fn runs(command: &[u8], wanted: &[u8]) -> bool {
+    if command == wanted {
+        return true;
+    }
+    command
+        .strip_suffix(wanted)
+        .and_then(|rest| rest.strip_suffix(b" "))
+        .is_some_and(|interpreter| interpreter.iter().filter(|&&b| b == b' ').nth(1).is_none())
+}
+
+/// Whether a process runs this very program: another `watchdog`, or a child of this one before its exec.
+fn is_this_program(pid: i32) -> bool {
+    let file = |path: &str| fs::metadata(path).ok().map(|meta| (meta.dev(), meta.ino()));
+    let me = file("/proc/self/exe");
+    me.is_some() && me == file(&format!("/proc/{pid}/exe"))
+}
+
+fn age(process: &Process, now: &Reading) -> Duration {
+    let started_ms = process.start.saturating_mul(1000) / world::ticks_per_second();
+    Duration::from_millis(now.boot_ms.saturating_sub(started_ms))
+}
+
+/// Whether a service's process can only be this user's own.
+fn own_user(uid: Option<u32>, started: Option<Started<'_>>) -> bool {
+    let me = nix::unistd::geteuid().as_raw();
+    match (uid, started) {
+        (Some(uid), _) => uid == me,
+        (None, Some(started)) => started
+            .user
+            .is_none_or(|user| resolve_user(user).is_ok_and(|uid| uid == me)),
+        (None, None) => false,
+    }
+}
+
+/// The number of a user given by name or number.
+pub fn resolve_user(user: &str) -> Result<u32, String> {
+    if let Ok(uid) = user.parse() {
+        return Ok(uid);
+    }
+    match nix::unistd::User::from_name(user) {
+        Ok(Some(found)) => Ok(found.uid.as_raw()),
+        Ok(None) => Err(format!("no such user `{user}`")),
+        Err(error) => Err(format!("user `{user}` cannot be looked up: {error}")),
+    }
+}
+
+fn user_name(uid: u32) -> String {
+    match nix::unistd::User::from_uid(nix::unistd::Uid::from_raw(uid)) {
+        Ok(Some(user)) => user.name,
+        _ => uid.to_string(),
+    }
 }

@@ -3,13 +3,25 @@
 //! Each way to start has a file. A restart is handed all that it needs and looks at nothing of the config; its
 //! troubles are an [`Action`] with `ok: false`, never an error that ends the run.
 
-use std::path::PathBuf;
-use std::time::Duration;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 
+use crate::check::log as log_check;
+use crate::check::process::{self, Identity, Presence, Running, Target};
 use crate::check::unit::Unit;
+use crate::clock::Reading;
+use crate::world::World;
+use verify::{Awaited, Up};
+
+pub mod command;
+pub mod environment;
+pub mod spawn;
+pub mod stop;
+pub mod verify;
 
 /// The way that a service is restarted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,4 +114,222 @@ pub struct Action {
     /// The last lines of standard error of a start that failed.
     #[serde(default)]
     pub stderr: Vec<String>,
+}
+
+/// All that a restart needs to know.
+#[derive(Clone, Debug)]
+pub struct Job<'a> {
+    /// The service, for the log.
+    pub service: &'a str,
+    /// The way to start it.
+    pub way: &'a Way,
+    /// The limits.
+    pub limits: &'a Limits,
+    /// How its process is known.
+    pub target: Target<'a>,
+    /// What is remembered of its process.
+    pub memo: process::Memo,
+    /// What runs of it.
+    pub running: Option<Running>,
+    /// Its logs, whose present ends are marked once the old process is gone.
+    pub logs: &'a [log_check::Rule],
+    /// Where its logs were read to.
+    pub marks: log_check::Marks,
+    /// Processes of other services.
+    pub taken: BTreeSet<Identity>,
+    /// The file for a command's output.
+    pub output: PathBuf,
+}
+
+/// What a restart came to.
+#[derive(Clone, Debug)]
+pub struct Done {
+    /// How it went.
+    pub action: Action,
+    /// What to remember of the process that runs now.
+    pub process: process::Memo,
+    /// The ends of the logs when the old process was gone.
+    pub marks: log_check::Marks,
+}
+
+/// Why a restart failed.
+struct Failure {
+    error: String,
+    stderr: Vec<String>,
+}
+
+impl From<String> for Failure {
+    fn from(error: String) -> Self {
+        Self {
+            error,
+            stderr: Vec::new(),
+        }
+    }
+}
+
+/// Stops what is left of a service, starts it, and sees that it stays up.
+pub fn restart(job: &Job<'_>) -> Done {
+    let began = Instant::now();
+    let mut marks = log_check::Marks::new();
+    let outcome = attempt(job, &mut marks);
+    let mut done = Done {
+        action: Action {
+            kind: "restart".to_owned(),
+            method: job.way.name().to_owned(),
+            ok: outcome.is_ok(),
+            old_pid: job.running.as_ref().map(|running| running.main.pid),
+            new_pid: None,
+            duration_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+            error: None,
+            stderr: Vec::new(),
+        },
+        process: job.memo.clone(),
+        marks,
+    };
+    match outcome {
+        Ok(up) => {
+            done.action.new_pid = up.running.map(|running| running.main.pid);
+            done.process = up.memo;
+        }
+        Err(failure) => {
+            done.action.error = Some(failure.error);
+            done.action.stderr = failure.stderr;
+        }
+    }
+    done
+}
+
+fn attempt(job: &Job<'_>, marks: &mut log_check::Marks) -> Result<Up, Failure> {
+    let service = job.service;
+    let leftovers = job.memo.leftovers(&Reading::take());
+    if let Some(running) = &job.running {
+        ::log::info!("{service}: stopping PID {}", running.main.pid);
+    } else if !leftovers.is_empty() {
+        ::log::info!(
+            "{service}: stopping {} processes that its main process left behind",
+            leftovers.len()
+        );
+    }
+    stop::stop(job.running.as_ref(), &leftovers, job.limits)?;
+    for rule in job.logs {
+        if let Some(mark) = log_check::mark_end(rule, job.marks.get(&rule.shown)) {
+            marks.insert(rule.shown.clone(), mark);
+        }
+    }
+    if let Some(up) = running_after_all(job)? {
+        return Ok(up);
+    }
+    ::log::info!("{service}: starting by {}", job.way.name());
+    let up = match job.way {
+        Way::Spawn(plan) => start_by_spawn(job, plan),
+        Way::Command(plan) => start_by_command(job, plan),
+        Way::Systemd(_) => Err(Failure::from(
+            "systemd units cannot be restarted yet".to_owned(),
+        )),
+    }?;
+    ::log::info!("{service}: it is up");
+    Ok(up)
+}
+
+/// The last look before anything is started: time has passed since the checks, and a second copy is the worst
+/// that could be done.
+fn running_after_all(job: &Job<'_>) -> Result<Option<Up>, Failure> {
+    let now = Reading::take();
+    let target = Target {
+        has_other_checks: false,
+        ..job.target
+    };
+    if !target.is_known() {
+        return Ok(None);
+    }
+    let seen = process::look(&target, &job.memo, &World::survey(), &now, &job.taken);
+    match (seen.presence, &job.running) {
+        (Presence::Absent | Presence::NotApplicable, _) => Ok(None),
+        // it was gone, and somebody else has started it
+        (Presence::Running(running), None) => Ok(Some(Up {
+            running: Some(running),
+            memo: seen.memo,
+        })),
+        (Presence::Running(running), Some(_)) => Err(Failure::from(format!(
+            "PID {} is up as well, or has come up again by itself; nothing was started beside it",
+            running.main.pid
+        ))),
+        (Presence::Unseen, _) => Err(Failure::from(
+            "whether it still runs could not be seen; nothing was started".to_owned(),
+        )),
+    }
+}
+
+fn awaited<'a>(job: &'a Job<'_>) -> Awaited<'a> {
+    Awaited {
+        target: &job.target,
+        memo: &job.memo,
+        taken: &job.taken,
+        limits: job.limits,
+    }
+}
+
+fn start_by_spawn(job: &Job<'_>, plan: &Spawn) -> Result<Up, Failure> {
+    let stale = job.target.rule.and_then(|rule| rule.pid_file.as_deref());
+    let before = verify::length_of(plan.stderr.as_deref());
+    let mut child = spawn::start(plan, stale)?;
+    awaited(job).come_up(Some(&mut child)).map_err(|error| {
+        let abandoned = abandon(&mut child, job.limits);
+        let stderr = verify::stderr_since(plan.stderr.as_deref(), before);
+        let hint = if plan.stderr.is_none() {
+            "; set `stderr` in its spawn table to a file to see what it says"
+        } else {
+            ""
+        };
+        Failure {
+            error: format!("{error}{abandoned}{hint}"),
+            stderr,
+        }
+    })
+}
+
+/// Ends what was started and has not come up: left alone, the next attempt would start a second one beside it.
+fn abandon(child: &mut std::process::Child, limits: &Limits) -> String {
+    if !matches!(child.try_wait(), Ok(None)) {
+        return String::new();
+    }
+    let Ok(pid) = i32::try_from(child.id()) else {
+        return String::new();
+    };
+    let Ok(stat) = crate::world::stat(pid) else {
+        return String::new();
+    };
+    let main = Identity {
+        pid,
+        start: stat.start,
+        boot_id: String::new(),
+    };
+    let running = Running {
+        all: vec![main.clone()],
+        main,
+        uid: None,
+        age: Duration::ZERO,
+        named_by: None,
+    };
+    match stop::stop(Some(&running), &[], limits) {
+        Ok(()) => format!("; what was started (PID {pid}) was stopped again"),
+        Err(why) => format!("; what was started could not be stopped again: {why}"),
+    }
+}
+
+fn start_by_command(job: &Job<'_>, plan: &Command) -> Result<Up, Failure> {
+    if let Some(pid_file) = job.target.rule.and_then(|rule| rule.pid_file.as_deref()) {
+        remove_stale(pid_file);
+    }
+    command::run(plan, &job.output, job.limits.start_timeout)
+        .map_err(|(error, stderr)| Failure { error, stderr })?;
+    Ok(awaited(job).come_up(None)?)
+}
+
+/// Removes the PID file of a process that has ended, for commands that take one for a running program. Root
+/// does so only where nobody else could have put a link in the way.
+fn remove_stale(pid_file: &Path) {
+    if !nix::unistd::geteuid().is_root() || stop::only_root_writes(pid_file) {
+        let _ = std::fs::remove_file(pid_file);
+    }
 }

@@ -1,0 +1,307 @@
+//! What is kept between runs: plain data, and the arithmetic of remembered times.
+//!
+//! Memory holds facts and not conclusions: when attempts were made, which process was last seen, where a log
+//! was read to. What can be derived from them is derived anew by each run, so that nothing has to be reset.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::check::process::{self, Identity};
+use crate::check::{Finding, log};
+use crate::clock::Reading;
+use crate::notify::{Alert, Event};
+use crate::restart::Action;
+use crate::verdict::Verdict;
+
+pub mod journal;
+pub mod store;
+
+/// The form of the state file that this program writes, and the only one that it reads.
+pub const VERSION: u32 = 1;
+
+/// The window of the restart budget.
+pub const HOUR: Duration = Duration::from_hours(1);
+
+/// The number of young processes in a row that have a grace: the next one is judged at once.
+pub const GRACES: usize = 2;
+
+/// Everything that a run remembers for the next.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Memory {
+    /// [`VERSION`].
+    pub version: u32,
+    /// When the last run looked.
+    #[serde(default)]
+    pub last_run: Option<DateTime<Utc>>,
+    /// The clocks of the last run.
+    #[serde(default)]
+    pub clock: Option<Reading>,
+    /// When a run last found that the wall clock had jumped, or that the machine had slept.
+    #[serde(default)]
+    pub jumped_at: Option<DateTime<Utc>>,
+    /// The services by their names.
+    #[serde(default)]
+    pub services: BTreeMap<String, ServiceMemory>,
+    /// What is still to be told.
+    #[serde(default)]
+    pub owed: Vec<Alert>,
+    /// When messages were sent in the last hour.
+    #[serde(default)]
+    pub mails: Vec<DateTime<Utc>>,
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self {
+            version: VERSION,
+            last_run: None,
+            clock: None,
+            jumped_at: None,
+            services: BTreeMap::new(),
+            owed: Vec::new(),
+            mails: Vec::new(),
+        }
+    }
+}
+
+/// What is remembered of one service.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ServiceMemory {
+    /// The verdict of the last run.
+    pub verdict: Option<Verdict>,
+    /// Since when it has been this verdict.
+    pub since: Option<DateTime<Utc>>,
+    /// How many runs in a row found it broken, the last one included.
+    pub consecutive_failures: u32,
+    /// The restart attempts of the last hour, good and bad, oldest first.
+    pub attempts: Vec<DateTime<Utc>>,
+    /// The last attempt, however long ago.
+    pub last_attempt: Option<DateTime<Utc>>,
+    /// An attempt that was charged and whose end is not known: the run was cut short.
+    pub unfinished: Option<DateTime<Utc>>,
+    /// When its budget was spent under `on_exhausted = "give_up"`.
+    pub given_up: Option<DateTime<Utc>>,
+    /// Its process.
+    pub process: process::Memo,
+    /// Young processes that were seen since it was last healthy.
+    pub young: Vec<Identity>,
+    /// Its logs.
+    pub logs: log::Marks,
+    /// When the present trouble began, be it broken, degraded or unseen.
+    pub trouble_since: Option<DateTime<Utc>>,
+    /// The codes of the critical findings that each attempt of the present trouble was made for.
+    pub attempt_codes: Vec<Vec<String>>,
+    /// Until when it is left alone.
+    pub paused_until: Option<DateTime<Utc>>,
+    /// Why it is left alone.
+    pub pause_reason: Option<String>,
+    /// When each event was last told.
+    pub told: BTreeMap<Event, DateTime<Utc>>,
+    /// The trouble that was told last, and whose end has not been told.
+    pub open_trouble: Option<Event>,
+    /// What the last run saw and did, for `status`.
+    pub report: Report,
+}
+
+/// What the last run saw and did.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Report {
+    /// The main process.
+    pub pid: Option<i32>,
+    /// What was wrong.
+    pub findings: Vec<Finding>,
+    /// What was done.
+    pub action: Option<Action>,
+    /// What a person should know beside.
+    pub notes: Vec<String>,
+    /// The budget.
+    pub max_per_hour: u32,
+}
+
+impl ServiceMemory {
+    /// How many restart attempts the hour before `now` had.
+    pub fn attempts_in_hour(&self, now: DateTime<Utc>) -> usize {
+        self.attempts
+            .iter()
+            .filter(|&&at| within_hour(now, at))
+            .count()
+    }
+
+    /// When the oldest of the attempts that fill a budget of `max` leaves the window.
+    pub fn budget_frees_at(&self, now: DateTime<Utc>, max: u32) -> Option<DateTime<Utc>> {
+        let mut recent: Vec<_> = self
+            .attempts
+            .iter()
+            .copied()
+            .filter(|&at| within_hour(now, at))
+            .collect();
+        recent.sort_unstable();
+        let over = recent
+            .len()
+            .checked_sub(usize::try_from(max).unwrap_or(usize::MAX))?;
+        Some(*recent.get(over)? + HOUR)
+    }
+
+    /// Whether a person has asked to leave it alone at `now`.
+    pub fn is_paused(&self, now: DateTime<Utc>) -> bool {
+        self.paused_until.is_some_and(|until| now < until)
+    }
+
+    /// Enters a restart attempt: to be saved before anything is touched.
+    pub fn charge(&mut self, now: DateTime<Utc>, codes: Vec<String>) {
+        self.attempts.push(now);
+        self.last_attempt = Some(now);
+        self.unfinished = Some(now);
+        self.attempt_codes.push(codes);
+    }
+
+    fn times(&mut self) -> impl Iterator<Item = &mut DateTime<Utc>> {
+        self.attempts
+            .iter_mut()
+            .chain(&mut self.since)
+            .chain(&mut self.last_attempt)
+            .chain(&mut self.unfinished)
+            .chain(&mut self.given_up)
+            .chain(&mut self.trouble_since)
+            .chain(self.told.values_mut())
+    }
+}
+
+impl Memory {
+    /// Brings remembered times to the clock of this run: where the wall clock was set since the last one, they
+    /// move with it; what would then lie ahead happened now at the latest; attempts and mails that the budgets
+    /// no longer count are dropped.
+    pub fn bring_to(&mut self, now: &Reading) {
+        let last = self.clock.take();
+        if let Some(last) = &last {
+            let moved = now.wall_moved_since(last);
+            // the clocks are not read at one instant: what is less than a second is no setting of a clock
+            if moved.abs() >= TimeDelta::seconds(1) {
+                for time in self.times() {
+                    *time = time.checked_add_signed(moved).unwrap_or(now.wall);
+                }
+                for service in self.services.values_mut() {
+                    if let Some(until) = &mut service.paused_until {
+                        *until = until.checked_add_signed(moved).unwrap_or(now.wall);
+                    }
+                }
+            }
+            if now.jumped_since(last) {
+                self.jumped_at = Some(now.wall);
+            }
+        }
+        for time in self.times() {
+            *time = (*time).min(now.wall);
+        }
+        for service in self.services.values_mut() {
+            service.attempts.retain(|&at| within_hour(now.wall, at));
+        }
+        self.mails.retain(|&at| within_hour(now.wall, at));
+        self.clock = Some(now.clone());
+    }
+
+    fn times(&mut self) -> impl Iterator<Item = &mut DateTime<Utc>> {
+        self.services
+            .values_mut()
+            .flat_map(ServiceMemory::times)
+            .chain(&mut self.last_run)
+            .chain(&mut self.jumped_at)
+            .chain(&mut self.mails)
+            .chain(self.owed.iter_mut().map(|alert| &mut alert.time))
+    }
+}
+
+/// Whether `at` is in the sixty minutes before `now`.
+fn within_hour(now: DateTime<Utc>, at: DateTime<Utc>) -> bool {
+    crate::clock::age(now, at) < HOUR
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(minute: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp(1_800_000_000 + minute * 60, 0).unwrap()
+    }
+
+    fn reading(minute: i64, boot_minute: u64) -> Reading {
+        Reading {
+            wall: at(minute),
+            boot_ms: boot_minute * 60_000,
+            awake_ms: boot_minute * 60_000,
+            boot_id: "a".to_owned(),
+        }
+    }
+
+    fn with_attempts(minutes: &[i64]) -> Memory {
+        let mut memory = Memory::default();
+        let service = ServiceMemory {
+            attempts: minutes.iter().map(|&m| at(m)).collect(),
+            ..ServiceMemory::default()
+        };
+        memory.services.insert("a".to_owned(), service);
+        memory
+    }
+
+    #[test]
+    fn an_attempt_counts_for_an_hour_and_no_longer() {
+        let service = &with_attempts(&[0]).services["a"];
+        assert_eq!(service.attempts_in_hour(at(59)), 1);
+        assert_eq!(service.attempts_in_hour(at(60)), 0);
+        assert_eq!(service.budget_frees_at(at(10), 1), Some(at(60)));
+        assert_eq!(service.budget_frees_at(at(10), 2), None);
+    }
+
+    #[test]
+    fn the_budget_frees_when_enough_attempts_have_left() {
+        let service = &with_attempts(&[0, 10, 20, 30]).services["a"];
+        assert_eq!(service.budget_frees_at(at(40), 3), Some(at(70)));
+        assert_eq!(service.budget_frees_at(at(40), 4), Some(at(60)));
+    }
+
+    #[test]
+    fn f43_times_move_with_a_clock_that_was_set() {
+        for (wall, attempts_left) in [(70, 1), (-50, 1), (10, 1)] {
+            let mut memory = with_attempts(&[0]);
+            memory.clock = Some(reading(5, 100));
+            // five minutes pass by the boot clock, whatever the wall clock says
+            memory.bring_to(&reading(wall, 105));
+            let service = &memory.services["a"];
+            assert_eq!(service.attempts, [at(wall - 10)], "wall clock at {wall}");
+            assert_eq!(service.attempts_in_hour(at(wall)), attempts_left);
+        }
+    }
+
+    #[test]
+    fn f43_times_ahead_are_brought_back_to_now() {
+        let mut memory = with_attempts(&[500, -20, -90]);
+        memory.bring_to(&reading(0, 1));
+        assert_eq!(memory.services["a"].attempts, [at(0), at(-20)]);
+    }
+
+    #[test]
+    fn a_jump_is_remembered() {
+        let mut memory = Memory::default();
+        memory.bring_to(&reading(0, 100));
+        assert_eq!(memory.jumped_at, None);
+        memory.bring_to(&reading(5, 102));
+        assert_eq!(memory.jumped_at, Some(at(5)));
+    }
+
+    #[test]
+    fn a_pause_lies_ahead_and_moves_with_the_clock() {
+        let mut memory = with_attempts(&[]);
+        memory.clock = Some(reading(0, 100));
+        if let Some(service) = memory.services.get_mut("a") {
+            service.paused_until = Some(at(30));
+        }
+        memory.bring_to(&reading(120, 110));
+        assert_eq!(memory.services["a"].paused_until, Some(at(140)));
+        assert!(memory.services["a"].is_paused(at(120)));
+    }
+}

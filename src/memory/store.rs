@@ -1,0 +1,521 @@
+//! The state folder: the lock, and a state file that is whole at every instant.
+//!
+//! A new state is written beside the old one, flushed to the disk, and renamed over it; the old one stays as
+//! the backup. What is found damaged is set aside and never deleted. The lock is a file of its own, because a
+//! lock on a file that is renamed over would be held by two.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use chrono::{DateTime, Utc};
+use thiserror::Error;
+
+use super::{Memory, VERSION};
+
+/// A state file larger than this is not one of ours.
+const STATE_LIMIT: u64 = 64 << 20;
+
+/// How many damaged files are kept for a person to look at.
+const CORRUPT_KEPT: usize = 8;
+
+/// Why the state folder cannot be used: exit code 73, or 75 for [`StoreError::Busy`].
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// Another run holds the lock.
+    #[error("another run{} holds the lock {}; this one did nothing", holder.as_ref().map(|pid| format!(" (PID {pid})")).unwrap_or_default(), path.display())]
+    Busy {
+        /// The lock file.
+        path: PathBuf,
+        /// What the holder wrote into it.
+        holder: Option<String>,
+    },
+    /// A file operation failed.
+    #[error("{what} {}: {source}{}", path.display(), hint(source))]
+    Io {
+        /// What was tried: `cannot create the state folder`.
+        what: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// The folder is not safe to keep a state in.
+    #[error("the state folder {} {why}", path.display())]
+    Unsafe {
+        /// The folder.
+        path: PathBuf,
+        /// What is wrong with it, and what to do.
+        why: String,
+    },
+}
+
+fn hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::StorageFull => "; free some space on its disk",
+        io::ErrorKind::PermissionDenied => {
+            "; run as the user that owns it, or set state_dir to a folder that this user can write"
+        }
+        io::ErrorKind::ReadOnlyFilesystem => "; set state_dir to a folder that can be written",
+        _ => "",
+    }
+}
+
+/// The lock, held until it is dropped.
+#[derive(Debug)]
+pub struct Lock(#[allow(dead_code)] File);
+
+/// What loading the state gave.
+#[derive(Debug, Default)]
+pub struct Loaded {
+    /// The state, or a new one.
+    pub memory: Memory,
+    /// What was damaged, as sentences for a person; empty where all was well.
+    pub damage: Vec<String>,
+    /// Whether the attempts in it can be relied on. Where not, nothing may be restarted.
+    pub trusted: bool,
+}
+
+/// A state folder.
+#[derive(Clone, Debug)]
+pub struct Store {
+    dir: PathBuf,
+}
+
+impl Store {
+    /// The folder as it is, for commands that only read.
+    pub fn at(dir: &Path) -> Self {
+        Self {
+            dir: dir.to_owned(),
+        }
+    }
+
+    /// Makes the folder where it is missing, and refuses one that others could write to.
+    pub fn prepare(dir: &Path) -> Result<Self, StoreError> {
+        let io = |what, source| StoreError::Io {
+            what,
+            path: dir.to_owned(),
+            source,
+        };
+        if let Some(parent) = dir.parent() {
+            DirBuilder::new()
+                .recursive(true)
+                .mode(0o755)
+                .create(parent)
+                .map_err(|source| io("cannot create the folder above the state folder", source))?;
+        }
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(dir)
+            .map_err(|source| io("cannot create the state folder", source))?;
+        let meta =
+            fs::metadata(dir).map_err(|source| io("cannot look at the state folder", source))?;
+        let me = nix::unistd::geteuid().as_raw();
+        let refuse = |why: String| {
+            Err(StoreError::Unsafe {
+                path: dir.to_owned(),
+                why,
+            })
+        };
+        if meta.uid() != me && meta.uid() != 0 {
+            return refuse(format!(
+                "belongs to another user (UID {}); chown it to UID {me}, or set state_dir to another folder",
+                meta.uid()
+            ));
+        }
+        if meta.mode() & 0o002 != 0 {
+            return refuse(format!(
+                "can be written by everybody (mode {:o}); chmod 700 it, or set state_dir to another folder",
+                meta.mode() & 0o7777
+            ));
+        }
+        Ok(Self::at(dir))
+    }
+
+    /// The folder.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Takes the lock, or says who holds it. The file is never removed: whoever opened a removed one would hold
+    /// another lock.
+    pub fn lock(&self) -> Result<Lock, StoreError> {
+        let path = self.dir.join("lock");
+        let io = |what, source| StoreError::Io {
+            what,
+            path: path.clone(),
+            source,
+        };
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+            .open(&path)
+            .map_err(|source| io("cannot open the lock file", source))?;
+        match fs2::FileExt::try_lock_exclusive(&file) {
+            Ok(()) => {}
+            Err(error) if error.raw_os_error() == fs2::lock_contended_error().raw_os_error() => {
+                let mut holder = String::new();
+                let _ = (&file).take(32).read_to_string(&mut holder);
+                let holder = Some(holder.trim().to_owned())
+                    .filter(|pid| !pid.is_empty() && pid.bytes().all(|b| b.is_ascii_digit()));
+                return Err(StoreError::Busy { path, holder });
+            }
+            Err(source) => return Err(io("cannot lock", source)),
+        }
+        // for people only: the lock itself is the kernel's, so a full disk is no reason to stop
+        let _ = file
+            .set_len(0)
+            .and_then(|()| writeln!(file, "{}", std::process::id()));
+        Ok(Lock(file))
+    }
+
+    /// Loads the state or its backup. Damaged files are set aside as of `now`, unless `look_only`.
+    pub fn load(&self, now: DateTime<Utc>, look_only: bool) -> Loaded {
+        let state = self.dir.join("state.json");
+        let backup = self.dir.join("state.json.bak");
+        let mut damage = Vec::new();
+        let mut check = |path: &Path, tag: &str| match read_state(path) {
+            Ok(found) => Ok(found),
+            Err(why) => {
+                let aside = if look_only {
+                    None
+                } else {
+                    self.set_aside(path, tag, now)
+                };
+                damage.push(match aside {
+                    Some(aside) => format!(
+                        "{} {why}; it was set aside as {}",
+                        path.display(),
+                        aside.display()
+                    ),
+                    None => format!("{} {why}", path.display()),
+                });
+                Err(())
+            }
+        };
+        let first = check(&state, "");
+        if let Ok(Some(memory)) = first {
+            return Loaded {
+                memory,
+                damage,
+                trusted: true,
+            };
+        }
+        let second = check(&backup, "bak-");
+        let lost = first.is_err() || second.is_err();
+        match second {
+            Ok(Some(memory)) => {
+                damage.push(format!(
+                    "the backup {} was used in its place",
+                    backup.display()
+                ));
+                Loaded {
+                    memory,
+                    damage,
+                    trusted: true,
+                }
+            }
+            Ok(None) | Err(()) => Loaded {
+                memory: Memory::default(),
+                trusted: !lost,
+                damage,
+            },
+        }
+    }
+
+    /// Renames a damaged file to `state.json.corrupt-TIME`, and lets the oldest of such files go.
+    fn set_aside(&self, path: &Path, tag: &str, now: DateTime<Utc>) -> Option<PathBuf> {
+        let aside = self.dir.join(format!(
+            "state.json.corrupt-{tag}{}",
+            now.format("%Y%m%dT%H%M%SZ")
+        ));
+        let renamed = fs::rename(path, &aside).ok().map(|()| aside);
+        let mut kept: Vec<PathBuf> = fs::read_dir(&self.dir)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter(|entry| {
+                entry
+                    .file_name()
+                    .to_string_lossy()
+                    .starts_with("state.json.corrupt-")
+            })
+            .map(|entry| entry.path())
+            .collect();
+        kept.sort_unstable_by_key(|path| {
+            fs::symlink_metadata(path)
+                .and_then(|meta| meta.modified())
+                .ok()
+        });
+        for path in kept.iter().rev().skip(CORRUPT_KEPT) {
+            let _ = fs::remove_file(path);
+        }
+        renamed
+    }
+
+    /// Writes the state, whole and flushed to the disk; the one before becomes the backup.
+    pub fn save(&self, memory: &Memory) -> Result<(), StoreError> {
+        let state = self.dir.join("state.json");
+        let backup = self.dir.join("state.json.bak");
+        let new = self.dir.join("state.json.new");
+        let link = self.dir.join("state.json.bak.new");
+        let failed = |source| StoreError::Io {
+            what: "cannot write the state",
+            path: state.clone(),
+            source,
+        };
+        let mut bytes = serde_json::to_vec_pretty(memory).map_err(|error| failed(error.into()))?;
+        bytes.push(b'\n');
+        let written = replace(&new, &bytes).and_then(|()| {
+            // a hard link keeps the old state under both names: there is never an instant without a state
+            remove_if_there(&link)?;
+            match fs::hard_link(&state, &link) {
+                Ok(()) => fs::rename(&link, &backup)?,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                // a file system without hard links
+                Err(_) => {
+                    let former = fs::read(&state)?;
+                    replace(&link, &former)?;
+                    fs::rename(&link, &backup)?;
+                }
+            }
+            fs::rename(&new, &state)?;
+            File::open(&self.dir)?.sync_all()
+        });
+        if written.is_err() {
+            let _ = fs::remove_file(&new);
+        }
+        written.map_err(failed)
+    }
+
+    /// Writes the state and its backup alike: for attempts, which must not be forgotten with either.
+    pub fn save_twice(&self, memory: &Memory) -> Result<(), StoreError> {
+        self.save(memory)?;
+        self.save(memory)
+    }
+}
+
+fn remove_if_there(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Writes a new file of mode 0600 and flushes it to the disk.
+fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    remove_if_there(path)?;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .custom_flags(libc::O_NOFOLLOW)
+        .open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+/// Reads one state file: `None` where there is none. The error says what is wrong with it.
+fn read_state(path: &Path) -> Result<Option<Memory>, String> {
+    let opened = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+        .open(path);
+    let mut file = match opened {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.raw_os_error() == Some(libc::ELOOP) => {
+            return Err("is a symbolic link".to_owned());
+        }
+        opened => opened.map_err(|error| format!("cannot be opened: {error}"))?,
+    };
+    let meta = file
+        .metadata()
+        .map_err(|error| format!("cannot be looked at: {error}"))?;
+    if !meta.is_file() {
+        return Err("is not a regular file".to_owned());
+    }
+    let me = nix::unistd::geteuid().as_raw();
+    if meta.uid() != me && meta.uid() != 0 {
+        return Err(format!("belongs to another user (UID {})", meta.uid()));
+    }
+    if meta.len() > STATE_LIMIT {
+        return Err("is too large".to_owned());
+    }
+    let mut bytes = Vec::new();
+    file.rewind()
+        .and_then(|()| file.take(STATE_LIMIT).read_to_end(&mut bytes))
+        .map_err(|error| format!("cannot be read: {error}"))?;
+    parse_state(&bytes).map(Some)
+}
+
+/// The one field that every version has.
+#[derive(serde::Deserialize)]
+struct Versioned {
+    version: u32,
+}
+
+/// Parses the bytes of a state file. Never panics, whatever they are.
+pub fn parse_state(bytes: &[u8]) -> Result<Memory, String> {
+    if bytes.is_empty() {
+        return Err("is empty".to_owned());
+    }
+    match serde_json::from_slice::<Versioned>(bytes) {
+        Ok(Versioned { version }) if version > VERSION => {
+            return Err(format!(
+                "was written by a newer watchdog (version {version})"
+            ));
+        }
+        Ok(Versioned { version }) if version < VERSION => {
+            return Err(format!("has an unknown version ({version})"));
+        }
+        _ => {}
+    }
+    serde_json::from_slice(bytes).map_err(|error| format!("is damaged ({error})"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::memory::ServiceMemory;
+
+    fn now() -> DateTime<Utc> {
+        DateTime::from_timestamp(1_800_000_000, 0).unwrap()
+    }
+
+    fn memory(failures: u32) -> Memory {
+        let mut memory = Memory::default();
+        let service = ServiceMemory {
+            consecutive_failures: failures,
+            ..ServiceMemory::default()
+        };
+        memory.services.insert("a".to_owned(), service);
+        memory
+    }
+
+    fn failures(loaded: &Loaded) -> Option<u32> {
+        Some(loaded.memory.services.get("a")?.consecutive_failures)
+    }
+
+    #[test]
+    fn the_state_and_the_one_before_are_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::prepare(&dir.path().join("a/b/state")).unwrap();
+        assert!(
+            store.load(now(), false).trusted,
+            "a first run starts afresh"
+        );
+        store.save(&memory(1)).unwrap();
+        store.save(&memory(2)).unwrap();
+        let loaded = store.load(now(), false);
+        assert_eq!((failures(&loaded), loaded.damage.len()), (Some(2), 0));
+        assert_eq!(
+            read_state(&store.dir().join("state.json.bak")).unwrap(),
+            Some(memory(1))
+        );
+        for (path, mode) in [
+            (".", 0o700),
+            ("state.json", 0o600),
+            ("state.json.bak", 0o600),
+        ] {
+            let meta = fs::metadata(store.dir().join(path)).unwrap();
+            assert_eq!(meta.mode() & 0o777, mode, "{path}");
+        }
+    }
+
+    #[test]
+    fn f45_damage_is_set_aside_and_the_backup_used() {
+        let bad: [&[u8]; 6] = [
+            b"",
+            b"{",
+            b"{\"version\":2,\"services\":{}}",
+            b"[]",
+            b"{\"version\":1,\"services\":{\"a\":3}}",
+            b"\xff\xfe",
+        ];
+        for bytes in bad {
+            let dir = tempfile::tempdir().unwrap();
+            let store = Store::prepare(dir.path()).unwrap();
+            store.save_twice(&memory(3)).unwrap();
+            fs::write(dir.path().join("state.json"), bytes).unwrap();
+            let looked = store.load(now(), true);
+            assert_eq!(failures(&looked), Some(3));
+            assert!(
+                dir.path().join("state.json").exists(),
+                "looking changes nothing"
+            );
+            let loaded = store.load(now(), false);
+            assert!(loaded.trusted);
+            assert_eq!(
+                (failures(&loaded), loaded.damage.len()),
+                (Some(3), 2),
+                "{bytes:?}"
+            );
+            let aside = dir.path().join("state.json.corrupt-20270115T080000Z");
+            assert_eq!(fs::read(aside).unwrap(), bytes);
+        }
+    }
+
+    #[test]
+    fn f45_both_damaged_is_not_to_be_trusted_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::prepare(dir.path()).unwrap();
+        store.save_twice(&memory(3)).unwrap();
+        fs::write(dir.path().join("state.json"), "{").unwrap();
+        fs::write(dir.path().join("state.json.bak"), "").unwrap();
+        let loaded = store.load(now(), false);
+        assert!(!loaded.trusted);
+        assert_eq!((failures(&loaded), loaded.damage.len()), (None, 2));
+        assert!(
+            store.load(now(), false).trusted,
+            "the next run starts afresh"
+        );
+    }
+
+    #[test]
+    fn f45_a_link_is_never_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::prepare(dir.path()).unwrap();
+        let target = dir.path().join("target");
+        fs::write(&target, serde_json::to_vec(&memory(9)).unwrap()).unwrap();
+        std::os::unix::fs::symlink(&target, dir.path().join("state.json")).unwrap();
+        let loaded = store.load(now(), false);
+        assert_eq!(failures(&loaded), None);
+        assert!(!loaded.trusted);
+        std::os::unix::fs::symlink(&target, dir.path().join("state.json.new")).unwrap();
+        store.save(&memory(1)).unwrap();
+        assert_eq!(read_state(&target).unwrap(), Some(memory(9)));
+    }
+
+    #[test]
+    fn f30_one_lock_for_all_and_its_holder_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::prepare(dir.path()).unwrap();
+        let lock = store.lock().unwrap();
+        let busy = store.lock().unwrap_err().to_string();
+        assert!(busy.contains(&std::process::id().to_string()), "{busy}");
+        drop(lock);
+        store.lock().unwrap();
+    }
+
+    #[test]
+    fn a_folder_that_all_can_write_is_refused() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
+        let error = Store::prepare(dir.path()).unwrap_err().to_string();
+        assert!(error.contains("chmod 700"), "{error}");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_make_the_state_parser_panic(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..300)) {
+            let _ = parse_state(&bytes);
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! Restarting by a command that is run to its end.
+
+use std::collections::BTreeMap;
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::environment::{account, environment};
+use super::{Command, Spawn};
+use crate::child::{self, Ended};
+
+/// How many of the last lines of a command's output are told.
+pub const TOLD_LINES: usize = 20;
+
+/// Runs the command, `limit` at the most, with its output in the file `output`; exit status 0 is success. What it
+/// printed last is in the error.
+pub fn run(command: &Command, output: &Path, limit: Duration) -> Result<(), (String, Vec<String>)> {
+    let alone = |why: String| (why, Vec::new());
+    let variables = variables(command).map_err(alone)?;
+    let name = command
+        .command
+        .first()
+        .ok_or_else(|| alone("the command is empty".to_owned()))?;
+    let program = if name.contains('/') {
+        command.working_dir.join(name)
+    } else {
+        PathBuf::from(name)
+    };
+    let mut process = std::process::Command::new(&program);
+    process
+        .args(&command.command[1..])
+        .current_dir(&command.working_dir)
+        .env_clear()
+        .envs(variables);
+    // a file that a person can see and delete: what the command leaves running may go on writing to it
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .custom_flags(libc::O_NOFOLLOW)
+        .open(output)
+        .or_else(|_| child::scratch(b""));
+    let ended = file.and_then(|file| {
+        let second = file.try_clone()?;
+        child::run_into(process, None, limit, file, second)
+    });
+    let ended = ended.map_err(|error| {
+        alone(format!(
+            "cannot run {}: {error}; its working folder is {}",
+            program.display(),
+            command.working_dir.display()
+        ))
+    })?;
+    judge(&ended, &program, limit)
+}
+
+fn judge(ended: &Ended, program: &Path, limit: Duration) -> Result<(), (String, Vec<String>)> {
+    let lines = child::last_lines(&ended.stdout, TOLD_LINES);
+    for line in &lines {
+        ::log::info!("{}: {line}", program.display());
+    }
+    if ended.status.is_some_and(|status| status.success()) {
+        return Ok(());
+    }
+    Err((
+        format!("{} {}", program.display(), ended.describe(limit)),
+        lines,
+    ))
+}
+
+/// The environment is that of a program of the watchdog's own user.
+fn variables(command: &Command) -> Result<BTreeMap<String, String>, String> {
+    let like = Spawn {
+        command: command.command.clone(),
+        user: None,
+        group: None,
+        env: Vec::new(),
+        env_file: None,
+        stdout: None,
+        stderr: None,
+        umask: 0o022,
+        nice: 0,
+        write_pid_file: None,
+        working_dir: command.working_dir.clone(),
+    };
+    environment(&like, &account(&like)?)
+}

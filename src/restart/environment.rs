@@ -1,0 +1,285 @@
+//! What a started program finds around itself: its user, and an environment that is the same whoever started
+//! the watchdog.
+
+use std::collections::BTreeMap;
+use std::fs::OpenOptions;
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use nix::unistd::{Gid, Group, Uid, User, getgrouplist};
+
+use super::Spawn;
+use crate::sys::{Credentials, with_rights_of};
+
+/// The PATH of Debian's login.defs for root: what a program finds that no shell has set up.
+pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// An environment file larger than this is a mistake.
+const ENV_FILE_LIMIT: u64 = 1 << 20;
+
+/// Where distributions keep the language of the system (locale.conf(5), and Debian's file).
+const LOCALE_FILES: [&str; 2] = ["/etc/locale.conf", "/etc/default/locale"];
+
+/// A user, as far as a program needs to know.
+#[derive(Clone, Debug)]
+pub struct Account {
+    /// Its name; its number where it has none.
+    pub name: String,
+    /// Its home folder.
+    pub home: String,
+    /// Its login shell.
+    pub shell: String,
+    /// Who a child becomes; absent: it stays who the watchdog is.
+    pub credentials: Option<Credentials>,
+}
+
+/// Finds out who a program is to run as. The error is a sentence.
+pub fn account(spawn: &Spawn) -> Result<Account, String> {
+    let own = Uid::effective();
+    let (uid, user) = match &spawn.user {
+        None => (own, look_up(own)?),
+        Some(name) => match name.parse().map(Uid::from_raw) {
+            Ok(uid) => (uid, look_up(uid)?),
+            Err(_) => {
+                let user = User::from_name(name)
+                    .map_err(|error| format!("user `{name}` cannot be looked up: {error}"))?
+                    .ok_or_else(|| format!("no such user `{name}`"))?;
+                (user.uid, Some(user))
+            }
+        },
+    };
+    let gid = match &spawn.group {
+        Some(name) => Some(group(name)?),
+        None => user.as_ref().map(|user| user.gid),
+    };
+    let credentials = if spawn.user.is_none() && spawn.group.is_none() {
+        None
+    } else {
+        let gid = gid.ok_or_else(|| {
+            format!("user {uid} is not in the user database; set `group` as well")
+        })?;
+        let groups = match user
+            .as_ref()
+            .map(|user| std::ffi::CString::new(user.name.as_str()))
+        {
+            Some(Ok(name)) => getgrouplist(&name, gid)
+                .map_err(|error| format!("the groups of user {uid} are not known: {error}"))?,
+            _ => vec![gid],
+        };
+        Some(Credentials {
+            uid: uid.as_raw(),
+            gid: gid.as_raw(),
+            groups: groups.into_iter().map(Gid::as_raw).collect(),
+        })
+    };
+    // who is not root can only become what he is
+    let credentials = match credentials {
+        Some(wanted) if !own.is_root() => {
+            if wanted.uid != own.as_raw() || wanted.gid != Gid::effective().as_raw() {
+                return Err(format!(
+                    "only root can start a program as another user or group; this watchdog runs as UID {own}"
+                ));
+            }
+            None
+        }
+        credentials => credentials,
+    };
+    Ok(match user {
+        Some(user) => Account {
+            home: user.dir.to_string_lossy().into_owned(),
+            shell: user.shell.to_string_lossy().into_owned(),
+            name: user.name,
+            credentials,
+        },
+        None => Account {
+            name: uid.to_string(),
+            home: "/".to_owned(),
+            shell: "/bin/sh".to_owned(),
+            credentials,
+        },
+    })
+}
+
+fn look_up(uid: Uid) -> Result<Option<User>, String> {
+    User::from_uid(uid).map_err(|error| format!("user {uid} cannot be looked up: {error}"))
+}
+
+fn group(name: &str) -> Result<Gid, String> {
+    if let Ok(gid) = name.parse() {
+        return Ok(Gid::from_raw(gid));
+    }
+    Group::from_name(name)
+        .map_err(|error| format!("group `{name}` cannot be looked up: {error}"))?
+        .map(|group| group.gid)
+        .ok_or_else(|| format!("no such group `{name}`"))
+}
+
+/// The whole environment of a program.
+pub fn environment(spawn: &Spawn, account: &Account) -> Result<BTreeMap<String, String>, String> {
+    let mut variables = BTreeMap::from([
+        ("PATH".to_owned(), DEFAULT_PATH.to_owned()),
+        ("HOME".to_owned(), account.home.clone()),
+        ("LOGNAME".to_owned(), account.name.clone()),
+        ("USER".to_owned(), account.name.clone()),
+        ("SHELL".to_owned(), account.shell.clone()),
+    ]);
+    // the watchdog's own LANG is cron's, a timer's or a shell's: the system's is the same for all three
+    if let Some(lang) = LOCALE_FILES
+        .iter()
+        .find_map(|path| system_lang(Path::new(path)))
+    {
+        variables.insert("LANG".to_owned(), lang);
+    }
+    if let Some(path) = &spawn.env_file {
+        let read = || read_bounded(path);
+        let text = match &account.credentials {
+            Some(who) => with_rights_of(who, read).and_then(|result| result),
+            None => read(),
+        }
+        .map_err(|error| format!("cannot read env_file {}: {error}", path.display()))?;
+        variables.extend(
+            parse_env_file(&text).map_err(|why| format!("env_file {}, {why}", path.display()))?,
+        );
+    }
+    variables.extend(spawn.env.iter().cloned());
+    Ok(variables)
+}
+
+fn read_bounded(path: &Path) -> io::Result<String> {
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
+        .open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    let mut bytes = Vec::new();
+    file.take(ENV_FILE_LIMIT + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > ENV_FILE_LIMIT {
+        return Err(io::Error::other("it is larger than 1 MiB"));
+    }
+    String::from_utf8(bytes).map_err(|_| io::Error::other("it is not UTF-8"))
+}
+
+fn system_lang(path: &Path) -> Option<String> {
+    let text = read_bounded(path).ok()?;
+    parse_env_file(&text)
+        .ok()?
+        .into_iter()
+        .rfind(|(key, _)| key == "LANG")
+        .map(|(_, value)| value)
+        .filter(|value| !value.is_empty())
+}
+
+/// Parses lines of KEY=VALUE with comments and with quotes as in a shell; nothing is expanded. The error names
+/// the line.
+pub fn parse_env_file(text: &str) -> Result<Vec<(String, String)>, String> {
+    let mut variables = Vec::new();
+    for (number, line) in text.lines().enumerate() {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let line = line.strip_prefix("export ").map_or(line, str::trim_start);
+        let at = |why: &str| format!("line {}: {why}", number + 1);
+        let (key, value) = line
+            .split_once('=')
+            .ok_or_else(|| at("not of the form KEY=VALUE"))?;
+        let key = key.trim_end();
+        let mut letters = key.bytes();
+        let well_named = letters
+            .next()
+            .is_some_and(|b| b.is_ascii_alphabetic() || b == b'_')
+            && letters.all(|b| b.is_ascii_alphanumeric() || b == b'_');
+        if !well_named {
+            return Err(at("not a variable's name before the `=`"));
+        }
+        let value = unquote(value).map_err(at)?;
+        if value.contains('\0') {
+            return Err(at("a value cannot hold a NUL"));
+        }
+        variables.push((key.to_owned(), value));
+    }
+    Ok(variables)
+}
+
+/// Takes quotes and backslashes away as a shell does; an unquoted ` #` begins a comment.
+fn unquote(text: &str) -> Result<String, &'static str> {
+    let mut value = String::new();
+    let mut chars = text.trim().chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            '\'' => loop {
+                match chars.next() {
+                    Some('\'') => break,
+                    Some(c) => value.push(c),
+                    None => return Err("a single quote is not closed"),
+                }
+            },
+            '"' => loop {
+                match chars.next() {
+                    Some('"') => break,
+                    Some('\\') => match chars.next() {
+                        Some(c @ ('"' | '\\' | '$' | '`')) => value.push(c),
+                        Some(c) => value.extend(['\\', c]),
+                        None => return Err("a double quote is not closed"),
+                    },
+                    Some(c) => value.push(c),
+                    None => return Err("a double quote is not closed"),
+                }
+            },
+            '\\' => value.extend(chars.next()),
+            c if c.is_whitespace() => {
+                if chars.peek() == Some(&'#') {
+                    return Ok(value.trim_end().to_owned());
+                }
+                value.push(c);
+            }
+            c => value.push(c),
+        }
+    }
+    Ok(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn env_files_read_as_a_shell_would() {
+        let text = "# comment\n\nA=1\nexport B = two words  # said\nC='it''s $HOME #'\nD=\"q \\\" \\$x \\n\"\nE=\nF=a\\ b#c\r\n";
+        let expected = [
+            ("A", "1"),
+            ("B", "two words"),
+            ("C", "its $HOME #"),
+            ("D", "q \" $x \\n"),
+            ("E", ""),
+            ("F", "a b#c"),
+        ];
+        let expected: Vec<(String, String)> =
+            expected.map(|(k, v)| (k.to_owned(), v.to_owned())).to_vec();
+        assert_eq!(parse_env_file(text), Ok(expected));
+    }
+
+    #[test]
+    fn what_is_no_variable_is_named_by_its_line() {
+        for (text, error) in [
+            ("A=1\nnonsense", "line 2: not of the form KEY=VALUE"),
+            ("1A=1", "line 1: not a variable's name before the `=`"),
+            ("=x", "line 1: not a variable's name before the `=`"),
+            ("A='x", "line 1: a single quote is not closed"),
+            ("A=\"x", "line 1: a double quote is not closed"),
+            ("A=\"x\\", "line 1: a double quote is not closed"),
+        ] {
+            assert_eq!(parse_env_file(text), Err(error.to_owned()), "{text}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_makes_the_parser_panic(text in ".{0,200}") {
+            let _ = parse_env_file(&text);
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! Starting a program that outlives the watchdog.
+
+use std::collections::BTreeMap;
+use std::ffi::CString;
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use super::Spawn;
+use super::environment::{account, environment};
+use crate::sys::{Detached, Step, spawn_detached};
+
+/// Starts the program, in a session and with an environment of its own. `stale` is a PID file that its
+/// predecessor left.
+///
+/// The error is a sentence that says which step failed, on what, and what to do.
+pub fn start(spawn: &Spawn, stale: Option<&Path>) -> Result<Child, String> {
+    let account = account(spawn)?;
+    let variables = environment(spawn, &account)?;
+    let name = spawn.command.first().ok_or("the command is empty")?;
+    match fs::metadata(&spawn.working_dir) {
+        Ok(meta) if meta.is_dir() => {}
+        Ok(_) => {
+            return Err(format!(
+                "the working folder {} is no folder",
+                spawn.working_dir.display()
+            ));
+        }
+        // another user's folder may be closed to this one: then the child tells
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => {}
+        Err(error) => {
+            return Err(format!(
+                "no working folder {}: {error}",
+                spawn.working_dir.display()
+            ));
+        }
+    }
+    let program = find(name, &variables, &spawn.working_dir)?;
+    let mut command = Command::new(&program);
+    command
+        .arg0(name)
+        .args(&spawn.command[1..])
+        .env_clear()
+        .envs(&variables)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    let plan = Detached {
+        credentials: account.credentials,
+        nice: spawn.nice,
+        umask: spawn.umask,
+        working_dir: c_path(&spawn.working_dir)?,
+        stdout: spawn.stdout.as_deref().map(c_path).transpose()?,
+        stderr: spawn.stderr.as_deref().map(c_path).transpose()?,
+        remove: stale.map(c_path).transpose()?,
+        pid_file: spawn.write_pid_file.as_deref().map(c_path).transpose()?,
+    };
+    spawn_detached(command, plan).map_err(|(step, error)| explain(step, &error, spawn, &program))
+}
+
+fn c_path(path: &Path) -> Result<CString, String> {
+    CString::new(path.as_os_str().as_bytes())
+        .map_err(|_| format!("the path {} holds a NUL", path.display()))
+}
+
+/// The file that a program's name means: a path as it stands, a bare name along the PATH that the program will
+/// itself have.
+fn find(
+    name: &str,
+    variables: &BTreeMap<String, String>,
+    working_dir: &Path,
+) -> Result<PathBuf, String> {
+    if name.contains('/') {
+        let path = working_dir.join(name);
+        return match fs::metadata(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                Err(format!("no such program {}", path.display()))
+            }
+            Ok(meta) if meta.is_dir() => {
+                Err(format!("{} is a folder, not a program", path.display()))
+            }
+            _ => Ok(path),
+        };
+    }
+    let search = variables.get("PATH").map_or("", String::as_str);
+    search
+        .split(':')
+        .map(|folder| working_dir.join(folder).join(name))
+        .find(|path| {
+            fs::metadata(path)
+                .is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+        })
+        .ok_or_else(|| {
+            format!("no such program `{name}` in its PATH ({search}); give its whole path")
+        })
+}
+
+fn explain(step: Step, error: &io::Error, spawn: &Spawn, program: &Path) -> String {
+    let shown = |path: &Option<PathBuf>| {
+        path.as_deref()
+            .unwrap_or(Path::new("?"))
+            .display()
+            .to_string()
+    };
+    match step {
+        Step::Exec => match error.raw_os_error() {
+            Some(libc::ENOEXEC) => format!(
+                "{} is no program that the kernel can run; a script needs a first line such as #!/bin/sh",
+                program.display()
+            ),
+            Some(libc::ENOENT) => format!(
+                "{} cannot be run: {error}; if it is a script, its interpreter (the first line) is missing",
+                program.display()
+            ),
+            Some(libc::EACCES) => format!(
+                "{} cannot be run: {error}; is it executable (chmod +x) for its user, and its folder not mounted noexec?",
+                program.display()
+            ),
+            _ => format!("{} cannot be run: {error}", program.display()),
+        },
+        Step::Session => format!("cannot make a session for it: {error}"),
+        Step::Nice => format!("cannot set its niceness to {}: {error}", spawn.nice),
+        Step::Credentials => format!(
+            "cannot become user {} for it: {error}",
+            spawn.user.as_deref().unwrap_or("of its group")
+        ),
+        Step::WorkingDir => {
+            format!(
+                "cannot enter its working folder {}: {error}",
+                spawn.working_dir.display()
+            )
+        }
+        Step::Stdout => format!(
+            "cannot open its stdout file {}: {error}",
+            shown(&spawn.stdout)
+        ),
+        Step::Stderr => format!(
+            "cannot open its stderr file {}: {error}",
+            shown(&spawn.stderr)
+        ),
+        Step::PidFile => format!(
+            "cannot write its PID file {}: {error}",
+            shown(&spawn.write_pid_file)
+        ),
+    }
+}

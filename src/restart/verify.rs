@@ -1,0 +1,212 @@
+//! Seeing that what was started comes up, and stays up.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::process::Child;
+use std::time::{Duration, Instant};
+
+use super::Limits;
+use crate::check::process::{self, Identity, Presence, Running, Target};
+use crate::check::{Severity, worst};
+use crate::child::{describe_status, last_lines};
+use crate::clock::{self, Reading};
+use crate::world::{self, World};
+
+/// The first pause between two looks; each is longer than the one before.
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+/// The longest pause between two looks.
+const LONGEST_PAUSE: Duration = Duration::from_millis(200);
+/// How many of the last lines of standard error are told of a start that failed.
+pub const STDERR_LINES: usize = 20;
+/// How much of standard error is read for them, in bytes.
+const STDERR_LIMIT: u64 = 64 << 10;
+
+/// What came up.
+#[derive(Clone, Debug)]
+pub struct Up {
+    /// The process, where the service has one that can be known.
+    pub running: Option<Running>,
+    /// What to remember of it.
+    pub memo: process::Memo,
+}
+
+/// What is waited for.
+#[derive(Debug)]
+pub struct Awaited<'a> {
+    /// How the service's process is known.
+    pub target: &'a Target<'a>,
+    /// What is remembered of the one before.
+    pub memo: &'a process::Memo,
+    /// Processes of other services.
+    pub taken: &'a BTreeSet<Identity>,
+    /// The limits of the restart.
+    pub limits: &'a Limits,
+}
+
+impl Awaited<'_> {
+    /// Waits until all process checks pass, `start_timeout` at the most, and go on passing for `settle`. A child
+    /// that exits with another status than 0 fails at once; one that exits with 0 has gone into the background.
+    ///
+    /// The error is a sentence.
+    pub fn come_up(&self, mut child: Option<&mut Child>) -> Result<Up, String> {
+        let deadline = Instant::now() + self.limits.start_timeout;
+        let mut up_since: Option<Instant> = None;
+        let mut exited_well = false;
+        let mut pause = FIRST_PAUSE;
+        loop {
+            if let Some(started) = child.as_deref_mut()
+                && let Some(status) = started
+                    .try_wait()
+                    .map_err(|error| format!("cannot wait for it: {error}"))?
+            {
+                if !status.success() {
+                    let when = if up_since.is_some() {
+                        "came up, but then "
+                    } else {
+                        ""
+                    };
+                    return Err(format!("{when}{}", describe_status(status)));
+                }
+                exited_well = true;
+                child = None;
+            }
+            let seen = self.look(child.as_deref(), exited_well);
+            match (seen, up_since) {
+                (Ok(up), Some(since)) if since.elapsed() >= self.limits.settle => return Ok(up),
+                (Ok(up), None) if self.limits.settle.is_zero() => return Ok(up),
+                (Ok(_), Some(_)) => {}
+                (Ok(_), None) => {
+                    up_since = Some(Instant::now());
+                    pause = FIRST_PAUSE;
+                }
+                (Err(why), Some(_)) => {
+                    return Err(format!(
+                        "came up, but not for {}: {why}",
+                        clock::rough(self.limits.settle)
+                    ));
+                }
+                (Err(why), None) if Instant::now() >= deadline => {
+                    let exited = if exited_well {
+                        " (what was started exited with status 0)"
+                    } else {
+                        ""
+                    };
+                    return Err(format!(
+                        "did not come up within {}: {why}{exited}",
+                        clock::rough(self.limits.start_timeout)
+                    ));
+                }
+                (Err(_), None) => {}
+            }
+            std::thread::sleep(pause);
+            pause = (pause * 3 / 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// One look. The error says why it does not count as up.
+    fn look(&self, child: Option<&Child>, exited_well: bool) -> Result<Up, String> {
+        let now = Reading::take();
+        if self.target.rule.is_none() {
+            if let Some(child) = child {
+                return child_is_up(child, &now);
+            }
+            if self.target.started.is_none() {
+                return Ok(Up {
+                    running: None,
+                    memo: self.memo.clone(),
+                });
+            }
+        }
+        // one that went into the background has another PID than the one that was started
+        let fresh;
+        let memo = if exited_well && self.target.rule.is_none() {
+            fresh = process::Memo::default();
+            &fresh
+        } else {
+            self.memo
+        };
+        let world = if process::needs_survey(self.target, memo, &now) {
+            World::survey()
+        } else {
+            World::on_demand()
+        };
+        let target = Target {
+            has_other_checks: false,
+            ..*self.target
+        };
+        let seen = process::look(&target, memo, &world, &now, self.taken);
+        match seen.presence {
+            Presence::Running(running) if worst(&seen.findings) < Some(Severity::Critical) => {
+                Ok(Up {
+                    running: Some(running),
+                    memo: seen.memo,
+                })
+            }
+            _ => Err(seen
+                .findings
+                .iter()
+                .max_by_key(|finding| finding.severity)
+                .map_or_else(
+                    || "no process".to_owned(),
+                    |finding| finding.message.clone(),
+                )),
+        }
+    }
+}
+
+/// A service without a rule is what was started.
+fn child_is_up(child: &Child, now: &Reading) -> Result<Up, String> {
+    let pid = i32::try_from(child.id()).map_err(|error| error.to_string())?;
+    let stat = world::stat(pid).map_err(|error| format!("cannot look at PID {pid}: {error}"))?;
+    let main = Identity {
+        pid,
+        start: stat.start,
+        boot_id: now.boot_id.clone(),
+    };
+    let memo = process::Memo {
+        main: Some(main.clone()),
+        leads_group: stat.group == pid,
+        seen_ms: now.boot_ms,
+        pid_file: None,
+    };
+    let running = Running {
+        all: vec![main.clone()],
+        main,
+        uid: None,
+        age: Duration::ZERO,
+        named_by: None,
+    };
+    Ok(Up {
+        running: Some(running),
+        memo,
+    })
+}
+
+/// The last lines that a start wrote to its standard error, from what was in the file before it on.
+pub fn stderr_since(path: Option<&Path>, before: u64) -> Vec<String> {
+    let read = |path: &Path| -> std::io::Result<Vec<u8>> {
+        let meta = std::fs::metadata(path)?;
+        if !meta.is_file() {
+            return Ok(Vec::new());
+        }
+        let file = File::open(path)?;
+        // a shorter file was emptied in between: then all of it is new
+        let from = if meta.len() < before { 0 } else { before };
+        let from = from.max(meta.len().saturating_sub(STDERR_LIMIT));
+        let mut bytes = vec![0; usize::try_from(meta.len() - from).unwrap_or(0)];
+        let got = file.read_at(&mut bytes, from)?;
+        bytes.truncate(got);
+        Ok(bytes)
+    };
+    path.and_then(|path| read(path).ok())
+        .map(|bytes| last_lines(&bytes, STDERR_LINES))
+        .unwrap_or_default()
+}
+
+/// How long a file is now: where what a start writes begins.
+pub fn length_of(path: Option<&Path>) -> u64 {
+    path.and_then(|path| std::fs::metadata(path).ok())
+        .map_or(0, |meta| meta.len())
+}

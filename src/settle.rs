@@ -1,0 +1,344 @@
+//! What a run leaves behind: decisions and outcomes become memory, journal entries, and alerts to be told.
+//!
+//! As pure as the policy, and the other half of it: every transition of what is remembered is here.
+
+use chrono::{DateTime, Utc};
+
+use crate::check::process::{self, Presence};
+use crate::check::{Observation, Severity, log};
+use crate::config::{OnExhausted, Service};
+use crate::decide::Decision;
+use crate::memory::journal::Entry;
+use crate::memory::{Memory, Report, ServiceMemory};
+use crate::notify::{Alert, Event, mail};
+use crate::restart::Action;
+use crate::verdict::Verdict;
+
+/// How many young processes are remembered: more than the grace needs, and a bound.
+const YOUNG_KEPT: usize = 8;
+
+/// How many alerts can be owed: when mail has been down for so long, the oldest ones say little.
+pub const OWED_LIMIT: usize = 500;
+
+/// What came of a restart that was due.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// It was tried.
+    Tried(Box<Tried>),
+    /// It was not tried after all, and not charged: a service that it depends on did not come up.
+    Held(String),
+}
+
+/// A restart that was tried.
+#[derive(Clone, Debug)]
+pub struct Tried {
+    /// How it went.
+    pub action: Action,
+    /// The process that runs now, as it is to be remembered.
+    pub process: process::Memo,
+    /// The ends of the logs when the old process had been stopped.
+    pub marks: log::Marks,
+}
+
+/// What was settled about a service.
+#[derive(Clone, Debug)]
+pub struct Settled {
+    /// The verdict of this run.
+    pub verdict: Verdict,
+    /// What to write into the journal.
+    pub entries: Vec<Entry>,
+}
+
+/// What is told, and of whom.
+#[derive(Clone, Copy, Debug)]
+pub struct Telling<'a> {
+    /// The `[mail]` table; absent: nothing is told.
+    pub mail: Option<&'a mail::Settings>,
+}
+
+/// Enters a restart attempt and the evidence that it uses up: to be on the disk before anything is touched.
+pub fn charge(
+    memory: &mut Memory,
+    service: &Service,
+    observation: &Observation,
+    now: DateTime<Utc>,
+) -> Entry {
+    let codes = critical_codes(observation);
+    let remembered = memory.services.entry(service.name.clone()).or_default();
+    remembered.charge(now, codes);
+    remembered.logs.extend(observation.marks.clone());
+    let mut entry = Entry::new(now, &service.name, "restarting");
+    entry.findings.clone_from(&observation.findings);
+    entry.message = Some(format!(
+        "attempt {} of {} in this hour",
+        remembered.attempts_in_hour(now),
+        service.policy.max_per_hour
+    ));
+    entry
+}
+
+/// Takes up what a run before left unfinished: it was cut short in the middle of a restart.
+pub fn take_up(memory: &mut Memory, now: DateTime<Utc>, telling: Telling<'_>) -> Vec<Entry> {
+    let mut entries = Vec::new();
+    let mut cut = Vec::new();
+    for (name, service) in &mut memory.services {
+        if let Some(at) = service.unfinished.take() {
+            let message = format!(
+                "the run of {} was cut short while it restarted `{name}`; the attempt counts",
+                crate::clock::stamp(at)
+            );
+            let mut entry = Entry::new(now, name, "interrupted");
+            entry.message = Some(message.clone());
+            entries.push(entry);
+            cut.push(message);
+        }
+    }
+    for message in cut {
+        tell_own_trouble(memory, now, message, telling);
+    }
+    entries
+}
+
+/// Owes an alert about the watchdog itself.
+pub fn tell_own_trouble(
+    memory: &mut Memory,
+    now: DateTime<Utc>,
+    message: String,
+    telling: Telling<'_>,
+) {
+    if telling.mail.is_some() {
+        owe(
+            memory,
+            Alert {
+                time: now,
+                service: "watchdog".to_owned(),
+                event: Event::Watchdog,
+                findings: Vec::new(),
+                action: None,
+                since: None,
+                attempts: 0,
+                max_per_hour: 0,
+                log_tail: Vec::new(),
+                notes: vec![message],
+            },
+        );
+    }
+}
+
+fn owe(memory: &mut Memory, alert: Alert) {
+    memory.owed.push(alert);
+    let over = memory.owed.len().saturating_sub(OWED_LIMIT);
+    memory.owed.drain(..over);
+}
+
+fn critical_codes(observation: &Observation) -> Vec<String> {
+    let mut codes: Vec<String> = observation
+        .findings
+        .iter()
+        .filter(|finding| finding.severity == Severity::Critical)
+        .map(|finding| finding.code.to_string())
+        .collect();
+    codes.sort_unstable();
+    codes.dedup();
+    codes
+}
+
+/// Settles one service: its memory is brought up to date, what is worth it is journalled and owed.
+pub fn settle(
+    memory: &mut Memory,
+    service: &Service,
+    decision: &Decision,
+    observation: Option<&Observation>,
+    outcome: Option<&Outcome>,
+    wall: DateTime<Utc>,
+    telling: Telling<'_>,
+) -> Settled {
+    let remembered = memory.services.entry(service.name.clone()).or_default();
+    let (verdict, tried, held) = match outcome {
+        Some(Outcome::Tried(tried)) if tried.action.ok => (Verdict::Restarted, Some(tried), None),
+        Some(Outcome::Tried(tried)) => (Verdict::RestartFailed, Some(tried), None),
+        Some(Outcome::Held(why)) => (Verdict::Waiting, None, Some(why.clone())),
+        None => (decision.verdict, None, None),
+    };
+    let before = remembered.verdict;
+    if before != Some(verdict) {
+        remembered.since = Some(wall);
+    }
+    remembered.verdict = Some(verdict);
+    remembered.consecutive_failures = match verdict {
+        // what runs now is a new process, with a patience of its own
+        Verdict::Restarted => 0,
+        _ => decision.failures,
+    };
+    remembered.unfinished = None;
+    if let Some(observation) = observation {
+        remember_seen(remembered, service, observation);
+    }
+    if let Some(tried) = tried {
+        remembered.process = tried.process.clone();
+        remembered.logs.extend(tried.marks.clone());
+    }
+    if verdict == Verdict::Exhausted && service.policy.on_exhausted == OnExhausted::GiveUp {
+        remembered.given_up.get_or_insert(wall);
+    }
+    let since = remembered.trouble_since;
+    match verdict {
+        Verdict::Healthy => {
+            remembered.trouble_since = None;
+            remembered.attempt_codes.clear();
+            remembered.young.clear();
+        }
+        Verdict::Starting | Verdict::Paused | Verdict::Disabled => {}
+        _ => {
+            remembered.trouble_since.get_or_insert(wall);
+        }
+    }
+    let why = held.or_else(|| decision.why.clone());
+    let mut notes: Vec<String> = why.into_iter().collect();
+    notes.extend(
+        observation
+            .into_iter()
+            .flat_map(|seen| seen.notes.iter().cloned()),
+    );
+    let action = tried.map(|tried| tried.action.clone());
+    remembered.report = Report {
+        pid: match &action {
+            Some(action) => action.new_pid,
+            None => observation.and_then(Observation::pid),
+        },
+        findings: observation
+            .map(|seen| seen.findings.clone())
+            .unwrap_or_default(),
+        action: action.clone(),
+        notes: notes.clone(),
+        max_per_hour: service.policy.max_per_hour,
+    };
+    let entries = journalled(service, before, verdict, remembered, wall);
+    if let Some(event) = told_event(remembered, verdict)
+        && let Some(mail) = telling.mail
+        && is_due(remembered, event, wall, mail)
+    {
+        note_told(remembered, event, wall);
+        let alert = Alert {
+            time: wall,
+            service: service.name.clone(),
+            event,
+            findings: remembered.report.findings.clone(),
+            action,
+            since: remembered.trouble_since.or(since),
+            attempts: remembered.attempts_in_hour(wall),
+            max_per_hour: service.policy.max_per_hour,
+            log_tail: observation
+                .map(|seen| seen.tail.clone())
+                .unwrap_or_default(),
+            notes,
+        };
+        owe(memory, alert);
+    }
+    Settled { verdict, entries }
+}
+
+/// What a look at a service leaves in its memory, whatever is decided.
+fn remember_seen(remembered: &mut ServiceMemory, service: &Service, observation: &Observation) {
+    let young = |age| age < service.start_grace;
+    if let Presence::Running(running) = &observation.presence
+        && young(running.age)
+        && !remembered.young.contains(&running.main)
+    {
+        remembered.young.push(running.main.clone());
+        let over = remembered.young.len().saturating_sub(YOUNG_KEPT);
+        remembered.young.drain(..over);
+    }
+    remembered.process = observation.process.clone();
+    remembered.logs.extend(observation.marks.clone());
+    // the logs that the config no longer has
+    remembered
+        .logs
+        .retain(|shown, _| service.logs.iter().any(|rule| &rule.shown == shown));
+}
+
+/// What the journal says of a run: every change of the verdict, and every restart.
+fn journalled(
+    service: &Service,
+    before: Option<Verdict>,
+    verdict: Verdict,
+    remembered: &ServiceMemory,
+    now: DateTime<Utc>,
+) -> Vec<Entry> {
+    let report = &remembered.report;
+    let recovered =
+        verdict == Verdict::Healthy && before.is_some_and(|before| before.exit_code().code() != 0);
+    let first_and_well = before.is_none() && verdict.exit_code().code() == 0;
+    if (before == Some(verdict) && report.action.is_none()) || first_and_well {
+        return Vec::new();
+    }
+    let mut entry = Entry::new(
+        now,
+        &service.name,
+        if recovered {
+            "recovered"
+        } else {
+            verdict.name()
+        },
+    );
+    entry.verdict = Some(verdict);
+    entry.findings.clone_from(&report.findings);
+    entry.action.clone_from(&report.action);
+    entry.message = Some(report.notes.join("; ")).filter(|message| !message.is_empty());
+    vec![entry]
+}
+
+/// The event that a verdict is to a person, if it is one.
+fn told_event(remembered: &ServiceMemory, verdict: Verdict) -> Option<Event> {
+    match verdict {
+        Verdict::Restarted => Some(Event::Restarted),
+        Verdict::RestartFailed => Some(Event::RestartFailed),
+        Verdict::Exhausted => Some(Event::Exhausted),
+        Verdict::Down => Some(Event::Down),
+        Verdict::Degraded => Some(Event::Degraded),
+        Verdict::Unknown => Some(Event::Unknown),
+        Verdict::Healthy if remembered.open_trouble.is_some() => Some(Event::Recovered),
+        Verdict::Healthy
+        | Verdict::Starting
+        | Verdict::Failing
+        | Verdict::Waiting
+        | Verdict::Paused
+        | Verdict::Disabled => None,
+    }
+}
+
+/// Whether an event is told now: the config wants it, and it was not told within `remind_every`. A recovery is
+/// always told: it ends what was told before, and comes at most once for each.
+fn is_due(
+    remembered: &ServiceMemory,
+    event: Event,
+    now: DateTime<Utc>,
+    mail: &mail::Settings,
+) -> bool {
+    mail.on.contains(&event)
+        && (event == Event::Recovered
+            || remembered
+                .told
+                .get(&event)
+                .is_none_or(|&at| crate::clock::age(now, at) >= mail.remind_every))
+}
+
+fn note_told(remembered: &mut ServiceMemory, event: Event, now: DateTime<Utc>) {
+    match event {
+        Event::Recovered => {
+            // the trouble is over; when it comes again, that is news
+            remembered
+                .told
+                .retain(|&event, _| event == Event::Restarted);
+            remembered.open_trouble = None;
+        }
+        Event::Restarted => {
+            remembered.told.insert(event, now);
+            remembered.open_trouble = None;
+        }
+        event => {
+            remembered.told.insert(event, now);
+            remembered.open_trouble = Some(event);
+        }
+    }
+}

@@ -1,0 +1,427 @@
+//! The one room with `unsafe`: pidfds, and the steps of a child between fork and exec.
+//!
+//! nix wraps neither, and std's own wrappers for them are unstable. Everything here is a thin, checked cover
+//! over one system call, or a list of async-signal-safe calls.
+
+#![allow(unsafe_code)]
+
+use std::ffi::CString;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::Signal;
+
+/// `PIDFD_SIGNAL_PROCESS_GROUP` of linux/pidfd.h (Linux 6.9), which libc does not have yet.
+const PIDFD_SIGNAL_PROCESS_GROUP: libc::c_uint = 1 << 2;
+
+/// A handle on one process: whatever happens to its PID, no other process is ever reached through it.
+#[derive(Debug)]
+pub struct PidFd(OwnedFd);
+
+impl PidFd {
+    /// Opens the process that has `pid` now; `None` where there is none.
+    pub fn open(pid: i32) -> io::Result<Option<Self>> {
+        // SAFETY: pidfd_open takes two integers and touches no memory of ours.
+        let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+        if fd < 0 {
+            let error = io::Error::last_os_error();
+            return match Errno::from_raw(error.raw_os_error().unwrap_or_default()) {
+                Errno::ESRCH => Ok(None),
+                _ => Err(error),
+            };
+        }
+        let fd = RawFd::try_from(fd).map_err(io::Error::other)?;
+        // SAFETY: the kernel has just returned this descriptor, and nobody else has it.
+        Ok(Some(Self(unsafe { OwnedFd::from_raw_fd(fd) })))
+    }
+
+    /// Sends a signal to the process; one that has ended is no error.
+    pub fn signal(&self, signal: Signal) -> io::Result<()> {
+        self.send(signal, 0)
+    }
+
+    /// Sends a signal to all of the group that the process leads. Where the kernel cannot do that through the
+    /// handle, the number is used while the handle shows that the leader still has it.
+    pub fn signal_group(&self, leader: i32, signal: Signal) -> io::Result<()> {
+        match self.send(signal, PIDFD_SIGNAL_PROCESS_GROUP) {
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+                if self.has_ended(Duration::ZERO)? {
+                    return Ok(());
+                }
+                match nix::sys::signal::killpg(nix::unistd::Pid::from_raw(leader), signal) {
+                    Ok(()) | Err(Errno::ESRCH) => Ok(()),
+                    Err(errno) => Err(errno.into()),
+                }
+            }
+            result => result,
+        }
+    }
+
+    fn send(&self, signal: Signal, flags: libc::c_uint) -> io::Result<()> {
+        // SAFETY: the null pointer asks for the default siginfo (pidfd_send_signal(2)); the rest are integers,
+        // and the descriptor is open for as long as self lives.
+        let result = unsafe {
+            libc::syscall(
+                libc::SYS_pidfd_send_signal,
+                self.0.as_raw_fd(),
+                signal as libc::c_int,
+                std::ptr::null::<libc::siginfo_t>(),
+                flags,
+            )
+        };
+        if result == 0 {
+            return Ok(());
+        }
+        let error = io::Error::last_os_error();
+        if error.raw_os_error() == Some(libc::ESRCH) {
+            return Ok(());
+        }
+        Err(error)
+    }
+
+    /// Waits until the process has ended, `limit` at the most; a zombie has ended. Returns whether it has.
+    pub fn has_ended(&self, limit: Duration) -> io::Result<bool> {
+        wait_readable(self.0.as_fd(), limit)
+    }
+}
+
+/// Waits until a descriptor is readable, `limit` at the most.
+fn wait_readable(fd: BorrowedFd<'_>, limit: Duration) -> io::Result<bool> {
+    let deadline = Instant::now() + limit;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        // rounded up, so that the last part of a millisecond is no busy loop
+        let millis = i32::try_from(left.as_micros().div_ceil(1000)).unwrap_or(i32::MAX);
+        let timeout = PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX);
+        match poll(&mut [PollFd::new(fd, PollFlags::POLLIN)], timeout) {
+            Ok(0) if Instant::now() >= deadline => return Ok(false),
+            Ok(0) | Err(Errno::EINTR) => {}
+            Ok(_) => return Ok(true),
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+}
+
+/// Who a child becomes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Credentials {
+    /// The user.
+    pub uid: u32,
+    /// The group.
+    pub gid: u32,
+    /// All further groups.
+    pub groups: Vec<u32>,
+}
+
+/// What a child does with itself between fork and exec, after it has left the watchdog's session.
+#[derive(Clone, Debug)]
+pub struct Detached {
+    /// Who it becomes; absent: it stays who it is.
+    pub credentials: Option<Credentials>,
+    /// Its niceness.
+    pub nice: i32,
+    /// Its file mode creation mask.
+    pub umask: u32,
+    /// Its working folder.
+    pub working_dir: CString,
+    /// What its standard output is appended to.
+    pub stdout: Option<CString>,
+    /// What its standard error is appended to.
+    pub stderr: Option<CString>,
+    /// A PID file to remove, left by its predecessor.
+    pub remove: Option<CString>,
+    /// A PID file to write its own PID into.
+    pub pid_file: Option<CString>,
+}
+
+/// The step between fork and exec that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Step {
+    /// The fork, or the exec itself.
+    Exec = 0,
+    /// setsid(2).
+    Session,
+    /// setpriority(2).
+    Nice,
+    /// setgroups(2), setgid(2), setuid(2), or finding that they did not hold.
+    Credentials,
+    /// chdir(2).
+    WorkingDir,
+    /// Opening standard output.
+    Stdout,
+    /// Opening standard error.
+    Stderr,
+    /// Writing the PID file.
+    PidFile,
+}
+
+impl Step {
+    fn from_byte(byte: u8) -> Self {
+        [
+            Self::Session,
+            Self::Nice,
+            Self::Credentials,
+            Self::WorkingDir,
+            Self::Stdout,
+            Self::Stderr,
+            Self::PidFile,
+        ]
+        .into_iter()
+        .find(|&step| step as u8 == byte)
+        .unwrap_or(Self::Exec)
+    }
+}
+
+/// Starts a command in a session of its own, as `plan` says. Its files are opened, and its PID file is written,
+/// by the child once it is who it becomes: a root watchdog lends its rights to nobody's symlink.
+pub fn spawn_detached(mut command: Command, plan: Detached) -> Result<Child, (Step, io::Error)> {
+    let (mut said, say) =
+        nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC | nix::fcntl::OFlag::O_NONBLOCK)
+            .map(|(read, write)| (std::fs::File::from(read), write))
+            .map_err(|errno| (Step::Exec, errno.into()))?;
+    let tell = say.as_raw_fd();
+    // SAFETY: the closure runs in the child of a process that may have threads, so it may only make
+    // async-signal-safe calls: `become_detached` makes system calls on memory that was allocated before the
+    // fork, and allocates nothing; neither does the error that is built from a number.
+    unsafe {
+        command.pre_exec(move || {
+            become_detached(&plan).map_err(|(step, errno)| {
+                let byte = step as u8;
+                libc::write(tell, std::ptr::from_ref(&byte).cast(), 1);
+                io::Error::from_raw_os_error(errno as i32)
+            })
+        });
+    }
+    command.spawn().map_err(|error| {
+        let mut byte = [0];
+        let step = match said.read(&mut byte) {
+            Ok(1) => Step::from_byte(byte[0]),
+            _ => Step::Exec,
+        };
+        (step, error)
+    })
+}
+
+/// The steps of a child. Async-signal-safe throughout: no allocation, no lock, no panic.
+fn become_detached(plan: &Detached) -> Result<(), (Step, Errno)> {
+    let check = |step: Step, result: libc::c_int| {
+        if result == -1 {
+            Err((step, Errno::last()))
+        } else {
+            Ok(())
+        }
+    };
+    // SAFETY: plain system calls on integers and on C strings and slices that `plan` owns and that outlive the
+    // calls; setsid, setpriority, setgroups, setgid, setuid, umask, chdir, signal, open, dup2, write, unlink and
+    // close are all async-signal-safe (signal-safety(7)), or bare system calls.
+    unsafe {
+        check(Step::Session, libc::setsid())?;
+        // ignored signals are inherited through exec: nohup and shells leave some behind
+        for signal in 1..=libc::SIGRTMAX() {
+            libc::signal(signal, libc::SIG_DFL);
+        }
+        if plan.nice != 0 {
+            check(
+                Step::Nice,
+                libc::setpriority(libc::PRIO_PROCESS, 0, plan.nice),
+            )?;
+        }
+        libc::umask(plan.umask);
+        if let Some(who) = &plan.credentials {
+            check(
+                Step::Credentials,
+                libc::setgroups(who.groups.len(), who.groups.as_ptr()),
+            )?;
+            check(Step::Credentials, libc::setgid(who.gid))?;
+            check(Step::Credentials, libc::setuid(who.uid))?;
+            let held = libc::getuid() == who.uid
+                && libc::geteuid() == who.uid
+                && libc::getgid() == who.gid
+                && libc::getegid() == who.gid;
+            // nobody but root may be able to take root back
+            if !held || (who.uid != 0 && libc::setuid(0) == 0) {
+                return Err((Step::Credentials, Errno::EPERM));
+            }
+        }
+        check(Step::WorkingDir, libc::chdir(plan.working_dir.as_ptr()))?;
+        for (step, path, target) in [
+            (Step::Stdout, &plan.stdout, 1),
+            (Step::Stderr, &plan.stderr, 2),
+        ] {
+            if let Some(path) = path {
+                // not blocking, or a FIFO without a reader would hold the child here for ever
+                let flags = libc::O_WRONLY
+                    | libc::O_APPEND
+                    | libc::O_CREAT
+                    | libc::O_NOCTTY
+                    | libc::O_NONBLOCK
+                    | libc::O_CLOEXEC;
+                let fd = libc::open(path.as_ptr(), flags, 0o666);
+                check(step, fd)?;
+                check(step, libc::fcntl(fd, libc::F_SETFL, libc::O_APPEND))?;
+                check(step, libc::dup2(fd, target))?;
+            }
+        }
+        if let Some(path) = &plan.remove {
+            // one that cannot be removed may still be overwritten; the program will tell
+            libc::unlink(path.as_ptr());
+        }
+        if let Some(path) = &plan.pid_file {
+            let flags =
+                libc::O_WRONLY | libc::O_CREAT | libc::O_TRUNC | libc::O_NOFOLLOW | libc::O_CLOEXEC;
+            let fd = libc::open(path.as_ptr(), flags, 0o644);
+            check(Step::PidFile, fd)?;
+            let mut digits = [0_u8; 12];
+            let text = decimal(libc::getpid(), &mut digits);
+            let written = libc::write(fd, text.as_ptr().cast(), text.len());
+            if usize::try_from(written) != Ok(text.len()) {
+                return Err((Step::PidFile, Errno::last()));
+            }
+            check(Step::PidFile, libc::close(fd))?;
+        }
+    }
+    close_on_exec();
+    Ok(())
+}
+
+/// Marks every descriptor but the standard three to be closed by exec, also those that the watchdog was itself
+/// handed by a careless parent.
+fn close_on_exec() {
+    // SAFETY: system calls on integers. Where close_range is missing (before Linux 5.11), the descriptors are
+    // marked one by one, as far as a service reasonably inherits any.
+    unsafe {
+        if libc::syscall(
+            libc::SYS_close_range,
+            3,
+            libc::c_uint::MAX,
+            libc::CLOSE_RANGE_CLOEXEC,
+        ) != 0
+        {
+            for fd in 3..4096 {
+                libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC);
+            }
+        }
+    }
+}
+
+/// Writes a positive number and a newline into `buffer`, without allocating.
+fn decimal(number: i32, buffer: &mut [u8; 12]) -> &[u8] {
+    let mut at = buffer.len() - 1;
+    buffer[at] = b'\n';
+    let mut rest = number.unsigned_abs();
+    while at > 0 {
+        at -= 1;
+        buffer[at] = b'0' + u8::try_from(rest % 10).unwrap_or_default();
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    &buffer[at..]
+}
+
+/// Does something with the file rights of another user, in a thread of its own: what that user may not read is
+/// not read for him by root.
+pub fn with_rights_of<T: Send>(
+    who: &Credentials,
+    work: impl FnOnce() -> T + Send,
+) -> io::Result<T> {
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            // SAFETY: bare system calls, which change the credentials of this thread alone (the wrappers of
+            // the C library would change those of all threads); the group list outlives its call. The thread
+            // ends with this scope, and its rights with it.
+            let taken = unsafe {
+                libc::syscall(libc::SYS_setgroups, who.groups.len(), who.groups.as_ptr()) == 0 && {
+                    libc::syscall(libc::SYS_setfsgid, who.gid);
+                    libc::syscall(libc::SYS_setfsuid, who.uid);
+                    // it answers with the former value, so asking for an impossible one tells the present
+                    libc::syscall(libc::SYS_setfsuid, -1) == libc::c_long::from(who.uid)
+                }
+            };
+            if taken {
+                Ok(work())
+            } else {
+                Err(io::Error::from(io::ErrorKind::PermissionDenied))
+            }
+        });
+        thread.join().unwrap_or_else(|_| {
+            Err(io::Error::other(
+                "the thread that read for another user failed",
+            ))
+        })
+    })
+}
+
+/// Undoes what a parent may have done to this process and that would break the watchdog: with SIGCHLD ignored,
+/// no child can be waited for.
+pub fn reset_inherited() {
+    // SAFETY: sets a disposition to its default, before any thread or child exists.
+    unsafe {
+        libc::signal(libc::SIGCHLD, libc::SIG_DFL);
+    }
+    let _ = nix::sys::signal::SigSet::empty().thread_set_mask();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_written_without_allocating() {
+        for number in [1, 9, 10, 4711, i32::MAX] {
+            assert_eq!(
+                decimal(number, &mut [0; 12]),
+                format!("{number}\n").as_bytes()
+            );
+        }
+    }
+
+    #[test]
+    fn a_pidfd_reaches_its_process_and_no_other() {
+        let mut child = Command::new("sleep").arg("60").spawn().unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        let handle = PidFd::open(pid).unwrap().unwrap();
+        assert!(!handle.has_ended(Duration::ZERO).unwrap());
+        handle.signal(Signal::SIGKILL).unwrap();
+        assert!(
+            handle.has_ended(Duration::from_secs(20)).unwrap(),
+            "a zombie has ended"
+        );
+        child.wait().unwrap();
+        handle.signal(Signal::SIGKILL).unwrap();
+        assert!(PidFd::open(pid).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_failed_step_is_named() {
+        let plan = Detached {
+            credentials: None,
+            nice: 0,
+            umask: 0o22,
+            working_dir: c"/nonexistent".to_owned(),
+            stdout: None,
+            stderr: None,
+            remove: None,
+            pid_file: None,
+        };
+        let (step, error) = spawn_detached(Command::new("true"), plan.clone()).unwrap_err();
+        assert_eq!(
+            (step, error.kind()),
+            (Step::WorkingDir, io::ErrorKind::NotFound)
+        );
+        let plan = Detached {
+            working_dir: c"/".to_owned(),
+            stderr: Some(c"/nonexistent/err.log".to_owned()),
+            ..plan
+        };
+        let (step, _) = spawn_detached(Command::new("true"), plan).unwrap_err();
+        assert_eq!(step, Step::Stderr);
+    }
+}

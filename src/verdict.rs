@@ -1,0 +1,138 @@
+//! The verdicts, by the names that scripts rely on, and the exit codes that they add up to.
+
+use serde::{Deserialize, Serialize};
+
+/// What a run says of a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// Nothing is wrong.
+    Healthy,
+    /// Young, or being started: its logs are not judged yet.
+    Starting,
+    /// Warnings only.
+    Degraded,
+    /// Broken, and not yet often enough in a row for a restart.
+    Failing,
+    /// It was broken, was restarted, and runs.
+    Restarted,
+    /// It was restarted in vain.
+    RestartFailed,
+    /// Broken, and the restart budget is spent.
+    Exhausted,
+    /// Broken, and its restart has to wait.
+    Waiting,
+    /// Broken, and there is nothing that the watchdog may do about it.
+    Down,
+    /// Something could not be seen.
+    Unknown,
+    /// Watched, and left alone.
+    Paused,
+    /// Not looked at.
+    Disabled,
+}
+
+impl Verdict {
+    /// Its name in reports, the state and the journal.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Healthy => "healthy",
+            Self::Starting => "starting",
+            Self::Degraded => "degraded",
+            Self::Failing => "failing",
+            Self::Restarted => "restarted",
+            Self::RestartFailed => "restart_failed",
+            Self::Exhausted => "exhausted",
+            Self::Waiting => "waiting",
+            Self::Down => "down",
+            Self::Unknown => "unknown",
+            Self::Paused => "paused",
+            Self::Disabled => "disabled",
+        }
+    }
+
+    /// The exit code that it stands for, in the convention of Nagios plugins.
+    pub fn exit_code(self) -> ExitCode {
+        match self {
+            Self::Healthy | Self::Starting | Self::Paused | Self::Disabled => ExitCode::Ok,
+            Self::Restarted | Self::Degraded | Self::Failing => ExitCode::Warning,
+            Self::Down | Self::RestartFailed | Self::Exhausted | Self::Waiting => {
+                ExitCode::Critical
+            }
+            Self::Unknown => ExitCode::Unknown,
+        }
+    }
+
+    /// Whether the service is broken, as far as is known.
+    pub fn is_broken(self) -> bool {
+        self.exit_code() == ExitCode::Critical || self == Self::Failing
+    }
+}
+
+/// The exit codes of `check` and `status`, in the order of their weight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ExitCode {
+    /// 0
+    Ok,
+    /// 1
+    Warning,
+    /// 3: what could not be seen is worse than a warning.
+    Unknown,
+    /// 2: what is surely broken is the worst.
+    Critical,
+}
+
+impl ExitCode {
+    /// The worst of several verdicts; all well where there are none.
+    pub fn of(verdicts: impl IntoIterator<Item = Verdict>) -> Self {
+        verdicts
+            .into_iter()
+            .map(Verdict::exit_code)
+            .max()
+            .unwrap_or(Self::Ok)
+    }
+
+    /// The number that the process exits with.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Ok => 0,
+            Self::Warning => 1,
+            Self::Critical => 2,
+            Self::Unknown => 3,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn f79_the_worst_verdict_gives_the_code() {
+        use Verdict::*;
+        for (verdicts, code) in [
+            (&[][..], 0),
+            (&[Healthy, Starting, Paused, Disabled], 0),
+            (&[Healthy, Restarted], 1),
+            (&[Degraded, Failing], 1),
+            (&[Unknown, Restarted], 3),
+            (&[Unknown, Down], 2),
+            (&[Waiting, Healthy], 2),
+            (&[RestartFailed], 2),
+            (&[Exhausted, Unknown], 2),
+        ] {
+            assert_eq!(
+                ExitCode::of(verdicts.iter().copied()).code(),
+                code,
+                "{verdicts:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn names_are_what_serde_writes() {
+        for verdict in [Verdict::RestartFailed, Verdict::Healthy, Verdict::Waiting] {
+            assert_eq!(serde_json::to_value(verdict).unwrap(), verdict.name());
+        }
+    }
+}
