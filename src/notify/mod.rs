@@ -1,5 +1,10 @@
 //! Telling a person: events become one message a run, and a message goes out by one channel.
+//!
+//! [`message::compose`] is pure: alerts in, one [`Message`] out. [`mail::send`] is the channel: whatever the other
+//! side does, it comes back within its time limit with a [`Report`] that tells the recipients apart, so that the
+//! caller can keep what is still owed and to whom. What is worth telling, and when again, is decided above.
 
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -10,6 +15,7 @@ use crate::restart::Action;
 
 pub mod mail;
 pub mod message;
+pub mod text;
 
 /// What a person can be told of, in the order of how much it matters, the worst last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -79,25 +85,185 @@ pub struct Alert {
     /// Further sentences: why nothing was done, what was left out.
     #[serde(default)]
     pub notes: Vec<String>,
+    /// The code of the finding that every restart attempt of this incident met, where it was always the same and
+    /// there were at least two: a sign that restarting does not help.
+    #[serde(default)]
+    pub same_finding: Option<String>,
+    /// When a spent budget frees its next attempt. Absent with [`Event::Exhausted`]: never by itself.
+    #[serde(default)]
+    pub next_attempt: Option<DateTime<Utc>>,
 }
 
-/// A message ready to be sent by any channel.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A message ready to be sent by any channel, and to be kept until it can be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Message {
     /// One line, without control characters.
     pub subject: String,
-    /// Plain text.
+    /// Plain text, lines ended by line feeds.
     pub body: String,
-    /// The services in it, for `X-Watchdog-Service`.
+    /// The services in it, the worst first, for `X-Watchdog-Service`.
     pub services: Vec<String>,
     /// The worst event in it, for `X-Watchdog-Event`.
     pub event: Event,
     /// When it was written.
     pub time: DateTime<Utc>,
+    /// Its own id with angle brackets, by [`message::id`]; the same at every attempt to deliver it, so that a
+    /// mailbox can tell a copy.
+    pub message_id: String,
+    /// The id of the last message of the same incident, if there was one.
+    #[serde(default)]
+    pub in_reply_to: Option<String>,
+    /// The ids of the incident's messages, the oldest first.
+    #[serde(default)]
+    pub references: Vec<String>,
 }
 
-/// How a message went.
-pub type Delivery = Result<(), String>;
+/// How a delivery went, recipient by recipient.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// In the order in which they were asked for, each once.
+    pub recipients: Vec<Recipient>,
+}
+
+/// One recipient's part of a [`Report`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recipient {
+    /// As the config has it.
+    pub address: String,
+    /// How it went.
+    pub outcome: Outcome,
+}
+
+/// How a delivery to one recipient went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The channel took it.
+    Delivered,
+    /// It will never be taken, and why: to try again is in vain.
+    Refused(String),
+    /// It was not taken now: to be tried again.
+    Deferred {
+        /// Why: where, at which step, what was said, and what to do.
+        why: String,
+        /// All of it was handed over and no answer came: another attempt may make a second copy.
+        maybe_delivered: bool,
+    },
+}
+
+impl Outcome {
+    /// Not taken, and surely not delivered.
+    pub fn deferred(why: impl Into<String>) -> Self {
+        Self::Deferred {
+            why: why.into(),
+            maybe_delivered: false,
+        }
+    }
+}
+
+impl Report {
+    /// The same outcome for all.
+    pub fn all(addresses: &[String], outcome: &Outcome) -> Self {
+        let recipients = addresses.iter().map(|address| Recipient {
+            address: address.clone(),
+            outcome: outcome.clone(),
+        });
+        Self {
+            recipients: recipients.collect(),
+        }
+    }
+
+    /// Whether at least one recipient has it.
+    pub fn reached_somebody(&self) -> bool {
+        self.recipients
+            .iter()
+            .any(|recipient| recipient.outcome == Outcome::Delivered)
+    }
+
+    /// The recipients to try again.
+    pub fn owed(&self) -> Vec<String> {
+        let owed = self
+            .recipients
+            .iter()
+            .filter(|recipient| matches!(recipient.outcome, Outcome::Deferred { .. }));
+        owed.map(|recipient| recipient.address.clone()).collect()
+    }
+
+    /// What went wrong, one sentence a reason, with the recipients that it befell: for the log and the journal.
+    pub fn troubles(&self) -> Vec<String> {
+        let mut reasons: Vec<(&'static str, &str, Vec<&str>)> = Vec::new();
+        for Recipient { address, outcome } in &self.recipients {
+            let (kind, why) = match outcome {
+                Outcome::Delivered => continue,
+                Outcome::Refused(why) => ("refused", why),
+                Outcome::Deferred {
+                    why,
+                    maybe_delivered: false,
+                } => ("not delivered yet", why),
+                Outcome::Deferred {
+                    why,
+                    maybe_delivered: true,
+                } => ("perhaps not delivered", why),
+            };
+            match reasons.iter_mut().find(|r| r.0 == kind && r.1 == why) {
+                Some(reason) => reason.2.push(address),
+                None => reasons.push((kind, why, vec![address])),
+            }
+        }
+        reasons
+            .into_iter()
+            .map(|(kind, why, addresses)| format!("mail to {} {kind}: {why}", addresses.join(", ")))
+            .collect()
+    }
+}
 
 /// The time that a whole mail step may take beyond the transport's own timeout.
 pub const GRACE: Duration = Duration::from_secs(2);
+
+/// A number that no other message has: for ids and file names, not for secrets.
+pub fn nonce() -> u64 {
+    // the standard library seeds its hash tables from the system's randomness
+    RandomState::new().build_hasher().finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_tells_the_recipients_apart() {
+        let recipient = |address: &str, outcome| Recipient {
+            address: address.to_owned(),
+            outcome,
+        };
+        let report = Report {
+            recipients: vec![
+                recipient("a@x", Outcome::Delivered),
+                recipient("b@x", Outcome::Refused("550 no".to_owned())),
+                recipient("c@x", Outcome::deferred("452 full")),
+                recipient("d@x", Outcome::deferred("452 full")),
+                recipient(
+                    "e@x",
+                    Outcome::Deferred {
+                        why: "no answer".to_owned(),
+                        maybe_delivered: true,
+                    },
+                ),
+            ],
+        };
+        assert!(report.reached_somebody());
+        assert_eq!(report.owed(), ["c@x", "d@x", "e@x"]);
+        assert_eq!(
+            report.troubles(),
+            [
+                "mail to b@x refused: 550 no",
+                "mail to c@x, d@x not delivered yet: 452 full",
+                "mail to e@x perhaps not delivered: no answer",
+            ]
+        );
+    }
+
+    #[test]
+    fn nonces_differ() {
+        assert_ne!(nonce(), nonce());
+    }
+}

@@ -1,0 +1,153 @@
+//! A folder that messages are written into: for trying out, and for mailers that pick them up.
+
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+
+use super::plain;
+use crate::notify::{Message, nonce};
+
+/// `20261122T010203Z-restarted-trader-9f86d081884c7d65.eml`: sorted by name is sorted by time.
+pub(super) fn file_name(message: &Message) -> String {
+    let service = message.services.first().map_or("none", String::as_str);
+    let service: String = service
+        .chars()
+        .take(64)
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || "._-".contains(c) {
+                c
+            } else {
+                '_'
+            }
+        })
+        .collect();
+    format!(
+        "{}-{}-{service}-{:016x}.eml",
+        message.time.format("%Y%m%dT%H%M%SZ"),
+        message.event.name(),
+        nonce()
+    )
+}
+
+/// Writes a file that is there whole or not at all; whoever looks never sees half of one.
+pub(super) fn deliver(folder: &Path, name: &str, bytes: &[u8]) -> Result<(), String> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .map_err(|error| {
+            format!(
+                "{}: the folder for mail cannot be made: {}",
+                folder.display(),
+                plain(&error)
+            )
+        })?;
+    let path = folder.join(name);
+    let unfinished = folder.join(format!(".{name}.new"));
+    let written = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&unfinished)
+        .and_then(|mut file| {
+            file.write_all(bytes)?;
+            file.sync_all()
+        })
+        .and_then(|()| fs::rename(&unfinished, &path));
+    written.map_err(|error| {
+        let _ = fs::remove_file(&unfinished);
+        format!(
+            "{}: the message cannot be written: {}",
+            path.display(),
+            plain(&error)
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::super::tests::{message, settings};
+    use super::super::{Transport, eml, send};
+    use super::*;
+    use crate::notify::Outcome;
+
+    #[test]
+    fn a_message_is_a_file_for_its_owner_only() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("a/outbox");
+        let settings = settings(Transport::Directory(folder.clone()));
+        let report = send(&settings, &message());
+        assert!(
+            report
+                .recipients
+                .iter()
+                .all(|r| r.outcome == Outcome::Delivered),
+            "{report:?}"
+        );
+        let files: Vec<_> = fs::read_dir(&folder).unwrap().map(|e| e.unwrap()).collect();
+        assert_eq!(files.len(), 1);
+        let name = files[0].file_name().into_string().unwrap();
+        assert!(
+            name.starts_with("20261122T010203Z-restarted-trader-"),
+            "{name}"
+        );
+        assert!(
+            Path::new(&name).extension().is_some_and(|e| e == "eml"),
+            "{name}"
+        );
+        assert_eq!(
+            fs::read(files[0].path()).unwrap(),
+            eml(&settings, &message()).unwrap()
+        );
+        assert_eq!(
+            files[0].metadata().unwrap().permissions().mode() & 0o777,
+            0o600
+        );
+        assert_eq!(
+            fs::metadata(&folder).unwrap().permissions().mode() & 0o777,
+            0o700
+        );
+    }
+
+    #[test]
+    fn names_cannot_leave_the_folder() {
+        let mut odd = message();
+        odd.services = vec!["../../etc/x\n".to_owned()];
+        assert!(!file_name(&odd).contains(['/', '\n']));
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_owed_and_leaves_nothing() {
+        let root = tempfile::tempdir().unwrap();
+        let file = root.path().join("file");
+        fs::write(&file, "").unwrap();
+        let report = send(
+            &settings(Transport::Directory(file.join("outbox"))),
+            &message(),
+        );
+        assert_eq!(report.owed().len(), 2);
+        assert_eq!(
+            report.troubles(),
+            [format!(
+                "mail to ops@example.org, Boss <boss@example.org> not delivered yet: {}: the folder for mail cannot be made: not a directory",
+                file.join("outbox").display()
+            )]
+        );
+        // a folder in the way refuses the rename
+        let folder = root.path().join("outbox");
+        fs::create_dir_all(folder.join("x.eml/y")).unwrap();
+        let error = deliver(&folder, "x.eml", b"x").unwrap_err();
+        assert!(
+            error.contains("x.eml: the message cannot be written: "),
+            "{error}"
+        );
+        let left: Vec<_> = fs::read_dir(&folder)
+            .unwrap()
+            .map(|e| e.unwrap().file_name())
+            .collect();
+        assert_eq!(left, ["x.eml"]);
+    }
+}

@@ -1,0 +1,293 @@
+//! Mail: SMTP, a sendmail command, or a folder of .eml files.
+//!
+//! A mail server may be slow, hang, lie or be somebody else, and the one who waits is a run that has services to
+//! look after. So each way out has one deadline for all of it, looking up names and reading passwords included;
+//! what hangs in the kernel beyond it is left behind in its thread. What comes back tells the recipients apart.
+
+use std::path::PathBuf;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use lettre::Address;
+use lettre::message::Mailbox;
+
+use super::{Event, Message, Outcome, Recipient, Report};
+
+mod directory;
+mod eml;
+mod secret;
+mod sendmail;
+mod smtp;
+
+pub use eml::eml;
+pub use secret::Secret;
+
+/// The `[mail]` table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The sender's address.
+    pub from: String,
+    /// The recipients' addresses, at least one.
+    pub to: Vec<String>,
+    /// What is told.
+    pub on: Vec<Event>,
+    /// How long the same event of the same service is not told again while it lasts.
+    pub remind_every: Duration,
+    /// How many messages an hour may have.
+    pub max_per_hour: u32,
+    /// The way out.
+    pub transport: Transport,
+}
+
+/// The way that mail leaves by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// A mail server.
+    Smtp(Smtp),
+    /// A program that takes a message on its standard input, as sendmail does.
+    Sendmail {
+        /// Its path.
+        command: PathBuf,
+    },
+    /// A folder that .eml files are written into, absolute.
+    Directory(PathBuf),
+}
+
+/// How to reach a mail server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Smtp {
+    /// Host name or address.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+    /// How the connection is protected.
+    pub tls: Tls,
+    /// The user name, where the server wants one.
+    pub username: Option<String>,
+    /// Where the password comes from.
+    pub password: Option<Secret>,
+    /// A PEM file of certificates to trust in addition to the system's, absolute.
+    pub ca_file: Option<PathBuf>,
+    /// For the whole delivery of a message.
+    pub timeout: Duration,
+}
+
+/// How an SMTP connection is protected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tls {
+    /// Plain at first, then STARTTLS, which must succeed.
+    Starttls,
+    /// TLS from the start.
+    Tls,
+    /// None.
+    None,
+}
+
+/// How long the ways without a timeout of their own may take.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// From and to whom a message goes, whatever its headers say.
+struct Envelope {
+    from: Address,
+    to: Vec<Address>,
+}
+
+/// Sends one message to all recipients, within the transport's timeout and a little more, whatever the other side
+/// does.
+pub fn send(settings: &Settings, message: &Message) -> Report {
+    send_to(settings, &settings.to, message)
+}
+
+/// The same to some recipients only: those that an earlier attempt still owes. The headers name all.
+pub fn send_to(settings: &Settings, recipients: &[String], message: &Message) -> Report {
+    let mut report = Report::default();
+    let mut to = Vec::new();
+    for recipient in recipients {
+        if report
+            .recipients
+            .iter()
+            .any(|known| known.address == *recipient)
+        {
+            continue;
+        }
+        let outcome = match address(recipient) {
+            Ok(mailbox) => {
+                to.push(mailbox.email);
+                None
+            }
+            Err(error) => Some(Outcome::Refused(format!("[mail] to: {error}"))),
+        };
+        report.recipients.push(Recipient {
+            address: recipient.clone(),
+            // replaced below for every address that is one
+            outcome: outcome.unwrap_or(Outcome::Delivered),
+        });
+    }
+    let mut outcomes = hand_over(settings, to, message).into_iter();
+    for recipient in &mut report.recipients {
+        if recipient.outcome == Outcome::Delivered {
+            recipient.outcome = outcomes
+                .next()
+                .unwrap_or_else(|| Outcome::deferred("the transport said nothing about it"));
+        }
+    }
+    report
+}
+
+/// One outcome for each address.
+fn hand_over(settings: &Settings, to: Vec<Address>, message: &Message) -> Vec<Outcome> {
+    if to.is_empty() {
+        return Vec::new();
+    }
+    let count = to.len();
+    let all = |outcome: Outcome| vec![outcome; count];
+    let from = match address(&settings.from) {
+        Ok(mailbox) => mailbox.email,
+        Err(error) => return all(Outcome::deferred(format!("[mail] from: {error}"))),
+    };
+    let bytes = match eml(settings, message) {
+        Ok(bytes) => bytes,
+        Err(error) => return all(Outcome::deferred(error)),
+    };
+    let envelope = Envelope { from, to };
+    match &settings.transport {
+        Transport::Smtp(smtp) => smtp::deliver(smtp, envelope, bytes),
+        Transport::Sendmail { command } => sendmail::deliver(command, &envelope, &bytes, TIMEOUT),
+        Transport::Directory(folder) => {
+            let name = directory::file_name(message);
+            let (tell, told) = mpsc::channel();
+            let target = folder.clone();
+            std::thread::spawn(move || {
+                let _ = tell.send(directory::deliver(&target, &name, &bytes));
+            });
+            all(match told.recv_timeout(TIMEOUT) {
+                Ok(Ok(())) => Outcome::Delivered,
+                Ok(Err(error)) => Outcome::deferred(error),
+                Err(_) => Outcome::Deferred {
+                    why: format!(
+                        "{}: not written within {}; does its file system answer",
+                        folder.display(),
+                        crate::clock::exact(TIMEOUT)
+                    ),
+                    maybe_delivered: true,
+                },
+            })
+        }
+    }
+}
+
+/// Reads an address as a config has it: `ops@example.org`, `Ops <ops@example.org>`, or `root`, a mailbox of this
+/// host.
+///
+/// The error is a sentence about the address alone; its place is the caller's to add.
+pub fn address(text: &str) -> Result<Mailbox, String> {
+    let trimmed = text.trim();
+    let local = |c: char| c.is_ascii_alphanumeric() || "._+-".contains(c);
+    let full = if !trimmed.is_empty() && trimmed.chars().all(local) {
+        format!("{trimmed}@localhost")
+    } else {
+        trimmed.to_owned()
+    };
+    full.parse::<Mailbox>()
+        .ok()
+        .filter(|_| !full.chars().any(char::is_control))
+        .ok_or_else(|| {
+            format!(
+                "`{}` is not a mail address; write it like ops@example.org",
+                super::text::cut(&super::text::visible(text), 100)
+            )
+        })
+}
+
+/// An I/O error without its number, in our case of letters.
+fn plain(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    let text = text.split(" (os error").next().unwrap_or_default();
+    let mut chars = text.chars();
+    let first = chars.next().map(|c| c.to_ascii_lowercase());
+    first.into_iter().chain(chars).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    pub(super) fn message() -> Message {
+        Message {
+            subject: "[watchdog] box1: trader restarted".to_owned(),
+            body: "trader was restarted and is up again.\n".to_owned(),
+            services: vec!["trader".to_owned(), "feed".to_owned()],
+            event: Event::Restarted,
+            time: "2026-11-22T01:02:03Z".parse().unwrap(),
+            message_id: "<20261122T010203Z.trader.1@box1>".to_owned(),
+            in_reply_to: None,
+            references: Vec::new(),
+        }
+    }
+
+    pub(super) fn settings(transport: Transport) -> Settings {
+        Settings {
+            from: "watchdog@example.org".to_owned(),
+            to: vec![
+                "ops@example.org".to_owned(),
+                "Boss <boss@example.org>".to_owned(),
+            ],
+            on: Vec::new(),
+            remind_every: Duration::from_hours(1),
+            max_per_hour: 12,
+            transport,
+        }
+    }
+
+    #[test]
+    fn addresses_are_read_as_people_write_them() {
+        for (text, email) in [
+            ("ops@example.org", "ops@example.org"),
+            (" Ops Team <ops@example.org> ", "ops@example.org"),
+            ("root", "root@localhost"),
+        ] {
+            assert_eq!(address(text).unwrap().email.to_string(), email, "{text}");
+        }
+        for text in ["", "a b", "@", "a@", "x@y\r\nBcc: z@y", "a@b@c", "a\u{0}@b"] {
+            assert!(address(text).is_err(), "{text:?} was taken");
+        }
+        assert_eq!(
+            address("two words").unwrap_err(),
+            "`two words` is not a mail address; write it like ops@example.org"
+        );
+    }
+
+    #[test]
+    fn a_bad_address_costs_the_others_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut settings = settings(Transport::Directory(folder.path().join("out")));
+        settings.to = vec![
+            "no body".to_owned(),
+            "ops@example.org".to_owned(),
+            "ops@example.org".to_owned(),
+        ];
+        let report = send(&settings, &message());
+        assert_eq!(report.recipients.len(), 2, "each recipient once");
+        assert_eq!(
+            report.recipients[0].outcome,
+            Outcome::Refused(
+                "[mail] to: `no body` is not a mail address; write it like ops@example.org"
+                    .to_owned()
+            )
+        );
+        assert_eq!(report.recipients[1].outcome, Outcome::Delivered);
+    }
+
+    #[test]
+    fn a_bad_sender_is_a_config_to_mend_not_a_lost_alert() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut settings = settings(Transport::Directory(folder.path().join("out")));
+        settings.from = "watch dog".to_owned();
+        let report = send(&settings, &message());
+        assert_eq!(report.owed().len(), 2);
+        assert!(
+            report.troubles()[0].contains("[mail] from: `watch dog`"),
+            "{report:?}"
+        );
+    }
+}

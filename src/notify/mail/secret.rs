@@ -1,0 +1,174 @@
+//! Secrets: where they come from. What they are is known only while a server is being told.
+
+use std::fmt;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+/// More than any password has.
+const LIMIT: u64 = 4096;
+
+/// Where a secret comes from. It is read when it is needed, and never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Secret {
+    /// It stands in the config.
+    Inline(String),
+    /// The first line of a file, absolute.
+    File(PathBuf),
+    /// An environment variable.
+    Env(String),
+    /// A systemd credential: a file of this name in `$CREDENTIALS_DIRECTORY`.
+    Credential(String),
+}
+
+impl Secret {
+    /// The secret itself. No error holds any of it.
+    pub(super) fn read(&self) -> Result<String, String> {
+        match self {
+            Self::Inline(secret) if secret.is_empty() => {
+                Err("the password in the config is empty".to_owned())
+            }
+            Self::Inline(secret) => Ok(secret.clone()),
+            Self::File(path) => first_line(path),
+            Self::Env(name) => match std::env::var(name) {
+                Ok(secret) if !secret.is_empty() => Ok(secret),
+                Ok(_) => Err(format!("${name}, which holds the password, is empty")),
+                Err(std::env::VarError::NotPresent) => Err(format!(
+                    "${name}, which holds the password, is not set; cron and systemd set only what they are told to"
+                )),
+                Err(std::env::VarError::NotUnicode(_)) => {
+                    Err(format!("${name}, which holds the password, is not UTF-8"))
+                }
+            },
+            Self::Credential(name) => credential(
+                std::env::var_os("CREDENTIALS_DIRECTORY")
+                    .as_deref()
+                    .map(Path::new),
+                name,
+            ),
+        }
+    }
+}
+
+/// A credential of a unit, by its name.
+fn credential(folder: Option<&Path>, name: &str) -> Result<String, String> {
+    if name.is_empty() || name == "." || name == ".." || name.contains('/') {
+        return Err(format!(
+            "`{name}` is not the name of a credential: it is a file name without a folder"
+        ));
+    }
+    let folder = folder.ok_or_else(|| {
+        format!(
+            "the credential `{name}` is not there: $CREDENTIALS_DIRECTORY is not set; run from a systemd unit with LoadCredential={name}:PATH"
+        )
+    })?;
+    first_line(&folder.join(name))
+}
+
+fn first_line(path: &Path) -> Result<String, String> {
+    let shown = path.display();
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)
+        .and_then(|file| file.take(LIMIT).read_to_end(&mut bytes))
+        .map_err(|error| {
+            format!(
+                "{shown}: the password cannot be read: {}",
+                super::plain(&error)
+            )
+        })?;
+    let line = bytes
+        .split(|byte| *byte == b'\n')
+        .next()
+        .unwrap_or_default();
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    match std::str::from_utf8(line) {
+        Ok("") => Err(format!(
+            "{shown}: its first line, which holds the password, is empty"
+        )),
+        Ok(secret) => Ok(secret.to_owned()),
+        Err(_) => Err(format!(
+            "{shown}: its first line, which holds the password, is not UTF-8"
+        )),
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Inline(_) => f.write_str("Inline(***)"),
+            Self::File(path) => f.debug_tuple("File").field(path).finish(),
+            Self::Env(name) => f.debug_tuple("Env").field(name).finish(),
+            Self::Credential(name) => f.debug_tuple("Credential").field(name).finish(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_line_of_a_file_is_the_secret() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pass");
+        for (text, secret) in [
+            (&b"s3cret"[..], "s3cret"),
+            (b"s3cret\n", "s3cret"),
+            (b"s3cret\r\nsecond\n", "s3cret"),
+            (b" with spaces \n", " with spaces "),
+        ] {
+            std::fs::write(&path, text).unwrap();
+            assert_eq!(Secret::File(path.clone()).read().as_deref(), Ok(secret));
+        }
+    }
+
+    #[test]
+    fn what_is_missing_is_said_without_what_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pass");
+        let shown = path.display().to_string();
+        let error = Secret::File(path.clone()).read().unwrap_err();
+        assert_eq!(
+            error,
+            format!("{shown}: the password cannot be read: no such file or directory")
+        );
+        std::fs::write(&path, "\nsecond").unwrap();
+        assert_eq!(
+            Secret::File(path.clone()).read().unwrap_err(),
+            format!("{shown}: its first line, which holds the password, is empty")
+        );
+        std::fs::write(&path, b"canary\xff\n").unwrap();
+        let error = Secret::File(path).read().unwrap_err();
+        assert!(
+            error.ends_with("is not UTF-8") && !error.contains("canary"),
+            "{error}"
+        );
+        assert_eq!(
+            Secret::Env("WATCHDOG_NO_SUCH_VARIABLE".to_owned())
+                .read()
+                .unwrap_err(),
+            "$WATCHDOG_NO_SUCH_VARIABLE, which holds the password, is not set; cron and systemd set only what they are told to"
+        );
+        assert!(Secret::Env("PATH".to_owned()).read().is_ok());
+    }
+
+    #[test]
+    fn a_credential_is_a_file_of_the_unit_and_nothing_outside() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("smtp"), "s3cret\n").unwrap();
+        assert_eq!(
+            credential(Some(folder.path()), "smtp").as_deref(),
+            Ok("s3cret")
+        );
+        for name in ["", ".", "..", "../x", "/etc/passwd"] {
+            assert!(credential(Some(folder.path()), name).is_err(), "{name}");
+        }
+        let error = credential(None, "smtp").unwrap_err();
+        assert!(error.contains("LoadCredential=smtp:PATH"), "{error}");
+    }
+
+    #[test]
+    fn f76_no_secret_is_shown() {
+        let secret = Secret::Inline("canary".to_owned());
+        assert_eq!(format!("{secret:?}"), "Inline(***)");
+    }
+}
