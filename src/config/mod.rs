@@ -1,15 +1,41 @@
 //! The config as it is meant: typed, checked and complete, with defaults filled in and paths absolute.
 //!
-//! What was written is read in `read.rs`, which knows places in the file; nothing here does.
+//! What was written is read in `top.rs`, `service.rs` and `mail.rs` by the reader of `read.rs`, which knows places
+//! in the file; nothing here does. Nothing but the config itself is opened, resolved or run on the way; only
+//! `load.rs` touches the world, to find the file, to judge whom it could come from, and who can read its secrets.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use log::LevelFilter;
 
 use crate::check::{log as log_check, process};
-use crate::notify::mail;
+use crate::notify::mail as notify_mail;
 use crate::restart::{Limits, Way};
+
+mod environment;
+mod fault;
+pub mod keys;
+mod load;
+mod mail;
+mod read;
+mod service;
+mod show;
+#[cfg(test)]
+mod tests;
+mod top;
+pub mod trust;
+
+pub use environment::Environment;
+pub use fault::{ConfigError, Fault};
+pub use load::{find, load};
+pub use show::to_toml;
+
+/// Parses and checks a config that stands at `path`, an absolute path that is not touched. All that is wrong is
+/// told, in the order of the file.
+pub fn parse(text: &str, path: &Path, environment: &Environment) -> Result<Config, Vec<Fault>> {
+    top::read(text, path, environment).map(|read| read.config)
+}
 
 /// A whole config.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,10 +50,40 @@ pub struct Config {
     pub run_timeout: Duration,
     /// The watchdog's own log.
     pub logging: Logging,
+    /// What holds for a service that says nothing; the services have it in them already.
+    pub defaults: Defaults,
     /// Whom to mail, and how; absent: nobody.
-    pub mail: Option<mail::Settings>,
+    pub mail: Option<notify_mail::Settings>,
     /// The services in the order of the file.
     pub services: Vec<Service>,
+}
+
+impl Config {
+    /// The service of this name.
+    pub fn service(&self, name: &str) -> Option<&Service> {
+        self.services.iter().find(|service| service.name == name)
+    }
+
+    /// The name of a service that somebody who wrote `name` may have meant.
+    pub fn nearest_service(&self, name: &str) -> Option<&str> {
+        keys::nearest(
+            name,
+            self.services.iter().map(|service| service.name.as_str()),
+        )
+    }
+}
+
+/// What a service does not say itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Defaults {
+    /// A younger process is not judged by its logs.
+    pub start_grace: Duration,
+    /// When a service is restarted.
+    pub policy: Policy,
+    /// The limits of a restart.
+    pub limits: Limits,
+    /// The command of a service that has neither `spawn` nor `systemd` nor a command of its own.
+    pub command: Option<Vec<String>>,
 }
 
 /// The watchdog's own log.

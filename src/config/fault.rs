@@ -1,0 +1,474 @@
+//! What is wrong with a config: each fault with its place, the line it stands on, and a word of help.
+//!
+//! A person mends a config by reading this, once: so all faults of a file are told together, and each shows the
+//! line as it is written. Two kinds of text are never shown as they are: a line that holds a secret, and
+//! characters that would steer the terminal.
+
+use std::fmt;
+use std::io;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use unicode_width::UnicodeWidthChar;
+
+use super::trust::Refusal;
+
+/// How many faults of a file are told; a file with more is not a config.
+pub(super) const MOST: usize = 100;
+
+/// The widest piece of a line that is shown, in columns.
+const WIDEST: usize = 100;
+
+/// Why there is no config. Each ends a program with exit code 78.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// Nowhere a config.
+    #[error("error: no config found; looked for{}\n  = help: write one, or name it with --config", places(.looked))]
+    NotFound {
+        /// Where it was looked for, in order.
+        looked: Vec<PathBuf>,
+    },
+    /// The file cannot be read, or is nothing that could be a config.
+    #[error("error: {}: {reason}{}", visible_path(.path), .help.as_ref().map(|help| format!("\n  = help: {help}")).unwrap_or_default())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What is the matter with it.
+        reason: String,
+        /// What to do about it.
+        help: Option<String>,
+    },
+    /// Somebody else could change the config, or read a secret of it.
+    #[error("{}", paragraphs(.refusals))]
+    Untrusted {
+        /// Each with its remedy.
+        refusals: Vec<Refusal>,
+    },
+    /// The file is wrong.
+    #[error("{}\n\n{}", paragraphs(.faults), count(.faults.len(), .path))]
+    Faulty {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, in the order of the file; at most [`MOST`].
+        faults: Vec<Fault>,
+    },
+}
+
+fn places(looked: &[PathBuf]) -> String {
+    looked.iter().fold(String::new(), |mut all, path| {
+        all.push_str("\n  ");
+        all.push_str(&visible_path(path));
+        all
+    })
+}
+
+fn paragraphs<T: fmt::Display>(items: &[T]) -> String {
+    let items: Vec<_> = items.iter().map(ToString::to_string).collect();
+    items.join("\n\n")
+}
+
+fn count(faults: usize, path: &Path) -> String {
+    let path = visible_path(path);
+    match faults {
+        1 => format!("1 error in {path}"),
+        MOST => format!("{MOST} errors or more in {path}"),
+        faults => format!("{faults} errors in {path}"),
+    }
+}
+
+impl ConfigError {
+    /// A file that the system will not read.
+    pub(super) fn unreadable(path: &Path, error: &io::Error) -> Self {
+        let (reason, help) = match error.kind() {
+            io::ErrorKind::NotFound => ("no such file".to_owned(), None),
+            io::ErrorKind::PermissionDenied => (
+                "no permission to read it".to_owned(),
+                Some("run as the user that it belongs to".to_owned()),
+            ),
+            _ => (format!("cannot be read: {error}"), None),
+        };
+        Self::Unreadable {
+            path: path.to_owned(),
+            reason,
+            help,
+        }
+    }
+}
+
+/// One thing that is wrong with a config.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// The line, from 1; 0 for what has no place: it is missing as a whole, or came from the environment.
+    pub line: usize,
+    /// The column in characters, from 1; 0 for what has no place.
+    pub column: usize,
+    /// The path of the key, `service.trader.restart.max_per_hour`; empty where the text is not TOML.
+    pub key: String,
+    /// What is wrong, in one line.
+    pub message: String,
+    /// What to write instead.
+    pub help: Option<String>,
+    file: String,
+    excerpt: Excerpt,
+}
+
+/// A line of the config as it may be shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Excerpt {
+    /// The line, or a piece of it, and the columns to point at.
+    Shown {
+        text: String,
+        before: usize,
+        carets: usize,
+    },
+    /// It holds a secret.
+    Secret,
+    /// There is none.
+    Absent,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "error: {}", self.message)?;
+        if self.line == 0 {
+            write!(f, "\n --> {}", self.file)?;
+            if let Some(help) = &self.help {
+                write!(f, "\n  = help: {help}")?;
+            }
+            return Ok(());
+        }
+        let number = self.line.to_string();
+        let margin = " ".repeat(number.len());
+        write!(
+            f,
+            "\n{margin}--> {}:{}:{}",
+            self.file, self.line, self.column
+        )?;
+        match &self.excerpt {
+            Excerpt::Shown {
+                text,
+                before,
+                carets,
+            } => {
+                let pointer = format!("{}{}", " ".repeat(*before), "^".repeat(*carets));
+                write!(f, "\n{margin} |\n{number} | {text}\n{margin} | {pointer}")?;
+            }
+            Excerpt::Secret => write!(
+                f,
+                "\n{margin} = note: the line is not shown, for it holds a secret"
+            )?,
+            Excerpt::Absent => {}
+        }
+        if let Some(help) = &self.help {
+            write!(f, "\n{margin} = help: {help}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Fault {
+    /// A fault of the process environment, where there is no line to show.
+    pub(super) fn of_environment(variable: &str, message: &str, help: Option<&str>) -> Self {
+        Self {
+            line: 0,
+            column: 0,
+            key: variable.to_owned(),
+            message: visible(message),
+            help: help.map(visible),
+            file: "the environment".to_owned(),
+            excerpt: Excerpt::Absent,
+        }
+    }
+}
+
+/// The text of a config, cut into lines.
+pub(super) struct Source<'a> {
+    path: &'a Path,
+    text: &'a str,
+    /// Where each line begins.
+    starts: Vec<usize>,
+    /// Which lines hold a secret.
+    secret: Vec<bool>,
+}
+
+impl<'a> Source<'a> {
+    /// Cuts `text` into lines, and hides those that look as if they held a secret: what does not parse must not
+    /// be shown either.
+    pub(super) fn new(text: &'a str, path: &'a Path) -> Self {
+        let starts: Vec<_> = std::iter::once(0)
+            .chain(text.match_indices('\n').map(|(at, _)| at + 1))
+            .collect();
+        let mut source = Self {
+            path,
+            text,
+            secret: vec![false; starts.len()],
+            starts,
+        };
+        let mut open: Option<&str> = None;
+        let mut awaited = false;
+        for (number, line) in text.split('\n').enumerate() {
+            let hidden = if let Some(quotes) = open {
+                if line.contains(quotes) {
+                    open = None;
+                }
+                true
+            } else if let Some(value) = secret_value(line).or(awaited.then_some(line)) {
+                // a text of many lines that begins here goes on in the next; a value may be missing, and follow
+                open = ["\"\"\"", "'''"]
+                    .into_iter()
+                    .find(|quotes| line.matches(*quotes).count() % 2 == 1);
+                awaited = value
+                    .trim_matches(|c| blank(c) || "=:[{".contains(c))
+                    .is_empty();
+                true
+            } else {
+                false
+            };
+            if let Some(secret) = source.secret.get_mut(number) {
+                *secret |= hidden;
+            }
+        }
+        source
+    }
+
+    /// Hides all lines that `span` touches.
+    pub(super) fn hide(&mut self, span: &Range<usize>) {
+        let (first, last) = (
+            self.line_of(span.start),
+            self.line_of(span.end.max(span.start + 1) - 1),
+        );
+        for secret in self.secret.iter_mut().take(last + 1).skip(first) {
+            *secret = true;
+        }
+    }
+
+    /// The text of a place.
+    pub(super) fn slice(&self, span: Range<usize>) -> &'a str {
+        self.text.get(span).unwrap_or_default()
+    }
+
+    /// The line of an offset, from 0.
+    pub(super) fn line_of(&self, offset: usize) -> usize {
+        self.starts
+            .partition_point(|start| *start <= offset)
+            .saturating_sub(1)
+    }
+
+    /// A fault at a place of this text. `secret` keeps its line back.
+    pub(super) fn fault(
+        &self,
+        span: &Range<usize>,
+        key: &str,
+        message: &str,
+        help: Option<&str>,
+        secret: bool,
+    ) -> Fault {
+        let mut at = self
+            .text
+            .floor_char_boundary(span.start.min(self.text.len()));
+        // the end of the file is the end of its last line, not the empty one after it
+        if at == self.text.len() && self.text.ends_with('\n') {
+            at -= 1;
+        }
+        let number = self.line_of(at);
+        let start = self.starts.get(number).copied().unwrap_or_default();
+        let before = self.slice(start..at);
+        let hidden = secret || self.secret.get(number).copied().unwrap_or_default();
+        Fault {
+            line: number + 1,
+            column: before.trim_start_matches('\u{feff}').chars().count() + 1,
+            key: visible(key),
+            message: visible(message),
+            help: help.map(visible),
+            file: visible_path(self.path),
+            excerpt: if hidden {
+                Excerpt::Secret
+            } else {
+                self.excerpt(before, at, span.end.max(at))
+            },
+        }
+    }
+
+    /// A fault of the text as a whole.
+    pub(super) fn fault_of_whole(&self, message: &str, help: Option<&str>) -> Fault {
+        Fault {
+            line: 0,
+            column: 0,
+            key: String::new(),
+            message: visible(message),
+            help: help.map(visible),
+            file: visible_path(self.path),
+            excerpt: Excerpt::Absent,
+        }
+    }
+
+    /// The piece of a line that is worth showing of a place that begins at `at`, after `before`.
+    fn excerpt(&self, before: &str, at: usize, end: usize) -> Excerpt {
+        let rest = self.text.get(at..).unwrap_or_default();
+        let rest = rest.split('\n').next().unwrap_or_default();
+        let rest = rest.strip_suffix('\r').unwrap_or(rest);
+        let pointed = rest.floor_char_boundary((end - at).min(rest.len()));
+        let (pointed, after) = rest.split_at(pointed);
+
+        let pointed = Piece::from_front(pointed, WIDEST / 2);
+        let carets = pointed.width.max(1);
+        let after = Piece::from_front(after, WIDEST - pointed.width);
+        let room = WIDEST.saturating_sub(pointed.width + after.width.min(WIDEST / 4));
+        let before = Piece::from_back(before.trim_start_matches('\u{feff}'), room);
+        let after = if pointed.cut {
+            Piece::default()
+        } else {
+            after.shortened(WIDEST.saturating_sub(before.width + pointed.width))
+        };
+        let mark = |cut| if cut { "…" } else { "" };
+        Excerpt::Shown {
+            before: before.width + usize::from(before.cut),
+            text: format!(
+                "{}{}{}{}{}",
+                mark(before.cut),
+                before.text,
+                pointed.text,
+                after.text,
+                mark(pointed.cut || after.cut)
+            ),
+            carets,
+        }
+    }
+}
+
+/// A piece of a line as it is shown.
+#[derive(Default)]
+struct Piece {
+    text: String,
+    width: usize,
+    cut: bool,
+}
+
+impl Piece {
+    fn from_front(text: &str, room: usize) -> Self {
+        let mut piece = Self::default();
+        for c in text.chars() {
+            let (shown, width) = cell(c);
+            if piece.width + width > room {
+                piece.cut = true;
+                break;
+            }
+            piece.text.push_str(&shown);
+            piece.width += width;
+        }
+        piece
+    }
+
+    fn from_back(text: &str, room: usize) -> Self {
+        let mut cells = Vec::new();
+        let mut piece = Self::default();
+        for c in text.chars().rev() {
+            let (shown, width) = cell(c);
+            if piece.width + width > room {
+                piece.cut = true;
+                break;
+            }
+            cells.push(shown);
+            piece.width += width;
+        }
+        piece.text = cells.into_iter().rev().collect();
+        piece
+    }
+
+    fn shortened(self, room: usize) -> Self {
+        if self.width <= room {
+            return self;
+        }
+        Self {
+            cut: true,
+            ..Self::from_front(&self.text, room)
+        }
+    }
+}
+
+/// A character as it is shown, and its columns.
+fn cell(c: char) -> (String, usize) {
+    if c == '\t' {
+        return ("    ".to_owned(), 4);
+    }
+    if steers(c) {
+        let shown = c.escape_unicode().to_string();
+        let width = shown.len();
+        return (shown, width);
+    }
+    (c.to_string(), c.width().unwrap_or_default())
+}
+
+/// Whether a character steers a terminal or turns the writing round, and so is shown by its number.
+fn steers(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+}
+
+/// A text for a terminal, in one line.
+pub(super) fn visible(text: &str) -> String {
+    text.chars().fold(String::new(), |mut all, c| {
+        if steers(c) {
+            all.extend(c.escape_unicode());
+        } else {
+            all.push(c);
+        }
+        all
+    })
+}
+
+/// A path for a terminal.
+pub(super) fn visible_path(path: &Path) -> String {
+    visible(&path.to_string_lossy())
+}
+
+/// Whether a key or variable of this name holds a secret, rather than the place of one.
+pub(super) fn is_secret(name: &str) -> bool {
+    let name = name.to_ascii_lowercase().replace('-', "_");
+    if ["_file", "_env", "_credential", "_path", "_dir"]
+        .iter()
+        .any(|place| name.ends_with(place))
+    {
+        return false;
+    }
+    [
+        "passw",
+        "passphrase",
+        "secret",
+        "token",
+        "api_key",
+        "apikey",
+        "private_key",
+        "access_key",
+        "credential",
+    ]
+    .iter()
+    .any(|word| name.contains(word))
+        || ((5..=12).contains(&name.len()) && strsim::jaro(&name, "password") > 0.85)
+}
+
+/// What separates words from what they are next to.
+fn blank(c: char) -> bool {
+    c.is_whitespace() || c == '"' || c == '\''
+}
+
+/// What follows the name of something secret in a line that looks as if it gave a value to it, parsed or not.
+fn secret_value(line: &str) -> Option<&str> {
+    let word = |c: char| c.is_alphanumeric() || c == '_' || c == '-';
+    let mut rest = line;
+    while let Some(begin) = rest.find(word) {
+        let tail = rest.get(begin..)?;
+        let end = tail.find(|c| !word(c)).unwrap_or(tail.len());
+        let (name, after) = tail.split_at(end);
+        if is_secret(name) {
+            let before = line.get(..line.len() - tail.len())?.trim_end_matches(blank);
+            let opens = before.is_empty() || before.ends_with(['{', ',', '.', '#']);
+            let sets = after.trim_start_matches(blank).starts_with(['=', ':']);
+            if opens || sets {
+                return Some(after);
+            }
+        }
+        rest = after;
+    }
+    None
+}

@@ -1,0 +1,211 @@
+//! Finding, trusting and reading the config file: all that this room does to the world.
+
+use std::fs::{self, File, Metadata, OpenOptions};
+use std::io::{self, Read};
+use std::ops::Range;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use super::environment::{Environment, Search};
+use super::fault::{ConfigError, Source};
+use super::trust::{self, Facts};
+use super::{Config, top};
+use crate::notify::mail::{Secret, Transport};
+
+/// The largest config, in bytes: a thousand services fit.
+const LARGEST: u64 = 1 << 20;
+
+/// Finds the config: `explicit`, `$WATCHDOG_CONFIG`, `./watchdog.toml`,
+/// `$XDG_CONFIG_HOME/watchdog/watchdog.toml`, `/etc/watchdog/watchdog.toml`, the first that exists. What was
+/// named by the first two is meant, and is given back whether it exists or not. The path is absolute.
+pub fn find(explicit: Option<&Path>) -> Result<PathBuf, ConfigError> {
+    search(&Search::of_process(explicit))
+}
+
+pub(super) fn search(search: &Search) -> Result<PathBuf, ConfigError> {
+    let here = search.here.clone().unwrap_or_default();
+    if let Some(named) = search.explicit.as_ref().or(search.variable.as_ref()) {
+        return Ok(here.join(named));
+    }
+    let looked: Vec<PathBuf> = search
+        .here
+        .iter()
+        .map(|here| here.join("watchdog.toml"))
+        .chain(
+            search
+                .config_home
+                .iter()
+                .map(|home| home.join("watchdog/watchdog.toml")),
+        )
+        .chain([PathBuf::from("/etc/watchdog/watchdog.toml")])
+        .collect();
+    // what is there but cannot be looked at is there: to pass it over would be a surprise
+    let there = |path: &PathBuf| match fs::symlink_metadata(path) {
+        Ok(_) => true,
+        Err(error) => !matches!(
+            error.kind(),
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+        ),
+    };
+    match looked.iter().find(|path| there(path)) {
+        Some(path) => Ok(path.clone()),
+        None => Err(ConfigError::NotFound { looked }),
+    }
+}
+
+/// Loads a config: whether it can be trusted, what it says, and whether its secrets are kept.
+pub fn load(path: &Path) -> Result<Config, ConfigError> {
+    load_in(path, &Environment::of_process())
+}
+
+pub(super) fn load_in(path: &Path, environment: &Environment) -> Result<Config, ConfigError> {
+    let path = &std::path::absolute(path).map_err(|e| ConfigError::unreadable(path, &e))?;
+    let (file, metadata) = open(path)?;
+    let own = Facts::of(path, &metadata);
+    let mut facts = trust::folder_facts(path).map_err(|e| ConfigError::unreadable(path, &e))?;
+    facts.push(own.clone());
+    let refusals = trust::refusals(environment.uid, &facts);
+    if !refusals.is_empty() {
+        return Err(ConfigError::Untrusted { refusals });
+    }
+
+    let text = text(path, file)?;
+    let read = top::read(&text, path, environment).map_err(|faults| ConfigError::Faulty {
+        path: path.clone(),
+        faults,
+    })?;
+    check_secret(&read, &text, &own)?;
+    Ok(read.config)
+}
+
+/// Opens what is a file, and nothing else: a FIFO would block, and to open some devices is to act on them.
+fn open(path: &Path) -> Result<(File, Metadata), ConfigError> {
+    let unreadable = |error: io::Error| ConfigError::unreadable(path, &error);
+    regular(path, &fs::metadata(path).map_err(unreadable)?)?;
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(nix::libc::O_NONBLOCK | nix::libc::O_NOCTTY)
+        .open(path)
+        .map_err(unreadable)?;
+    let metadata = file.metadata().map_err(unreadable)?;
+    regular(path, &metadata)?;
+    if metadata.len() > LARGEST {
+        return Err(too_large(path, &format!("{} bytes", metadata.len())));
+    }
+    Ok((file, metadata))
+}
+
+fn too_large(path: &Path, size: &str) -> ConfigError {
+    ConfigError::Unreadable {
+        path: path.to_owned(),
+        reason: format!("{size} are too large for a config, which has {LARGEST} at most"),
+        help: Some("is this the file that was meant?".to_owned()),
+    }
+}
+
+fn regular(path: &Path, metadata: &Metadata) -> Result<(), ConfigError> {
+    let kind = metadata.file_type();
+    if kind.is_file() {
+        return Ok(());
+    }
+    let (what, help) = if kind.is_dir() {
+        (
+            "a folder",
+            format!(
+                "name the file in it: {}",
+                path.join("watchdog.toml").display()
+            ),
+        )
+    } else if kind.is_fifo() {
+        ("a FIFO", "a config is a regular file".to_owned())
+    } else {
+        (
+            "a device or a socket",
+            "a config is a regular file".to_owned(),
+        )
+    };
+    Err(ConfigError::Unreadable {
+        path: path.to_owned(),
+        reason: format!("this is {what}, not a file"),
+        help: Some(super::fault::visible(&help)),
+    })
+}
+
+fn text(path: &Path, file: File) -> Result<String, ConfigError> {
+    let mut bytes = Vec::new();
+    file.take(LARGEST + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| ConfigError::unreadable(path, &error))?;
+    // it may have grown, or be of a kind that has no size
+    if bytes.len() as u64 > LARGEST {
+        return Err(too_large(path, &format!("more than {LARGEST} bytes")));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let good = error.utf8_error().valid_up_to();
+        let text = String::from_utf8_lossy(error.as_bytes());
+        ConfigError::Faulty {
+            path: path.to_owned(),
+            faults: vec![Source::new(&text, path).fault(
+                // up to here both texts are the same, and here one has the character for what is not one
+                &(good..good + char::REPLACEMENT_CHARACTER.len_utf8()),
+                "",
+                "this is not UTF-8",
+                Some("save the file as UTF-8"),
+                false,
+            )],
+        }
+    })
+}
+
+/// Whether nobody else can read the password.
+fn check_secret(read: &top::Read, text: &str, own: &Facts) -> Result<(), ConfigError> {
+    let Some(mail) = &read.config.mail else {
+        return Ok(());
+    };
+    let Transport::Smtp(smtp) = &mail.transport else {
+        return Ok(());
+    };
+    let refusal = match &smtp.password {
+        Some(Secret::Inline(_)) => trust::secret_refusal(own),
+        Some(Secret::File(path)) => {
+            let place = read.password.clone().unwrap_or_default();
+            let fault = |reason: &str| secret_fault(read, text, &place, path, reason);
+            let metadata = fs::metadata(path).map_err(|error| match error.kind() {
+                io::ErrorKind::NotFound => fault("there is no such file"),
+                _ => fault(&format!("cannot be looked at: {error}")),
+            })?;
+            if !metadata.is_file() {
+                return Err(fault("this is not a regular file"));
+            }
+            trust::secret_refusal(&Facts::of(path, &metadata))
+        }
+        _ => None,
+    };
+    match refusal {
+        Some(refusal) => Err(ConfigError::Untrusted {
+            refusals: vec![refusal],
+        }),
+        None => Ok(()),
+    }
+}
+
+/// Something is the matter with the file of a password; `place` is where the config names it.
+fn secret_fault(
+    read: &top::Read,
+    text: &str,
+    place: &Range<usize>,
+    path: &Path,
+    reason: &str,
+) -> ConfigError {
+    let config = &read.config.path;
+    ConfigError::Faulty {
+        path: config.clone(),
+        faults: vec![Source::new(text, config).fault(
+            place,
+            "mail.smtp.password_file",
+            &format!("{}: {reason}", path.display()),
+            Some("name a file of mode 0600 with the password in it"),
+            false,
+        )],
+    }
+}

@@ -1,0 +1,734 @@
+//! A reader of values with their places: it hands out what was asked for, or notes what is wrong and where.
+//!
+//! A value that is wrong is `None`, and the reading goes on, so that all faults of a file are found in one go.
+//! What was made of a file with faults is thrown away in the end; nothing needs to be sensible then.
+
+use std::cell::RefCell;
+use std::ops::{Range, RangeInclusive};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use toml::de::{DeTable, DeValue};
+
+use super::fault::{Fault, MOST, Source, is_secret};
+use super::keys::{Layout, nearest};
+use crate::check::pattern::Pattern;
+use crate::clock;
+
+/// What is wrong so far.
+#[derive(Default)]
+pub(super) struct Faults {
+    list: RefCell<Vec<Raw>>,
+}
+
+/// A fault before its line is looked up.
+struct Raw {
+    span: Range<usize>,
+    key: String,
+    message: String,
+    help: Option<String>,
+    kind: Kind,
+    secret: bool,
+}
+
+/// What a fault is about.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// The text is not TOML.
+    Syntax,
+    /// Something that is there.
+    Presence,
+    /// Something that is not there, which nobody can know where the text could not be read whole.
+    Absence,
+}
+
+impl Faults {
+    /// Text that is not TOML.
+    pub(super) fn syntax(&self, span: Range<usize>, message: String) {
+        self.list.borrow_mut().push(Raw {
+            span,
+            key: String::new(),
+            message,
+            help: None,
+            kind: Kind::Syntax,
+            secret: false,
+        });
+    }
+
+    /// Something that is missing from the file as a whole.
+    pub(super) fn absence(&self, message: &str, help: &str) {
+        self.list.borrow_mut().push(Raw {
+            span: 0..0,
+            key: String::new(),
+            message: message.to_owned(),
+            help: Some(help.to_owned()),
+            kind: Kind::Absence,
+            secret: false,
+        });
+    }
+
+    /// Whether more faults would not be told anyway.
+    pub(super) fn many(&self) -> bool {
+        self.list.borrow().len() >= MOST
+    }
+
+    /// The faults in the order of the file, each once. Where some of the text is not TOML, what else seems wrong
+    /// beside it, or missing, may only seem so, and is left out. `values` are the places of lists and inline
+    /// tables, which a slip inside makes doubtful as a whole.
+    pub(super) fn told(&self, source: &Source<'_>, values: &[Range<usize>]) -> Vec<Fault> {
+        let mut list = self.list.take();
+        let slips: Vec<usize> = list
+            .iter()
+            .filter(|raw| raw.kind == Kind::Syntax)
+            .map(|raw| raw.span.start)
+            .take(MOST)
+            .collect();
+        if !slips.is_empty() {
+            let lines: Vec<usize> = slips.iter().map(|at| source.line_of(*at)).collect();
+            let doubtful: Vec<&Range<usize>> = values
+                .iter()
+                .filter(|value| {
+                    slips
+                        .iter()
+                        .any(|at| value.start <= *at && *at <= value.end)
+                })
+                .collect();
+            list.retain(|raw| match raw.kind {
+                Kind::Syntax => true,
+                Kind::Absence => false,
+                Kind::Presence => {
+                    !raw.span.is_empty()
+                        && !lines.contains(&source.line_of(raw.span.start))
+                        && !doubtful.iter().any(|value| value.contains(&raw.span.start))
+                }
+            });
+        }
+        list.sort_by_key(|raw| (raw.span.start, raw.span.end));
+        list.dedup_by(|a, b| a.span == b.span && a.message == b.message);
+        list.truncate(MOST);
+        list.iter()
+            .map(|raw| {
+                if raw.kind == Kind::Absence && raw.key.is_empty() {
+                    return source.fault_of_whole(&raw.message, raw.help.as_deref());
+                }
+                source.fault(
+                    &raw.span,
+                    &raw.key,
+                    &raw.message,
+                    raw.help.as_deref(),
+                    raw.secret,
+                )
+            })
+            .collect()
+    }
+}
+
+/// A value of the file with its place.
+#[derive(Clone)]
+pub(super) struct Value<'a> {
+    faults: &'a Faults,
+    /// `service.trader.log[0].expect`
+    key: String,
+    /// What messages call it.
+    name: String,
+    /// The key that it stands under, or itself.
+    at: Range<usize>,
+    span: Range<usize>,
+    inner: &'a DeValue<'a>,
+}
+
+/// A table of the file with its place, all of whose keys are known.
+pub(super) struct Table<'a> {
+    faults: &'a Faults,
+    key: String,
+    at: Range<usize>,
+    inner: &'a DeTable<'a>,
+    layout: &'static Layout,
+}
+
+impl<'a> Table<'a> {
+    /// The whole file.
+    pub(super) fn whole(
+        faults: &'a Faults,
+        inner: &'a DeTable<'a>,
+        layout: &'static Layout,
+    ) -> Self {
+        Self::open(faults, String::new(), 0..0, inner, layout)
+    }
+
+    fn open(
+        faults: &'a Faults,
+        key: String,
+        at: Range<usize>,
+        inner: &'a DeTable<'a>,
+        layout: &'static Layout,
+    ) -> Self {
+        let table = Self {
+            faults,
+            key,
+            at,
+            inner,
+            layout,
+        };
+        for name in inner.keys() {
+            let word: &str = name.get_ref();
+            if !layout.keys.contains(&word) {
+                faults.list.borrow_mut().push(Raw {
+                    span: name.span(),
+                    key: table.path(word),
+                    message: format!("unknown key {}", quoted(word)),
+                    help: Some(layout.advice(word)),
+                    kind: Kind::Presence,
+                    secret: false,
+                });
+            }
+        }
+        table
+    }
+
+    fn path(&self, key: &str) -> String {
+        if self.key.is_empty() {
+            key.to_owned()
+        } else {
+            format!("{}.{key}", self.key)
+        }
+    }
+
+    /// The value of a key, if it is there.
+    pub(super) fn get(&self, key: &'static str) -> Option<Value<'a>> {
+        debug_assert!(
+            self.layout.keys.contains(&key),
+            "`{key}` is not in the list of keys"
+        );
+        let (name, value) = self.inner.get_key_value(key)?;
+        Some(Value {
+            faults: self.faults,
+            key: self.path(key),
+            name: format!("`{key}`"),
+            at: name.span(),
+            span: value.span(),
+            inner: value.get_ref(),
+        })
+    }
+
+    /// Whether a key is there, right or wrong.
+    pub(super) fn has(&self, key: &'static str) -> bool {
+        self.get(key).is_some()
+    }
+
+    /// Whether a key is there under a wrong name, which is fault enough.
+    fn is_misspelt(&self, key: &'static str) -> bool {
+        self.inner
+            .keys()
+            .map(|name| -> &str { name.get_ref() })
+            .filter(|name| !self.layout.keys.contains(name))
+            .any(|name| nearest(name, self.layout.keys.iter().copied()) == Some(key))
+    }
+
+    /// Whether one of some keys is there, right or wrong or misspelt.
+    pub(super) fn has_any(&self, keys: &[&'static str]) -> bool {
+        keys.iter()
+            .any(|key| self.has(key) || self.is_misspelt(key))
+    }
+
+    /// The value of a key that must be there.
+    pub(super) fn require(&self, key: &'static str, help: &str) -> Option<Value<'a>> {
+        let value = self.get(key);
+        if value.is_none() && !self.is_misspelt(key) {
+            self.lacks(&format!("`{key}` is missing"), help);
+        }
+        value
+    }
+
+    /// A fault of the table as a whole: something is missing.
+    pub(super) fn lacks(&self, message: &str, help: &str) {
+        self.faults.list.borrow_mut().push(Raw {
+            span: self.at.clone(),
+            key: self.key.clone(),
+            message: message.to_owned(),
+            help: Some(help.to_owned()),
+            kind: Kind::Absence,
+            secret: false,
+        });
+    }
+
+    /// Of several keys only one may be there: gives the one that is there, and notes every further one.
+    pub(super) fn at_most_one(&self, keys: &[&'static str], help: &str) -> Option<Value<'a>> {
+        let mut there: Vec<_> = keys.iter().filter_map(|key| self.get(key)).collect();
+        there.sort_by_key(|value| value.at.start);
+        let first = there.first()?.clone();
+        for value in there.iter().skip(1) {
+            value.misplaced(&format!("{} beside {}", value.name, first.name), help);
+        }
+        Some(first)
+    }
+}
+
+impl<'a> Value<'a> {
+    /// What messages call it.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Where it stands, for later.
+    pub(super) fn span(&self) -> Range<usize> {
+        self.span.clone()
+    }
+
+    /// Notes what is wrong with the value.
+    pub(super) fn wrong(&self, message: &str, help: impl Into<String>) {
+        self.note(self.span.clone(), message, Some(help.into()), false);
+    }
+
+    /// The same where the value may be a secret that was put into the wrong key.
+    fn wrong_secret(&self, message: &str, help: &str) {
+        self.note(self.span.clone(), message, Some(help.to_owned()), true);
+    }
+
+    /// Notes that what the value names is not there.
+    pub(super) fn absent(&self, message: &str, help: &str) {
+        self.faults.list.borrow_mut().push(Raw {
+            span: self.span.clone(),
+            key: self.key.clone(),
+            message: message.to_owned(),
+            help: Some(help.to_owned()),
+            kind: Kind::Absence,
+            secret: false,
+        });
+    }
+
+    /// Notes what is wrong with its being there.
+    pub(super) fn misplaced(&self, message: &str, help: &str) {
+        self.note(self.at.clone(), message, Some(help.to_owned()), false);
+    }
+
+    fn note(&self, span: Range<usize>, message: &str, help: Option<String>, secret: bool) {
+        self.faults.list.borrow_mut().push(Raw {
+            span,
+            key: self.key.clone(),
+            message: message.to_owned(),
+            help,
+            kind: Kind::Presence,
+            secret,
+        });
+    }
+
+    /// Whether its key is that of a secret, so that no message may repeat it.
+    fn is_secret(&self) -> bool {
+        is_secret(self.key.rsplit('.').next().unwrap_or_default())
+    }
+
+    /// Notes that it is of the wrong type.
+    fn type_is_wrong(&self, wanted: &str, help: Option<String>) {
+        let found = match self.inner {
+            DeValue::String(_) => "a string",
+            DeValue::Integer(_) => "a whole number",
+            DeValue::Float(_) => "a fraction",
+            DeValue::Boolean(_) => "a boolean",
+            DeValue::Datetime(_) => "a date",
+            DeValue::Array(_) => "a list",
+            DeValue::Table(_) => "a table",
+        };
+        self.note(
+            self.span.clone(),
+            &format!("{} must be {wanted}, not {found}", self.name),
+            help,
+            false,
+        );
+    }
+
+    /// A text, which may be empty, without a NUL: it ends up in paths, arguments and headers.
+    pub(super) fn text(&self) -> Option<&'a str> {
+        let Some(text) = self.inner.as_str() else {
+            let help = match self.inner {
+                _ if self.is_secret() => Some("write it in quotes".to_owned()),
+                DeValue::Integer(number) if number.radix() == 10 => {
+                    Some(format!("write it in quotes: \"{number}\""))
+                }
+                DeValue::Boolean(flag) => Some(format!("write it in quotes: \"{flag}\"")),
+                _ => None,
+            };
+            self.type_is_wrong("a string", help);
+            return None;
+        };
+        if text.contains('\0') {
+            self.wrong(
+                &format!("{} must not hold a NUL character", self.name),
+                "no program could be given it",
+            );
+            return None;
+        }
+        Some(text)
+    }
+
+    /// A text, with advice for somebody who wrote something else.
+    pub(super) fn text_or(&self, help: &str) -> Option<&'a str> {
+        if self.inner.as_str().is_none() {
+            self.type_is_wrong("a string", Some(help.to_owned()));
+            return None;
+        }
+        self.text()
+    }
+
+    /// A text that is not empty.
+    pub(super) fn filled(&self) -> Option<String> {
+        let text = self.text()?;
+        if text.trim().is_empty() {
+            self.wrong(
+                &format!("{} must not be empty", self.name),
+                "leave it out where there is nothing to say",
+            );
+            return None;
+        }
+        Some(text.to_owned())
+    }
+
+    /// True or false.
+    pub(super) fn flag(&self) -> Option<bool> {
+        let flag = self.inner.as_bool();
+        if flag.is_none() {
+            let help = match self.inner.as_str() {
+                Some(text @ ("true" | "false")) => format!("write {text} without the quotes"),
+                _ => "write true or false".to_owned(),
+            };
+            self.type_is_wrong("true or false", Some(help));
+        }
+        flag
+    }
+
+    /// A whole number within a range.
+    pub(super) fn whole<T: TryFrom<i64>>(&self, range: RangeInclusive<i64>) -> Option<T> {
+        let DeValue::Integer(integer) = self.inner else {
+            let help = self
+                .inner
+                .as_str()
+                .filter(|text| text.parse::<i64>().is_ok())
+                .map(|text| format!("write {text} without the quotes"));
+            self.type_is_wrong("a whole number", help);
+            return None;
+        };
+        let number = i64::from_str_radix(integer.as_str(), integer.radix())
+            .ok()
+            .filter(|number| range.contains(number))
+            .and_then(|number| T::try_from(number).ok());
+        if number.is_none() {
+            let (least, most) = (range.start(), range.end());
+            let help = if *most == i64::MAX {
+                format!("write {least} or more")
+            } else {
+                format!("write a number from {least} to {most}")
+            };
+            self.wrong(&format!("{} is out of range", self.name), help);
+        }
+        number
+    }
+
+    /// A duration, which may be zero.
+    pub(super) fn duration(&self) -> Option<Duration> {
+        let Some(text) = self.inner.as_str() else {
+            let help = match self.inner {
+                DeValue::Integer(number) if number.radix() == 10 => {
+                    format!("write it with a unit, in quotes: \"{number}s\"")
+                }
+                _ => "write it like \"90s\", \"5m\" or \"1h 30m\"".to_owned(),
+            };
+            self.type_is_wrong("a duration", Some(help));
+            return None;
+        };
+        match clock::parse_duration(text) {
+            Ok(duration) => Some(duration),
+            Err(reason) => {
+                // the clock's sentence ends with its own advice
+                let (reason, help) = reason
+                    .split_once("; ")
+                    .unwrap_or((&reason, "write it like \"90s\", \"5m\" or \"1h 30m\""));
+                let reason = if text.len() > 60 {
+                    "this is not a duration"
+                } else {
+                    reason
+                };
+                self.wrong(&format!("{}: {reason}", self.name), help);
+                None
+            }
+        }
+    }
+
+    /// A duration that zero would make no sense for.
+    pub(super) fn time(&self) -> Option<Duration> {
+        let duration = self.duration()?;
+        if duration.is_zero() {
+            self.wrong(
+                &format!("{} must be more than zero", self.name),
+                "write it like \"90s\", \"5m\" or \"1h 30m\"",
+            );
+            return None;
+        }
+        Some(duration)
+    }
+
+    /// One of some words.
+    pub(super) fn choice<T: Clone>(&self, choices: &[(&'static str, T)]) -> Option<T> {
+        let text = self.text()?;
+        if let Some((_, choice)) = choices.iter().find(|(word, _)| *word == text) {
+            return Some(choice.clone());
+        }
+        let words: Vec<_> = choices.iter().map(|(word, _)| *word).collect();
+        let help = nearest(text, words.iter().copied()).map_or_else(
+            || format!("it is one of {}", words.join(", ")),
+            |near| format!("did you mean `{near}`? it is one of {}", words.join(", ")),
+        );
+        self.wrong(&format!("{} cannot be {}", self.name, quoted(text)), help);
+        None
+    }
+
+    /// A path, made absolute: nothing is looked up.
+    pub(super) fn path(&self, base: &Path) -> Option<PathBuf> {
+        let text = self.path_text()?;
+        Some(absolute(base, text))
+    }
+
+    /// A path as it is written.
+    pub(super) fn path_text(&self) -> Option<&'a str> {
+        let text = self.text()?;
+        if text.is_empty() {
+            self.wrong(
+                &format!("{} must not be empty", self.name),
+                "leave it out where there is no path",
+            );
+            return None;
+        }
+        if text.starts_with('~') {
+            self.wrong(
+                &format!("`~` is not expanded in {}", self.name),
+                "write the path in full, like /home/trader/…: a config is read by cron, whose home is another",
+            );
+            return None;
+        }
+        Some(text)
+    }
+
+    /// A pattern.
+    pub(super) fn pattern(&self) -> Option<Pattern> {
+        let text = self.text()?;
+        if text.is_empty() {
+            self.wrong(
+                &format!("{} must not be an empty pattern", self.name),
+                "it would match everything",
+            );
+            return None;
+        }
+        match Pattern::new(text) {
+            Ok(pattern) => Some(pattern),
+            Err(reason) => {
+                self.wrong(
+                    &format!("{} is not a valid pattern: {reason}", self.name),
+                    "patterns are regular expressions; in single quotes a backslash needs no doubling",
+                );
+                None
+            }
+        }
+    }
+
+    /// A user or group: a name or a number.
+    pub(super) fn account(&self) -> Option<String> {
+        if let DeValue::Integer(_) = self.inner {
+            // the greatest number means "no change" to the system calls that take it
+            return self
+                .whole::<u32>(0..=i64::from(u32::MAX) - 1)
+                .map(|id| id.to_string());
+        }
+        if self.inner.as_str().is_none() {
+            self.type_is_wrong("a name or a number", None);
+            return None;
+        }
+        let name = self.filled()?;
+        if name.contains([':', '/']) || name.contains(char::is_whitespace) {
+            self.wrong(
+                &format!("{} is no name of an account", self.name),
+                "write a name or a number; user and group are keys of their own",
+            );
+            return None;
+        }
+        Some(name)
+    }
+
+    /// A list, each entry read by `each`.
+    pub(super) fn list<T>(&self, each: impl Fn(&Value<'a>) -> Option<T>) -> Option<Vec<T>> {
+        let Some(array) = self.inner.as_array() else {
+            let help = match self.inner.as_str() {
+                Some(text) if text.len() <= 60 => {
+                    format!("write it as a list: [{}]", written(text))
+                }
+                _ => "write it as a list: […]".to_owned(),
+            };
+            self.type_is_wrong("a list", Some(help));
+            return None;
+        };
+        Some(
+            array
+                .iter()
+                .enumerate()
+                .filter_map(|(number, entry)| {
+                    each(&Value {
+                        faults: self.faults,
+                        key: format!("{}[{number}]", self.key),
+                        name: format!("an entry of {}", self.name),
+                        at: entry.span(),
+                        span: entry.span(),
+                        inner: entry.get_ref(),
+                    })
+                })
+                .collect(),
+        )
+    }
+
+    /// A list with something in it.
+    pub(super) fn filled_list<T>(
+        &self,
+        help: &str,
+        each: impl Fn(&Value<'a>) -> Option<T>,
+    ) -> Option<Vec<T>> {
+        if self.inner.as_array().is_some_and(|array| array.is_empty()) {
+            self.wrong(&format!("{} must not be empty", self.name), help);
+            return None;
+        }
+        self.list(each)
+    }
+
+    /// A program and its arguments.
+    pub(super) fn command(&self) -> Option<Vec<String>> {
+        if let Some(text) = self.inner.as_str() {
+            let plain =
+                !text.contains(['"', '\'', '\\', '|', '&', ';', '<', '>', '$', '*', '`', '(']);
+            let words: Vec<_> = if plain {
+                text.split_whitespace().map(written).collect()
+            } else {
+                ["/bin/sh", "-c", text].into_iter().map(written).collect()
+            };
+            let help = if text.len() <= 200 {
+                format!(
+                    "no shell reads it; write it as a list: [{}]",
+                    words.join(", ")
+                )
+            } else {
+                "no shell reads it; write it as a list".to_owned()
+            };
+            self.type_is_wrong("a list of the program and its arguments", Some(help));
+            return None;
+        }
+        let words = self.filled_list("the first entry is the program", |word| {
+            let text = word.text()?;
+            if text.is_empty() {
+                word.wrong(&format!("{} must not be empty", word.name), "leave it out");
+                return None;
+            }
+            Some(text.to_owned())
+        })?;
+        if let (Some(first), Some(array)) = (words.first(), self.inner.as_array())
+            && first.starts_with('~')
+            && let Some(entry) = array.first()
+        {
+            self.note(
+                entry.span(),
+                &format!("`~` is not expanded in {}", self.name),
+                Some("write the path in full, like /home/trader/…".to_owned()),
+                false,
+            );
+            return None;
+        }
+        Some(words)
+    }
+
+    /// A table of a known kind.
+    pub(super) fn table(&self, layout: &'static Layout) -> Option<Table<'a>> {
+        let Some(inner) = self.inner.as_table() else {
+            let help = format!("write it like {}", layout.sample);
+            self.type_is_wrong("a table", Some(help));
+            return None;
+        };
+        Some(Table::open(
+            self.faults,
+            self.key.clone(),
+            self.at.clone(),
+            inner,
+            layout,
+        ))
+    }
+
+    /// A list of tables of a known kind.
+    pub(super) fn tables_of(&self, layout: &'static Layout) -> Option<Vec<Table<'a>>> {
+        if self.inner.is_array() {
+            return self.list(|entry| entry.table(layout));
+        }
+        self.type_is_wrong(
+            "a list of tables",
+            Some(format!(
+                "write its header in double brackets: {}",
+                layout.place
+            )),
+        );
+        None
+    }
+
+    /// Whether it is a table rather than a short form.
+    pub(super) fn is_table(&self) -> bool {
+        self.inner.is_table()
+    }
+
+    /// The entries of a table whose keys are the user's own, in the order of the file.
+    pub(super) fn entries(&self, sample: &str) -> Option<Vec<(String, Value<'a>)>> {
+        let Some(inner) = self.inner.as_table() else {
+            self.type_is_wrong("a table", Some(format!("write it like {sample}")));
+            return None;
+        };
+        let mut entries: Vec<_> = inner
+            .iter()
+            .map(|(key, value)| {
+                let word: &str = key.get_ref();
+                let entry = Value {
+                    faults: self.faults,
+                    key: format!("{}.{word}", self.key),
+                    name: quoted(word),
+                    at: key.span(),
+                    span: value.span(),
+                    inner: value.get_ref(),
+                };
+                (word.to_owned(), entry)
+            })
+            .collect();
+        entries.sort_by_key(|(_, entry)| entry.at.start);
+        Some(entries)
+    }
+
+    /// The name of an environment variable or a credential: somebody may have put the secret itself here.
+    pub(super) fn secret_place(&self, valid: impl Fn(&str) -> bool, help: &str) -> Option<String> {
+        let Some(text) = self.inner.as_str() else {
+            self.text();
+            return None;
+        };
+        if text.is_empty() || text.contains('\0') || !valid(text) {
+            self.wrong_secret(&format!("{} is not a name", self.name), help);
+            return None;
+        }
+        Some(text.to_owned())
+    }
+}
+
+/// A path made absolute and rid of its `.` parts; `..` is left to the system, which knows the links.
+pub(super) fn absolute(base: &Path, path: impl AsRef<Path>) -> PathBuf {
+    base.join(path).components().collect()
+}
+
+/// A word of the user's in a message.
+pub(super) fn quoted(word: &str) -> String {
+    let mut short: String = word.chars().take(60).collect();
+    if short.len() < word.len() {
+        short.push('…');
+    }
+    format!("`{short}`")
+}
+
+/// A text as TOML would have it.
+fn written(text: &str) -> String {
+    toml::Value::String(text.to_owned()).to_string()
+}

@@ -1,0 +1,559 @@
+//! What a config that is right means: defaults, paths, and what is shown of it again.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+
+use super::*;
+use crate::check::Severity;
+use crate::check::log::Zone;
+use crate::check::unit::{Manager, Unit};
+use crate::notify::Event;
+use crate::notify::mail::{Secret, Smtp, Tls, Transport};
+use crate::restart::Way;
+
+/// A config with every key but those that exclude one another.
+const FULL: &str = r#"
+state_dir = "state"
+check_timeout = "1s 500ms"
+run_timeout = "2m"
+[logging]
+file = "/var/log/watchdog.log"
+level = "debug"
+[defaults]
+start_grace = "90s"
+restart = { max_per_hour = 5, cooldown = "1m", stop_signal = "SIGINT", command = ["/bin/default"] }
+[mail]
+from = "Watch Dog <watchdog@example.org>"
+to = ["ops@example.org", "root@localhost"]
+on = ["down", "unknown"]
+remind_every = "30m"
+max_per_hour = 3
+smtp = { host = "::1", port = 2525, tls = "none", username = "u", password_file = "pass", ca_file = "ca.pem", timeout = "5s" }
+[service."z.first"]
+description = "a \"quoted\" \\ thing — ünï"
+working_dir = "trader"
+depends_on = ["second"]
+process = { pid_file = "run/trader.pid", command_line = 'python3? .*main\.py', user = 1000 }
+[service."z.first".spawn]
+command = ["python3", "main.py", "--name=it's \"x\""]
+user = "trader"
+group = 33
+env = { ZED = "1", MODE = "live", "odd name" = "tab\there" }
+env_file = ".env"
+stdout = "logs/out.log"
+stderr = "/var/log/err.log"
+umask = "027"
+nice = -5
+write_pid_file = true
+[[service."z.first".log]]
+path = "logs/trader-*.log"
+max_age = "5m"
+lines = 7
+expect = ['VIX|Position', { pattern = 'tick', at_least = 3 }]
+forbid = ["Trace\tback", { pattern = 'ERROR\d+', at_most = 5 }]
+timestamp = "%Y-%m-%d %H:%M:%S%.f"
+timestamp_after = '{"timestamp":"'
+timestamp_zone = "utc"
+severity = "warning"
+[[service."z.first".log]]
+path = "/var/log/other.log"
+[service."z.first".restart]
+max_per_hour = 0
+on_exhausted = "give_up"
+after_failures = 4
+start_timeout = "1h 30m"
+settle = "0"
+[service.second]
+systemd = { unit = "pg", manager = "user" }
+enabled = false
+[service.a]
+restart = { command = ["/etc/init.d/a", "restart"] }
+process = { command_line = 'a-daemon' }
+[service.b]
+process = { command_line = 'b-daemon' }
+"#;
+
+#[test]
+fn every_key_is_meant_as_it_is_written() {
+    let config = good(FULL);
+    assert_eq!(config.path, Path::new(PLACE));
+    assert_eq!(config.state_dir, Path::new("/etc/watchdog/state"));
+    assert_eq!(config.check_timeout, Duration::from_millis(1500));
+    assert_eq!(config.run_timeout, Duration::from_mins(2));
+    assert_eq!(config.logging.level, LevelFilter::Debug);
+    assert_eq!(
+        config.logging.file.as_deref(),
+        Some(Path::new("/var/log/watchdog.log"))
+    );
+
+    let mail = config.mail.as_ref().unwrap();
+    assert_eq!(mail.to, ["ops@example.org", "root@localhost"]);
+    assert_eq!(mail.on, [Event::Down, Event::Unknown]);
+    assert_eq!(mail.remind_every, Duration::from_mins(30));
+    assert_eq!(mail.max_per_hour, 3);
+    assert_eq!(
+        mail.transport,
+        Transport::Smtp(Smtp {
+            host: "::1".to_owned(),
+            port: 2525,
+            tls: Tls::None,
+            username: Some("u".to_owned()),
+            password: Some(Secret::File("/etc/watchdog/pass".into())),
+            ca_file: Some("/etc/watchdog/ca.pem".into()),
+            timeout: Duration::from_secs(5),
+        })
+    );
+
+    let names: Vec<_> = config.services.iter().map(|s| s.name.as_str()).collect();
+    assert_eq!(
+        names,
+        ["z.first", "second", "a", "b"],
+        "the order of the file"
+    );
+    let first = config.service("z.first").unwrap();
+    assert_eq!(first.working_dir, Path::new("/etc/watchdog/trader"));
+    assert_eq!(first.start_grace, Duration::from_secs(90));
+    assert_eq!(first.depends_on, ["second"]);
+    let process = first.process.as_ref().unwrap();
+    assert_eq!(process.shown, "run/trader.pid");
+    let pid_file = Path::new("/etc/watchdog/trader/run/trader.pid");
+    assert_eq!(process.pid_file.as_deref(), Some(pid_file));
+    assert_eq!(process.user.as_deref(), Some("1000"));
+    let Some(Way::Spawn(spawn)) = &first.way else {
+        panic!("spawned");
+    };
+    assert_eq!(spawn.command.len(), 3);
+    assert_eq!(spawn.group.as_deref(), Some("33"));
+    let variables: Vec<_> = spawn.env.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(variables, ["ZED", "MODE", "odd name"]);
+    let out = Path::new("/etc/watchdog/trader/logs/out.log");
+    assert_eq!(spawn.stdout.as_deref(), Some(out));
+    assert_eq!(spawn.stderr.as_deref(), Some(Path::new("/var/log/err.log")));
+    assert_eq!((spawn.umask, spawn.nice), (0o027, -5));
+    assert_eq!(spawn.write_pid_file.as_deref(), Some(pid_file));
+    let log = &first.logs[0];
+    assert_eq!(log.shown, "logs/trader-*.log");
+    assert_eq!(
+        log.path,
+        Path::new("/etc/watchdog/trader/logs/trader-*.log")
+    );
+    assert_eq!((log.expect[0].at_least, log.expect[1].at_least), (1, 3));
+    assert_eq!((log.forbid[0].at_most, log.forbid[1].at_most), (0, 5));
+    assert_eq!(log.stamp.as_ref().unwrap().zone, Zone::Utc);
+    assert_eq!(log.severity, Severity::Warning);
+    assert_eq!(first.logs[1].severity, Severity::Critical);
+    assert_eq!(first.logs[1].max_age, None);
+
+    // what the service does not say is the defaults', and what they do not say is built in
+    assert_eq!(first.policy.max_per_hour, 0);
+    assert_eq!(first.policy.on_exhausted, OnExhausted::GiveUp);
+    assert_eq!(first.policy.cooldown, Duration::from_mins(1));
+    assert_eq!(first.limits.stop_signal, Signal::SIGINT);
+    assert_eq!(first.limits.stop_timeout, Duration::from_secs(10));
+    assert_eq!(first.limits.start_timeout, Duration::from_mins(90));
+    assert_eq!(first.limits.settle, Duration::ZERO);
+
+    let second = config.service("second").unwrap();
+    let unit = Unit {
+        unit: "pg.service".to_owned(),
+        manager: Manager::User,
+    };
+    assert_eq!(second.unit.as_ref(), Some(&unit));
+    assert_eq!(second.way, Some(Way::Systemd(unit)));
+    assert!(!second.enabled);
+    let command = |name| match &config.service(name).unwrap().way {
+        Some(Way::Command(command)) => command.command.clone(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(command("a"), ["/etc/init.d/a", "restart"]);
+    assert_eq!(command("b"), ["/bin/default"], "the default command");
+}
+
+#[test]
+fn spawn_alone_is_a_whole_config() {
+    let config = good("[service.x]\nspawn = { command = [\"x\"] }\n");
+    let service = &config.services[0];
+    assert_eq!(service.process, None);
+    assert!(service.logs.is_empty() && service.unit.is_none() && service.enabled);
+    assert_eq!(service.working_dir, Path::new("/etc/watchdog"));
+    assert_eq!(config.state_dir, Path::new("/var/lib/watchdog"));
+    assert_eq!(config.mail, None);
+}
+
+#[test]
+fn a_service_without_a_way_is_only_watched() {
+    let config = good("[service.x]\nprocess = { pid_file = \"/run/x.pid\" }\n");
+    assert_eq!(config.services[0].way, None);
+}
+
+#[test]
+fn what_toml_1_1_allows_is_read() {
+    let config = good("[service.x]\nspawn = {\n  command = [\"x\"], # why\n  nice = 1,\n}\n");
+    assert_eq!(config.services.len(), 1);
+    assert_eq!(
+        good("\u{feff}[service.x]\r\nspawn.command = [\"x\"]\r\n")
+            .services
+            .len(),
+        1
+    );
+}
+
+#[test]
+fn times_may_be_zero_where_that_makes_sense() {
+    let config = good(
+        "[service.x]\nstart_grace = \"0\"\nspawn = { command = [\"x\"] }\n\
+         restart = { cooldown = \"0s\", settle = \"0ms\" }\n",
+    );
+    assert_eq!(config.services[0].start_grace, Duration::ZERO);
+}
+
+#[test]
+fn signals_have_their_names() {
+    for (text, signal) in [
+        ("TERM", Signal::SIGTERM),
+        ("SIGTERM", Signal::SIGTERM),
+        ("hup", Signal::SIGHUP),
+        ("SigUsr1", Signal::SIGUSR1),
+        ("KILL", Signal::SIGKILL),
+        ("WINCH", Signal::SIGWINCH),
+    ] {
+        let config = good(&format!(
+            "[service.x]\nspawn = {{ command = [\"x\"] }}\nrestart = {{ stop_signal = \"{text}\" }}\n"
+        ));
+        assert_eq!(config.services[0].limits.stop_signal, signal, "{text}");
+    }
+}
+
+#[test]
+fn units_get_their_suffix() {
+    for (text, unit) in [
+        ("pg", "pg.service"),
+        ("pg.service", "pg.service"),
+        ("my.app", "my.app.service"),
+        ("web@1", "web@1.service"),
+        ("a.timer", "a.timer"),
+        (r"dev-disk\\x2d1.mount", r"dev-disk\x2d1.mount"),
+    ] {
+        let config = good(&format!("[service.x]\nsystemd = {{ unit = \"{text}\" }}\n"));
+        assert_eq!(config.services[0].unit.as_ref().unwrap().unit, unit);
+    }
+}
+
+#[test]
+fn formats_that_say_the_time_are_taken() {
+    for format in [
+        "%Y-%m-%d %H:%M:%S",
+        "%Y-%m-%dT%H:%M:%S%.f%:z",
+        "%+",
+        "%s",
+        "%H:%M:%S",
+        "%b %e %T",
+        "%d/%b/%Y:%H:%M:%S %z",
+        "%m/%d/%y %I:%M:%S %p",
+        "%a %b %e %H:%M:%S %Y",
+        "%c",
+        "%Y%m%d-%H%M%S",
+        "[%F %R]",
+    ] {
+        let config = good(&format!(
+            "[[service.x.log]]\npath = \"x\"\ntimestamp = \"{format}\"\n"
+        ));
+        assert!(config.services[0].logs[0].stamp.is_some());
+    }
+}
+
+#[test]
+fn a_folder_with_brackets_is_no_part_of_a_glob() {
+    let place = Path::new("/srv/[a]/watchdog.toml");
+    let text = "[[service.x.log]]\npath = \"l-*.log\"\n[[service.x.log]]\npath = \"l.log\"\n";
+    let config = parse(text, place, &bare()).unwrap();
+    let paths: Vec<_> = config.services[0]
+        .logs
+        .iter()
+        .map(|log| &log.path)
+        .collect();
+    assert_eq!(paths[0], Path::new("/srv/[[]a[]]/l-*.log"));
+    assert_eq!(paths[1], Path::new("/srv/[a]/l.log"));
+}
+
+#[test]
+fn the_port_follows_from_the_protection() {
+    for (tls, port) in [("starttls", 587), ("tls", 465), ("none", 25)] {
+        let config = good(&format!(
+            "[mail]\nfrom = \"a@b\"\nto = [\"c@d\"]\nsmtp = {{ host = \"mx\", tls = \"{tls}\" }}\n\
+             [service.x]\nspawn = {{ command = [\"x\"] }}\n"
+        ));
+        let Transport::Smtp(smtp) = config.mail.unwrap().transport else {
+            panic!("smtp");
+        };
+        assert_eq!(smtp.port, port);
+    }
+}
+
+#[test]
+fn what_is_shown_means_the_same() {
+    let config = good(FULL);
+    let shown = to_toml(&config);
+    let again = parse(&shown, Path::new(PLACE), &bare())
+        .unwrap_or_else(|faults| panic!("{}\n{shown}", told(&faults)));
+    assert_eq!(again, config, "{shown}");
+    assert_eq!(to_toml(&again), shown, "and is shown the same");
+    // in the order that a person writes them
+    let at = |text: &str| {
+        shown
+            .find(text)
+            .unwrap_or_else(|| panic!("no {text} in\n{shown}"))
+    };
+    let order = [
+        at("state_dir = "),
+        at("[logging]"),
+        at("[defaults]"),
+        at("[mail]"),
+        at("[service.\"z.first\"]"),
+        at("[service.second]"),
+        at("[service.a]"),
+    ];
+    assert!(order.is_sorted(), "{shown}");
+}
+
+#[test]
+fn the_least_config_is_shown_with_all_its_defaults() {
+    let shown = to_toml(&good(
+        "[service.x]\nspawn = { command = [\"x\", \"\\u001b[1m\"] }\n",
+    ));
+    let expected = r#"state_dir = "/var/lib/watchdog"
+check_timeout = "10s"
+run_timeout = "5m"
+
+[logging]
+level = "info"
+
+[defaults]
+start_grace = "1m"
+
+[defaults.restart]
+max_per_hour = 3
+on_exhausted = "wait"
+after_failures = 1
+cooldown = "0s"
+stop_signal = "TERM"
+stop_timeout = "10s"
+start_timeout = "30s"
+settle = "2s"
+
+[service.x]
+enabled = true
+working_dir = "/etc/watchdog"
+start_grace = "1m"
+depends_on = []
+
+[service.x.spawn]
+command = ["x", "\u001B[1m"]
+umask = "022"
+nice = 0
+write_pid_file = false
+
+[service.x.restart]
+max_per_hour = 3
+on_exhausted = "wait"
+after_failures = 1
+cooldown = "0s"
+stop_signal = "TERM"
+stop_timeout = "10s"
+start_timeout = "30s"
+settle = "2s"
+"#;
+    assert_eq!(shown, expected);
+}
+
+#[test]
+fn f76_secrets_are_masked() {
+    let config = good(
+        "[mail]\nfrom = \"a@b\"\nto = [\"c@d\"]\nsmtp = { host = \"mx\", username = \"u\", password = \"canary-7391\" }\n\
+         [service.x.spawn]\ncommand = [\"x\"]\nenv = { MODE = \"live\", API_TOKEN = \"canary-7391\", KEY_FILE = \"/k\" }\n",
+    );
+    let shown = to_toml(&config);
+    assert!(!shown.contains("canary"), "{shown}");
+    assert!(shown.contains("password = \"***\"") && shown.contains("API_TOKEN = \"***\""));
+    assert!(shown.contains("MODE = \"live\"") && shown.contains("KEY_FILE = \"/k\""));
+    let again = good(&shown);
+    assert_eq!(to_toml(&again), shown, "and it can be loaded again");
+}
+
+#[test]
+fn the_nearest_service_is_found() {
+    let config = good(FULL);
+    assert_eq!(config.nearest_service("secnod"), Some("second"));
+    assert_eq!(config.nearest_service("Z.FIRST"), Some("z.first"));
+    assert_eq!(config.nearest_service("quux"), None);
+    assert!(config.service("nope").is_none());
+}
+
+#[test]
+fn every_place_of_the_state_is_tried_in_turn() {
+    let text = "[service.x]\nspawn = { command = [\"x\"] }\n";
+    let user = Environment {
+        uid: 1000,
+        home: Some("/home/u".into()),
+        ..bare()
+    };
+    let xdg = Environment {
+        xdg_state_home: Some("/home/u/.s".into()),
+        ..user.clone()
+    };
+    let relative = Environment {
+        xdg_state_home: Some("s".into()),
+        ..user.clone()
+    };
+    let unit = Environment {
+        state_directory: Some("/var/lib/a:/var/lib/b".into()),
+        ..xdg.clone()
+    };
+    for (environment, dir) in [
+        (&bare(), "/var/lib/watchdog"),
+        (&user, "/home/u/.local/state/watchdog"),
+        (&xdg, "/home/u/.s/watchdog"),
+        (&relative, "/home/u/.local/state/watchdog"),
+        (&unit, "/var/lib/a"),
+    ] {
+        let config = parse(text, Path::new(PLACE), environment).unwrap();
+        assert_eq!(config.state_dir, Path::new(dir));
+    }
+    let homeless = Environment {
+        uid: 1000,
+        ..bare()
+    };
+    let faults = parse(text, Path::new(PLACE), &homeless).unwrap_err();
+    assert_eq!(
+        told(&faults),
+        "error: `state_dir` is missing, and no HOME tells where it could be\n \
+         --> /etc/watchdog/watchdog.toml\n  \
+         = help: write state_dir = \"/home/trader/.local/state/watchdog\", say"
+    );
+}
+
+/// An environment that mails.
+fn mailing() -> Environment {
+    Environment {
+        alert_email_to: Some("ops@example.org, root@localhost".to_owned()),
+        alert_email_from: Some("watchdog@example.org".to_owned()),
+        smtp_server: Some("mx.example.org".to_owned()),
+        ..bare()
+    }
+}
+
+const LEAST: &str = "[service.x]\nspawn = { command = [\"x\"] }\n";
+
+#[test]
+fn mail_is_taken_from_the_environment_where_the_config_has_none() {
+    let with_password = Environment {
+        smtp_port: Some("465".to_owned()),
+        smtp_username: Some("u".to_owned()),
+        smtp_password: true,
+        ..mailing()
+    };
+    let other_port = Environment {
+        smtp_port: Some("2525".to_owned()),
+        ..mailing()
+    };
+    let secret = Some(Secret::Env("SMTP_PASSWORD".to_owned()));
+    for (environment, port, tls, password) in [
+        (mailing(), 587, Tls::Starttls, None),
+        (with_password, 465, Tls::Tls, secret),
+        (other_port, 2525, Tls::Starttls, None),
+    ] {
+        let config = parse(LEAST, Path::new(PLACE), &environment).unwrap();
+        let mail = config.mail.clone().unwrap();
+        assert_eq!(mail.to, ["ops@example.org", "root@localhost"]);
+        assert_eq!(mail.from, "watchdog@example.org");
+        let Transport::Smtp(smtp) = mail.transport else {
+            panic!("smtp");
+        };
+        assert_eq!((smtp.port, smtp.tls), (port, tls));
+        assert_eq!(smtp.password, password);
+        let again = good(&to_toml(&config));
+        assert_eq!(again, config, "and is shown as a table");
+    }
+    let text = format!("[mail]\nfrom = \"a@b\"\nto = [\"c@d\"]\ndirectory = \"x\"\n{LEAST}");
+    let config = parse(&text, Path::new(PLACE), &mailing()).unwrap();
+    assert_eq!(config.mail.unwrap().from, "a@b", "the table wins");
+}
+
+#[test]
+fn what_is_wrong_with_mail_in_the_environment_is_told() {
+    let broken = Environment {
+        alert_email_to: Some("ops".to_owned()),
+        alert_email_from: None,
+        smtp_server: None,
+        smtp_port: Some("smtp".to_owned()),
+        smtp_username: Some("u".to_owned()),
+        ..bare()
+    };
+    let nameless = Environment {
+        smtp_password: true,
+        alert_email_from: Some("nobody".to_owned()),
+        ..mailing()
+    };
+    let said = |environment| told(&parse(LEAST, Path::new(PLACE), environment).unwrap_err());
+    assert_eq!(
+        said(&broken),
+        "error: $ALERT_EMAIL_TO is not a list of mail addresses
+ --> the environment
+  = help: write addresses like ops@example.org, with commas between
+
+error: $ALERT_EMAIL_FROM is not set, though $ALERT_EMAIL_TO is
+ --> the environment
+  = help: set it to the address that mail is sent from
+
+error: $SMTP_SERVER is not set, though $ALERT_EMAIL_TO is
+ --> the environment
+  = help: set it to the mail server, or write a [mail] table
+
+error: $SMTP_PORT is not a port
+ --> the environment
+  = help: write a number from 1 to 65535
+
+error: $SMTP_PASSWORD is not set, though $SMTP_USERNAME is
+ --> the environment
+  = help: set both or none"
+    );
+    assert_eq!(
+        said(&nameless),
+        "error: $ALERT_EMAIL_FROM is not a mail address
+ --> the environment
+  = help: write it like watchdog@example.org
+
+error: $SMTP_USERNAME is not set, though $SMTP_PASSWORD is
+ --> the environment
+  = help: set both or none"
+    );
+}
+
+#[test]
+fn the_reader_asks_for_every_key_that_it_lists() {
+    // a key that is listed and never read would be taken and ignored: each key of the example and of FULL must
+    // make a difference when its value is nonsense
+    let mut silent = BTreeSet::new();
+    for layout in keys::LAYOUTS {
+        for key in layout.keys {
+            let header = match layout.place {
+                "" => String::new(),
+                place if place.starts_with('[') => place.replace("NAME", "x"),
+                _ => continue,
+            };
+            let text = format!("{header}\n{key} = 1979-05-27\n");
+            let told = parse(&text, Path::new(PLACE), &bare())
+                .err()
+                .unwrap_or_default();
+            if !told
+                .iter()
+                .any(|fault| fault.message.contains("not a date"))
+            {
+                silent.insert(format!("{} {key}", layout.place));
+            }
+        }
+    }
+    assert_eq!(silent, BTreeSet::new());
+}

@@ -1,0 +1,241 @@
+//! A config from its first line to its last: the tables of the top level, and the services in their order.
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use log::LevelFilter;
+use toml::de::{DeTable, DeValue};
+
+use super::environment::Environment;
+use super::fault::{Fault, MOST, Source, is_secret};
+use super::read::{Faults, Table, quoted};
+use super::service::{self, Written};
+use super::{Config, Logging, keys, mail};
+
+/// A config, and what the place of a later trouble would be.
+pub(super) struct Read {
+    pub(super) config: Config,
+    /// Where the password is, or is said to be.
+    pub(super) password: Option<Range<usize>>,
+}
+
+/// Reads a whole config, or finds all that is wrong with it.
+pub(super) fn read(text: &str, path: &Path, environment: &Environment) -> Result<Read, Vec<Fault>> {
+    let mut source = Source::new(text, path);
+    let faults = Faults::default();
+    let (tree, slips) = DeTable::parse_recoverable(text);
+    let is_toml = slips.is_empty();
+    let mut places = Places::default();
+    places.walk(tree.get_ref(), false);
+    for secret in &places.secrets {
+        source.hide(secret);
+    }
+    note_slips(&faults, &source, &slips, &places.values);
+
+    let top = Table::whole(&faults, tree.get_ref(), &keys::TOP);
+    let (config, password) = body(&top, &faults, path, environment);
+    let mut found = faults.told(&source, &places.values);
+    let mail = if top.has("mail") || !is_toml {
+        config.mail
+    } else {
+        environment.mail().unwrap_or_else(|faults| {
+            found.extend(faults);
+            None
+        })
+    };
+    if found.is_empty() {
+        Ok(Read {
+            config: Config { mail, ..config },
+            password,
+        })
+    } else {
+        Err(found)
+    }
+}
+
+/// Notes what is not TOML. One slip makes the parser stumble on, so of each line only the first is told, and of a
+/// list that is not closed only where it opens.
+fn note_slips(
+    faults: &Faults,
+    source: &Source<'_>,
+    slips: &[toml::de::Error],
+    values: &[Range<usize>],
+) {
+    let mut slips: Vec<_> = slips
+        .iter()
+        .map(|slip| (slip.span().unwrap_or_default(), slip.message()))
+        .collect();
+    slips.sort_by_key(|(span, _)| span.start);
+    // several may stand on a line
+    slips.truncate(4 * MOST);
+    let mut open: Vec<&Range<usize>> = Vec::new();
+    for (span, message) in &slips {
+        let what = match message.split_once(", expected") {
+            Some(("unclosed array", _)) => "list",
+            Some(("unclosed inline table", _)) => "table",
+            _ => continue,
+        };
+        let around = values
+            .iter()
+            .filter(|value| value.start <= span.start && span.start <= value.end)
+            .min_by_key(|value| value.start);
+        if let Some(value) = around
+            && !open.contains(&value)
+        {
+            open.push(value);
+            faults.syntax(
+                value.start..value.start + 1,
+                format!("this {what} is not closed"),
+            );
+        }
+    }
+    let mut last_line = None;
+    for (span, message) in slips {
+        let swallowed = open
+            .iter()
+            .any(|value| value.start <= span.start && span.start <= value.end);
+        let line = source.line_of(span.start);
+        if swallowed || last_line == Some(line) {
+            continue;
+        }
+        last_line = Some(line);
+        let message = match message {
+            "duplicate key" => {
+                let key = source.slice(span.clone());
+                format!("{} is written twice", quoted(key))
+            }
+            "string values must be quoted, expected literal string" if span.is_empty() => {
+                "there is no value".to_owned()
+            }
+            // what else could stand there would fill the line
+            message => message
+                .trim_end_matches(", expected literal string")
+                .trim_end_matches(", expected nothing")
+                .to_owned(),
+        };
+        faults.syntax(span, message);
+    }
+}
+
+/// The config, of which nothing is sure until it is known to have no faults.
+fn body(
+    top: &Table<'_>,
+    faults: &Faults,
+    path: &Path,
+    environment: &Environment,
+) -> (Config, Option<Range<usize>>) {
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    let state_dir = match top.get("state_dir") {
+        Some(value) => value.path(folder),
+        None => environment.state_dir(),
+    };
+    if state_dir.is_none() && !top.has("state_dir") {
+        faults.absence(
+            "`state_dir` is missing, and no HOME tells where it could be",
+            "write state_dir = \"/home/trader/.local/state/watchdog\", say",
+        );
+    }
+    let time = |key, default| {
+        top.get(key)
+            .and_then(|value| value.time())
+            .unwrap_or(default)
+    };
+    let check_timeout = time("check_timeout", Duration::from_secs(10));
+    let run_timeout = time("run_timeout", Duration::from_mins(5));
+    let logging = logging(top, folder);
+    let defaults = Written::read(top.get("defaults").as_ref());
+    let (mail, password) = top
+        .get("mail")
+        .map_or((None, None), |value| mail::read(&value, folder));
+
+    let entries = match top.get("service") {
+        Some(value) => value.entries("[service.NAME]").unwrap_or_default(),
+        None => Vec::new(),
+    };
+    if entries.is_empty() && top.get("service").is_none_or(|value| value.is_table()) {
+        faults.absence(
+            "there is no service in this config",
+            "the least is [service.trader] with a line spawn = { command = [\"python3\", \"main.py\"] }",
+        );
+    }
+    let services: Vec<_> = entries
+        .iter()
+        .map(|(name, value)| service::read(name, value, folder, &defaults))
+        .collect();
+    service::check_dependencies(&services, || faults.many());
+    let config = Config {
+        path: path.to_owned(),
+        state_dir: state_dir.unwrap_or_else(PathBuf::new),
+        check_timeout,
+        run_timeout,
+        logging,
+        defaults: defaults.meant(),
+        mail,
+        services: services
+            .into_iter()
+            .filter_map(|placed| placed.service)
+            .collect(),
+    };
+    (config, password)
+}
+
+fn logging(top: &Table<'_>, folder: &Path) -> Logging {
+    let table = top
+        .get("logging")
+        .and_then(|value| value.table(&keys::LOGGING));
+    let get = |key| table.as_ref().and_then(|table| table.get(key));
+    Logging {
+        file: get("file").and_then(|value| value.path(folder)),
+        level: get("level")
+            .and_then(|value| {
+                value.choice(&[
+                    ("error", LevelFilter::Error),
+                    ("warn", LevelFilter::Warn),
+                    ("info", LevelFilter::Info),
+                    ("debug", LevelFilter::Debug),
+                    ("trace", LevelFilter::Trace),
+                ])
+            })
+            .unwrap_or(LevelFilter::Info),
+    }
+}
+
+/// Places that are treated in a special way.
+#[derive(Default)]
+struct Places {
+    /// Keys that hold a secret, with their values.
+    secrets: Vec<Range<usize>>,
+    /// Lists and inline tables.
+    values: Vec<Range<usize>>,
+}
+
+impl Places {
+    fn walk(&mut self, table: &DeTable<'_>, secret: bool) {
+        for (key, value) in table {
+            let secret = secret || is_secret(key.get_ref());
+            if secret {
+                self.secrets.push(key.span());
+            }
+            self.value(value.span(), value.get_ref(), secret);
+        }
+    }
+
+    fn value(&mut self, span: Range<usize>, value: &DeValue<'_>, secret: bool) {
+        match value {
+            DeValue::Table(table) => self.walk(table, secret),
+            DeValue::Array(array) => {
+                for entry in array {
+                    self.value(entry.span(), entry.get_ref(), secret);
+                }
+            }
+            _ => {}
+        }
+        if secret {
+            self.secrets.push(span.clone());
+        }
+        if matches!(value, DeValue::Table(_) | DeValue::Array(_)) {
+            self.values.push(span);
+        }
+    }
+}
