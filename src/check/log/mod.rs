@@ -1,15 +1,36 @@
 //! Log files: how fresh they are, what their last lines show, what is new in them.
+//!
+//! A log is somebody else's file, and it is rotated, truncated, compressed and replaced while it is looked at.
+//! So a look opens it once, reads by position and within bounds, and remembers a [`Mark`]: what was where. The
+//! next look finds its way from there ([`marks`]), reads lines ([`tail`]) and asks patterns about them. What it
+//! could not see it says in its notes; where it is unsure whether a line or an age counts, it decides for what
+//! restarts nothing.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
+use chrono::{DateTime, TimeDelta, Utc};
+use serde::Serialize;
 
 use super::pattern::Pattern;
-use super::{Finding, Severity};
-use crate::clock::Reading;
+use super::{Finding, Kind, Severity};
+use crate::clock::{self, Reading};
+
+mod marks;
+mod open;
+mod patterns;
+mod stamp;
+mod tail;
+
+pub use marks::{Mark, Place, Print};
+
+use marks::{Fate, Piece, Route};
+use open::{Links, Opened, Trouble};
+use patterns::Tally;
+use tail::{Stretch, Window};
 
 /// One `[[service.NAME.log]]` table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,11 +113,6 @@ pub enum Author {
     Perhaps,
 }
 
-/// Where a log was read to: kept from run to run. Facts about the file, no judgement.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Mark {}
-
 /// The marks of a service's logs, by the path in its config.
 pub type Marks = BTreeMap<String, Mark>;
 
@@ -115,17 +131,616 @@ pub struct Seen {
 }
 
 /// Looks at one log.
-pub fn look(_rule: &Rule, _mark: Option<&Mark>, _context: Context<'_>) -> Seen {
-    Seen::default()
+pub fn look(rule: &Rule, mark: Option<&Mark>, context: Context<'_>) -> Seen {
+    let mark = mark.filter(|mark| mark.is_known());
+    let mut outcome = attempt(rule, mark, context);
+    for _ in 1..ATTEMPTS {
+        match &outcome {
+            // it was truncated while it was read
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                outcome = attempt(rule, mark, context);
+            }
+            _ => break,
+        }
+    }
+    outcome.unwrap_or_else(|error| Seen {
+        findings: vec![unreadable(rule, &open::reason(&error))],
+        ..Seen::default()
+    })
 }
 
 /// A mark at the present end of a log: what is in it now is not judged again. Taken when a restart has stopped
 /// the old process.
-pub fn mark_end(_rule: &Rule, _mark: Option<&Mark>) -> Option<Mark> {
-    None
+///
+/// Where the log cannot be read now, the former mark comes back, as far along as the file that it marks can be
+/// found.
+pub fn mark_end(rule: &Rule, mark: Option<&Mark>) -> Option<Mark> {
+    let mark = mark.filter(|mark| mark.is_known());
+    for _ in 0..ATTEMPTS {
+        match end_of(rule, mark) {
+            Ok(end) => return end,
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {}
+            Err(_) => break,
+        }
+    }
+    mark.cloned()
 }
 
-/// The file that a log's path means now: itself, or the newest match of a glob.
+/// The file that a log's path means now: itself, or the newest match of a glob; none where a glob matches
+/// nothing. Whether it can be read is not said.
 pub fn resolve(path: &Path) -> Option<PathBuf> {
-    Some(path.to_owned())
+    open::choose(path).ok()
 }
+
+/// A log that is truncated while it is read is read again, so often at most.
+const ATTEMPTS: usize = 3;
+
+/// Of new lines, at most so many bytes are read a run.
+const NEW: u64 = 8 << 20;
+
+/// Of the last lines, at most so many bytes are read a run.
+const LAST: u64 = 1 << 20;
+
+/// So many lines go into a mail, and so many bytes of each.
+const SHOWN: usize = 10;
+const SHOWN_BYTES: usize = 500;
+
+/// Times this far ahead of the clock are told; less is the difference between two clocks.
+const AHEAD: TimeDelta = TimeDelta::minutes(5);
+
+/// Between the two steps of a rotation nothing is at the path: it is looked at once more after so long.
+const ROTATING: Duration = Duration::from_millis(100);
+
+fn attempt(rule: &Rule, mark: Option<&Mark>, context: Context<'_>) -> io::Result<Seen> {
+    let mut opened = reach(rule);
+    if matches!(opened, Err(Trouble::Missing(_))) && mark.is_some() {
+        thread::sleep(ROTATING);
+        opened = reach(rule);
+    }
+    let current = match opened {
+        Ok(current) => current,
+        Err(trouble) => {
+            let finding = match trouble {
+                Trouble::Missing(why) => {
+                    finding(rule, "log_missing", Severity::Critical, &rule.shown, &why)
+                }
+                Trouble::Unreadable(why) => unreadable(rule, &why),
+            };
+            return Ok(Seen {
+                findings: vec![finding],
+                ..Seen::default()
+            });
+        }
+    };
+    let name = name(rule, &current.path);
+    let mut route = match mark {
+        Some(mark) => Route::from(&rule.path, mark, current),
+        None => Route::first(current),
+    };
+    let lost = matches!(route.fate, Fate::Truncated | Fate::Gone);
+    if lost {
+        // what came before the gap is not what came before this file
+        route.former.clear();
+    }
+    let aged = route.unchanged && mark.is_some_and(|mark| mark.here.unfinished);
+    let news = read_new(rule, &route, mark.is_none(), aged)?;
+    let mut next = Mark {
+        here: news.here,
+        former: Route::remember(std::mem::take(&mut route.former), news.older),
+        ..mark.cloned().unwrap_or_default()
+    };
+    // a program that begins its log anew when it starts rotates nothing
+    let begun_anew = next.restarted || context.author == Author::Perhaps;
+    next.restarted = false;
+    next.cut = if lost { !begun_anew } else { next.cut };
+
+    let wanted = if rule.expect.is_empty() && rule.stamp.is_none() {
+        SHOWN
+    } else {
+        rule.lines.max(SHOWN)
+    };
+    let recent = Recent::read(&route.current.opened, aged, &next.former, wanted)?;
+    let mut seen = Seen {
+        tail: recent.tail(),
+        ..Seen::default()
+    };
+
+    if let Some(sentence) = gap(route.fate, mark.is_some_and(|mark| mark.restarted)) {
+        seen.note(&name, sentence);
+    }
+    let freshness = Freshness {
+        rule,
+        name: &name,
+        context,
+        wrote: wrote(&route),
+    };
+    freshness.judge(&route, &recent, &mut next, &mut seen)?;
+    judge_expect(rule, &name, &recent, &mut next, &mut seen);
+    let old = mark.is_none() || context.author == Author::Perhaps;
+    for (forbid, hits) in news.tally.beyond() {
+        let lines = match (mark.is_none(), hits.count) {
+            (true, count) => format!("{count} of the last lines"),
+            (false, 1) => "1 new line".to_owned(),
+            (false, count) => format!("{count} new lines"),
+        };
+        let whose = if old {
+            ", perhaps of an earlier process"
+        } else {
+            ""
+        };
+        let why = format!(
+            "{lines}{whose} matching `{}` (limit {}), the first: {}",
+            forbid.pattern.source(),
+            forbid.at_most,
+            hits.first
+        );
+        let severity = if old {
+            Severity::Warning
+        } else {
+            Severity::Critical
+        };
+        seen.findings
+            .push(finding(rule, "log_error", severity, &name, &why));
+    }
+    if news.left_out > 0 {
+        seen.note(
+            &name,
+            format!(
+                "{} of new lines were left out, only the newest {} are read a run",
+                size(news.left_out),
+                size(NEW)
+            ),
+        );
+    }
+    if news.tally.cut > 0 {
+        seen.note(
+            &name,
+            format!(
+                "{} longer than {} truncated for the search",
+                if news.tally.cut == 1 {
+                    "a line was".to_owned()
+                } else {
+                    format!("{} lines were", news.tally.cut)
+                },
+                size(tail::LINE as u64)
+            ),
+        );
+    }
+    seen.mark = Some(next);
+    Ok(seen)
+}
+
+fn end_of(rule: &Rule, mark: Option<&Mark>) -> io::Result<Option<Mark>> {
+    let Ok(current) = reach(rule) else {
+        let Some(mark) = mark else { return Ok(None) };
+        let mut end = Mark {
+            restarted: true,
+            ..mark.clone()
+        };
+        if let Some(old) = marks::whereabouts(&rule.path, &mark.here) {
+            end.here = Place::at_end(&old, old.path.clone())?;
+        }
+        return Ok(Some(end));
+    };
+    let route = match mark {
+        Some(mark) => Route::from(&rule.path, mark, current),
+        None => Route::first(current),
+    };
+    let at_end = |piece: &Piece| Place::at_end(&piece.opened, piece.path.clone());
+    let older = route.older.iter().map(at_end).collect::<io::Result<_>>()?;
+    let lost = matches!(route.fate, Fate::Truncated | Fate::Gone);
+    let mark = mark.cloned().unwrap_or_default();
+    Ok(Some(Mark {
+        here: at_end(&route.current)?,
+        written: wrote(&route).max(mark.written),
+        cut: mark.cut || lost,
+        restarted: true,
+        former: Route::remember(if lost { Vec::new() } else { route.former }, older),
+        ..mark
+    }))
+}
+
+fn reach(rule: &Rule) -> Result<Opened, Trouble> {
+    open::choose(&rule.path).and_then(|path| open::open(&path, Links::Follow))
+}
+
+/// When the files of a route were last seen written, if one of them was: an empty file is not a write.
+fn wrote(route: &Route) -> Option<DateTime<Utc>> {
+    let current = &route.current.opened;
+    let older = route.older.iter().filter(|piece| piece.grown);
+    older
+        .map(|piece| piece.opened.modified)
+        .chain((current.size > 0).then_some(current.modified))
+        .max()
+}
+
+/// What is new, judged, and the places that it was read to.
+struct News<'a> {
+    tally: Tally<'a>,
+    /// Bytes.
+    left_out: u64,
+    /// The oldest first.
+    older: Vec<Place>,
+    here: Place,
+}
+
+fn read_new<'a>(rule: &'a Rule, route: &Route, first: bool, aged: bool) -> io::Result<News<'a>> {
+    let new = |piece: &Piece| piece.opened.size.saturating_sub(piece.from);
+    let total: u64 = route.older.iter().map(new).sum::<u64>() + new(&route.current);
+    let mut tally = Tally::new(&rule.forbid);
+    let mut skip = total.saturating_sub(NEW);
+    let mut left_out = 0;
+    let mut read = |piece: &Piece, as_it_is: bool| {
+        let opened = &piece.opened;
+        if rule.forbid.is_empty() {
+            return Place::at_end(opened, piece.path.clone());
+        }
+        let mut stretch = Stretch {
+            from: piece.from,
+            to: opened.size,
+            skip: skip.min(new(piece)),
+            inside: piece.inside,
+            as_it_is,
+        };
+        skip -= stretch.skip;
+        if first {
+            let window = tail::last(&opened.file, opened.size, rule.lines, NEW)?;
+            if window.cut && !window.bytes.contains(&b'\n') {
+                // one line, for all that can be seen
+                stretch.skip = window.start;
+            } else {
+                stretch.from = window.start;
+                stretch.skip = 0;
+                stretch.inside = window.cut && window.bytes.first() != Some(&0);
+            }
+        } else {
+            left_out += stretch.skip;
+        }
+        let end = tail::each_line(&opened.file, stretch, |line, cut| tally.line(line, cut))?;
+        Place::of(opened, piece.path.clone(), end)
+    };
+    // nothing is added any more to a line that a rotation cut off
+    let older = route
+        .older
+        .iter()
+        .map(|piece| read(piece, true))
+        .collect::<io::Result<_>>()?;
+    let here = read(&route.current, aged)?;
+    Ok(News {
+        tally,
+        left_out,
+        older,
+        here,
+    })
+}
+
+/// The last lines of a log, across its rotations.
+struct Recent {
+    /// The newest first.
+    lines: Vec<Vec<u8>>,
+    /// An earlier file of the log could not be read any more.
+    broken: bool,
+    /// There is more, beyond what may be read.
+    bounded: bool,
+    /// There is more, and it was not asked for.
+    more: bool,
+}
+
+impl Recent {
+    fn read(current: &Opened, aged: bool, former: &[Place], wanted: usize) -> io::Result<Self> {
+        let mut recent = Self {
+            lines: Vec::new(),
+            broken: false,
+            bounded: false,
+            more: false,
+        };
+        let mut room = LAST;
+        let window = tail::last(&current.file, current.size, wanted, room)?;
+        recent.add(&window, aged, &mut room);
+        for place in former {
+            if recent.lines.len() >= wanted || recent.bounded {
+                break;
+            }
+            let missing = wanted - recent.lines.len();
+            let window = place
+                .reopen()
+                .and_then(|old| tail::last(&old.file, old.size, missing, room).ok());
+            let Some(window) = window else {
+                recent.broken = true;
+                break;
+            };
+            recent.add(&window, true, &mut room);
+        }
+        recent.more |= recent.lines.len() > wanted;
+        recent.lines.truncate(wanted);
+        Ok(recent)
+    }
+
+    fn add(&mut self, window: &Window, unfinished: bool, room: &mut u64) {
+        let (lines, rest) = window.lines();
+        if unfinished && !rest.is_empty() {
+            self.lines.push(tail::clean(rest).to_vec());
+        }
+        self.lines
+            .extend(lines.iter().rev().map(|line| tail::clean(line).to_vec()));
+        *room = room.saturating_sub(window.bytes.len() as u64);
+        self.bounded |= window.cut || *room == 0;
+        self.more |= window.start > 0;
+    }
+
+    fn tail(&self) -> Vec<String> {
+        let shown = self.lines.iter().take(SHOWN).rev();
+        shown
+            .map(|line| String::from_utf8_lossy(patterns::shorten(line, SHOWN_BYTES)).into_owned())
+            .collect()
+    }
+}
+
+fn judge_expect(rule: &Rule, name: &str, recent: &Recent, next: &mut Mark, seen: &mut Seen) {
+    if rule.expect.is_empty() {
+        return;
+    }
+    let lines = &recent.lines[..recent.lines.len().min(rule.lines)];
+    if lines.len() >= rule.lines {
+        next.cut = false;
+    }
+    let unknown = lines.len() < rule.lines && (next.cut || recent.broken);
+    for (expect, found) in patterns::missed(&rule.expect, lines) {
+        let pattern = expect.pattern.source();
+        if unknown {
+            seen.note(
+                name,
+                format!(
+                    "`{pattern}` is not judged: it was rotated, the lines before cannot be read any more, and \
+                     there are only {} of {} since",
+                    lines.len(),
+                    rule.lines
+                ),
+            );
+            continue;
+        }
+        let why = match lines.len() {
+            0 => format!(
+                "it has no complete line, and {} matching `{pattern}` needed",
+                are(expect.at_least)
+            ),
+            1 => format!(
+                "{found} of 1 line matches `{pattern}` ({} needed)",
+                expect.at_least
+            ),
+            all => format!(
+                "{found} of the last {all} lines match `{pattern}` ({} needed)",
+                expect.at_least
+            ),
+        };
+        seen.findings
+            .push(finding(rule, "log_quiet", Severity::Critical, name, &why));
+    }
+    if recent.bounded && lines.len() < rule.lines {
+        seen.note(
+            name,
+            format!(
+                "only the last {} were looked at for what is expected: {} of {} lines",
+                size(LAST),
+                lines.len(),
+                rule.lines
+            ),
+        );
+    }
+}
+
+/// The judgement of a log's age.
+struct Freshness<'a> {
+    rule: &'a Rule,
+    name: &'a str,
+    context: Context<'a>,
+    /// When the log was seen written in this run.
+    wrote: Option<DateTime<Utc>>,
+}
+
+impl Freshness<'_> {
+    fn judge(
+        &self,
+        route: &Route,
+        recent: &Recent,
+        next: &mut Mark,
+        seen: &mut Seen,
+    ) -> io::Result<()> {
+        let now = self.context.now.wall;
+        let empty = route.current.opened.size == 0;
+        // while the file is empty, the last write that is known counts
+        let written = match (self.wrote, next.written) {
+            (Some(wrote), Some(known)) if empty => wrote.max(known),
+            (Some(wrote), _) => wrote,
+            (None, Some(known)) => known,
+            (None, None) => route.current.opened.modified,
+        };
+        next.written = Some(written.min(now));
+        let limit = self.rule.max_age;
+        let held = match (self.context.jumped_at, limit) {
+            (Some(jump), Some(limit)) => clock::age(now, jump) < limit,
+            _ => false,
+        };
+        let mut findings = Vec::new();
+        if let Some(stamp) = &self.rule.stamp {
+            let newest = self.newest_stamp(stamp, route, recent, &next.former)?;
+            self.judge_stamps(newest, recent, written, next, &mut findings, seen);
+        } else if written > now + AHEAD {
+            findings.push(self.ahead("modified", written));
+        } else if limit.is_some_and(|limit| clock::age(now, written) > limit) {
+            findings.push(self.stale(&format!("no write for {}", self.rough(written))));
+        }
+        if limit.is_some() && !held {
+            seen.findings.append(&mut findings);
+        }
+        Ok(())
+    }
+
+    /// The newest stamp among the last lines, further back than `expect` looks if there is none.
+    fn newest_stamp(
+        &self,
+        stamp: &Stamp,
+        route: &Route,
+        recent: &Recent,
+        former: &[Place],
+    ) -> io::Result<Option<DateTime<Utc>>> {
+        let reader = stamp::Reader::new(stamp, self.context.now.wall);
+        let newest = |lines: &[Vec<u8>]| lines.iter().find_map(|line| reader.read(line));
+        if let Some(found) = newest(&recent.lines) {
+            return Ok(Some(found));
+        }
+        if !recent.more || recent.bounded {
+            return Ok(None);
+        }
+        let further = Recent::read(&route.current.opened, false, former, usize::MAX)?;
+        Ok(newest(&further.lines))
+    }
+
+    fn judge_stamps(
+        &self,
+        newest: Option<DateTime<Utc>>,
+        recent: &Recent,
+        written: DateTime<Utc>,
+        next: &mut Mark,
+        findings: &mut Vec<Finding>,
+        seen: &mut Seen,
+    ) {
+        let now = self.context.now.wall;
+        let Some(limit) = self.rule.max_age else {
+            return;
+        };
+        if let Some(newest) = newest {
+            next.stamped = Some(newest.min(now));
+            next.unstamped_since = None;
+            if newest > now + AHEAD {
+                findings.push(self.ahead("its newest line is stamped", newest));
+            } else if written > now + AHEAD {
+                findings.push(self.ahead("modified", written));
+            } else if clock::age(now, newest) > limit {
+                let what = format!("the newest stamped line is {} old", self.rough(newest));
+                findings.push(self.stale(&what));
+            }
+            return;
+        }
+        let count = recent.lines.len();
+        let none = match count {
+            0 => "it has no complete line".to_owned(),
+            _ => format!("none of the last {count} lines has a stamp"),
+        };
+        if let Some(known) = next.stamped {
+            // a new file, or a long trace: what is known counts on
+            if clock::age(now, known) > limit {
+                let what = format!(
+                    "{none}, the newest stamp known is {} old",
+                    self.rough(known)
+                );
+                findings.push(self.stale(&what));
+            }
+            return;
+        }
+        let since = *next.unstamped_since.get_or_insert(now);
+        // a log that has just begun may have stamps soon; one that is full of lines without has none
+        let full = count >= self.rule.lines || recent.bounded;
+        let old = clock::age(now, since).max(clock::age(now, written)) > limit;
+        if full || old {
+            let format = self.rule.stamp.as_ref().map_or("", |stamp| &stamp.format);
+            let what = format!("{none} as `{format}` reads it, so that its age cannot be told");
+            findings.push(self.stale(&what));
+        } else {
+            seen.note(
+                self.name,
+                format!(
+                    "{none}: its age is not judged until it is {} old",
+                    clock::rough(limit)
+                ),
+            );
+        }
+    }
+
+    fn rough(&self, then: DateTime<Utc>) -> String {
+        clock::rough(clock::age(self.context.now.wall, then))
+    }
+
+    fn stale(&self, what: &str) -> Finding {
+        let limit = clock::rough(self.rule.max_age.unwrap_or_default());
+        let why = format!("{what} (limit {limit})");
+        finding(self.rule, "log_stale", Severity::Critical, self.name, &why)
+    }
+
+    fn ahead(&self, what: &str, then: DateTime<Utc>) -> Finding {
+        let by = clock::rough(clock::age(then, self.context.now.wall));
+        let why = format!("{what} {by} ahead of the clock, at {}", clock::stamp(then));
+        finding(
+            self.rule,
+            "log_in_future",
+            Severity::Warning,
+            self.name,
+            &why,
+        )
+    }
+}
+
+/// What to tell of lines that nobody will see.
+fn gap(fate: Fate, restarted: bool) -> Option<String> {
+    match fate {
+        Fate::Same | Fate::Rotated => None,
+        // the new process began the log anew, and all before was done with
+        Fate::Truncated if restarted => None,
+        Fate::Truncated => Some(
+            "it was truncated and no copy was found: lines between the last run and then were not seen"
+                .to_owned(),
+        ),
+        Fate::Gone => Some(
+            "it was rotated and the rest of it is gone (compressed or removed): lines between the last run \
+             and the rotation were not seen"
+                .to_owned(),
+        ),
+    }
+}
+
+/// The log's name in sentences: as the config has it, and the match of a glob.
+fn name(rule: &Rule, path: &Path) -> String {
+    if path == rule.path {
+        return rule.shown.clone();
+    }
+    let file = path.file_name().unwrap_or_default().to_string_lossy();
+    format!("{} ({file})", rule.shown)
+}
+
+fn unreadable(rule: &Rule, why: &str) -> Finding {
+    finding(rule, "log_unreadable", Severity::Unknown, &rule.shown, why)
+}
+
+/// A finding, as bad as the rule lets it be.
+fn finding(rule: &Rule, code: &'static str, severity: Severity, name: &str, why: &str) -> Finding {
+    let severity = match severity {
+        Severity::Critical => rule.severity,
+        other => other,
+    };
+    Finding::new(Kind::Log, code, severity, format!("{name}: {why}"))
+}
+
+impl Seen {
+    fn note(&mut self, name: &str, what: impl AsRef<str>) {
+        self.notes.push(format!("{name}: {}", what.as_ref()));
+    }
+}
+
+/// Bytes for a person.
+fn size(bytes: u64) -> String {
+    match bytes {
+        0..1024 => format!("{bytes} bytes"),
+        1024..1_048_576 => format!("{} KiB", bytes >> 10),
+        _ => format!("{} MiB", bytes >> 20),
+    }
+}
+
+fn are(count: u64) -> String {
+    match count {
+        1 => "1 is".to_owned(),
+        count => format!("{count} are"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,733 @@
+//! Where a log was read to, and the way from there to its present end, across rotations.
+//!
+//! A name and an offset are not enough: logs are renamed, copied and truncated, compressed, and inode numbers
+//! are used again. A [`Place`] therefore holds prints of the first bytes that were in the file and of the last,
+//! and a file is the same only if they still stand where they stood. Where the file at the path is not the one
+//! that was read, the rest of that one is looked for beside it, and a [`Route`] says what there is to read, the
+//! oldest first. A folder is listed only then.
+
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::os::unix::fs::{DirEntryExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::open::{self, Links, Opened};
+use super::tail::{self, End};
+
+/// A print of the beginning is of so many bytes at most.
+const HEAD: u64 = 1024;
+
+/// A print of what was read last is of so many bytes at most.
+const TAIL: u64 = 256;
+
+/// So many earlier files of a log are remembered: those that a late writer, an `expect` or a glob of several
+/// living files may come back to.
+const REMEMBERED: usize = 4;
+
+/// Of a folder, so many entries are looked at.
+const ENTRIES: usize = 100_000;
+
+/// So many files are asked whether they are a copy, or were written and rotated between two runs.
+const CANDIDATES: usize = 64;
+
+/// Where a log was read to: kept from run to run. Facts about the file, no judgement.
+///
+/// In JSON it is an object; anything else, and one with values of other types, reads as the empty mark, which
+/// is as none.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, remote = "Self")]
+pub struct Mark {
+    /// The file that was at the path.
+    pub here: Place,
+    /// The files that were there before it, the latest first.
+    pub former: Vec<Place>,
+    /// When the log was last written with content, in whichever file: the modification time of then. An empty
+    /// new file does not change it.
+    pub written: Option<DateTime<Utc>>,
+    /// The newest stamp that a line had.
+    pub stamped: Option<DateTime<Utc>>,
+    /// When it was first seen that no line has a stamp, while none had one before.
+    pub unstamped_since: Option<DateTime<Utc>>,
+    /// The file at the path took the place of one that cannot be read any more: the lines before its first are
+    /// not known.
+    pub cut: bool,
+    /// It was made by [`super::mark_end`], when a restart had stopped the process.
+    pub restarted: bool,
+}
+
+impl Serialize for Mark {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Self::serialize(self, serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Mark {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = serde_json::Value::deserialize(deserializer)?;
+        Ok(Self::deserialize(value).unwrap_or_default())
+    }
+}
+
+impl Mark {
+    /// Whether it marks anything.
+    pub(super) fn is_known(&self) -> bool {
+        self.here.ino != 0
+    }
+
+    /// Moves the remembered times, after the wall clock was set by so much. The times of files stay: the files
+    /// keep theirs too.
+    pub fn move_times(&mut self, by: TimeDelta) {
+        for time in [
+            &mut self.written,
+            &mut self.stamped,
+            &mut self.unstamped_since,
+        ] {
+            *time = time.map(|time| time.checked_add_signed(by).unwrap_or(time));
+        }
+    }
+}
+
+/// A file as it was when it was read, and how far it was read.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Place {
+    /// Its path, without symbolic links.
+    #[serde(serialize_with = "lossy")]
+    pub path: PathBuf,
+    /// Its device.
+    pub dev: u64,
+    /// Its inode; 0: no file.
+    pub ino: u64,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Its modification time.
+    pub modified: DateTime<Utc>,
+    /// All before this byte was judged.
+    pub offset: u64,
+    /// `offset` is within a line that was judged already.
+    pub inside: bool,
+    /// It ended without a newline.
+    pub unfinished: bool,
+    /// Its first bytes.
+    pub head: Print,
+    /// The last bytes before `size`.
+    pub tail: Print,
+}
+
+/// A path that is not UTF-8 is only found again by its inode.
+fn lossy<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&path.to_string_lossy())
+}
+
+/// Enough of some bytes to know them again.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Print {
+    /// How many bytes.
+    pub len: u64,
+    /// Their hash, as hexadecimal digits: JSON tools round large numbers.
+    pub hash: String,
+}
+
+impl Print {
+    fn of(bytes: &[u8]) -> Self {
+        // FNV-1a, 64 bits: the same in every build, as the hashers of the standard library need not be
+        let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+        Self {
+            len: bytes.len() as u64,
+            hash: format!("{hash:016x}"),
+        }
+    }
+}
+
+impl Place {
+    /// A file that was read as far as `end`.
+    pub(super) fn of(opened: &Opened, path: PathBuf, end: End) -> io::Result<Self> {
+        let size = opened.size;
+        let head = tail::read(&opened.file, 0, size.min(HEAD))?;
+        let len = size.min(TAIL);
+        let last = tail::read(&opened.file, size - len, len)?;
+        Ok(Self {
+            path,
+            dev: opened.dev,
+            ino: opened.ino,
+            size,
+            modified: opened.modified,
+            offset: end.offset,
+            inside: end.inside,
+            unfinished: last.last().is_some_and(|byte| *byte != b'\n'),
+            head: Print::of(&head),
+            tail: Print::of(&last),
+        })
+    }
+
+    /// A file of which all that is there is as good as judged.
+    pub(super) fn at_end(opened: &Opened, path: PathBuf) -> io::Result<Self> {
+        let end = End {
+            offset: opened.size,
+            inside: tail::ends_inside(&opened.file, opened.size)?,
+        };
+        Self::of(opened, path, end)
+    }
+
+    /// Whether a file is this one: not only its inode, which is used again, but what was in it.
+    pub(super) fn is(&self, opened: &Opened) -> bool {
+        // the device of a file changes with a reboot on some file systems; of an empty file nothing else is known
+        let device = self.dev == opened.dev || self.size > 0;
+        device && self.ino == opened.ino && self.reads_like(opened)
+    }
+
+    /// Whether a file begins with what was in this one.
+    fn reads_like(&self, opened: &Opened) -> bool {
+        // a damaged mark must not ask for a large read
+        if self.size > opened.size
+            || self.offset > self.size
+            || self.head.len != self.size.min(HEAD)
+            || self.tail.len != self.size.min(TAIL)
+        {
+            return false;
+        }
+        let stands = |print: &Print, at| {
+            print.len == 0
+                || tail::read(&opened.file, at, print.len)
+                    .is_ok_and(|bytes| Print::of(&bytes) == *print)
+        };
+        stands(&self.head, 0) && stands(&self.tail, self.size - self.tail.len)
+    }
+
+    /// Opens the file by the path that it had, if it is still there.
+    pub(super) fn reopen(&self) -> Option<Opened> {
+        open::open(&self.path, Links::Refuse)
+            .ok()
+            .filter(|opened| self.is(opened))
+    }
+
+    fn same_inode(&self, opened: &Opened) -> bool {
+        (self.dev, self.ino) == (opened.dev, opened.ino)
+    }
+}
+
+/// A file with something to read in it.
+#[derive(Debug)]
+pub(super) struct Piece {
+    pub(super) opened: Opened,
+    /// Its path for the next mark.
+    pub(super) path: PathBuf,
+    /// From here on it was not judged.
+    pub(super) from: u64,
+    /// That is within a line that was.
+    pub(super) inside: bool,
+    /// Something was written to it since it was last seen, so that its modification time says when.
+    pub(super) grown: bool,
+}
+
+impl Piece {
+    fn from_place(opened: Opened, place: &Place) -> Self {
+        Self {
+            path: opened.path.clone(),
+            from: place.offset,
+            inside: place.inside,
+            grown: opened.size > place.size,
+            opened,
+        }
+    }
+
+    fn whole(opened: Opened) -> Self {
+        Self {
+            path: opened.path.clone(),
+            from: 0,
+            inside: false,
+            grown: opened.size > 0,
+            opened,
+        }
+    }
+}
+
+/// What became of the file that was marked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// It is still at the path.
+    Same,
+    /// Another is at the path, and it was found beside.
+    Rotated,
+    /// It was truncated where it is, and no copy was found.
+    Truncated,
+    /// It is gone, or no longer readable as it was.
+    Gone,
+}
+
+/// The way from a mark to the present end of a log.
+#[derive(Debug)]
+pub(super) struct Route {
+    /// Files before the present one with something new in them, the oldest first.
+    pub(super) older: Vec<Piece>,
+    /// The file at the path.
+    pub(super) current: Piece,
+    /// Remembered files with nothing new in them, the latest first.
+    pub(super) former: Vec<Place>,
+    pub(super) fate: Fate,
+    /// The file at the path is as it was, to the byte: its last line has not grown.
+    pub(super) unchanged: bool,
+}
+
+impl Route {
+    /// The way where nothing was marked: all of the file.
+    pub(super) fn first(current: Opened) -> Self {
+        let path = real(&current.path);
+        Self {
+            older: Vec::new(),
+            current: Piece {
+                path,
+                ..Piece::whole(current)
+            },
+            former: Vec::new(),
+            fate: Fate::Same,
+            unchanged: false,
+        }
+    }
+
+    /// The way from a mark. `path` is the path of the rule, perhaps a glob.
+    pub(super) fn from(path: &Path, mark: &Mark, current: Opened) -> Self {
+        let here = &mark.here;
+        let same = here.is(&current);
+        // an empty file looks the same after it was written, copied and truncated, but for its time
+        let touched = current.size > 0 || current.modified != here.modified;
+        let folder = if !same || (here.size == 0 && touched) {
+            Folder::around(path, here, &current)
+        } else {
+            Folder::default()
+        };
+        let mut known: BTreeSet<(u64, u64)> = mark
+            .former
+            .iter()
+            .map(|place| (place.dev, place.ino))
+            .collect();
+        known.insert((current.dev, current.ino));
+
+        let mut older = Vec::new();
+        let mut former = Vec::new();
+        let mut earlier_place = None;
+        for place in &mark.former {
+            if place.same_inode(&current) {
+                earlier_place = Some(place).filter(|place| place.is(&current));
+            } else if let Some(piece) = folder.follow(place) {
+                if piece.grown {
+                    older.push(piece);
+                } else {
+                    former.push(Place {
+                        path: piece.path,
+                        ..place.clone()
+                    });
+                }
+            } else {
+                former.push(place.clone());
+            }
+        }
+        older.reverse();
+
+        let last_seen = mark
+            .former
+            .iter()
+            .map(|place| place.modified)
+            .fold(here.modified, DateTime::max);
+        if same {
+            older.extend(folder.between(path, (last_seen, Reverse(0)), None, &known));
+            return Self {
+                older,
+                unchanged: current.size == here.size,
+                current: Piece {
+                    path: here.path.clone(),
+                    ..Piece::from_place(current, here)
+                },
+                former,
+                fate: Fate::Same,
+            };
+        }
+
+        let mut fate = Fate::Rotated;
+        let mut reference = (here.modified, Reverse(0));
+        let mut name = None;
+        if let Some(old) = folder.renamed(here, &current) {
+            reference = (old.modified, Reverse(number(&file_name(&old.path))));
+            name = Some(file_name(&old.path));
+            known.insert((old.dev, old.ino));
+            older.push(Piece::from_place(old, here));
+        } else if here.size > 0 && !here.same_inode(&current) && here.reads_like(&current) {
+            // restored from a backup, or on a file system that numbers its files anew
+            return Self {
+                older,
+                unchanged: current.size == here.size,
+                current: Piece {
+                    path: real(&current.path),
+                    ..Piece::from_place(current, here)
+                },
+                former,
+                fate: Fate::Same,
+            };
+        } else if let Some(old) = folder.copied(here, &known) {
+            reference = (old.modified, Reverse(number(&file_name(&old.path))));
+            name = Some(file_name(&old.path));
+            known.insert((old.dev, old.ino));
+            older.push(Piece::from_place(old, here));
+        } else {
+            fate = if here.same_inode(&current) {
+                Fate::Truncated
+            } else {
+                Fate::Gone
+            };
+        }
+        if here.size == 0 {
+            // it may have been written, copied and truncated before it was renamed
+            reference = (last_seen, Reverse(0));
+        }
+        older.extend(folder.between(path, reference, name.as_deref(), &known));
+        let path = real(&current.path);
+        let current = match earlier_place {
+            Some(place) => Piece::from_place(current, place),
+            None => Piece::whole(current),
+        };
+        Self {
+            older,
+            current: Piece { path, ..current },
+            former,
+            fate,
+            unchanged: false,
+        }
+    }
+
+    /// The remembered files after this run, the latest first: those that were read now, which come the oldest
+    /// first, and the others.
+    pub(super) fn remember(former: Vec<Place>, read: Vec<Place>) -> Vec<Place> {
+        let mut all: Vec<Place> = read.into_iter().rev().chain(former).collect();
+        all.sort_by_key(|place| Reverse(place.modified));
+        all.truncate(REMEMBERED);
+        all
+    }
+}
+
+/// Where the marked file is now, when nothing is at the path.
+pub(super) fn whereabouts(path: &Path, place: &Place) -> Option<Opened> {
+    if let Some(opened) = place.reopen() {
+        return Some(opened);
+    }
+    let mut folder = Folder::default();
+    for parent in [place.path.parent(), path.parent()].into_iter().flatten() {
+        folder.list(parent);
+    }
+    folder.by_inode(place)
+}
+
+/// A path without symbolic links, where that can be told.
+fn real(path: &Path) -> PathBuf {
+    fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned()
+}
+
+/// What is beside a log.
+#[derive(Debug, Default)]
+struct Folder {
+    /// Paths with the inode that the folder has for them.
+    entries: Vec<(PathBuf, u64)>,
+    /// The names that the log had or has: what its rotated files begin with.
+    names: Vec<String>,
+    listed: Vec<PathBuf>,
+}
+
+impl Folder {
+    fn around(path: &Path, here: &Place, current: &Opened) -> Self {
+        let mut folder = Self::default();
+        for own in [&here.path, &current.path, &real(&current.path)] {
+            let name = file_name(own);
+            if !name.is_empty() && !folder.names.contains(&name) {
+                folder.names.push(name);
+            }
+            if let Some(parent) = own.parent() {
+                folder.list(parent);
+            }
+        }
+        if let Some(parent) = path.parent() {
+            folder.list(parent);
+        }
+        folder
+    }
+
+    fn list(&mut self, parent: &Path) {
+        let parent = real(parent);
+        if self.listed.contains(&parent) {
+            return;
+        }
+        // a folder that cannot be listed hides what is in it: told by the file that is not found
+        let entries = fs::read_dir(&parent).into_iter().flatten();
+        let room = ENTRIES.saturating_sub(self.entries.len());
+        self.entries.extend(
+            entries
+                .take(room)
+                .flatten()
+                .map(|entry| (entry.path(), entry.ino())),
+        );
+        self.listed.push(parent);
+    }
+
+    /// A remembered file, by its path or by its inode.
+    fn follow(&self, place: &Place) -> Option<Piece> {
+        let by_path = fs::symlink_metadata(&place.path)
+            .ok()
+            .filter(|meta| (meta.dev(), meta.ino()) == (place.dev, place.ino));
+        // the usual: nothing new, and not worth an open
+        let opened = match by_path {
+            Some(meta) if meta.is_file() && meta.len() == place.size && self.listed.is_empty() => {
+                return None;
+            }
+            Some(_) => place.reopen(),
+            None => self.by_inode(place),
+        };
+        opened.map(|opened| Piece::from_place(opened, place))
+    }
+
+    fn by_inode(&self, place: &Place) -> Option<Opened> {
+        self.entries
+            .iter()
+            .filter(|(path, ino)| {
+                // nothing is known of an empty file but its name, and its inode may be another's by now
+                let own = file_name(&place.path);
+                *ino == place.ino && (place.size > 0 || file_name(path).starts_with(stem(&own)))
+            })
+            .filter_map(|(path, _)| open::open(path, Links::Refuse).ok())
+            .find(|opened| place.is(opened))
+    }
+
+    /// The marked file, under whichever name.
+    fn renamed(&self, here: &Place, current: &Opened) -> Option<Opened> {
+        here.reopen()
+            .or_else(|| self.by_inode(here))
+            .filter(|old| !old.is(current))
+    }
+
+    /// A copy of the marked file: of several that begin as it did, the oldest that was made since.
+    fn copied(&self, here: &Place, known: &BTreeSet<(u64, u64)>) -> Option<Opened> {
+        if here.size == 0 {
+            return None;
+        }
+        let mut candidates = Vec::new();
+        for (path, _) in &self.entries {
+            let name = file_name(path);
+            if !self.names.iter().any(|own| name.starts_with(stem(own))) {
+                continue;
+            }
+            if let Ok(meta) = fs::symlink_metadata(path)
+                && meta.is_file()
+                && meta.len() >= here.size
+                && open::modified(&meta) >= here.modified
+                && !known.contains(&(meta.dev(), meta.ino()))
+            {
+                candidates.push((open::modified(&meta), path));
+            }
+        }
+        candidates.sort();
+        candidates
+            .into_iter()
+            .take(CANDIDATES)
+            .filter_map(|(_, path)| open::open(path, Links::Refuse).ok())
+            .find(|opened| here.reads_like(opened))
+    }
+
+    /// The files that were the log after the marked one and before the present one, the oldest first.
+    ///
+    /// `name` is the name under which the marked file was found: files named as it is are rotated files too.
+    fn between(
+        &self,
+        path: &Path,
+        after: (DateTime<Utc>, Reverse<u64>),
+        name: Option<&str>,
+        known: &BTreeSet<(u64, u64)>,
+    ) -> Vec<Piece> {
+        if self.listed.is_empty() {
+            return Vec::new();
+        }
+        let beside = self
+            .entries
+            .iter()
+            .map(|(path, _)| path)
+            .filter(|path| self.is_rotated(&file_name(path), name));
+        let matches = open::matches(path);
+        let mut seen = known.clone();
+        let mut found = Vec::new();
+        for path in beside.chain(&matches) {
+            let Ok(meta) = fs::symlink_metadata(path) else {
+                continue;
+            };
+            let key = (open::modified(&meta), Reverse(number(&file_name(path))));
+            if meta.is_file() && key > after && seen.insert((meta.dev(), meta.ino())) {
+                found.push((key, path));
+            }
+        }
+        found.sort();
+        let beyond = found.len().saturating_sub(CANDIDATES);
+        found
+            .into_iter()
+            .skip(beyond)
+            .filter_map(|(_, path)| open::open(path, Links::Refuse).ok())
+            .map(Piece::whole)
+            .collect()
+    }
+
+    /// Whether a name is that of an earlier file of the log.
+    fn is_rotated(&self, name: &str, found: Option<&str>) -> bool {
+        self.names.iter().any(|own| {
+            is_rotation_of(own, name)
+                || found.is_some_and(|found| found != own && same_shape(stem(own), found, name))
+        })
+    }
+}
+
+/// A name without its last extension: `trader` of `trader.log`.
+fn stem(name: &str) -> &str {
+    match name.rfind('.') {
+        Some(at) if at > 0 => &name[..at],
+        _ => name,
+    }
+}
+
+/// Whether `name` is what a rotation makes of `own`: `trader.log.1`, `trader.log-20261122`,
+/// `trader-2026-11-22.log`. Not `trader-2.log`, which is a second trader's; nothing compressed.
+fn is_rotation_of(own: &str, name: &str) -> bool {
+    let digits = |text: &str| text.bytes().filter(u8::is_ascii_digit).count();
+    let numeric = |text: &str| {
+        text.starts_with(['.', '-', '_'])
+            && digits(text) > 0
+            && text
+                .bytes()
+                .all(|byte| byte.is_ascii_digit() || b".-_:T".contains(&byte))
+    };
+    if let Some(rest) = name.strip_prefix(own) {
+        return numeric(rest);
+    }
+    let stem = stem(own);
+    let extension = &own[stem.len()..];
+    name.strip_prefix(stem)
+        .and_then(|rest| rest.strip_suffix(extension))
+        .is_some_and(|middle| numeric(middle) && digits(middle) >= 6)
+}
+
+/// Whether two names that begin with `stem` differ in nothing but numbers after it.
+fn same_shape(stem: &str, one: &str, other: &str) -> bool {
+    let shape = |text: &str| {
+        let mut shape = String::new();
+        for character in text.chars() {
+            if !character.is_ascii_digit() {
+                shape.push(character);
+            } else if !shape.ends_with('0') {
+                shape.push('0');
+            }
+        }
+        shape
+    };
+    match (one.strip_prefix(stem), other.strip_prefix(stem)) {
+        (Some(one), Some(other)) => shape(one) == shape(other),
+        _ => false,
+    }
+}
+
+/// The number at the end of a rotated name: `.2` is older than `.1`. 0 for none, and for a date.
+fn number(name: &str) -> u64 {
+    name.rsplit_once('.')
+        .filter(|(_, last)| last.len() <= 5)
+        .and_then(|(_, last)| last.parse().ok())
+        .unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_rotated_files() {
+        for (own, name, expected) in [
+            ("trader.log", "trader.log.1", true),
+            ("trader.log", "trader.log-20261122", true),
+            ("trader.log", "trader.log.2026-11-22_01", true),
+            ("trader.log", "trader-2026-11-22.log", true),
+            ("trader.log", "trader.20261122.log", true),
+            ("trader", "trader.3", true),
+            ("trader.log", "trader.log", false),
+            ("trader.log", "trader.log.1.gz", false),
+            ("trader.log", "trader.log.old", false),
+            ("trader.log", "trader-2.log", false),
+            ("trader.log", "trader.log.", false),
+            ("trader.log", "trader2.log.1", false),
+            ("worker1.log", "worker10.log.1", false),
+        ] {
+            assert_eq!(is_rotation_of(own, name), expected, "{own} {name}");
+        }
+        assert!(same_shape("app", "app-12.log", "app-3.log"));
+        assert!(!same_shape("app1", "app1.log.2", "app10.log.2"));
+        assert_eq!(number("a.log.12"), 12);
+        assert_eq!(number("a.log.20261122"), 0);
+        assert_eq!(number("a.log"), 0);
+    }
+
+    #[test]
+    fn a_mark_reads_back_and_damage_reads_as_none() {
+        let mark = Mark {
+            here: Place {
+                path: "/a/b.log".into(),
+                ino: 7,
+                size: u64::MAX,
+                head: Print::of(b"abc"),
+                ..Place::default()
+            },
+            written: Some(DateTime::from_timestamp(5, 0).unwrap()),
+            ..Mark::default()
+        };
+        let text = serde_json::to_string(&mark).unwrap();
+        assert_eq!(serde_json::from_str::<Mark>(&text).unwrap(), mark);
+        for damaged in [
+            "null",
+            "[]",
+            "3",
+            "{}",
+            r#"{"here":{"ino":-1}}"#,
+            r#"{"here":{"ino":"x"},"former":7}"#,
+        ] {
+            let mark: Mark = serde_json::from_str(damaged).unwrap();
+            assert!(!mark.is_known(), "{damaged}");
+        }
+        let odd = r#"{"here":{"ino":5,"size":3,"offset":9},"other":1}"#;
+        assert!(serde_json::from_str::<Mark>(odd).unwrap().is_known());
+    }
+
+    #[test]
+    fn a_print_is_the_same_in_every_build() {
+        assert_eq!(Print::of(b"").hash, "cbf29ce484222325");
+        assert_eq!(Print::of(b"a").hash, "af63dc4c8601ec8c");
+    }
+
+    #[test]
+    fn remembered_times_move_with_the_clock() {
+        let time = |secs| DateTime::from_timestamp(secs, 0);
+        let mut mark = Mark {
+            written: time(100),
+            stamped: None,
+            unstamped_since: time(50),
+            ..Mark::default()
+        };
+        mark.move_times(TimeDelta::seconds(-30));
+        assert_eq!(
+            (mark.written, mark.stamped, mark.unstamped_since),
+            (time(70), None, time(20))
+        );
+    }
+}

@@ -1,0 +1,352 @@
+//! From the path in a config to an open, regular file, or to a sentence that says why there is none.
+//!
+//! What is there is looked at before it is opened, and again after: opening a FIFO lets its writer go on, and
+//! opening a device can set it off. Nothing here waits for anything. Missing and unreadable are told apart,
+//! because only the first is a reason to restart.
+
+use std::fs::{self, File, Metadata, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use chrono::{DateTime, Utc};
+use glob::MatchOptions;
+use nix::errno::Errno;
+
+/// A glob that matches more files than this is not listed further.
+const LISTED: usize = 100_000;
+
+/// Of the matches of a glob, so many are looked at, the last by name: names with a date sort by age.
+const CONSIDERED: usize = 10_000;
+
+/// Why there is no file to read.
+#[derive(Debug)]
+pub(super) enum Trouble {
+    /// It is not there: the sentence without the log's name.
+    Missing(String),
+    /// It may be there, and cannot be read: the sentence without the log's name.
+    Unreadable(String),
+}
+
+/// A regular file, open for reading, and what it was at that instant.
+#[derive(Debug)]
+pub(super) struct Opened {
+    /// By which path.
+    pub(super) path: PathBuf,
+    pub(super) file: File,
+    pub(super) dev: u64,
+    pub(super) ino: u64,
+    /// In bytes. Nothing beyond is read in this run, however the file grows.
+    pub(super) size: u64,
+    /// The modification time; never the change time, which a chmod moves.
+    pub(super) modified: DateTime<Utc>,
+}
+
+impl Opened {
+    /// Whether both are one file.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        (self.dev, self.ino) == (other.dev, other.ino)
+    }
+}
+
+/// Whether a last symbolic link in a path is followed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Links {
+    /// For paths that a person wrote.
+    Follow,
+    /// For names that were found in a folder.
+    Refuse,
+}
+
+/// Opens a regular file for reading, without waiting and without taking a terminal.
+pub(super) fn open(path: &Path, links: Links) -> Result<Opened, Trouble> {
+    open_io(path, links).map_err(|error| match error {
+        Refusal::Kind(kind) => Trouble::Unreadable(format!("it is {kind}, not a regular file")),
+        Refusal::Io(error) => explain(path, &error),
+    })
+}
+
+enum Refusal {
+    Kind(&'static str),
+    Io(io::Error),
+}
+
+impl From<io::Error> for Refusal {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+fn open_io(path: &Path, links: Links) -> Result<Opened, Refusal> {
+    let mut flags = libc::O_NONBLOCK | libc::O_NOCTTY;
+    let before = match links {
+        Links::Follow => fs::metadata(path)?,
+        Links::Refuse => {
+            flags |= libc::O_NOFOLLOW;
+            fs::symlink_metadata(path)?
+        }
+    };
+    regular(&before)?;
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(flags)
+        .open(path)?;
+    let meta = file.metadata()?;
+    regular(&meta)?;
+    Ok(Opened {
+        path: path.to_owned(),
+        file,
+        dev: meta.dev(),
+        ino: meta.ino(),
+        size: meta.len(),
+        modified: modified(&meta),
+    })
+}
+
+fn regular(meta: &Metadata) -> Result<(), Refusal> {
+    let kind = meta.file_type();
+    Err(Refusal::Kind(if kind.is_file() {
+        return Ok(());
+    } else if kind.is_dir() {
+        "a folder"
+    } else if kind.is_fifo() {
+        "a FIFO"
+    } else if kind.is_socket() {
+        "a socket"
+    } else if kind.is_symlink() {
+        "a symbolic link"
+    } else {
+        "a device"
+    }))
+}
+
+/// The modification time; what chrono cannot hold is as far away as it can.
+pub(super) fn modified(meta: &Metadata) -> DateTime<Utc> {
+    let nanos = u32::try_from(meta.mtime_nsec()).unwrap_or(0);
+    DateTime::from_timestamp(meta.mtime(), nanos).unwrap_or(if meta.mtime() < 0 {
+        DateTime::<Utc>::MIN_UTC
+    } else {
+        DateTime::<Utc>::MAX_UTC
+    })
+}
+
+/// Why a path that a person wrote cannot be opened.
+fn explain(path: &Path, error: &io::Error) -> Trouble {
+    if error.kind() != io::ErrorKind::NotFound {
+        return Trouble::Unreadable(reason(error));
+    }
+    if let Ok(target) = fs::read_link(path) {
+        return Trouble::Missing(format!(
+            "it is a symbolic link to {}, which does not exist",
+            target.display()
+        ));
+    }
+    Trouble::Missing(match path.parent() {
+        Some(folder) if !folder.exists() => {
+            format!(
+                "no such file, and its folder {} does not exist",
+                folder.display()
+            )
+        }
+        _ => "no such file".to_owned(),
+    })
+}
+
+/// What an error of the system means for somebody who wants the log read.
+pub(super) fn reason(error: &io::Error) -> String {
+    match error.raw_os_error().map(Errno::from_raw) {
+        Some(Errno::EACCES | Errno::EPERM) => {
+            "permission denied; let the watchdog's user read it and enter its folders".to_owned()
+        }
+        Some(Errno::ENOTDIR) => "a part of its path is not a folder".to_owned(),
+        Some(Errno::ELOOP) => "the symbolic links in its path lead in a circle".to_owned(),
+        Some(Errno::EIO) => {
+            "input/output error; look at the disk or the mount that it is on".to_owned()
+        }
+        _ if error.kind() == io::ErrorKind::UnexpectedEof => {
+            "it was truncated again and again while it was read".to_owned()
+        }
+        _ => format!("it cannot be read: {error}"),
+    }
+}
+
+/// Whether a path is a glob: it has the characters of one, and no file has it for a name.
+pub(super) fn is_glob(path: &Path) -> bool {
+    path.to_str()
+        .is_some_and(|text| text.contains(['*', '?', '[']))
+        && fs::symlink_metadata(path).is_err()
+}
+
+/// The file that a path means: itself, or the newest match of a glob, the greater name of two as new.
+pub(super) fn choose(path: &Path) -> Result<PathBuf, Trouble> {
+    if !is_glob(path) {
+        return Ok(path.to_owned());
+    }
+    let listing = list(path);
+    let mut newest = None;
+    let mut other = None;
+    for candidate in listing.paths {
+        match fs::metadata(&candidate) {
+            Ok(meta) if meta.is_file() => {
+                let key = Some((modified(&meta), candidate));
+                newest = newest.max(key);
+            }
+            // opening it will say what it is
+            _ => other = Some(candidate),
+        }
+    }
+    if let Some(path) = newest.map(|(_, path)| path).or(other) {
+        return Ok(path);
+    }
+    Err(match listing.error {
+        Some(error) => Trouble::Unreadable(reason(&error)),
+        None => Trouble::Missing("no file matches".to_owned()),
+    })
+}
+
+/// The paths that a glob matches, by name, with a bound; none for a path that is no glob.
+pub(super) fn matches(path: &Path) -> Vec<PathBuf> {
+    if is_glob(path) {
+        list(path).paths
+    } else {
+        Vec::new()
+    }
+}
+
+struct Listing {
+    paths: Vec<PathBuf>,
+    /// What kept a folder from being listed, beside that it is not there.
+    error: Option<io::Error>,
+}
+
+fn list(path: &Path) -> Listing {
+    let mut listing = Listing {
+        paths: Vec::new(),
+        error: None,
+    };
+    let options = MatchOptions {
+        case_sensitive: true,
+        require_literal_separator: true,
+        require_literal_leading_dot: true,
+    };
+    // what is no valid glob is a file name, and that file is not there
+    let found = path
+        .to_str()
+        .and_then(|pattern| glob::glob_with(pattern, options).ok());
+    for entry in found.into_iter().flatten().take(LISTED) {
+        match entry {
+            Ok(path) => listing.paths.push(path),
+            Err(error) => listing.error = listing.error.or(Some(error.into())),
+        }
+    }
+    if listing.paths.is_empty() && listing.error.is_none() {
+        // the crate passes over a first folder that it cannot enter
+        let first = fixed_folder(path);
+        listing.error = fs::read_dir(&first).err();
+    }
+    listing.error = listing
+        .error
+        .filter(|error| error.kind() != io::ErrorKind::NotFound);
+    listing.paths.sort();
+    let beyond = listing.paths.len().saturating_sub(CONSIDERED);
+    listing.paths.drain(..beyond);
+    listing
+}
+
+/// The part of a glob before its first special character, as a folder.
+fn fixed_folder(path: &Path) -> PathBuf {
+    path.ancestors()
+        .skip(1)
+        .find(|folder| !folder.to_string_lossy().contains(['*', '?', '[']))
+        .map_or_else(PathBuf::new, Path::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::{Duration, SystemTime};
+
+    fn touch(path: &Path, ago: u64) {
+        fs::write(path, "x\n").unwrap();
+        let then = SystemTime::now() - Duration::from_secs(ago);
+        File::options()
+            .write(true)
+            .open(path)
+            .unwrap()
+            .set_modified(then)
+            .unwrap();
+    }
+
+    #[test]
+    fn a_glob_takes_its_newest_regular_match() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        touch(&at("a-1.log"), 50);
+        touch(&at("a-2.log"), 10);
+        touch(&at("a-3.log"), 30);
+        touch(&at(".a-4.log"), 0);
+        fs::create_dir(at("a-9.log")).unwrap();
+        assert_eq!(choose(&at("a-*.log")).unwrap(), at("a-2.log"));
+        assert_eq!(choose(&at("a-[13].log")).unwrap(), at("a-3.log"));
+        assert_eq!(
+            choose(&at("a-9*")).unwrap(),
+            at("a-9.log"),
+            "opening it says what it is"
+        );
+        assert!(matches!(choose(&at("b-*")), Err(Trouble::Missing(_))));
+        assert!(matches!(choose(&at("no/b-*")), Err(Trouble::Missing(_))));
+        assert!(matches!(
+            choose(&at("a-1.log/b-*")),
+            Err(Trouble::Unreadable(_))
+        ));
+    }
+
+    #[test]
+    fn of_two_as_new_the_greater_name_wins() {
+        let dir = tempfile::tempdir().unwrap();
+        let then = SystemTime::now() - Duration::from_secs(5);
+        for name in ["b.log", "c.log", "a.log"] {
+            let file = File::create(dir.path().join(name)).unwrap();
+            file.set_modified(then).unwrap();
+        }
+        assert_eq!(
+            choose(&dir.path().join("*.log")).unwrap(),
+            dir.path().join("c.log")
+        );
+    }
+
+    #[test]
+    fn a_glob_in_a_folder_part_and_a_name_that_only_looks_like_one() {
+        let dir = tempfile::tempdir().unwrap();
+        for day in ["21", "22"] {
+            fs::create_dir(dir.path().join(day)).unwrap();
+        }
+        touch(&dir.path().join("21/x.log"), 5);
+        touch(&dir.path().join("22/x.log"), 50);
+        assert_eq!(
+            choose(&dir.path().join("*/x.log")).unwrap(),
+            dir.path().join("21/x.log")
+        );
+        let literal = dir.path().join("odd[1].log");
+        touch(&literal, 500);
+        touch(&dir.path().join("odd1.log"), 5);
+        assert_eq!(choose(&literal).unwrap(), literal);
+        let broken = dir.path().join("a[b");
+        assert!(matches!(choose(&broken), Err(Trouble::Missing(_))));
+    }
+
+    #[test]
+    fn errors_of_the_system_are_told_apart() {
+        let of = |errno: i32| reason(&io::Error::from_raw_os_error(errno));
+        let sentences = [
+            of(libc::EACCES),
+            of(libc::ENOTDIR),
+            of(libc::ELOOP),
+            of(libc::EIO),
+            of(libc::ESTALE),
+        ];
+        for (i, sentence) in sentences.iter().enumerate() {
+            assert!(!sentences[..i].contains(sentence), "{sentence}");
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! Patterns against lines: how many match, and which was the first.
+//!
+//! Each pattern is asked about each line by itself. Joining them into one, or asking about many lines at once,
+//! is faster and subtly different (`\s` crosses lines, `^` means something else); the bound on what is read
+//! keeps the plain way fast enough.
+
+use super::{Expect, Forbid};
+
+/// Of a line that is shown, so many bytes.
+const SHOWN: usize = 200;
+
+/// What one `forbid` found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Hits {
+    /// How many lines.
+    pub(super) count: u64,
+    /// The first of them, fit to be shown.
+    pub(super) first: String,
+}
+
+/// The count over all that is new.
+#[derive(Debug)]
+pub(super) struct Tally<'a> {
+    forbid: &'a [Forbid],
+    /// In the order of `forbid`.
+    pub(super) hits: Vec<Hits>,
+    /// Lines that were longer than what is searched of a line.
+    pub(super) cut: u64,
+}
+
+impl<'a> Tally<'a> {
+    pub(super) fn new(forbid: &'a [Forbid]) -> Self {
+        Self {
+            forbid,
+            hits: vec![Hits::default(); forbid.len()],
+            cut: 0,
+        }
+    }
+
+    /// Judges one line.
+    pub(super) fn line(&mut self, line: &[u8], cut: bool) {
+        self.cut += u64::from(cut);
+        for (forbid, hits) in self.forbid.iter().zip(&mut self.hits) {
+            if forbid.pattern.matches(line) {
+                if hits.count == 0 {
+                    hits.first = excerpt(line);
+                }
+                hits.count += 1;
+            }
+        }
+    }
+
+    /// Those that matched more often than they may.
+    pub(super) fn beyond(&self) -> impl Iterator<Item = (&Forbid, &Hits)> {
+        self.forbid
+            .iter()
+            .zip(&self.hits)
+            .filter(|(forbid, hits)| hits.count > forbid.at_most)
+    }
+}
+
+/// Those of `expect` that match too few of the lines, each with how many it matches.
+pub(super) fn missed<'a>(
+    expect: &'a [Expect],
+    lines: &[Vec<u8>],
+) -> impl Iterator<Item = (&'a Expect, u64)> {
+    expect.iter().filter_map(|expect| {
+        let needed = usize::try_from(expect.at_least).unwrap_or(usize::MAX);
+        let found = lines
+            .iter()
+            .filter(|line| expect.pattern.matches(line))
+            .take(needed)
+            .count();
+        (found < needed).then_some((expect, found as u64))
+    })
+}
+
+/// The beginning of a line, fit for a sentence: control characters, and what turns the direction of writing,
+/// as escapes.
+pub(super) fn excerpt(line: &[u8]) -> String {
+    let shown = shorten(line, SHOWN);
+    let mut text = String::with_capacity(shown.len());
+    for character in String::from_utf8_lossy(shown).chars() {
+        if character.is_control()
+            || matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        {
+            text.extend(character.escape_default());
+        } else {
+            text.push(character);
+        }
+    }
+    if shown.len() < line.len() {
+        text.push('…');
+    }
+    text
+}
+
+/// At most `limit` bytes of a line, and no part of a character at the end.
+pub(super) fn shorten(line: &[u8], limit: usize) -> &[u8] {
+    let mut end = line.len().min(limit);
+    if end < line.len() {
+        // a character has three bytes of continuation at most; other bytes are no characters anyway
+        let begins = |at: &usize| line[*at] & 0xc0 != 0x80;
+        end = (end.saturating_sub(3)..=end)
+            .rev()
+            .find(begins)
+            .unwrap_or(end);
+    }
+    &line[..end]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Pattern;
+    use super::*;
+
+    fn forbid(pattern: &str, at_most: u64) -> Forbid {
+        Forbid {
+            pattern: Pattern::new(pattern).unwrap(),
+            at_most,
+        }
+    }
+
+    #[test]
+    fn counts_each_pattern_by_itself_and_keeps_the_first_line() {
+        let rules = [forbid("ERROR", 1), forbid("^WARN", 0), forbid("never", 0)];
+        let mut tally = Tally::new(&rules);
+        for line in ["ERROR one", "WARN ERROR two", "fine", "ERROR three"] {
+            tally.line(line.as_bytes(), false);
+        }
+        let beyond: Vec<_> = tally
+            .beyond()
+            .map(|(f, h)| (f.pattern.source(), h.count, h.first.as_str()))
+            .collect();
+        assert_eq!(
+            beyond,
+            [("ERROR", 3, "ERROR one"), ("^WARN", 1, "WARN ERROR two")]
+        );
+    }
+
+    #[test]
+    fn missed_says_how_many_there_were() {
+        let expect = |pattern: &str, at_least| Expect {
+            pattern: Pattern::new(pattern).unwrap(),
+            at_least,
+        };
+        let rules = [expect("tick", 3), expect("tick", 2), expect("VIX", 1)];
+        let lines = vec![b"tick".to_vec(), b"tock".to_vec(), b"tick".to_vec()];
+        let missed: Vec<_> = missed(&rules, &lines)
+            .map(|(e, n)| (e.pattern.source(), e.at_least, n))
+            .collect();
+        assert_eq!(missed, [("tick", 3, 2), ("VIX", 1, 0)]);
+    }
+
+    #[test]
+    fn an_excerpt_is_short_and_harmless() {
+        assert_eq!(
+            excerpt(b"\x1b[31mred\x00 \xff"),
+            "\\u{1b}[31mred\\u{0} \u{fffd}"
+        );
+        assert_eq!(excerpt("\u{202e}abc".as_bytes()), "\\u{202e}abc");
+        let long = "\u{20ac}".repeat(100);
+        let shown = excerpt(long.as_bytes());
+        assert_eq!(shown, format!("{}…", "\u{20ac}".repeat(66)));
+        assert_eq!(shorten(&[0x80; 10], 5), &[0x80; 5]);
+    }
+}

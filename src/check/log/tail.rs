@@ -1,0 +1,376 @@
+//! Bytes and lines of a log: the last ones read backwards, the new ones forwards, both with bounds.
+//!
+//! Only positioned reads of one open file: a mapping dies of SIGBUS when a log is truncated under it. A read
+//! that ends early means exactly that, and is an error ([`io::ErrorKind::UnexpectedEof`]) for the caller to
+//! begin again. What is read never depends on the size of the log, only on the bounds here.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+
+use memchr::{memchr, memrchr_iter};
+
+/// A line is cut here: what is beyond is not searched.
+pub(super) const LINE: usize = 64 << 10;
+
+/// What is read at once backwards.
+const BLOCK: u64 = 16 << 10;
+
+/// What is read at once forwards.
+const CHUNK: u64 = 256 << 10;
+
+/// Reads `len` bytes at `from`, all of them or an error. `len` must be bounded by the caller.
+pub(super) fn read(file: &File, from: u64, len: u64) -> io::Result<Vec<u8>> {
+    let len = usize::try_from(len).map_err(io::Error::other)?;
+    let mut bytes = vec![0; len];
+    file.read_exact_at(&mut bytes, from)?;
+    Ok(bytes)
+}
+
+/// A line as patterns see it: without the zeros that a hole puts before it, without its line end, and cut.
+pub(super) fn clean(line: &[u8]) -> &[u8] {
+    let zeros = line.iter().take_while(|byte| **byte == 0).count();
+    let line = &line[zeros..];
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    &line[..line.len().min(LINE)]
+}
+
+/// The end of a file.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Window {
+    /// From `start` to the end.
+    pub(super) bytes: Vec<u8>,
+    /// Where it starts in the file.
+    pub(super) start: u64,
+    /// It was the bound that ended the way back, so that the first line is perhaps not whole.
+    pub(super) cut: bool,
+}
+
+impl Window {
+    /// The complete lines, and what follows the last of them.
+    pub(super) fn lines(&self) -> (Vec<&[u8]>, &[u8]) {
+        let mut lines: Vec<&[u8]> = self.bytes.split(|byte| *byte == b'\n').collect();
+        let rest = lines.pop().unwrap_or_default();
+        (lines, rest)
+    }
+}
+
+/// Reads the last `count` complete lines before `end` and what follows them, but no more than `limit` bytes.
+pub(super) fn last(file: &File, end: u64, count: usize, limit: u64) -> io::Result<Window> {
+    let floor = end.saturating_sub(limit);
+    // the line end before the first line wanted is one more
+    let mut wanted = count.saturating_add(1);
+    let mut blocks: Vec<Vec<u8>> = Vec::new();
+    let mut start = end;
+    let mut length = BLOCK;
+    while start > floor && wanted > 0 {
+        let len = length.min(start - floor);
+        let mut block = read(file, start - len, len)?;
+        start -= len;
+        let mut first = None;
+        for at in memrchr_iter(b'\n', &block) {
+            wanted -= 1;
+            if wanted == 0 {
+                first = Some(at + 1);
+                break;
+            }
+        }
+        if let Some(first) = first {
+            block.drain(..first);
+            start += first as u64;
+        }
+        blocks.push(block);
+        length = (length * 2).min(CHUNK);
+    }
+    blocks.reverse();
+    Ok(Window {
+        bytes: blocks.concat(),
+        start,
+        cut: wanted > 0 && start > 0,
+    })
+}
+
+/// Whether a file of `size` bytes ends within a line.
+pub(super) fn ends_inside(file: &File, size: u64) -> io::Result<bool> {
+    match size.checked_sub(1) {
+        None => Ok(false),
+        Some(last) => Ok(read(file, last, 1)? != b"\n"),
+    }
+}
+
+/// Where reading ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct End {
+    /// Everything before was given out.
+    pub(super) offset: u64,
+    /// `offset` is within a line that was given out, or left out: the rest of it is not a line.
+    pub(super) inside: bool,
+}
+
+/// What is new in a file.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stretch {
+    /// Where to begin.
+    pub(super) from: u64,
+    /// Where to end.
+    pub(super) to: u64,
+    /// So many bytes at the beginning are left out, and the line that is torn so with them.
+    pub(super) skip: u64,
+    /// It begins within a line, of which the rest is passed over.
+    pub(super) inside: bool,
+    /// A last line without an end is given out too.
+    pub(super) as_it_is: bool,
+}
+
+/// Reads a stretch of a file and gives out its lines, cleaned, each with whether it was cut.
+///
+/// Where something is left out and the first line is too long for a line anyway, its first part is given out
+/// all the same: it is a line that was cut, not one that was left out.
+pub(super) fn each_line(
+    file: &File,
+    stretch: Stretch,
+    mut give: impl FnMut(&[u8], bool),
+) -> io::Result<End> {
+    let to = stretch.to;
+    let mut from = stretch.from.saturating_add(stretch.skip).min(to);
+    let torn = from > stretch.from;
+    if torn && !stretch.inside && to - stretch.from > LINE as u64 {
+        let head = read(file, stretch.from, LINE as u64)?;
+        if memchr(b'\n', &head).is_none() {
+            give(clean(&head), true);
+        }
+    }
+    if torn && from == to {
+        return Ok(End {
+            offset: to,
+            inside: ends_inside(file, to)?,
+        });
+    }
+    // the beginning of a line whose end is in a later chunk, without the zeros before it
+    let mut carry: Vec<u8> = Vec::new();
+    let mut begun = from;
+    let mut passing = stretch.inside || torn;
+    let mut first = torn;
+    while from < to {
+        let chunk = read(file, from, CHUNK.min(to - from))?;
+        // a bound that fell into a hole did not fall into a line
+        if std::mem::take(&mut first) && chunk.first() == Some(&0) {
+            passing = false;
+        }
+        let mut rest = chunk.as_slice();
+        while let Some(at) = memchr(b'\n', rest) {
+            let piece = &rest[..at];
+            rest = &rest[at + 1..];
+            begun = from + (chunk.len() - rest.len()) as u64;
+            if passing {
+                passing = false;
+            } else if carry.is_empty() {
+                let zeros = piece.iter().take_while(|byte| **byte == 0).count();
+                give(clean(piece), piece.len() - zeros > LINE + 1);
+            } else {
+                extend(&mut carry, piece);
+                give(clean(&carry), carry.len() > LINE + 1);
+                carry.clear();
+            }
+        }
+        if !passing {
+            extend(&mut carry, rest);
+        }
+        from += chunk.len() as u64;
+    }
+    if passing {
+        return Ok(End {
+            offset: to,
+            inside: true,
+        });
+    }
+    if begun == to {
+        return Ok(End {
+            offset: to,
+            inside: false,
+        });
+    }
+    // of a line as long as this, nothing that is to come would be searched
+    let long = carry.len() > LINE;
+    if stretch.as_it_is || long {
+        give(clean(&carry), long);
+        return Ok(End {
+            offset: to,
+            inside: true,
+        });
+    }
+    Ok(End {
+        offset: begun,
+        inside: false,
+    })
+}
+
+/// Adds to a line what of it can matter: nothing beyond the cut (and a byte more, and a carriage return), no
+/// zeros at its beginning.
+fn extend(carry: &mut Vec<u8>, piece: &[u8]) {
+    let zeros = if carry.is_empty() {
+        piece.iter().take_while(|byte| **byte == 0).count()
+    } else {
+        0
+    };
+    let room = (LINE + 2).saturating_sub(carry.len());
+    let piece = &piece[zeros..];
+    carry.extend_from_slice(&piece[..piece.len().min(room)]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    fn file(content: &[u8]) -> (File, u64) {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(content).unwrap();
+        (file, content.len() as u64)
+    }
+
+    #[test]
+    fn the_last_lines_and_what_follows() {
+        for (content, count, bytes, cut) in [
+            ("", 3, "", false),
+            ("a", 3, "a", false),
+            ("a\n", 3, "a\n", false),
+            ("a\nb\nc\n", 2, "b\nc\n", false),
+            ("a\nb\nc", 1, "b\nc", false),
+            ("a\nb\nc\n", 3, "a\nb\nc\n", false),
+            ("\n\n\n", 2, "\n\n", false),
+            ("aaaaaaaaaaaa", 1, "aaaaaaaa", true),
+            ("aaaaaaaaaa\nb\n", 2, "aaaaa\nb\n", true),
+            ("aaaaaaaaaa\nb\n", 1, "b\n", false),
+        ] {
+            let (file, end) = file(content.as_bytes());
+            let window = last(&file, end, count, 8).unwrap();
+            assert_eq!(
+                (window.bytes.as_slice(), window.cut),
+                (bytes.as_bytes(), cut),
+                "{content:?} {count}"
+            );
+            assert_eq!(window.start, end - bytes.len() as u64);
+        }
+    }
+
+    #[test]
+    fn lines_across_blocks_are_whole() {
+        let mut content = Vec::new();
+        for i in 0..5000 {
+            writeln!(content, "{i} {}", "x".repeat(i % 997)).unwrap();
+        }
+        let (file, end) = file(&content);
+        for count in [1, 30, 100, 4999, 5000, 6000] {
+            let window = last(&file, end, count, u64::MAX).unwrap();
+            let (lines, rest) = window.lines();
+            assert_eq!(lines.len(), count.min(5000));
+            assert!(rest.is_empty());
+            assert!(
+                lines[0].starts_with(format!("{} ", 5000 - lines.len()).as_bytes()),
+                "{count}"
+            );
+        }
+    }
+
+    fn stretch(from: u64, to: u64) -> Stretch {
+        Stretch {
+            from,
+            to,
+            skip: 0,
+            inside: false,
+            as_it_is: false,
+        }
+    }
+
+    fn collect(file: &File, stretch: Stretch) -> (Vec<Vec<u8>>, End) {
+        let mut lines = Vec::new();
+        let end = each_line(file, stretch, |line, _| lines.push(line.to_vec())).unwrap();
+        (lines, end)
+    }
+
+    #[test]
+    fn an_unfinished_line_is_kept_back_or_taken_as_it_is() {
+        let (file, to) = file(b"a\r\nb\nhal");
+        let (lines, end) = collect(&file, stretch(0, to));
+        assert_eq!(lines, [b"a", b"b"]);
+        assert_eq!(
+            end,
+            End {
+                offset: 5,
+                inside: false
+            }
+        );
+        let as_it_is = Stretch {
+            as_it_is: true,
+            ..stretch(5, to)
+        };
+        let (lines, end) = collect(&file, as_it_is);
+        assert_eq!(lines, [b"hal"]);
+        assert_eq!(
+            end,
+            End {
+                offset: 8,
+                inside: true
+            }
+        );
+        let inside = Stretch {
+            inside: true,
+            ..stretch(1, to)
+        };
+        assert_eq!(collect(&file, inside).0, [b"b"]);
+    }
+
+    #[test]
+    fn a_long_line_is_given_once_cut_and_at_once() {
+        let mut content = vec![b'x'; 3 * LINE];
+        content[0] = b'E';
+        let (file, to) = file(&content);
+        let mut seen = Vec::new();
+        let end = each_line(&file, stretch(0, to), |line, cut| {
+            seen.push((line.len(), line[0], cut));
+        });
+        assert_eq!(seen, [(LINE, b'E', true)]);
+        assert_eq!(
+            end.unwrap(),
+            End {
+                offset: to,
+                inside: true
+            }
+        );
+    }
+
+    #[test]
+    fn chunks_do_not_tear_lines() {
+        let mut content = Vec::new();
+        for i in 0..9000 {
+            writeln!(content, "{i} {}", "y".repeat(i % 101)).unwrap();
+        }
+        assert!(content.len() as u64 > CHUNK);
+        let (file, to) = file(&content);
+        let (lines, end) = collect(&file, stretch(0, to));
+        assert_eq!(lines.len(), 9000);
+        for (i, line) in lines.iter().enumerate() {
+            assert_eq!(line, format!("{i} {}", "y".repeat(i % 101)).as_bytes());
+        }
+        assert_eq!(end.offset, to);
+    }
+
+    #[test]
+    fn zeros_of_a_hole_do_not_use_up_a_line() {
+        let mut content = vec![0; 512 << 10];
+        content.extend_from_slice(b"ERROR\nb\n");
+        let (file, to) = file(&content);
+        assert_eq!(
+            collect(&file, stretch(0, to)).0,
+            [b"ERROR".to_vec(), b"b".to_vec()]
+        );
+    }
+
+    #[test]
+    fn a_file_that_ends_early_is_an_error() {
+        let (file, to) = file(b"a\n");
+        let error = each_line(&file, stretch(0, to + 5), |_, _| ()).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+    }
+}
