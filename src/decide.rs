@@ -293,3 +293,6 @@ fn has_grace(service: &Service, observation: &Observation, memory: &ServiceMemor
         .count();
     running.age < service.start_grace && earlier < GRACES
 }
+
+#[cfg(test)]
+mod tests;

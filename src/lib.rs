@@ -1,16 +1,99 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 //! watchdog keeps long-running programs alive.
+//!
+//! A run goes one way through the rooms of this crate, and [`commands::check::run`] tells it in one function:
+//!
+//! ```text
+//! config ─▶ observe ─▶ decide ─▶ charge ─▶ act ─▶ settle ─▶ deliver ─▶ report
+//! ```
+//!
+//! [`observe`] is the only part that looks at the world. [`decide`] and [`settle`] are pure: what to do, and what
+//! to remember of it, are functions of what was seen, what is remembered, the config and the time. [`act`]
+//! carries decisions out, each attempt charged on the disk before anything is touched.
 
+use std::ffi::OsString;
+use std::io::{IsTerminal, Write};
+
+use clap::{CommandFactory, Parser};
+
+use cli::{Cli, Color, Command};
+use error::Error;
+use report::text::Paint;
+
+pub mod act;
 pub mod check;
 pub mod child;
+pub mod cli;
 pub mod clock;
+pub mod commands;
 pub mod config;
 pub mod decide;
+pub mod deliver;
+pub mod error;
+#[cfg(test)]
+mod fixtures;
+pub mod logging;
 pub mod memory;
 pub mod notify;
+pub mod observe;
+pub mod pool;
+pub mod report;
 pub mod restart;
 pub mod settle;
 pub mod sys;
 pub mod text;
 pub mod verdict;
 pub mod world;
+
+/// Runs the program on what was typed, and gives back the exit code.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
+    sys::reset_inherited();
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return if error.use_stderr() { 64 } else { 0 };
+        }
+    };
+    let Some(command) = &cli.command else {
+        let _ = write!(std::io::stderr(), "{}", Cli::command().render_help());
+        return 64;
+    };
+    match perform(&cli, command) {
+        Ok(code) => code,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "watchdog: {error}");
+            error.code()
+        }
+    }
+}
+
+fn perform(cli: &Cli, command: &Command) -> Result<u8, Error> {
+    let config = config::load(&config::find(cli.config.as_deref())?)?;
+    let quiet = matches!(command, Command::Check(options) if options.quiet);
+    logging::begin(&config.logging, logging::level(cli.verbose, quiet));
+    let paint = paint(cli.color);
+    match command {
+        Command::Check(options) => commands::check::run(config, options, paint),
+        Command::Status(options) => commands::status::run(&config, options, paint),
+        Command::History(options) => commands::history::run(&config, options),
+        Command::Restart(options) => commands::restart::run(config, options, paint),
+        Command::Pause(options) => commands::pause::pause(&config, options),
+        Command::Resume(options) => commands::pause::resume(&config, options),
+        Command::Reset(options) => commands::reset::run(&config, options),
+        Command::Validate(options) => commands::validate::run(&config, options),
+        Command::ShowConfig => commands::show_config::run(&config),
+    }
+}
+
+fn paint(color: Color) -> Paint {
+    let wanted = match color {
+        Color::Always => true,
+        Color::Never => false,
+        Color::Auto => {
+            std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+                && std::io::stdout().is_terminal()
+        }
+    };
+    if wanted { Paint::Colours } else { Paint::Plain }
+}

@@ -27,6 +27,8 @@ pub enum Outcome {
     Tried(Box<Tried>),
     /// It was not tried after all, and not charged: a service that it depends on did not come up.
     Held(String),
+    /// It had not ended when the run had to: the next run says so.
+    Unfinished,
 }
 
 /// A restart that was tried.
@@ -120,6 +122,8 @@ pub fn tell_own_trouble(
                 max_per_hour: 0,
                 log_tail: Vec::new(),
                 notes: vec![message],
+                same_finding: None,
+                next_attempt: None,
             },
         );
     }
@@ -158,6 +162,10 @@ pub fn settle(
         Some(Outcome::Tried(tried)) if tried.action.ok => (Verdict::Restarted, Some(tried), None),
         Some(Outcome::Tried(tried)) => (Verdict::RestartFailed, Some(tried), None),
         Some(Outcome::Held(why)) => (Verdict::Waiting, None, Some(why.clone())),
+        Some(Outcome::Unfinished) => {
+            let why = "its restart had not ended when the run had to (run_timeout)".to_owned();
+            (Verdict::Unknown, None, Some(why))
+        }
         None => (decision.verdict, None, None),
     };
     let before = remembered.verdict;
@@ -170,7 +178,9 @@ pub fn settle(
         Verdict::Restarted => 0,
         _ => decision.failures,
     };
-    remembered.unfinished = None;
+    if !matches!(outcome, Some(Outcome::Unfinished)) {
+        remembered.unfinished = None;
+    }
     if let Some(observation) = observation {
         remember_seen(remembered, service, observation);
     }
@@ -232,10 +242,25 @@ pub fn settle(
                 .map(|seen| seen.tail.clone())
                 .unwrap_or_default(),
             notes,
+            same_finding: same_finding(remembered),
+            next_attempt: match service.policy.on_exhausted {
+                OnExhausted::Wait => remembered.budget_frees_at(wall, service.policy.max_per_hour),
+                OnExhausted::GiveUp => None,
+            },
         };
         owe(memory, alert);
     }
     Settled { verdict, entries }
+}
+
+/// The finding that every attempt of this trouble was made for, where there were several and it was always the
+/// same: a sign that restarting does not help.
+fn same_finding(remembered: &ServiceMemory) -> Option<String> {
+    let (first, others) = remembered.attempt_codes.split_first()?;
+    let code = first
+        .iter()
+        .find(|code| others.iter().all(|codes| codes.contains(code)))?;
+    (!others.is_empty()).then(|| code.clone())
 }
 
 /// What a look at a service leaves in its memory, whatever is decided.
@@ -342,3 +367,6 @@ fn note_told(remembered: &mut ServiceMemory, event: Event, now: DateTime<Utc>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

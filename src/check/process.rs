@@ -910,3 +910,6 @@ fn user_name(uid: u32) -> String {
         _ => uid.to_string(),
     }
 }
+
+#[cfg(test)]
+mod tests;

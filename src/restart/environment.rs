@@ -39,15 +39,16 @@ pub fn account(spawn: &Spawn) -> Result<Account, String> {
     let own = Uid::effective();
     let (uid, user) = match &spawn.user {
         None => (own, look_up(own)?),
-        Some(name) => match name.parse().map(Uid::from_raw) {
-            Ok(uid) => (uid, look_up(uid)?),
-            Err(_) => {
+        Some(name) => {
+            if let Ok(uid) = name.parse() {
+                (Uid::from_raw(uid), look_up(Uid::from_raw(uid))?)
+            } else {
                 let user = User::from_name(name)
                     .map_err(|error| format!("user `{name}` cannot be looked up: {error}"))?
                     .ok_or_else(|| format!("no such user `{name}`"))?;
                 (user.uid, Some(user))
             }
-        },
+        }
     };
     let gid = match &spawn.group {
         Some(name) => Some(group(name)?),

@@ -76,7 +76,6 @@ impl Awaited<'_> {
             match (seen, up_since) {
                 (Ok(up), Some(since)) if since.elapsed() >= self.limits.settle => return Ok(up),
                 (Ok(up), None) if self.limits.settle.is_zero() => return Ok(up),
-                (Ok(_), Some(_)) => {}
                 (Ok(_), None) => {
                     up_since = Some(Instant::now());
                     pause = FIRST_PAUSE;
@@ -98,7 +97,7 @@ impl Awaited<'_> {
                         clock::rough(self.limits.start_timeout)
                     ));
                 }
-                (Err(_), None) => {}
+                (Ok(_), Some(_)) | (Err(_), None) => {}
             }
             std::thread::sleep(pause);
             pause = (pause * 3 / 2).min(LONGEST_PAUSE);

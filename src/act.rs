@@ -1,0 +1,259 @@
+//! Carrying out decisions: charge, restart, and let those go on that waited for it.
+//!
+//! Restarts run side by side, each in a thread of its own, so that one slow stop delays no other. A service
+//! begins once all that it depends on have come up, and is charged, on the disk, just before.
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::thread;
+use std::time::Instant;
+
+use crate::check::process::Presence;
+use crate::check::{Observation, log};
+use crate::config::{Config, Service};
+use crate::decide::Decision;
+use crate::memory::Memory;
+use crate::memory::journal::{self, Entry};
+use crate::memory::store::{Store, StoreError};
+use crate::observe::{taken_by_others, target};
+use crate::restart::{Action, Done, Job, restart};
+use crate::settle::{Outcome, Tried, charge};
+
+/// Restarts at the same time, at the most.
+const AT_ONCE: usize = 64;
+
+/// What acting needs beside the decisions.
+#[derive(Debug)]
+pub struct Stage<'a> {
+    /// The config.
+    pub config: &'a Arc<Config>,
+    /// Where attempts are recorded.
+    pub store: &'a Store,
+    /// What was seen.
+    pub seen: &'a BTreeMap<String, Observation>,
+    /// The time that attempts are charged to.
+    pub now: chrono::DateTime<chrono::Utc>,
+    /// When the run has to end.
+    pub deadline: Instant,
+}
+
+/// What acting came to.
+#[derive(Debug, Default)]
+pub struct Acted {
+    /// What came of each restart that was due.
+    pub outcomes: BTreeMap<String, Outcome>,
+    /// Why the state could not be written: then nothing more was restarted.
+    pub unwritable: Option<StoreError>,
+}
+
+/// Carries out all restarts that are due.
+pub fn act(stage: &Stage<'_>, decisions: &[Decision], memory: &mut Memory) -> Acted {
+    let mut waiting: Vec<(&Service, &[String])> = decisions
+        .iter()
+        .filter_map(|decision| {
+            let service = stage.config.service(&decision.service)?;
+            Some((service, decision.restart.as_ref()?.after.as_slice()))
+        })
+        .collect();
+    let mut acted = Acted::default();
+    let mut under_way = Vec::new();
+    let (tell, told) = channel();
+    loop {
+        hold_back(&mut waiting, &mut acted);
+        let mut ready = Vec::new();
+        waiting.retain(|&(service, after)| {
+            let free = under_way.len() + ready.len() < AT_ONCE;
+            let begins = free && after.iter().all(|name| came_up(name, &acted));
+            if begins {
+                ready.push(service);
+            }
+            !begins
+        });
+        begin(stage, &ready, memory, &mut acted, &mut under_way, &tell);
+        if under_way.is_empty() {
+            break;
+        }
+        let left = stage.deadline.saturating_duration_since(Instant::now());
+        match told.recv_timeout(left) {
+            Ok((name, done)) => {
+                under_way.retain(|other| other != &name);
+                acted.outcomes.insert(name, finished(done));
+            }
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
+        }
+    }
+    for name in under_way {
+        acted.outcomes.insert(name, Outcome::Unfinished);
+    }
+    for (service, _) in waiting {
+        let why = match &acted.unwritable {
+            Some(_) => "not restarted, because the state cannot be written",
+            None => "not restarted, because the run had to end",
+        };
+        acted
+            .outcomes
+            .insert(service.name.clone(), Outcome::Held(why.to_owned()));
+    }
+    acted
+}
+
+fn came_up(name: &str, acted: &Acted) -> bool {
+    matches!(acted.outcomes.get(name), Some(Outcome::Tried(tried)) if tried.action.ok)
+}
+
+/// Takes out those that wait for a service that did not come up, and those that wait for them.
+fn hold_back(waiting: &mut Vec<(&Service, &[String])>, acted: &mut Acted) {
+    loop {
+        let before = waiting.len();
+        waiting.retain(|(service, after)| {
+            let failed = after
+                .iter()
+                .find(|name| acted.outcomes.contains_key(*name) && !came_up(name, acted));
+            if let Some(name) = failed {
+                let why = format!("waits for `{name}`, which did not come up");
+                acted
+                    .outcomes
+                    .insert(service.name.clone(), Outcome::Held(why));
+            }
+            failed.is_none()
+        });
+        if waiting.len() == before {
+            return;
+        }
+    }
+}
+
+/// Charges services, all of them in one write, and then starts their restarts.
+fn begin(
+    stage: &Stage<'_>,
+    ready: &[&Service],
+    memory: &mut Memory,
+    acted: &mut Acted,
+    under_way: &mut Vec<String>,
+    tell: &Sender<(String, Done)>,
+) {
+    if ready.is_empty() {
+        return;
+    }
+    let hold = |acted: &mut Acted, why: &str| {
+        for service in ready {
+            acted
+                .outcomes
+                .insert(service.name.clone(), Outcome::Held(why.to_owned()));
+        }
+    };
+    if acted.unwritable.is_some() {
+        hold(acted, "not restarted, because the state cannot be written");
+        return;
+    }
+    let mut charged = memory.clone();
+    let entries: Vec<Entry> = ready
+        .iter()
+        .filter_map(|service| {
+            let observation = stage.seen.get(&service.name)?;
+            Some(charge(&mut charged, service, observation, stage.now))
+        })
+        .collect();
+    if let Err(error) = stage.store.save_twice(&charged) {
+        hold(acted, "not restarted, because the state cannot be written");
+        acted.unwritable = Some(error);
+        return;
+    }
+    *memory = charged;
+    if let Err(error) = journal::append(stage.store.dir(), &entries) {
+        ::log::warn!(
+            "the journal in {} cannot be written: {error}",
+            stage.store.dir().display()
+        );
+    }
+    for service in ready {
+        if run_beside(stage, service, memory, tell.clone()) {
+            under_way.push(service.name.clone());
+        } else {
+            let why = "no thread could be made for its restart".to_owned();
+            acted
+                .outcomes
+                .insert(service.name.clone(), Outcome::Held(why));
+        }
+    }
+}
+
+/// Starts one restart in a thread of its own. Returns whether it began.
+fn run_beside(
+    stage: &Stage<'_>,
+    service: &Service,
+    memory: &Memory,
+    tell: Sender<(String, Done)>,
+) -> bool {
+    let config = Arc::clone(stage.config);
+    let name = service.name.clone();
+    let taken = taken_by_others(memory, &name);
+    let (memo, running) = match stage.seen.get(&name) {
+        Some(observation) => (
+            observation.process.clone(),
+            match &observation.presence {
+                Presence::Running(running) => Some(running.clone()),
+                _ => None,
+            },
+        ),
+        None => return false,
+    };
+    let marks = memory
+        .services
+        .get(&name)
+        .map(|known| known.logs.clone())
+        .unwrap_or_default();
+    let output = stage.store.dir().join(format!("{name}.out"));
+    thread::Builder::new()
+        .name("restart".to_owned())
+        .spawn(move || {
+            let Some(service) = config.service(&name) else {
+                return;
+            };
+            let Some(way) = &service.way else { return };
+            let job = Job {
+                service: &name,
+                way,
+                limits: &service.limits,
+                target: target(service),
+                memo,
+                running,
+                logs: &service.logs,
+                marks,
+                taken,
+                output,
+            };
+            // a fault of this program must not leave the run waiting for word of it
+            let done = catch_unwind(AssertUnwindSafe(|| restart(&job)))
+                .unwrap_or_else(|_| failed_inside(&job));
+            let _ = tell.send((name.clone(), done));
+        })
+        .is_ok()
+}
+
+fn failed_inside(job: &Job<'_>) -> Done {
+    Done {
+        action: Action {
+            kind: "restart".to_owned(),
+            method: job.way.name().to_owned(),
+            ok: false,
+            old_pid: None,
+            new_pid: None,
+            duration_ms: 0,
+            error: Some("restarting failed inside the watchdog; please report this".to_owned()),
+            stderr: Vec::new(),
+        },
+        process: job.memo.clone(),
+        marks: log::Marks::new(),
+    }
+}
+
+fn finished(done: Done) -> Outcome {
+    Outcome::Tried(Box::new(Tried {
+        action: done.action,
+        process: done.process,
+        marks: done.marks,
+    }))
+}

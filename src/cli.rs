@@ -1,0 +1,162 @@
+//! What can be typed.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::clock::parse_duration;
+
+/// Keeps long-running programs alive: finds the dead and the frozen, restarts them within a budget, and mails a
+/// person. Made to be run by cron or a systemd timer every one to three minutes.
+#[derive(Debug, Parser)]
+#[command(
+    name = "watchdog",
+    version,
+    propagate_version = true,
+    arg_required_else_help = false
+)]
+pub struct Cli {
+    /// The config file; otherwise $WATCHDOG_CONFIG, ./watchdog.toml,
+    /// $XDG_CONFIG_HOME/watchdog/watchdog.toml or /etc/watchdog/watchdog.toml, the first that there is
+    #[arg(short, long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Say more on standard error; repeat it for still more
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+    /// When to use colours; NO_COLOR is heeded
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value = "auto",
+        value_name = "WHEN"
+    )]
+    pub color: Color,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// When to use colours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    /// Where standard output is a terminal.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Look at the services, restart what is dead or frozen, and tell
+    Check(Check),
+    /// Show what the last run recorded; looks at nothing else
+    Status(Status),
+    /// Show the journal: restarts, failures, recoveries, mails
+    History(History),
+    /// Restart a service now
+    Restart(Restart),
+    /// Watch services for a while without restarting them or mailing about them
+    Pause(Pause),
+    /// End pauses
+    Resume(Services),
+    /// Forget failures and restart attempts
+    Reset(Services),
+    /// Find every error in the config, and traps
+    Validate(Validate),
+    /// Print the effective config, defaults filled in and secrets masked
+    ShowConfig,
+}
+
+/// `check`
+#[derive(Args, Debug)]
+pub struct Check {
+    /// Only these services
+    #[arg(value_name = "SERVICE")]
+    pub services: Vec<String>,
+    /// Do all but act: no signal, no start, no mail, no write; say what would be done
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Send no mail, and keep none for later
+    #[arg(long)]
+    pub no_mail: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+    /// Print nothing where all is well
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
+/// `status`
+#[derive(Args, Debug)]
+pub struct Status {
+    /// Only these services
+    #[arg(value_name = "SERVICE")]
+    pub services: Vec<String>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+    /// Answer 3 where the last run is older than this: "10m"
+    #[arg(long, value_name = "DUR", value_parser = parse_duration)]
+    pub max_age: Option<Duration>,
+}
+
+/// `history`
+#[derive(Args, Debug)]
+pub struct History {
+    /// Only these services
+    #[arg(value_name = "SERVICE")]
+    pub services: Vec<String>,
+    /// Only what is younger than this: "2h", "7d"
+    #[arg(long, value_name = "DUR", value_parser = parse_duration)]
+    pub since: Option<Duration>,
+    /// Print JSON lines, as the journal has them
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `validate`
+#[derive(Args, Debug)]
+pub struct Validate {
+    /// Answer 1 where there are traps
+    #[arg(long)]
+    pub strict: bool,
+}
+
+/// `restart`
+#[derive(Args, Debug)]
+pub struct Restart {
+    /// The service
+    #[arg(value_name = "SERVICE")]
+    pub service: String,
+    /// Also where the restart budget is spent
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// `pause`
+#[derive(Args, Debug)]
+pub struct Pause {
+    /// The services
+    #[arg(value_name = "SERVICE", required = true)]
+    pub services: Vec<String>,
+    /// How long: "2h"; 24 hours if nothing is said
+    #[arg(long = "for", value_name = "DUR", value_parser = parse_duration)]
+    pub lasts: Option<Duration>,
+    /// Why, for those who wonder
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+}
+
+/// `resume`, `reset`
+#[derive(Args, Debug)]
+pub struct Services {
+    /// The services
+    #[arg(value_name = "SERVICE", required = true)]
+    pub services: Vec<String>,
+}

@@ -1,0 +1,267 @@
+//! `watchdog check`: the main job.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::act::{Acted, Stage, act};
+use crate::check::Observation;
+use crate::cli;
+use crate::clock::Reading;
+use crate::commands::{print, selected};
+use crate::config::Config;
+use crate::decide::{Decision, Facts, decide};
+use crate::deliver::{self, deliver};
+use crate::error::Error;
+use crate::memory::Memory;
+use crate::memory::journal::{self, Entry};
+use crate::memory::store::{Loaded, Store, StoreError};
+use crate::notify;
+use crate::observe::observe;
+use crate::report::text::{Paint, table};
+use crate::report::{self, Report};
+use crate::settle::{Telling, settle, take_up, tell_own_trouble};
+
+/// One run: observe, decide, charge, act, settle, deliver, report.
+pub fn run(config: Config, options: &cli::Check, paint: Paint) -> Result<u8, Error> {
+    let began = Instant::now();
+    let now = Reading::take();
+    let deadline = began + config.run_timeout;
+    let names = selected(&config, &options.services)?;
+    let config = Arc::new(config);
+    if options.dry_run {
+        let store = Store::at(&config.state_dir);
+        let mut loaded = store.load(now.wall, true);
+        loaded.memory.bring_to(&now);
+        let seen = observe(&config, &names, &loaded.memory, &now, deadline);
+        let decisions = decided(&config, &seen, &loaded.memory, &now, loaded.trusted);
+        let silent = Telling { mail: None };
+        settle_all(
+            &config,
+            &mut loaded.memory,
+            &decisions,
+            &seen,
+            &Acted::default(),
+            &now,
+            silent,
+        );
+        return finish(
+            &config,
+            &loaded.memory,
+            &decisions,
+            None,
+            began,
+            &now,
+            options,
+            paint,
+        );
+    }
+    let store = Store::prepare(&config.state_dir)?;
+    let _lock = store.lock()?;
+    let loaded = store.load(now.wall, false);
+    let telling = Telling {
+        mail: config.mail.as_ref().filter(|_| !options.no_mail),
+    };
+    let Loaded {
+        mut memory,
+        damage,
+        trusted,
+    } = loaded;
+    memory.bring_to(&now);
+    let mut entries = own_troubles(&mut memory, &damage, &now, telling);
+
+    let seen = observe(&config, &names, &memory, &now, deadline);
+    let decisions = decided(&config, &seen, &memory, &now, trusted);
+    let stage = Stage {
+        config: &config,
+        store: &store,
+        seen: &seen,
+        now: now.wall,
+        deadline,
+    };
+    let mut acted = act(&stage, &decisions, &mut memory);
+    entries.extend(settle_all(
+        &config,
+        &mut memory,
+        &decisions,
+        &seen,
+        &acted,
+        &now,
+        telling,
+    ));
+    memory.last_run = Some(now.wall);
+    forget_strangers(&config, &mut memory);
+    let unwritable = acted
+        .unwritable
+        .take()
+        .or_else(|| store.save(&memory).err());
+    if let Some(error) = unwritable {
+        return Err(unwritten(&config, &mut memory, error, &now, telling).into());
+    }
+    note(&store, &entries);
+
+    let mail = telling
+        .mail
+        .map(|settings| deliver(&config, settings, &store, &mut memory, now.wall))
+        .unwrap_or_default();
+    finish(
+        &config,
+        &memory,
+        &decisions,
+        Some(mail),
+        began,
+        &now,
+        options,
+        paint,
+    )
+}
+
+fn decided(
+    config: &Config,
+    seen: &BTreeMap<String, Observation>,
+    memory: &Memory,
+    now: &Reading,
+    trusted: bool,
+) -> Vec<Decision> {
+    let facts = Facts {
+        seen,
+        memory,
+        now: now.wall,
+        trusted,
+    };
+    decide(&config.services, facts)
+}
+
+/// What is wrong with the state, and what a run before left unfinished.
+fn own_troubles(
+    memory: &mut Memory,
+    damage: &[String],
+    now: &Reading,
+    telling: Telling<'_>,
+) -> Vec<Entry> {
+    let mut entries = take_up(memory, now.wall, telling);
+    for sentence in damage {
+        ::log::error!("{sentence}");
+        let mut entry = Entry::new(now.wall, "watchdog", "state_damaged");
+        entry.message = Some(sentence.clone());
+        entries.push(entry);
+        tell_own_trouble(memory, now.wall, sentence.clone(), telling);
+    }
+    entries
+}
+
+fn settle_all(
+    config: &Config,
+    memory: &mut Memory,
+    decisions: &[Decision],
+    seen: &BTreeMap<String, Observation>,
+    acted: &Acted,
+    now: &Reading,
+    telling: Telling<'_>,
+) -> Vec<Entry> {
+    let mut entries = Vec::new();
+    for decision in decisions {
+        let Some(service) = config.service(&decision.service) else {
+            continue;
+        };
+        let observation = seen.get(&service.name);
+        let outcome = acted.outcomes.get(&service.name);
+        let settled = settle(
+            memory,
+            service,
+            decision,
+            observation,
+            outcome,
+            now.wall,
+            telling,
+        );
+        entries.extend(settled.entries);
+    }
+    entries
+}
+
+/// Lets go of services that the config no longer has, but not of attempts that still count: taking a service
+/// out and putting it back in must not double its budget.
+fn forget_strangers(config: &Config, memory: &mut Memory) {
+    memory
+        .services
+        .retain(|name, known| config.service(name).is_some() || !known.attempts.is_empty());
+}
+
+fn note(store: &Store, entries: &[Entry]) {
+    if let Err(error) = journal::append(store.dir(), entries) {
+        ::log::warn!(
+            "the journal in {} cannot be written: {error}",
+            store.dir().display()
+        );
+    }
+}
+
+/// The state cannot be written: nothing can be remembered, so a person is told at once.
+fn unwritten(
+    config: &Config,
+    memory: &mut Memory,
+    error: StoreError,
+    now: &Reading,
+    telling: Telling<'_>,
+) -> StoreError {
+    if let Some(settings) = telling.mail {
+        let message = format!("{error}; nothing is restarted until it can be written");
+        tell_own_trouble(memory, now.wall, message, telling);
+        let sent = deliver::at_once(config, settings, memory, now.wall);
+        for trouble in sent.iter().flat_map(notify::Report::troubles) {
+            ::log::error!("{trouble}");
+        }
+    }
+    for service in report::services(config, memory, now.wall, |_| true) {
+        if service.verdict.exit_code().code() != 0 {
+            ::log::error!("{} is {}", service.name, service.verdict.name());
+        }
+    }
+    error
+}
+
+#[expect(
+    clippy::too_many_arguments,
+    reason = "the end of a run: all that it came to is told here"
+)]
+fn finish(
+    config: &Config,
+    memory: &Memory,
+    decisions: &[Decision],
+    mail: Option<report::Mail>,
+    began: Instant,
+    now: &Reading,
+    options: &cli::Check,
+    paint: Paint,
+) -> Result<u8, Error> {
+    let decided = |name: &str| decisions.iter().find(|decision| decision.service == name);
+    let mut services = report::services(config, memory, now.wall, |name| decided(name).is_some());
+    if options.dry_run {
+        for service in &mut services {
+            service.would_restart =
+                decided(&service.name).is_some_and(|decision| decision.restart.is_some());
+        }
+    }
+    let code = report::exit_code(&services);
+    let report = Report {
+        version: 1,
+        host: report::host(),
+        time: Some(now.wall),
+        duration_ms: Some(u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX)),
+        exit_code: code.code(),
+        services,
+        mail: Some(mail.unwrap_or_default()),
+    };
+    let quiet = options.quiet && code == crate::verdict::ExitCode::Ok;
+    if options.json {
+        if !quiet {
+            let json = serde_json::to_string(&report)
+                .map_err(|error| Error::Internal(error.to_string()))?;
+            print(&(json + "\n"))?;
+        }
+    } else if !quiet {
+        print(&table(&report, paint))?;
+    }
+    Ok(code.code())
+}

@@ -1,0 +1,98 @@
+//! The subcommands, one file each.
+
+use std::collections::BTreeSet;
+use std::io::{self, Write};
+
+use chrono::{DateTime, Utc};
+
+use crate::clock::Reading;
+use crate::config::Config;
+use crate::error::Error;
+use crate::memory::Memory;
+use crate::memory::journal::{self, Entry};
+use crate::memory::store::{Lock, Store};
+
+pub mod check;
+pub mod history;
+pub mod pause;
+pub mod reset;
+pub mod restart;
+pub mod show_config;
+pub mod status;
+pub mod validate;
+
+/// The services that were asked for by name: all of them where none was named. One that the config does not
+/// have is a usage error.
+pub fn selected(config: &Config, asked: &[String]) -> Result<BTreeSet<String>, Error> {
+    for name in asked {
+        if config.service(name).is_none() {
+            let nearest = config
+                .nearest_service(name)
+                .map(|nearest| format!("; did you mean `{nearest}`?"))
+                .unwrap_or_default();
+            return Err(Error::Usage(format!(
+                "no service `{}` in {}{nearest}",
+                crate::text::printable(name.as_bytes(), 100),
+                config.path.display()
+            )));
+        }
+    }
+    let all = || {
+        config
+            .services
+            .iter()
+            .map(|service| service.name.clone())
+            .collect()
+    };
+    Ok(if asked.is_empty() {
+        all()
+    } else {
+        asked.iter().cloned().collect()
+    })
+}
+
+/// Writes to standard output. A reader that has gone away is no trouble: what was done is done.
+pub fn print(text: &str) -> Result<(), Error> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            // there is nowhere left to say it but standard error, and that may be gone as well
+            let _ = writeln!(
+                io::stderr(),
+                "watchdog: cannot write to standard output: {error}"
+            );
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Takes the lock and loads the state, for a person's command that changes it.
+fn open(config: &Config) -> Result<(Store, Lock, Memory, Reading), Error> {
+    let now = Reading::take();
+    let store = Store::prepare(&config.state_dir)?;
+    let lock = store.lock()?;
+    let mut loaded = store.load(now.wall, false);
+    for sentence in &loaded.damage {
+        ::log::error!("{sentence}");
+    }
+    loaded.memory.bring_to(&now);
+    Ok((store, lock, loaded.memory, now))
+}
+
+/// Changes the state as a person asked, under the lock, and notes it in the journal.
+fn change(
+    config: &Config,
+    change: impl FnOnce(&mut Memory, DateTime<Utc>) -> Vec<Entry>,
+) -> Result<(), Error> {
+    let (store, _lock, mut memory, now) = open(config)?;
+    let entries = change(&mut memory, now.wall);
+    store.save_twice(&memory)?;
+    if let Err(error) = journal::append(store.dir(), &entries) {
+        ::log::warn!(
+            "the journal in {} cannot be written: {error}",
+            store.dir().display()
+        );
+    }
+    Ok(())
+}

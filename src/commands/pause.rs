@@ -1,0 +1,69 @@
+//! `watchdog pause` and `watchdog resume`: leaving services alone for a while.
+
+use std::time::Duration;
+
+use chrono::TimeDelta;
+
+use crate::cli;
+use crate::clock;
+use crate::commands::{change, print, selected};
+use crate::config::Config;
+use crate::error::Error;
+use crate::memory::journal::Entry;
+
+/// How long a pause lasts when nothing is said: one that is forgotten must end.
+const DEFAULT: Duration = Duration::from_hours(24);
+
+/// Watches services without restarting them or mailing about them, until the pause ends.
+pub fn pause(config: &Config, options: &cli::Pause) -> Result<u8, Error> {
+    let names = selected(config, &options.services)?;
+    let lasts = options.lasts.unwrap_or(DEFAULT);
+    let mut said = Vec::new();
+    change(config, |memory, now| {
+        let until = now + TimeDelta::from_std(lasts).unwrap_or(TimeDelta::MAX);
+        names
+            .iter()
+            .map(|name| {
+                let known = memory.services.entry(name.clone()).or_default();
+                known.paused_until = Some(until);
+                known.pause_reason.clone_from(&options.reason);
+                let reason = options
+                    .reason
+                    .as_ref()
+                    .map(|reason| format!(": {reason}"))
+                    .unwrap_or_default();
+                let message = format!("paused until {}{reason}", clock::stamp(until));
+                said.push(format!(
+                    "{name}: {message}; `watchdog resume {name}` ends it before"
+                ));
+                let mut entry = Entry::new(now, name, "paused");
+                entry.message = Some(message);
+                entry
+            })
+            .collect()
+    })?;
+    print(&(said.join("\n") + "\n"))?;
+    Ok(0)
+}
+
+/// Ends pauses.
+pub fn resume(config: &Config, options: &cli::Services) -> Result<u8, Error> {
+    let names = selected(config, &options.services)?;
+    let mut said = Vec::new();
+    change(config, |memory, now| {
+        let mut entries = Vec::new();
+        for name in &names {
+            let known = memory.services.entry(name.clone()).or_default();
+            known.pause_reason = None;
+            if known.paused_until.take().is_some() {
+                entries.push(Entry::new(now, name, "resumed"));
+                said.push(format!("{name}: resumed"));
+            } else {
+                said.push(format!("{name}: was not paused"));
+            }
+        }
+        entries
+    })?;
+    print(&(said.join("\n") + "\n"))?;
+    Ok(0)
+}

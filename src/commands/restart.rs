@@ -1,0 +1,118 @@
+//! `watchdog restart`: the whole restart sequence now, because a person says so.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::act::{Stage, act};
+use crate::check::process::Presence;
+use crate::cli;
+use crate::clock::{self, Reading};
+use crate::commands::{open, print, selected};
+use crate::config::Config;
+use crate::decide::{Decision, Restart};
+use crate::error::Error;
+use crate::memory::journal;
+use crate::observe::observe;
+use crate::report::text::{Paint, table};
+use crate::report::{self, Report};
+use crate::settle::{Telling, settle};
+
+/// Restarts one service, counted as an attempt like any other. Refused, with exit code 1, where there is no way
+/// to do it, where its process could not be seen, and, unless forced, where the budget is spent.
+pub fn run(config: Config, options: &cli::Restart, paint: Paint) -> Result<u8, Error> {
+    let began = Instant::now();
+    let names = selected(&config, std::slice::from_ref(&options.service))?;
+    let config = Arc::new(config);
+    let (store, _lock, mut memory, now) = open(&config)?;
+    let Some(service) = config.service(&options.service) else {
+        return Err(Error::Internal(format!(
+            "`{}` was selected and is gone",
+            options.service
+        )));
+    };
+    let refuse = |why: &str| {
+        ::log::error!("{} is not restarted: {why}", service.name);
+        Ok(1)
+    };
+    if service.way.is_none() {
+        return refuse("its config has no way to restart it (spawn, systemd or restart.command)");
+    }
+    let seen = observe(&config, &names, &memory, &now, began + config.run_timeout);
+    if seen
+        .get(&service.name)
+        .is_none_or(|observation| observation.presence == Presence::Unseen)
+    {
+        return refuse("its process could not be seen, and a second copy might be started");
+    }
+    let known = memory.services.entry(service.name.clone()).or_default();
+    if let Some(frees) = known.budget_frees_at(now.wall, service.policy.max_per_hour)
+        && !options.force
+    {
+        return refuse(&format!(
+            "it has had {} of {} restarts in the last hour, and the next is free at {}; --force does it all the same",
+            known.attempts_in_hour(now.wall),
+            service.policy.max_per_hour,
+            clock::stamp(frees)
+        ));
+    }
+    let decision = Decision {
+        service: service.name.clone(),
+        verdict: crate::verdict::Verdict::Failing,
+        restart: Some(Restart::default()),
+        why: None,
+        failures: known.consecutive_failures,
+    };
+    let stage = Stage {
+        config: &config,
+        store: &store,
+        seen: &seen,
+        now: now.wall,
+        deadline: began + config.run_timeout,
+    };
+    let mut acted = act(&stage, std::slice::from_ref(&decision), &mut memory);
+    if let Some(error) = acted.unwritable.take() {
+        return Err(error.into());
+    }
+    // whoever asked for it is looking: there is nobody to mail
+    let settled = settle(
+        &mut memory,
+        service,
+        &decision,
+        seen.get(&service.name),
+        acted.outcomes.get(&service.name),
+        now.wall,
+        Telling { mail: None },
+    );
+    store.save(&memory)?;
+    if let Err(error) = journal::append(store.dir(), &settled.entries) {
+        ::log::warn!(
+            "the journal in {} cannot be written: {error}",
+            store.dir().display()
+        );
+    }
+    show(&config, &memory, &names, &now, paint)?;
+    Ok(u8::from(
+        settled.verdict != crate::verdict::Verdict::Restarted,
+    ))
+}
+
+fn show(
+    config: &Config,
+    memory: &crate::memory::Memory,
+    names: &BTreeSet<String>,
+    now: &Reading,
+    paint: Paint,
+) -> Result<(), Error> {
+    let services = report::services(config, memory, now.wall, |name| names.contains(name));
+    let report = Report {
+        version: 1,
+        host: report::host(),
+        time: Some(now.wall),
+        duration_ms: None,
+        exit_code: 0,
+        services,
+        mail: None,
+    };
+    print(&table(&report, paint))
+}

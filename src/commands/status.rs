@@ -1,0 +1,77 @@
+//! `watchdog status`: what the last run recorded.
+
+use chrono::Utc;
+
+use crate::cli;
+use crate::clock::{self, age};
+use crate::commands::{print, selected};
+use crate::config::Config;
+use crate::error::Error;
+use crate::memory::store::Store;
+use crate::report::text::{Paint, table};
+use crate::report::{self, Report};
+use crate::verdict::ExitCode;
+
+/// Shows the recorded verdicts, and answers with their exit code; with 3 where there are none, or too old ones.
+pub fn run(config: &Config, options: &cli::Status, paint: Paint) -> Result<u8, Error> {
+    let names = selected(config, &options.services)?;
+    let now = Utc::now();
+    let loaded = Store::at(&config.state_dir).load(now, true);
+    for sentence in &loaded.damage {
+        ::log::warn!("{sentence}");
+    }
+    let memory = loaded.memory;
+    let services = report::services(config, &memory, now, |name| names.contains(name));
+    let mut code = report::exit_code(&services);
+    let mut remarks = Vec::new();
+    match memory.last_run {
+        None => {
+            code = code.max(ExitCode::Unknown);
+            remarks.push("no run has been recorded yet; `watchdog check` makes one".to_owned());
+        }
+        Some(last) => {
+            let old = age(now, last);
+            remarks.push(format!(
+                "last run {} ({} ago)",
+                clock::stamp(last),
+                clock::rough(old)
+            ));
+            if let Some(limit) = options.max_age.filter(|&limit| old > limit) {
+                code = ExitCode::Unknown;
+                remarks.push(format!(
+                    "that is older than {}: is the cron entry or the timer still there?",
+                    clock::rough(limit)
+                ));
+            }
+            for name in names
+                .iter()
+                .filter(|name| !services.iter().any(|known| known.name == **name))
+            {
+                code = code.max(ExitCode::Unknown);
+                remarks.push(format!("`{name}` has not been looked at yet"));
+            }
+        }
+    }
+    let report = Report {
+        version: 1,
+        host: report::host(),
+        time: memory.last_run,
+        duration_ms: None,
+        exit_code: code.code(),
+        services,
+        mail: None,
+    };
+    if options.json {
+        let json =
+            serde_json::to_string(&report).map_err(|error| Error::Internal(error.to_string()))?;
+        print(&(json + "\n"))?;
+    } else {
+        let mut text = table(&report, paint);
+        for remark in remarks {
+            text.push_str(&remark);
+            text.push('\n');
+        }
+        print(&text)?;
+    }
+    Ok(code.code())
+}

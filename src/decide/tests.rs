@@ -1,0 +1,395 @@
+use super::*;
+use crate::check::Kind;
+use crate::fixtures::{at, gone, identity, service, up, with};
+use std::time::Duration;
+
+const NOW: i64 = 100_000;
+
+fn decide_one(service: &Service, observation: Observation, memory: ServiceMemory) -> Decision {
+    decide_trusting(service, observation, memory, true)
+}
+
+fn decide_trusting(
+    service: &Service,
+    observation: Observation,
+    known: ServiceMemory,
+    trusted: bool,
+) -> Decision {
+    let mut memory = Memory::default();
+    memory.services.insert(service.name.clone(), known);
+    let seen = BTreeMap::from([(service.name.clone(), observation)]);
+    let facts = Facts {
+        seen: &seen,
+        memory: &memory,
+        now: at(NOW),
+        trusted,
+    };
+    decide(std::slice::from_ref(service), facts).remove(0)
+}
+
+fn attempts(seconds_ago: &[i64]) -> ServiceMemory {
+    let mut attempts: Vec<_> = seconds_ago.iter().map(|ago| at(NOW - ago)).collect();
+    attempts.sort_unstable();
+    ServiceMemory {
+        last_attempt: attempts.last().copied(),
+        attempts,
+        ..ServiceMemory::default()
+    }
+}
+
+fn restarts(decision: &Decision) -> bool {
+    assert!(decision.restart.is_none() || decision.verdict == Verdict::Failing);
+    decision.restart.is_some()
+}
+
+#[test]
+fn findings_become_verdicts() {
+    use Severity::{Critical, Unknown, Warning};
+    type Case<'a> = (&'a [(Kind, Severity)], Verdict, bool);
+    let cases: [Case<'_>; 8] = [
+        (&[], Verdict::Healthy, false),
+        (&[(Kind::Process, Warning)], Verdict::Degraded, false),
+        (
+            &[(Kind::Log, Warning), (Kind::Log, Unknown)],
+            Verdict::Unknown,
+            false,
+        ),
+        (&[(Kind::Process, Unknown)], Verdict::Unknown, false),
+        (&[(Kind::Log, Critical)], Verdict::Failing, true),
+        (&[(Kind::Process, Critical)], Verdict::Failing, true),
+        (
+            &[(Kind::Log, Critical), (Kind::Log, Unknown)],
+            Verdict::Failing,
+            true,
+        ),
+        (
+            &[(Kind::Unit, Critical), (Kind::Log, Warning)],
+            Verdict::Failing,
+            true,
+        ),
+    ];
+    for (findings, verdict, restarted) in cases {
+        let mut observation = up(10, 3600);
+        for &(check, severity) in findings {
+            observation = with(observation, check, "x", severity);
+        }
+        let decision = decide_one(&service("a"), observation, ServiceMemory::default());
+        assert_eq!(
+            (decision.verdict, restarts(&decision)),
+            (verdict, restarted),
+            "{findings:?}"
+        );
+    }
+}
+
+#[test]
+fn f40_the_budget_is_a_sliding_hour() {
+    for (ago, max, verdict) in [
+        (&[][..], 3, Verdict::Failing),
+        (&[10, 20], 3, Verdict::Failing),
+        (&[10, 20, 30], 3, Verdict::Exhausted),
+        (&[10, 20, 3599], 3, Verdict::Exhausted),
+        (&[10, 20, 3600], 3, Verdict::Failing),
+        (&[10, 20, 30, 40, 50], 3, Verdict::Exhausted),
+        (&[0], 1, Verdict::Exhausted),
+        (&[], 0, Verdict::Down),
+    ] {
+        let mut service = service("a");
+        service.policy.max_per_hour = max;
+        let decision = decide_one(&service, gone(), attempts(ago));
+        assert_eq!(decision.verdict, verdict, "{ago:?} of {max}");
+        assert_eq!(restarts(&decision), verdict == Verdict::Failing);
+    }
+}
+
+#[test]
+fn exhausted_says_when_it_frees() {
+    let decision = decide_one(&service("a"), gone(), attempts(&[600, 1200, 3000]));
+    let why = decision.why.unwrap();
+    assert_eq!(
+        why,
+        format!(
+            "3 of 3 restarts in the last hour; the next can be made at {}",
+            clock::stamp(at(NOW + 600))
+        )
+    );
+}
+
+#[test]
+fn given_up_stays_given_up_when_the_window_frees() {
+    let mut service = service("a");
+    service.policy.on_exhausted = OnExhausted::GiveUp;
+    let mut memory = attempts(&[]);
+    memory.given_up = Some(at(NOW - 90_000));
+    let decision = decide_one(&service, gone(), memory.clone());
+    assert_eq!(
+        (decision.verdict, restarts(&decision)),
+        (Verdict::Exhausted, false)
+    );
+    assert!(decision.why.unwrap().contains("watchdog reset a"));
+    // and a config that no longer says so is heeded
+    service.policy.on_exhausted = OnExhausted::Wait;
+    assert!(restarts(&decide_one(&service, gone(), memory)));
+}
+
+#[test]
+fn f42_failures_are_counted_in_a_row() {
+    let mut service = service("a");
+    service.policy.after_failures = 3;
+    for (before, observation, verdict, failures) in [
+        (0, gone(), Verdict::Failing, 1),
+        (1, gone(), Verdict::Failing, 2),
+        (7, gone(), Verdict::Failing, 8),
+        (2, up(1, 3600), Verdict::Healthy, 0),
+        (
+            2,
+            with(up(1, 3600), Kind::Log, "w", Severity::Warning),
+            Verdict::Degraded,
+            0,
+        ),
+        (
+            2,
+            with(up(1, 3600), Kind::Log, "u", Severity::Unknown),
+            Verdict::Unknown,
+            2,
+        ),
+    ] {
+        let memory = ServiceMemory {
+            consecutive_failures: before,
+            ..ServiceMemory::default()
+        };
+        let decision = decide_one(&service, observation, memory);
+        assert_eq!((decision.verdict, decision.failures), (verdict, failures));
+        assert_eq!(restarts(&decision), failures >= 3);
+    }
+}
+
+#[test]
+fn failing_comes_before_down() {
+    let mut service = service("a");
+    service.way = None;
+    service.policy.after_failures = 2;
+    let first = decide_one(&service, gone(), ServiceMemory::default());
+    assert_eq!(first.verdict, Verdict::Failing);
+    let memory = ServiceMemory {
+        consecutive_failures: 1,
+        ..ServiceMemory::default()
+    };
+    let second = decide_one(&service, gone(), memory);
+    assert_eq!((second.verdict, restarts(&second)), (Verdict::Down, false));
+}
+
+#[test]
+fn cooldown_waits_and_says_how_long() {
+    let mut service = service("a");
+    service.policy.cooldown = Duration::from_secs(600);
+    let decision = decide_one(&service, gone(), attempts(&[100]));
+    assert_eq!(decision.verdict, Verdict::Waiting);
+    assert_eq!(
+        decision.why.as_deref(),
+        Some("cooldown: the last restart was 1m 40s ago, the next can be made in 8m 20s")
+    );
+    assert!(restarts(&decide_one(&service, gone(), attempts(&[600]))));
+    // longer than the budget's window
+    service.policy.cooldown = Duration::from_secs(7200);
+    let mut memory = attempts(&[]);
+    memory.last_attempt = Some(at(NOW - 5000));
+    assert_eq!(
+        decide_one(&service, gone(), memory).verdict,
+        Verdict::Waiting
+    );
+}
+
+#[test]
+fn nothing_is_restarted_that_could_not_be_seen() {
+    let mut observation = with(gone(), Kind::Log, "log_stale", Severity::Critical);
+    observation.presence = Presence::Unseen;
+    let decision = decide_one(&service("a"), observation, ServiceMemory::default());
+    assert_eq!(
+        (decision.verdict, restarts(&decision)),
+        (Verdict::Down, false)
+    );
+    assert!(decision.why.unwrap().contains("could not be seen"));
+}
+
+#[test]
+fn f45_nothing_is_restarted_on_a_state_that_is_lost() {
+    let decision = decide_trusting(&service("a"), gone(), ServiceMemory::default(), false);
+    assert_eq!(
+        (decision.verdict, restarts(&decision)),
+        (Verdict::Waiting, false)
+    );
+    let well = decide_trusting(&service("a"), up(1, 3600), ServiceMemory::default(), false);
+    assert_eq!(well.verdict, Verdict::Healthy);
+}
+
+#[test]
+fn a_young_process_is_not_judged_by_its_logs_twice_at_the_most() {
+    let stale = |pid, age| with(up(pid, age), Kind::Log, "log_stale", Severity::Critical);
+    let young = |pids: &[i32]| ServiceMemory {
+        young: pids.iter().map(|&pid| identity(pid)).collect(),
+        ..ServiceMemory::default()
+    };
+    for (observation, known, verdict) in [
+        (stale(5, 10), young(&[]), Verdict::Starting),
+        (stale(5, 60), young(&[]), Verdict::Failing),
+        (stale(5, 10), young(&[5]), Verdict::Starting),
+        (stale(5, 10), young(&[4, 5]), Verdict::Starting),
+        (stale(5, 10), young(&[3, 4]), Verdict::Failing),
+        (stale(5, 10), young(&[3, 4, 5]), Verdict::Failing),
+        (
+            with(
+                stale(5, 10),
+                Kind::Process,
+                "process_stopped",
+                Severity::Critical,
+            ),
+            young(&[]),
+            Verdict::Failing,
+        ),
+        (
+            with(stale(5, 10), Kind::Process, "too_many", Severity::Warning),
+            young(&[]),
+            Verdict::Starting,
+        ),
+        (
+            with(stale(5, 10), Kind::Process, "unreadable", Severity::Unknown),
+            young(&[]),
+            Verdict::Unknown,
+        ),
+    ] {
+        let decision = decide_one(&service("a"), observation, known);
+        assert_eq!(decision.verdict, verdict);
+    }
+}
+
+#[test]
+fn a_paused_service_is_left_alone_until_the_pause_ends() {
+    let paused = |until| ServiceMemory {
+        paused_until: Some(at(NOW + until)),
+        pause_reason: Some("upgrade".to_owned()),
+        ..ServiceMemory::default()
+    };
+    let decision = decide_one(&service("a"), gone(), paused(60));
+    assert_eq!(
+        (decision.verdict, restarts(&decision), decision.failures),
+        (Verdict::Paused, false, 1)
+    );
+    assert!(decision.why.unwrap().ends_with(": upgrade"));
+    assert!(restarts(&decide_one(&service("a"), gone(), paused(0))));
+}
+
+#[test]
+fn a_disabled_service_is_not_looked_at() {
+    let mut service = service("a");
+    service.enabled = false;
+    assert_eq!(
+        decide_one(&service, gone(), ServiceMemory::default()).verdict,
+        Verdict::Disabled
+    );
+}
+
+/// Decides about services that depend on each other, `(name, depends on, observation)`.
+fn decide_many(
+    services: &[(&str, &[&str], Option<Observation>)],
+    memory: &Memory,
+) -> BTreeMap<String, Decision> {
+    let mut seen = BTreeMap::new();
+    let services: Vec<Service> = services
+        .iter()
+        .map(|(name, after, observation)| {
+            if let Some(observation) = observation {
+                seen.insert((*name).to_owned(), observation.clone());
+            }
+            Service {
+                depends_on: after.iter().map(|&name| name.to_owned()).collect(),
+                ..service(name)
+            }
+        })
+        .collect();
+    let facts = Facts {
+        seen: &seen,
+        memory,
+        now: at(NOW),
+        trusted: true,
+    };
+    decide(&services, facts)
+        .into_iter()
+        .map(|decision| (decision.service.clone(), decision))
+        .collect()
+}
+
+#[test]
+fn restarts_follow_dependencies() {
+    let nothing = Memory::default();
+    let fine = Some(up(1, 3600));
+    let dead = Some(gone());
+    // the dependency stands after its dependent in the config, and is restarted before it all the same
+    let both = decide_many(
+        &[("app", &["db"], dead.clone()), ("db", &[], dead.clone())],
+        &nothing,
+    );
+    assert_eq!(
+        both["app"].restart,
+        Some(Restart {
+            after: vec!["db".to_owned()]
+        })
+    );
+    assert_eq!(both["db"].restart, Some(Restart::default()));
+    let well = decide_many(
+        &[("db", &[], fine.clone()), ("app", &["db"], dead.clone())],
+        &nothing,
+    );
+    assert_eq!(well["app"].restart, Some(Restart::default()));
+    // a dependent that is well is left alone
+    let only_db = decide_many(
+        &[("db", &[], dead.clone()), ("app", &["db"], fine)],
+        &nothing,
+    );
+    assert!(only_db["db"].restart.is_some() && only_db["app"].verdict == Verdict::Healthy);
+}
+
+#[test]
+fn nothing_is_restarted_while_a_dependency_is_down() {
+    let mut memory = Memory::default();
+    memory
+        .services
+        .insert("db".to_owned(), attempts(&[1, 2, 3]));
+    let dead = Some(gone());
+    let chain = decide_many(
+        &[
+            ("web", &["app"], dead.clone()),
+            ("app", &["db"], dead.clone()),
+            ("db", &[], dead.clone()),
+        ],
+        &memory,
+    );
+    assert_eq!(chain["db"].verdict, Verdict::Exhausted);
+    assert_eq!(chain["app"].verdict, Verdict::Waiting);
+    assert_eq!(
+        chain["app"].why.as_deref(),
+        Some("waits for `db`, which is exhausted")
+    );
+    assert_eq!(
+        chain["web"].why.as_deref(),
+        Some("waits for `app`, which is waiting")
+    );
+    // not looked at in this run: as the last one left it
+    let mut memory = Memory::default();
+    let down = ServiceMemory {
+        verdict: Some(Verdict::Down),
+        ..ServiceMemory::default()
+    };
+    memory.services.insert("db".to_owned(), down);
+    let alone = decide_many(
+        &[("db", &[], None), ("app", &["db"], dead.clone())],
+        &memory,
+    );
+    assert_eq!(alone["app"].verdict, Verdict::Waiting);
+    // and a circle, which the config refuses, ends
+    let circle = decide_many(
+        &[("a", &["b"], dead.clone()), ("b", &["a"], dead)],
+        &Memory::default(),
+    );
+    assert_eq!(circle.len(), 2);
+}

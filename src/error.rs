@@ -1,0 +1,36 @@
+//! The troubles that end a run, and the exit codes that say which it was (sysexits.h).
+
+use thiserror::Error;
+
+use crate::config::ConfigError;
+use crate::memory::store::StoreError;
+
+/// What ends a run. The trouble of one service never does.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// 64: what was typed makes no sense.
+    #[error("{0}")]
+    Usage(String),
+    /// 78: the config is wrong, or not to be trusted.
+    #[error("{0}")]
+    Config(#[from] ConfigError),
+    /// 73, or 75 where another run holds the lock.
+    #[error("{0}")]
+    Store(#[from] StoreError),
+    /// 70: a fault of this program.
+    #[error("{0}; please report this")]
+    Internal(String),
+}
+
+impl Error {
+    /// The exit code.
+    pub fn code(&self) -> u8 {
+        match self {
+            Self::Usage(_) => 64,
+            Self::Internal(_) => 70,
+            Self::Store(StoreError::Busy { .. }) => 75,
+            Self::Store(_) => 73,
+            Self::Config(_) => 78,
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! Services and observations for the tests of the pure rooms.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use nix::sys::signal::Signal;
+
+use crate::check::process::{Identity, Memo, Presence, Running};
+use crate::check::{Finding, Kind, Observation, Severity, log};
+use crate::config::{OnExhausted, Policy, Service};
+use crate::restart::{Command, Limits, Way};
+
+/// A moment, so many seconds after a fixed one.
+pub(crate) fn at(seconds: i64) -> DateTime<Utc> {
+    DateTime::from_timestamp(1_800_000_000, 0).unwrap() + TimeDelta::seconds(seconds)
+}
+
+/// A service with the defaults of the config and a command to restart it.
+pub(crate) fn service(name: &str) -> Service {
+    Service {
+        name: name.to_owned(),
+        description: None,
+        enabled: true,
+        working_dir: PathBuf::from("/"),
+        start_grace: Duration::from_secs(60),
+        depends_on: Vec::new(),
+        process: None,
+        logs: Vec::new(),
+        unit: None,
+        way: Some(Way::Command(Command {
+            command: vec!["/bin/true".to_owned()],
+            working_dir: PathBuf::from("/"),
+        })),
+        policy: Policy {
+            max_per_hour: 3,
+            on_exhausted: OnExhausted::Wait,
+            after_failures: 1,
+            cooldown: Duration::ZERO,
+        },
+        limits: Limits {
+            stop_signal: Signal::SIGTERM,
+            stop_timeout: Duration::from_secs(10),
+            start_timeout: Duration::from_secs(30),
+            settle: Duration::from_secs(2),
+        },
+    }
+}
+
+pub(crate) fn identity(pid: i32) -> Identity {
+    Identity {
+        pid,
+        start: u64::from(pid.unsigned_abs()),
+        boot_id: "a".to_owned(),
+    }
+}
+
+/// A process that has run for so many seconds.
+pub(crate) fn up(pid: i32, age: u64) -> Observation {
+    let main = identity(pid);
+    Observation {
+        findings: Vec::new(),
+        notes: Vec::new(),
+        presence: Presence::Running(Running {
+            all: vec![main.clone()],
+            main: main.clone(),
+            uid: None,
+            age: Duration::from_secs(age),
+            named_by: None,
+        }),
+        process: Memo {
+            main: Some(main),
+            ..Memo::default()
+        },
+        marks: log::Marks::new(),
+        tail: Vec::new(),
+    }
+}
+
+/// No process.
+pub(crate) fn gone() -> Observation {
+    Observation {
+        findings: vec![Finding::new(
+            Kind::Process,
+            "process_missing",
+            Severity::Critical,
+            "gone",
+        )],
+        presence: Presence::Absent,
+        ..up(1, 0)
+    }
+}
+
+/// The same with a finding more.
+pub(crate) fn with(
+    mut observation: Observation,
+    check: Kind,
+    code: &'static str,
+    severity: Severity,
+) -> Observation {
+    observation
+        .findings
+        .push(Finding::new(check, code, severity, code));
+    observation
+}

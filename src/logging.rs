@@ -1,0 +1,68 @@
+//! The watchdog's own log: to standard error, and to a file where the config names one.
+
+use std::fs::OpenOptions;
+use std::io::{self, LineWriter};
+use std::os::unix::fs::OpenOptionsExt;
+
+use log::LevelFilter;
+use simplelog::{CombinedLogger, ConfigBuilder, SharedLogger, WriteLogger};
+
+use crate::config::Logging;
+
+/// Room for a line: each one goes out in one write, so that two runs never tear each other's lines.
+const LINE: usize = 8192;
+
+/// How much standard error says.
+pub fn level(verbose: u8, quiet: bool) -> LevelFilter {
+    match (quiet, verbose) {
+        (true, 0) => LevelFilter::Error,
+        (_, 0) => LevelFilter::Warn,
+        (_, 1) => LevelFilter::Info,
+        (_, 2) => LevelFilter::Debug,
+        _ => LevelFilter::Trace,
+    }
+}
+
+/// Begins to log. A file that cannot be opened is said on standard error, and is no reason to stop looking after
+/// services.
+pub fn begin(logging: &Logging, stderr: LevelFilter) {
+    let plain = ConfigBuilder::new()
+        .set_time_level(LevelFilter::Off)
+        .set_thread_level(LevelFilter::Off)
+        .set_target_level(LevelFilter::Off)
+        .set_location_level(LevelFilter::Off)
+        .build();
+    let dated = ConfigBuilder::new()
+        .set_time_format_rfc3339()
+        .set_thread_level(LevelFilter::Off)
+        .set_target_level(LevelFilter::Off)
+        .set_location_level(LevelFilter::Off)
+        .build();
+    let mut loggers: Vec<Box<dyn SharedLogger>> = vec![WriteLogger::new(
+        stderr,
+        plain,
+        LineWriter::with_capacity(LINE, io::stderr()),
+    )];
+    let mut failed = None;
+    if let Some(path) = &logging.file {
+        let file = OpenOptions::new()
+            .append(true)
+            .create(true)
+            .mode(0o640)
+            .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+            .open(path);
+        match file {
+            Ok(file) => loggers.push(WriteLogger::new(
+                logging.level,
+                dated,
+                LineWriter::with_capacity(LINE, file),
+            )),
+            Err(error) => failed = Some((path, error)),
+        }
+    }
+    // only a second call could fail, and there is none
+    let _ = CombinedLogger::init(loggers);
+    if let Some((path, error)) = failed {
+        ::log::warn!("the log file {} cannot be opened: {error}", path.display());
+    }
+}

@@ -1,0 +1,239 @@
+//! Looking at all services: one survey of the processes, then every check side by side.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::check::log::{self, Author, Context};
+use crate::check::process::{self, Identity, Presence, Started, Target};
+use crate::check::{Finding, Kind, Observation, Severity, TIMED_OUT};
+use crate::clock::{self, Reading};
+use crate::config::{Config, Service};
+use crate::memory::{Memory, ServiceMemory};
+use crate::pool::{Failed, side_by_side};
+use crate::restart::Way;
+use crate::world::World;
+
+/// How a service's process is known.
+pub fn target(service: &Service) -> Target<'_> {
+    Target {
+        rule: service.process.as_ref(),
+        started: match &service.way {
+            Some(Way::Spawn(spawn)) => Some(Started {
+                command: &spawn.command,
+                working_dir: &spawn.working_dir,
+                user: spawn.user.as_deref(),
+            }),
+            _ => None,
+        },
+        has_other_checks: !service.logs.is_empty() || service.unit.is_some(),
+    }
+}
+
+/// The processes that services other than this one are known to have.
+pub fn taken_by_others(memory: &Memory, service: &str) -> BTreeSet<Identity> {
+    memory
+        .services
+        .iter()
+        .filter(|(name, _)| name.as_str() != service)
+        .filter_map(|(_, other)| other.process.main.clone())
+        .collect()
+}
+
+/// Looks at the services of `names`, until `deadline` at the most.
+pub fn observe(
+    config: &Arc<Config>,
+    names: &BTreeSet<String>,
+    memory: &Memory,
+    now: &Reading,
+    deadline: Instant,
+) -> BTreeMap<String, Observation> {
+    let services: Vec<usize> = (0..config.services.len())
+        .filter(|&index| {
+            config.services[index].enabled && names.contains(&config.services[index].name)
+        })
+        .collect();
+    let mut seen = look_at_processes(config, &services, memory, now, deadline);
+    look_at_logs(config, &services, memory, now, deadline, &mut seen);
+    seen
+}
+
+fn remembered(memory: &Memory, service: &Service) -> ServiceMemory {
+    memory
+        .services
+        .get(&service.name)
+        .cloned()
+        .unwrap_or_default()
+}
+
+fn look_at_processes(
+    config: &Arc<Config>,
+    services: &[usize],
+    memory: &Memory,
+    now: &Reading,
+    deadline: Instant,
+) -> BTreeMap<String, Observation> {
+    let memo = |service: &Service| {
+        memory
+            .services
+            .get(&service.name)
+            .map(|known| known.process.clone())
+            .unwrap_or_default()
+    };
+    let survey = services.iter().any(|&index| {
+        let service = &config.services[index];
+        process::needs_survey(&target(service), &memo(service), now)
+    });
+    // reading another process's arguments can hang in the kernel, as any other look can
+    let world = if survey {
+        side_by_side(vec![()], config.check_timeout, deadline, |()| {
+            World::survey()
+        })
+        .pop()
+        .unwrap_or(Err(Failed::TimedOut))
+        .map(Arc::new)
+    } else {
+        Ok(Arc::new(World::on_demand()))
+    };
+    let work: Vec<_> = services
+        .iter()
+        .map(|&index| {
+            let service = &config.services[index];
+            let taken = if process::needs_survey(&target(service), &memo(service), now) {
+                taken_by_others(memory, &service.name)
+            } else {
+                BTreeSet::new()
+            };
+            (index, memo(service), taken)
+        })
+        .collect();
+    let results = match &world {
+        Ok(world) => {
+            let (config, world, now) = (Arc::clone(config), Arc::clone(world), now.clone());
+            side_by_side(
+                work,
+                config.check_timeout,
+                deadline,
+                move |(index, memo, taken)| {
+                    process::look(
+                        &target(&config.services[index]),
+                        &memo,
+                        &world,
+                        &now,
+                        &taken,
+                    )
+                },
+            )
+        }
+        Err(failed) => work.iter().map(|_| Err(*failed)).collect(),
+    };
+    services
+        .iter()
+        .zip(results)
+        .map(|(&index, result)| {
+            let service = &config.services[index];
+            let observation = match result {
+                Ok(seen) => Observation {
+                    findings: seen.findings,
+                    notes: Vec::new(),
+                    presence: seen.presence,
+                    process: seen.memo,
+                    marks: log::Marks::new(),
+                    tail: Vec::new(),
+                },
+                Err(failed) => Observation {
+                    findings: vec![given_up(Kind::Process, "its process", failed, config)],
+                    notes: Vec::new(),
+                    presence: Presence::Unseen,
+                    process: memo(service),
+                    marks: log::Marks::new(),
+                    tail: Vec::new(),
+                },
+            };
+            (service.name.clone(), observation)
+        })
+        .collect()
+}
+
+fn look_at_logs(
+    config: &Arc<Config>,
+    services: &[usize],
+    memory: &Memory,
+    now: &Reading,
+    deadline: Instant,
+    seen: &mut BTreeMap<String, Observation>,
+) {
+    let mut places = Vec::new();
+    let mut work = Vec::new();
+    for &index in services {
+        let service = &config.services[index];
+        let known = remembered(memory, service);
+        let author = seen
+            .get(&service.name)
+            .map_or(Author::Perhaps, |observation| author(observation, &known));
+        for (number, rule) in service.logs.iter().enumerate() {
+            places.push((index, number));
+            work.push((index, number, known.logs.get(&rule.shown).cloned(), author));
+        }
+    }
+    let (shared, time, jumped_at) = (Arc::clone(config), now.clone(), memory.jumped_at);
+    let results = side_by_side(
+        work,
+        config.check_timeout,
+        deadline,
+        move |(index, number, mark, author)| {
+            let context = Context {
+                now: &time,
+                jumped_at,
+                author,
+            };
+            log::look(&shared.services[index].logs[number], mark.as_ref(), context)
+        },
+    );
+    for ((index, number), result) in places.into_iter().zip(results) {
+        let service = &config.services[index];
+        let rule = &service.logs[number];
+        let Some(observation) = seen.get_mut(&service.name) else {
+            continue;
+        };
+        match result {
+            Ok(log) => {
+                observation.findings.extend(log.findings);
+                observation.notes.extend(log.notes);
+                observation.tail.extend(log.tail);
+                if let Some(mark) = log.mark {
+                    observation.marks.insert(rule.shown.clone(), mark);
+                }
+            }
+            Err(failed) => {
+                let finding = given_up(Kind::Log, &rule.shown, failed, config);
+                observation.findings.push(finding);
+            }
+        }
+    }
+}
+
+/// Who wrote what is new in a service's logs: the present process, if it is the one that ran at the last look,
+/// or if the service has none that could be known.
+fn author(observation: &Observation, known: &ServiceMemory) -> Author {
+    match &observation.presence {
+        Presence::NotApplicable => Author::Present,
+        Presence::Running(running) if known.process.main.as_ref() == Some(&running.main) => {
+            Author::Present
+        }
+        _ => Author::Perhaps,
+    }
+}
+
+fn given_up(check: Kind, what: &str, failed: Failed, config: &Config) -> Finding {
+    let message = match failed {
+        Failed::TimedOut => format!(
+            "{what} could not be looked at within {} (a dead disk or network share?)",
+            clock::rough(config.check_timeout)
+        ),
+        Failed::Panicked => {
+            format!("looking at {what} failed inside the watchdog; please report this")
+        }
+    };
+    Finding::new(check, TIMED_OUT, Severity::Unknown, message)
+}

@@ -1,0 +1,111 @@
+//! What a run, or a look at the last one, says: to people and to programs.
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+
+use crate::check::Finding;
+use crate::config::Config;
+use crate::memory::Memory;
+use crate::restart::Action;
+use crate::verdict::{ExitCode, Verdict};
+
+pub mod text;
+
+/// The whole of `check --json` and `status --json`.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// 1.
+    pub version: u32,
+    /// The name of this machine.
+    pub host: String,
+    /// When the run looked; absent: there was none.
+    pub time: Option<DateTime<Utc>>,
+    /// How long the run took, in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub duration_ms: Option<u64>,
+    /// What the process exits with.
+    pub exit_code: u8,
+    /// The services, in the order of the config.
+    pub services: Vec<Service>,
+    /// What became of the mail.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mail: Option<Mail>,
+}
+
+/// One service in a report.
+#[derive(Clone, Debug, Serialize)]
+pub struct Service {
+    /// Its name.
+    pub name: String,
+    /// Its verdict.
+    pub verdict: Verdict,
+    /// Since when it has been that.
+    pub since: Option<DateTime<Utc>>,
+    /// Its main process.
+    pub pid: Option<i32>,
+    /// What is wrong.
+    pub findings: Vec<Finding>,
+    /// What was done.
+    pub action: Option<Action>,
+    /// Restart attempts in the last hour.
+    pub restarts_last_hour: usize,
+    /// Restart attempts that an hour may have.
+    pub max_per_hour: u32,
+    /// Further sentences: why nothing was done, what was left out.
+    pub notes: Vec<String>,
+    /// Whether a dry run would restart it.
+    #[serde(skip)]
+    pub would_restart: bool,
+}
+
+/// What became of the mail of a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Mail {
+    /// Messages sent.
+    pub sent: usize,
+    /// Messages that could not be sent and are kept.
+    pub queued: usize,
+}
+
+/// The services of `names` as they are remembered, in the order of the config. Those that no run has looked at
+/// are left out.
+pub fn services(
+    config: &Config,
+    memory: &Memory,
+    now: DateTime<Utc>,
+    wanted: impl Fn(&str) -> bool,
+) -> Vec<Service> {
+    config
+        .services
+        .iter()
+        .filter(|service| wanted(&service.name))
+        .filter_map(|service| {
+            let known = memory.services.get(&service.name)?;
+            Some(Service {
+                name: service.name.clone(),
+                verdict: known.verdict?,
+                since: known.since,
+                pid: known.report.pid,
+                findings: known.report.findings.clone(),
+                action: known.report.action.clone(),
+                restarts_last_hour: known.attempts_in_hour(now),
+                max_per_hour: known.report.max_per_hour,
+                notes: known.report.notes.clone(),
+                would_restart: false,
+            })
+        })
+        .collect()
+}
+
+/// The exit code that services add up to.
+pub fn exit_code(services: &[Service]) -> ExitCode {
+    ExitCode::of(services.iter().map(|service| service.verdict))
+}
+
+/// The name of this machine, for reports and mails.
+pub fn host() -> String {
+    nix::unistd::gethostname().map_or_else(
+        |_| "localhost".to_owned(),
+        |name| name.to_string_lossy().into_owned(),
+    )
+}

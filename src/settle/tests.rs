@@ -1,0 +1,505 @@
+use super::*;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use proptest::prelude::*;
+
+use crate::check::Kind;
+use crate::clock::Reading;
+use crate::decide::{Facts, decide};
+use crate::fixtures::{at, gone, identity, service, up, with};
+use crate::notify::mail::{Settings, Transport};
+
+fn mail() -> Settings {
+    Settings {
+        from: "w@example.org".to_owned(),
+        to: vec!["o@example.org".to_owned()],
+        on: vec![
+            Event::Restarted,
+            Event::RestartFailed,
+            Event::Exhausted,
+            Event::Down,
+            Event::Recovered,
+        ],
+        remind_every: Duration::from_secs(3600),
+        max_per_hour: 12,
+        transport: Transport::Directory("/nonexistent".into()),
+    }
+}
+
+fn tried(ok: bool) -> Outcome {
+    Outcome::Tried(Box::new(Tried {
+        action: Action {
+            kind: "restart".to_owned(),
+            method: "command".to_owned(),
+            ok,
+            old_pid: None,
+            new_pid: ok.then_some(99),
+            duration_ms: 1,
+            error: (!ok).then(|| "no".to_owned()),
+            stderr: Vec::new(),
+        },
+        process: process::Memo {
+            main: Some(identity(99)),
+            ..process::Memo::default()
+        },
+        marks: log::Marks::new(),
+    }))
+}
+
+/// One run over one service: charges where a restart is due, and settles with `restart_works`.
+fn run(
+    memory: &mut Memory,
+    service: &Service,
+    observation: &Observation,
+    second: i64,
+    works: bool,
+) -> Verdict {
+    let settings = mail();
+    let now = at(second);
+    let seen = BTreeMap::from([(service.name.clone(), observation.clone())]);
+    let facts = Facts {
+        seen: &seen,
+        memory,
+        now,
+        trusted: true,
+    };
+    let decision = decide(std::slice::from_ref(service), facts).remove(0);
+    let outcome = decision.restart.is_some().then(|| {
+        charge(memory, service, observation, now);
+        tried(works)
+    });
+    let telling = Telling {
+        mail: Some(&settings),
+    };
+    settle(
+        memory,
+        service,
+        &decision,
+        Some(observation),
+        outcome.as_ref(),
+        now,
+        telling,
+    )
+    .verdict
+}
+
+fn told(memory: &mut Memory) -> Vec<Event> {
+    memory.owed.drain(..).map(|alert| alert.event).collect()
+}
+
+#[test]
+fn a_failure_is_told_once_and_again_when_it_lasts() {
+    let (service, mut memory) = (service("a"), Memory::default());
+    let mut heard = Vec::new();
+    for minute in 0..=70 {
+        run(&mut memory, &service, &gone(), minute * 60, false);
+        heard.extend(told(&mut memory).into_iter().map(|event| (minute, event)));
+    }
+    assert_eq!(
+        heard,
+        [
+            (0, Event::RestartFailed),
+            (3, Event::Exhausted),
+            (60, Event::RestartFailed),
+            (63, Event::Exhausted),
+        ]
+    );
+}
+
+#[test]
+fn a_recovery_is_told_once_and_makes_the_next_failure_news() {
+    let (mut service, mut memory) = (service("a"), Memory::default());
+    service.way = None;
+    let well = up(1, 3600);
+    let mut heard = Vec::new();
+    for observation in [&gone(), &gone(), &well, &well, &gone(), &well] {
+        let verdict = run(&mut memory, &service, observation, 60, true);
+        heard.push((verdict, told(&mut memory)));
+    }
+    assert_eq!(
+        heard,
+        [
+            (Verdict::Down, vec![Event::Down]),
+            (Verdict::Down, vec![]),
+            (Verdict::Healthy, vec![Event::Recovered]),
+            (Verdict::Healthy, vec![]),
+            (Verdict::Down, vec![Event::Down]),
+            (Verdict::Healthy, vec![Event::Recovered]),
+        ]
+    );
+}
+
+#[test]
+fn a_good_restart_is_told_as_such_and_not_again_as_a_recovery() {
+    let (service, mut memory) = (service("a"), Memory::default());
+    assert_eq!(
+        run(&mut memory, &service, &gone(), 0, true),
+        Verdict::Restarted
+    );
+    assert_eq!(told(&mut memory), [Event::Restarted]);
+    assert_eq!(
+        run(&mut memory, &service, &up(99, 60), 60, true),
+        Verdict::Healthy
+    );
+    assert_eq!(told(&mut memory), []);
+    assert_eq!(memory.services["a"].consecutive_failures, 0);
+}
+
+#[test]
+fn the_journal_has_every_change_and_every_restart() {
+    let (service, mut memory) = (service("a"), Memory::default());
+    let settings = mail();
+    let mut events = Vec::new();
+    let mut step = |memory: &mut Memory, observation: &Observation, second: i64| {
+        let seen = BTreeMap::from([("a".to_owned(), observation.clone())]);
+        let facts = Facts {
+            seen: &seen,
+            memory,
+            now: at(second),
+            trusted: true,
+        };
+        let decision = decide(std::slice::from_ref(&service), facts).remove(0);
+        let outcome = decision.restart.is_some().then(|| {
+            events.push(charge(memory, &service, observation, at(second)).event);
+            tried(true)
+        });
+        let telling = Telling {
+            mail: Some(&settings),
+        };
+        let settled = settle(
+            memory,
+            &service,
+            &decision,
+            Some(observation),
+            outcome.as_ref(),
+            at(second),
+            telling,
+        );
+        events.extend(settled.entries.into_iter().map(|entry| entry.event));
+    };
+    let warned = with(up(99, 600), Kind::Log, "log_error", Severity::Warning);
+    for (minute, observation) in [
+        up(1, 600),
+        up(1, 660),
+        gone(),
+        gone(),
+        up(99, 600),
+        warned.clone(),
+        warned,
+        up(99, 700),
+    ]
+    .iter()
+    .enumerate()
+    {
+        step(
+            &mut memory,
+            observation,
+            i64::try_from(minute).unwrap() * 60,
+        );
+    }
+    assert_eq!(
+        events,
+        [
+            "restarting",
+            "restarted",
+            "restarting",
+            "restarted",
+            "recovered",
+            "degraded",
+            "recovered"
+        ]
+    );
+}
+
+#[test]
+fn f33_a_run_that_was_cut_short_is_told_and_its_attempt_counts() {
+    let (service, mut memory) = (service("a"), Memory::default());
+    charge(&mut memory, &service, &gone(), at(0));
+    let settings = mail();
+    let entries = take_up(
+        &mut memory,
+        at(60),
+        Telling {
+            mail: Some(&settings),
+        },
+    );
+    assert_eq!(
+        entries
+            .iter()
+            .map(|entry| entry.event.as_str())
+            .collect::<Vec<_>>(),
+        ["interrupted"]
+    );
+    assert_eq!(told(&mut memory), [Event::Watchdog]);
+    assert_eq!(memory.services["a"].attempts_in_hour(at(60)), 1);
+    assert!(
+        take_up(
+            &mut memory,
+            at(120),
+            Telling {
+                mail: Some(&settings)
+            }
+        )
+        .is_empty()
+    );
+}
+
+#[test]
+fn what_is_owed_is_bounded() {
+    let mut memory = Memory::default();
+    let settings = mail();
+    for n in 0..OWED_LIMIT + 10 {
+        tell_own_trouble(
+            &mut memory,
+            at(0),
+            n.to_string(),
+            Telling {
+                mail: Some(&settings),
+            },
+        );
+    }
+    assert_eq!(memory.owed.len(), OWED_LIMIT);
+    assert_eq!(
+        memory.owed.last().unwrap().notes,
+        [(OWED_LIMIT + 9).to_string()]
+    );
+}
+
+/// What happens to the simulated machine in a minute.
+#[derive(Clone, Debug)]
+enum Weather {
+    Calm,
+    Crash,
+    /// It crashes, and cannot be started for so many minutes.
+    Broken(u32),
+    Freeze,
+    /// The wall clock is set by so many seconds.
+    ClockSet(i64),
+    /// A run is cut short after it has charged.
+    CutShort,
+    /// No run for so many minutes.
+    Gap(u32),
+    Reboot,
+}
+
+fn weather() -> impl Strategy<Value = Weather> {
+    prop_oneof![
+        900 => Just(Weather::Calm),
+        30 => Just(Weather::Crash),
+        4 => (1..400_u32).prop_map(Weather::Broken),
+        10 => Just(Weather::Freeze),
+        6 => prop_oneof![-90_000..90_000_i64, -5..5_i64].prop_map(Weather::ClockSet),
+        8 => Just(Weather::CutShort),
+        4 => (1..200_u32).prop_map(Weather::Gap),
+        2 => Just(Weather::Reboot),
+    ]
+}
+
+/// A machine with one service, and the watchdog's memory of it.
+struct Machine {
+    service: Service,
+    memory: Memory,
+    /// True time, in seconds.
+    time: i64,
+    wall_offset: i64,
+    boot: u32,
+    booted: i64,
+    pid: i32,
+    alive: bool,
+    frozen: bool,
+    broken_until: i64,
+    /// True times of all attempts.
+    starts: Vec<i64>,
+}
+
+impl Machine {
+    fn new(service: Service) -> Self {
+        Self {
+            service,
+            memory: Memory::default(),
+            time: 1_000_000,
+            wall_offset: 0,
+            boot: 0,
+            booted: 0,
+            pid: 100,
+            alive: true,
+            frozen: false,
+            broken_until: 0,
+            starts: Vec::new(),
+        }
+    }
+
+    fn reading(&self) -> Reading {
+        let boot_ms = u64::try_from((self.time - self.booted) * 1000).unwrap();
+        Reading {
+            wall: at(0) + TimeDelta::seconds(self.time + self.wall_offset),
+            boot_ms,
+            awake_ms: boot_ms,
+            boot_id: format!("boot-{}", self.boot),
+        }
+    }
+
+    fn observation(&self) -> Observation {
+        match (self.alive, self.frozen) {
+            (false, _) => gone(),
+            (true, true) => with(
+                up(self.pid, 3600),
+                Kind::Process,
+                "process_stopped",
+                Severity::Critical,
+            ),
+            (true, false) => up(self.pid, 3600),
+        }
+    }
+
+    fn run(&mut self, cut_short: bool) {
+        let now = self.reading();
+        self.memory.bring_to(&now);
+        take_up(&mut self.memory, now.wall, Telling { mail: None });
+        let observation = self.observation();
+        let seen = BTreeMap::from([(self.service.name.clone(), observation.clone())]);
+        let facts = Facts {
+            seen: &seen,
+            memory: &self.memory,
+            now: now.wall,
+            trusted: true,
+        };
+        let decision = decide(std::slice::from_ref(&self.service), facts).remove(0);
+        let mut outcome = None;
+        if decision.restart.is_some() {
+            charge(&mut self.memory, &self.service, &observation, now.wall);
+            self.starts.push(self.time);
+            if cut_short {
+                return;
+            }
+            let works = self.time >= self.broken_until;
+            self.alive = works;
+            self.frozen = false;
+            self.pid += 1;
+            outcome = Some(tried(works));
+        }
+        let telling = Telling { mail: None };
+        settle(
+            &mut self.memory,
+            &self.service,
+            &decision,
+            Some(&observation),
+            outcome.as_ref(),
+            now.wall,
+            telling,
+        );
+        self.memory.last_run = Some(now.wall);
+    }
+
+    fn live(&mut self, weather: &Weather) {
+        let mut cut_short = false;
+        match weather {
+            Weather::Calm => {}
+            Weather::Crash => self.alive = false,
+            Weather::Broken(minutes) => {
+                self.alive = false;
+                self.broken_until = self.time + i64::from(*minutes) * 60;
+            }
+            Weather::Freeze => self.frozen = true,
+            Weather::ClockSet(by) => self.wall_offset += by,
+            Weather::CutShort => {
+                self.alive = false;
+                cut_short = true;
+            }
+            Weather::Gap(minutes) => self.time += i64::from(*minutes) * 60,
+            Weather::Reboot => {
+                self.boot += 1;
+                self.booted = self.time;
+                self.time += 30;
+                self.alive = false;
+            }
+        }
+        self.run(cut_short);
+        // what is kept is kept through its file; writing and reading it each minute would only be slow
+        if !matches!(weather, Weather::Calm) {
+            self.memory = reloaded(&self.memory);
+        }
+        self.time += 60;
+    }
+}
+
+/// Memory as it is after it was written and read again.
+fn reloaded(memory: &Memory) -> Memory {
+    crate::memory::store::parse_state(&serde_json::to_vec(memory).unwrap()).unwrap()
+}
+
+/// The most starts that any sixty minutes had.
+fn most_in_an_hour(starts: &[i64]) -> usize {
+    (0..starts.len())
+        .map(|first| {
+            starts[first..]
+                .iter()
+                .take_while(|&&at| at - starts[first] < 3600)
+                .count()
+        })
+        .max()
+        .unwrap_or(0)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    /// A month of one-minute runs: in no hour of true time more attempts than the budget, whatever happened to
+    /// the processes, the clock or the runs; and at its end, when it can be started again, the service runs.
+    #[test]
+    fn f40_a_month_of_bad_weather(
+        days in proptest::collection::vec(weather(), 1000..4000),
+        max in 1..5_u32,
+        after in 1..4_u32,
+        cooldown in prop_oneof![Just(0_u64), 0..1200_u64],
+    ) {
+        let mut watched = service("a");
+        watched.policy.max_per_hour = max;
+        watched.policy.after_failures = after;
+        watched.policy.cooldown = Duration::from_secs(cooldown);
+        let mut machine = Machine::new(watched);
+        for weather in &days {
+            machine.live(weather);
+        }
+        prop_assert!(most_in_an_hour(&machine.starts) <= max as usize, "{:?}", machine.starts);
+        machine.broken_until = 0;
+        for _ in 0..150 {
+            machine.live(&Weather::Calm);
+        }
+        prop_assert!(machine.alive && !machine.frozen, "not brought back");
+        let known = &machine.memory.services["a"];
+        prop_assert_eq!(known.verdict, Some(Verdict::Healthy));
+        prop_assert_eq!(known.consecutive_failures, 0);
+        prop_assert!(known.attempts.len() <= max as usize);
+    }
+}
+
+/// The same for a whole month without a seed, so that every run of the tests sees the full length once.
+#[test]
+fn a_month_that_breaks_every_two_hours() {
+    let mut machine = Machine::new(service("a"));
+    for minute in 0..43_200_u32 {
+        let weather = match minute % 127 {
+            0 => Weather::Crash,
+            50 if minute % 3 == 0 => Weather::Broken(90),
+            80 => Weather::Freeze,
+            99 => Weather::ClockSet(if minute % 2 == 0 { 3700 } else { -3700 }),
+            _ => Weather::Calm,
+        };
+        machine.live(&weather);
+    }
+    assert!(
+        machine.starts.len() > 300,
+        "{} restarts",
+        machine.starts.len()
+    );
+    assert!(most_in_an_hour(&machine.starts) <= 3);
+    let lately = machine
+        .starts
+        .iter()
+        .filter(|&&start| start > machine.time - 86_400)
+        .count();
+    assert!(lately > 5, "still at work on the last day");
+}
