@@ -1,1 +1,8 @@
-fn main() {}
+//! Black-box tests: the real executable, real programs, real files, grouped by topic.
+//!
+//! A name that starts with `f01_` belongs to that row of the table of known failures of tools of this kind.
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a test that cannot go on must panic
+
+mod identity;
+mod restart;
+mod scene;
