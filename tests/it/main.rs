@@ -3,6 +3,12 @@
 //! A name that starts with `f01_` belongs to that row of the table of known failures of tools of this kind.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test that cannot go on must panic
 
+mod budget;
+mod cli;
+mod daemons;
 mod identity;
+mod logs;
+mod mail;
 mod restart;
 mod scene;
+mod state;

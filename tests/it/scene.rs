@@ -194,6 +194,7 @@ impl Scene {
     /// Starts a command whose end is waited for later.
     pub(crate) fn begin(&self, mut command: Command) -> Running {
         let shown = format!("{command:?}");
+        self.tell(&format!("$ {shown} &"));
         command
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -1,0 +1,371 @@
+//! What is kept between runs: its form, its protection, and what happens when it is damaged, lost or contended.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+
+use serde_json::Value;
+
+use crate::scene::{Scene, Service, alive, render, when};
+
+fn broken(name: &str) -> Service {
+    Service::new(name).option("exit=1")
+}
+
+#[test]
+fn the_state_directory_is_made_and_is_its_owners_alone() {
+    let scene = Scene::of(&[&Service::new("a"), &Service::new("b").watched()]);
+    // a careless umask changes nothing
+    let outcome = scene.shell("umask 000; exec {watchdog} check --json");
+    outcome.exits(2);
+    scene
+        .shell("umask 000; exec {watchdog} check --json")
+        .exits(2);
+    let mode = |name: &str| scene.path(name).metadata().unwrap().mode() & 0o7777;
+    assert_eq!(mode("state"), 0o700);
+    let mut seen = 0;
+    for entry in fs::read_dir(scene.path("state")).unwrap().flatten() {
+        if entry.file_type().unwrap().is_file() {
+            let mode = entry.metadata().unwrap().mode() & 0o7777;
+            assert_eq!(mode, 0o600, "{}", entry.path().display());
+            seen += 1;
+        }
+    }
+    assert!(seen >= 4, "{seen} files");
+    for name in ["state.json", "state.json.bak", "journal.jsonl", "lock"] {
+        assert!(scene.has(&format!("state/{name}")), "{name}");
+    }
+}
+
+#[test]
+fn state_json_has_what_scripts_may_read() {
+    let scene = Scene::of(&[&broken("a").restart("max_per_hour", "1")]);
+    scene.check().exits(2).verdict("a", "restart_failed");
+    scene.check().exits(2).verdict("a", "exhausted");
+    let state = scene.state();
+    assert!(state["version"].is_u64(), "{state}");
+    assert!(!state["last_run"].is_null(), "{state}");
+    let service = &state["services"]["a"];
+    assert_eq!(service["verdict"], "exhausted");
+    when(&service["since"]);
+    assert_eq!(service["consecutive_failures"], 2);
+    let attempts = service["attempts"].as_array().unwrap();
+    assert_eq!(attempts.len(), 1);
+    when(&attempts[0]);
+    assert!(attempts[0].as_str().unwrap().ends_with('Z'), "UTC");
+}
+
+#[test]
+fn the_journal_has_a_line_of_json_for_each_event() {
+    let scene = Scene::of(&[&Service::new("a")]);
+    scene.check().exits(1);
+    scene.check().exits(0);
+    let journal = scene.journal();
+    assert!(!journal.is_empty());
+    for line in &journal {
+        when(&line["time"]);
+        assert!(line["event"].is_string(), "{line}");
+    }
+    let restart = journal
+        .iter()
+        .find(|line| line["service"] == "a" && line["verdict"] == "restarted")
+        .unwrap_or_else(|| panic!("no restart in {journal:?}"));
+    assert_eq!(restart["findings"][0]["code"], "process_missing");
+    assert_eq!(restart["action"]["new_pid"], scene.last("a"));
+    let lines = journal.len();
+    // where nothing happens, nothing is written
+    for _ in 0..3 {
+        scene.check().exits(0);
+    }
+    assert_eq!(scene.journal().len(), lines);
+}
+
+#[test]
+fn the_journal_is_rotated_by_size() {
+    let scene = Scene::of(&[&Service::new("a")]);
+    scene.check().exits(1);
+    let line = format!(
+        "{{\"time\":\"2026-01-01T00:00:00Z\",\"service\":\"a\",\"event\":\"{}\"}}\n",
+        "x".repeat(1000)
+    );
+    scene.append("state/journal.jsonl", line.repeat(6000));
+    for _ in 0..2 {
+        scene.kill(scene.last("a"));
+        scene.check().exits(1).verdict("a", "restarted");
+    }
+    let size = |name: &str| scene.path(name).metadata().unwrap().len();
+    assert!(size("state/journal.jsonl") < 5 << 20);
+    let old: Vec<String> = fs::read_dir(scene.path("state"))
+        .unwrap()
+        .flatten()
+        .map(|entry| entry.file_name().into_string().unwrap())
+        .filter(|name| name.starts_with("journal") && name != "journal.jsonl")
+        .collect();
+    assert_eq!(old.len(), 1, "one old file is kept: {old:?}");
+}
+
+/// Things that a state file must never be believed for, and how to bring them about.
+fn damages() -> BTreeMap<&'static str, fn(&Scene, &str)> {
+    let mut table: BTreeMap<&'static str, fn(&Scene, &str)> = BTreeMap::new();
+    table.insert("garbage", |scene, file| {
+        scene.write(file, b"\xff\xfenot json at all");
+    });
+    table.insert("empty", |scene, file| scene.write(file, ""));
+    table.insert("truncated", |scene, file| {
+        let text = scene.read(file);
+        scene.write(file, &text[..text.len() / 2]);
+    });
+    table.insert("another type", |scene, file| {
+        scene.write(file, "[1, 2, 3]");
+    });
+    table.insert("a field of another type", |scene, file| {
+        let mut state: Value = serde_json::from_str(&scene.read(file)).unwrap();
+        state["services"]["a"]["attempts"] = "many".into();
+        scene.write(file, state.to_string());
+    });
+    table.insert("newer", |scene, file| {
+        let mut state: Value = serde_json::from_str(&scene.read(file)).unwrap();
+        state["version"] = 999.into();
+        scene.write(file, state.to_string());
+    });
+    table.insert("nested without end", |scene, file| {
+        scene.write(file, "[".repeat(200_000));
+    });
+    table
+}
+
+fn set_aside(scene: &Scene) -> usize {
+    fs::read_dir(scene.path("state"))
+        .unwrap()
+        .flatten()
+        .filter(|entry| {
+            entry
+                .file_name()
+                .to_str()
+                .unwrap()
+                .starts_with("state.json.corrupt-")
+        })
+        .count()
+}
+
+#[test]
+fn f45_a_damaged_state_is_set_aside_and_the_backup_is_used() {
+    for (name, damage) in damages() {
+        let scene = Scene::of(&[&broken("a").restart("max_per_hour", "1")]);
+        scene.check().exits(2).verdict("a", "restart_failed");
+        scene.check().exits(2).verdict("a", "exhausted");
+        scene.check().exits(2).verdict("a", "exhausted");
+        damage(&scene, "state/state.json");
+        scene.check().exits(2).verdict("a", "exhausted");
+        assert_eq!(scene.starts("a").len(), 1, "{name}");
+        assert_eq!(set_aside(&scene), 1, "{name}");
+        scene.check().exits(2).verdict("a", "exhausted");
+        assert_eq!(set_aside(&scene), 1, "{name}: told once");
+        assert_eq!(scene.starts("a").len(), 1, "{name}");
+    }
+}
+
+#[test]
+fn f45_where_both_are_damaged_nothing_is_restarted_in_that_run() {
+    for (name, damage) in damages() {
+        let scene = Scene::of(&[&Service::new("a"), &Service::new("b")]);
+        scene.check().exits(1);
+        scene.check().exits(0);
+        scene.kill(scene.last("a"));
+        damage(&scene, "state/state.json");
+        damage(&scene, "state/state.json.bak");
+        scene
+            .check()
+            .exits(2)
+            .verdict("a", "waiting")
+            .verdict("b", "healthy");
+        assert_eq!(scene.starts("a").len(), 1, "{name}");
+        scene.check().exits(1).verdict("a", "restarted");
+        assert_eq!(scene.starts("a").len(), 2, "{name}");
+        assert_eq!(scene.starts("b").len(), 1, "{name}");
+    }
+}
+
+#[test]
+fn f45_a_damaged_state_is_mailed_about() {
+    let mail =
+        "[mail]\nfrom = \"w@example.org\"\nto = [\"ops@example.org\"]\ndirectory = \"mails\"\n";
+    let scene = Scene::new();
+    scene.config(&format!("{mail}{}", render(&[&Service::new("a")])));
+    scene.start("a", &["pid_file=a.pid"]);
+    scene.check().exits(0);
+    scene.check().exits(0);
+    assert!(scene.mails().is_empty());
+    scene.write("state/state.json", "{");
+    scene.check();
+    let mails = scene.mails();
+    assert_eq!(mails.len(), 1);
+    assert!(mails[0].body.contains("state.json"), "{}", mails[0].body);
+    scene.check();
+    assert_eq!(scene.mails().len(), 1, "told once");
+}
+
+#[test]
+fn f45_a_link_in_place_of_the_state_is_not_followed() {
+    let scene = Scene::of(&[&Service::new("a")]);
+    scene.check().exits(1);
+    scene.check().exits(0);
+    let state = scene.read("state/state.json");
+    for name in ["state.json", "state.json.bak", "journal.jsonl"] {
+        scene.write("precious", &state);
+        fs::remove_file(scene.path(&format!("state/{name}"))).unwrap();
+        symlink(scene.path("precious"), scene.path(&format!("state/{name}"))).unwrap();
+        scene.kill(scene.last("a"));
+        scene.check();
+        scene.check();
+        assert_eq!(scene.read("precious"), state, "{name}");
+        let _ = fs::remove_file(scene.path(&format!("state/{name}")));
+        scene.check();
+        assert_eq!(scene.copies("a"), 1, "{name}: never fatal for the next run");
+    }
+}
+
+#[test]
+fn f46_a_deleted_state_restarts_nothing_for_old_errors() {
+    let service = Service::new("a").log("path = \"a.log\"\nforbid = ['ERROR']");
+    let scene = Scene::of(&[&service]);
+    scene.write("a.log", "fine\n");
+    let pid = scene.start("a", &["pid_file=a.pid"]);
+    scene.check().exits(0);
+    scene.append("a.log", "ERROR of long ago\n");
+    fs::remove_dir_all(scene.path("state")).unwrap();
+    scene.check().exits(1).verdict("a", "degraded");
+    assert!(alive(pid));
+    scene.check().exits(0).verdict("a", "healthy");
+    assert_eq!(scene.starts("a"), [pid]);
+}
+
+#[test]
+fn f30_of_ten_runs_at_once_one_acts() {
+    let scene = Scene::of(&[&Service::new("a").restart("settle", "\"500ms\"")]);
+    let runs: Vec<_> = (0..10)
+        .map(|_| scene.begin(scene.command(&["check", "--json"])))
+        .collect();
+    let mut codes: BTreeMap<i32, usize> = BTreeMap::new();
+    for run in runs {
+        let outcome = scene.end(run);
+        if outcome.code == 75 {
+            assert!(!outcome.stderr.is_empty());
+        }
+        *codes.entry(outcome.code).or_default() += 1;
+    }
+    assert_eq!(scene.starts("a").len(), 1, "{codes:?}");
+    assert_eq!(codes.get(&1), Some(&1), "one restarted it: {codes:?}");
+    // one that came late found it running
+    assert!(
+        codes.keys().all(|code| [0, 1, 75].contains(code)),
+        "{codes:?}"
+    );
+    assert_eq!(scene.copies("a"), 1);
+    scene.check().exits(0).verdict("a", "healthy");
+}
+
+#[test]
+fn f37_the_second_run_says_who_holds_the_lock() {
+    let service = Service::new("a")
+        .restart("stop_timeout", "\"30s\"")
+        .log("path = \"a.log\"\nexpect = ['never there']");
+    let scene = Scene::of(&[&service]);
+    scene.write("a.log", "quiet\n");
+    let stubborn = scene.start("a", &["pid_file=a.pid", "traps=TERM"]);
+    let first = scene.begin(scene.command(&["check"]));
+    scene.wait_until("the stop", || scene.read("a.signals").contains("TERM"));
+    let holder = first.pid().to_string();
+    assert_eq!(scene.read("state/lock").trim(), holder);
+    for args in [
+        &["check"][..],
+        &["check", "--json", "-q"],
+        &["restart", "a"],
+        &["reset", "a"],
+    ] {
+        let second = scene.run(args).exits(75);
+        assert!(second.stderr.contains(&holder), "{}", second.stderr);
+    }
+    // looking needs no lock
+    scene.run(&["validate"]);
+    scene.run(&["history"]).exits(0);
+    // killed, it holds it no more
+    scene.kill(first.pid());
+    scene.end(first);
+    scene.kill(stubborn);
+    scene.check().exits(1).verdict("a", "restarted");
+    assert_eq!(scene.copies("a"), 1);
+}
+
+#[test]
+fn f37_a_lock_file_left_behind_locks_nobody_out() {
+    let scene = Scene::of(&[&Service::new("a")]);
+    fs::create_dir(scene.path("state")).unwrap();
+    fs::set_permissions(scene.path("state"), fs::Permissions::from_mode(0o700)).unwrap();
+    scene.write("state/lock", format!("{}\n", std::process::id()));
+    scene.check().exits(1).verdict("a", "restarted");
+}
+
+#[test]
+fn a_state_directory_that_cannot_be_used_is_73_and_nothing_is_restarted() {
+    let scene = Scene::new();
+    scene.write("blocker", "a file");
+    let services = render(&[&Service::new("a")]);
+    for state_dir in ["blocker", "blocker/state", "/proc/nowhere/state"] {
+        scene.raw_config(&format!("state_dir = \"{state_dir}\"\n{services}"));
+        let outcome = scene.check().exits(73);
+        assert!(outcome.stderr.contains(state_dir), "{}", outcome.stderr);
+        assert_eq!(scene.starts("a").len(), 0);
+    }
+    assert_eq!(scene.read("blocker"), "a file");
+}
+
+#[test]
+fn f44_where_the_state_cannot_be_written_a_mail_goes_out_at_once() {
+    let mail =
+        "[mail]\nfrom = \"w@example.org\"\nto = [\"ops@example.org\"]\ndirectory = \"mails\"\n";
+    let scene = Scene::new();
+    scene.write("blocker", "a file");
+    scene.raw_config(&format!(
+        "state_dir = \"blocker/state\"\n{mail}{}",
+        render(&[&Service::new("a")])
+    ));
+    scene.check().exits(73);
+    assert_eq!(scene.mails().len(), 1);
+    assert_eq!(scene.starts("a").len(), 0);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn f44_a_full_disk_costs_neither_the_state_nor_the_alert() {
+    let mail =
+        "[mail]\nfrom = \"w@example.org\"\nto = [\"ops@example.org\"]\ndirectory = \"mails\"\n";
+    let scene = Scene::new();
+    scene.config(&format!("{mail}{}", render(&[&Service::new("a")])));
+    let outcome = scene.shell(
+        "mkdir -m 700 {dir}/state
+         exec unshare -m /bin/sh -c '
+             mount -t tmpfs -o size=256k,mode=700 tmpfs {dir}/state || exit 99
+             {watchdog} check || [ $? = 1 ] || exit 98
+             {watchdog} check || exit 97
+             cp {dir}/state/state.json {dir}/before
+             kill -9 $(cat {dir}/a.pid)
+             cat /dev/zero >{dir}/state/fill 2>/dev/null
+             {watchdog} check
+             code=$?
+             cmp {dir}/before {dir}/state/state.json || exit 96
+             [ $(wc -l <{dir}/a.starts) = 1 ] || exit 95
+             [ $code = 73 ] || exit $code
+             rm {dir}/state/fill
+             {watchdog} check || [ $? = 1 ] || exit 94
+             exit 73'",
+    );
+    outcome.exits(73);
+    assert!(!scene.mails().is_empty(), "a person is told");
+    assert_eq!(
+        scene.starts("a").len(),
+        2,
+        "brought back once there is room"
+    );
+    assert_eq!(scene.copies("a"), 1);
+}
