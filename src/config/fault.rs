@@ -49,7 +49,7 @@ pub enum ConfigError {
     Faulty {
         /// The file.
         path: PathBuf,
-        /// What is wrong, in the order of the file; at most [`MOST`].
+        /// What is wrong, in the order of the file; a hundred at most.
         faults: Vec<Fault>,
     },
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use log::LevelFilter;
 
 use crate::check::{log as log_check, process};
-use crate::notify::mail as notify_mail;
+use crate::notify;
 use crate::restart::{Limits, Way};
 
 mod environment;
@@ -53,7 +53,7 @@ pub struct Config {
     /// What holds for a service that says nothing; the services have it in them already.
     pub defaults: Defaults,
     /// Whom to mail, and how; absent: nobody.
-    pub mail: Option<notify_mail::Settings>,
+    pub mail: Option<notify::mail::Settings>,
     /// The services in the order of the file.
     pub services: Vec<Service>,
 }

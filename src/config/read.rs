@@ -28,7 +28,6 @@ struct Raw {
     message: String,
     help: Option<String>,
     kind: Kind,
-    secret: bool,
 }
 
 /// What a fault is about.
@@ -38,33 +37,38 @@ enum Kind {
     Syntax,
     /// Something that is there.
     Presence,
+    /// The same, and it may be a secret that was put into the wrong key.
+    Secret,
     /// Something that is not there, which nobody can know where the text could not be read whole.
     Absence,
 }
 
 impl Faults {
-    /// Text that is not TOML.
-    pub(super) fn syntax(&self, span: Range<usize>, message: String) {
+    fn note(
+        &self,
+        kind: Kind,
+        span: &Range<usize>,
+        key: &str,
+        message: &str,
+        help: Option<String>,
+    ) {
         self.list.borrow_mut().push(Raw {
-            span,
-            key: String::new(),
-            message,
-            help: None,
-            kind: Kind::Syntax,
-            secret: false,
+            span: span.clone(),
+            key: key.to_owned(),
+            message: message.to_owned(),
+            help,
+            kind,
         });
+    }
+
+    /// Text that is not TOML.
+    pub(super) fn syntax(&self, span: &Range<usize>, message: &str) {
+        self.note(Kind::Syntax, span, "", message, None);
     }
 
     /// Something that is missing from the file as a whole.
     pub(super) fn absence(&self, message: &str, help: &str) {
-        self.list.borrow_mut().push(Raw {
-            span: 0..0,
-            key: String::new(),
-            message: message.to_owned(),
-            help: Some(help.to_owned()),
-            kind: Kind::Absence,
-            secret: false,
-        });
+        self.note(Kind::Absence, &(0..0), "", message, Some(help.to_owned()));
     }
 
     /// Whether more faults would not be told anyway.
@@ -96,7 +100,7 @@ impl Faults {
             list.retain(|raw| match raw.kind {
                 Kind::Syntax => true,
                 Kind::Absence => false,
-                Kind::Presence => {
+                Kind::Presence | Kind::Secret => {
                     !raw.span.is_empty()
                         && !lines.contains(&source.line_of(raw.span.start))
                         && !doubtful.iter().any(|value| value.contains(&raw.span.start))
@@ -116,7 +120,7 @@ impl Faults {
                     &raw.key,
                     &raw.message,
                     raw.help.as_deref(),
-                    raw.secret,
+                    raw.kind == Kind::Secret,
                 )
             })
             .collect()
@@ -173,14 +177,13 @@ impl<'a> Table<'a> {
         for name in inner.keys() {
             let word: &str = name.get_ref();
             if !layout.keys.contains(&word) {
-                faults.list.borrow_mut().push(Raw {
-                    span: name.span(),
-                    key: table.path(word),
-                    message: format!("unknown key {}", quoted(word)),
-                    help: Some(layout.advice(word)),
-                    kind: Kind::Presence,
-                    secret: false,
-                });
+                faults.note(
+                    Kind::Presence,
+                    &name.span(),
+                    &table.path(word),
+                    &format!("unknown key {}", quoted(word)),
+                    Some(layout.advice(word)),
+                );
             }
         }
         table
@@ -242,14 +245,9 @@ impl<'a> Table<'a> {
 
     /// A fault of the table as a whole: something is missing.
     pub(super) fn lacks(&self, message: &str, help: &str) {
-        self.faults.list.borrow_mut().push(Raw {
-            span: self.at.clone(),
-            key: self.key.clone(),
-            message: message.to_owned(),
-            help: Some(help.to_owned()),
-            kind: Kind::Absence,
-            secret: false,
-        });
+        let help = Some(help.to_owned());
+        self.faults
+            .note(Kind::Absence, &self.at, &self.key, message, help);
     }
 
     /// Of several keys only one may be there: gives the one that is there, and notes every further one.
@@ -277,40 +275,21 @@ impl<'a> Value<'a> {
 
     /// Notes what is wrong with the value.
     pub(super) fn wrong(&self, message: &str, help: impl Into<String>) {
-        self.note(self.span.clone(), message, Some(help.into()), false);
-    }
-
-    /// The same where the value may be a secret that was put into the wrong key.
-    fn wrong_secret(&self, message: &str, help: &str) {
-        self.note(self.span.clone(), message, Some(help.to_owned()), true);
+        self.note(Kind::Presence, &self.span, message, Some(help.into()));
     }
 
     /// Notes that what the value names is not there.
-    pub(super) fn absent(&self, message: &str, help: &str) {
-        self.faults.list.borrow_mut().push(Raw {
-            span: self.span.clone(),
-            key: self.key.clone(),
-            message: message.to_owned(),
-            help: Some(help.to_owned()),
-            kind: Kind::Absence,
-            secret: false,
-        });
+    pub(super) fn absent(&self, message: &str, help: impl Into<String>) {
+        self.note(Kind::Absence, &self.span, message, Some(help.into()));
     }
 
     /// Notes what is wrong with its being there.
-    pub(super) fn misplaced(&self, message: &str, help: &str) {
-        self.note(self.at.clone(), message, Some(help.to_owned()), false);
+    pub(super) fn misplaced(&self, message: &str, help: impl Into<String>) {
+        self.note(Kind::Presence, &self.at, message, Some(help.into()));
     }
 
-    fn note(&self, span: Range<usize>, message: &str, help: Option<String>, secret: bool) {
-        self.faults.list.borrow_mut().push(Raw {
-            span,
-            key: self.key.clone(),
-            message: message.to_owned(),
-            help,
-            kind: Kind::Presence,
-            secret,
-        });
+    fn note(&self, kind: Kind, span: &Range<usize>, message: &str, help: Option<String>) {
+        self.faults.note(kind, span, &self.key, message, help);
     }
 
     /// Whether its key is that of a secret, so that no message may repeat it.
@@ -329,12 +308,8 @@ impl<'a> Value<'a> {
             DeValue::Array(_) => "a list",
             DeValue::Table(_) => "a table",
         };
-        self.note(
-            self.span.clone(),
-            &format!("{} must be {wanted}, not {found}", self.name),
-            help,
-            false,
-        );
+        let message = format!("{} must be {wanted}, not {found}", self.name);
+        self.note(Kind::Presence, &self.span, &message, help);
     }
 
     /// A text, which may be empty, without a NUL: it ends up in paths, arguments and headers.
@@ -629,10 +604,10 @@ impl<'a> Value<'a> {
             && let Some(entry) = array.first()
         {
             self.note(
-                entry.span(),
+                Kind::Presence,
+                &entry.span(),
                 &format!("`~` is not expanded in {}", self.name),
                 Some("write the path in full, like /home/trader/…".to_owned()),
-                false,
             );
             return None;
         }
@@ -707,7 +682,8 @@ impl<'a> Value<'a> {
             return None;
         };
         if text.is_empty() || text.contains('\0') || !valid(text) {
-            self.wrong_secret(&format!("{} is not a name", self.name), help);
+            let message = format!("{} is not a name", self.name);
+            self.note(Kind::Secret, &self.span, &message, Some(help.to_owned()));
             return None;
         }
         Some(text.to_owned())

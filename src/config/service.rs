@@ -616,7 +616,7 @@ pub(super) fn check_dependencies(services: &[Placed<'_>], many: impl Fn() -> boo
                     };
                     value.absent(
                         &format!("no service {}", quoted(name)),
-                        &near.map_or_else(
+                        near.map_or_else(
                             || "`depends_on` names other services of this file".to_owned(),
                             |near| format!("did you mean `{near}`?"),
                         ),

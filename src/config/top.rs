@@ -84,10 +84,8 @@ fn note_slips(
             && !open.contains(&value)
         {
             open.push(value);
-            faults.syntax(
-                value.start..value.start + 1,
-                format!("this {what} is not closed"),
-            );
+            let opening = value.start..value.start + 1;
+            faults.syntax(&opening, &format!("this {what} is not closed"));
         }
     }
     let mut last_line = None;
@@ -114,7 +112,7 @@ fn note_slips(
                 .trim_end_matches(", expected nothing")
                 .to_owned(),
         };
-        faults.syntax(span, message);
+        faults.syntax(&span, &message);
     }
 }
 

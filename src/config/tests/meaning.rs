@@ -172,6 +172,48 @@ fn every_key_is_meant_as_it_is_written() {
 }
 
 #[test]
+fn each_default_holds_where_a_service_says_nothing_and_nowhere_else() {
+    const OTHER: &str = "max_per_hour = 7\non_exhausted = \"give_up\"\nafter_failures = 8\ncooldown = \"9s\"\n\
+        stop_signal = \"QUIT\"\nstop_timeout = \"11s\"\nstart_timeout = \"12s\"\nsettle = \"13s\"\n";
+    const BUILT_IN: &str = "max_per_hour = 3\non_exhausted = \"wait\"\nafter_failures = 1\ncooldown = \"0s\"\n\
+        stop_signal = \"TERM\"\nstop_timeout = \"10s\"\nstart_timeout = \"30s\"\nsettle = \"2s\"\n";
+    let keys = |table: &str| table.lines().count();
+    // all but the command, which another test has
+    assert_eq!(keys(OTHER), keys::RESTART.keys.len() - 1);
+    assert_eq!(keys(BUILT_IN), keys(OTHER));
+
+    let built_in = good("[service.x]\nspawn = { command = [\"x\"] }\n");
+    let config = good(&format!(
+        "[defaults]\nstart_grace = \"5s\"\n[defaults.restart]\n{OTHER}\
+         [service.silent]\nspawn = {{ command = [\"x\"] }}\n\
+         [service.other]\nspawn = {{ command = [\"x\"] }}\nstart_grace = \"60s\"\n[service.other.restart]\n{BUILT_IN}"
+    ));
+    let policy = Policy {
+        max_per_hour: 7,
+        on_exhausted: OnExhausted::GiveUp,
+        after_failures: 8,
+        cooldown: Duration::from_secs(9),
+    };
+    let limits = crate::restart::Limits {
+        stop_signal: Signal::SIGQUIT,
+        stop_timeout: Duration::from_secs(11),
+        start_timeout: Duration::from_secs(12),
+        settle: Duration::from_secs(13),
+    };
+    let silent = config.service("silent").unwrap();
+    assert_eq!((&silent.policy, &silent.limits), (&policy, &limits));
+    assert_eq!(silent.start_grace, Duration::from_secs(5));
+    assert_eq!(
+        (&config.defaults.policy, &config.defaults.limits),
+        (&policy, &limits)
+    );
+    let other = config.service("other").unwrap();
+    let x = built_in.service("x").unwrap();
+    assert_eq!((&other.policy, &other.limits), (&x.policy, &x.limits));
+    assert_eq!(other.start_grace, x.start_grace);
+}
+
+#[test]
 fn spawn_alone_is_a_whole_config() {
     let config = good("[service.x]\nspawn = { command = [\"x\"] }\n");
     let service = &config.services[0];
