@@ -92,6 +92,21 @@ fn a_long_chain_of_services_is_no_trouble() {
     );
 }
 
+#[test]
+fn a_tangle_of_services_is_no_trouble() {
+    let names: Vec<_> = (0..400).map(|number| format!("\"s{number}\"")).collect();
+    let all = names.join(",");
+    let mut text = String::new();
+    for name in &names {
+        writeln!(
+            text,
+            "[service.{name}]\nspawn.command=[\"x\"]\ndepends_on=[{all}]"
+        )
+        .unwrap();
+    }
+    assert_eq!(bad(&text).len(), 100);
+}
+
 /// Pieces that configs are made of, so that random texts get past the first line.
 fn pieces() -> impl Strategy<Value = String> {
     let piece = prop_oneof![
