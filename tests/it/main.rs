@@ -9,6 +9,7 @@ mod daemons;
 mod identity;
 mod logs;
 mod mail;
+mod real_mail;
 mod restart;
 mod scene;
 mod state;

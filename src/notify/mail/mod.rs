@@ -53,6 +53,16 @@ pub enum Transport {
     Directory(PathBuf),
 }
 
+impl Transport {
+    /// How long a delivery may take, short of [`super::GRACE`].
+    pub fn timeout(&self) -> Duration {
+        match self {
+            Self::Smtp(smtp) => smtp.timeout,
+            Self::Sendmail { .. } | Self::Directory(_) => TIMEOUT,
+        }
+    }
+}
+
 /// How to reach a mail server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Smtp {
