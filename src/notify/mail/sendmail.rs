@@ -60,6 +60,9 @@ pub(super) fn deliver(
     envelope.to.iter().map(alone).collect()
 }
 
+/// What was printed to one end, the last of it.
+type Output = Arc<Mutex<Vec<u8>>>;
+
 /// How one run of the command went.
 enum Attempt {
     Taken,
@@ -128,10 +131,10 @@ fn run(
         }
     };
     let fed = feed(&mut child, bytes.to_vec());
-    let output = Arc::new(Mutex::new(Vec::new()));
+    let output = [Output::default(), Output::default()];
     let quiet = [
-        collect(child.stdout.take(), &output),
-        collect(child.stderr.take(), &output),
+        collect(child.stderr.take(), &output[0]),
+        collect(child.stdout.take(), &output[1]),
     ];
     let pid = Pid::from_raw(child.id().cast_signed());
     let ended = watch(pid);
@@ -213,10 +216,7 @@ fn feed(child: &mut Child, bytes: Vec<u8>) -> Receiver<std::io::Result<()>> {
 }
 
 /// Reads an output to its end, keeping the last of it, and then says so.
-fn collect(
-    stream: Option<impl Read + Send + 'static>,
-    output: &Arc<Mutex<Vec<u8>>>,
-) -> Receiver<()> {
+fn collect(stream: Option<impl Read + Send + 'static>, output: &Output) -> Receiver<()> {
     let (tell, told) = mpsc::channel();
     let output = Arc::clone(output);
     if let Some(mut stream) = stream {
@@ -274,23 +274,23 @@ fn meaning(code: i32) -> &'static str {
     }
 }
 
-/// The last lines of its output, as the end of a sentence.
-fn said(output: &Mutex<Vec<u8>>) -> String {
-    let bytes = output.lock().unwrap_or_else(PoisonError::into_inner);
-    let text = String::from_utf8_lossy(&bytes);
-    let lines: Vec<&str> = text
-        .lines()
-        .filter(|line| !line.trim().is_empty())
-        .collect();
-    let last = &lines[lines.len().saturating_sub(LINES)..];
-    if last.is_empty() {
-        return String::new();
+/// The last lines of its standard error, or else of its output, as the end of a sentence.
+fn said(outputs: &[Output; 2]) -> String {
+    for output in outputs {
+        let bytes = output.lock().unwrap_or_else(PoisonError::into_inner);
+        let text = String::from_utf8_lossy(&bytes);
+        let lines: Vec<&str> = text
+            .lines()
+            .filter(|line| !line.trim().is_empty())
+            .collect();
+        let last = lines[lines.len().saturating_sub(LINES)..]
+            .iter()
+            .map(|line| cut(&visible(line.trim()), 200));
+        if !lines.is_empty() {
+            return format!("; it said: {}", last.collect::<Vec<_>>().join(" / "));
+        }
     }
-    let shown: Vec<String> = last
-        .iter()
-        .map(|line| cut(&visible(line.trim()), 200))
-        .collect();
-    format!("; it said: {}", shown.join(" / "))
+    String::new()
 }
 
 #[cfg(test)]
@@ -375,18 +375,20 @@ mod tests {
     #[test]
     fn a_failure_is_told_with_its_last_words() {
         let (folder, outcome) = once(
-            "cat > /dev/null; for i in 1 2 3 4 5; do echo line $i >&2; done; printf 'queue\\033 full\\n'; exit 75",
+            "cat > /dev/null; echo hello; for i in 1 2 3 4 5; do echo line $i >&2; done; printf 'queue\\033 full\\n' >&2; exit 75",
             LONG,
         );
-        let (why, maybe) = why(&folder, &outcome);
-        assert!(!maybe);
-        assert!(
-            why.starts_with("DIR/sendmail: exited with 75 (for now); it said: "),
-            "{why}"
+        assert_eq!(
+            why(&folder, &outcome),
+            (
+                "DIR/sendmail: exited with 75 (for now); it said: line 2 / line 3 / line 4 / line 5 / queue\\x1b full".to_owned(),
+                false
+            )
         );
-        assert!(
-            why.contains("queue\\x1b full") && why.contains("line 5"),
-            "{why}"
+        let (folder, outcome) = once("cat > /dev/null; echo hello; kill -9 $$", LONG);
+        assert_eq!(
+            why(&folder, &outcome).0,
+            "DIR/sendmail: was killed by signal 9; it said: hello"
         );
     }
 
