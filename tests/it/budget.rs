@@ -170,10 +170,15 @@ fn a_dependent_is_not_restarted_after_what_it_needs_failed_to_start() {
 
 #[test]
 fn what_others_need_is_restarted_before_them() {
+    // up is what has its PID file
+    let slow = |name: &str| {
+        let process = format!("{{ pid_file = \"{name}.pid\" }}");
+        Service::new(name).known_by(Some(&process))
+    };
     let scene = Scene::of(&[
-        &Service::new("web").top("depends_on", "[\"app\", \"db\"]"),
-        &Service::new("app").top("depends_on", "[\"db\"]"),
-        &Service::new("db").option("delay=0.3"),
+        &slow("web").top("depends_on", "[\"app\", \"db\"]"),
+        &slow("app").top("depends_on", "[\"db\"]"),
+        &slow("db").option("delay=0.3"),
     ]);
     scene
         .check()

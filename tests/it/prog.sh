@@ -1,6 +1,6 @@
 #!/bin/sh
 # A program to look after: prog.sh NAME [KEY=VALUE...]. NAME.rc, where it is there, has the last word. All of its
-# files are beside it: NAME.starts gets a line a start, NAME.signals one for each signal that it was told to tell.
+# files are beside it: NAME.starts gets a line a start, NAME.up one when it is up, NAME.signals one for each signal that it was told to tell.
 dir=${0%/*}
 name=$1
 shift
@@ -17,6 +17,7 @@ if [ -n "$fork" ] && [ -z "$forked" ]; then
 fi
 for signal in $traps; do trap "echo $signal >>'$dir/$name.signals'" "$signal"; done
 for signal in $exits; do trap "echo $signal >>'$dir/$name.signals'; exit 0" "$signal"; done
+echo $$ >>"$dir/$name.starts"
 [ -n "$facts" ] && ls -l "/proc/$$/fd" >"$dir/$name.fds"
 [ -p "$dir/$name.fifo" ] || mkfifo "$dir/$name.fifo"
 [ -n "$delay" ] && sleep "$delay"
@@ -27,8 +28,8 @@ while [ $worker -lt "$workers" ]; do
     worker=$((worker + 1))
 done
 echo "$name" >>"$dir/order"
-echo $$ >>"$dir/$name.starts"
 [ -n "$pid_file" ] && echo $$ >"$dir/$pid_file"
+echo $$ >>"$dir/$name.up"
 if [ -n "$err" ]; then
     count=1
     while [ $count -le "$err_lines" ]; do

@@ -282,7 +282,7 @@ impl Scene {
         let pid = pid_of(&child);
         std::thread::spawn(move || child.wait());
         self.wait_until(&format!("start of {name}"), || {
-            self.starts(name).contains(&pid)
+            numbers(&self.read(&format!("{name}.up"))).contains(&pid)
         });
         pid
     }
@@ -378,15 +378,25 @@ impl Scene {
     /// Moves all remembered restart attempts of a service.
     pub(crate) fn move_attempts(&self, name: &str, by: chrono::TimeDelta) {
         self.edit_state(|state| {
-            let attempts = state["services"][name]["attempts"]
-                .as_array_mut()
-                .expect("attempts");
-            assert!(!attempts.is_empty(), "no attempts to move");
-            for attempt in attempts {
-                let time = when(attempt) + by;
-                *attempt = time
-                    .to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
-                    .into();
+            let service = state["services"][name].as_object_mut().expect("service");
+            let listed = service["attempts"].as_array().expect("attempts").len();
+            assert!(listed > 0, "no attempts to move");
+            // the last one may be kept beside the list
+            for (_, value) in service
+                .iter_mut()
+                .filter(|(key, _)| key.contains("attempt"))
+            {
+                let list = match value {
+                    Value::Array(list) => list.iter_mut().collect(),
+                    single => vec![single],
+                };
+                for time in list {
+                    if time.as_str().is_some_and(|text| text.ends_with('Z')) {
+                        *time = (when(time) + by)
+                            .to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
+                            .into();
+                    }
+                }
             }
         });
     }
