@@ -266,7 +266,7 @@ fn obstacle(
         };
         return Some((Verdict::Exhausted, why));
     }
-    if let Some(last) = memory.last_attempt {
+    if let Some(last) = memory.last_attempt() {
         let passed = clock::age(now, last);
         if passed < policy.cooldown {
             let why = format!(

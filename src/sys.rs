@@ -9,7 +9,7 @@ use std::ffi::CString;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -18,6 +18,9 @@ use nix::sys::signal::Signal;
 
 /// `PIDFD_SIGNAL_PROCESS_GROUP` of linux/pidfd.h (Linux 6.9), which libc does not have yet.
 const PIDFD_SIGNAL_PROCESS_GROUP: libc::c_uint = 1 << 2;
+
+/// How many signals Linux has (signal(7)).
+const SIGNALS: libc::c_int = 64;
 
 /// A handle on one process: whatever happens to its PID, no other process is ever reached through it.
 #[derive(Debug)]
@@ -121,6 +124,12 @@ pub struct Credentials {
 /// What a child does with itself between fork and exec, after it has left the watchdog's session.
 #[derive(Clone, Debug)]
 pub struct Detached {
+    /// The file to run, as it is seen from its working folder.
+    pub program: CString,
+    /// Its arguments, its name first.
+    pub arguments: Vec<CString>,
+    /// Its whole environment, as `KEY=VALUE`.
+    pub environment: Vec<CString>,
     /// Who it becomes; absent: it stays who it is.
     pub credentials: Option<Credentials>,
     /// Its niceness.
@@ -178,20 +187,56 @@ impl Step {
     }
 }
 
-/// Starts a command in a session of its own, as `plan` says. Its files are opened, and its PID file is written,
+/// A list of C strings in the form that execve(2) takes, together with the strings.
+struct Pointers {
+    pointers: Vec<*const libc::c_char>,
+    _strings: Vec<CString>,
+}
+
+impl Pointers {
+    fn to(strings: Vec<CString>) -> Self {
+        let ends = std::iter::once(std::ptr::null());
+        Self {
+            pointers: strings
+                .iter()
+                .map(|string| string.as_ptr())
+                .chain(ends)
+                .collect(),
+            _strings: strings,
+        }
+    }
+}
+
+// SAFETY: the pointers lead into strings that the same value owns and that nobody changes; the heap that they lie
+// on does not move with it.
+unsafe impl Send for Pointers {}
+// SAFETY: as above; there is no way to change either through a shared reference.
+unsafe impl Sync for Pointers {}
+
+/// Starts a program in a session of its own, as `plan` says. Its files are opened, and its PID file is written,
 /// by the child once it is who it becomes: a root watchdog lends its rights to nobody's symlink.
-pub fn spawn_detached(mut command: Command, plan: Detached) -> Result<Child, (Step, io::Error)> {
+pub fn spawn_detached(mut plan: Detached) -> Result<Child, (Step, io::Error)> {
     let (mut said, say) =
         nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC | nix::fcntl::OFlag::O_NONBLOCK)
             .map(|(read, write)| (std::fs::File::from(read), write))
             .map_err(|errno| (Step::Exec, errno.into()))?;
     let tell = say.as_raw_fd();
+    let arguments = Pointers::to(std::mem::take(&mut plan.arguments));
+    let environment = Pointers::to(std::mem::take(&mut plan.environment));
+    // the closure below never comes back but with an error: this name is for nobody
+    let mut command = Command::new("/nonexistent");
+    command
+        .env_clear()
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
     // SAFETY: the closure runs in the child of a process that may have threads, so it may only make
     // async-signal-safe calls: `become_detached` makes system calls on memory that was allocated before the
     // fork, and allocates nothing; neither does the error that is built from a number.
     unsafe {
         command.pre_exec(move || {
-            become_detached(&plan).map_err(|(step, errno)| {
+            let (arguments, environment) = (&arguments, &environment);
+            become_detached(&plan, arguments, environment).map_err(|(step, errno)| {
                 let byte = step as u8;
                 libc::write(tell, std::ptr::from_ref(&byte).cast(), 1);
                 io::Error::from_raw_os_error(errno as i32)
@@ -209,7 +254,11 @@ pub fn spawn_detached(mut command: Command, plan: Detached) -> Result<Child, (St
 }
 
 /// The steps of a child. Async-signal-safe throughout: no allocation, no lock, no panic.
-fn become_detached(plan: &Detached) -> Result<(), (Step, Errno)> {
+fn become_detached(
+    plan: &Detached,
+    arguments: &Pointers,
+    environment: &Pointers,
+) -> Result<(), (Step, Errno)> {
     let check = |step: Step, result: libc::c_int| {
         if result == -1 {
             Err((step, Errno::last()))
@@ -218,14 +267,30 @@ fn become_detached(plan: &Detached) -> Result<(), (Step, Errno)> {
         }
     };
     // SAFETY: plain system calls on integers and on C strings and slices that `plan` owns and that outlive the
-    // calls; setsid, setpriority, setgroups, setgid, setuid, umask, chdir, signal, open, dup2, write, unlink and
-    // close are all async-signal-safe (signal-safety(7)), or bare system calls.
+    // calls; setsid, setpriority, setgroups, setgid, setuid, umask, chdir, open, dup2, write, unlink and close are
+    // all async-signal-safe (signal-safety(7)), or bare system calls.
     unsafe {
         check(Step::Session, libc::setsid())?;
         // ignored signals are inherited through exec: nohup and shells leave some behind
-        for signal in 1..=libc::SIGRTMAX() {
-            libc::signal(signal, libc::SIG_DFL);
+        for signal in 1..=SIGNALS {
+            // the bare call: the C library refuses those that it keeps to itself
+            let default = [0_u64; 4];
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                default.as_ptr(),
+                std::ptr::null::<u64>(),
+                size_of::<u64>(),
+            );
         }
+        let none = 0_u64;
+        libc::syscall(
+            libc::SYS_rt_sigprocmask,
+            libc::SIG_SETMASK,
+            std::ptr::from_ref(&none),
+            std::ptr::null::<u64>(),
+            size_of::<u64>(),
+        );
         if plan.nice != 0 {
             check(
                 Step::Nice,
@@ -287,7 +352,16 @@ fn become_detached(plan: &Detached) -> Result<(), (Step, Errno)> {
         }
     }
     close_on_exec();
-    Ok(())
+    // SAFETY: both lists end with a null pointer, and their strings outlive the call. Not execvp, which would
+    // have a shell run whatever is no program.
+    unsafe {
+        libc::execve(
+            plan.program.as_ptr(),
+            arguments.pointers.as_ptr(),
+            environment.pointers.as_ptr(),
+        );
+    }
+    Err((Step::Exec, Errno::last()))
 }
 
 /// Marks every descriptor but the standard three to be closed by exec, also those that the watchdog was itself
@@ -402,6 +476,9 @@ mod tests {
     #[test]
     fn a_failed_step_is_named() {
         let plan = Detached {
+            program: c"/bin/true".to_owned(),
+            arguments: vec![c"true".to_owned()],
+            environment: Vec::new(),
             credentials: None,
             nice: 0,
             umask: 0o22,
@@ -411,7 +488,7 @@ mod tests {
             remove: None,
             pid_file: None,
         };
-        let (step, error) = spawn_detached(Command::new("true"), plan.clone()).unwrap_err();
+        let (step, error) = spawn_detached(plan.clone()).unwrap_err();
         assert_eq!(
             (step, error.kind()),
             (Step::WorkingDir, io::ErrorKind::NotFound)
@@ -421,7 +498,7 @@ mod tests {
             stderr: Some(c"/nonexistent/err.log".to_owned()),
             ..plan
         };
-        let (step, _) = spawn_detached(Command::new("true"), plan).unwrap_err();
+        let (step, _) = spawn_detached(plan).unwrap_err();
         assert_eq!(step, Step::Stderr);
     }
 }

@@ -720,24 +720,28 @@ impl PidFile {
                 io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
             )
         };
-        let meta = match fs::metadata(path) {
-            Err(error) if absent(&error) => return Ok(None),
-            meta => meta?,
-        };
         let mut this = Self {
-            file: (meta.dev(), meta.ino()),
-            modified: (meta.mtime(), meta.mtime_nsec()),
-            size: meta.size(),
+            file: (0, 0),
+            modified: (0, 0),
+            size: 0,
             in_memory: false,
             pid: None,
             why_nothing: "is not a regular file".to_owned(),
+        };
+        let meta = match fs::metadata(path) {
+            Err(error) if absent(&error) => return Ok(None),
+            Err(error) if error.raw_os_error() == Some(libc::ELOOP) => {
+                "is a circle of symbolic links".clone_into(&mut this.why_nothing);
+                return Ok(Some(this));
+            }
+            meta => meta?,
         };
         if !meta.is_file() {
             return Ok(Some(this));
         }
         let opened = OpenOptions::new()
             .read(true)
-            .custom_flags(nix::libc::O_NONBLOCK | nix::libc::O_NOCTTY)
+            .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
             .open(path);
         let file = match opened {
             Err(error) if absent(&error) => return Ok(None),

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
+use chrono::{DateTime, Utc};
+
 use crate::act::{Acted, Stage, act};
 use crate::check::Observation;
 use crate::cli;
@@ -56,12 +58,31 @@ pub fn run(config: Config, options: &cli::Check, paint: Paint) -> Result<u8, Err
             paint,
         );
     }
-    let store = Store::prepare(&config.state_dir)?;
-    let _lock = store.lock()?;
-    let loaded = store.load(now.wall, false);
     let telling = Telling {
         mail: config.mail.as_ref().filter(|_| !options.no_mail),
     };
+    let taken = Store::prepare(&config.state_dir).and_then(|store| Ok((store.lock()?, store)));
+    let (_lock, store) = match taken {
+        Ok(taken) => taken,
+        Err(busy @ StoreError::Busy { .. }) => return Err(busy.into()),
+        Err(error) => {
+            // nothing can be remembered, so nothing may be restarted; what is broken is told all the same
+            let mut memory = Memory::default();
+            let seen = observe(&config, &names, &memory, &now, deadline);
+            let decisions = decided(&config, &seen, &memory, &now, false);
+            settle_all(
+                &config,
+                &mut memory,
+                &decisions,
+                &seen,
+                &Acted::default(),
+                &now,
+                telling,
+            );
+            return Err(unwritten(&config, &mut memory, error, &now, telling).into());
+        }
+    };
+    let loaded = store.load(now.wall, false);
     let Loaded {
         mut memory,
         damage,
@@ -90,7 +111,7 @@ pub fn run(config: Config, options: &cli::Check, paint: Paint) -> Result<u8, Err
         telling,
     ));
     memory.last_run = Some(now.wall);
-    forget_strangers(&config, &mut memory);
+    forget_strangers(&config, &mut memory, now.wall);
     let unwritable = acted
         .unwritable
         .take()
@@ -182,10 +203,10 @@ fn settle_all(
 
 /// Lets go of services that the config no longer has, but not of attempts that still count: taking a service
 /// out and putting it back in must not double its budget.
-fn forget_strangers(config: &Config, memory: &mut Memory) {
+fn forget_strangers(config: &Config, memory: &mut Memory, now: DateTime<Utc>) {
     memory
         .services
-        .retain(|name, known| config.service(name).is_some() || !known.attempts.is_empty());
+        .retain(|name, known| config.service(name).is_some() || known.attempts_in_hour(now) > 0);
 }
 
 fn note(store: &Store, entries: &[Entry]) {

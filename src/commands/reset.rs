@@ -22,7 +22,6 @@ pub fn run(config: &Config, options: &cli::Services) -> Result<u8, Error> {
                 );
                 known.attempts.clear();
                 known.attempt_codes.clear();
-                known.last_attempt = None;
                 known.given_up = None;
                 known.consecutive_failures = 0;
                 known.young.clear();

@@ -77,10 +77,9 @@ pub struct ServiceMemory {
     pub since: Option<DateTime<Utc>>,
     /// How many runs in a row found it broken, the last one included.
     pub consecutive_failures: u32,
-    /// The restart attempts of the last hour, good and bad, oldest first.
+    /// The restart attempts of the last hour, good and bad, oldest first; and the last one, however long ago,
+    /// for cooldowns of more than an hour.
     pub attempts: Vec<DateTime<Utc>>,
-    /// The last attempt, however long ago.
-    pub last_attempt: Option<DateTime<Utc>>,
     /// An attempt that was charged and whose end is not known: the run was cut short.
     pub unfinished: Option<DateTime<Utc>>,
     /// When its budget was spent under `on_exhausted = "give_up"`.
@@ -132,6 +131,11 @@ impl ServiceMemory {
             .count()
     }
 
+    /// The last attempt, however long ago.
+    pub fn last_attempt(&self) -> Option<DateTime<Utc>> {
+        self.attempts.iter().copied().max()
+    }
+
     /// When the oldest of the attempts that fill a budget of `max` leaves the window.
     pub fn budget_frees_at(&self, now: DateTime<Utc>, max: u32) -> Option<DateTime<Utc>> {
         let mut recent: Vec<_> = self
@@ -155,7 +159,6 @@ impl ServiceMemory {
     /// Enters a restart attempt: to be saved before anything is touched.
     pub fn charge(&mut self, now: DateTime<Utc>, codes: Vec<String>) {
         self.attempts.push(now);
-        self.last_attempt = Some(now);
         self.unfinished = Some(now);
         self.attempt_codes.push(codes);
     }
@@ -164,7 +167,6 @@ impl ServiceMemory {
         self.attempts
             .iter_mut()
             .chain(&mut self.since)
-            .chain(&mut self.last_attempt)
             .chain(&mut self.unfinished)
             .chain(&mut self.given_up)
             .chain(&mut self.trouble_since)
@@ -199,7 +201,10 @@ impl Memory {
             *time = (*time).min(now.wall);
         }
         for service in self.services.values_mut() {
-            service.attempts.retain(|&at| within_hour(now.wall, at));
+            let last = service.last_attempt();
+            service
+                .attempts
+                .retain(|&at| within_hour(now.wall, at) || Some(at) == last);
         }
         self.mails.retain(|&at| within_hour(now.wall, at));
         self.clock = Some(now.clone());

@@ -192,6 +192,10 @@ pub fn restart(job: &Job<'_>) -> Done {
             done.process = up.memo;
         }
         Err(failure) => {
+            ::log::error!("{}: restart failed: {}", job.service, failure.error);
+            for line in &failure.stderr {
+                ::log::info!("{}: it said: {line}", job.service);
+            }
             done.action.error = Some(failure.error);
             done.action.stderr = failure.stderr;
         }

@@ -6,9 +6,8 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Child;
 
 use super::Spawn;
 use super::environment::{account, environment};
@@ -40,16 +39,17 @@ pub fn start(spawn: &Spawn, stale: Option<&Path>) -> Result<Child, String> {
         }
     }
     let program = find(name, &variables, &spawn.working_dir)?;
-    let mut command = Command::new(&program);
-    command
-        .arg0(name)
-        .args(&spawn.command[1..])
-        .env_clear()
-        .envs(&variables)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
+    let environment = variables
+        .iter()
+        .map(|(key, value)| c_text(&format!("{key}={value}")));
     let plan = Detached {
+        program: c_path(&program)?,
+        arguments: spawn
+            .command
+            .iter()
+            .map(|argument| c_text(argument))
+            .collect::<Result<_, _>>()?,
+        environment: environment.collect::<Result<_, _>>()?,
         credentials: account.credentials,
         nice: spawn.nice,
         umask: spawn.umask,
@@ -59,7 +59,16 @@ pub fn start(spawn: &Spawn, stale: Option<&Path>) -> Result<Child, String> {
         remove: stale.map(c_path).transpose()?,
         pid_file: spawn.write_pid_file.as_deref().map(c_path).transpose()?,
     };
-    spawn_detached(command, plan).map_err(|(step, error)| explain(step, &error, spawn, &program))
+    spawn_detached(plan).map_err(|(step, error)| explain(step, &error, spawn, &program))
+}
+
+fn c_text(text: &str) -> Result<CString, String> {
+    CString::new(text).map_err(|_| {
+        format!(
+            "`{}` holds a NUL",
+            crate::text::printable(text.as_bytes(), 80)
+        )
+    })
 }
 
 fn c_path(path: &Path) -> Result<CString, String> {
