@@ -509,7 +509,8 @@ fn f11_a_name_like_a_stat_line_confuses_nobody() {
 #[test]
 #[ignore = "needs root"]
 fn f12_what_may_not_be_seen_is_unknown_and_never_dead() {
-    let scene = Scene::of(&[&by_pid_file("file"), &by_command_line("line")]);
+    // what the watchdog would start itself it could see; another user's program it could not
+    let scene = Scene::of(&[&by_pid_file("file"), &by_command_line("line").watched()]);
     let hidden = scene.start("file", &["pid_file=file.pid"]);
     scene.start("line", &[]);
     let copy = scene.public_watchdog();

@@ -396,6 +396,34 @@ fn umask_nice_and_working_folder_are_set() {
 }
 
 #[test]
+fn arguments_arrive_as_they_stand() {
+    let service = Service::new("a")
+        .option("")
+        .option("two words")
+        .option("$HOME * ~ %d `id` 'x'")
+        .option("\u{e4}");
+    let scene = Scene::of(&[&service]);
+    scene.check().exits(1).verdict("a", "restarted");
+    let bytes = fs::read(format!("/proc/{}/cmdline", scene.last("a"))).unwrap();
+    let arguments: Vec<String> = bytes
+        .split(|&b| b == 0)
+        .skip(3)
+        .map(|argument| String::from_utf8(argument.to_vec()).unwrap())
+        .collect();
+    assert_eq!(
+        arguments,
+        [
+            "pid_file=a.pid",
+            "",
+            "two words",
+            "$HOME * ~ %d `id` 'x'",
+            "\u{e4}",
+            ""
+        ]
+    );
+}
+
+#[test]
 fn output_is_appended_to_its_files() {
     let service = Service::new("a")
         .option("print=1")
