@@ -160,6 +160,10 @@ mod tests {
         assert!(!names(&mail).contains(&"Bcc"), "{mail}");
         assert!(mail.contains("References: <ok@h>\r\n"), "{mail}");
         assert!(
+            !mail.contains("In-Reply-To") && !mail.contains("Message-ID"),
+            "{mail}"
+        );
+        assert!(
             mail.bytes()
                 .all(|b| b.is_ascii() && (b >= b' ' || b == b'\r' || b == b'\n')),
             "{mail}"
