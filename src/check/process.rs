@@ -817,6 +817,23 @@ pub fn parse_pid_file(bytes: &[u8]) -> Result<i32, String> {
     }
 }
 
+/// Whether a PID file is a regular file with one line at the most.
+pub fn holds_only_a_pid(path: &Path) -> bool {
+    let read = || -> io::Result<bool> {
+        if !fs::metadata(path)?.is_file() {
+            return Ok(false);
+        }
+        let file = OpenOptions::new()
+            .read(true)
+            .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
+            .open(path)?;
+        let mut bytes = Vec::new();
+        file.take(PID_FILE_LIMIT).read_to_end(&mut bytes)?;
+        Ok(!bytes.trim_ascii().contains(&b'\n'))
+    };
+    read().unwrap_or(false)
+}
+
 /// Whether a PID file was written so recently that it may be half written.
 fn is_fresh(path: &Path, now: &Reading) -> bool {
     fs::metadata(path)

@@ -592,26 +592,29 @@ impl<'a> Value<'a> {
             return None;
         }
         let words = self.filled_list("the first entry is the program", |word| {
-            let text = word.text()?;
-            if text.is_empty() {
-                word.wrong(&format!("{} must not be empty", word.name), "leave it out");
-                return None;
-            }
-            Some(text.to_owned())
+            word.text().map(str::to_owned)
         })?;
-        if let (Some(first), Some(array)) = (words.first(), self.inner.as_array())
-            && first.starts_with('~')
-            && let Some(entry) = array.first()
-        {
+        let fault = match words.first().map(String::as_str) {
+            Some("") => (
+                "the program must not be empty".to_owned(),
+                "the first entry is the program",
+            ),
+            Some(first) if first.starts_with('~') => (
+                format!("`~` is not expanded in {}", self.name),
+                "write the path in full, like /home/trader/…",
+            ),
+            _ => return Some(words),
+        };
+        if let Some(entry) = self.inner.as_array().and_then(|array| array.first()) {
+            let (message, help) = fault;
             self.note(
                 Kind::Presence,
                 &entry.span(),
-                &format!("`~` is not expanded in {}", self.name),
-                Some("write the path in full, like /home/trader/…".to_owned()),
+                &message,
+                Some(help.to_owned()),
             );
-            return None;
         }
-        Some(words)
+        None
     }
 
     /// A table of a known kind.

@@ -274,7 +274,7 @@ fn awaited<'a>(job: &'a Job<'_>) -> Awaited<'a> {
 }
 
 fn start_by_spawn(job: &Job<'_>, plan: &Spawn) -> Result<Up, Failure> {
-    let stale = job.target.rule.and_then(|rule| rule.pid_file.as_deref());
+    let stale = stale_pid_file(job);
     let before = verify::length_of(plan.stderr.as_deref());
     let mut child = spawn::start(plan, stale)?;
     awaited(job).come_up(Some(&mut child)).map_err(|error| {
@@ -322,12 +322,19 @@ fn abandon(child: &mut std::process::Child, limits: &Limits) -> String {
 }
 
 fn start_by_command(job: &Job<'_>, plan: &Command) -> Result<Up, Failure> {
-    if let Some(pid_file) = job.target.rule.and_then(|rule| rule.pid_file.as_deref()) {
+    if let Some(pid_file) = stale_pid_file(job) {
         remove_stale(pid_file);
     }
     command::run(plan, &job.output, job.limits.start_timeout)
         .map_err(|(error, stderr)| Failure { error, stderr })?;
     Ok(awaited(job).come_up(None)?)
+}
+
+/// The PID file to remove before a start. One that holds more than a PID is the program's own book-keeping: by
+/// its further lines PostgreSQL finds out whether children of the old server still use the data.
+fn stale_pid_file<'a>(job: &Job<'a>) -> Option<&'a Path> {
+    let path = job.target.rule?.pid_file.as_deref()?;
+    process::holds_only_a_pid(path).then_some(path)
 }
 
 /// Removes the PID file of a process that has ended, for commands that take one for a running program. Root

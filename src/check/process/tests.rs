@@ -132,6 +132,24 @@ fn f04_only_a_positive_decimal_integer_is_a_pid() {
     assert!(parse_pid_file(b"123\0").is_err());
 }
 
+#[test]
+fn only_a_file_of_one_line_is_a_mere_pid_file() {
+    for (content, bare) in [
+        ("", true),
+        ("12\n", true),
+        ("junk", true),
+        ("12\n/data\n5432\n", false),
+    ] {
+        assert_eq!(
+            holds_only_a_pid(&Place::new(content).path()),
+            bare,
+            "{content:?}"
+        );
+    }
+    assert!(!holds_only_a_pid(Path::new("/dev/null")));
+    assert!(!holds_only_a_pid(Path::new("/nonexistent")));
+}
+
 proptest::proptest! {
     #[test]
     fn f04_no_bytes_give_a_number_that_signals_everybody(
