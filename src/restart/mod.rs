@@ -14,7 +14,7 @@ use crate::check::log as log_check;
 use crate::check::process::{self, Identity, Presence, Running, Target};
 use crate::check::unit::Unit;
 use crate::clock::Reading;
-use crate::world::World;
+use crate::world::{State, World};
 use verify::{Awaited, Up};
 
 pub mod command;
@@ -22,6 +22,10 @@ pub mod environment;
 pub mod spawn;
 pub mod stop;
 pub mod verify;
+
+/// How long the parent of a process that has ended is given to collect it. Init takes milliseconds, in some
+/// containers and small virtual machines seconds.
+const COLLECTION_WAIT: Duration = Duration::from_secs(5);
 
 /// The way that a service is restarted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -223,6 +227,7 @@ fn attempt(job: &Job<'_>, marks: &mut log_check::Marks) -> Result<Up, Failure> {
     if let Some(up) = running_after_all(job)? {
         return Ok(up);
     }
+    await_collection(job);
     ::log::info!("{service}: starting by {}", job.way.name());
     let up = match job.way {
         Way::Spawn(plan) => start_by_spawn(job, plan),
@@ -335,6 +340,25 @@ fn start_by_command(job: &Job<'_>, plan: &Command) -> Result<Up, Failure> {
 fn stale_pid_file<'a>(job: &Job<'a>) -> Option<&'a Path> {
     let path = job.target.rule?.pid_file.as_deref()?;
     process::holds_only_a_pid(path).then_some(path)
+}
+
+/// Where the program keeps its own PID file, it asks the kernel whether the process in it still is, and takes a
+/// zombie for one. So the parent, init mostly, is given a moment to collect it.
+fn await_collection(job: &Job<'_>) {
+    let Some(main) = &job.memo.main else { return };
+    let kept = job
+        .target
+        .rule
+        .and_then(|rule| rule.pid_file.as_deref())
+        .is_some_and(|path| path.exists() && stale_pid_file(job).is_none());
+    let deadline = Instant::now() + COLLECTION_WAIT;
+    let is_zombie = || {
+        crate::world::stat(main.pid)
+            .is_ok_and(|stat| stat.start == main.start && stat.state == State::Zombie)
+    };
+    while kept && is_zombie() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 /// Removes the PID file of a process that has ended, for commands that take one for a running program. Root
