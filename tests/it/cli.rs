@@ -91,7 +91,6 @@ fn usage_errors_are_64() {
         &["check", "--no-such-option"],
         &["status", "--max-age", "soon"],
         &["pause"],
-        &["why"],
         &["restart"],
         &["check", "--color", "maybe"],
     ] {
@@ -103,7 +102,6 @@ fn usage_errors_are_64() {
         &["check", "tradr"][..],
         &["status", "tradr"],
         &["history", "tradr"],
-        &["why", "tradr"],
         &["restart", "tradr"],
         &["pause", "tradr"],
         &["resume", "tradr"],
@@ -125,33 +123,17 @@ fn no_command_is_the_help_and_64() {
         "check",
         "status",
         "history",
-        "why",
         "restart",
         "pause",
         "resume",
         "reset",
         "validate",
         "show-config",
-        "test-mail",
-        "adopt",
-        "completions",
-        "man",
     ] {
         assert!(help.stdout.contains(command), "{command}");
     }
     let version = scene.run(&["--version"]).exits(0);
     assert!(version.stdout.contains(env!("CARGO_PKG_VERSION")));
-}
-
-#[test]
-fn completions_and_the_manual_page_are_printed() {
-    let scene = Scene::new();
-    for shell in ["bash", "zsh", "fish"] {
-        let outcome = scene.run(&["completions", shell]).exits(0);
-        assert!(outcome.stdout.contains("show-config"), "{shell}");
-    }
-    let page = scene.run(&["man"]).exits(0).stdout;
-    assert!(page.contains(".TH") && page.contains("watchdog"));
 }
 
 #[test]
@@ -349,16 +331,6 @@ fn history_tells_the_journal() {
             .count(),
         all
     );
-}
-
-#[test]
-fn why_tells_the_evidence() {
-    let scene = Scene::of(&[&broken("a").restart("max_per_hour", "1")]);
-    scene.check();
-    scene.check().exits(2);
-    let outcome = scene.run(&["why", "a"]).exits(0);
-    assert!(outcome.stdout.contains("a.pid"), "{}", outcome.stdout);
-    assert!(outcome.stdout.contains('1'), "{}", outcome.stdout);
 }
 
 #[test]
@@ -902,23 +874,6 @@ fn byte_order_marks_and_dos_lines_are_read() {
     let text = format!("state_dir = \"state\"\n{}", render(&[&healthy("a")]));
     scene.raw_config(&format!("\u{feff}{}", text.replace('\n', "\r\n")));
     scene.check().exits(0).verdict("a", "healthy");
-}
-
-#[test]
-fn a_table_of_a_running_program_is_printed_and_is_a_config() {
-    let scene = Scene::new();
-    let pid = scene.start("a", &["pid_file=a.pid"]);
-    let mut command = scene.command(&["adopt", &pid.to_string()]);
-    command.current_dir("/");
-    let table = scene.finish(command).exits(0).stdout;
-    assert!(table.contains("[service."), "{table}");
-    assert!(table.contains("prog.sh"), "{table}");
-    scene.config(&table);
-    scene.run(&["validate"]).exits(0);
-    let outcome = scene.check().exits(0);
-    assert_eq!(outcome.json()["services"][0]["pid"], pid);
-    assert_eq!(scene.starts("a"), [pid]);
-    scene.run(&["adopt", "999999999"]).exits(1);
 }
 
 #[test]
