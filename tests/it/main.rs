@@ -6,7 +6,9 @@
 mod budget;
 mod cli;
 mod daemons;
+mod examples;
 mod identity;
+mod layers;
 mod logs;
 mod mail;
 mod real_mail;

@@ -1,0 +1,129 @@
+//! The examples that are shipped: each is right as it stands, and does its job on a program.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::scene::Scene;
+
+fn shipped(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("examples")
+        .join(name)
+}
+
+/// Copies a config of `examples/` into the scene's own, with some texts changed.
+fn take_over(scene: &Scene, name: &str, changes: &[(&str, &str)]) {
+    let mut text = fs::read_to_string(shipped(name)).unwrap();
+    for (from, to) in changes {
+        assert!(text.contains(from), "{name} does not say {from}");
+        text = text.replace(from, &scene.fill(to));
+    }
+    scene.raw_config(&text);
+}
+
+#[test]
+fn every_shipped_config_is_right() {
+    let mut seen = 0;
+    for entry in fs::read_dir(shipped("")).unwrap() {
+        let path = entry.unwrap().path();
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "toml")
+        {
+            let scene = Scene::new();
+            scene.raw_config(&fs::read_to_string(&path).unwrap());
+            let outcome = scene.run(&["validate"]);
+            assert_eq!(outcome.code, 0, "{}: {}", path.display(), outcome.text());
+            seen += 1;
+        }
+    }
+    assert!(seen >= 1);
+    let scene = Scene::new();
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("watchdog.toml.example");
+    let text = fs::read_to_string(example).unwrap();
+    // the one file that it names and that must be there
+    let secret = scene.path("smtp.pass");
+    fs::write(&secret, "secret\n").unwrap();
+    fs::set_permissions(&secret, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    scene.raw_config(&text.replace("/etc/watchdog/smtp.pass", secret.to_str().unwrap()));
+    let outcome = scene.run(&["show-config"]);
+    assert_eq!(outcome.code, 0, "{}", outcome.text());
+}
+
+#[test]
+fn the_quickstart_starts_mails_and_is_healthy() {
+    let scene = Scene::new();
+    for file in ["watchdog.toml", "worker.sh"] {
+        fs::copy(shipped("quickstart").join(file), scene.path(file)).unwrap();
+    }
+    // the same pattern, for the worker of this test alone
+    let text = scene.read("watchdog.toml");
+    let own = scene.fill("command = [\"sh\", \"{dir}/worker.sh\"]");
+    scene.raw_config(
+        &text
+            .replace("command = [\"sh\", \"worker.sh\"]", &own)
+            .replace(r"'worker\.sh'", &scene.fill(r"'{dir}/worker\.sh'")),
+    );
+    let first = scene.run(&["check"]).exits(1);
+    assert!(
+        first.stdout.contains("restarted") && first.stdout.contains("mail: 1 sent"),
+        "{}",
+        first.stdout
+    );
+    assert_eq!(fs::read_dir(scene.path("mail")).unwrap().count(), 1);
+    let second = scene.run(&["check"]).exits(0);
+    assert!(second.stdout.starts_with("healthy"), "{}", second.stdout);
+    let pid: i32 = scene.read("worker.pid").trim().parse().unwrap();
+    scene.freeze(pid);
+    scene.run(&["check"]).exits(1);
+    scene.run(&["check"]).exits(0);
+}
+
+/// The bot of the example: it writes its own PID file, and a line a tenth of a second.
+const BOT: &str = r#"
+import os, signal, sys, time
+with open("main_app.pid", "w") as file:
+    file.write(str(os.getpid()))
+try:
+    while True:
+        print("VIX 17.2, 3 orders open")
+        time.sleep(0.1)
+except KeyboardInterrupt:
+    print("orders cancelled")
+"#;
+
+#[test]
+#[ignore = "needs python3"]
+fn the_trading_bot_is_brought_back_with_a_mail() {
+    let scene = Scene::new();
+    scene.write("main_app.py", BOT);
+    fs::create_dir(scene.path("logs")).unwrap();
+    take_over(
+        &scene,
+        "trading-bot.toml",
+        &[
+            ("[mail]", "state_dir = \"state\"\n[mail]"),
+            (
+                "smtp = { host = \"smtp.example.org\", port = 587, tls = \"starttls\", username = \"watchdog\", password_env = \"SMTP_PASSWORD\" }",
+                "directory = \"mails\"",
+            ),
+            ("\"main_app.py\"]", "\"{dir}/main_app.py\"]"),
+            (r"python3? .*main_app\.py", r"python3? .*{dir}/main_app\.py"),
+        ],
+    );
+    scene.check().exits(1).verdict("trading-bot", "restarted");
+    let first: i32 = scene.read("main_app.pid").trim().parse().unwrap();
+    assert_eq!(scene.mails().len(), 1);
+    scene.check().exits(0).verdict("trading-bot", "healthy");
+    // an ordinary stop lets it cancel its orders
+    scene.run(&["restart", "trading-bot"]).exits(0);
+    assert!(scene.read("logs/out.log").contains("orders cancelled"));
+    let second: i32 = scene.read("main_app.pid").trim().parse().unwrap();
+    assert_ne!(first, second);
+    scene.freeze(second);
+    scene
+        .check()
+        .exits(1)
+        .finds("trading-bot", "process_stopped");
+    scene.check().exits(0);
+}
