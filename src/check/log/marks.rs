@@ -185,7 +185,7 @@ impl Place {
     }
 
     /// Whether a file begins with what was in this one.
-    fn reads_like(&self, opened: &Opened) -> bool {
+    pub(super) fn reads_like(&self, opened: &Opened) -> bool {
         // a damaged mark must not ask for a large read
         if self.size > opened.size
             || self.offset > self.size
@@ -294,7 +294,9 @@ impl Route {
     }
 
     /// The way from a mark. `path` is the path of the rule, perhaps a glob.
-    pub(super) fn from(path: &Path, mark: &Mark, current: Opened) -> Self {
+    ///
+    /// Where files were renamed meanwhile the error is [`tail::interrupted`].
+    pub(super) fn from(path: &Path, mark: &Mark, current: Opened) -> io::Result<Self> {
         let here = &mark.here;
         let same = here.is(&current);
         // an empty file looks the same after it was written, copied and truncated, but for its time
@@ -304,12 +306,18 @@ impl Route {
         } else {
             Folder::default()
         };
-        let mut known: BTreeSet<(u64, u64)> = mark
-            .former
-            .iter()
-            .map(|place| (place.dev, place.ino))
-            .collect();
-        known.insert((current.dev, current.ino));
+        let route = Self::through(&folder, path, mark, current, same);
+        if folder.still_stands() {
+            Ok(route)
+        } else {
+            Err(tail::interrupted())
+        }
+    }
+
+    fn through(folder: &Folder, path: &Path, mark: &Mark, current: Opened, same: bool) -> Self {
+        let here = &mark.here;
+        // by inode, and only of files that are surely still those: a number that is free is soon used again
+        let mut known = BTreeSet::from([(current.dev, current.ino)]);
 
         let mut older = Vec::new();
         let mut former = Vec::new();
@@ -318,6 +326,14 @@ impl Route {
             if place.same_inode(&current) {
                 earlier_place = Some(place).filter(|place| place.is(&current));
             } else if let Some(piece) = folder.follow(place) {
+                // it was a copy just begun when it was seen empty
+                if place.size == 0
+                    && (is_begun_copy(&piece.opened, &current)
+                        || (here.size > 0 && here.reads_like(&piece.opened)))
+                {
+                    continue;
+                }
+                known.insert((piece.opened.dev, piece.opened.ino));
                 if piece.grown {
                     older.push(piece);
                 } else {
@@ -338,7 +354,7 @@ impl Route {
             .map(|place| place.modified)
             .fold(here.modified, DateTime::max);
         if same {
-            older.extend(folder.between(path, (last_seen, Reverse(0)), None, &known));
+            older.extend(folder.between(path, (last_seen, Reverse(0)), None, &known, &current));
             return Self {
                 older,
                 unchanged: current.size == here.size,
@@ -387,7 +403,7 @@ impl Route {
             // it may have been written, copied and truncated before it was renamed
             reference = (last_seen, Reverse(0));
         }
-        older.extend(folder.between(path, reference, name.as_deref(), &known));
+        older.extend(folder.between(path, reference, name.as_deref(), &known, &current));
         let path = real(&current.path);
         let current = match earlier_place {
             Some(place) => Piece::from_place(current, place),
@@ -410,6 +426,13 @@ impl Route {
         all.truncate(REMEMBERED);
         all
     }
+}
+
+/// Whether a file is a copy, as far as it goes, of the present one, which is about to be truncated: an earlier
+/// file it is only then.
+fn is_begun_copy(opened: &Opened, current: &Opened) -> bool {
+    opened.size > 0
+        && Place::at_end(opened, PathBuf::new()).is_ok_and(|place| place.reads_like(current))
 }
 
 /// Where the marked file is now, when nothing is at the path.
@@ -464,6 +487,16 @@ impl Folder {
         folder
     }
 
+    /// Whether the names still are those of the same files. A rotation that is under way moves them past a
+    /// reader, who would then miss some or see some twice.
+    fn still_stands(&self) -> bool {
+        let mut again = Self::default();
+        for parent in &self.listed {
+            again.list(parent);
+        }
+        again.entries == self.entries
+    }
+
     fn list(&mut self, parent: &Path) {
         let parent = real(parent);
         if self.listed.contains(&parent) {
@@ -478,6 +511,7 @@ impl Folder {
                 .flatten()
                 .map(|entry| (entry.path(), entry.ino())),
         );
+        self.entries.sort();
         self.listed.push(parent);
     }
 
@@ -553,6 +587,7 @@ impl Folder {
         after: (DateTime<Utc>, Reverse<u64>),
         name: Option<&str>,
         known: &BTreeSet<(u64, u64)>,
+        current: &Opened,
     ) -> Vec<Piece> {
         if self.listed.is_empty() {
             return Vec::new();
@@ -571,7 +606,7 @@ impl Folder {
             };
             let key = (open::modified(&meta), Reverse(number(&file_name(path))));
             if meta.is_file() && key > after && seen.insert((meta.dev(), meta.ino())) {
-                found.push((key, path));
+                found.push((key, (meta.dev(), meta.ino()), path));
             }
         }
         found.sort();
@@ -579,8 +614,11 @@ impl Folder {
         found
             .into_iter()
             .skip(beyond)
-            .filter_map(|(_, path)| open::open(path, Links::Refuse).ok())
-            .map(Piece::whole)
+            .filter_map(|(_, inode, path)| {
+                let opened = open::open(path, Links::Refuse).ok()?;
+                ((opened.dev, opened.ino) == inode && !is_begun_copy(&opened, current))
+                    .then(|| Piece::whole(opened))
+            })
             .collect()
     }
 

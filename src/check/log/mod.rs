@@ -136,7 +136,7 @@ pub fn look(rule: &Rule, mark: Option<&Mark>, context: Context<'_>) -> Seen {
     let mut outcome = attempt(rule, mark, context);
     for _ in 1..ATTEMPTS {
         match &outcome {
-            // it was truncated while it was read
+            // it was rotated or truncated while it was read
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
                 outcome = attempt(rule, mark, context);
             }
@@ -172,8 +172,8 @@ pub fn resolve(path: &Path) -> Option<PathBuf> {
     open::choose(path).ok()
 }
 
-/// A log that is truncated while it is read is read again, so often at most.
-const ATTEMPTS: usize = 3;
+/// A log that is rotated or truncated while it is read is read again, so often at most.
+const ATTEMPTS: usize = 5;
 
 /// Of new lines, at most so many bytes are read a run.
 const NEW: u64 = 8 << 20;
@@ -213,8 +213,10 @@ fn attempt(rule: &Rule, mark: Option<&Mark>, context: Context<'_>) -> io::Result
         }
     };
     let name = name(rule, &current.path);
+    // first of all, so that whatever happens to the file from here on is seen at the end
+    let before = Place::at_end(&current, PathBuf::new())?;
     let mut route = match mark {
-        Some(mark) => Route::from(&rule.path, mark, current),
+        Some(mark) => Route::from(&rule.path, mark, current)?,
         None => Route::first(current),
     };
     let lost = matches!(route.fate, Fate::Truncated | Fate::Gone);
@@ -240,6 +242,10 @@ fn attempt(rule: &Rule, mark: Option<&Mark>, context: Context<'_>) -> io::Result
         rule.lines.max(SHOWN)
     };
     let recent = Recent::read(&route.current.opened, aged, &next.former, wanted)?;
+    if !before.reads_like(&route.current.opened) {
+        // truncated, and longer again already
+        return Err(tail::interrupted());
+    }
     let mut seen = Seen {
         tail: recent.tail(),
         ..Seen::default()
@@ -263,13 +269,14 @@ fn attempt(rule: &Rule, mark: Option<&Mark>, context: Context<'_>) -> io::Result
             (false, 1) => "1 new line".to_owned(),
             (false, count) => format!("{count} new lines"),
         };
+        let verb = if hits.count == 1 { "matches" } else { "match" };
         let whose = if old {
-            ", perhaps of an earlier process"
+            ", perhaps of an earlier process,"
         } else {
             ""
         };
         let why = format!(
-            "{lines}{whose} matching `{}` (limit {}), the first: {}",
+            "{lines}{whose} {verb} `{}` (limit {}), the first: {}",
             forbid.pattern.source(),
             forbid.at_most,
             hits.first
@@ -293,18 +300,12 @@ fn attempt(rule: &Rule, mark: Option<&Mark>, context: Context<'_>) -> io::Result
         );
     }
     if news.tally.cut > 0 {
-        seen.note(
-            &name,
-            format!(
-                "{} longer than {} truncated for the search",
-                if news.tally.cut == 1 {
-                    "a line was".to_owned()
-                } else {
-                    format!("{} lines were", news.tally.cut)
-                },
-                size(tail::LINE as u64)
-            ),
-        );
+        let limit = size(tail::LINE as u64);
+        let what = match news.tally.cut {
+            1 => format!("a line longer than {limit} was truncated for the search"),
+            count => format!("{count} lines longer than {limit} were truncated for the search"),
+        };
+        seen.note(&name, what);
     }
     seen.mark = Some(next);
     Ok(seen)
@@ -323,7 +324,7 @@ fn end_of(rule: &Rule, mark: Option<&Mark>) -> io::Result<Option<Mark>> {
         return Ok(Some(end));
     };
     let route = match mark {
-        Some(mark) => Route::from(&rule.path, mark, current),
+        Some(mark) => Route::from(&rule.path, mark, current)?,
         None => Route::first(current),
     };
     let at_end = |piece: &Piece| Place::at_end(&piece.opened, piece.path.clone());
@@ -501,8 +502,8 @@ fn judge_expect(rule: &Rule, name: &str, recent: &Recent, next: &mut Mark, seen:
         }
         let why = match lines.len() {
             0 => format!(
-                "it has no complete line, and {} matching `{pattern}` needed",
-                are(expect.at_least)
+                "it has no complete line ({} matching `{pattern}` needed)",
+                expect.at_least
             ),
             1 => format!(
                 "{found} of 1 line matches `{pattern}` ({} needed)",
@@ -547,14 +548,11 @@ impl Freshness<'_> {
         seen: &mut Seen,
     ) -> io::Result<()> {
         let now = self.context.now.wall;
-        let empty = route.current.opened.size == 0;
         // while the file is empty, the last write that is known counts
-        let written = match (self.wrote, next.written) {
-            (Some(wrote), Some(known)) if empty => wrote.max(known),
-            (Some(wrote), _) => wrote,
-            (None, Some(known)) => known,
-            (None, None) => route.current.opened.modified,
-        };
+        let written = self
+            .wrote
+            .or(next.written)
+            .unwrap_or(route.current.opened.modified);
         next.written = Some(written.min(now));
         let limit = self.rule.max_age;
         let held = match (self.context.jumped_at, limit) {
@@ -687,12 +685,12 @@ fn gap(fate: Fate, restarted: bool) -> Option<String> {
         // the new process began the log anew, and all before was done with
         Fate::Truncated if restarted => None,
         Fate::Truncated => Some(
-            "it was truncated and no copy was found: lines between the last run and then were not seen"
+            "it was truncated and no copy was found: what was written between the last run and then was not seen"
                 .to_owned(),
         ),
         Fate::Gone => Some(
-            "it was rotated and the rest of it is gone (compressed or removed): lines between the last run \
-             and the rotation were not seen"
+            "it was rotated and the rest of it is gone (compressed or removed): what was written \
+             between the last run and the rotation was not seen"
                 .to_owned(),
         ),
     }
@@ -732,13 +730,6 @@ fn size(bytes: u64) -> String {
         0..1024 => format!("{bytes} bytes"),
         1024..1_048_576 => format!("{} KiB", bytes >> 10),
         _ => format!("{} MiB", bytes >> 20),
-    }
-}
-
-fn are(count: u64) -> String {
-    match count {
-        1 => "1 is".to_owned(),
-        count => format!("{count} are"),
     }
 }
 

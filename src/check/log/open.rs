@@ -164,7 +164,7 @@ pub(super) fn reason(error: &io::Error) -> String {
             "input/output error; look at the disk or the mount that it is on".to_owned()
         }
         _ if error.kind() == io::ErrorKind::UnexpectedEof => {
-            "it was truncated again and again while it was read".to_owned()
+            "it was rotated or truncated again and again while it was read".to_owned()
         }
         _ => format!("it cannot be read: {error}"),
     }

@@ -19,6 +19,12 @@ const BLOCK: u64 = 16 << 10;
 /// What is read at once forwards.
 const CHUNK: u64 = 256 << 10;
 
+/// What was read does not belong together, because the log was rotated or truncated meanwhile: as a read that
+/// ends early, to be begun again.
+pub(super) fn interrupted() -> io::Error {
+    io::ErrorKind::UnexpectedEof.into()
+}
+
 /// Reads `len` bytes at `from`, all of them or an error. `len` must be bounded by the caller.
 pub(super) fn read(file: &File, from: u64, len: u64) -> io::Result<Vec<u8>> {
     let len = usize::try_from(len).map_err(io::Error::other)?;

@@ -440,12 +440,12 @@ fn f53_the_rest_of_a_renamed_log_is_read_to_its_end() {
         scene.log("ERROR 3\n");
         let seen = scene.look();
         if name.starts_with("old/") {
-            assert!(seen.notes[0].contains("were not seen"), "{seen:?}");
-            assert!(sentences(&seen)[0].contains(": 1 new line matching"));
+            assert!(seen.notes[0].contains("was not seen"), "{seen:?}");
+            assert!(sentences(&seen)[0].contains(": 1 new line matches"));
         } else {
             assert_eq!(
                 sentences(&seen),
-                ["logs/app.log: 3 new lines matching `ERROR` (limit 0), the first: ERROR 1"],
+                ["logs/app.log: 3 new lines match `ERROR` (limit 0), the first: ERROR 1"],
                 "{name}"
             );
             assert!(seen.notes.is_empty(), "{seen:?}");
@@ -591,6 +591,32 @@ fn f54_an_inode_that_is_used_again_is_not_the_same_file() {
 }
 
 #[test]
+fn f54_of_several_copies_that_begin_alike_the_oldest_is_gone_on_with() {
+    let mut scene = Scene::forbidding();
+    scene.log("banner\n");
+    scene.found();
+    scene.log("ERROR 1\n");
+    scene.copytruncate();
+    scene.log("banner\nERROR 2\n");
+    scene.copytruncate();
+    let found = scene.found();
+    assert!(found[0].contains(": 2 new lines"), "{found:?}");
+    assert!(scene.found().is_empty());
+}
+
+#[test]
+fn f54_a_stranger_with_the_inode_of_an_empty_log_is_not_read() {
+    let mut scene = Scene::forbidding();
+    scene.log("");
+    scene.found();
+    scene.append("other.log", "ERROR of another program\n");
+    let stranger = fs::metadata(scene.at("other.log")).unwrap().ino();
+    scene.mark.as_mut().unwrap().here.ino = stranger;
+    scene.log("fine\n");
+    assert!(scene.found().is_empty());
+}
+
+#[test]
 fn a_log_that_was_restored_under_another_inode_goes_on() {
     let mut scene = Scene::forbidding();
     scene.log("ERROR 1\n");
@@ -645,7 +671,7 @@ fn f55_the_newest_8_mib_are_read_and_the_gap_is_said() {
     let seen = scene.look();
     assert_eq!(
         sentences(&seen),
-        ["logs/app.log: 1 new line matching `ERROR` (limit 0), the first: ERROR new"]
+        ["logs/app.log: 1 new line matches `ERROR` (limit 0), the first: ERROR new"]
     );
     assert!(
         seen.notes[0].contains("3 MiB of new lines were left out"),
@@ -1059,6 +1085,14 @@ fn expect_is_judged_where_a_new_process_began_its_log_anew() {
     scene.truncate();
     scene.log("hung\n");
     assert_eq!(scene.codes(), one("log_quiet", Severity::Critical));
+    // the same without a restart: somebody emptied it, and what was there before is not known
+    scene.truncate();
+    scene.log("a\n");
+    assert!(scene.found().is_empty());
+    scene.author = Author::Perhaps;
+    scene.truncate();
+    scene.log("b\n");
+    assert_eq!(scene.codes(), one("log_quiet", Severity::Critical));
 }
 
 #[test]
@@ -1068,7 +1102,7 @@ fn a_short_first_look_is_judged_as_it_is() {
     scene.log("");
     assert_eq!(
         scene.found(),
-        ["logs/app.log: it has no complete line, and 1 is matching `tick` needed"]
+        ["logs/app.log: it has no complete line (1 matching `tick` needed)"]
     );
 }
 
@@ -1105,9 +1139,7 @@ fn a_glob_moves_on_to_its_next_file() {
     let found = scene.found();
     assert_eq!(
         found,
-        [
-            "logs/app-*.log (app-23.log): 3 new lines matching `ERROR` (limit 0), the first: ERROR 21"
-        ]
+        ["logs/app-*.log (app-23.log): 3 new lines match `ERROR` (limit 0), the first: ERROR 21"]
     );
     assert!(scene.found().is_empty());
     // two that live: back and forth, and nothing twice
@@ -1172,8 +1204,77 @@ fn too_many_is_more_than_the_limit() {
     scene.log("ERROR\nERROR\nERROR\n");
     assert_eq!(
         scene.found(),
-        ["logs/app.log: 3 new lines matching `ERROR` (limit 2), the first: ERROR"]
+        ["logs/app.log: 3 new lines match `ERROR` (limit 2), the first: ERROR"]
     );
+}
+
+// --- rotated while it is looked at
+
+/// Looks again and again while another thread writes and rotates, and counts what was judged.
+fn race(rotate: fn(&Path)) {
+    let mut scene = Scene::new();
+    scene.rule.forbid = vec![forbid("line")];
+    // with the time of the clock, as all that follows
+    File::create(scene.at("app.log")).unwrap();
+    scene.look();
+    let path = scene.at("app.log");
+    let writer = thread::spawn(move || {
+        let mut written = 0;
+        for _ in 0..30 {
+            for _ in 0..10 {
+                let mut lines = Vec::new();
+                for _ in 0..20 {
+                    writeln!(lines, "{written} line").unwrap();
+                    written += 1;
+                }
+                let mut log = File::options().append(true).open(&path).unwrap();
+                log.write_all(&lines).unwrap();
+                thread::sleep(Duration::from_millis(1));
+            }
+            rotate(path.parent().unwrap());
+            // the times of files have the grain of a tick of the kernel
+            thread::sleep(Duration::from_millis(11));
+        }
+        written
+    });
+    let mut judged = 0;
+    loop {
+        let done = writer.is_finished();
+        let seen = scene.look();
+        assert!(seen.notes.is_empty(), "{seen:?}");
+        for finding in seen.findings.iter().filter(|f| f.code == "log_error") {
+            let count = finding.message.split(": ").nth(1).unwrap();
+            judged += count.split(' ').next().unwrap().parse::<u64>().unwrap();
+        }
+        if done {
+            break;
+        }
+    }
+    assert_eq!(judged, writer.join().unwrap());
+}
+
+#[test]
+fn f53_renamed_while_it_is_looked_at() {
+    race(|folder| {
+        let name = |i| folder.join(format!("app.log.{i}"));
+        for i in (1..45).rev().filter(|i| name(*i).exists()) {
+            fs::rename(name(i), name(i + 1)).unwrap();
+        }
+        fs::rename(folder.join("app.log"), name(1)).unwrap();
+        File::create(folder.join("app.log")).unwrap();
+    });
+}
+
+#[test]
+fn f54_copied_and_truncated_while_it_is_looked_at() {
+    race(|folder| {
+        let name = |i| folder.join(format!("app.log.{i}"));
+        for i in (1..45).rev().filter(|i| name(*i).exists()) {
+            fs::rename(name(i), name(i + 1)).unwrap();
+        }
+        fs::copy(folder.join("app.log"), name(1)).unwrap();
+        File::create(folder.join("app.log")).unwrap();
+    });
 }
 
 // --- the property: each line once
