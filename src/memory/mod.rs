@@ -191,6 +191,9 @@ impl Memory {
                     if let Some(until) = &mut service.paused_until {
                         *until = until.checked_add_signed(moved).unwrap_or(now.wall);
                     }
+                    for mark in service.logs.values_mut() {
+                        mark.move_times(moved);
+                    }
                 }
             }
             if now.jumped_since(last) {
