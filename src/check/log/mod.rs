@@ -2,7 +2,7 @@
 //!
 //! A log is somebody else's file, and it is rotated, truncated, compressed and replaced while it is looked at.
 //! So a look opens it once, reads by position and within bounds, and remembers a [`Mark`]: what was where. The
-//! next look finds its way from there ([`marks`]), reads lines ([`tail`]) and asks patterns about them. What it
+//! next look finds its way from there (`marks`), reads lines (`tail`) and asks patterns about them. What it
 //! could not see it says in its notes; where it is unsure whether a line or an age counts, it decides for what
 //! restarts nothing.
 
