@@ -17,7 +17,7 @@ use crate::decide::Decision;
 use crate::memory::Memory;
 use crate::memory::journal::{self, Entry};
 use crate::memory::store::{Store, StoreError};
-use crate::observe::{taken_by_others, target};
+use crate::observe::{known_processes, target};
 use crate::restart::{Action, Done, Job, restart};
 use crate::settle::{Outcome, Tried, charge};
 
@@ -189,7 +189,7 @@ fn run_beside(
 ) -> bool {
     let config = Arc::clone(stage.config);
     let name = service.name.clone();
-    let taken = taken_by_others(memory, &name);
+    let taken = known_processes(memory);
     let (memo, running) = match stage.seen.get(&name) {
         Some(observation) => (
             observation.process.clone(),

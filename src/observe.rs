@@ -30,13 +30,12 @@ pub fn target(service: &Service) -> Target<'_> {
     }
 }
 
-/// The processes that services other than this one are known to have.
-pub fn taken_by_others(memory: &Memory, service: &str) -> BTreeSet<Identity> {
+/// The processes that the services are known to have: what belongs to one is not taken for another.
+pub fn known_processes(memory: &Memory) -> BTreeSet<Identity> {
     memory
         .services
-        .iter()
-        .filter(|(name, _)| name.as_str() != service)
-        .filter_map(|(_, other)| other.process.main.clone())
+        .values()
+        .filter_map(|service| service.process.main.clone())
         .collect()
 }
 
@@ -97,16 +96,9 @@ fn look_at_processes(
     };
     let work: Vec<_> = services
         .iter()
-        .map(|&index| {
-            let service = &config.services[index];
-            let taken = if process::needs_survey(&target(service), &memo(service), now) {
-                taken_by_others(memory, &service.name)
-            } else {
-                BTreeSet::new()
-            };
-            (index, memo(service), taken)
-        })
+        .map(|&index| (index, memo(&config.services[index])))
         .collect();
+    let known = known_processes(memory);
     let results = match &world {
         Ok(world) => {
             let (config, world, now) = (Arc::clone(config), Arc::clone(world), now.clone());
@@ -114,13 +106,13 @@ fn look_at_processes(
                 work,
                 config.check_timeout,
                 deadline,
-                move |(index, memo, taken)| {
+                move |(index, memo)| {
                     process::look(
                         &target(&config.services[index]),
                         &memo,
                         &world,
                         &now,
-                        &taken,
+                        &known,
                     )
                 },
             )

@@ -221,7 +221,8 @@ pub fn needs_survey(target: &Target<'_>, memo: &Memo, now: &Reading) -> bool {
     }
 }
 
-/// Looks for a service's process. `taken` are processes that other services are known to have.
+/// Looks for a service's process. `taken` are the processes that services are known to have, this one's own former
+/// one perhaps among them.
 pub fn look(
     target: &Target<'_>,
     memo: &Memo,

@@ -23,6 +23,7 @@ use crate::observe::observe;
 use crate::report::text::{Paint, table};
 use crate::report::{self, Report};
 use crate::settle::{Telling, settle, take_up, tell_own_trouble};
+use crate::verdict::ExitCode;
 
 /// One run: observe, decide, charge, act, settle, deliver, report.
 pub fn run(config: Config, options: &cli::Check, paint: Paint) -> Result<u8, Error> {
@@ -274,7 +275,7 @@ fn finish(
         services,
         mail: Some(mail.unwrap_or_default()),
     };
-    let quiet = options.quiet && code == crate::verdict::ExitCode::Ok;
+    let quiet = options.quiet && code == ExitCode::Ok;
     if options.json {
         if !quiet {
             let json = serde_json::to_string(&report)
@@ -282,7 +283,14 @@ fn finish(
             print(&(json + "\n"))?;
         }
     } else if !quiet {
-        print(&table(&report, paint))?;
+        let mut shown = report;
+        if options.quiet {
+            // what cron mails is read by somebody who was just woken
+            shown
+                .services
+                .retain(|service| service.verdict.exit_code() != ExitCode::Ok);
+        }
+        print(&table(&shown, paint))?;
     }
     Ok(code.code())
 }

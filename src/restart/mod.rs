@@ -139,7 +139,7 @@ pub struct Job<'a> {
     pub logs: &'a [log_check::Rule],
     /// Where its logs were read to.
     pub marks: log_check::Marks,
-    /// Processes of other services.
+    /// Processes that the services are known to have.
     pub taken: BTreeSet<Identity>,
     /// The file for a command's output.
     pub output: PathBuf,
@@ -248,7 +248,14 @@ fn running_after_all(job: &Job<'_>) -> Result<Option<Up>, Failure> {
         has_other_checks: false,
         ..job.target
     };
-    if !target.is_known() {
+    // one that is known only by what would be started has been searched for a moment ago; by now, another service
+    // of this run may have started the very same command
+    let remembered = job
+        .memo
+        .main
+        .as_ref()
+        .is_some_and(|main| main.boot_id == now.boot_id);
+    if !target.is_known() || (target.rule.is_none() && !remembered) {
         return Ok(None);
     }
     let seen = process::look(&target, &job.memo, &World::survey(), &now, &job.taken);

@@ -39,7 +39,7 @@ pub struct Awaited<'a> {
     pub target: &'a Target<'a>,
     /// What is remembered of the one before.
     pub memo: &'a process::Memo,
-    /// Processes of other services.
+    /// Processes that the services are known to have.
     pub taken: &'a BTreeSet<Identity>,
     /// The limits of the restart.
     pub limits: &'a Limits,

@@ -435,6 +435,14 @@ fn f22_quiet_prints_nothing_where_all_is_well() {
 }
 
 #[test]
+fn quiet_shows_only_what_is_not_well() {
+    let scene = Scene::of(&[&healthy("fine"), &broken("bad").watched()]);
+    let outcome = scene.run(&["check", "-q"]).exits(2);
+    assert!(outcome.stdout.contains("down") && outcome.stdout.contains("bad"));
+    assert!(!outcome.stdout.contains("fine"), "{}", outcome.stdout);
+}
+
+#[test]
 fn no_mail_sends_and_queues_nothing() {
     let mail =
         "[mail]\nfrom = \"w@example.org\"\nto = [\"ops@example.org\"]\ndirectory = \"mails\"\n";

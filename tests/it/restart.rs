@@ -272,6 +272,30 @@ fn f20_the_child_has_neither_the_lock_nor_any_other_descriptor() {
 }
 
 #[test]
+fn two_services_of_the_same_command_are_two_programs() {
+    let scene = Scene::new();
+    let spawn = "spawn = { command = [\"/bin/sh\", \"{dir}/prog.sh\", \"twin\"] }\nrestart = { settle = \"200ms\" }";
+    scene.config(&format!("[service.one]\n{spawn}\n[service.two]\n{spawn}\n"));
+    scene
+        .check()
+        .exits(1)
+        .verdict("one", "restarted")
+        .verdict("two", "restarted");
+    assert_eq!(scene.copies("twin"), 2);
+    let outcome = scene.check().exits(0);
+    let pid = |name| outcome.service(name)["pid"].as_i64().unwrap();
+    assert_ne!(pid("one"), pid("two"));
+    // the death of one is not hidden by the other
+    scene.kill(i32::try_from(pid("one")).unwrap());
+    scene
+        .check()
+        .exits(1)
+        .verdict("one", "restarted")
+        .verdict("two", "healthy");
+    assert_eq!(scene.copies("twin"), 2);
+}
+
+#[test]
 fn f22_the_childs_environment_is_the_same_from_everywhere() {
     let service = Service::new("a").spawn("env", "{ MODE = \"live\" }");
     let scene = Scene::of(&[&service]);
