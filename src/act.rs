@@ -246,6 +246,7 @@ fn failed_inside(job: &Job<'_>) -> Done {
             stderr: Vec::new(),
         },
         process: job.memo.clone(),
+        unit: None,
         marks: log::Marks::new(),
     }
 }
@@ -254,6 +255,7 @@ fn finished(done: Done) -> Outcome {
     Outcome::Tried(Box::new(Tried {
         action: done.action,
         process: done.process,
+        unit: done.unit,
         marks: done.marks,
     }))
 }

@@ -13,7 +13,10 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
-use crate::sys::PidFd;
+use crate::sys::{PidFd, spawn_after};
+
+/// The PATH of Debian's login.defs for root: what a program finds that no shell has set up.
+pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// How much of a helper's output is read, in bytes: the end of it.
 const OUTPUT_LIMIT: u64 = 64 << 10;
@@ -66,13 +69,15 @@ pub fn scratch(content: &[u8]) -> io::Result<File> {
 }
 
 /// Runs a helper in a process group of its own until it ends, `limit` at the most, with `input` on its standard
-/// input. At the limit its group is killed. `stdout` and `stderr` are where its output goes.
+/// input. At the limit its group is killed. `stdout` and `stderr` are where its output goes. `before_exec` is as
+/// [`spawn_after`] has it.
 pub fn run_into(
     mut command: Command,
     input: Option<&[u8]>,
     limit: Duration,
     mut stdout: File,
     mut stderr: File,
+    before_exec: Option<impl FnOnce(i32) -> Result<(), String> + Send>,
 ) -> io::Result<Ended> {
     let stdin = match input {
         Some(input) => Stdio::from(scratch(input)?),
@@ -83,7 +88,7 @@ pub fn run_into(
         .stdin(stdin)
         .stdout(stdout.try_clone()?)
         .stderr(stderr.try_clone()?);
-    let mut child = command.spawn()?;
+    let mut child = spawn_after(command, before_exec)?;
     let pid = i32::try_from(child.id()).map_err(io::Error::other)?;
     // the child is ours and not yet waited for: its number is its own until then
     let waited = PidFd::open(pid)
@@ -102,7 +107,9 @@ pub fn run_into(
 
 /// Runs a helper as [`run_into`] does, with its output kept in memory.
 pub fn run(command: Command, input: Option<&[u8]>, limit: Duration) -> io::Result<Ended> {
-    run_into(command, input, limit, scratch(b"")?, scratch(b"")?)
+    let unhindered: Option<fn(i32) -> Result<(), String>> = None;
+    let (stdout, stderr) = (scratch(b"")?, scratch(b"")?);
+    run_into(command, input, limit, stdout, stderr, unhindered)
 }
 
 /// The end of a file, as far as it is worth reading.

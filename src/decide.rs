@@ -151,10 +151,20 @@ fn alone(
     facts: Facts<'_>,
 ) -> Decision {
     let graced = has_grace(service, observation, memory);
-    let (held, judged): (Vec<&Finding>, Vec<&Finding>) = observation
-        .findings
-        .iter()
-        .partition(|finding| graced && finding.check == Kind::Log);
+    let activating = observation
+        .unit
+        .as_ref()
+        .and_then(|unit| unit.activating.as_ref());
+    let (held, judged): (Vec<&Finding>, Vec<&Finding>) =
+        observation
+            .findings
+            .iter()
+            .partition(|finding| match finding.check {
+                Kind::Log => graced || activating.is_some(),
+                // whatever is missing, systemd is busy bringing it up
+                Kind::Process => activating.is_some(),
+                Kind::Unit => false,
+            });
     let severity = worst(judged);
     let broken = severity == Some(Severity::Critical);
     let failures = match severity {
@@ -193,6 +203,9 @@ fn alone(
     }
     match severity {
         Some(Severity::Unknown) => decision(Verdict::Unknown, None),
+        // that systemd restarts it again and again is told, also while it is at it
+        Some(_) if activating.is_some() => decision(Verdict::Degraded, activating.cloned()),
+        None if activating.is_some() => decision(Verdict::Starting, activating.cloned()),
         _ if !held.is_empty() => decision(
             Verdict::Starting,
             Some(format!(
@@ -232,9 +245,16 @@ fn obstacle(
         ));
     }
     if observation.presence == Presence::Unseen {
-        let why =
-            "not restarted, because its process could not be seen: a second copy might be started";
-        return Some((Verdict::Down, why.to_owned()));
+        let unit = observation
+            .findings
+            .iter()
+            .find(|finding| finding.check == Kind::Unit && finding.severity == Severity::Unknown);
+        let why = match unit {
+            Some(finding) => format!("not restarted: {}", finding.message),
+            None => "not restarted, because its process could not be seen: a second copy might be started"
+                .to_owned(),
+        };
+        return Some((Verdict::Down, why));
     }
     if !facts.trusted {
         let why = "the state was damaged, so earlier restarts are not known; it can be restarted by the next run";

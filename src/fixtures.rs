@@ -72,6 +72,7 @@ pub(crate) fn up(pid: i32, age: u64) -> Observation {
             main: Some(main),
             ..Memo::default()
         },
+        unit: None,
         marks: log::Marks::new(),
         tail: Vec::new(),
     }

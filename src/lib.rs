@@ -41,6 +41,7 @@ pub mod report;
 pub mod restart;
 pub mod settle;
 pub mod sys;
+pub mod systemctl;
 pub mod text;
 pub mod verdict;
 pub mod world;

@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::check::log::{self, Author, Context};
 use crate::check::process::{self, Identity, Presence, Started, Target};
+use crate::check::unit::{self, Manager, Standing};
 use crate::check::{Finding, Kind, Observation, Severity, TIMED_OUT};
 use crate::clock::{self, Reading};
 use crate::config::{Config, Service};
@@ -13,6 +14,9 @@ use crate::memory::{Memory, ServiceMemory};
 use crate::pool::{Failed, side_by_side};
 use crate::restart::Way;
 use crate::world::World;
+
+/// What a call of systemctl may take beyond its own limit: to be killed and collected.
+const SYSTEMCTL_SLACK: Duration = Duration::from_secs(2);
 
 /// How a service's process is known.
 pub fn target(service: &Service) -> Target<'_> {
@@ -53,6 +57,7 @@ pub fn observe(
         })
         .collect();
     let mut seen = look_at_processes(config, &services, memory, now, deadline);
+    look_at_units(config, &services, memory, now, deadline, &mut seen);
     look_at_logs(config, &services, memory, now, deadline, &mut seen);
     seen
 }
@@ -130,6 +135,7 @@ fn look_at_processes(
                     notes: Vec::new(),
                     presence: seen.presence,
                     process: seen.memo,
+                    unit: None,
                     marks: log::Marks::new(),
                     tail: Vec::new(),
                 },
@@ -138,6 +144,7 @@ fn look_at_processes(
                     notes: Vec::new(),
                     presence: Presence::Unseen,
                     process: memo(service),
+                    unit: None,
                     marks: log::Marks::new(),
                     tail: Vec::new(),
                 },
@@ -145,6 +152,97 @@ fn look_at_processes(
             (service.name.clone(), observation)
         })
         .collect()
+}
+
+/// Asks each systemd once for all of its units, and looks at their main processes.
+fn look_at_units(
+    config: &Arc<Config>,
+    services: &[usize],
+    memory: &Memory,
+    now: &Reading,
+    deadline: Instant,
+    seen: &mut BTreeMap<String, Observation>,
+) {
+    let mut units: BTreeMap<Manager, BTreeSet<String>> = BTreeMap::new();
+    for &index in services {
+        if let Some(unit) = &config.services[index].unit {
+            units
+                .entry(unit.manager)
+                .or_default()
+                .insert(unit.unit.clone());
+        }
+    }
+    let managers: Vec<Manager> = units.keys().copied().collect();
+    let limit = config.check_timeout;
+    let answers = side_by_side(
+        units.into_iter().collect(),
+        limit + SYSTEMCTL_SLACK,
+        deadline,
+        move |(manager, units): (Manager, BTreeSet<String>)| {
+            unit::look(manager, &units.into_iter().collect::<Vec<_>>(), limit)
+        },
+    );
+    let answers: BTreeMap<_, _> = managers.into_iter().zip(answers).collect();
+    let mut mains = Vec::new();
+    for &index in services {
+        let service = &config.services[index];
+        let (Some(unit), Some(observation)) = (&service.unit, seen.get_mut(&service.name)) else {
+            continue;
+        };
+        let memo = remembered(memory, service).unit;
+        let judged = match answers.get(&unit.manager) {
+            Some(Ok(Ok(statuses))) => unit::judge(
+                unit,
+                statuses.get(&unit.unit),
+                memo.as_ref(),
+                now,
+                config.check_timeout,
+            ),
+            Some(Ok(Err(why))) => unit::unreachable(unit, memo.as_ref(), why),
+            _ => {
+                let why = format!("no answer within {}", clock::rough(config.check_timeout));
+                unit::unreachable(unit, memo.as_ref(), &why)
+            }
+        };
+        observation.findings.extend(judged.findings.iter().cloned());
+        // a process table of its own says more than systemd does
+        if service.process.is_none() {
+            match judged.standing {
+                Standing::Up(Some(pid)) => mains.push((index, pid, observation.process.clone())),
+                Standing::Up(None) => {}
+                Standing::Down => observation.presence = Presence::Absent,
+                Standing::Unseen => observation.presence = Presence::Unseen,
+            }
+        }
+        observation.unit = Some(judged);
+    }
+    let indices: Vec<usize> = mains.iter().map(|(index, ..)| *index).collect();
+    let time = now.clone();
+    let results = side_by_side(
+        mains,
+        config.check_timeout,
+        deadline,
+        move |(_, pid, memo)| process::look_at(pid, &memo, &time),
+    );
+    for (index, result) in indices.into_iter().zip(results) {
+        let service = &config.services[index];
+        let Some(observation) = seen.get_mut(&service.name) else {
+            continue;
+        };
+        match result {
+            Ok(Some(main)) => {
+                observation.findings.extend(main.findings);
+                observation.presence = main.presence;
+                observation.process = main.memo;
+            }
+            Ok(None) => {}
+            Err(failed) => {
+                let finding = given_up(Kind::Process, "its process", failed, config);
+                observation.findings.push(finding);
+                observation.presence = Presence::Unseen;
+            }
+        }
+    }
 }
 
 fn look_at_logs(

@@ -5,7 +5,7 @@
 use chrono::{DateTime, Utc};
 
 use crate::check::process::{self, Presence};
-use crate::check::{Observation, Severity, log};
+use crate::check::{Observation, Severity, log, unit};
 use crate::config::{OnExhausted, Service};
 use crate::decide::Decision;
 use crate::memory::journal::Entry;
@@ -38,6 +38,8 @@ pub struct Tried {
     pub action: Action,
     /// The process that runs now, as it is to be remembered.
     pub process: process::Memo,
+    /// The systemd unit that runs now, as it is to be remembered.
+    pub unit: Option<unit::Memo>,
     /// The ends of the logs when the old process had been stopped.
     pub marks: log::Marks,
 }
@@ -186,6 +188,9 @@ pub fn settle(
     }
     if let Some(tried) = tried {
         remembered.process = tried.process.clone();
+        if tried.unit.is_some() {
+            remembered.unit.clone_from(&tried.unit);
+        }
         remembered.logs.extend(tried.marks.clone());
     }
     if verdict == Verdict::Exhausted && service.policy.on_exhausted == OnExhausted::GiveUp {
@@ -275,6 +280,7 @@ fn remember_seen(remembered: &mut ServiceMemory, service: &Service, observation:
         remembered.young.drain(..over);
     }
     remembered.process = observation.process.clone();
+    remembered.unit = observation.unit.as_ref().and_then(|unit| unit.memo.clone());
     remembered.logs.extend(observation.marks.clone());
     // the logs that the config no longer has
     remembered

@@ -6,7 +6,7 @@
 #![allow(unsafe_code)]
 
 use std::ffi::CString;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
@@ -154,6 +154,8 @@ pub struct Detached {
 pub enum Step {
     /// The fork, or the exec itself.
     Exec = 0,
+    /// What was to be done about the child before it becomes the program.
+    Shelter,
     /// setsid(2).
     Session,
     /// setpriority(2).
@@ -213,9 +215,105 @@ unsafe impl Send for Pointers {}
 // SAFETY: as above; there is no way to change either through a shared reference.
 unsafe impl Sync for Pointers {}
 
-/// Starts a program in a session of its own, as `plan` says. Its files are opened, and its PID file is written,
-/// by the child once it is who it becomes: a root watchdog lends its rights to nobody's symlink.
-pub fn spawn_detached(mut plan: Detached) -> Result<Child, (Step, io::Error)> {
+/// What a child that waits to be let on takes at the most: longer than all that is done to it meanwhile.
+const HELD_AT_MOST_MS: libc::c_int = 60_000;
+
+/// Starts a command, and does something about the child before it becomes the program: `before_exec` gets its PID
+/// and runs in a thread beside. Where that fails, so does the start, with its sentence for an error.
+pub fn spawn_after(
+    command: Command,
+    before_exec: Option<impl FnOnce(i32) -> Result<(), String> + Send>,
+) -> io::Result<Child> {
+    spawn_held(command, before_exec, |_| {})
+}
+
+/// The same, with further steps of the child, which come after it was let on.
+fn spawn_held(
+    mut command: Command,
+    before_exec: Option<impl FnOnce(i32) -> Result<(), String> + Send>,
+    add_steps: impl FnOnce(&mut Command),
+) -> io::Result<Child> {
+    let Some(before_exec) = before_exec else {
+        add_steps(&mut command);
+        return command.spawn();
+    };
+    let (mut told, tell) = pipe()?;
+    let (wait, mut let_on) = pipe()?;
+    let (tell_fd, wait_fd, let_on_fd) = (tell.as_raw_fd(), wait.as_raw_fd(), let_on.as_raw_fd());
+    // SAFETY: the closure runs in the child of a process that has threads; `hold` makes only async-signal-safe
+    // system calls on integers that were copied in, and the error is built from a number. The descriptors are
+    // open in the child as they are in the parent at the time of the fork, which is before their end below.
+    unsafe {
+        command.pre_exec(move || {
+            hold(tell_fd, wait_fd, let_on_fd)
+                .map_err(|errno| io::Error::from_raw_os_error(errno as i32))
+        });
+    }
+    add_steps(&mut command);
+    std::thread::scope(|scope| {
+        let helper = scope.spawn(move || {
+            let mut pid = [0; size_of::<libc::pid_t>()];
+            // no child, or none that got that far
+            if told.read_exact(&mut pid).is_err() {
+                return Ok(());
+            }
+            let result = before_exec(libc::pid_t::from_ne_bytes(pid));
+            // a child that is gone by now is told of by its start
+            let _ = let_on.write_all(&[u8::from(result.is_ok())]);
+            result
+        });
+        let spawned = command.spawn();
+        drop(tell);
+        let done = helper
+            .join()
+            .unwrap_or_else(|_| Err("preparing its start failed inside the watchdog".to_owned()));
+        match (spawned, done) {
+            (_, Err(why)) => Err(io::Error::other(why)),
+            (spawned, Ok(())) => spawned,
+        }
+    })
+}
+
+fn pipe() -> io::Result<(std::fs::File, std::fs::File)> {
+    let (read, write) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
+    Ok((read.into(), write.into()))
+}
+
+/// A child tells its PID and waits to be let on. Async-signal-safe throughout.
+fn hold(tell: RawFd, wait: RawFd, let_on: RawFd) -> Result<(), Errno> {
+    // SAFETY: getpid, close, write, poll and read are async-signal-safe, and get pointers to locals that outlive
+    // the calls, with their sizes.
+    unsafe {
+        // its own copy would keep the pipe open after the watchdog is gone
+        libc::close(let_on);
+        let pid = libc::getpid();
+        let size = size_of::<libc::pid_t>();
+        if usize::try_from(libc::write(tell, std::ptr::from_ref(&pid).cast(), size)) != Ok(size) {
+            return Err(Errno::last());
+        }
+        let mut ready = libc::pollfd {
+            fd: wait,
+            events: libc::POLLIN,
+            revents: 0,
+        };
+        let mut go = 0_u8;
+        if libc::poll(&raw mut ready, 1, HELD_AT_MOST_MS) == 1
+            && libc::read(wait, std::ptr::from_mut(&mut go).cast(), 1) == 1
+            && go == 1
+        {
+            return Ok(());
+        }
+    }
+    Err(Errno::ECANCELED)
+}
+
+/// Starts a program in a session of its own, as `plan` says; `before_exec` is as [`spawn_after`] has it. Its files
+/// are opened, and its PID file is written, by the child once it is who it becomes: a root watchdog lends its rights
+/// to nobody's symlink.
+pub fn spawn_detached(
+    mut plan: Detached,
+    before_exec: Option<impl FnOnce(i32) -> Result<(), String> + Send>,
+) -> Result<Child, (Step, io::Error)> {
     let (mut said, say) =
         nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC | nix::fcntl::OFlag::O_NONBLOCK)
             .map(|(read, write)| (std::fs::File::from(read), write))
@@ -230,23 +328,28 @@ pub fn spawn_detached(mut plan: Detached) -> Result<Child, (Step, io::Error)> {
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null());
-    // SAFETY: the closure runs in the child of a process that may have threads, so it may only make
-    // async-signal-safe calls: `become_detached` makes system calls on memory that was allocated before the
-    // fork, and allocates nothing; neither does the error that is built from a number.
-    unsafe {
-        command.pre_exec(move || {
-            let (arguments, environment) = (&arguments, &environment);
-            become_detached(&plan, arguments, environment).map_err(|(step, errno)| {
-                let byte = step as u8;
-                libc::write(tell, std::ptr::from_ref(&byte).cast(), 1);
-                io::Error::from_raw_os_error(errno as i32)
-            })
-        });
-    }
-    command.spawn().map_err(|error| {
+    // the PID file and all else come after: one that is refused leaves no trace
+    let add_steps = move |command: &mut Command| {
+        // SAFETY: the closure runs in the child of a process that may have threads, so it may only make
+        // async-signal-safe calls: `become_detached` makes system calls on memory that was allocated before the
+        // fork, and allocates nothing; neither does the error that is built from a number.
+        unsafe {
+            command.pre_exec(move || {
+                let (arguments, environment) = (&arguments, &environment);
+                become_detached(&plan, arguments, environment).map_err(|(step, errno)| {
+                    let byte = step as u8;
+                    libc::write(tell, std::ptr::from_ref(&byte).cast(), 1);
+                    io::Error::from_raw_os_error(errno as i32)
+                })
+            });
+        }
+    };
+    spawn_held(command, before_exec, add_steps).map_err(|error| {
         let mut byte = [0];
         let step = match said.read(&mut byte) {
             Ok(1) => Step::from_byte(byte[0]),
+            // what the kernel says has a number, what `before_exec` says has none
+            _ if error.raw_os_error().is_none() => Step::Shelter,
             _ => Step::Exec,
         };
         (step, error)
@@ -447,6 +550,34 @@ pub fn reset_inherited() {
 mod tests {
     use super::*;
 
+    const UNHINDERED: Option<fn(i32) -> Result<(), String>> = None;
+
+    #[test]
+    fn a_child_becomes_its_program_only_when_it_is_let_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let mark = dir.path().join("ran");
+        let touch = || {
+            let mut command = Command::new("touch");
+            command.arg(&mark);
+            command
+        };
+        let refused = spawn_after(touch(), Some(|_| Err("no".to_owned()))).unwrap_err();
+        assert_eq!(refused.to_string(), "no");
+        assert!(!mark.exists(), "it ran although it was not let on");
+        let before_exec = |pid: i32| {
+            assert!(!mark.exists());
+            let link = std::fs::read_link(format!("/proc/{pid}/exe")).unwrap();
+            let own = std::fs::read_link("/proc/self/exe").unwrap();
+            assert_eq!(link, own, "it is another program already");
+            Ok(())
+        };
+        let mut child = spawn_after(touch(), Some(before_exec)).unwrap();
+        assert!(child.wait().unwrap().success());
+        assert!(mark.exists());
+        let missing = spawn_after(Command::new("/nonexistent"), Some(|_| Ok(()))).unwrap_err();
+        assert_eq!(missing.kind(), io::ErrorKind::NotFound);
+    }
+
     #[test]
     fn numbers_are_written_without_allocating() {
         for number in [1, 9, 10, 4711, i32::MAX] {
@@ -488,7 +619,7 @@ mod tests {
             remove: None,
             pid_file: None,
         };
-        let (step, error) = spawn_detached(plan.clone()).unwrap_err();
+        let (step, error) = spawn_detached(plan.clone(), UNHINDERED).unwrap_err();
         assert_eq!(
             (step, error.kind()),
             (Step::WorkingDir, io::ErrorKind::NotFound)
@@ -498,7 +629,7 @@ mod tests {
             stderr: Some(c"/nonexistent/err.log".to_owned()),
             ..plan
         };
-        let (step, _) = spawn_detached(plan).unwrap_err();
+        let (step, _) = spawn_detached(plan, UNHINDERED).unwrap_err();
         assert_eq!(step, Step::Stderr);
     }
 }

@@ -89,6 +89,8 @@ pub struct Observation {
     pub presence: Presence,
     /// What to remember of its process.
     pub process: process::Memo,
+    /// What systemd said of its unit, where it has one.
+    pub unit: Option<unit::Seen>,
     /// Where its logs were read to.
     pub marks: log::Marks,
     /// The last lines of its logs.

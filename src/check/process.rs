@@ -256,6 +256,35 @@ pub fn look(
     }
 }
 
+/// Looks at a process whose PID another keeper tells, as systemd does; nothing where it has just ended, or may
+/// not be looked at: then the keeper's word is all there is.
+pub fn look_at(pid: i32, memo: &Memo, now: &Reading) -> Option<Seen> {
+    let world = World::on_demand();
+    let Lookup::Found(main) = world.process(pid) else {
+        return None;
+    };
+    if main.state == State::Zombie {
+        return None;
+    }
+    let mut search = Search {
+        memo,
+        world: &world,
+        now,
+        taken: &BTreeSet::new(),
+        findings: Vec::new(),
+    };
+    let (presence, memo) = search.conclude(Outcome::Found {
+        all: vec![main.clone()],
+        main,
+        named_by: None,
+    });
+    Some(Seen {
+        findings: search.findings,
+        presence,
+        memo,
+    })
+}
+
 /// What the search for a main process came to.
 enum Outcome {
     Found {

@@ -388,3 +388,53 @@ fn nothing_is_restarted_while_a_dependency_is_down() {
     );
     assert_eq!(circle.len(), 2);
 }
+
+mod units {
+    use super::*;
+    use crate::check::process::Presence;
+    use crate::check::unit;
+
+    fn busy(mut observation: Observation) -> Observation {
+        observation.unit = Some(unit::Seen {
+            activating: Some("systemd is busy".to_owned()),
+            ..unit::Seen::default()
+        });
+        observation
+    }
+
+    fn unseen(mut observation: Observation) -> Observation {
+        observation.presence = Presence::Unseen;
+        with(observation, Kind::Unit, unit::MASKED, Severity::Unknown)
+    }
+
+    #[test]
+    fn f27_what_systemd_is_busy_with_is_left_to_it() {
+        let stale = |observation| with(observation, Kind::Log, "log_stale", Severity::Critical);
+        let again = |observation| with(observation, Kind::Unit, unit::RESTARTED, Severity::Warning);
+        let masked = |observation| with(observation, Kind::Unit, unit::MASKED, Severity::Unknown);
+        for (observation, verdict, restarts) in [
+            (busy(up(1, 3600)), Verdict::Starting, false),
+            (busy(gone()), Verdict::Starting, false),
+            (busy(stale(up(1, 3600))), Verdict::Starting, false),
+            // that it does so again and again is told meanwhile
+            (busy(again(gone())), Verdict::Degraded, false),
+            (again(up(1, 3600)), Verdict::Degraded, false),
+            (masked(up(1, 3600)), Verdict::Unknown, false),
+            // a stale log is a reason to restart, but what is masked cannot be
+            (unseen(stale(up(1, 3600))), Verdict::Down, false),
+            (
+                with(gone(), Kind::Unit, unit::FAILED, Severity::Critical),
+                Verdict::Failing,
+                true,
+            ),
+        ] {
+            let decided = decide_one(&service("a"), observation.clone(), attempts(&[]));
+            assert_eq!(decided.verdict, verdict, "{observation:?}");
+            assert_eq!(decided.restart.is_some(), restarts, "{observation:?}");
+        }
+        let masked_and_stale = unseen(stale(up(1, 3600)));
+        let decided = decide_one(&service("a"), masked_and_stale, attempts(&[]));
+        let why = decided.why.unwrap_or_default();
+        assert!(why.contains("not restarted: unit_masked"), "{why}");
+    }
+}

@@ -10,7 +10,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::check::process::{self, Identity};
-use crate::check::{Finding, log};
+use crate::check::{Finding, log, unit};
 use crate::clock::Reading;
 use crate::notify::{Alert, Event};
 use crate::restart::Action;
@@ -86,6 +86,8 @@ pub struct ServiceMemory {
     pub given_up: Option<DateTime<Utc>>,
     /// Its process.
     pub process: process::Memo,
+    /// Its systemd unit.
+    pub unit: Option<unit::Memo>,
     /// Young processes that were seen since it was last healthy.
     pub young: Vec<Identity>,
     /// Its logs.

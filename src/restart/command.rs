@@ -7,15 +7,20 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::environment::{account, environment};
-use super::{Command, Spawn};
+use super::{Command, Spawn, scope};
 use crate::child::{self, Ended};
 
 /// How many of the last lines of a command's output are told.
 pub const TOLD_LINES: usize = 20;
 
-/// Runs the command, `limit` at the most, with its output in the file `output`; exit status 0 is success. What it
+/// Runs the command of `service`, `limit` at the most, with its output in the file `output`; exit status 0 is success. What it
 /// printed last is in the error.
-pub fn run(command: &Command, output: &Path, limit: Duration) -> Result<(), (String, Vec<String>)> {
+pub fn run(
+    service: &str,
+    command: &Command,
+    output: &Path,
+    limit: Duration,
+) -> Result<(), (String, Vec<String>)> {
     let alone = |why: String| (why, Vec::new());
     let variables = variables(command).map_err(alone)?;
     let name = command
@@ -45,7 +50,12 @@ pub fn run(command: &Command, output: &Path, limit: Duration) -> Result<(), (Str
         .or_else(|_| child::scratch(b""));
     let ended = file.and_then(|file| {
         let second = file.try_clone()?;
-        child::run_into(process, None, limit, file, second)
+        // what it leaves running is to outlive the run
+        let shelter = scope::shelter();
+        let take_in = shelter
+            .as_ref()
+            .map(|shelter| |pid| shelter.take_in(service, pid));
+        child::run_into(process, None, limit, file, second, take_in)
     });
     let ended = ended.map_err(|error| {
         alone(format!(

@@ -12,8 +12,7 @@ use nix::unistd::{Gid, Group, Uid, User, getgrouplist};
 use super::Spawn;
 use crate::sys::{Credentials, with_rights_of};
 
-/// The PATH of Debian's login.defs for root: what a program finds that no shell has set up.
-pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub use crate::child::DEFAULT_PATH;
 
 /// An environment file larger than this is a mistake.
 const ENV_FILE_LIMIT: u64 = 1 << 20;

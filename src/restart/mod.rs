@@ -12,15 +12,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::check::log as log_check;
 use crate::check::process::{self, Identity, Presence, Running, Target};
-use crate::check::unit::Unit;
+use crate::check::unit::{self, Unit};
 use crate::clock::Reading;
 use crate::world::{State, World};
 use verify::{Awaited, Up};
 
 pub mod command;
 pub mod environment;
+pub mod scope;
 pub mod spawn;
 pub mod stop;
+pub mod systemd;
 pub mod verify;
 
 /// How long the parent of a process that has ended is given to collect it. Init takes milliseconds, in some
@@ -152,6 +154,8 @@ pub struct Done {
     pub action: Action,
     /// What to remember of the process that runs now.
     pub process: process::Memo,
+    /// What to remember of the systemd unit, where that is what was restarted.
+    pub unit: Option<unit::Memo>,
     /// The ends of the logs when the old process was gone.
     pub marks: log_check::Marks,
 }
@@ -188,12 +192,14 @@ pub fn restart(job: &Job<'_>) -> Done {
             stderr: Vec::new(),
         },
         process: job.memo.clone(),
+        unit: None,
         marks,
     };
     match outcome {
         Ok(up) => {
             done.action.new_pid = up.running.map(|running| running.main.pid);
             done.process = up.memo;
+            done.unit = up.unit;
         }
         Err(failure) => {
             ::log::error!("{}: restart failed: {}", job.service, failure.error);
@@ -218,7 +224,18 @@ fn attempt(job: &Job<'_>, marks: &mut log_check::Marks) -> Result<Up, Failure> {
             leftovers.len()
         );
     }
-    stop::stop(job.running.as_ref(), &leftovers, job.limits)?;
+    match job.way {
+        // what a unit leaves behind it leaves on purpose (KillMode); but what its own process table knows to be
+        // the service must be gone
+        Way::Systemd(unit) => {
+            systemd::stop(service, unit, job.limits)?;
+            let running = job.running.as_ref().filter(|_| job.target.is_known());
+            stop::stop(running, &[], job.limits)?;
+        }
+        Way::Spawn(_) | Way::Command(_) => {
+            stop::stop(job.running.as_ref(), &leftovers, job.limits)?;
+        }
+    }
     for rule in job.logs {
         if let Some(mark) = log_check::mark_end(rule, job.marks.get(&rule.shown)) {
             marks.insert(rule.shown.clone(), mark);
@@ -232,9 +249,7 @@ fn attempt(job: &Job<'_>, marks: &mut log_check::Marks) -> Result<Up, Failure> {
     let up = match job.way {
         Way::Spawn(plan) => start_by_spawn(job, plan),
         Way::Command(plan) => start_by_command(job, plan),
-        Way::Systemd(_) => Err(Failure::from(
-            "systemd units cannot be restarted yet".to_owned(),
-        )),
+        Way::Systemd(unit) => start_by_systemd(job, unit),
     }?;
     ::log::info!("{service}: it is up");
     Ok(up)
@@ -265,6 +280,7 @@ fn running_after_all(job: &Job<'_>) -> Result<Option<Up>, Failure> {
         (Presence::Running(running), None) => Ok(Some(Up {
             running: Some(running),
             memo: seen.memo,
+            unit: None,
         })),
         (Presence::Running(running), Some(_)) => Err(Failure::from(format!(
             "PID {} is up as well, or has come up again by itself; nothing was started beside it",
@@ -288,7 +304,7 @@ fn awaited<'a>(job: &'a Job<'_>) -> Awaited<'a> {
 fn start_by_spawn(job: &Job<'_>, plan: &Spawn) -> Result<Up, Failure> {
     let stale = stale_pid_file(job);
     let before = verify::length_of(plan.stderr.as_deref());
-    let mut child = spawn::start(plan, stale)?;
+    let mut child = spawn::start(job.service, plan, stale)?;
     awaited(job).come_up(Some(&mut child)).map_err(|error| {
         let abandoned = abandon(&mut child, job.limits);
         let stderr = verify::stderr_since(plan.stderr.as_deref(), before);
@@ -333,11 +349,34 @@ fn abandon(child: &mut std::process::Child, limits: &Limits) -> String {
     }
 }
 
+fn start_by_systemd(job: &Job<'_>, unit: &Unit) -> Result<Up, Failure> {
+    let up = systemd::start(unit, job.limits, &job.memo).map_err(|trouble| Failure {
+        error: trouble.error,
+        stderr: trouble.lines,
+    })?;
+    if !job.target.is_known() {
+        return Ok(up);
+    }
+    // its own process table has the last word; it has settled already
+    let limits = Limits {
+        settle: Duration::ZERO,
+        ..job.limits.clone()
+    };
+    let awaited = Awaited {
+        limits: &limits,
+        ..awaited(job)
+    };
+    Ok(Up {
+        unit: up.unit,
+        ..awaited.come_up(None)?
+    })
+}
+
 fn start_by_command(job: &Job<'_>, plan: &Command) -> Result<Up, Failure> {
     if let Some(pid_file) = stale_pid_file(job) {
         remove_stale(pid_file);
     }
-    command::run(plan, &job.output, job.limits.start_timeout)
+    command::run(job.service, plan, &job.output, job.limits.start_timeout)
         .map_err(|(error, stderr)| Failure { error, stderr })?;
     Ok(awaited(job).come_up(None)?)
 }

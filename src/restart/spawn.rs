@@ -9,15 +9,15 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Child;
 
-use super::Spawn;
 use super::environment::{account, environment};
+use super::{Spawn, scope};
 use crate::sys::{Detached, Step, spawn_detached};
 
-/// Starts the program, in a session and with an environment of its own. `stale` is a PID file that its
+/// Starts the program of `service`, in a session and with an environment of its own. `stale` is a PID file that its
 /// predecessor left.
 ///
 /// The error is a sentence that says which step failed, on what, and what to do.
-pub fn start(spawn: &Spawn, stale: Option<&Path>) -> Result<Child, String> {
+pub fn start(service: &str, spawn: &Spawn, stale: Option<&Path>) -> Result<Child, String> {
     let account = account(spawn)?;
     let variables = environment(spawn, &account)?;
     let name = spawn.command.first().ok_or("the command is empty")?;
@@ -59,7 +59,11 @@ pub fn start(spawn: &Spawn, stale: Option<&Path>) -> Result<Child, String> {
         remove: stale.map(c_path).transpose()?,
         pid_file: spawn.write_pid_file.as_deref().map(c_path).transpose()?,
     };
-    spawn_detached(plan).map_err(|(step, error)| explain(step, &error, spawn, &program))
+    let shelter = scope::shelter();
+    let take_in = shelter
+        .as_ref()
+        .map(|shelter| |pid| shelter.take_in(service, pid));
+    spawn_detached(plan, take_in).map_err(|(step, error)| explain(step, &error, spawn, &program))
 }
 
 fn c_text(text: &str) -> Result<CString, String> {
@@ -131,6 +135,7 @@ fn explain(step: Step, error: &io::Error, spawn: &Spawn, program: &Path) -> Stri
             ),
             _ => format!("{} cannot be run: {error}", program.display()),
         },
+        Step::Shelter => error.to_string(),
         Step::Session => format!("cannot make a session for it: {error}"),
         Step::Nice => format!("cannot set its niceness to {}: {error}", spawn.nice),
         Step::Credentials => format!(

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::Limits;
 use crate::check::process::{self, Identity, Presence, Running, Target};
-use crate::check::{Severity, worst};
+use crate::check::{Severity, unit, worst};
 use crate::child::{describe_status, last_lines};
 use crate::clock::{self, Reading};
 use crate::world::{self, World};
@@ -30,6 +30,8 @@ pub struct Up {
     pub running: Option<Running>,
     /// What to remember of it.
     pub memo: process::Memo,
+    /// What to remember of its systemd unit, where that is what was restarted.
+    pub unit: Option<unit::Memo>,
 }
 
 /// What is waited for.
@@ -115,6 +117,7 @@ impl Awaited<'_> {
                 return Ok(Up {
                     running: None,
                     memo: self.memo.clone(),
+                    unit: None,
                 });
             }
         }
@@ -141,6 +144,7 @@ impl Awaited<'_> {
                 Ok(Up {
                     running: Some(running),
                     memo: seen.memo,
+                    unit: None,
                 })
             }
             _ => Err(seen
@@ -180,6 +184,7 @@ fn child_is_up(child: &Child, now: &Reading) -> Result<Up, String> {
     Ok(Up {
         running: Some(running),
         memo,
+        unit: None,
     })
 }
 

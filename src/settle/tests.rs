@@ -44,6 +44,7 @@ fn tried(ok: bool) -> Outcome {
             main: Some(identity(99)),
             ..process::Memo::default()
         },
+        unit: None,
         marks: log::Marks::new(),
     }))
 }

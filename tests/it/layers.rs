@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[&[&str]] = &[
     &["text", "clock", "sys", "verdict", "pool"],
     &["world", "child"],
+    &["systemctl"],
     &["check"],
     &["restart"],
     &["notify"],

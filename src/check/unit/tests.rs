@@ -1,0 +1,238 @@
+use super::*;
+use crate::fixtures::at;
+
+fn reading(boot: &str) -> Reading {
+    Reading {
+        wall: at(0),
+        boot_ms: 1,
+        awake_ms: 1,
+        boot_id: boot.to_owned(),
+    }
+}
+
+fn unit() -> Unit {
+    Unit {
+        unit: "a.service".to_owned(),
+        manager: Manager::System,
+    }
+}
+
+/// A unit as systemd 252 shows it, with some lines changed.
+fn shown(changes: &str) -> Status {
+    let text = format!(
+        "Id=a.service\nNames=a.service\nLoadState=loaded\nActiveState=active\nSubState=running\nMainPID=4711\n\
+         NRestarts=0\nResult=success\nExecMainCode=0\nExecMainStatus=0\nInvocationID=abc\nJob=0\n\
+         ConditionResult=yes\n{changes}"
+    );
+    parse(text.as_bytes()).remove(0)
+}
+
+fn judged(changes: &str) -> Seen {
+    let status = shown(changes);
+    judge(
+        &unit(),
+        Some(&status),
+        None,
+        &reading("a"),
+        Duration::from_secs(10),
+    )
+}
+
+#[test]
+fn blocks_are_read_one_by_one_and_known_by_any_name() {
+    let text = b"Type=simple\nMainPID=7\nNRestarts=2\nId=ssh.service\nNames=ssh.service sshd.service\n\
+                 LoadState=loaded\nActiveState=active\nSubState=running\n\n\
+                 Id=no.service\nNames=no.service\nLoadState=not-found\n\
+                 LoadError=org.freedesktop.systemd1.NoSuchUnit \"Unit no.service not found.\"\n\
+                 ActiveState=inactive\nSubState=dead\nMainPID=0\n\n\
+                 Id=x.timer\nNames=x.timer\nActiveState=active\nLoadState=loaded\nSubState=waiting\n";
+    let statuses = parse(text);
+    assert_eq!(statuses.len(), 3);
+    assert!(statuses[0].names.contains(&"sshd.service".to_owned()));
+    assert_eq!(
+        (statuses[0].main_pid, statuses[0].restarts),
+        (Some(7), Some(2))
+    );
+    assert_eq!(statuses[1].load, "not-found");
+    assert_eq!(statuses[1].load_error, "Unit no.service not found");
+    assert_eq!((statuses[1].main_pid, statuses[1].restarts), (None, None));
+    assert_eq!(
+        (statuses[2].main_pid, statuses[2].active),
+        (None, Active::Active)
+    );
+    assert!(parse(b"").is_empty());
+    assert!(parse(b"\xff\xfe\nnonsense\n\n\n=\n").is_empty());
+}
+
+#[test]
+fn every_state_has_its_finding() {
+    use Severity::{Critical, Unknown};
+    for (changes, expected, says) in [
+        ("", None, ""),
+        ("ActiveState=reloading\nSubState=reload", None, ""),
+        (
+            "ActiveState=inactive\nSubState=dead\nMainPID=0",
+            Some((INACTIVE, Critical)),
+            "inactive (dead)",
+        ),
+        (
+            "ActiveState=inactive\nSubState=dead\nConditionResult=no",
+            Some((INACTIVE, Critical)),
+            "a condition in its unit file did not hold",
+        ),
+        (
+            "ActiveState=failed\nSubState=failed\nResult=exit-code\nExecMainCode=1\nExecMainStatus=3",
+            Some((FAILED, Critical)),
+            "exit status 3, result exit-code",
+        ),
+        (
+            "ActiveState=failed\nResult=exit-code\nExecMainCode=1\nExecMainStatus=203",
+            Some((FAILED, Critical)),
+            "its program could not be run",
+        ),
+        (
+            "ActiveState=failed\nResult=signal\nExecMainCode=2\nExecMainStatus=9",
+            Some((FAILED, Critical)),
+            "ended by signal 9 (SIGKILL), result signal",
+        ),
+        (
+            "ActiveState=failed\nResult=start-limit-hit\nExecMainCode=1\nExecMainStatus=1",
+            Some((FAILED, Critical)),
+            "started too often",
+        ),
+        (
+            "ActiveState=failed\nSubState=failed",
+            Some((FAILED, Critical)),
+            "has failed: failed",
+        ),
+        (
+            "ActiveState=deactivating\nSubState=stop-sigterm",
+            Some((crate::check::TIMED_OUT, Unknown)),
+            "still stopping (stop-sigterm) after 10s",
+        ),
+        (
+            "LoadState=masked\nActiveState=inactive",
+            Some((MASKED, Unknown)),
+            "systemctl unmask a.service",
+        ),
+        (
+            "LoadState=not-found\nActiveState=inactive",
+            Some((NOT_FOUND, Unknown)),
+            "no unit a.service",
+        ),
+        (
+            "LoadState=bad-setting\nLoadError=x.y \"Unit a.service has a bad unit file setting.\"\nActiveState=inactive",
+            Some((NOT_FOUND, Unknown)),
+            "(bad-setting): Unit a.service has a bad unit file setting",
+        ),
+        // what runs is well, whatever became of its file since
+        ("LoadState=masked", None, ""),
+        ("LoadState=not-found", None, ""),
+        ("ActiveState=activating\nSubState=start", None, ""),
+        ("ActiveState=inactive\nSubState=dead\nJob=77", None, ""),
+    ] {
+        let seen = judged(changes);
+        let found = seen.findings.first();
+        assert_eq!(
+            found.map(|finding| (&*finding.code, finding.severity)),
+            expected,
+            "{changes}"
+        );
+        let message = found.map_or("", |finding| &finding.message);
+        assert!(message.contains(says), "{changes}: {message}");
+        assert!(seen.findings.len() <= 1);
+    }
+}
+
+#[test]
+fn where_it_stands_is_told_from_what_is_wrong() {
+    for (changes, standing, busy) in [
+        ("", Standing::Up(Some(4711)), None),
+        ("MainPID=0", Standing::Up(None), None),
+        ("ActiveState=inactive\nMainPID=0", Standing::Down, None),
+        ("ActiveState=failed\nMainPID=0", Standing::Down, None),
+        ("ActiveState=deactivating", Standing::Unseen, None),
+        (
+            "LoadState=masked\nActiveState=inactive",
+            Standing::Unseen,
+            None,
+        ),
+        (
+            "ActiveState=activating\nSubState=auto-restart\nMainPID=0\nResult=exit-code\nExecMainCode=1\nExecMainStatus=1",
+            Standing::Down,
+            Some("about to restart a.service by itself after exit status 1"),
+        ),
+        (
+            "ActiveState=activating\nSubState=start",
+            Standing::Up(Some(4711)),
+            Some("starting a.service (start)"),
+        ),
+        (
+            "ActiveState=inactive\nMainPID=0\nJob=3",
+            Standing::Down,
+            Some("queue"),
+        ),
+    ] {
+        let seen = judged(changes);
+        assert_eq!(seen.standing, standing, "{changes}");
+        match (seen.activating, busy) {
+            (None, None) => {}
+            (Some(said), Some(busy)) => assert!(said.contains(busy), "{said}"),
+            other => panic!("{changes}: {other:?}"),
+        }
+    }
+    let nothing = judge(&unit(), None, None, &reading("a"), Duration::ZERO);
+    assert_eq!(nothing.findings[0].code, NOT_FOUND);
+    let silent = unreachable(&unit(), None, "no answer");
+    assert_eq!(
+        (&*silent.findings[0].code, silent.standing),
+        (UNREACHABLE, Standing::Unseen)
+    );
+}
+
+#[test]
+fn f28_restarts_by_systemd_itself_are_counted_since_the_last_run() {
+    let before = |restarts, boot: &str| {
+        Some(Memo {
+            restarts,
+            boot_id: boot.to_owned(),
+        })
+    };
+    for (memo, now, grown) in [
+        (None, 58, None),
+        (before(0, "a"), 0, None),
+        (before(2, "a"), 2, None),
+        (before(0, "a"), 58, Some("58 times")),
+        (before(57, "a"), 58, Some("once")),
+        // started by hand in between: the count began anew
+        (before(9, "a"), 0, None),
+        (before(9, "a"), 2, Some("2 times")),
+        // so it does with each boot
+        (before(1, "b"), 3, Some("3 times")),
+        (before(1, "b"), 0, None),
+    ] {
+        let status = shown(&format!("NRestarts={now}"));
+        let seen = judge(
+            &unit(),
+            Some(&status),
+            memo.as_ref(),
+            &reading("a"),
+            Duration::ZERO,
+        );
+        assert_eq!(seen.memo, before(now, "a"));
+        match (seen.findings.first(), grown) {
+            (None, None) => {}
+            (Some(finding), Some(times)) => {
+                assert_eq!(
+                    (&*finding.code, finding.severity),
+                    (RESTARTED, Severity::Warning)
+                );
+                assert!(finding.message.contains(times), "{}", finding.message);
+            }
+            other => panic!("{memo:?} to {now}: {other:?}"),
+        }
+    }
+    // what could not be seen forgets nothing
+    let silent = unreachable(&unit(), before(4, "a").as_ref(), "no answer");
+    assert_eq!(silent.memo, before(4, "a"));
+}

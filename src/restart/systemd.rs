@@ -1,0 +1,241 @@
+//! Restarting a systemd unit.
+//!
+//! Stop and start are asked for one after the other, and not by `systemctl restart`: what ignores the stop can be
+//! killed in between, and the ends of its logs be marked. All calls have a limit, and jobs are only queued and then
+//! watched: a client that waits for a job of systemd's waits as long as the unit file says.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use super::Limits;
+use super::verify::{STDERR_LINES, Up};
+use crate::check::process;
+use crate::check::unit::{self, Active, Status, Unit};
+use crate::child;
+use crate::clock::{self, Reading};
+use crate::systemctl::{call, complaint, succeeded, systemctl};
+
+/// What one call of systemctl may take: it asks for something and does not wait until it is done.
+const CALL_LIMIT: Duration = Duration::from_secs(10);
+/// What a unit may take to be gone after KILL, its `ExecStopPost` included.
+const KILL_WAIT: Duration = Duration::from_secs(5);
+/// How often what still lives of it is killed again meanwhile: commands of its unit file may come up one by one.
+const KILL_AGAIN: Duration = Duration::from_millis(500);
+/// How often a unit is looked at while it is waited for.
+const POLL: Duration = Duration::from_millis(100);
+
+/// Why a unit did not come up.
+#[derive(Debug)]
+pub struct Trouble {
+    /// A sentence.
+    pub error: String,
+    /// The last lines of the journal of its start, where they may be read; else what systemctl said.
+    pub lines: Vec<String>,
+}
+
+/// Stops a unit: asks systemd to, and kills what is left of it after `stop_timeout`.
+///
+/// The error is a sentence that says what still lives; nothing may be started then.
+pub fn stop(service: &str, unit: &Unit, limits: &Limits) -> Result<(), String> {
+    order(unit, &["stop", "--no-block"])?;
+    let Some(still) = wait_stopped(unit, limits.stop_timeout, || {})? else {
+        return Ok(());
+    };
+    ::log::warn!(
+        "{service}: {} did not stop within {}, it is {}: killing it",
+        unit.unit,
+        clock::rough(limits.stop_timeout),
+        still.shown()
+    );
+    let mut killed_at: Option<Instant> = None;
+    let left = wait_stopped(unit, KILL_WAIT, || {
+        if killed_at.is_none_or(|at| at.elapsed() >= KILL_AGAIN) {
+            killed_at = Some(Instant::now());
+            // it may have ended by itself just now
+            if let Err(why) = order(unit, &["kill", "--signal=KILL"]) {
+                ::log::debug!("{service}: {why}");
+            }
+        }
+    })?;
+    match left {
+        None => Ok(()),
+        Some(still) => Err(format!(
+            "{} is still {} after KILL; nothing was started",
+            unit.unit,
+            still.shown()
+        )),
+    }
+}
+
+/// Waits until a unit does not run and has nothing queued. Gives back how it is where it takes longer than `limit`.
+fn wait_stopped(
+    unit: &Unit,
+    limit: Duration,
+    mut meanwhile: impl FnMut(),
+) -> Result<Option<Status>, String> {
+    let deadline = Instant::now() + limit;
+    loop {
+        meanwhile();
+        let status = look(unit)?;
+        if matches!(status.active, Active::Inactive | Active::Failed) && !status.has_job {
+            return Ok(None);
+        }
+        if Instant::now() >= deadline {
+            return Ok(Some(status));
+        }
+        std::thread::sleep(POLL);
+    }
+}
+
+/// Starts a unit that does not run, and sees that it is active within `start_timeout` and goes on being so for
+/// `settle`.
+pub fn start(unit: &Unit, limits: &Limits, memo: &process::Memo) -> Result<Up, Trouble> {
+    let began = SystemTime::now();
+    let deadline = Instant::now() + limits.start_timeout;
+    // forgets an earlier failure, and how often it was started: systemd's own limit is not meant for us
+    if let Err(why) = order(unit, &["reset-failed"]) {
+        ::log::debug!("{why}");
+    }
+    let result =
+        order(unit, &["start", "--no-block"]).and_then(|()| come_up(unit, limits, deadline));
+    match result {
+        Ok(status) => {
+            let now = Reading::take();
+            let main = status
+                .main_pid
+                .and_then(|pid| process::look_at(pid, memo, &now));
+            let unit = status.memo(&now);
+            Ok(match main {
+                Some(seen) => Up {
+                    running: match seen.presence {
+                        process::Presence::Running(running) => Some(running),
+                        _ => None,
+                    },
+                    memo: seen.memo,
+                    unit,
+                },
+                None => Up {
+                    running: None,
+                    memo: memo.clone(),
+                    unit,
+                },
+            })
+        }
+        Err(error) => Err(Trouble {
+            error,
+            lines: journal(unit, began),
+        }),
+    }
+}
+
+/// Waits until a unit is active, and then for `settle` longer. The error says why it does not count as up.
+fn come_up(unit: &Unit, limits: &Limits, deadline: Instant) -> Result<Status, String> {
+    let mut up: Option<(Instant, Status)> = None;
+    loop {
+        let status = look(unit)?;
+        let name = &unit.unit;
+        if let Some((since, first)) = &up {
+            let same = status.invocation == first.invocation && status.main_pid == first.main_pid;
+            if status.active != Active::Active || !same {
+                return Err(format!(
+                    "{name} came up, but not for {}: {}",
+                    clock::rough(limits.settle),
+                    standing(&status)
+                ));
+            }
+            if since.elapsed() >= limits.settle {
+                return Ok(status);
+            }
+        } else {
+            match status.active {
+                Active::Active if limits.settle.is_zero() => return Ok(status),
+                Active::Active => {
+                    up = Some((Instant::now(), status));
+                    continue;
+                }
+                // systemd has given up, so waiting is in vain
+                Active::Failed | Active::Inactive if !status.has_job => {
+                    return Err(format!("{name} did not come up: {}", standing(&status)));
+                }
+                _ => {}
+            }
+            if Instant::now() >= deadline {
+                return Err(format!(
+                    "{name} did not come up within {}: {}",
+                    clock::rough(limits.start_timeout),
+                    standing(&status)
+                ));
+            }
+        }
+        std::thread::sleep(POLL);
+    }
+}
+
+fn standing(status: &Status) -> String {
+    let mut text = format!("it is {}", status.shown());
+    if let Some(how) = status.ending() {
+        text.push_str(", ");
+        text.push_str(&how);
+    } else if status.exec_code > 0 && status.active == Active::Inactive {
+        text.push_str(", its program has ended with exit status 0");
+    }
+    if !status.conditions_hold {
+        text.push_str(", a condition in its unit file does not hold");
+    }
+    if status.load != "loaded" {
+        text.push_str(", ");
+        text.push_str(&status.load);
+    }
+    text
+}
+
+fn look(unit: &Unit) -> Result<Status, String> {
+    let mut known = unit::ask(unit.manager, std::slice::from_ref(&unit.unit), CALL_LIMIT)
+        .map_err(|why| format!("systemd could not be asked for {}: {why}", unit.unit))?;
+    known
+        .remove(&unit.unit)
+        .ok_or_else(|| format!("systemd has nothing to say of {}", unit.unit))
+}
+
+/// Asks systemd to do something to a unit. The error is a sentence with what systemctl said.
+fn order(unit: &Unit, args: &[&str]) -> Result<(), String> {
+    let ended = systemctl(
+        unit.manager,
+        &[args, &["--", &unit.unit]].concat(),
+        CALL_LIMIT,
+    )?;
+    if succeeded(&ended) {
+        return Ok(());
+    }
+    Err(format!(
+        "systemctl {} {} failed: {}",
+        args[0],
+        unit.unit,
+        complaint(&ended, CALL_LIMIT)
+    ))
+}
+
+/// The last lines that the journal has of a unit since its start.
+fn journal(unit: &Unit, began: SystemTime) -> Vec<String> {
+    let since = began
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs());
+    let which = match unit.manager {
+        unit::Manager::System => format!("--unit={}", unit.unit),
+        unit::Manager::User => format!("--user-unit={}", unit.unit),
+    };
+    let lines = STDERR_LINES.to_string();
+    let args = [
+        "--no-pager",
+        "--quiet",
+        "--output=cat",
+        "--lines",
+        &lines,
+        &which,
+        &format!("--since=@{since}"),
+    ];
+    // the user's own journal may be kept in the system's: asking without --user finds it in both
+    match call(unit::Manager::System, "journalctl", &args, CALL_LIMIT) {
+        Ok(ended) if succeeded(&ended) => child::last_lines(&ended.stdout, STDERR_LINES),
+        _ => Vec::new(),
+    }
+}
