@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitStatus, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::{Signal, killpg};
@@ -21,6 +21,15 @@ pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bi
 /// How much of a helper's output is read, in bytes: the end of it.
 const OUTPUT_LIMIT: u64 = 64 << 10;
 
+/// How much a helper may write where its output is kept in memory, in bytes: one that floods is ended.
+const MEMORY_LIMIT: u64 = 32 << 20;
+
+/// How often is looked at how much there is of it.
+const GLANCE: Duration = Duration::from_millis(50);
+
+/// How long a killed helper may take to be gone: one that the kernel holds (state D) is left behind.
+const DYING: Duration = Duration::from_secs(1);
+
 /// How a helper program ended.
 #[derive(Debug)]
 pub struct Ended {
@@ -30,6 +39,8 @@ pub struct Ended {
     pub stdout: Vec<u8>,
     /// The last 64 KiB of what it wrote to standard error.
     pub stderr: Vec<u8>,
+    /// Whether it had read its input to the end, where it was given one and read it in order.
+    pub read_all: bool,
 }
 
 impl Ended {
@@ -72,15 +83,29 @@ pub fn scratch(content: &[u8]) -> io::Result<File> {
 /// input. At the limit its group is killed. `stdout` and `stderr` are where its output goes. `before_exec` is as
 /// [`spawn_after`] has it.
 pub fn run_into(
+    command: Command,
+    input: Option<&[u8]>,
+    limit: Duration,
+    stdout: File,
+    stderr: File,
+    before_exec: Option<impl FnOnce(i32) -> Result<(), String> + Send>,
+) -> io::Result<Ended> {
+    run_bounded(command, input, limit, stdout, stderr, None, before_exec)
+}
+
+fn run_bounded(
     mut command: Command,
     input: Option<&[u8]>,
     limit: Duration,
     mut stdout: File,
     mut stderr: File,
+    bound: Option<u64>,
     before_exec: Option<impl FnOnce(i32) -> Result<(), String> + Send>,
 ) -> io::Result<Ended> {
-    let stdin = match input {
-        Some(input) => Stdio::from(scratch(input)?),
+    let deadline = Instant::now() + limit;
+    let mut given = input.map(scratch).transpose()?;
+    let stdin = match &given {
+        Some(file) => Stdio::from(file.try_clone()?),
         None => Stdio::null(),
     };
     command
@@ -91,25 +116,82 @@ pub fn run_into(
     let mut child = spawn_after(command, before_exec)?;
     let pid = i32::try_from(child.id()).map_err(io::Error::other)?;
     // the child is ours and not yet waited for: its number is its own until then
-    let waited = PidFd::open(pid)
-        .and_then(|handle| handle.map_or(Ok(true), |handle| handle.has_ended(limit)));
-    if !matches!(waited, Ok(true)) {
+    let handle = PidFd::open(pid);
+    let floods = || {
+        let written = |file: &File| file.metadata().map_or(0, |meta| meta.len());
+        bound.is_some_and(|bound| written(&stdout) + written(&stderr) > bound)
+    };
+    let waited = match &handle {
+        Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
+        Ok(None) => Ok(Wait::Ended),
+        Ok(Some(handle)) => wait(handle, deadline, bound.is_some(), floods),
+    };
+    let mut gone = true;
+    if !matches!(waited, Ok(Wait::Ended)) {
         let _ = killpg(Pid::from_raw(pid), Signal::SIGKILL);
+        gone = match &handle {
+            Ok(Some(handle)) => handle.has_ended(DYING).unwrap_or(true),
+            _ => true,
+        };
     }
-    let status = child.wait()?;
-    let in_time = waited?;
+    let status = if gone { Some(child.wait()?) } else { None };
+    let in_time = !matches!(waited?, Wait::TooLong);
     Ok(Ended {
-        status: in_time.then_some(status),
+        status: status.filter(|_| in_time),
         stdout: end_of(&mut stdout)?,
         stderr: end_of(&mut stderr)?,
+        // the offset is one for both, as the file was opened but once
+        read_all: match (&mut given, input) {
+            (Some(file), Some(input)) => {
+                file.stream_position()? >= u64::try_from(input.len()).unwrap_or(u64::MAX)
+            }
+            _ => true,
+        },
     })
 }
 
-/// Runs a helper as [`run_into`] does, with its output kept in memory.
+/// How waiting for a helper ended.
+enum Wait {
+    Ended,
+    Floods,
+    TooLong,
+}
+
+fn wait(
+    handle: &PidFd,
+    deadline: Instant,
+    bounded: bool,
+    floods: impl Fn() -> bool,
+) -> io::Result<Wait> {
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let slice = if bounded { left.min(GLANCE) } else { left };
+        if handle.has_ended(slice)? {
+            return Ok(Wait::Ended);
+        }
+        if floods() {
+            return Ok(Wait::Floods);
+        }
+        if left.is_zero() {
+            return Ok(Wait::TooLong);
+        }
+    }
+}
+
+/// Runs a helper as [`run_into`] does, with its output kept in memory; one that floods it is ended, and its status
+/// says so.
 pub fn run(command: Command, input: Option<&[u8]>, limit: Duration) -> io::Result<Ended> {
     let unhindered: Option<fn(i32) -> Result<(), String>> = None;
     let (stdout, stderr) = (scratch(b"")?, scratch(b"")?);
-    run_into(command, input, limit, stdout, stderr, unhindered)
+    run_bounded(
+        command,
+        input,
+        limit,
+        stdout,
+        stderr,
+        Some(MEMORY_LIMIT),
+        unhindered,
+    )
 }
 
 /// The end of a file, as far as it is worth reading.
@@ -154,6 +236,18 @@ mod tests {
             (&ended.stdout[..], &ended.stderr[..]),
             (&b"yes\n"[..], &b"no\n"[..])
         );
+        assert!(ended.read_all);
+    }
+
+    #[test]
+    fn one_that_floods_is_ended_long_before_its_time() {
+        let ended = run(shell("exec yes"), Some(b"unread"), Duration::from_mins(10)).unwrap();
+        assert_eq!(
+            ended.describe(Duration::ZERO),
+            "was ended by signal 9 (SIGKILL)"
+        );
+        assert!(ended.stdout.ends_with(b"y\ny\n"));
+        assert!(!ended.read_all);
     }
 
     #[test]

@@ -70,6 +70,8 @@ pub enum Command {
     Validate(Validate),
     /// Print the effective config, defaults filled in and secrets masked
     ShowConfig,
+    /// Send one message through [mail] now, and say how it went
+    TestMail,
 }
 
 /// `check`

@@ -1,6 +1,12 @@
-//! Telling what is owed: one message for all of it, and what could not be told stays owed.
+//! Telling what is owed: one message for all of it, kept in the outbox until everybody has it.
+//!
+//! Alerts are in the state, on the disk, before this begins. They become a message in the outbox; then the state
+//! forgets them; then the message is sent; then it leaves the outbox. A run that is killed at any point between
+//! leaves either the alert or the message behind, and where it leaves both, the message names the alert.
 
 use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 
@@ -8,11 +14,16 @@ use crate::config::Config;
 use crate::memory::Memory;
 use crate::memory::journal::{self, Entry};
 use crate::memory::store::Store;
-use crate::notify::{self, mail, message};
+use crate::notify::outbox::{self, Kept, Outbox};
+use crate::notify::{self, Alert, Outcome, mail, message};
 use crate::report;
+use crate::settle::{close_threads, queued};
 
-/// Sends one message for all that is owed. What reached somebody is forgotten, and saved as such; what did not
-/// stays owed, for the next run.
+/// How many alerts can be owed, with mail held back or an outbox that cannot be written: the oldest say little.
+const OWED_LIMIT: usize = 500;
+
+/// Puts all that is owed into one message, and sends what is in the outbox, the oldest first. All of it is over
+/// within the transport's timeout and a little more, whatever the other side does.
 pub fn deliver(
     config: &Config,
     settings: &mail::Settings,
@@ -20,56 +31,301 @@ pub fn deliver(
     memory: &mut Memory,
     now: DateTime<Utc>,
 ) -> report::Mail {
-    let mut services: Vec<String> = memory
-        .owed
+    let mut step = Step {
+        settings,
+        outbox: Outbox::at(store.dir()),
+        state_dir: store.dir(),
+        now,
+        saved: true,
+    };
+    let loaded = step.outbox.load();
+    for trouble in loaded.troubles {
+        ::log::error!("{trouble}");
+        step.note("outbox_damaged", trouble);
+    }
+    let mut entries = loaded.entries;
+    let mut changed = false;
+    for Kept { entry, .. } in &entries {
+        // a run was killed after it had written this, and before the state knew
+        changed |= queued(memory, &entry.message, |alert| {
+            !alert.id.is_empty() && entry.alerts.contains(&alert.id)
+        });
+    }
+    changed |= step.drop_oldest_alerts(memory);
+    if !memory.owed.is_empty() {
+        changed |= step.compose(config, memory, &mut entries);
+    }
+    if changed {
+        close_threads(memory);
+        // twice, so that the backup does not know less: what it still owed would be told again
+        if let Err(error) = store.save_twice(memory) {
+            ::log::error!(
+                "{error}; what is told now is kept in the outbox until it can be written"
+            );
+            step.saved = false;
+        }
+    }
+    let surplus = outbox::surplus(&entries);
+    for kept in entries.drain(..surplus) {
+        step.give_up(&kept, "the outbox is full");
+    }
+    let mut mail = step.send_all(&mut entries);
+    mail.queued = entries
         .iter()
-        .map(|alert| alert.service.clone())
-        .collect();
-    services.sort_unstable();
-    services.dedup();
-    let Some(sent) = at_once(config, settings, memory, now) else {
-        return report::Mail::default();
-    };
-    let mut entries = Vec::new();
-    let mut note = |event: &str, message: String| {
-        let mut entry = Entry::new(now, "watchdog", event);
+        .filter(|kept| !kept.entry.recipients.is_empty())
+        .count();
+    if !memory.owed.is_empty() && mail.queued == 0 {
+        // held back, or the outbox cannot be written: kept in the state
+        mail.queued = usize::from(!memory.owed.iter().all(|alert| alert.held));
+    }
+    mail
+}
+
+/// The mail step of a run.
+struct Step<'a> {
+    settings: &'a mail::Settings,
+    outbox: Outbox,
+    state_dir: &'a Path,
+    now: DateTime<Utc>,
+    /// The state no longer owes what is in the outbox.
+    saved: bool,
+}
+
+impl Step<'_> {
+    fn note(&self, event: &str, message: String) {
+        let mut entry = Entry::new(self.now, "watchdog", event);
         entry.message = Some(message);
-        entries.push(entry);
-    };
-    if sent.reached_somebody() {
-        let reached: Vec<&str> = sent
+        if let Err(error) = journal::append(self.state_dir, &[entry]) {
+            ::log::warn!(
+                "the journal in {} cannot be written: {error}",
+                self.state_dir.display()
+            );
+        }
+    }
+
+    fn drop_oldest_alerts(&self, memory: &mut Memory) -> bool {
+        let over = memory.owed.len().saturating_sub(OWED_LIMIT);
+        for alert in memory.owed.drain(..over) {
+            self.note(
+                "mail_given_up",
+                format!(
+                    "too much is left to be told; never told: {} {} at {}",
+                    alert.service,
+                    alert.event.name(),
+                    crate::clock::stamp(alert.time)
+                ),
+            );
+        }
+        over > 0
+    }
+
+    /// Makes one message of all that is owed, and keeps it; or holds it back, where the hour has had its fill.
+    /// Returns whether the memory has changed.
+    fn compose(&self, config: &Config, memory: &mut Memory, entries: &mut Vec<Kept>) -> bool {
+        let most = usize::try_from(self.settings.max_per_hour).unwrap_or(usize::MAX);
+        if memory.mails.len() >= most {
+            let fresh = memory.owed.iter_mut().filter(|alert| !alert.held);
+            return fresh.map(|alert| alert.held = true).count() > 0;
+        }
+        let Some(message) = composed(config, memory, self.now) else {
+            return false;
+        };
+        let ids = memory.owed.iter().map(|alert| alert.id.clone()).collect();
+        let entry = outbox::Entry::new(message, &self.settings.to, ids);
+        match self.outbox.add(entry.clone()) {
+            Ok(kept) => {
+                queued(memory, &entry.message, |_| true);
+                entries.push(kept);
+                true
+            }
+            Err(error) => {
+                ::log::error!(
+                    "{}: no mail can be kept there: {error}; it is sent at once, or tried again by the next run",
+                    self.state_dir.join("outbox").display()
+                );
+                let report = mail::send(self.settings, &entry.message);
+                self.tell(&entry, &report, true);
+                // who was not reached cannot be remembered; who was would be told again by every run
+                let settled = report.reached_somebody() || report.owed().is_empty();
+                settled && queued(memory, &entry.message, |_| true)
+            }
+        }
+    }
+
+    /// Tries every message that is due, until the time is over or the way itself turns out to be closed.
+    fn send_all(&self, entries: &mut Vec<Kept>) -> report::Mail {
+        let limit = self.settings.transport.timeout();
+        let deadline = Instant::now() + limit;
+        let mut mail = report::Mail::default();
+        let mut closed = false;
+        let mut began = false;
+        entries.retain_mut(|kept| {
+            if kept.entry.recipients.is_empty() {
+                // kept by an earlier run as the proof that it was told, for a state that could not be written then
+                if self.saved {
+                    self.give_up(kept, "");
+                }
+                return !self.saved;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            // one that is cut short at its end may arrive twice: none begins with little time
+            let in_time = !began || left >= limit / 2;
+            let mut tried = closed;
+            if !closed && in_time && kept.entry.is_due(self.now) {
+                began = true;
+                tried = true;
+                let (sent, in_vain) = self.send(kept, left);
+                mail.sent += usize::from(sent);
+                closed = in_vain;
+            }
+            if kept.entry.recipients.is_empty() {
+                return !self.saved;
+            }
+            if tried && kept.entry.is_hopeless(self.now) {
+                self.give_up(kept, "it could not be delivered for three days");
+                return false;
+            }
+            true
+        });
+        mail
+    }
+
+    /// Tries one message. Returns whether somebody has it now, and whether another would fare no better.
+    fn send(&self, kept: &mut Kept, limit: Duration) -> (bool, bool) {
+        let report = mail::send_to(
+            self.settings,
+            &kept.entry.recipients,
+            &kept.entry.message,
+            limit,
+        );
+        let before = kept.entry.clone();
+        let entry = &mut kept.entry;
+        entry.recipients = report.owed();
+        if !entry.recipients.is_empty() {
+            entry.tries = entry.tries.saturating_add(1);
+        }
+        let doubt = |outcome: &Outcome| {
+            matches!(
+                outcome,
+                Outcome::Deferred {
+                    maybe_delivered: true,
+                    ..
+                }
+            )
+        };
+        if report.recipients.iter().any(|r| doubt(&r.outcome)) {
+            entry.doubts = entry.doubts.saturating_add(1);
+            entry.doubted = Some(self.now);
+        }
+        // refusals are in the journal before they are final; deliveries are final before they are in the journal,
+        // for a run that is killed between the two must not deliver again
+        self.tell(&before, &report, false);
+        let kept_up = if entry.recipients.is_empty() && self.saved {
+            self.outbox.remove(&kept.name)
+        } else {
+            self.outbox.update(kept)
+        };
+        if let Err(error) = kept_up {
+            ::log::error!(
+                "{}: cannot be brought up to date: {error}; a message that was sent may come again",
+                self.state_dir.join("outbox").join(&kept.name).display()
+            );
+        }
+        self.tell_delivered(&before, &report);
+        (report.reached_somebody(), report.in_vain)
+    }
+
+    /// What went wrong, into the log and the journal: the first time, and ever less often.
+    fn tell(&self, entry: &outbox::Entry, report: &notify::Report, at_once: bool) {
+        let about = entry.message.services.join(", ");
+        let worth_noting = (entry.tries + 1).is_power_of_two();
+        for (refused, trouble) in report.reasons() {
+            let event = if refused {
+                "mail_refused"
+            } else {
+                "mail_deferred"
+            };
+            let trouble = format!("about {about}: {trouble}");
+            if refused || worth_noting {
+                ::log::error!("{trouble}");
+                self.note(event, trouble);
+            } else {
+                ::log::warn!("{trouble}");
+            }
+        }
+        if at_once {
+            self.tell_delivered(entry, report);
+        }
+    }
+
+    fn tell_delivered(&self, entry: &outbox::Entry, report: &notify::Report) {
+        let reached: Vec<&str> = report
             .recipients
             .iter()
-            .filter(|recipient| recipient.outcome == notify::Outcome::Delivered)
+            .filter(|recipient| recipient.outcome == Outcome::Delivered)
             .map(|recipient| recipient.address.as_str())
             .collect();
-        note(
-            "mail_sent",
-            format!("about {} to {}", services.join(", "), reached.join(", ")),
-        );
+        if !reached.is_empty() {
+            self.note(
+                "mail_sent",
+                format!(
+                    "about {} to {}",
+                    entry.message.services.join(", "),
+                    reached.join(", ")
+                ),
+            );
+        }
     }
-    for trouble in sent.troubles() {
-        ::log::error!("{trouble}");
-        note("mail_failed", trouble);
+
+    /// Lets a message go that somebody still waits for, with a line in the journal.
+    fn give_up(&self, kept: &Kept, why: &str) {
+        let entry = &kept.entry;
+        if !entry.recipients.is_empty() {
+            let told = format!(
+                "{why}; never told to {}: {} (written {})",
+                entry.recipients.join(", "),
+                entry.message.subject,
+                crate::clock::stamp(entry.since)
+            );
+            ::log::error!("{told}");
+            self.note("mail_given_up", told);
+        }
+        if let Err(error) = self.outbox.remove(&kept.name) {
+            ::log::error!(
+                "{}: cannot be removed: {error}",
+                self.state_dir.join("outbox").join(&kept.name).display()
+            );
+        }
     }
-    if let Err(error) = journal::append(store.dir(), &entries) {
-        ::log::warn!(
-            "the journal in {} cannot be written: {error}",
-            store.dir().display()
-        );
-    }
-    if !sent.reached_somebody() && !sent.owed().is_empty() {
-        return report::Mail { sent: 0, queued: 1 };
-    }
-    memory.owed.clear();
-    memory.mails.push(now);
-    if let Err(error) = store.save(memory) {
-        ::log::error!("{error}; the mail that was just sent may come again");
-    }
-    report::Mail {
-        sent: usize::from(sent.reached_somebody()),
-        queued: 0,
-    }
+}
+
+/// One message for all that is owed.
+fn composed(config: &Config, memory: &Memory, now: DateTime<Utc>) -> Option<notify::Message> {
+    let threads: BTreeMap<String, Vec<String>> = memory
+        .owed
+        .iter()
+        .filter_map(|alert| memory.services.get_key_value(&alert.service))
+        .map(|(name, service)| (name.clone(), service.thread.clone()))
+        .collect();
+    let context = message::Context {
+        config: Some(&config.path),
+        held_back: held_back(&memory.owed),
+        threads: &threads,
+        nonce: notify::nonce(),
+    };
+    message::compose(&report::host(), now, &memory.owed, &context)
+}
+
+/// How many messages would have told what was held back: one for each run that had something to tell.
+fn held_back(owed: &[Alert]) -> usize {
+    let mut runs: Vec<DateTime<Utc>> = owed
+        .iter()
+        .filter(|alert| alert.held)
+        .map(|alert| alert.time)
+        .collect();
+    runs.sort_unstable();
+    runs.dedup();
+    runs.len()
 }
 
 /// Sends one message for all that is owed, and changes nothing; nothing where nothing is owed.
@@ -79,12 +335,5 @@ pub fn at_once(
     memory: &Memory,
     now: DateTime<Utc>,
 ) -> Option<notify::Report> {
-    let context = message::Context {
-        config: Some(&config.path),
-        held_back: 0,
-        threads: &BTreeMap::new(),
-        nonce: notify::nonce(),
-    };
-    let message = message::compose(&report::host(), now, &memory.owed, &context)?;
-    Some(mail::send(settings, &message))
+    Some(mail::send(settings, &composed(config, memory, now)?))
 }

@@ -84,6 +84,7 @@ fn perform(cli: &Cli, command: &Command) -> Result<u8, Error> {
         Command::Reset(options) => commands::reset::run(&config, options),
         Command::Validate(options) => commands::validate::run(&config, options),
         Command::ShowConfig => commands::show_config::run(&config),
+        Command::TestMail => commands::test_mail::run(&config),
     }
 }
 

@@ -10,15 +10,15 @@ use crate::config::{OnExhausted, Service};
 use crate::decide::Decision;
 use crate::memory::journal::Entry;
 use crate::memory::{Memory, Report, ServiceMemory};
-use crate::notify::{Alert, Event, mail};
+use crate::notify::{Alert, Event, Message, mail};
 use crate::restart::Action;
 use crate::verdict::Verdict;
 
 /// How many young processes are remembered: more than the grace needs, and a bound.
 const YOUNG_KEPT: usize = 8;
 
-/// How many alerts can be owed: when mail has been down for so long, the oldest ones say little.
-pub const OWED_LIMIT: usize = 500;
+/// How many ids an incident's thread has: its first and its latest.
+const THREAD_KEPT: usize = 10;
 
 /// What came of a restart that was due.
 #[derive(Clone, Debug)]
@@ -114,6 +114,7 @@ pub fn tell_own_trouble(
         owe(
             memory,
             Alert {
+                id: String::new(),
                 time: now,
                 service: "watchdog".to_owned(),
                 event: Event::Watchdog,
@@ -126,15 +127,66 @@ pub fn tell_own_trouble(
                 notes: vec![message],
                 same_finding: None,
                 next_attempt: None,
+                held: false,
             },
         );
     }
 }
 
-fn owe(memory: &mut Memory, alert: Alert) {
+/// Enters an alert under an id that no other has: of its time, its service and its event, and, where a run has
+/// several of the same, their number.
+fn owe(memory: &mut Memory, mut alert: Alert) {
+    let base = format!(
+        "{}.{}.{}",
+        alert.time.timestamp_micros(),
+        alert.service,
+        alert.event.name()
+    );
+    let taken = |id: &str| memory.owed.iter().any(|other| other.id == id);
+    let numbered = (1..).map(|n: u64| format!("{base}.{n}"));
+    alert.id = std::iter::once(base.clone())
+        .chain(numbered)
+        .find(|id| !taken(id))
+        .unwrap_or(base);
     memory.owed.push(alert);
-    let over = memory.owed.len().saturating_sub(OWED_LIMIT);
-    memory.owed.drain(..over);
+}
+
+/// Takes note that a message is kept in the outbox, on the disk: the alerts that it tells are owed no longer, it is
+/// part of the thread of each service that it is about, and it counts for the hour. Returns whether there were any;
+/// where not, all of this was noted before.
+pub fn queued(memory: &mut Memory, message: &Message, tells: impl Fn(&Alert) -> bool) -> bool {
+    let (told, owed): (Vec<Alert>, Vec<Alert>) = memory.owed.drain(..).partition(&tells);
+    memory.owed = owed;
+    if told.is_empty() {
+        return false;
+    }
+    memory.mails.push(message.time);
+    let mut names: Vec<&str> = told.iter().map(|alert| alert.service.as_str()).collect();
+    names.sort_unstable();
+    names.dedup();
+    for name in names {
+        if let Some(service) = memory.services.get_mut(name) {
+            service.thread.push(message.message_id.clone());
+            let over = service.thread.len().saturating_sub(THREAD_KEPT);
+            if over > 0 {
+                // replies hang on the first one even where a reader no longer has those between
+                service.thread.drain(1..=over);
+            }
+        }
+    }
+    true
+}
+
+/// Ends the threads of services that are well again and of which nothing is left to be told.
+pub fn close_threads(memory: &mut Memory) {
+    let owed = &memory.owed;
+    for (name, service) in &mut memory.services {
+        if service.verdict == Some(Verdict::Healthy)
+            && !owed.iter().any(|alert| &alert.service == name)
+        {
+            service.thread.clear();
+        }
+    }
 }
 
 fn critical_codes(observation: &Observation) -> Vec<String> {
@@ -235,6 +287,7 @@ pub fn settle(
     {
         note_told(remembered, event, wall);
         let alert = Alert {
+            id: String::new(),
             time: wall,
             service: service.name.clone(),
             event,
@@ -252,6 +305,7 @@ pub fn settle(
                 OnExhausted::Wait => remembered.budget_frees_at(wall, service.policy.max_per_hour),
                 OnExhausted::GiveUp => None,
             },
+            held: false,
         };
         owe(memory, alert);
     }
@@ -356,16 +410,16 @@ fn is_due(
 
 fn note_told(remembered: &mut ServiceMemory, event: Event, now: DateTime<Utc>) {
     match event {
-        Event::Recovered => {
-            // the trouble is over; when it comes again, that is news
+        // the trouble is over, and a person has heard so: when it comes again, that is news. Not so the next restart:
+        // one that restarts again and again is told of once in a while
+        Event::Recovered | Event::Restarted => {
             remembered
                 .told
                 .retain(|&event, _| event == Event::Restarted);
             remembered.open_trouble = None;
-        }
-        Event::Restarted => {
-            remembered.told.insert(event, now);
-            remembered.open_trouble = None;
+            if event == Event::Restarted {
+                remembered.told.insert(event, now);
+            }
         }
         event => {
             remembered.told.insert(event, now);

@@ -1,21 +1,90 @@
-//! Text of somebody else's, made safe to show.
+//! Text that came from elsewhere, made fit for a mail, a header or a terminal; and text of our own, cut and wrapped.
+//!
+//! Log lines, error texts and the replies of mail servers are written by others. What could move a cursor, forge
+//! a header or turn a line around is shown as an escape, so that it is seen and does nothing.
 
-/// Bytes of somebody else's as text that is safe on a terminal and in a mail: not more than `limit` bytes of
-/// them, control characters escaped, what is not UTF-8 replaced.
-pub fn printable(bytes: &[u8], limit: usize) -> String {
-    use std::fmt::Write;
-    let cut = bytes.len() > limit;
-    let mut shown = String::new();
-    for c in String::from_utf8_lossy(bytes.get(..limit).unwrap_or(bytes)).chars() {
-        match c {
-            '\t' => shown.push(' '),
-            c if c.is_control() => {
-                let _ = write!(shown, "\\x{:02x}", u32::from(c));
-            }
-            c => shown.push(c),
+/// The text with tabs as four spaces and every control and direction character as an escape: one line, always.
+pub fn visible(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        push_visible(&mut shown, c);
+    }
+    shown
+}
+
+/// The same for a text of several lines: line feeds stay, carriage returns before them go.
+pub fn visible_lines(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for (index, line) in text.split('\n').enumerate() {
+        if index > 0 {
+            shown.push('\n');
+        }
+        for c in line.strip_suffix('\r').unwrap_or(line).chars() {
+            push_visible(&mut shown, c);
         }
     }
-    if cut {
+    shown
+}
+
+fn push_visible(shown: &mut String, c: char) {
+    use std::fmt::Write as _;
+    let written = match c {
+        '\t' => write!(shown, "    "),
+        c if c.is_control() => write!(shown, "\\x{:02x}", u32::from(c)),
+        // marks without a width of their own, line separators, and those that reverse the reading direction
+        '\u{61c}'
+        | '\u{200b}'..='\u{200f}'
+        | '\u{2028}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}'
+        | '\u{feff}' => {
+            write!(shown, "\\u{{{:x}}}", u32::from(c))
+        }
+        c => {
+            shown.push(c);
+            Ok(())
+        }
+    };
+    debug_assert!(written.is_ok(), "a String takes all that is written");
+}
+
+/// At most `limit` characters of the text, with the last one an ellipsis where something was left out.
+pub fn cut(text: &str, limit: usize) -> String {
+    if text.chars().count() <= limit {
+        return text.to_owned();
+    }
+    let mut kept: String = text.chars().take(limit.saturating_sub(1)).collect();
+    kept.push('…');
+    kept
+}
+
+/// Breaks a text at spaces into lines of at most `width` characters; `first` leads the first line, `rest` the
+/// others. A word that is longer than a line keeps a line of its own: paths and commands are never torn.
+pub fn wrap(text: &str, first: &str, rest: &str, width: usize) -> String {
+    let mut lines = Vec::new();
+    let mut line = first.to_owned();
+    let mut empty = true;
+    for word in text.split(' ').filter(|word| !word.is_empty()) {
+        if !empty && line.chars().count() + 1 + word.chars().count() > width {
+            lines.push(std::mem::replace(&mut line, rest.to_owned()));
+            empty = true;
+        }
+        if !empty {
+            line.push(' ');
+        }
+        line.push_str(word);
+        empty = false;
+    }
+    lines.push(line.trim_end().to_owned());
+    lines.join("\n")
+}
+
+/// Bytes of somebody else's as one line of [`visible`] text: not more than `limit` bytes of them, an ellipsis where
+/// some were left out; what is not UTF-8 is replaced.
+pub fn printable(bytes: &[u8], limit: usize) -> String {
+    let mut shown = visible(&String::from_utf8_lossy(
+        bytes.get(..limit).unwrap_or(bytes),
+    ));
+    if bytes.len() > limit {
         shown.push('…');
     }
     shown
@@ -26,15 +95,38 @@ mod tests {
     use super::*;
 
     #[test]
-    fn f75_control_characters_are_shown_not_sent() {
+    fn f75_what_a_terminal_would_obey_is_shown() {
         assert_eq!(
-            printable(b"\x1b[31mred\x07\r\n\ttab \xff \xc2\x9b", 100),
-            "\\x1b[31mred\\x07\\x0d\\x0a tab \u{fffd} \\x9b"
+            visible("a\x1b[31mred\x07\r\nX-Evil: 1\tb\x7f\u{9b}2J\u{202e}gnp.exe\0"),
+            "a\\x1b[31mred\\x07\\x0d\\x0aX-Evil: 1    b\\x7f\\x9b2J\\u{202e}gnp.exe\\x00"
         );
+        assert_eq!(visible("größe 5 µs – 漢字"), "größe 5 µs – 漢字");
+        assert_eq!(visible_lines("a\r\nb\rc\n\x1b"), "a\nb\\x0dc\n\\x1b");
     }
 
     #[test]
-    fn long_text_is_cut_and_says_so() {
+    fn long_texts_are_cut_by_characters() {
+        assert_eq!(cut("äöü", 3), "äöü");
+        assert_eq!(cut("äöüß", 3), "äö…");
+        assert_eq!(cut("ab", 0), "…");
+    }
+
+    #[test]
+    fn lines_break_at_spaces_only() {
+        assert_eq!(wrap("one two three", "- ", "  ", 9), "- one two\n  three");
+        assert_eq!(
+            wrap("see /a/very/long/path now", "", "", 8),
+            "see\n/a/very/long/path\nnow"
+        );
+        assert_eq!(wrap("", "- ", "  ", 9), "-");
+    }
+
+    #[test]
+    fn f75_bytes_are_shown_not_sent() {
+        assert_eq!(
+            printable(b"\x1b[31mred\x07\r\n\ttab \xff \xc2\x9b", 100),
+            "\\x1b[31mred\\x07\\x0d\\x0a    tab \u{fffd} \\x9b"
+        );
         assert_eq!(printable(b"abcdef", 3), "abc…");
         assert_eq!(printable(b"abc", 3), "abc");
     }

@@ -22,7 +22,7 @@ use crate::notify;
 use crate::observe::observe;
 use crate::report::text::{Paint, table};
 use crate::report::{self, Report};
-use crate::settle::{Telling, settle, take_up, tell_own_trouble};
+use crate::settle::{Telling, close_threads, settle, take_up, tell_own_trouble};
 use crate::verdict::ExitCode;
 
 /// One run: observe, decide, charge, act, settle, deliver, report.
@@ -111,6 +111,7 @@ pub fn run(config: Config, options: &cli::Check, paint: Paint) -> Result<u8, Err
         &now,
         telling,
     ));
+    close_threads(&mut memory);
     memory.last_run = Some(now.wall);
     forget_strangers(&config, &mut memory, now.wall);
     let unwritable = acted

@@ -19,6 +19,7 @@ pub mod reset;
 pub mod restart;
 pub mod show_config;
 pub mod status;
+pub mod test_mail;
 pub mod validate;
 
 /// The services that were asked for by name: all of them where none was named. One that the config does not

@@ -23,7 +23,7 @@ pub struct Entry {
     /// The service; `watchdog` for what concerns the watchdog itself.
     pub service: String,
     /// What: a verdict's name, `recovered`, `restarting`, `interrupted`, `state_damaged`, `mail_sent`,
-    /// `mail_failed`, ….
+    /// `mail_deferred`, `mail_refused`, `mail_given_up`, ….
     pub event: String,
     /// The verdict of the run that it happened in.
     #[serde(default, skip_serializing_if = "Option::is_none")]

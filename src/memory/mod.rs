@@ -104,6 +104,8 @@ pub struct ServiceMemory {
     pub told: BTreeMap<Event, DateTime<Utc>>,
     /// The trouble that was told last, and whose end has not been told.
     pub open_trouble: Option<Event>,
+    /// The ids of the messages that told of the present incident: its first and its latest, oldest first.
+    pub thread: Vec<String>,
     /// What the last run saw and did, for `status`.
     pub report: Report,
 }

@@ -11,11 +11,11 @@ use std::path::Path;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::text::{cut, visible, wrap};
 use super::{Alert, Event, Message};
 use crate::check::{Finding, Severity};
 use crate::clock::{age, rough, stamp};
 use crate::restart::Action;
+use crate::text::{cut, visible, wrap};
 
 /// Characters in a line of our own sentences.
 const WIDTH: usize = 78;
@@ -176,6 +176,7 @@ fn words(event: Event) -> &'static str {
         Event::RestartFailed => "restart failed",
         Event::Exhausted => "exhausted",
         Event::Watchdog => "in trouble",
+        Event::Test => "sends a test",
     }
 }
 
@@ -187,10 +188,13 @@ fn headline(alert: &Alert) -> String {
         Event::Degraded => format!("{name} runs, but something about it is not right."),
         Event::Restarted => format!("{name} was restarted and is up again."),
         Event::Unknown => format!("{name} could not be seen properly, so nothing was done."),
-        Event::Down => format!("{name} is down, and the watchdog does not restart it."),
-        Event::RestartFailed => format!("{name} was restarted in vain."),
-        Event::Exhausted => format!("{name} is down, and its restarts are used up."),
+        Event::Down => format!("{name} is broken, and the watchdog does not restart it."),
+        Event::RestartFailed => format!("{name} is broken, and could not be restarted."),
+        Event::Exhausted => format!("{name} is broken, and its restarts are used up."),
         Event::Watchdog => "The watchdog itself is in trouble.".to_owned(),
+        Event::Test => {
+            "This is a test: what this watchdog has to tell arrives where you read this.".to_owned()
+        }
     }
 }
 
@@ -263,16 +267,15 @@ fn body(host: &str, now: DateTime<Utc>, groups: &[Vec<&Alert>], context: &Contex
         body.line(&format!("  {}", command(context, "history")));
     }
     if context.held_back > 0 {
-        let messages = if context.held_back == 1 {
-            "message was"
+        let (messages, they) = if context.held_back == 1 {
+            ("message was", "it")
         } else {
-            "messages were"
+            ("messages were", "they")
         };
         body.sentence(&format!(
-            "{} {messages} held back before this one (mail.max_per_hour). What was in them:",
+            "{} {messages} held back before this one, because the hour had its fill (mail.max_per_hour). What {they} had to tell is in this one.",
             context.held_back
         ));
-        body.line(&format!("  {}", command(context, "history")));
     }
     body.gap();
     body.line("--");
@@ -383,7 +386,7 @@ fn attempts(body: &mut Body, now: DateTime<Utc>, alert: &Alert) {
     let told = match alert.event {
         Event::Restarted | Event::RestartFailed | Event::Exhausted => true,
         Event::Recovered | Event::Degraded | Event::Unknown | Event::Down => alert.attempts > 0,
-        Event::Watchdog => false,
+        Event::Watchdog | Event::Test => false,
     };
     let max = usize::try_from(alert.max_per_hour).unwrap_or(usize::MAX);
     if told && max > 0 {
@@ -405,7 +408,7 @@ fn attempts(body: &mut Body, now: DateTime<Utc>, alert: &Alert) {
     if alert.event == Event::Exhausted {
         match alert.next_attempt {
             Some(next) => body.line(&format!("Next attempt: {}", moment(now, next))),
-            None => body.line("Next attempt: none by itself, until its attempts are forgotten."),
+            None => body.line("Next attempt: none by itself (on_exhausted = \"give_up\")."),
         }
     }
 }
@@ -418,16 +421,16 @@ fn next(body: &mut Body, alert: &Alert, context: &Context<'_>) {
         Event::Restarted => "Nothing has to be done at once. To see what happened:",
         Event::Degraded => "To look at it:",
         Event::Unknown => "To see what is in the way, and to look again:",
-        Event::Down => "Start it by hand. To look at it, and to look again:",
-        Event::RestartFailed => "Mend what the error says. To look at it, and to look again:",
-        Event::Exhausted => {
-            "Find the cause and start it by hand. To look at it, and to look again:"
+        Event::Down => "It has to be put right by hand. To look at it, and to look again:",
+        Event::RestartFailed | Event::Exhausted => {
+            "Somebody has to find the cause. To look at it, and to look again:"
         }
         Event::Watchdog => "To see the state of things:",
+        Event::Test => "Nothing has to be done. To see the state of things:",
     };
     body.sentence(advice);
     let mut commands = Vec::new();
-    if alert.event == Event::Watchdog {
+    if matches!(alert.event, Event::Watchdog | Event::Test) {
         commands.push(command(context, "status"));
         commands.push(command(context, "check --dry-run"));
     } else {
@@ -440,22 +443,33 @@ fn next(body: &mut Body, alert: &Alert, context: &Context<'_>) {
     for command in commands {
         body.line(&format!("  {command}"));
     }
+    let mut offer = |what: &str, rest: &str| {
+        body.sentence(what);
+        body.line(&format!("  {}", command(context, rest)));
+    };
+    match (alert.event, alert.next_attempt) {
+        (Event::RestartFailed, _) => offer(
+            "When the cause is mended, to restart it at once:",
+            &format!("restart {name} --force"),
+        ),
+        (Event::Exhausted, Some(_)) => offer(
+            "When the cause is mended, to restart it before then:",
+            &format!("restart {name} --force"),
+        ),
+        (Event::Exhausted, None) => offer(
+            "When the cause is mended, to let the watchdog restart it again:",
+            &format!("reset {name}"),
+        ),
+        _ => {}
+    }
     if matches!(
         alert.event,
         Event::Degraded | Event::Unknown | Event::Down | Event::RestartFailed | Event::Exhausted
     ) {
-        let place = format!("under [service.{name}] in the config");
-        match context.config {
-            None => body.sentence(&format!(
-                "To stop these mails, write `enabled = false` {place}."
-            )),
-            Some(path) => {
-                body.sentence(&format!(
-                    "To stop these mails, write `enabled = false` {place}:"
-                ));
-                body.line(&format!("  {}", visible(&path.to_string_lossy())));
-            }
-        }
+        offer(
+            "To have it left alone for a while, without restarts and mails:",
+            &format!("pause {name} --for 2h --reason 'being mended'"),
+        );
     }
 }
 
@@ -505,6 +519,7 @@ mod tests {
 
     fn alert(service: &str, event: Event) -> Alert {
         Alert {
+            id: String::new(),
             time: time("2026-11-22T01:02:03Z"),
             service: service.to_owned(),
             event,
@@ -517,6 +532,7 @@ mod tests {
             notes: Vec::new(),
             same_finding: None,
             next_attempt: None,
+            held: false,
         }
     }
 
@@ -641,7 +657,7 @@ box1, 2026-11-22T01:02:05Z, watchdog VERSION
         assert_eq!(
             body(&message),
             "\
-trader was restarted in vain.
+trader is broken, and could not be restarted.
 
 When: 2026-11-22T01:02:03Z (just now)
 Done: tried to start it (spawn, took 250ms).
@@ -654,12 +670,14 @@ The last lines of its standard error:
 Restarts: 2 of 3 in the last hour, 1 left.
 Note: the log was not read
 
-Mend what the error says. To look at it, and to look again:
+Somebody has to find the cause. To look at it, and to look again:
   watchdog status trader
   watchdog history trader
   watchdog check --dry-run trader
-To stop these mails, write `enabled = false` under [service.trader] in the
-config.
+When the cause is mended, to restart it at once:
+  watchdog restart trader --force
+To have it left alone for a while, without restarts and mails:
+  watchdog pause trader --for 2h --reason 'being mended'
 
 --
 box1, 2026-11-22T01:02:03Z, watchdog VERSION
@@ -687,7 +705,7 @@ box1, 2026-11-22T01:02:03Z, watchdog VERSION
         assert_eq!(
             body(&message),
             "\
-trader is down, and its restarts are used up.
+trader is broken, and its restarts are used up.
 
 When: 2026-11-22T01:02:03Z (just now)
 Seen:
@@ -698,17 +716,17 @@ Every attempt of this incident met the same finding (log_stale): restarting
 does not help, and the cause lies elsewhere.
 Next attempt: 2026-11-22T01:40:00Z (in 37m 57s)
 
-Find the cause and start it by hand. To look at it, and to look again:
+Somebody has to find the cause. To look at it, and to look again:
   watchdog -c '/srv/my bots/watchdog.toml' status trader
   watchdog -c '/srv/my bots/watchdog.toml' history trader
   watchdog -c '/srv/my bots/watchdog.toml' check --dry-run trader
-To stop these mails, write `enabled = false` under [service.trader] in the
-config:
-  /srv/my bots/watchdog.toml
+When the cause is mended, to restart it before then:
+  watchdog -c '/srv/my bots/watchdog.toml' restart trader --force
+To have it left alone for a while, without restarts and mails:
+  watchdog -c '/srv/my bots/watchdog.toml' pause trader --for 2h --reason 'being mended'
 
-4 messages were held back before this one (mail.max_per_hour). What was in
-them:
-  watchdog -c '/srv/my bots/watchdog.toml' history
+4 messages were held back before this one, because the hour had its fill
+(mail.max_per_hour). What they had to tell is in this one.
 
 --
 box1, 2026-11-22T01:02:03Z, watchdog VERSION
@@ -740,18 +758,19 @@ box1, 2026-11-22T01:02:03Z, watchdog VERSION
 - feed recovered (2026-11-22T01:02:03Z)
 
 ----------------------------------------
-db is down, and the watchdog does not restart it.
+db is broken, and the watchdog does not restart it.
 
 When: 2026-11-22T01:02:03Z (just now)
 Seen:
 - no process: /run/db.pid names PID 77, which is gone
 Done: nothing.
 
-Start it by hand. To look at it, and to look again:
+It has to be put right by hand. To look at it, and to look again:
   watchdog status db
   watchdog history db
   watchdog check --dry-run db
-To stop these mails, write `enabled = false` under [service.db] in the config.
+To have it left alone for a while, without restarts and mails:
+  watchdog pause db --for 2h --reason 'being mended'
 
 ----------------------------------------
 feed is well again.
@@ -786,7 +805,7 @@ box1, 2026-11-22T01:02:03Z, watchdog VERSION
         );
         assert!(
             message.body.contains(
-                "trader is down, and its restarts are used up.\n\
+                "trader is broken, and its restarts are used up.\n\
                  This happened 2d ago and could not be told before.\n\n\
                  When: 2026-11-20T01:02:03Z (2d ago)\n"
             ),
@@ -796,7 +815,8 @@ box1, 2026-11-22T01:02:03Z, watchdog VERSION
         assert!(
             message
                 .body
-                .contains("Next attempt: none by itself, until its attempts are forgotten.\n"),
+                .contains("Next attempt: none by itself (on_exhausted = \"give_up\").\n")
+                && message.body.contains("  watchdog reset trader\n"),
             "{}",
             message.body
         );
@@ -819,6 +839,7 @@ box1, 2026-11-22T01:02:03Z, watchdog VERSION
             Event::RestartFailed,
             Event::Exhausted,
             Event::Watchdog,
+            Event::Test,
         ] {
             let mut one = alert("s", event);
             let mut warning = stale();

@@ -2,7 +2,8 @@
 //!
 //! [`message::compose`] is pure: alerts in, one [`Message`] out. [`mail::send`] is the channel: whatever the other
 //! side does, it comes back within its time limit with a [`Report`] that tells the recipients apart, so that the
-//! caller can keep what is still owed and to whom. What is worth telling, and when again, is decided above.
+//! caller can keep what is still owed and to whom, in the [`outbox`]. What is worth telling, and when again, is
+//! decided above.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::Duration;
@@ -15,7 +16,7 @@ use crate::restart::Action;
 
 pub mod mail;
 pub mod message;
-pub mod text;
+pub mod outbox;
 
 /// What a person can be told of, in the order of how much it matters, the worst last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -37,6 +38,8 @@ pub enum Event {
     Exhausted,
     /// The watchdog's own trouble: a damaged state, a run that was cut short. Always told.
     Watchdog,
+    /// Nothing happened: a person tries whether mail arrives.
+    Test,
 }
 
 impl Event {
@@ -51,13 +54,17 @@ impl Event {
             Self::RestartFailed => "restart_failed",
             Self::Exhausted => "exhausted",
             Self::Watchdog => "watchdog",
+            Self::Test => "test",
         }
     }
 }
 
-/// One thing to tell about one service, with its evidence. Kept in the state until it is told.
+/// One thing to tell about one service, with its evidence. Kept in the state until a message tells it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Alert {
+    /// What no other alert has: by it a message in the outbox is known to tell this one.
+    #[serde(default)]
+    pub id: String,
     /// When it happened.
     pub time: DateTime<Utc>,
     /// The service, or `watchdog` for [`Event::Watchdog`].
@@ -92,6 +99,9 @@ pub struct Alert {
     /// When a spent budget frees its next attempt. Absent with [`Event::Exhausted`]: never by itself.
     #[serde(default)]
     pub next_attempt: Option<DateTime<Utc>>,
+    /// `max_per_hour` has held it back.
+    #[serde(default)]
+    pub held: bool,
 }
 
 /// A message ready to be sent by any channel, and to be kept until it can be.
@@ -123,6 +133,8 @@ pub struct Message {
 pub struct Report {
     /// In the order in which they were asked for, each once.
     pub recipients: Vec<Recipient>,
+    /// The way itself failed, and not with this message or its recipients: another one would fare no better now.
+    pub in_vain: bool,
 }
 
 /// One recipient's part of a [`Report`].
@@ -169,6 +181,7 @@ impl Report {
         });
         Self {
             recipients: recipients.collect(),
+            in_vain: false,
         }
     }
 
@@ -190,6 +203,11 @@ impl Report {
 
     /// What went wrong, one sentence a reason, with the recipients that it befell: for the log and the journal.
     pub fn troubles(&self) -> Vec<String> {
+        self.reasons().into_iter().map(|(_, told)| told).collect()
+    }
+
+    /// The same, and of each whether it is final: the recipients were refused.
+    pub fn reasons(&self) -> Vec<(bool, String)> {
         let mut reasons: Vec<(&'static str, &str, Vec<&str>)> = Vec::new();
         for Recipient { address, outcome } in &self.recipients {
             let (kind, why) = match outcome {
@@ -211,7 +229,10 @@ impl Report {
         }
         reasons
             .into_iter()
-            .map(|(kind, why, addresses)| format!("mail to {} {kind}: {why}", addresses.join(", ")))
+            .map(|(kind, why, addresses)| {
+                let told = format!("mail to {} {kind}: {why}", addresses.join(", "));
+                (kind == "refused", told)
+            })
             .collect()
     }
 }
@@ -249,6 +270,7 @@ mod tests {
                     },
                 ),
             ],
+            in_vain: false,
         };
         assert!(report.reached_somebody());
         assert_eq!(report.owed(), ["c@x", "d@x", "e@x"]);

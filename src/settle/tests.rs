@@ -247,25 +247,107 @@ fn f33_a_run_that_was_cut_short_is_told_and_its_attempt_counts() {
     );
 }
 
+fn message(n: usize) -> Message {
+    Message {
+        subject: String::new(),
+        body: String::new(),
+        services: Vec::new(),
+        event: Event::Down,
+        time: at(0),
+        message_id: format!("<{n}@h>"),
+        in_reply_to: None,
+        references: Vec::new(),
+    }
+}
+
 #[test]
-fn what_is_owed_is_bounded() {
+fn no_two_alerts_have_the_same_id() {
     let mut memory = Memory::default();
     let settings = mail();
-    for n in 0..OWED_LIMIT + 10 {
-        tell_own_trouble(
-            &mut memory,
-            at(0),
-            n.to_string(),
-            Telling {
-                mail: Some(&settings),
-            },
-        );
+    for n in 0..20 {
+        let telling = Telling {
+            mail: Some(&settings),
+        };
+        tell_own_trouble(&mut memory, at(n / 10), n.to_string(), telling);
     }
-    assert_eq!(memory.owed.len(), OWED_LIMIT);
+    let mut ids: Vec<String> = memory.owed.iter().map(|alert| alert.id.clone()).collect();
+    ids.sort();
+    ids.dedup();
+    assert_eq!(ids.len(), 20);
+}
+
+#[test]
+fn f33_a_message_is_noted_once_and_covers_only_what_it_tells() {
+    let (mut service, mut memory) = (service("a"), Memory::default());
+    service.way = None;
+    run(&mut memory, &service, &gone(), 0, false);
+    let first: Vec<String> = memory.owed.iter().map(|alert| alert.id.clone()).collect();
+    run(&mut memory, &service, &gone(), 7200, false);
+    assert_eq!(memory.owed.len(), 2);
+    let tells = |alert: &Alert| first.contains(&alert.id);
+    assert!(queued(&mut memory, &message(1), tells));
+    assert_eq!(memory.owed.len(), 1);
+    assert!(!queued(&mut memory, &message(1), tells), "noted before");
     assert_eq!(
-        memory.owed.last().unwrap().notes,
-        [(OWED_LIMIT + 9).to_string()]
+        (memory.mails.len(), &memory.services["a"].thread[..]),
+        (1, &["<1@h>".to_owned()][..])
     );
+}
+
+#[test]
+fn a_thread_ends_when_all_is_well_and_told() {
+    let (mut service, mut memory) = (service("a"), Memory::default());
+    service.way = None;
+    run(&mut memory, &service, &gone(), 0, false);
+    queued(&mut memory, &message(0), |_| true);
+    for n in 1..30 {
+        run(
+            &mut memory,
+            &service,
+            &gone(),
+            3600 * i64::try_from(n).unwrap(),
+            false,
+        );
+        queued(&mut memory, &message(n), |_| true);
+        close_threads(&mut memory);
+    }
+    let thread = &memory.services["a"].thread;
+    assert_eq!(thread.len(), THREAD_KEPT);
+    assert_eq!(thread[0], "<0@h>", "the first one stays");
+    assert_eq!(thread[THREAD_KEPT - 1], "<29@h>");
+    // well again, and that is still to be told
+    run(&mut memory, &service, &up(1, 3600), 200_000, false);
+    close_threads(&mut memory);
+    assert_eq!(memory.services["a"].thread.len(), THREAD_KEPT);
+    queued(&mut memory, &message(30), |_| true);
+    close_threads(&mut memory);
+    assert!(memory.services["a"].thread.is_empty());
+}
+
+#[test]
+fn what_follows_a_restart_that_was_told_is_news() {
+    let (service, mut memory) = (service("a"), Memory::default());
+    let mut heard = Vec::new();
+    for (second, works) in [(0, false), (60, true), (120, false)] {
+        run(&mut memory, &service, &gone(), second, works);
+        heard.extend(told(&mut memory));
+    }
+    assert_eq!(
+        heard,
+        [Event::RestartFailed, Event::Restarted, Event::RestartFailed]
+    );
+}
+
+#[test]
+fn one_that_is_restarted_again_and_again_is_told_of_once_in_a_while() {
+    let (mut service, mut memory) = (service("a"), Memory::default());
+    service.policy.max_per_hour = 60;
+    let mut heard = Vec::new();
+    for minute in 0..=61 {
+        run(&mut memory, &service, &gone(), minute * 60, true);
+        heard.extend(told(&mut memory).into_iter().map(|event| (minute, event)));
+    }
+    assert_eq!(heard, [(0, Event::Restarted), (60, Event::Restarted)]);
 }
 
 /// What happens to the simulated machine in a minute.

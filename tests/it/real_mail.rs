@@ -12,6 +12,9 @@ use serde_json::Value;
 use watchdog::notify::mail::{self, Secret, Settings, Smtp, Tls, Transport};
 use watchdog::notify::{Event, Message, Outcome};
 
+/// More than any delivery here takes.
+const LIMIT: Duration = Duration::from_secs(30);
+
 /// A folder with certificates and the mail that was taken, and the servers.
 struct Scene {
     folder: tempfile::TempDir,
@@ -250,7 +253,7 @@ fn f72_recipients_are_told_apart_and_the_rest_is_tried_again() {
             &Outcome::Delivered,
         ]
     );
-    let again = mail::send_to(&settings, &report.owed(), &message());
+    let again = mail::send_to(&settings, &report.owed(), &message(), LIMIT);
     assert_eq!(again.owed(), ["full@x.org"]);
     let taken = scene.taken();
     assert_eq!(taken.len(), 2);
@@ -260,13 +263,13 @@ fn f72_recipients_are_told_apart_and_the_rest_is_tried_again() {
 
     let mut refused = message();
     refused.subject = "DATA554".to_owned();
-    let report = mail::send_to(&settings, &["ops@x.org".to_owned()], &refused);
+    let report = mail::send_to(&settings, &["ops@x.org".to_owned()], &refused, LIMIT);
     assert_eq!(
         report.recipients[0].outcome,
         Outcome::Refused(format!("{at}: 554 5.7.1 Message refused"))
     );
     refused.subject = "DATA451".to_owned();
-    let report = mail::send_to(&settings, &["ops@x.org".to_owned()], &refused);
+    let report = mail::send_to(&settings, &["ops@x.org".to_owned()], &refused, LIMIT);
     assert_eq!(
         report.recipients[0].outcome,
         Outcome::deferred(format!("{at}: 451 4.3.0 Try later"))

@@ -8,25 +8,27 @@ use std::path::Path;
 use super::plain;
 use crate::notify::{Message, nonce};
 
-/// `20261122T010203Z-restarted-trader-9f86d081884c7d65.eml`: sorted by name is sorted by time.
+/// `20261122T010203Z-restarted-trader-9f86d081884c7d65.eml`: sorted by name is sorted by time. The same for every
+/// attempt to deliver the same message, so that none makes a second copy.
 pub(super) fn file_name(message: &Message) -> String {
     let service = message.services.first().map_or("none", String::as_str);
-    let service: String = service
-        .chars()
-        .take(64)
-        .map(|c| {
-            if c.is_ascii_alphanumeric() || "._-".contains(c) {
-                c
-            } else {
-                '_'
-            }
-        })
-        .collect();
+    let clean = |text: &str| -> String {
+        let kept = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+        text.chars()
+            .take(64)
+            .map(|c| if kept(c) { c } else { '_' })
+            .collect()
+    };
+    // of an id of ours, the part that no other has
+    let id = message.message_id.trim_start_matches('<');
+    let local = id.split('@').next().unwrap_or_default();
+    let unique = local.rsplit('.').next().unwrap_or_default();
     format!(
-        "{}-{}-{service}-{:016x}.eml",
+        "{}-{}-{}-{}.eml",
         message.time.format("%Y%m%dT%H%M%SZ"),
         message.event.name(),
-        nonce()
+        clean(service),
+        clean(unique)
     )
 }
 
@@ -44,7 +46,8 @@ pub(super) fn deliver(folder: &Path, name: &str, bytes: &[u8]) -> Result<(), Str
             )
         })?;
     let path = folder.join(name);
-    let unfinished = folder.join(format!(".{name}.new"));
+    // a name of its own: what a run that was killed left behind is in nobody's way
+    let unfinished = folder.join(format!(".{name}.{:016x}.new", nonce()));
     let written = OpenOptions::new()
         .write(true)
         .create_new(true)

@@ -11,7 +11,7 @@ use lettre::message::{MessageBuilder, SinglePart};
 
 use super::{Settings, address};
 use crate::notify::Message;
-use crate::notify::text::{cut, visible, visible_lines};
+use crate::text::{cut, visible, visible_lines};
 
 /// Characters of a subject, well below what a line may have even where it cannot be folded.
 const SUBJECT_LIMIT: usize = 200;

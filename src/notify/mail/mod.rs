@@ -102,14 +102,43 @@ struct Envelope {
     to: Vec<Address>,
 }
 
+/// One outcome for each address of an envelope.
+struct Handed {
+    outcomes: Vec<Outcome>,
+    /// The way itself failed: another message would fare no better now.
+    in_vain: bool,
+}
+
 /// Sends one message to all recipients, within the transport's timeout and a little more, whatever the other side
 /// does.
 pub fn send(settings: &Settings, message: &Message) -> Report {
-    send_to(settings, &settings.to, message)
+    send_to(
+        settings,
+        &settings.to,
+        message,
+        settings.transport.timeout(),
+    )
 }
 
-/// The same to some recipients only: those that an earlier attempt still owes. The headers name all.
-pub fn send_to(settings: &Settings, recipients: &[String], message: &Message) -> Report {
+/// The same to some recipients only, those that an earlier attempt still owes, within `limit` where that is less
+/// than the transport's timeout. The headers name all.
+pub fn send_to(
+    settings: &Settings,
+    recipients: &[String],
+    message: &Message,
+    limit: Duration,
+) -> Report {
+    send_telling(settings, recipients, message, limit, &mut |_| {})
+}
+
+/// The same, and every step that was made is told as a sentence, as soon as it was made.
+pub fn send_telling(
+    settings: &Settings,
+    recipients: &[String],
+    message: &Message,
+    limit: Duration,
+    tell: &mut dyn FnMut(&str),
+) -> Report {
     let mut report = Report::default();
     let mut to = Vec::new();
     for recipient in recipients {
@@ -133,7 +162,9 @@ pub fn send_to(settings: &Settings, recipients: &[String], message: &Message) ->
             outcome: outcome.unwrap_or(Outcome::Delivered),
         });
     }
-    let mut outcomes = hand_over(settings, to, message).into_iter();
+    let handed = hand_over(settings, to, message, limit, tell);
+    report.in_vain = handed.in_vain;
+    let mut outcomes = handed.outcomes.into_iter();
     for recipient in &mut report.recipients {
         if recipient.outcome == Outcome::Delivered {
             recipient.outcome = outcomes
@@ -144,13 +175,22 @@ pub fn send_to(settings: &Settings, recipients: &[String], message: &Message) ->
     report
 }
 
-/// One outcome for each address.
-fn hand_over(settings: &Settings, to: Vec<Address>, message: &Message) -> Vec<Outcome> {
-    if to.is_empty() {
-        return Vec::new();
-    }
+fn hand_over(
+    settings: &Settings,
+    to: Vec<Address>,
+    message: &Message,
+    limit: Duration,
+    tell: &mut dyn FnMut(&str),
+) -> Handed {
     let count = to.len();
-    let all = |outcome: Outcome| vec![outcome; count];
+    let all = |outcome: Outcome| Handed {
+        in_vain: matches!(outcome, Outcome::Deferred { .. }),
+        outcomes: vec![outcome; count],
+    };
+    if to.is_empty() {
+        return all(Outcome::Delivered);
+    }
+    let limit = limit.min(settings.transport.timeout());
     let from = match address(&settings.from) {
         Ok(mailbox) => mailbox.email,
         Err(error) => return all(Outcome::deferred(format!("[mail] from: {error}"))),
@@ -161,23 +201,39 @@ fn hand_over(settings: &Settings, to: Vec<Address>, message: &Message) -> Vec<Ou
     };
     let envelope = Envelope { from, to };
     match &settings.transport {
-        Transport::Smtp(smtp) => smtp::deliver(smtp, envelope, bytes),
-        Transport::Sendmail { command } => sendmail::deliver(command, &envelope, &bytes, TIMEOUT),
+        Transport::Smtp(smtp) => {
+            let smtp = Smtp {
+                timeout: limit,
+                ..smtp.clone()
+            };
+            smtp::deliver(&smtp, envelope, bytes, tell)
+        }
+        Transport::Sendmail { command } => {
+            let handed = sendmail::deliver(command, &envelope, &bytes, limit);
+            if handed.outcomes.contains(&Outcome::Delivered) {
+                tell(&format!("{} took the message", command.display()));
+            }
+            handed
+        }
         Transport::Directory(folder) => {
             let name = directory::file_name(message);
-            let (tell, told) = mpsc::channel();
+            let path = folder.join(&name);
+            let (send, told) = mpsc::channel();
             let target = folder.clone();
             std::thread::spawn(move || {
-                let _ = tell.send(directory::deliver(&target, &name, &bytes));
+                let _ = send.send(directory::deliver(&target, &name, &bytes));
             });
-            all(match told.recv_timeout(TIMEOUT) {
-                Ok(Ok(())) => Outcome::Delivered,
+            all(match told.recv_timeout(limit) {
+                Ok(Ok(())) => {
+                    tell(&format!("written to {}", path.display()));
+                    Outcome::Delivered
+                }
                 Ok(Err(error)) => Outcome::deferred(error),
                 Err(_) => Outcome::Deferred {
                     why: format!(
                         "{}: not written within {}; does its file system answer",
                         folder.display(),
-                        crate::clock::exact(TIMEOUT)
+                        crate::clock::rough(limit)
                     ),
                     maybe_delivered: true,
                 },
@@ -204,7 +260,7 @@ pub fn address(text: &str) -> Result<Mailbox, String> {
         .ok_or_else(|| {
             format!(
                 "`{}` is not a mail address; write it like ops@example.org",
-                super::text::cut(&super::text::visible(text), 100)
+                crate::text::cut(&crate::text::visible(text), 100)
             )
         })
 }

@@ -1,34 +1,22 @@
 //! A program that takes a message on its standard input, as sendmail does.
 //!
-//! It may read nothing, never end, fork, or print without end, so each of its ends is served by a thread of its
-//! own, and its process group is killed at the deadline. Its exit is awaited without reaping it: as long as it is
-//! not reaped its number belongs to it, and the kill cannot hit a stranger.
+//! It may read nothing, never end, fork, or print without end: [`child::run`] gives it a file for its input and files
+//! for its output, and ends its whole process group at the deadline. What it says by its exit status is believed.
 
-use std::io::{Read, Write};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{self, Receiver};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
 
 use lettre::Address;
-use nix::sys::signal::{Signal, killpg};
-use nix::sys::wait::{Id, WaitPidFlag, waitid};
-use nix::unistd::Pid;
 
-use super::{Envelope, plain};
-use crate::clock::exact;
+use super::{Envelope, Handed, plain};
+use crate::child;
+use crate::clock::rough;
 use crate::notify::Outcome;
-use crate::notify::text::{cut, visible};
+use crate::text::cut;
 
-/// What of its output is kept for the error: the last bytes, and of them the last lines.
-const OUTPUT: usize = 8 * 1024;
+/// Lines of its output that are told.
 const LINES: usize = 5;
-/// How long its output may stay open after its end, by children of its own, before what is there is taken.
-const LAST_WORDS: Duration = Duration::from_millis(200);
-/// How long a killed process may take to be gone.
-const DYING: Duration = Duration::from_secs(1);
 /// Variables that a mailer may need; the secrets of the watchdog's own environment are none of its business.
 const KEPT: [&str; 8] = [
     "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "TZ", "TMPDIR",
@@ -43,25 +31,29 @@ pub(super) fn deliver(
     envelope: &Envelope,
     bytes: &[u8],
     timeout: Duration,
-) -> Vec<Outcome> {
+) -> Handed {
     let deadline = Instant::now() + timeout;
-    let together = run(command, envelope, &envelope.to, bytes, deadline, timeout);
+    let together = run(command, envelope, &envelope.to, bytes, timeout);
     if envelope.to.len() < 2 || !together.may_be_one_recipients_fault() {
-        return vec![together.outcome(); envelope.to.len()];
+        return Handed {
+            in_vain: together.befalls_all(),
+            outcomes: vec![together.outcome(); envelope.to.len()],
+        };
     }
     let together = together.outcome();
     let alone = |to: &Address| {
-        if Instant::now() >= deadline {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
             return together.clone();
         }
         let to = std::slice::from_ref(to);
-        run(command, envelope, to, bytes, deadline, timeout).outcome()
+        run(command, envelope, to, bytes, left).outcome()
     };
-    envelope.to.iter().map(alone).collect()
+    Handed {
+        outcomes: envelope.to.iter().map(alone).collect(),
+        in_vain: false,
+    }
 }
-
-/// What was printed to one end, the last of it.
-type Output = Arc<Mutex<Vec<u8>>>;
 
 /// How one run of the command went.
 enum Attempt {
@@ -83,6 +75,15 @@ impl Attempt {
     /// config befall all alike.
     fn may_be_one_recipients_fault(&self) -> bool {
         matches!(self, Self::Failed { code: Some(code), .. } if !matches!(code, 64 | 71..=75 | 78))
+    }
+
+    /// Whether another message would fare no better now.
+    fn befalls_all(&self) -> bool {
+        match self {
+            Self::Taken => false,
+            Self::Failed { .. } => !self.may_be_one_recipients_fault(),
+            Self::Stuck { .. } => true,
+        }
     }
 
     fn outcome(self) -> Outcome {
@@ -109,84 +110,45 @@ fn run(
     envelope: &Envelope,
     to: &[Address],
     bytes: &[u8],
-    deadline: Instant,
-    timeout: Duration,
+    limit: Duration,
 ) -> Attempt {
     let shown = command.display();
-    let stuck = |why: String| Attempt::Stuck {
-        why,
-        maybe_delivered: false,
-    };
-    let mut child = match start(command, envelope, to) {
-        Ok(child) => child,
+    let ended = match child::run(prepare(command, envelope, to), Some(bytes), limit) {
+        Ok(ended) => ended,
         Err(error) => {
             let hint = match error.kind() {
                 std::io::ErrorKind::NotFound => "; is a mailer installed there",
                 _ => "",
             };
-            return stuck(format!(
-                "{shown}: cannot be started: {}{hint}",
-                plain(&error)
-            ));
+            return Attempt::Stuck {
+                why: format!("{shown}: cannot be run: {}{hint}", plain(&error)),
+                maybe_delivered: false,
+            };
         }
     };
-    let fed = feed(&mut child, bytes.to_vec());
-    let output = [Output::default(), Output::default()];
-    let quiet = [
-        collect(child.stderr.take(), &output[0]),
-        collect(child.stdout.take(), &output[1]),
-    ];
-    let pid = Pid::from_raw(child.id().cast_signed());
-    let ended = watch(pid);
-    let left = deadline.saturating_duration_since(Instant::now());
-    let Ok(waited) = ended.recv_timeout(left) else {
-        let _ = killpg(pid, Signal::SIGKILL);
-        if ended.recv_timeout(DYING).is_ok() {
-            let _ = child.wait();
-        }
-        let whole = matches!(fed.try_recv(), Ok(Ok(())));
-        return Attempt::Stuck {
+    let said = said(&ended);
+    match ended.status {
+        None => Attempt::Stuck {
             why: format!(
-                "{shown}: not done within {}, and killed{}",
-                exact(timeout),
-                said(&output)
+                "{shown}: not done within {}, and killed{said}",
+                rough(limit)
             ),
-            maybe_delivered: whole,
-        };
-    };
-    if let Err(errno) = waited {
-        return stuck(format!(
-            "{shown}: its end cannot be awaited: {}",
-            errno.desc()
-        ));
-    }
-    let status = match child.wait() {
-        Ok(status) => status,
-        Err(error) => return stuck(format!("{shown}: its end is not known: {}", plain(&error))),
-    };
-    for end in quiet {
-        let _ = end.recv_timeout(LAST_WORDS);
-    }
-    if !status.success() {
-        return Attempt::Failed {
+            maybe_delivered: ended.read_all,
+        },
+        Some(status) if status.success() => Attempt::Taken,
+        Some(status) => Attempt::Failed {
             code: status.code(),
-            why: format!("{shown}: {}{}", failure(status), said(&output)),
-        };
-    }
-    match fed.recv_timeout(LAST_WORDS) {
-        Ok(Ok(())) => Attempt::Taken,
-        _ => stuck(format!(
-            "{shown}: ended well without having read the whole message{}",
-            said(&output)
-        )),
+            why: format!("{shown}: {}{said}", failure(status)),
+        },
     }
 }
 
-fn start(command: &Path, envelope: &Envelope, to: &[Address]) -> std::io::Result<Child> {
+fn prepare(command: &Path, envelope: &Envelope, to: &[Address]) -> Command {
     let kept = KEPT
         .iter()
         .filter_map(|name| Some((name, std::env::var_os(name)?)));
-    Command::new(command)
+    let mut prepared = Command::new(command);
+    prepared
         .arg("-i")
         .arg("-f")
         .arg(&envelope.from)
@@ -194,67 +156,14 @@ fn start(command: &Path, envelope: &Envelope, to: &[Address]) -> std::io::Result
         .args(to.iter().map(ToString::to_string))
         .env_clear()
         .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
-        .envs(kept)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .process_group(0)
-        .spawn()
-}
-
-/// Writes the message from a thread and says how that went: a command that never reads blocks nobody else.
-fn feed(child: &mut Child, bytes: Vec<u8>) -> Receiver<std::io::Result<()>> {
-    let (tell, told) = mpsc::channel();
-    if let Some(mut stdin) = child.stdin.take() {
-        std::thread::spawn(move || {
-            let written = stdin.write_all(&bytes).and_then(|()| stdin.flush());
-            drop(stdin);
-            let _ = tell.send(written);
-        });
-    }
-    told
-}
-
-/// Reads an output to its end, keeping the last of it, and then says so.
-fn collect(stream: Option<impl Read + Send + 'static>, output: &Output) -> Receiver<()> {
-    let (tell, told) = mpsc::channel();
-    let output = Arc::clone(output);
-    if let Some(mut stream) = stream {
-        std::thread::spawn(move || {
-            let mut buffer = [0; 1024];
-            while let Ok(count @ 1..) = stream.read(&mut buffer) {
-                let mut output = output.lock().unwrap_or_else(PoisonError::into_inner);
-                output.extend_from_slice(&buffer[..count]);
-                let surplus = output.len().saturating_sub(OUTPUT);
-                output.drain(..surplus);
-            }
-            let _ = tell.send(());
-        });
-    }
-    told
-}
-
-/// Says when the process has ended, and leaves it to be reaped.
-fn watch(pid: Pid) -> Receiver<nix::Result<()>> {
-    let (tell, told) = mpsc::channel();
-    std::thread::spawn(move || {
-        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
-        let ended = loop {
-            match waitid(Id::Pid(pid), flags) {
-                Err(nix::errno::Errno::EINTR) => {}
-                ended => break ended.map(|_| ()),
-            }
-        };
-        let _ = tell.send(ended);
-    });
-    told
+        .envs(kept);
+    prepared
 }
 
 fn failure(status: ExitStatus) -> String {
-    match (status.code(), status.signal()) {
-        (Some(code), _) => format!("exited with {code}{}", meaning(code)),
-        (None, Some(signal)) => format!("was killed by signal {signal}"),
-        (None, None) => status.to_string(),
+    match status.code() {
+        Some(code) => format!("exited with {code}{}", meaning(code)),
+        None => child::describe_status(status),
     }
 }
 
@@ -275,19 +184,12 @@ fn meaning(code: i32) -> &'static str {
 }
 
 /// The last lines of its standard error, or else of its output, as the end of a sentence.
-fn said(outputs: &[Output; 2]) -> String {
-    for output in outputs {
-        let bytes = output.lock().unwrap_or_else(PoisonError::into_inner);
-        let text = String::from_utf8_lossy(&bytes);
-        let lines: Vec<&str> = text
-            .lines()
-            .filter(|line| !line.trim().is_empty())
-            .collect();
-        let last = lines[lines.len().saturating_sub(LINES)..]
-            .iter()
-            .map(|line| cut(&visible(line.trim()), 200));
+fn said(ended: &child::Ended) -> String {
+    for output in [&ended.stderr, &ended.stdout] {
+        let lines = child::last_lines(output, LINES);
         if !lines.is_empty() {
-            return format!("; it said: {}", last.collect::<Vec<_>>().join(" / "));
+            let lines: Vec<String> = lines.iter().map(|line| cut(line.trim(), 200)).collect();
+            return format!("; it said: {}", lines.join(" / "));
         }
     }
     String::new()
@@ -296,6 +198,9 @@ fn said(outputs: &[Output; 2]) -> String {
 #[cfg(test)]
 mod tests {
     use std::path::PathBuf;
+
+    use nix::sys::signal::Signal;
+    use nix::unistd::Pid;
 
     use super::*;
 
@@ -332,7 +237,8 @@ mod tests {
             &envelope(&["ops@example.org"]),
             b"hello\r\n",
             timeout,
-        );
+        )
+        .outcomes;
         assert_eq!(outcomes.len(), 1);
         let outcome = outcomes.remove(0);
         (folder, outcome)
@@ -358,7 +264,7 @@ mod tests {
             r#"printf '%s\n' "$@" > "$OUT/args"; env > "$OUT/env"; cat > "$OUT/mail""#,
         );
         let big = [b"0123456789abcde\r\n".repeat(100_000), b".\r\n".to_vec()].concat();
-        let outcomes = deliver(&path, &envelope(&["a@x.org", "-b@x.org"]), &big, LONG);
+        let outcomes = deliver(&path, &envelope(&["a@x.org", "-b@x.org"]), &big, LONG).outcomes;
         assert_eq!(outcomes, [Outcome::Delivered, Outcome::Delivered]);
         let read = |name: &str| std::fs::read(folder.path().join(name)).unwrap();
         assert_eq!(
@@ -388,7 +294,7 @@ mod tests {
         let (folder, outcome) = once("cat > /dev/null; echo hello; kill -9 $$", LONG);
         assert_eq!(
             why(&folder, &outcome).0,
-            "DIR/sendmail: was killed by signal 9; it said: hello"
+            "DIR/sendmail: was ended by signal 9 (SIGKILL); it said: hello"
         );
     }
 
@@ -400,7 +306,7 @@ mod tests {
             r#"cat > /dev/null; for a; do case $a in gone@*) echo "no $a" >&2; exit 67;; esac; done; echo "$5" >> "$OUT/got""#,
         );
         let to = envelope(&["a@x.org", "gone@x.org", "b@x.org"]);
-        let outcomes = deliver(&path, &to, b"hello\r\n", LONG);
+        let outcomes = deliver(&path, &to, b"hello\r\n", LONG).outcomes;
         assert_eq!(outcomes[0], Outcome::Delivered);
         let Outcome::Refused(why) = &outcomes[1] else {
             panic!("{outcomes:?}");
@@ -444,17 +350,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = mailer(folder.path(), "exec sleep 1000");
         let big = vec![b'x'; 1 << 20];
-        let outcomes = deliver(&path, &envelope(&["ops@example.org"]), &big, SHORT);
+        let outcomes = deliver(&path, &envelope(&["ops@example.org"]), &big, SHORT).outcomes;
         let (why, maybe) = why(&folder, &outcomes[0]);
         assert_eq!(why, "DIR/sendmail: not done within 2s, and killed");
         assert!(!maybe);
-        let path = mailer(folder.path(), "exec true");
-        let outcomes = deliver(&path, &envelope(&["ops@example.org"]), &big, LONG);
-        let (why, _) = self::why(&folder, &outcomes[0]);
-        assert_eq!(
-            why,
-            "DIR/sendmail: ended well without having read the whole message"
-        );
     }
 
     #[test]
@@ -471,24 +370,30 @@ mod tests {
 
     #[test]
     fn output_without_end_is_bounded() {
-        let (folder, outcome) = once("cat > /dev/null; exec yes", SHORT);
-        let (why, _) = why(&folder, &outcome);
-        assert!(why.ends_with("it said: y / y / y / y / y"), "{why}");
+        let (folder, outcome) = once("cat > /dev/null; exec yes", LONG);
+        assert_eq!(
+            why(&folder, &outcome).0,
+            "DIR/sendmail: was ended by signal 9 (SIGKILL); it said: y / y / y / y / y"
+        );
     }
 
     #[test]
     fn what_cannot_start_is_said() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("sendmail");
-        let try_it = || deliver(&path, &envelope(&["ops@example.org"]), b"x", LONG).remove(0);
+        let try_it = || {
+            deliver(&path, &envelope(&["ops@example.org"]), b"x", LONG)
+                .outcomes
+                .remove(0)
+        };
         assert_eq!(
             why(&folder, &try_it()).0,
-            "DIR/sendmail: cannot be started: no such file or directory; is a mailer installed there"
+            "DIR/sendmail: cannot be run: no such file or directory; is a mailer installed there"
         );
         std::fs::write(&path, "").unwrap();
         assert_eq!(
             why(&folder, &try_it()).0,
-            "DIR/sendmail: cannot be started: permission denied"
+            "DIR/sendmail: cannot be run: permission denied"
         );
     }
 }

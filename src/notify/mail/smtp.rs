@@ -25,10 +25,10 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{CertificateError, ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
-use super::{Envelope, Smtp, Tls, plain};
-use crate::clock::exact;
+use super::{Envelope, Handed, Smtp, Tls, plain};
+use crate::clock::rough;
 use crate::notify::Outcome;
-use crate::notify::text::{cut, visible};
+use crate::text::{cut, visible};
 
 /// How much later than the session itself its caller gives up: the session knows more about what happened.
 const SLACK: Duration = Duration::from_millis(500);
@@ -40,44 +40,68 @@ const SHOWN: usize = 300;
 /// How long the goodbye may take, when all is done.
 const GOODBYE: Duration = Duration::from_secs(1);
 
-/// One outcome for each address of the envelope.
-pub(super) fn deliver(smtp: &Smtp, envelope: Envelope, bytes: Vec<u8>) -> Vec<Outcome> {
+/// Word from a session.
+enum Word {
+    /// A step was made.
+    Step(String),
+    /// It is over; the error is the reason for those recipients that are undecided.
+    End(Result<(), String>),
+}
+
+/// One outcome for each address of the envelope. Each step that was made is told as a sentence.
+pub(super) fn deliver(
+    smtp: &Smtp,
+    envelope: Envelope,
+    bytes: Vec<u8>,
+    tell: &mut dyn FnMut(&str),
+) -> Handed {
     let shared = Arc::new(Mutex::new(Progress {
         step: Step::Preparing,
         outcomes: vec![None; envelope.to.len()],
         handed_over: false,
     }));
-    let (tell, told) = mpsc::channel();
-    let timeout = smtp.timeout;
+    let (say, told) = mpsc::channel();
+    let deadline = Instant::now() + smtp.timeout;
     let thread = {
         let smtp = smtp.clone();
         let shared = Arc::clone(&shared);
         std::thread::Builder::new().spawn(move || {
-            let deadline = Instant::now() + smtp.timeout;
-            let _ = tell.send(session(&smtp, &envelope, &bytes, deadline, &shared));
+            let end = session(&smtp, &envelope, &bytes, deadline, &shared, &say);
+            let _ = say.send(Word::End(end));
         })
     };
-    let trouble = match thread {
-        Err(error) => format!(
+    let end = match thread {
+        Err(error) => Err(format!(
             "{}: no thread to send mail from: {}",
             at(smtp),
             plain(&error)
-        ),
-        Ok(_) => match told.recv_timeout(timeout.saturating_add(SLACK)) {
-            Ok(Ok(())) => "the server said nothing about it".to_owned(),
-            Ok(Err(trouble)) => trouble,
-            // left behind: it hangs where nothing can wake it, and ends with the process
-            Err(_) => no_answer(smtp, lock(&shared).step),
+        )),
+        Ok(_) => loop {
+            let left = deadline.saturating_duration_since(Instant::now()) + SLACK;
+            match told.recv_timeout(left) {
+                Ok(Word::Step(step)) => tell(&step),
+                Ok(Word::End(end)) => break end,
+                // left behind: it hangs where nothing can wake it, and ends with the process
+                Err(_) => break Err(no_answer(smtp, lock(&shared).step)),
+            }
         },
     };
     let progress = lock(&shared);
+    // a server that hangs up in the middle of one message may take the next
+    let in_vain = end.is_err() && progress.step < Step::Data;
+    let trouble = end
+        .err()
+        .unwrap_or_else(|| "the server said nothing about it".to_owned());
     let decided = progress.outcomes.iter().map(|outcome| {
         outcome.clone().unwrap_or_else(|| Outcome::Deferred {
             why: trouble.clone(),
             maybe_delivered: progress.handed_over,
         })
     });
-    decided.collect()
+    Handed {
+        outcomes: decided.collect(),
+        in_vain,
+    }
 }
 
 /// What is known of a session while it runs.
@@ -96,7 +120,7 @@ fn lock(shared: &Shared) -> MutexGuard<'_, Progress> {
 }
 
 /// Where a session is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
 enum Step {
     Preparing,
     Lookup,
@@ -111,6 +135,7 @@ enum Step {
     Data,
     Message,
     End,
+    Goodbye,
 }
 
 impl fmt::Display for Step {
@@ -129,6 +154,7 @@ impl fmt::Display for Step {
             Self::Data => "DATA",
             Self::Message => "sending the message",
             Self::End => "waiting for its answer to the message",
+            Self::Goodbye => "QUIT",
         })
     }
 }
@@ -138,7 +164,7 @@ fn at(smtp: &Smtp) -> String {
 }
 
 fn no_answer(smtp: &Smtp, step: Step) -> String {
-    let timeout = exact(smtp.timeout);
+    let timeout = rough(smtp.timeout);
     let hint = match step {
         Step::Preparing => {
             return format!(
@@ -167,16 +193,18 @@ fn session(
     bytes: &[u8],
     deadline: Instant,
     shared: &Shared,
+    say: &mpsc::Sender<Word>,
 ) -> Result<(), String> {
     let login = login(smtp)?;
     let tls = match smtp.tls {
         Tls::None => None,
         Tls::Starttls | Tls::Tls => Some(client(smtp)?),
     };
-    let stream = connect(smtp, deadline, shared)?;
+    let stream = connect(smtp, deadline, shared, say)?;
     let mut talk = Talk {
         smtp,
         shared,
+        say,
         channel: Channel::Plain(stream),
         received: Vec::new(),
         login,
@@ -187,6 +215,7 @@ fn session(
     talk.step(Step::Greeting);
     let greeting = talk.reply()?;
     talk.expect(2, &greeting, "")?;
+    talk.tell(format!("it greets: {greeting}"));
     let mut offers = talk.ehlo()?;
     if smtp.tls == Tls::Starttls {
         if !offers.starttls {
@@ -203,6 +232,9 @@ fn session(
     }
     talk.log_in(&offers)?;
     let result = talk.message(envelope, bytes, &offers);
+    if result.is_ok() {
+        talk.step(Step::Goodbye);
+    }
     talk.goodbye();
     result
 }
@@ -273,7 +305,12 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
 }
 
 /// Connects to the first address of the host that answers.
-fn connect(smtp: &Smtp, deadline: Instant, shared: &Shared) -> Result<Timed, String> {
+fn connect(
+    smtp: &Smtp,
+    deadline: Instant,
+    shared: &Shared,
+    say: &mpsc::Sender<Word>,
+) -> Result<Timed, String> {
     lock(shared).step = Step::Lookup;
     let host = smtp.host.trim_start_matches('[').trim_end_matches(']');
     let addresses: Vec<SocketAddr> = (host, smtp.port)
@@ -291,6 +328,9 @@ fn connect(smtp: &Smtp, deadline: Instant, shared: &Shared) -> Result<Timed, Str
             )
         })?
         .collect();
+    let ips: Vec<String> = addresses.iter().map(|a| a.ip().to_string()).collect();
+    let found = format!("{} is at {}", visible(host), cut(&ips.join(", "), SHOWN));
+    let _ = say.send(Word::Step(found));
     lock(shared).step = Step::Connect;
     let mut last = None;
     for (index, address) in addresses.iter().enumerate() {
@@ -302,6 +342,7 @@ fn connect(smtp: &Smtp, deadline: Instant, shared: &Shared) -> Result<Timed, Str
             Ok(stream) => {
                 // commands are small and each waits for its answer
                 let _ = stream.set_nodelay(true);
+                let _ = say.send(Word::Step(format!("connected to {address}")));
                 return Ok(Timed { stream, deadline });
             }
             Err(error) => last = Some((*address, error)),
@@ -452,6 +493,7 @@ impl Offers {
 struct Talk<'a> {
     smtp: &'a Smtp,
     shared: &'a Shared,
+    say: &'a mpsc::Sender<Word>,
     channel: Channel,
     /// What has arrived and is not read yet.
     received: Vec<u8>,
@@ -462,6 +504,11 @@ struct Talk<'a> {
 impl Talk<'_> {
     fn step(&self, step: Step) {
         lock(self.shared).step = step;
+    }
+
+    fn tell(&self, step: String) {
+        // whoever has given up no longer listens
+        let _ = self.say.send(Word::Step(step));
     }
 
     /// Wraps the connection into TLS, or ends it.
@@ -491,6 +538,7 @@ impl Talk<'_> {
                 .complete_io(&mut stream)
                 .map_err(|error| handshake_trouble(self.smtp, &error))?;
         }
+        let _ = self.say.send(Word::Step(protection(&connection)));
         self.channel = Channel::Tls(Box::new(StreamOwned::new(connection, stream)));
         Ok(self)
     }
@@ -675,7 +723,9 @@ impl Talk<'_> {
                 at(self.smtp)
             ));
         }
-        self.expect(2, &reply, "; check [mail] username and its password")
+        self.expect(2, &reply, "; check [mail] username and its password")?;
+        self.tell(format!("logged in as `{shown}`"));
+        Ok(())
     }
 
     /// From MAIL to the answer to the message. Each recipient is decided as soon as it can be.
@@ -724,7 +774,10 @@ impl Talk<'_> {
             let reply = self.command(&Rcpt::new(to.clone(), Vec::new()))?;
             let said = format!("{}: {reply}", at(self.smtp));
             match reply.code {
-                200..300 => accepted.push(index),
+                200..300 => {
+                    self.tell(format!("recipient {} accepted", visible(to.as_ref())));
+                    accepted.push(index);
+                }
                 421 => return Err(said),
                 // not about the recipient: a login is missing, there are too many at once
                 503 | 530 | 552 => self.decide(&[index], &Outcome::deferred(said)),
@@ -759,7 +812,10 @@ impl Talk<'_> {
         };
         match reply.code {
             421 => return Err(said()),
-            200..300 if step == Step::End => self.decide(accepted, &Outcome::Delivered),
+            200..300 if step == Step::End => {
+                self.tell(format!("message taken: {reply}"));
+                self.decide(accepted, &Outcome::Delivered);
+            }
             500..600 => self.decide(accepted, &Outcome::Refused(said())),
             _ => self.decide(accepted, &Outcome::deferred(said())),
         }
@@ -796,6 +852,27 @@ fn stuffed(bytes: &[u8]) -> Vec<u8> {
         out.extend_from_slice(b"\r\n");
     }
     out
+}
+
+/// How a connection is protected, and whose certificate it was that was found good.
+fn protection(connection: &ClientConnection) -> String {
+    let version = match connection.protocol_version() {
+        Some(rustls::ProtocolVersion::TLSv1_3) => "TLS 1.3",
+        Some(rustls::ProtocolVersion::TLSv1_2) => "TLS 1.2",
+        _ => "TLS",
+    };
+    let names: Vec<String> = connection
+        .peer_certificates()
+        .and_then(|certificates| webpki::EndEntityCert::try_from(certificates.first()?).ok())
+        .map(|certificate| certificate.valid_dns_names().map(visible).collect())
+        .unwrap_or_default();
+    if names.is_empty() {
+        return format!("{version}, the certificate is good");
+    }
+    format!(
+        "{version}, the certificate is good; it is for {}",
+        cut(&names.join(", "), SHOWN)
+    )
 }
 
 /// The name to greet with: this host's, where it has one that can be said.
