@@ -5,11 +5,16 @@
 //! leaves either the alert or the message behind, and where it leaves both, the message names the alert.
 
 use std::collections::BTreeMap;
-use std::path::Path;
-use std::time::{Duration, Instant};
+use std::fs::{self, OpenOptions};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
 
 use chrono::{DateTime, Utc};
 
+use crate::clock::rough;
 use crate::config::Config;
 use crate::memory::Memory;
 use crate::memory::journal::{self, Entry};
@@ -328,12 +333,127 @@ fn held_back(owed: &[Alert]) -> usize {
     runs.len()
 }
 
-/// Sends one message for all that is owed, and changes nothing; nothing where nothing is owed.
+/// Sends one message for all that is owed, for a run whose state cannot be written: nothing is kept for later.
+///
+/// Such runs know nothing of each other, and would send the same every minute. So what was told is marked by an empty
+/// file in the folder for temporary files, and the same trouble is not told again within `remind_every`. Where that
+/// fails as well, it is told again: too often is better than never.
 pub fn at_once(
     config: &Config,
     settings: &mail::Settings,
     memory: &Memory,
     now: DateTime<Utc>,
 ) -> Option<notify::Report> {
-    Some(mail::send(settings, &composed(config, memory, now)?))
+    let message = composed(config, memory, now)?;
+    let mark = mark(config, &memory.owed);
+    if was_marked(&mark, settings.remind_every) {
+        ::log::info!(
+            "the same was mailed within {}",
+            rough(settings.remind_every)
+        );
+        return None;
+    }
+    let report = mail::send(settings, &message);
+    if report.reached_somebody()
+        && let Err(error) = set_mark(&mark)
+    {
+        ::log::info!(
+            "{}: cannot be written: {error}; the next run mails again",
+            mark.display()
+        );
+    }
+    Some(report)
+}
+
+/// The file whose age tells when this was told last: one for each user, state folder and set of troubles.
+fn mark(config: &Config, owed: &[Alert]) -> PathBuf {
+    let mut troubles: Vec<(&str, &str)> = owed
+        .iter()
+        .map(|alert| (alert.service.as_str(), alert.event.name()))
+        .collect();
+    troubles.sort_unstable();
+    troubles.dedup();
+    let mut hasher = DefaultHasher::new();
+    (&config.state_dir, troubles).hash(&mut hasher);
+    let user = nix::unistd::geteuid();
+    std::env::temp_dir().join(format!("watchdog-{user}-{:016x}.told", hasher.finish()))
+}
+
+/// Whether a mark of our own is younger than that. Others can write there: theirs silences nobody.
+fn was_marked(mark: &Path, within: Duration) -> bool {
+    let Ok(meta) = fs::symlink_metadata(mark) else {
+        return false;
+    };
+    let age = meta.modified().ok().and_then(|time| time.elapsed().ok());
+    meta.is_file()
+        && meta.uid() == nix::unistd::geteuid().as_raw()
+        && age.is_some_and(|age| age < within)
+}
+
+fn set_mark(mark: &Path) -> io::Result<()> {
+    OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+        .open(mark)?
+        .set_modified(SystemTime::now())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_counts_for_a_while_and_only_our_own_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let mark = dir.path().join("mark");
+        let hour = Duration::from_hours(1);
+        assert!(!was_marked(&mark, hour));
+        set_mark(&mark).unwrap();
+        assert!(was_marked(&mark, hour));
+        assert!(!was_marked(&mark, Duration::ZERO));
+        let set = |time| {
+            let file = OpenOptions::new().write(true).open(&mark).unwrap();
+            file.set_modified(time).unwrap();
+        };
+        set(SystemTime::now() - 2 * hour);
+        assert!(!was_marked(&mark, hour), "long ago");
+        set(SystemTime::now() + 2 * hour);
+        assert!(!was_marked(&mark, hour), "by a clock that was wrong");
+        set_mark(&mark).unwrap();
+        assert!(was_marked(&mark, hour), "set again");
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink(&mark, &link).unwrap();
+        assert!(!was_marked(&link, hour));
+        assert!(set_mark(&link).is_err());
+        fs::create_dir(dir.path().join("dir")).unwrap();
+        assert!(!was_marked(&dir.path().join("dir"), hour));
+    }
+
+    #[test]
+    fn f73_what_was_held_back_counts_by_runs() {
+        let mut memory = Memory::default();
+        let settings = mail::Settings {
+            from: String::new(),
+            to: Vec::new(),
+            on: Vec::new(),
+            remind_every: Duration::ZERO,
+            max_per_hour: 1,
+            transport: mail::Transport::Directory(PathBuf::new()),
+        };
+        for second in [1, 1, 2, 3] {
+            let now = DateTime::from_timestamp(second, 0).unwrap();
+            let telling = crate::settle::Telling {
+                mail: Some(&settings),
+            };
+            crate::settle::tell_own_trouble(&mut memory, now, String::new(), telling);
+        }
+        assert_eq!(held_back(&memory.owed), 0);
+        for alert in memory.owed.iter_mut().take(3) {
+            alert.held = true;
+        }
+        assert_eq!(held_back(&memory.owed), 2);
+    }
 }

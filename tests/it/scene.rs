@@ -172,6 +172,7 @@ impl Scene {
             .env_clear()
             .env("PATH", "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
             .env("HOME", &self.dir)
+            .env("TMPDIR", &self.dir)
             .current_dir(&self.dir)
             .stdin(Stdio::null());
     }

@@ -333,6 +333,18 @@ fn f44_where_the_state_cannot_be_written_a_mail_goes_out_at_once() {
     scene.check().exits(73);
     assert_eq!(scene.mails().len(), 1);
     assert_eq!(scene.starts("a").len(), 0);
+    // nothing can be remembered, and yet the same is not told every minute
+    for _ in 0..3 {
+        scene.check().exits(73);
+    }
+    assert_eq!(scene.mails().len(), 1);
+    // but another trouble is
+    scene.raw_config(&format!(
+        "state_dir = \"blocker/state\"\n{mail}{}",
+        render(&[&Service::new("a"), &Service::new("b").watched()])
+    ));
+    scene.check().exits(73);
+    assert_eq!(scene.mails().len(), 2);
 }
 
 #[test]

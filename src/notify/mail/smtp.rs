@@ -1316,7 +1316,7 @@ mod tests {
         });
         assert_eq!(
             why,
-            "no answer within 1s 200ms from 127.0.0.1:PORT (last step: waiting for its greeting)"
+            "no answer within 1.2s from 127.0.0.1:PORT (last step: waiting for its greeting)"
         );
     }
 
