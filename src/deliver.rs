@@ -391,14 +391,19 @@ fn was_marked(mark: &Path, within: Duration) -> bool {
 }
 
 fn set_mark(mark: &Path) -> io::Result<()> {
-    OpenOptions::new()
+    let file = OpenOptions::new()
         .write(true)
         .create(true)
-        .truncate(true)
+        .truncate(false)
         .mode(0o600)
         .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
-        .open(mark)?
-        .set_modified(SystemTime::now())
+        .open(mark)?;
+    // anybody can put something there: another user's file, or a second name for one of ours
+    let meta = file.metadata()?;
+    if !meta.is_file() || meta.uid() != nix::unistd::geteuid().as_raw() || meta.nlink() != 1 {
+        return Err(io::Error::other("it is not the watchdog's own file"));
+    }
+    file.set_modified(SystemTime::now())
 }
 
 #[cfg(test)]
@@ -428,6 +433,13 @@ mod tests {
         std::os::unix::fs::symlink(&mark, &link).unwrap();
         assert!(!was_marked(&link, hour));
         assert!(set_mark(&link).is_err());
+        let second = dir.path().join("second");
+        fs::write(&second, "somebody's").unwrap();
+        let before = fs::metadata(&second).unwrap().modified().unwrap();
+        fs::hard_link(&second, dir.path().join("name")).unwrap();
+        assert!(set_mark(&dir.path().join("name")).is_err());
+        assert_eq!(fs::read(&second).unwrap(), b"somebody's");
+        assert_eq!(fs::metadata(&second).unwrap().modified().unwrap(), before);
         fs::create_dir(dir.path().join("dir")).unwrap();
         assert!(!was_marked(&dir.path().join("dir"), hour));
     }
