@@ -70,7 +70,7 @@ pub enum Command {
     Validate(Validate),
     /// Print the effective config, defaults filled in and secrets masked
     ShowConfig,
-    /// Send one message through [mail] now, and say how it went
+    /// Send one message now, by the config's mail settings, and say how it went
     TestMail,
 }
 
