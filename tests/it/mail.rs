@@ -1,15 +1,10 @@
 //! Mail: what is told, how often, by which way, and what happens to what cannot be sent.
 
-use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
-use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
-use std::sync::{Arc, Mutex};
 
+use crate::post::{Do, ENVELOPE, Server, smtp};
 use crate::scene::{Mail, Scene, Service, alive, render};
-
-const ENVELOPE: &str = "[mail]\nfrom = \"watchdog@example.org\"\nto = [\"ops@example.org\"]\n";
 
 /// A scene whose mail goes into a folder.
 fn mailing(keys: &str, services: &[&Service]) -> Scene {
@@ -368,14 +363,14 @@ fn smtp_delivers_to_every_recipient() {
 #[test]
 fn f70_a_server_that_hangs_delays_no_restart_and_loses_no_alert() {
     let server = Server::new();
-    server.set(Mode::Hang);
+    server.at("", Do::Hang);
     let scene = smtp(&server, "", &[&Service::new("a")]);
     let outcome = scene.check().exits(1).verdict("a", "restarted");
     assert_eq!(outcome.json()["mail"]["sent"], 0);
     assert_eq!(outcome.json()["mail"]["queued"], 1);
     assert!(alive(scene.last("a")));
     assert_eq!(scene.outbox(), 1);
-    server.set(Mode::Fine);
+    server.heal();
     scene.check().exits(0);
     let got = server.got();
     assert_eq!(got.len(), 1, "once");
@@ -395,14 +390,14 @@ fn f70_a_server_that_hangs_delays_no_restart_and_loses_no_alert() {
 #[test]
 fn f71_alerts_wait_for_a_server_that_is_down_and_come_in_order() {
     let server = Server::new();
-    server.set(Mode::Drop);
+    server.at("", Do::Close);
     let scene = smtp(&server, "", &[&Service::new("a").watched()]);
     scene.check().exits(2);
     scene.check().exits(2);
     let pid = scene.start("a", &["pid_file=a.pid"]);
     scene.check().exits(0);
     assert!(scene.outbox() >= 1);
-    server.set(Mode::Fine);
+    server.heal();
     for _ in 0..3 {
         scene.check().exits(0);
     }
@@ -509,173 +504,11 @@ fn a_test_mail_is_sent_or_says_why_not() {
     scene.run(&["test-mail"]).exits(0);
     assert_eq!(server.got().len(), 1);
     assert_eq!(scene.starts("a").len(), 0);
-    server.set(Mode::Drop);
+    server.at("", Do::Close);
     let outcome = scene.run(&["test-mail"]).exits(1);
     assert!(!outcome.text().is_empty());
     assert_eq!(scene.outbox(), 0, "a test is not kept");
     let none = Scene::of(&[&Service::new("a")]);
     let outcome = none.run(&["test-mail"]);
     assert!([1, 78].contains(&outcome.code), "{}", outcome.code);
-}
-
-/// A scene whose mail goes to a server.
-fn smtp(server: &Server, keys: &str, services: &[&Service]) -> Scene {
-    let scene = Scene::new();
-    scene.config(&format!(
-        "{ENVELOPE}{}\n{keys}\n{}",
-        server.table(),
-        render(services)
-    ));
-    scene
-}
-
-#[derive(Clone, Copy, PartialEq)]
-enum Mode {
-    Fine,
-    /// Accepts a connection and never says a word.
-    Hang,
-    /// Closes every connection at once.
-    Drop,
-}
-
-#[derive(Clone)]
-struct Delivered {
-    to: Vec<String>,
-    text: String,
-}
-
-struct Rules {
-    mode: Mode,
-    refused: BTreeMap<String, String>,
-    got: Vec<Delivered>,
-    heard: String,
-}
-
-/// A mail server of a few lines on loopback, without TLS.
-struct Server {
-    port: u16,
-    rules: Arc<Mutex<Rules>>,
-}
-
-impl Server {
-    fn new() -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let rules = Arc::new(Mutex::new(Rules {
-            mode: Mode::Fine,
-            refused: BTreeMap::new(),
-            got: Vec::new(),
-            heard: String::new(),
-        }));
-        let shared = Arc::clone(&rules);
-        std::thread::spawn(move || {
-            let mut hung = Vec::new();
-            for stream in listener.incoming().flatten() {
-                let mode = shared.lock().unwrap().mode;
-                match mode {
-                    Mode::Drop => {}
-                    Mode::Hang => hung.push(stream),
-                    Mode::Fine => {
-                        let shared = Arc::clone(&shared);
-                        std::thread::spawn(move || serve(&stream, &shared));
-                    }
-                }
-            }
-        });
-        Self { port, rules }
-    }
-
-    fn table(&self) -> String {
-        format!(
-            "smtp = {{ host = \"127.0.0.1\", port = {}, tls = \"none\", timeout = \"2s\" }}",
-            self.port
-        )
-    }
-
-    fn set(&self, mode: Mode) {
-        self.rules.lock().unwrap().mode = mode;
-    }
-
-    fn refuse(&self, who: &str, reply: &str) {
-        let mut rules = self.rules.lock().unwrap();
-        rules.refused.insert(who.to_owned(), reply.to_owned());
-    }
-
-    fn accept(&self, who: &str) {
-        self.rules.lock().unwrap().refused.remove(who);
-    }
-
-    fn got(&self) -> Vec<Delivered> {
-        self.rules.lock().unwrap().got.clone()
-    }
-
-    fn heard(&self) -> String {
-        self.rules.lock().unwrap().heard.clone()
-    }
-}
-
-fn serve(stream: &TcpStream, rules: &Mutex<Rules>) {
-    let mut lines = BufReader::new(stream);
-    let mut to = Vec::new();
-    let say = |text: &str| {
-        let mut out = stream;
-        out.write_all(format!("{text}\r\n").as_bytes()).is_ok()
-    };
-    let mut open = say("220 mail.example.org ESMTP");
-    while open {
-        let mut line = Vec::new();
-        if lines.read_until(b'\n', &mut line).unwrap_or(0) == 0 {
-            return;
-        }
-        let line = String::from_utf8_lossy(&line).trim_end().to_owned();
-        {
-            let mut rules = rules.lock().unwrap();
-            rules.heard.push_str(&line);
-            rules.heard.push('\n');
-        }
-        let verb = line.get(..4).unwrap_or_default().to_uppercase();
-        open = match verb.as_str() {
-            "EHLO" => say("250-mail.example.org\r\n250 8BITMIME"),
-            "HELO" | "NOOP" => say("250 well"),
-            "MAIL" | "RSET" => {
-                to.clear();
-                say("250 well")
-            }
-            "RCPT" => {
-                let who = line.split(['<', '>']).nth(1).unwrap_or_default().to_owned();
-                let refused = rules.lock().unwrap().refused.get(&who).cloned();
-                if let Some(reply) = refused {
-                    say(&reply)
-                } else {
-                    to.push(who);
-                    say("250 well")
-                }
-            }
-            "DATA" if to.is_empty() => say("503 nobody to send it to"),
-            "DATA" => {
-                let mut text = String::new();
-                let mut whole = say("354 go on");
-                while whole {
-                    let mut line = Vec::new();
-                    if lines.read_until(b'\n', &mut line).unwrap_or(0) == 0 {
-                        return;
-                    }
-                    if line == b".\r\n" {
-                        break;
-                    }
-                    let line = line.strip_prefix(b".").unwrap_or(&line);
-                    text.push_str(&String::from_utf8_lossy(line));
-                    whole = true;
-                }
-                let to = std::mem::take(&mut to);
-                rules.lock().unwrap().got.push(Delivered { to, text });
-                say("250 taken")
-            }
-            "QUIT" => {
-                say("221 bye");
-                return;
-            }
-            _ => say("502 not here"),
-        };
-    }
 }

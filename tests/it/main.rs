@@ -11,6 +11,8 @@ mod identity;
 mod layers;
 mod logs;
 mod mail;
+mod outbox;
+mod post;
 mod real_mail;
 mod restart;
 mod scene;

@@ -1,0 +1,775 @@
+//! Delivery at its worst: servers that misbehave, runs that are killed, outboxes that overflow, secrets that must stay.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+
+use serde_json::{Value, json};
+
+use crate::post::{Do, ENVELOPE, Server, smtp};
+use crate::scene::{Mail, Scene, Service, alive, environment, render, when};
+
+fn watched() -> Service {
+    Service::new("a").watched()
+}
+
+/// The messages that a server has taken.
+fn mails(server: &Server) -> Vec<Mail> {
+    server
+        .got()
+        .iter()
+        .map(|delivered| Mail::parse(&delivered.text))
+        .collect()
+}
+
+fn events(server: &Server) -> Vec<String> {
+    mails(server)
+        .iter()
+        .map(|mail| mail.header("X-Watchdog-Event").unwrap())
+        .collect()
+}
+
+/// The events of messages about mail in the journal.
+fn noted(scene: &Scene, event: &str) -> Vec<String> {
+    scene
+        .journal()
+        .iter()
+        .filter(|entry| entry["event"] == event)
+        .map(|entry| entry["message"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+/// The names in the outbox, the oldest first.
+fn names(scene: &Scene) -> Vec<String> {
+    let mut names: Vec<String> = fs::read_dir(scene.path("state/outbox"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+/// Changes the messages in the outbox.
+fn edit_outbox(scene: &Scene, edit: impl Fn(&mut Value)) {
+    for name in names(scene) {
+        let name = format!("state/outbox/{name}");
+        let mut entry: Value = serde_json::from_str(&scene.read(&name)).unwrap();
+        edit(&mut entry);
+        scene.write(&name, entry.to_string());
+    }
+}
+
+/// Lets the time pass that a message waits where it may have arrived.
+fn some_minutes_later(scene: &Scene) {
+    edit_outbox(scene, |entry| {
+        if !entry["doubted"].is_null() {
+            entry["doubted"] = json!(when(&entry["doubted"]) - chrono::TimeDelta::minutes(3));
+        }
+    });
+}
+
+/// Puts copies of the one message in the outbox beside it, as if they were older ones.
+fn multiply(scene: &Scene, count: usize) {
+    let name = names(scene).remove(0);
+    let text = scene.read(&format!("state/outbox/{name}"));
+    for n in 0..count {
+        let mut entry: Value = serde_json::from_str(&text).unwrap();
+        entry["message"]["message_id"] = json!(format!("<{n:03}@test>"));
+        entry["alerts"] = json!([]);
+        scene.write(
+            &format!("state/outbox/20200101T000000.000Z-{n:016x}.json"),
+            entry.to_string(),
+        );
+    }
+}
+
+/// A fault costs neither the restart nor the alert, which is told once when the server is well again.
+fn survives(step: &'static str, fault: Do) {
+    let server = Server::new();
+    server.at(step, fault);
+    let scene = smtp(&server, "", &[&Service::new("a")]);
+    let outcome = scene.check().exits(1).verdict("a", "restarted");
+    assert!(alive(scene.last("a")));
+    assert_eq!(
+        outcome.json()["mail"],
+        json!({"sent": 0, "queued": 1}),
+        "{step} {fault:?}"
+    );
+    assert_eq!(scene.outbox(), 1, "{step} {fault:?}");
+    assert_eq!(noted(&scene, "mail_deferred").len(), 1, "{step} {fault:?}");
+    server.heal();
+    let outcome = scene.check().exits(0);
+    assert_eq!(
+        outcome.json()["mail"],
+        json!({"sent": 1, "queued": 0}),
+        "{step} {fault:?}"
+    );
+    scene.check().exits(0);
+    assert_eq!(events(&server), ["restarted"], "{step} {fault:?}");
+    assert_eq!(scene.outbox(), 0, "{step} {fault:?}");
+    assert_eq!(noted(&scene, "mail_sent").len(), 1, "{step} {fault:?}");
+}
+
+#[test]
+fn f70_silence_at_any_step_loses_nothing() {
+    for step in ["", "EHLO", "MAIL", "RCPT", "DATA"] {
+        survives(step, Do::Hang);
+    }
+}
+
+#[test]
+fn f70_a_server_that_hangs_up_at_any_step_loses_nothing() {
+    for step in ["", "EHLO", "MAIL", "RCPT", "DATA"] {
+        survives(step, Do::Close);
+    }
+}
+
+#[test]
+fn f70_what_breaks_off_in_the_middle_of_a_message_comes_later() {
+    for fault in [Do::Hang, Do::Close] {
+        let server = Server::new();
+        server.at("line", fault);
+        let scene = smtp(&server, "", &[&watched()]);
+        let outcome = scene.check().exits(2);
+        assert_eq!(outcome.json()["mail"], json!({"sent": 0, "queued": 1}));
+        server.heal();
+        some_minutes_later(&scene);
+        scene.check().exits(2);
+        scene.check().exits(2);
+        assert_eq!(events(&server), ["down"], "{fault:?}");
+        assert_eq!(scene.outbox(), 0);
+    }
+}
+
+#[test]
+fn f70_answers_drop_by_drop_are_left() {
+    survives("", Do::Drip);
+    survives("EHLO", Do::Drip);
+}
+
+#[test]
+fn f72_what_is_put_off_at_any_step_comes_later() {
+    for (step, reply) in [
+        ("", "421 too busy"),
+        ("EHLO", "421 going down"),
+        ("MAIL", "451 later"),
+        ("RCPT", "452 full"),
+        ("DATA", "451 later"),
+        (".", "452 no room"),
+        // what it says of us is no word about the recipient: somebody can mend that
+        ("MAIL", "553 wrong sender"),
+        ("MAIL", "530 log in first"),
+    ] {
+        survives(step, Do::Say(reply));
+    }
+}
+
+#[test]
+fn f72_what_is_refused_is_final_and_in_the_journal() {
+    for (step, reply) in [
+        ("RCPT", "550 no such user"),
+        ("DATA", "554 not from you"),
+        (".", "554 looks like junk"),
+    ] {
+        let server = Server::new();
+        server.at(step, Do::Say(reply));
+        let scene = smtp(&server, "", &[&watched()]);
+        let outcome = scene.check().exits(2);
+        assert_eq!(outcome.json()["mail"], json!({"sent": 0, "queued": 0}));
+        assert_eq!(scene.outbox(), 0);
+        let told = noted(&scene, "mail_refused");
+        assert_eq!(told.len(), 1);
+        assert!(
+            told[0].contains(reply) && told[0].contains("ops@example.org"),
+            "{told:?}"
+        );
+        assert!(outcome.stderr.contains(reply), "{}", outcome.stderr);
+        server.heal();
+        scene.check().exits(2);
+        assert_eq!(server.got().len(), 0);
+    }
+}
+
+#[test]
+fn a_server_that_takes_everything_and_answers_nothing_fills_no_mailbox() {
+    for fault in [Do::Hang, Do::Close] {
+        let server = Server::new();
+        server.at("taken", fault);
+        let scene = smtp(&server, "", &[&watched()]);
+        for _ in 0..4 {
+            let outcome = scene.check().exits(2);
+            assert_eq!(outcome.json()["mail"]["queued"], 1);
+        }
+        assert_eq!(server.got().len(), 1, "not again at once");
+        server.heal();
+        some_minutes_later(&scene);
+        scene.check().exits(2);
+        let ids: BTreeSet<String> = mails(&server)
+            .iter()
+            .map(|mail| mail.header("Message-ID").unwrap())
+            .collect();
+        assert_eq!(
+            (server.got().len(), ids.len()),
+            (2, 1),
+            "the same, by its id"
+        );
+        assert_eq!(scene.outbox(), 0);
+    }
+}
+
+#[test]
+fn f70_a_black_hole_is_looked_into_once_a_run_however_much_is_queued() {
+    let server = Server::new();
+    server.at("", Do::Hang);
+    let scene = smtp(&server, "", &[&watched()]);
+    scene.check().exits(2);
+    multiply(&scene, 30);
+    let before = server.connections();
+    let outcome = scene.check().exits(2);
+    assert_eq!(outcome.json()["mail"], json!({"sent": 0, "queued": 31}));
+    assert_eq!(server.connections(), before + 1);
+    server.heal();
+    let outcome = scene.check().exits(2);
+    assert_eq!(outcome.json()["mail"], json!({"sent": 31, "queued": 0}));
+    let ids: Vec<String> = mails(&server)
+        .iter()
+        .map(|mail| mail.header("Message-ID").unwrap())
+        .collect();
+    let oldest: Vec<String> = (0..30).map(|n| format!("<{n:03}@test>")).collect();
+    assert_eq!(ids[..30], oldest[..], "the oldest first");
+    assert_eq!(scene.outbox(), 0);
+}
+
+#[test]
+fn one_message_that_breaks_the_server_does_not_block_the_others() {
+    let server = Server::new();
+    server.at("DATA", Do::Close);
+    let scene = smtp(&server, "", &[&watched()]);
+    scene.check().exits(2);
+    multiply(&scene, 3);
+    let before = server.connections();
+    scene.check().exits(2);
+    assert_eq!(server.connections(), before + 4, "each was tried");
+}
+
+#[test]
+fn f71_an_outbox_is_bounded_and_what_goes_is_told() {
+    let server = Server::new();
+    server.at("", Do::Close);
+    let scene = smtp(&server, "", &[&watched()]);
+    scene.check().exits(2);
+    multiply(&scene, 205);
+    let outcome = scene.check().exits(2);
+    assert_eq!(outcome.json()["mail"]["queued"], 200);
+    assert_eq!(scene.outbox(), 200);
+    let told = noted(&scene, "mail_given_up");
+    assert_eq!(told.len(), 6);
+    assert!(
+        told[0].contains("the outbox is full") && told[0].contains("ops@example.org"),
+        "{told:?}"
+    );
+}
+
+#[test]
+fn f71_after_three_days_it_is_given_up_with_a_line_in_the_journal() {
+    let server = Server::new();
+    server.at("", Do::Close);
+    let scene = smtp(&server, "", &[&watched()]);
+    scene.check().exits(2);
+    let age = |hours: i64| {
+        edit_outbox(&scene, |entry| {
+            entry["since"] = json!(chrono::Utc::now() - chrono::TimeDelta::hours(hours));
+        });
+    };
+    age(71);
+    scene.check().exits(2);
+    assert_eq!(scene.outbox(), 1);
+    age(73);
+    let outcome = scene.check().exits(2);
+    assert_eq!(outcome.json()["mail"], json!({"sent": 0, "queued": 0}));
+    let told = noted(&scene, "mail_given_up");
+    assert_eq!(told.len(), 1);
+    assert!(
+        told[0].contains("three days") && told[0].contains("a down"),
+        "{told:?}"
+    );
+    assert_eq!(scene.outbox(), 0);
+    // but it is tried before: the machine may have been off
+    let scene = smtp(&server, "", &[&watched()]);
+    scene.check().exits(2);
+    edit_outbox(&scene, |entry| {
+        entry["since"] = json!("2020-01-01T00:00:00Z");
+    });
+    server.heal();
+    scene.check().exits(2);
+    assert_eq!(events(&server), ["down"]);
+    assert!(noted(&scene, "mail_given_up").is_empty());
+}
+
+#[test]
+fn what_is_no_message_in_the_outbox_stops_nobody() {
+    let server = Server::new();
+    server.at("", Do::Close);
+    let scene = smtp(&server, "", &[&watched()]);
+    scene.check().exits(2);
+    let folder = scene.path("state/outbox");
+    let mode = |path: &std::path::Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&folder), 0o700);
+    assert_eq!(mode(&folder.join(names(&scene).remove(0))), 0o600);
+    scene.write("state/outbox/0.json", "{");
+    scene.write("state/outbox/1.json.new", "{");
+    scene.write("elsewhere", "untouched");
+    symlink(scene.path("elsewhere"), folder.join("2.json")).unwrap();
+    server.heal();
+    let outcome = scene.check().exits(2);
+    assert_eq!(outcome.json()["mail"], json!({"sent": 1, "queued": 0}));
+    assert_eq!(names(&scene), ["0.json.corrupt", "2.json.corrupt"]);
+    assert_eq!(noted(&scene, "outbox_damaged").len(), 2);
+    assert_eq!(scene.read("elsewhere"), "untouched");
+}
+
+#[test]
+fn an_outbox_that_cannot_be_made_costs_no_alert() {
+    let server = Server::new();
+    server.at("", Do::Close);
+    let scene = smtp(&server, "", &[&watched()]);
+    fs::create_dir(scene.path("state")).unwrap();
+    fs::set_permissions(scene.path("state"), fs::Permissions::from_mode(0o700)).unwrap();
+    scene.write("state/outbox", "in the way");
+    let outcome = scene.check().exits(2);
+    assert_eq!(outcome.json()["mail"], json!({"sent": 0, "queued": 1}));
+    assert!(outcome.stderr.contains("outbox"), "{}", outcome.stderr);
+    server.heal();
+    scene.check().exits(2);
+    scene.check().exits(2);
+    assert_eq!(events(&server), ["down"]);
+    assert_eq!(scene.read("state/outbox"), "in the way");
+}
+
+#[test]
+fn no_mail_leaves_the_outbox_alone_and_a_dry_run_everything() {
+    let server = Server::new();
+    server.at("", Do::Close);
+    let scene = smtp(&server, "", &[&watched()]);
+    scene.run(&["check", "--no-mail"]).exits(2);
+    assert_eq!(server.connections(), 0);
+    assert!(!scene.has("state/outbox"));
+    // not told, so told by the next run that may
+    scene.check().exits(2);
+    assert_eq!(scene.outbox(), 1);
+    server.heal();
+    scene.run(&["check", "--no-mail"]).exits(2);
+    let before = scene.fingerprint();
+    scene.run(&["check", "--dry-run"]).exits(2);
+    assert_eq!(scene.fingerprint(), before);
+    assert_eq!(server.got().len(), 0);
+    scene.check().exits(2);
+    assert_eq!(events(&server), ["down"]);
+}
+
+#[test]
+fn f73_what_was_held_back_is_told_later_with_its_number() {
+    let server = Server::new();
+    let scene = smtp(&server, "max_per_hour = 1", &[&watched()]);
+    scene.check().exits(2);
+    let pid = scene.start("a", &["pid_file=a.pid"]);
+    let outcome = scene.check().exits(0);
+    assert_eq!(outcome.json()["mail"], json!({"sent": 0, "queued": 0}));
+    scene.kill(pid);
+    scene.check().exits(2);
+    scene.check().exits(2);
+    assert_eq!(events(&server), ["down"]);
+    // an hour later
+    scene.edit_state(|state| state["mails"] = json!([]));
+    let outcome = scene.check().exits(2);
+    assert_eq!(outcome.json()["mail"], json!({"sent": 1, "queued": 0}));
+    let last = mails(&server).pop().unwrap();
+    assert!(
+        last.body
+            .contains("2 messages were held back before this one"),
+        "{}",
+        last.body
+    );
+    assert!(
+        last.body.contains("a is well again.") && last.body.contains("a is broken"),
+        "{}",
+        last.body
+    );
+    assert_eq!(last.subject().matches("a down, then").count(), 0);
+    scene.edit_state(|state| state["mails"] = json!([]));
+    scene.check().exits(2);
+    assert_eq!(server.got().len(), 2, "nothing twice");
+}
+
+#[test]
+fn an_incident_is_one_thread_from_the_first_failure_to_the_recovery() {
+    let server = Server::new();
+    let service = Service::new("a")
+        .option("exit=1")
+        .restart("max_per_hour", "1");
+    let scene = smtp(&server, "remind_every = \"1s\"", &[&service]);
+    scene.check().exits(2).verdict("a", "restart_failed");
+    scene.check().exits(2).verdict("a", "exhausted");
+    scene.wait_until("a reminder", || {
+        scene.check();
+        server.got().len() > 2
+    });
+    let pid = scene.start("a", &["pid_file=a.pid"]);
+    scene.check().exits(0);
+    let told = mails(&server);
+    let header = |mail: &Mail, name: &str| mail.header(name).unwrap_or_default();
+    assert_eq!(header(&told[0], "In-Reply-To"), "");
+    for pair in told.windows(2) {
+        let (before, after) = (&pair[0], &pair[1]);
+        let id = header(before, "Message-ID");
+        assert_eq!(header(after, "In-Reply-To"), id);
+        let references = header(after, "References");
+        assert!(
+            references.starts_with(&header(&told[0], "Message-ID")),
+            "{references}"
+        );
+        assert!(references.ends_with(&id), "{references}");
+    }
+    assert_eq!(
+        header(told.last().unwrap(), "X-Watchdog-Event"),
+        "recovered"
+    );
+    // the next incident is another thread
+    scene.check().exits(0);
+    let count = server.got().len();
+    scene.kill(pid);
+    scene.check().exits(2);
+    let told = mails(&server);
+    assert_eq!(told.len(), count + 1);
+    assert_eq!(header(told.last().unwrap(), "References"), "");
+    assert_eq!(header(told.last().unwrap(), "In-Reply-To"), "");
+}
+
+/// Each message id once, and how often each came.
+fn copies(server: &Server) -> (usize, usize) {
+    let told = mails(server);
+    let ids: BTreeSet<String> = told
+        .iter()
+        .map(|mail| mail.header("Message-ID").unwrap())
+        .collect();
+    (ids.len(), told.len())
+}
+
+#[test]
+fn f33_a_run_killed_at_any_step_of_a_delivery_loses_nothing() {
+    for (step, most) in [
+        ("", 1),
+        ("EHLO", 1),
+        ("MAIL", 1),
+        ("RCPT", 1),
+        ("DATA", 1),
+        ("line", 1),
+        (".", 1),
+        // the server has taken it, and the run was killed before it could remember that
+        ("taken", 2),
+        ("QUIT", 2),
+    ] {
+        let server = Server::new();
+        server.at(step, Do::Kill);
+        let scene = smtp(&server, "", &[&watched()]);
+        let run = scene.begin(scene.command(&["check", "--json"]));
+        server.aim(run.pid());
+        assert_eq!(scene.end(run).code, -9, "killed at {step}");
+        server.heal();
+        for _ in 0..3 {
+            scene.check().exits(2);
+        }
+        let (told, came) = copies(&server);
+        assert_eq!(told, 1, "one message, after a kill at {step}");
+        assert!(
+            came >= 1 && came <= most,
+            "{came} copies after a kill at {step}"
+        );
+        assert_eq!(events(&server)[0], "down");
+        assert_eq!(scene.outbox(), 0);
+    }
+}
+
+/// The same between all steps on the disk: strace kills the run at its first, second, third, … change of a file.
+#[test]
+#[ignore = "needs strace"]
+fn f33_a_run_killed_at_any_change_of_a_file_loses_nothing() {
+    let mut killed = 0;
+    // strace counts each call by itself, and the first of a thread is the first again
+    for call in [
+        "rename",
+        "link,linkat",
+        "unlink",
+        "fsync",
+        "mkdir",
+        "connect",
+        "openat",
+    ] {
+        for nth in 1.. {
+            let server = Server::new();
+            let scene = smtp(&server, "", &[&watched()]);
+            // files are opened by the dozen before anything is kept
+            let only = if call == "openat" {
+                "-P {dir}/state/outbox"
+            } else {
+                ""
+            };
+            let outcome = scene.shell(&format!(
+                "exec strace -f -qqq -o {{dir}}/trace {only} -e trace={call} -e inject={call}:signal=KILL:when={nth} {{watchdog}} check"
+            ));
+            for _ in 0..3 {
+                scene.check().exits(2);
+            }
+            let (told, came) = copies(&server);
+            assert_eq!(told, 1, "one message, after a kill at {call} {nth}");
+            assert!(came <= 2, "{came} copies after a kill at {call} {nth}");
+            assert_eq!(events(&server)[0], "down");
+            assert_eq!(scene.outbox(), 0);
+            if outcome.code == 2 {
+                break;
+            }
+            assert_eq!(outcome.code, -9, "killed at {call} {nth}");
+            killed += 1;
+        }
+    }
+    assert!(killed > 20, "only {killed} changes");
+}
+
+#[test]
+fn f33_a_sendmail_that_kills_the_run_delivers_at_most_twice() {
+    let scene = Scene::new();
+    let install = |text: &str| {
+        scene.write("sendmail", text);
+        let mode = fs::Permissions::from_mode(0o755);
+        fs::set_permissions(scene.path("sendmail"), mode).unwrap();
+    };
+    let take = "cat >${0%/*}/$$.eml.new; mv ${0%/*}/$$.eml.new ${0%/*}/$$.eml";
+    scene.config(&format!(
+        "{ENVELOPE}sendmail = {{ command = \"{{dir}}/sendmail\" }}\n{}",
+        render(&[&watched()])
+    ));
+    for (before, after, most) in [("kill -9 $PPID; exit 1", "", 1), ("", "kill -9 $PPID", 2)] {
+        install(&format!("#!/bin/sh\n{before}\n{take}\n{after}\n"));
+        assert_eq!(scene.check().code, -9);
+        install(&format!("#!/bin/sh\n{take}\n"));
+        for _ in 0..3 {
+            scene.check().exits(2);
+        }
+        let mut ids = Vec::new();
+        for entry in fs::read_dir(scene.path(".")).unwrap().flatten() {
+            let name = entry.file_name().into_string().unwrap();
+            if entry.path().extension() == Some("eml".as_ref()) {
+                ids.push(
+                    Mail::parse(&scene.read(&name))
+                        .header("Message-ID")
+                        .unwrap(),
+                );
+                fs::remove_file(entry.path()).unwrap();
+            }
+        }
+        let count = ids.len();
+        ids.dedup();
+        assert_eq!(ids.len(), 1);
+        assert!(count <= most, "{count} copies");
+        assert_eq!(scene.outbox(), 0);
+        fs::remove_dir_all(scene.path("state")).unwrap();
+    }
+}
+
+#[test]
+fn f33_a_message_whose_alert_the_state_still_owes_is_not_written_again() {
+    let server = Server::new();
+    server.at("", Do::Close);
+    let scene = smtp(&server, "", &[&watched()]);
+    // the state as it is when a run is killed after it has written the message
+    scene.check().exits(2);
+    let id = {
+        let name = names(&scene).remove(0);
+        let entry: Value =
+            serde_json::from_str(&scene.read(&format!("state/outbox/{name}"))).unwrap();
+        entry["alerts"][0].as_str().unwrap().to_owned()
+    };
+    scene.edit_state(|state| {
+        state["mails"] = json!([]);
+        state["services"]["a"]["thread"] = json!([]);
+        state["owed"] = json!([{
+            "id": id, "time": state["last_run"], "service": "a", "event": "down",
+        }]);
+    });
+    server.heal();
+    scene.check().exits(2);
+    scene.check().exits(2);
+    assert_eq!(events(&server), ["down"]);
+    let state = scene.state();
+    assert_eq!(state["owed"], json!([]));
+    assert_eq!(state["mails"].as_array().unwrap().len(), 1, "it counts");
+    assert_eq!(
+        state["services"]["a"]["thread"].as_array().unwrap().len(),
+        1,
+        "the thread knows it"
+    );
+}
+
+#[test]
+fn a_test_mail_tells_each_step_and_what_to_change() {
+    let server = Server::new();
+    server.offer_login();
+    let scene = Scene::new();
+    scene.write("pass", "s3cret\n");
+    fs::set_permissions(scene.path("pass"), fs::Permissions::from_mode(0o600)).unwrap();
+    let table = server.table().replace(
+        "timeout",
+        "username = \"u\", password_file = \"{dir}/pass\", timeout",
+    );
+    scene.config(&format!("{ENVELOPE}{table}\n{}", render(&[&watched()])));
+    let outcome = scene.run(&["test-mail"]).exits(0);
+    let port = server.port;
+    assert_eq!(
+        outcome.stdout,
+        format!(
+            "A message from watchdog@example.org to ops@example.org, by 127.0.0.1, port {port}, with no TLS, logging in as `u`
+  127.0.0.1 is at 127.0.0.1
+  connected to 127.0.0.1:{port}
+  it greets: 220 mail.example.org ESMTP
+  logged in as `u`
+  recipient ops@example.org accepted
+  message taken: 250 taken
+ops@example.org: sent
+All of it was taken. Look whether it arrives, and not among the junk.
+"
+        )
+    );
+    let mail = mails(&server).remove(0);
+    assert!(
+        mail.subject().ends_with(": watchdog sends a test"),
+        "{}",
+        mail.subject()
+    );
+    assert_eq!(mail.header("X-Watchdog-Event").unwrap(), "test");
+    assert!(!scene.has("state"), "nothing is remembered");
+    server.at("AUTH", Do::Say("535 5.7.8 no"));
+    let outcome = scene.run(&["test-mail"]).exits(1);
+    assert!(
+        outcome.stdout.contains(
+            "ops@example.org: not sent: 127.0.0.1:PORT: the server refused the user name `u` or its password: 535 5.7.8 no; check [mail] username and its password"
+                .replace("PORT", &port.to_string()).as_str()
+        ),
+        "{}",
+        outcome.stdout
+    );
+    server.heal();
+    server.at("RCPT", Do::Say("550 who"));
+    let outcome = scene.run(&["test-mail"]).exits(1);
+    assert!(
+        outcome
+            .stdout
+            .contains("ops@example.org: refused, for good: "),
+        "{}",
+        outcome.stdout
+    );
+    let none = Scene::of(&[&watched()]);
+    let outcome = none.run(&["test-mail"]).exits(1);
+    assert!(
+        outcome.stderr.contains("no [mail] table"),
+        "{}",
+        outcome.stderr
+    );
+}
+
+/// A secret and the forms in which a login sends it.
+const CANARIES: [&str; 3] = ["canary-4711", "Y2FuYXJ5LTQ3MTE", "dQBjYW5hcnktNDcxM"];
+
+#[test]
+fn f76_a_secret_goes_to_the_server_and_nowhere_else() {
+    let ways: [(&str, &str); 4] = [
+        ("file", "password_file = \"{dir}/secret/pass\""),
+        ("inline", "password = \"canary-4711\""),
+        ("env", "password_env = \"CANARY\""),
+        ("credential", "password_credential = \"pass\""),
+    ];
+    for (way, key) in ways {
+        let server = Server::new();
+        server.offer_login();
+        // one that repeats what it was sent
+        server.at(
+            "AUTH",
+            Do::Say("535 no: canary-4711 AHUAY2FuYXJ5LTQ3MTE= Y2FuYXJ5LTQ3MTE="),
+        );
+        let scene = Scene::new();
+        fs::create_dir(scene.path("secret")).unwrap();
+        fs::set_permissions(scene.path("secret"), fs::Permissions::from_mode(0o700)).unwrap();
+        scene.write("secret/pass", "canary-4711\n");
+        fs::set_permissions(scene.path("secret/pass"), fs::Permissions::from_mode(0o600)).unwrap();
+        let table = server
+            .table()
+            .replace("timeout", &format!("username = \"u\", {key}, timeout"));
+        scene.config(&format!(
+            "{ENVELOPE}{table}\n[logging]\nfile = \"{{dir}}/own.log\"\nlevel = \"trace\"\n{}",
+            render(&[&Service::new("a"), &Service::new("b").watched()])
+        ));
+        let run = |args: &[&str]| {
+            let mut command = scene.command(args);
+            if way == "env" {
+                command.env("CANARY", "canary-4711");
+            }
+            if way == "credential" {
+                command.env("CREDENTIALS_DIRECTORY", scene.path("secret"));
+            }
+            scene.finish(command)
+        };
+        let mut said = String::new();
+        for args in [
+            &["-vvv", "check", "--json"][..],
+            &["-vvv", "check"],
+            &["-vvv", "test-mail"],
+            &["status"],
+            &["history"],
+            &["validate"],
+            &["show-config"],
+        ] {
+            said.push_str(&run(args).text());
+        }
+        server.heal();
+        said.push_str(&run(&["-vvv", "check"]).text());
+        assert!(!server.got().is_empty(), "{way}: it was used\n{said}");
+        assert!(server.heard().contains("AHUAY2FuYXJ5LTQ3MTE="), "{way}");
+        let child = scene.last("a");
+        for (name, value) in environment(child) {
+            said.push_str(&name);
+            said.push_str(&value);
+        }
+        for (path, (_, _, _, bytes)) in scene.fingerprint() {
+            let own =
+                path.ends_with("pass") || (way == "inline" && path.ends_with("watchdog.toml"));
+            if !own {
+                said.push_str(&String::from_utf8_lossy(&bytes));
+            }
+        }
+        for canary in CANARIES {
+            assert!(!said.contains(canary), "{way}: {canary} in {said}");
+        }
+        assert!(said.contains("535 no: *** "), "{way}: {said}");
+    }
+}
+
+#[test]
+fn f76_a_mailer_gets_no_secret_of_ours() {
+    let scene = Scene::new();
+    scene.write("sendmail", "#!/bin/sh\ncat >/dev/null\nenv >${0%/*}/env\n");
+    fs::set_permissions(scene.path("sendmail"), fs::Permissions::from_mode(0o755)).unwrap();
+    scene.config(&format!(
+        "{ENVELOPE}sendmail = {{ command = \"{{dir}}/sendmail\" }}\n{}",
+        render(&[&watched()])
+    ));
+    let mut command = scene.command(&["check"]);
+    command
+        .env("SMTP_PASSWORD", "canary-4711")
+        .env("CREDENTIALS_DIRECTORY", "canary-4711");
+    scene.finish(command).exits(2);
+    assert!(scene.read("env").contains("PATH="));
+    assert!(
+        !scene.read("env").contains("canary"),
+        "{}",
+        scene.read("env")
+    );
+}
