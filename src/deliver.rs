@@ -42,6 +42,7 @@ pub fn deliver(
         state_dir: store.dir(),
         now,
         saved: true,
+        sent_at_once: 0,
     };
     let loaded = step.outbox.load();
     for trouble in loaded.troubles {
@@ -94,6 +95,8 @@ struct Step<'a> {
     now: DateTime<Utc>,
     /// The state no longer owes what is in the outbox.
     saved: bool,
+    /// Messages that went out without having been kept.
+    sent_at_once: usize,
 }
 
 impl Step<'_> {
@@ -126,7 +129,7 @@ impl Step<'_> {
 
     /// Makes one message of all that is owed, and keeps it; or holds it back, where the hour has had its fill.
     /// Returns whether the memory has changed.
-    fn compose(&self, config: &Config, memory: &mut Memory, entries: &mut Vec<Kept>) -> bool {
+    fn compose(&mut self, config: &Config, memory: &mut Memory, entries: &mut Vec<Kept>) -> bool {
         let most = usize::try_from(self.settings.max_per_hour).unwrap_or(usize::MAX);
         if memory.mails.len() >= most {
             let fresh = memory.owed.iter_mut().filter(|alert| !alert.held);
@@ -150,6 +153,7 @@ impl Step<'_> {
                 );
                 let report = mail::send(self.settings, &entry.message);
                 self.tell(&entry, &report, true);
+                self.sent_at_once += usize::from(report.reached_somebody());
                 // who was not reached cannot be remembered; who was would be told again by every run
                 let settled = report.reached_somebody() || report.owed().is_empty();
                 settled && queued(memory, &entry.message, |_| true)
@@ -161,7 +165,10 @@ impl Step<'_> {
     fn send_all(&self, entries: &mut Vec<Kept>) -> report::Mail {
         let limit = self.settings.transport.timeout();
         let deadline = Instant::now() + limit;
-        let mut mail = report::Mail::default();
+        let mut mail = report::Mail {
+            sent: self.sent_at_once,
+            queued: 0,
+        };
         let mut closed = false;
         let mut began = false;
         entries.retain_mut(|kept| {

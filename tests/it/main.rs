@@ -14,6 +14,7 @@ mod mail;
 mod outbox;
 mod post;
 mod real_mail;
+mod real_postfix;
 mod restart;
 mod scene;
 mod state;

@@ -148,6 +148,17 @@ fn f70_answers_drop_by_drop_are_left() {
 }
 
 #[test]
+fn f70_a_slow_server_that_comes_to_an_end_has_it_once() {
+    let server = Server::new();
+    server.at("line", Do::Drip);
+    let scene = smtp(&server, "", &[&watched()]);
+    for _ in 0..2 {
+        scene.check().exits(2);
+    }
+    assert_eq!(events(&server), ["down"]);
+}
+
+#[test]
 fn f72_what_is_put_off_at_any_step_comes_later() {
     for (step, reply) in [
         ("", "421 too busy"),
@@ -340,7 +351,8 @@ fn an_outbox_that_cannot_be_made_costs_no_alert() {
     assert_eq!(outcome.json()["mail"], json!({"sent": 0, "queued": 1}));
     assert!(outcome.stderr.contains("outbox"), "{}", outcome.stderr);
     server.heal();
-    scene.check().exits(2);
+    let outcome = scene.check().exits(2);
+    assert_eq!(outcome.json()["mail"], json!({"sent": 1, "queued": 0}));
     scene.check().exits(2);
     assert_eq!(events(&server), ["down"]);
     assert_eq!(scene.read("state/outbox"), "in the way");

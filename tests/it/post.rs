@@ -34,7 +34,7 @@ pub(crate) enum Do {
     Hang,
     /// Closes the connection.
     Close,
-    /// Says what it should, a byte every half second.
+    /// Says what it should, a byte every half second; reads a message at 10 KB/s.
     Drip,
     /// Kills the process that it was aimed at.
     Kill,
@@ -150,7 +150,7 @@ struct Talk<'a> {
 impl Talk<'_> {
     /// Says what belongs to a step, or does what it was told to do there. False: it is over.
     fn say(&self, step: &str, text: &str) -> bool {
-        let fault = self.rules.lock().unwrap().faults.get(step).copied();
+        let fault = self.fault(step);
         let mut out = self.stream;
         match fault {
             None => out.write_all(format!("{text}\r\n").as_bytes()).is_ok(),
@@ -176,8 +176,8 @@ impl Talk<'_> {
         }
     }
 
-    fn has_fault(&self, step: &str) -> bool {
-        self.rules.lock().unwrap().faults.contains_key(step)
+    fn fault(&self, step: &str) -> Option<Do> {
+        self.rules.lock().unwrap().faults.get(step).copied()
     }
 }
 
@@ -221,7 +221,7 @@ fn serve(stream: &TcpStream, rules: &Mutex<Rules>) {
                 }
             }
             "DATA" if to.is_empty() => talk.say("DATA", "503 nobody to send it to"),
-            "DATA" if talk.has_fault("DATA") => talk.say("DATA", ""),
+            "DATA" if talk.fault("DATA").is_some() => talk.say("DATA", ""),
             "DATA" => {
                 talk.say("DATA", "354 go on");
                 let mut text = String::new();
@@ -230,9 +230,16 @@ fn serve(stream: &TcpStream, rules: &Mutex<Rules>) {
                     if lines.read_until(b'\n', &mut line).unwrap_or(0) == 0 {
                         return;
                     }
-                    if talk.has_fault("line") {
-                        talk.say("line", "");
-                        return;
+                    match talk.fault("line") {
+                        None => {}
+                        // 10 KB in a second
+                        Some(Do::Drip) => std::thread::sleep(
+                            Duration::from_micros(100) * u32::try_from(line.len()).unwrap(),
+                        ),
+                        Some(_) => {
+                            talk.say("line", "");
+                            return;
+                        }
                     }
                     if line == b".\r\n" {
                         break;
@@ -240,7 +247,7 @@ fn serve(stream: &TcpStream, rules: &Mutex<Rules>) {
                     let line = line.strip_prefix(b".").unwrap_or(&line);
                     text.push_str(&String::from_utf8_lossy(line));
                 }
-                if talk.has_fault(".") {
+                if talk.fault(".").is_some() {
                     talk.say(".", "")
                 } else {
                     let to = std::mem::take(&mut to);

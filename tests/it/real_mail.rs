@@ -352,6 +352,6 @@ fn a_config_that_does_not_fit_the_server_is_explained() {
     };
     assert_eq!(
         scene.trouble(waiting),
-        "no answer within 1s from localhost:PORT (last step: waiting for its greeting)"
+        "no answer within 1s from localhost:PORT (last step: waiting for its greeting); if that port wants TLS from the start, use tls = \"tls\""
     );
 }
