@@ -58,6 +58,8 @@ pub enum Command {
     Status(Status),
     /// Show the journal: restarts, failures, recoveries, mails
     History(History),
+    /// Tell the evidence behind the last decision about a service
+    Why(Why),
     /// Restart a service now
     Restart(Restart),
     /// Watch services for a while without restarting them or mailing about them
@@ -72,6 +74,10 @@ pub enum Command {
     ShowConfig,
     /// Send one message now, by the config's mail settings, and say how it went
     TestMail,
+    /// Print a script that completes commands, options and names of services in a shell
+    Completions(Completions),
+    /// Print a manual page: of the tool, of a command, or of the config file
+    Man(Man),
 }
 
 /// `check`
@@ -128,6 +134,53 @@ pub struct Validate {
     /// Answer 1 where there are traps
     #[arg(long)]
     pub strict: bool,
+}
+
+/// `why`
+#[derive(Args, Debug)]
+pub struct Why {
+    /// The service
+    #[arg(value_name = "SERVICE")]
+    pub service: String,
+}
+
+/// `completions`
+#[derive(Args, Debug)]
+pub struct Completions {
+    /// The shell
+    #[arg(value_name = "SHELL", value_enum, required_unless_present = "services")]
+    pub shell: Option<Shell>,
+    /// Print the names of the services instead, as the scripts ask for them
+    #[arg(long, hide = true)]
+    pub services: bool,
+}
+
+/// The shells that words can be completed in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Shell {
+    /// GNU bash, with the names of services.
+    Bash,
+    /// zsh, with the names of services.
+    Zsh,
+    /// fish, with the names of services.
+    Fish,
+    /// Elvish.
+    Elvish,
+    /// Nushell.
+    Nushell,
+    /// PowerShell.
+    Powershell,
+}
+
+/// `man`
+#[derive(Args, Debug)]
+pub struct Man {
+    /// A command, or `config` for the config file; the tool itself if nothing is said
+    #[arg(value_name = "PAGE", conflicts_with = "all")]
+    pub page: Option<String>,
+    /// Write all pages into this folder
+    #[arg(long, value_name = "DIR")]
+    pub all: Option<PathBuf>,
 }
 
 /// `restart`

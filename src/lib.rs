@@ -18,7 +18,7 @@ use clap::{CommandFactory, Parser};
 
 use cli::{Cli, Color, Command};
 use error::Error;
-use report::text::Paint;
+use report::page::{Paint, Style};
 
 pub mod act;
 pub mod check;
@@ -70,21 +70,31 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
 }
 
 fn perform(cli: &Cli, command: &Command) -> Result<u8, Error> {
+    // what is said about the tool itself needs no config
+    match command {
+        Command::Completions(options) => {
+            return commands::completions::run(options, cli.config.as_deref());
+        }
+        Command::Man(options) => return commands::man::run(options),
+        _ => {}
+    }
     let config = config::load(&config::find(cli.config.as_deref())?)?;
     let quiet = matches!(command, Command::Check(options) if options.quiet);
     logging::begin(&config.logging, logging::level(cli.verbose, quiet));
-    let paint = paint(cli.color);
+    let style = Style::for_stdout(paint(cli.color));
     match command {
-        Command::Check(options) => commands::check::run(config, options, paint),
-        Command::Status(options) => commands::status::run(&config, options, paint),
-        Command::History(options) => commands::history::run(&config, options),
-        Command::Restart(options) => commands::restart::run(config, options, paint),
+        Command::Check(options) => commands::check::run(config, options, style),
+        Command::Status(options) => commands::status::run(&config, options, style),
+        Command::History(options) => commands::history::run(&config, options, style),
+        Command::Why(options) => commands::why::run(&config, options, style),
+        Command::Restart(options) => commands::restart::run(config, options, style),
         Command::Pause(options) => commands::pause::pause(&config, options),
         Command::Resume(options) => commands::pause::resume(&config, options),
         Command::Reset(options) => commands::reset::run(&config, options),
         Command::Validate(options) => commands::validate::run(&config, options),
         Command::ShowConfig => commands::show_config::run(&config),
         Command::TestMail => commands::test_mail::run(&config),
+        Command::Completions(_) | Command::Man(_) => Ok(0),
     }
 }
 

@@ -374,7 +374,7 @@ fn journalled(
 }
 
 /// The event that a verdict is to a person, if it is one.
-fn told_event(remembered: &ServiceMemory, verdict: Verdict) -> Option<Event> {
+pub fn told_event(remembered: &ServiceMemory, verdict: Verdict) -> Option<Event> {
     match verdict {
         Verdict::Restarted => Some(Event::Restarted),
         Verdict::RestartFailed => Some(Event::RestartFailed),

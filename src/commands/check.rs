@@ -20,13 +20,14 @@ use crate::memory::journal::{self, Entry};
 use crate::memory::store::{Loaded, Store, StoreError};
 use crate::notify;
 use crate::observe::observe;
-use crate::report::text::{Paint, table};
+use crate::report::page::Style;
+use crate::report::text::table;
 use crate::report::{self, Report};
 use crate::settle::{Telling, close_threads, settle, take_up, tell_own_trouble};
 use crate::verdict::ExitCode;
 
 /// One run: observe, decide, charge, act, settle, deliver, report.
-pub fn run(config: Config, options: &cli::Check, paint: Paint) -> Result<u8, Error> {
+pub fn run(config: Config, options: &cli::Check, style: Style) -> Result<u8, Error> {
     let began = Instant::now();
     let now = Reading::take();
     let deadline = began + config.run_timeout;
@@ -56,7 +57,7 @@ pub fn run(config: Config, options: &cli::Check, paint: Paint) -> Result<u8, Err
             began,
             &now,
             options,
-            paint,
+            style,
         );
     }
     let telling = Telling {
@@ -135,7 +136,7 @@ pub fn run(config: Config, options: &cli::Check, paint: Paint) -> Result<u8, Err
         began,
         &now,
         options,
-        paint,
+        style,
     )
 }
 
@@ -256,7 +257,7 @@ fn finish(
     began: Instant,
     now: &Reading,
     options: &cli::Check,
-    paint: Paint,
+    style: Style,
 ) -> Result<u8, Error> {
     let decided = |name: &str| decisions.iter().find(|decision| decision.service == name);
     let mut services = report::services(config, memory, now.wall, |name| decided(name).is_some());
@@ -291,7 +292,7 @@ fn finish(
                 .services
                 .retain(|service| service.verdict.exit_code() != ExitCode::Ok);
         }
-        print(&table(&shown, paint))?;
+        print(&table(&shown, style))?;
     }
     Ok(code.code())
 }

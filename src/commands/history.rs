@@ -1,22 +1,35 @@
-//! `watchdog history`: the journal.
+//! `watchdog history`: the journal, and what it adds up to.
 
-use chrono::Utc;
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
 
 use crate::cli;
-use crate::clock::age;
+use crate::clock::{age, rough};
 use crate::commands::{print, selected};
 use crate::config::Config;
 use crate::error::Error;
 use crate::memory::journal;
 use crate::memory::store::StoreError;
+use crate::report::page::{Page, Style};
 use crate::report::text;
 
-/// Prints what happened, oldest first.
-pub fn run(config: &Config, options: &cli::History) -> Result<u8, Error> {
+/// A rate a day is told of a time that is at least so long: of less it would be a guess.
+const DAY: Duration = Duration::from_hours(24);
+
+/// Prints what happened, oldest first; for people also how often each service was restarted.
+pub fn run(config: &Config, options: &cli::History, style: Style) -> Result<u8, Error> {
     let names = selected(config, &options.services)?;
     let now = Utc::now();
-    let mut out = String::new();
+    let mut json = String::new();
+    let mut page = Page::new(style);
+    let mut oldest: Option<DateTime<Utc>> = None;
+    let mut restarts: BTreeMap<String, Vec<Restart>> = BTreeMap::new();
+    let mut shown = 0_usize;
     let damaged = journal::read(&config.state_dir, |entry| {
+        oldest = Some(oldest.map_or(entry.time, |time| time.min(entry.time)));
         let asked_for = options.services.is_empty() || names.contains(&entry.service);
         let recent = options
             .since
@@ -24,14 +37,25 @@ pub fn run(config: &Config, options: &cli::History) -> Result<u8, Error> {
         if !asked_for || !recent {
             return;
         }
+        shown += 1;
         if options.json {
             if let Ok(line) = serde_json::to_string(&entry) {
-                out.push_str(&line);
-                out.push('\n');
+                json.push_str(&line);
+                json.push('\n');
             }
-        } else {
-            out.push_str(&text::entry(&entry));
+            return;
         }
+        if let Some(action) = &entry.action {
+            let restart = Restart {
+                time: entry.time,
+                worked: action.ok,
+            };
+            restarts
+                .entry(entry.service.clone())
+                .or_default()
+                .push(restart);
+        }
+        text::add_entry(&mut page, &entry);
     })
     .map_err(|source| StoreError::Io {
         what: "cannot read the journal in",
@@ -39,8 +63,120 @@ pub fn run(config: &Config, options: &cli::History) -> Result<u8, Error> {
         source,
     })?;
     if damaged > 0 {
-        ::log::warn!("{damaged} damaged lines of the journal were left out");
+        ::log::warn!(
+            "{damaged} damaged lines of the journal in {} were left out",
+            config.state_dir.display()
+        );
     }
-    print(&out)?;
+    if options.json {
+        print(&json)?;
+        return Ok(0);
+    }
+    // a journal that is younger than what was asked for says nothing of the time before it
+    let journalled = oldest.map(|oldest| age(now, oldest)).unwrap_or_default();
+    let period = options
+        .since
+        .map_or(journalled, |since| since.min(journalled));
+    if shown == 0 {
+        page.line(0, &nothing(oldest.is_some(), period));
+    } else if restarts.is_empty() {
+        page.line(0, &format!("no restart in {}", rough(period)));
+    }
+    for (name, restarts) in &restarts {
+        page.line(0, &format!("{name}: {}", summary(restarts, period)));
+    }
+    print(&page.into_text())?;
     Ok(0)
+}
+
+fn nothing(is_kept: bool, period: Duration) -> String {
+    if is_kept {
+        format!("nothing happened in {}", rough(period))
+    } else {
+        "nothing has happened yet: the journal is empty".to_owned()
+    }
+}
+
+/// A restart that was tried.
+#[derive(Clone, Copy, Debug)]
+struct Restart {
+    time: DateTime<Utc>,
+    worked: bool,
+}
+
+/// How often a service was restarted in a time: the rate, and the mean time from one restart to the next.
+fn summary(restarts: &[Restart], period: Duration) -> String {
+    let count = restarts.len();
+    let failed = restarts.iter().filter(|restart| !restart.worked).count();
+    let mut told = format!(
+        "{count} restart{} in {}",
+        if count == 1 { "" } else { "s" },
+        rough(period)
+    );
+    if failed > 0 {
+        let _ = write!(told, " ({failed} failed)");
+    }
+    if period >= DAY {
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "a journal holds far fewer than 2^52 restarts"
+        )]
+        let a_day = count as f64 * DAY.as_secs_f64() / period.as_secs_f64();
+        let _ = write!(told, ", {a_day:.1} a day");
+    }
+    let times = || restarts.iter().map(|restart| restart.time);
+    if let (Some(first), Some(last)) = (times().min(), times().max())
+        && let Some(gaps) = u32::try_from(count - 1).ok().filter(|&gaps| gaps > 0)
+    {
+        let mean = rough(age(last, first) / gaps);
+        let _ = write!(told, ", {mean} between them on average");
+    }
+    told
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixtures::at;
+
+    fn restarts(hours: &[i64]) -> Vec<Restart> {
+        hours
+            .iter()
+            .map(|hour| Restart {
+                time: at(hour * 3600),
+                worked: true,
+            })
+            .collect()
+    }
+
+    #[test]
+    fn restarts_are_summed_up() {
+        for (hours, period, told) in [
+            (&[0][..], 1, "1 restart in 1h"),
+            (
+                &[0, 1, 3],
+                5,
+                "3 restarts in 5h, 1h 30m between them on average",
+            ),
+            (&[0], 48, "1 restart in 2d, 0.5 a day"),
+            (
+                &[0, 12, 24, 48],
+                48,
+                "4 restarts in 2d, 2.0 a day, 16h between them on average",
+            ),
+        ] {
+            let period = Duration::from_secs(period * 3600);
+            assert_eq!(summary(&restarts(hours), period), told);
+        }
+    }
+
+    #[test]
+    fn failures_are_told() {
+        let mut some = restarts(&[0, 1]);
+        some[0].worked = false;
+        assert_eq!(
+            summary(&some, Duration::from_secs(7200)),
+            "2 restarts in 2h (1 failed), 1h between them on average"
+        );
+    }
 }

@@ -13,7 +13,9 @@ use crate::memory::journal::{self, Entry};
 use crate::memory::store::{Lock, Store};
 
 pub mod check;
+pub mod completions;
 pub mod history;
+pub mod man;
 pub mod pause;
 pub mod reset;
 pub mod restart;
@@ -21,6 +23,7 @@ pub mod show_config;
 pub mod status;
 pub mod test_mail;
 pub mod validate;
+pub mod why;
 
 /// The services that were asked for by name: all of them where none was named. One that the config does not
 /// have is a usage error.
@@ -96,4 +99,9 @@ fn change(
         );
     }
     Ok(())
+}
+
+/// Says on standard error why a command that needs no config failed: there is no log then.
+fn complain(text: &str) {
+    let _ = writeln!(io::stderr(), "watchdog: {}", crate::text::visible(text));
 }

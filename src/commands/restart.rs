@@ -14,13 +14,14 @@ use crate::decide::{Decision, Restart};
 use crate::error::Error;
 use crate::memory::journal;
 use crate::observe::observe;
-use crate::report::text::{Paint, table};
+use crate::report::page::Style;
+use crate::report::text::table;
 use crate::report::{self, Report};
 use crate::settle::{Telling, settle};
 
 /// Restarts one service, counted as an attempt like any other. Refused, with exit code 1, where there is no way
 /// to do it, where its process could not be seen, and, unless forced, where the budget is spent.
-pub fn run(config: Config, options: &cli::Restart, paint: Paint) -> Result<u8, Error> {
+pub fn run(config: Config, options: &cli::Restart, style: Style) -> Result<u8, Error> {
     let began = Instant::now();
     let names = selected(&config, std::slice::from_ref(&options.service))?;
     let config = Arc::new(config);
@@ -91,7 +92,7 @@ pub fn run(config: Config, options: &cli::Restart, paint: Paint) -> Result<u8, E
             store.dir().display()
         );
     }
-    show(&config, &memory, &names, &now, paint)?;
+    show(&config, &memory, &names, &now, style)?;
     Ok(u8::from(
         settled.verdict != crate::verdict::Verdict::Restarted,
     ))
@@ -102,7 +103,7 @@ fn show(
     memory: &crate::memory::Memory,
     names: &BTreeSet<String>,
     now: &Reading,
-    paint: Paint,
+    style: Style,
 ) -> Result<(), Error> {
     let services = report::services(config, memory, now.wall, |name| names.contains(name));
     let report = Report {
@@ -114,5 +115,5 @@ fn show(
         services,
         mail: None,
     };
-    print(&table(&report, paint))
+    print(&table(&report, style))
 }

@@ -8,12 +8,13 @@ use crate::commands::{print, selected};
 use crate::config::Config;
 use crate::error::Error;
 use crate::memory::store::Store;
-use crate::report::text::{Paint, table};
+use crate::report::page::Style;
+use crate::report::text::table;
 use crate::report::{self, Report};
 use crate::verdict::ExitCode;
 
 /// Shows the recorded verdicts, and answers with their exit code; with 3 where there are none, or too old ones.
-pub fn run(config: &Config, options: &cli::Status, paint: Paint) -> Result<u8, Error> {
+pub fn run(config: &Config, options: &cli::Status, style: Style) -> Result<u8, Error> {
     let names = selected(config, &options.services)?;
     let now = Utc::now();
     let loaded = Store::at(&config.state_dir).load(now, true);
@@ -66,7 +67,7 @@ pub fn run(config: &Config, options: &cli::Status, paint: Paint) -> Result<u8, E
             serde_json::to_string(&report).map_err(|error| Error::Internal(error.to_string()))?;
         print(&(json + "\n"))?;
     } else {
-        let mut text = table(&report, paint);
+        let mut text = table(&report, style);
         for remark in remarks {
             text.push_str(&remark);
             text.push('\n');

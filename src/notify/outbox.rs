@@ -164,6 +164,20 @@ impl Outbox {
         loaded
     }
 
+    /// How many messages about a service wait in it. Only looks: for commands that hold no lock.
+    pub fn waiting_about(&self, service: &str) -> usize {
+        fs::read_dir(&self.dir)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|entry| entry.path())
+            .filter(|path| path.extension().is_some_and(|ending| ending == "json"))
+            .filter_map(|path| read(&path).ok())
+            .filter(|(entry, _)| !entry.recipients.is_empty())
+            .filter(|(entry, _)| entry.message.services.iter().any(|name| name == service))
+            .count()
+    }
+
     /// Renames a file that cannot be used, and says so; the oldest of such files go.
     fn set_aside(&self, name: &str, why: &str) -> String {
         let path = self.dir.join(name);

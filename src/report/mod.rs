@@ -9,6 +9,7 @@ use crate::memory::Memory;
 use crate::restart::Action;
 use crate::verdict::{ExitCode, Verdict};
 
+pub mod page;
 pub mod text;
 
 /// The whole of `check --json` and `status --json`.

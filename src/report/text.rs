@@ -1,150 +1,158 @@
 //! Tables for people.
 
-use std::fmt::Write;
+use std::time::Duration;
 
+use super::page::{Page, Style, columns};
 use super::{Report, Service};
 use crate::check::Severity;
 use crate::clock;
 use crate::memory::journal::Entry;
-use crate::verdict::ExitCode;
+use crate::restart::Action;
 
-/// Whether text may hold colours.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Paint {
-    /// It may.
-    Colours,
-    /// It may not.
-    Plain,
-}
+/// The columns that a verdict fills: as many as the longest name of one.
+const VERDICTS: usize = 14;
 
-impl Paint {
-    fn wrap(self, text: &str, code: ExitCode) -> String {
-        let colour = match code {
-            ExitCode::Ok => "32",
-            ExitCode::Warning => "33",
-            ExitCode::Unknown => "35",
-            ExitCode::Critical => "31",
-        };
-        match self {
-            Self::Colours => format!("\x1b[{colour}m{text}\x1b[0m"),
-            Self::Plain => text.to_owned(),
-        }
-    }
-}
+/// Names up to so many columns stand below each other; a longer one pushes its own line alone.
+const NAMES: usize = 24;
 
 /// The report as a table: verdict first, then the service, then why, then what was done.
-pub fn table(report: &Report, paint: Paint) -> String {
-    let mut out = String::new();
-    let width = report
+pub fn table(report: &Report, style: Style) -> String {
+    let mut page = Page::new(style);
+    let column = report
         .services
         .iter()
-        .map(|service| service.name.chars().count())
+        .map(|service| columns(&service.name))
         .max()
-        .unwrap_or_default();
+        .unwrap_or_default()
+        .min(NAMES);
     for service in &report.services {
-        write_service(&mut out, service, width, paint);
+        add_service(&mut page, service, column, report);
     }
     if let Some(mail) = &report.mail {
         if mail.sent > 0 {
-            let _ = writeln!(out, "mail: {} sent", mail.sent);
+            page.line(0, &format!("mail: {} sent", mail.sent));
         }
         if mail.queued > 0 {
-            let _ = writeln!(
-                out,
-                "mail: {} could not be sent yet; the next run tries again",
-                mail.queued
+            page.line(
+                0,
+                &format!(
+                    "mail: {} could not be sent yet; the next run tries again",
+                    mail.queued
+                ),
             );
         }
     }
-    out
+    page.into_text()
 }
 
-fn write_service(out: &mut String, service: &Service, width: usize, paint: Paint) {
-    let verdict = paint.wrap(
-        &format!("{:<14}", service.verdict.name()),
-        service.verdict.exit_code(),
-    );
-    let pid = service
-        .pid
-        .map(|pid| format!("  PID {pid}"))
-        .unwrap_or_default();
-    let used = if service.restarts_last_hour > 0 {
-        format!(
-            "  {} of {} restarts in the last hour",
+fn add_service(page: &mut Page, service: &Service, column: usize, report: &Report) {
+    let mut facts = Vec::new();
+    if let Some(pid) = service.pid {
+        facts.push(format!("PID {pid}"));
+    }
+    if let (Some(time), Some(since)) = (report.time, service.since)
+        && service.verdict.exit_code().code() != 0
+    {
+        let lasting = clock::age(time, since);
+        if lasting >= Duration::from_secs(1) {
+            facts.push(format!("for {}", clock::rough(lasting)));
+        }
+    }
+    if service.restarts_last_hour > 0 {
+        facts.push(format!(
+            "{} of {} restarts in the last hour",
             service.restarts_last_hour, service.max_per_hour
-        )
-    } else {
-        String::new()
-    };
-    let line = format!("{verdict}  {:<width$}{pid}{used}", service.name);
-    let _ = writeln!(out, "{}", line.trim_end());
+        ));
+    }
+    let line = format!("{:<column$}  {}", service.name, facts.join(", "));
+    page.verdict(
+        service.verdict.name(),
+        VERDICTS,
+        service.verdict.exit_code(),
+        &line,
+    );
     for finding in &service.findings {
-        let severity = match finding.severity {
-            Severity::Critical => "critical",
-            Severity::Unknown => "unknown",
-            Severity::Warning => "warning",
-        };
-        let _ = writeln!(
-            out,
-            "    {severity}: {} ({})",
-            finding.message, finding.code
+        page.line(
+            4,
+            &format!(
+                "{}: {} ({})",
+                severity(finding.severity),
+                finding.message,
+                finding.code
+            ),
         );
     }
     if let Some(action) = &service.action {
-        let took = clock::rough(std::time::Duration::from_millis(action.duration_ms));
-        let stopped = action
-            .old_pid
-            .map(|pid| format!("stopped PID {pid}, "))
-            .unwrap_or_default();
-        let line = match (&action.error, action.new_pid) {
-            (Some(error), _) => {
-                format!("restart by {} failed after {took}: {error}", action.method)
-            }
-            (None, Some(pid)) => format!(
-                "{stopped}started PID {pid} by {}, up after {took}",
-                action.method
-            ),
-            (None, None) => format!("{stopped}restarted by {} in {took}", action.method),
-        };
-        let _ = writeln!(out, "    {line}");
+        page.line(4, &describe(action));
         for line in &action.stderr {
-            let _ = writeln!(out, "      | {line}");
+            page.quoted(6, line);
         }
     }
     if service.would_restart {
-        let _ = writeln!(out, "    would be restarted now");
+        page.line(4, "would be restarted now");
     }
     for note in &service.notes {
-        let _ = writeln!(out, "    {note}");
+        page.line(4, note);
     }
 }
 
-/// One line of the journal for a person, with what belongs to it indented below.
-pub fn entry(entry: &Entry) -> String {
-    let mut out = format!(
-        "{}  {:<14}  {}",
-        clock::stamp(entry.time),
-        entry.event,
-        entry.service
-    );
-    if let Some(message) = &entry.message {
-        let _ = write!(out, ": {message}");
+/// How bad a finding is, in a word.
+pub fn severity(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Critical => "critical",
+        Severity::Unknown => "unknown",
+        Severity::Warning => "warning",
     }
-    out.push('\n');
+}
+
+/// What was done and how it went, in a sentence.
+pub fn describe(action: &Action) -> String {
+    let took = clock::rough(Duration::from_millis(action.duration_ms));
+    let stopped = action
+        .old_pid
+        .map(|pid| format!("stopped PID {pid}, "))
+        .unwrap_or_default();
+    match (&action.error, action.new_pid) {
+        (Some(error), _) => format!("restart by {} failed after {took}: {error}", action.method),
+        (None, Some(pid)) => format!(
+            "{stopped}started PID {pid} by {}, up after {took}",
+            action.method
+        ),
+        (None, None) => format!("{stopped}restarted by {} in {took}", action.method),
+    }
+}
+
+/// Adds an entry of the journal to a page, with what belongs to it indented below.
+pub fn add_entry(page: &mut Page, entry: &Entry) {
+    let message = entry
+        .message
+        .as_ref()
+        .map(|message| format!(": {message}"))
+        .unwrap_or_default();
+    page.line(
+        0,
+        &format!(
+            "{}  {:<VERDICTS$}  {}{message}",
+            clock::stamp(entry.time),
+            entry.event,
+            entry.service
+        ),
+    );
     for finding in &entry.findings {
-        let _ = writeln!(out, "    {} ({})", finding.message, finding.code);
+        page.line(
+            4,
+            &format!(
+                "{}: {} ({})",
+                severity(finding.severity),
+                finding.message,
+                finding.code
+            ),
+        );
     }
     if let Some(action) = &entry.action {
-        match (&action.error, action.new_pid) {
-            (Some(error), _) => {
-                let _ = writeln!(out, "    {error}");
-            }
-            (None, Some(pid)) => {
-                let took = clock::rough(std::time::Duration::from_millis(action.duration_ms));
-                let _ = writeln!(out, "    PID {pid} by {}, up after {took}", action.method);
-            }
-            (None, None) => {}
+        page.line(4, &describe(action));
+        for line in &action.stderr {
+            page.quoted(6, line);
         }
     }
-    out
 }

@@ -91,6 +91,7 @@ fn usage_errors_are_64() {
         &["check", "--no-such-option"],
         &["status", "--max-age", "soon"],
         &["pause"],
+        &["why"],
         &["restart"],
         &["check", "--color", "maybe"],
     ] {
@@ -102,6 +103,7 @@ fn usage_errors_are_64() {
         &["check", "tradr"][..],
         &["status", "tradr"],
         &["history", "tradr"],
+        &["why", "tradr"],
         &["restart", "tradr"],
         &["pause", "tradr"],
         &["resume", "tradr"],
@@ -123,17 +125,143 @@ fn no_command_is_the_help_and_64() {
         "check",
         "status",
         "history",
+        "why",
         "restart",
         "pause",
         "resume",
         "reset",
         "validate",
         "show-config",
+        "completions",
+        "man",
     ] {
         assert!(help.stdout.contains(command), "{command}");
     }
     let version = scene.run(&["--version"]).exits(0);
     assert!(version.stdout.contains(env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn completions_are_printed_for_each_shell() {
+    // without any config: it is about the tool itself
+    let scene = Scene::new();
+    for shell in ["bash", "zsh", "fish", "elvish", "nushell", "powershell"] {
+        let outcome = scene.run(&["completions", shell]).exits(0);
+        assert!(outcome.stdout.contains("show-config"), "{shell}");
+        assert!(outcome.stderr.is_empty(), "{shell}");
+    }
+    scene.run(&["completions", "tcsh"]).exits(64);
+    scene.run(&["completions"]).exits(64);
+    let names = scene.run(&["completions", "--services"]).exits(0);
+    assert!(names.text().is_empty(), "{}", names.text());
+}
+
+#[test]
+fn bash_completes_commands_options_and_names_of_services() {
+    let scene = Scene::of(&[&healthy("trader"), &healthy("tracker"), &healthy("feed")]);
+    let script = r#"
+        watchdog() { WATCHDOG "$@"; }
+        source <(watchdog completions bash)
+        try() {
+            COMP_WORDS=("$@") COMP_CWORD=$(($# - 1)) COMPREPLY=()
+            _watchdog_and_services watchdog "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD-1]}"
+            echo "$* => ${COMPREPLY[*]}"
+        }
+        try watchdog check t
+        try watchdog -c DIR/watchdog.toml why trad
+        try watchdog --color never pause --for 2h f
+        try watchdog check --json tr
+        try watchdog check --dry
+        try watchdog show-
+        try watchdog validate ""
+    "#;
+    let script = script
+        .replace("WATCHDOG", WATCHDOG)
+        .replace("DIR", scene.dir());
+    let mut command = std::process::Command::new("bash");
+    command
+        .args(["--norc", "-c", &script])
+        .current_dir(scene.dir())
+        .env("HOME", scene.dir());
+    let outcome = scene.finish(command).exits(0);
+    let got = outcome.stdout.replace(scene.dir(), "DIR");
+    let expected = "\
+watchdog check t => trader tracker
+watchdog -c DIR/watchdog.toml why trad => trader
+watchdog --color never pause --for 2h f => feed
+watchdog check --json tr => trader tracker
+watchdog check --dry => --dry-run
+watchdog show- => show-config
+";
+    assert!(got.starts_with(expected), "{got}");
+    let validate = got.lines().last().unwrap();
+    assert!(!validate.contains("trader"), "{validate}");
+}
+
+#[test]
+#[ignore = "needs fish"]
+fn fish_completes_names_of_services() {
+    let scene = Scene::of(&[&healthy("trader"), &healthy("tracker"), &healthy("feed")]);
+    let script = scene.run(&["completions", "fish"]).exits(0).stdout;
+    scene.write("watchdog.fish", script);
+    let mut command = std::process::Command::new("fish");
+    let bin = std::path::Path::new(WATCHDOG).parent().unwrap();
+    command
+        .args([
+            "--no-config",
+            "-c",
+            "source watchdog.fish; complete -C 'watchdog check tr'; \
+             complete -C 'watchdog -c watchdog.toml why f'; complete -C 'watchdog show-'",
+        ])
+        .current_dir(scene.dir())
+        .env("HOME", scene.dir())
+        .env("PATH", format!("{}:/usr/bin:/bin", bin.display()));
+    let outcome = scene.finish(command).exits(0);
+    let words: Vec<&str> = outcome
+        .stdout
+        .lines()
+        .filter_map(|line| line.split('\t').next())
+        .collect();
+    assert_eq!(words, ["tracker", "trader", "feed", "show-config"]);
+}
+
+#[test]
+fn the_manual_is_printed_and_written() {
+    let scene = Scene::new();
+    for (page, holds) in [
+        (&["man"][..], "EXIT STATUS"),
+        (&["man", "check"], "dry\\-run"),
+        (&["man", "show-config"], "secrets"),
+        (&["man", "config"], "start_grace"),
+    ] {
+        let text = scene.run(page).exits(0).stdout;
+        assert!(
+            text.contains(".TH") && text.contains(holds),
+            "{page:?}: {text}"
+        );
+    }
+    let wrong = scene.run(&["man", "chekc"]).exits(64);
+    assert!(
+        wrong.stderr.contains("did you mean `check`"),
+        "{}",
+        wrong.stderr
+    );
+    std::fs::create_dir(scene.path("man")).unwrap();
+    scene.run(&["man", "--all", "man"]).exits(0);
+    for file in [
+        "watchdog.1",
+        "watchdog-check.1",
+        "watchdog-why.1",
+        "watchdog.toml.5",
+    ] {
+        assert!(scene.has(&format!("man/{file}")), "{file}");
+    }
+    let failed = scene.run(&["man", "--all", "nowhere"]).exits(1);
+    assert!(
+        failed.stderr.contains("cannot write nowhere/watchdog.1"),
+        "{}",
+        failed.stderr
+    );
 }
 
 #[test]
@@ -331,6 +459,16 @@ fn history_tells_the_journal() {
             .count(),
         all
     );
+}
+
+#[test]
+fn why_tells_the_evidence() {
+    let scene = Scene::of(&[&broken("a").restart("max_per_hour", "1")]);
+    scene.check();
+    scene.check().exits(2);
+    let outcome = scene.run(&["why", "a"]).exits(0);
+    assert!(outcome.stdout.contains("a.pid"), "{}", outcome.stdout);
+    assert!(outcome.stdout.contains('1'), "{}", outcome.stdout);
 }
 
 #[test]
@@ -696,7 +834,6 @@ fn f76_secrets_are_nowhere_but_in_the_config() {
         &["show-config"],
         &["status", "--json"],
         &["history", "--json"],
-        &["test-mail", "-v"],
     ] {
         let outcome = scene.run(args);
         assert!(!outcome.text().contains("canary-4711"), "{args:?}");

@@ -1,0 +1,305 @@
+//! `watchdog man`: the manual, made of what the program itself goes by.
+//!
+//! The pages of the tool and its commands are generated from the definitions of the command line, the page of
+//! the config file from the example config, in which a test holds every key with its default and a sentence. So
+//! no page can say what is not so.
+
+use std::path::Path;
+
+use clap::CommandFactory;
+use clap_mangen::Man;
+use clap_mangen::roff::{Inline, Roff, bold, italic, roman};
+
+use crate::cli::{self, Cli};
+use crate::commands::print;
+use crate::config::keys::nearest;
+use crate::error::Error;
+
+/// Every key of the config, with its default and a sentence.
+const EXAMPLE: &str = include_str!("../../watchdog.toml.example");
+
+/// The page of the config file.
+const CONFIG: &str = "config";
+
+/// Prints a page, or writes all of them.
+pub fn run(options: &cli::Man) -> Result<u8, Error> {
+    let pages = pages()?;
+    if let Some(folder) = &options.all {
+        return write_all(&pages, folder);
+    }
+    let asked = options.page.as_deref().unwrap_or_default();
+    let Some(page) = pages.iter().find(|page| page.asked_by == asked) else {
+        let near = nearest(asked, pages.iter().map(|page| page.asked_by.as_str()))
+            .map(|near| format!("; did you mean `{near}`?"))
+            .unwrap_or_default();
+        return Err(Error::Usage(format!(
+            "no manual page `{}`{near}",
+            crate::text::printable(asked.as_bytes(), 100)
+        )));
+    };
+    print(&page.text)?;
+    Ok(0)
+}
+
+fn write_all(pages: &[Page], folder: &Path) -> Result<u8, Error> {
+    for page in pages {
+        let path = folder.join(&page.file);
+        if let Err(error) = std::fs::write(&path, &page.text) {
+            crate::commands::complain(&format!("cannot write {}: {error}", path.display()));
+            return Ok(1);
+        }
+        print(&format!("{}\n", path.display()))?;
+    }
+    Ok(0)
+}
+
+/// One page.
+struct Page {
+    /// What somebody writes to see it; empty: nothing.
+    asked_by: String,
+    /// The name of its file.
+    file: String,
+    /// In roff.
+    text: String,
+}
+
+fn pages() -> Result<Vec<Page>, Error> {
+    let mut tool = Cli::command().disable_help_subcommand(true);
+    tool.build();
+    let mut pages = vec![Page {
+        asked_by: String::new(),
+        file: "watchdog.1".to_owned(),
+        text: tool_page(&tool).map_err(internal)?,
+    }];
+    for command in tool
+        .get_subcommands()
+        .filter(|command| !command.is_hide_set())
+    {
+        let name = command.get_name().to_owned();
+        let mut roff = Vec::new();
+        manual(command.clone(), &format!("watchdog-{name}"))
+            .render(&mut roff)
+            .map_err(internal)?;
+        let mut text = String::from_utf8_lossy(&roff).into_owned();
+        text.push_str(&see_also(&["watchdog(1)", "watchdog.toml(5)"]));
+        pages.push(Page {
+            file: format!("watchdog-{name}.1"),
+            asked_by: name,
+            text,
+        });
+    }
+    pages.push(Page {
+        asked_by: CONFIG.to_owned(),
+        file: "watchdog.toml.5".to_owned(),
+        text: config_page(EXAMPLE),
+    });
+    Ok(pages)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the signature of map_err")]
+fn internal(error: std::io::Error) -> Error {
+    Error::Internal(format!("a manual page cannot be made: {error}"))
+}
+
+fn manual(command: clap::Command, title: &str) -> Man {
+    Man::new(command)
+        .title(title)
+        .source(concat!("watchdog ", env!("CARGO_PKG_VERSION")))
+        .manual("User Commands")
+}
+
+fn tool_page(tool: &clap::Command) -> std::io::Result<String> {
+    let man = manual(tool.clone(), "watchdog");
+    let mut out = Vec::new();
+    man.render_title(&mut out)?;
+    man.render_name_section(&mut out)?;
+    man.render_synopsis_section(&mut out)?;
+    man.render_description_section(&mut out)?;
+    man.render_options_section(&mut out)?;
+    man.render_subcommands_section(&mut out)?;
+    let mut text = String::from_utf8_lossy(&out).into_owned();
+    let mut more = Roff::new();
+    section(
+        &mut more,
+        "EXIT STATUS",
+        "check and status answer with the worst of their services, as Nagios plugins do:",
+        &[
+            ("0", "all well: healthy, starting, paused, disabled"),
+            ("1", "warning: restarted, degraded, failing"),
+            ("2", "critical: down, restart_failed, exhausted, waiting"),
+            ("3", "unknown: something could not be seen"),
+            ("64", "what was typed makes no sense"),
+            ("70", "a fault of the program itself"),
+            (
+                "73",
+                "the state directory cannot be used; nothing is restarted then",
+            ),
+            ("75", "another run holds the lock"),
+            ("78", "the config is wrong, or not to be trusted"),
+        ],
+    );
+    more.control("PP", []);
+    more.text([roman(
+        "The other commands: 0 done, 1 refused or failed, and those from 64 on.",
+    )]);
+    section(
+        &mut more,
+        "FILES",
+        "",
+        &[
+            (
+                "/etc/watchdog/watchdog.toml",
+                "the config, where none is named and neither the current folder nor \
+                 $XDG_CONFIG_HOME/watchdog has a watchdog.toml; see watchdog.toml(5)",
+            ),
+            (
+                "/var/lib/watchdog",
+                "the state of a watchdog that root runs: state.json, journal.jsonl, lock, outbox",
+            ),
+        ],
+    );
+    section(
+        &mut more,
+        "ENVIRONMENT",
+        "",
+        &[
+            ("WATCHDOG_CONFIG", "the config, where --config names none"),
+            (
+                "STATE_DIRECTORY",
+                "where the state is, where the config does not say it",
+            ),
+            ("NO_COLOR", "when set to anything, no colours"),
+            (
+                "ALERT_EMAIL_TO",
+                "mails without a [mail] table, through SMTP_SERVER, SMTP_PORT, SMTP_USERNAME, \
+                 SMTP_PASSWORD, from ALERT_EMAIL_FROM",
+            ),
+        ],
+    );
+    text.push_str(&more.to_roff());
+    text.push_str(&see_also(&[
+        "watchdog.toml(5)",
+        "cron(8)",
+        "systemd.timer(5)",
+    ]));
+    Ok(text)
+}
+
+fn section(roff: &mut Roff, title: &str, lead: &str, items: &[(&str, &str)]) {
+    roff.control("SH", [title]);
+    if !lead.is_empty() {
+        roff.text([roman(lead)]);
+    }
+    for (term, meaning) in items {
+        item(roff, bold(*term), meaning);
+    }
+}
+
+fn item(roff: &mut Roff, term: Inline, meaning: &str) {
+    roff.control("TP", []);
+    roff.text([term]);
+    roff.text([roman(meaning)]);
+}
+
+fn see_also(pages: &[&str]) -> String {
+    let mut roff = Roff::new();
+    roff.control("SH", ["SEE ALSO"]);
+    roff.text([roman(pages.join(", "))]);
+    roff.to_roff()
+}
+
+/// The page of the config file: each comment of the example explains the key or the table below it.
+fn config_page(example: &str) -> String {
+    let mut roff = Roff::new();
+    let source = concat!("watchdog ", env!("CARGO_PKG_VERSION"));
+    roff.control("TH", ["watchdog.toml", "5", "", source, "File Formats"]);
+    roff.control("SH", ["NAME"]);
+    roff.text([roman(
+        "watchdog.toml - what watchdog(1) looks after, and how",
+    )]);
+    roff.control("SH", ["DESCRIPTION"]);
+    let mut said: Vec<&str> = Vec::new();
+    let mut described = false;
+    for line in example.lines() {
+        if line.is_empty() {
+            // the first paragraph is about the whole file
+            if !described && !said.is_empty() {
+                let said = said.join(" ");
+                // what stands before that is about how the example is written
+                let of_any = said
+                    .find("Times are")
+                    .map_or(&*said, |start| &said[start..]);
+                roff.text([roman(of_any)]);
+                roff.control("SH", ["BEFORE THE FIRST TABLE"]);
+                described = true;
+            }
+            said.clear();
+        } else if let Some(comment) = line.strip_prefix("# ") {
+            said.push(comment);
+        } else {
+            let written = line.trim_start_matches('#');
+            let meaning = said.join(" ");
+            said.clear();
+            if written.starts_with('[') {
+                roff.control(
+                    "SH",
+                    [written
+                        .replace("trader", "NAME")
+                        .replace("database", "NAME")
+                        .as_str()],
+                );
+                roff.text([roman(meaning)]);
+            } else if let Some((key, value)) = written.split_once(" = ") {
+                roff.control("TP", []);
+                roff.text([bold(key), roman(" = "), italic(value)]);
+                roff.text([roman(meaning)]);
+            }
+        }
+    }
+    roff.render() + &see_also(&["watchdog(1)"])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::keys::LAYOUTS;
+
+    #[test]
+    fn every_command_has_a_page() {
+        let pages = pages().unwrap();
+        for command in Cli::command().get_subcommands() {
+            let page = pages
+                .iter()
+                .find(|page| page.asked_by == command.get_name())
+                .unwrap();
+            assert!(page.text.contains(".TH"), "{}", page.file);
+            assert!(page.text.contains(".SH SYNOPSIS"), "{}", page.file);
+        }
+    }
+
+    #[test]
+    fn every_key_is_on_the_page_of_the_config() {
+        let page = config_page(EXAMPLE);
+        for layout in LAYOUTS
+            .iter()
+            .filter(|layout| layout.place.starts_with('['))
+        {
+            assert!(
+                page.contains(&format!(".SH \"{}\"", layout.place))
+                    || page.contains(&format!(".SH {}", layout.place)),
+                "{}",
+                layout.place
+            );
+            for key in layout.keys {
+                // keys that are tables have a section of their own
+                let is_table = LAYOUTS.iter().any(|other| {
+                    other.place.trim_matches(['[', ']']).rsplit('.').next() == Some(*key)
+                });
+                assert!(
+                    is_table || page.contains(&format!("\\fB{key}\\fR = ")),
+                    "{key}"
+                );
+            }
+        }
+    }
+}

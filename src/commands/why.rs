@@ -1,0 +1,477 @@
+//! `watchdog why`: the last decision about a service, and what it rests on, in sentences.
+//!
+//! All of it comes from what runs have recorded: nothing is looked at anew, so that the answer is about the
+//! decision that was made and not about one that would be made now. [`account`] is pure.
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use crate::check::{Finding, Kind};
+use crate::cli;
+use crate::clock::{age, rough, stamp};
+use crate::commands::{print, selected};
+use crate::config::{Config, OnExhausted, Service};
+use crate::error::Error;
+use crate::memory::journal::{self, Entry};
+use crate::memory::store::{Store, StoreError};
+use crate::memory::{Memory, ServiceMemory};
+use crate::notify::mail::Settings;
+use crate::notify::outbox::Outbox;
+use crate::report::page::{Page, Style};
+use crate::report::text::{describe, severity};
+use crate::settle::told_event;
+use crate::verdict::Verdict;
+
+/// How many of the last restarts are told.
+const RESTARTS: usize = 5;
+
+/// Tells the evidence behind the last decision about a service.
+pub fn run(config: &Config, options: &cli::Why, style: Style) -> Result<u8, Error> {
+    selected(config, std::slice::from_ref(&options.service))?;
+    let Some(service) = config.service(&options.service) else {
+        return Err(Error::Internal(format!(
+            "`{}` was selected and is gone",
+            options.service
+        )));
+    };
+    let now = Utc::now();
+    let loaded = Store::at(&config.state_dir).load(now, true);
+    for sentence in &loaded.damage {
+        ::log::warn!("{sentence}");
+    }
+    let mut entries = Vec::new();
+    journal::read(&config.state_dir, |entry| {
+        if entry.service == service.name || entry.event.starts_with("mail_") {
+            entries.push(entry);
+        }
+    })
+    .map_err(|source| StoreError::Io {
+        what: "cannot read the journal in",
+        path: config.state_dir.clone(),
+        source,
+    })?;
+    let known = Known {
+        service,
+        mail: config.mail.as_ref(),
+        memory: &loaded.memory,
+        journal: &entries,
+        kept: Outbox::at(&config.state_dir).waiting_about(&service.name),
+        now,
+    };
+    print(&account(&known, style))?;
+    Ok(0)
+}
+
+/// What an account is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct Known<'a> {
+    /// The service.
+    pub service: &'a Service,
+    /// The `[mail]` table.
+    pub mail: Option<&'a Settings>,
+    /// What is remembered.
+    pub memory: &'a Memory,
+    /// The entries of the journal about the service, and about mail, oldest first.
+    pub journal: &'a [Entry],
+    /// How many messages about it wait in the outbox.
+    pub kept: usize,
+    /// The time that ages are told by.
+    pub now: DateTime<Utc>,
+}
+
+/// The account: the verdict, what each check saw, what was decided, the budget, the last restarts, the mail.
+pub fn account(known: &Known<'_>, style: Style) -> String {
+    let mut page = Page::new(style);
+    let service = known.service;
+    let name = &service.name;
+    if !service.enabled {
+        page.line(
+            0,
+            &format!("{name} is disabled (enabled = false): no run looks at it"),
+        );
+        return page.into_text();
+    }
+    let remembered = known.memory.services.get(name);
+    let Some((remembered, verdict)) = remembered.and_then(|it| Some((it, it.verdict?))) else {
+        page.line(
+            0,
+            &format!("no run has looked at {name} yet; `watchdog check {name}` does"),
+        );
+        return page.into_text();
+    };
+    let since = remembered
+        .since
+        .map(|since| format!(" since {}", known.ago(since)))
+        .unwrap_or_default();
+    page.verdict(
+        verdict.name(),
+        0,
+        verdict.exit_code(),
+        &format!("{name}{since}"),
+    );
+    known.add_checks(&mut page, remembered);
+    known.add_decision(&mut page, remembered, verdict);
+    known.add_budget(&mut page, remembered);
+    known.add_restarts(&mut page);
+    known.add_mail(&mut page, remembered, verdict);
+    page.into_text()
+}
+
+impl Known<'_> {
+    /// A time with its distance: `2026-11-22T01:02:03Z (12m ago)`.
+    fn ago(&self, time: DateTime<Utc>) -> String {
+        if time > self.now {
+            format!("{} (in {})", stamp(time), rough(age(time, self.now)))
+        } else {
+            format!("{} ({} ago)", stamp(time), rough(age(self.now, time)))
+        }
+    }
+
+    /// What each check saw, with the limits it was held against.
+    fn add_checks(&self, page: &mut Page, remembered: &ServiceMemory) {
+        let report = &remembered.report;
+        let seen = self
+            .memory
+            .last_run
+            .map_or_else(|| "at an unknown time".to_owned(), |time| self.ago(time));
+        page.line(0, &format!("seen by the last run, {seen}:"));
+        let mut left: Vec<&Finding> = report.findings.iter().collect();
+        let mut tell = |page: &mut Page, what: &str, mine: &dyn Fn(&Finding) -> bool| {
+            page.line(4, what);
+            let mut any = false;
+            left.retain(|finding| {
+                let told = mine(finding);
+                if told {
+                    any = true;
+                    let bad = severity(finding.severity);
+                    page.line(8, &format!("{bad}: {} ({})", finding.message, finding.code));
+                }
+                !told
+            });
+            if !any {
+                page.line(8, "nothing wrong");
+            }
+        };
+        if let Some(what) = self.process_check(remembered) {
+            tell(page, &what, &|finding| finding.check == Kind::Process);
+        }
+        if let Some(unit) = &self.service.unit {
+            tell(page, &format!("unit {}", unit.unit), &|finding| {
+                finding.check == Kind::Unit
+            });
+        }
+        for (number, rule) in self.service.logs.iter().enumerate() {
+            let last = number + 1 == self.service.logs.len();
+            tell(page, &self.log_check(number, remembered), &|finding| {
+                finding.check == Kind::Log && (last || finding.message.starts_with(&rule.shown))
+            });
+        }
+        for finding in left {
+            let bad = severity(finding.severity);
+            page.line(4, &format!("{bad}: {} ({})", finding.message, finding.code));
+        }
+    }
+
+    fn process_check(&self, remembered: &ServiceMemory) -> Option<String> {
+        let pid = remembered
+            .report
+            .pid
+            .map(|pid| format!(", PID {pid}"))
+            .unwrap_or_default();
+        let Some(rule) = &self.service.process else {
+            return match &self.service.way {
+                Some(crate::restart::Way::Spawn(_)) => Some(format!(
+                    "process, known as the one that the watchdog started{pid}"
+                )),
+                _ => None,
+            };
+        };
+        let mut by = Vec::new();
+        if rule.pid_file.is_some() {
+            by.push(format!("PID file {}", rule.shown));
+        }
+        if let Some(pattern) = &rule.command_line {
+            by.push(format!("command line `{}`", pattern.source()));
+        }
+        if let Some(user) = &rule.user {
+            by.push(format!("user {user}"));
+        }
+        Some(format!("process, known by {}{pid}", by.join(" and ")))
+    }
+
+    fn log_check(&self, number: usize, remembered: &ServiceMemory) -> String {
+        let rule = &self.service.logs[number];
+        let mark = remembered.logs.get(&rule.shown);
+        let mut facts = Vec::new();
+        if let Some(limit) = rule.max_age {
+            let (how, time) = match (&rule.stamp, mark) {
+                (Some(_), Some(mark)) => ("newest line stamped", mark.stamped),
+                (_, Some(mark)) => ("last written", mark.written),
+                (_, None) => ("", None),
+            };
+            match (time, self.memory.last_run) {
+                (Some(time), Some(run)) => facts.push(format!(
+                    "{how} {}, {} before that run (limit {})",
+                    stamp(time),
+                    rough(age(run, time)),
+                    rough(limit)
+                )),
+                _ => facts.push(format!("limit {}", rough(limit))),
+            }
+        }
+        if !rule.expect.is_empty() {
+            facts.push(format!(
+                "{} expected in its last {} lines",
+                count(rule.expect.len(), "pattern"),
+                rule.lines
+            ));
+        }
+        if !rule.forbid.is_empty() {
+            facts.push(format!(
+                "{} forbidden in new lines",
+                count(rule.forbid.len(), "pattern")
+            ));
+        }
+        if facts.is_empty() {
+            facts.push("it has to be there".to_owned());
+        }
+        format!("log {}: {}", rule.shown, facts.join("; "))
+    }
+
+    fn add_decision(&self, page: &mut Page, remembered: &ServiceMemory, verdict: Verdict) {
+        let policy = &self.service.policy;
+        let report = &remembered.report;
+        page.line(0, "decided:");
+        let meaning = match verdict {
+            Verdict::Healthy => "nothing is wrong, so nothing was done",
+            Verdict::Starting => "it is starting, and is given its time",
+            Verdict::Degraded => "warnings alone never restart anything",
+            Verdict::Unknown => "what could not be seen never restarts anything",
+            Verdict::Paused => "a person wants it left alone",
+            Verdict::Disabled => "it is not looked at",
+            Verdict::Failing => "it is broken, and not restarted yet",
+            Verdict::Waiting => "it is broken, and its restart has to wait",
+            Verdict::Exhausted => "it is broken, and its restart budget is spent",
+            Verdict::Down => "it is broken, and the watchdog may not restart it",
+            Verdict::Restarted => "it was broken, and was restarted",
+            Verdict::RestartFailed => "it was broken, and its restart failed",
+        };
+        page.line(4, meaning);
+        for note in &report.notes {
+            page.line(4, note);
+        }
+        if let Some(action) = &report.action {
+            page.line(4, &describe(action));
+            for line in &action.stderr {
+                page.quoted(6, line);
+            }
+        }
+        if remembered.consecutive_failures > 0 {
+            let began = remembered
+                .trouble_since
+                .map(|since| format!("; the trouble began {}", self.ago(since)))
+                .unwrap_or_default();
+            let needed = match policy.after_failures {
+                1 => "the first one is reason for a restart".to_owned(),
+                needed => format!("{needed} are reason for a restart"),
+            };
+            page.line(
+                4,
+                &format!(
+                    "{} in a row, {needed}{began}",
+                    count(remembered.consecutive_failures as usize, "failing run")
+                ),
+            );
+        }
+    }
+
+    fn add_budget(&self, page: &mut Page, remembered: &ServiceMemory) {
+        let policy = &self.service.policy;
+        let used = remembered.attempts_in_hour(self.now);
+        page.line(0, "restart budget:");
+        if self.service.way.is_none() {
+            page.line(
+                4,
+                "none: its config has no way to restart it (spawn, systemd or restart.command)",
+            );
+            return;
+        }
+        if policy.max_per_hour == 0 {
+            page.line(4, "max_per_hour = 0: it is never restarted");
+            return;
+        }
+        page.line(4, &format!("{used} of {} used", policy.max_per_hour));
+        let give_up = policy.on_exhausted == OnExhausted::GiveUp;
+        if let Some(at) = remembered.given_up.filter(|_| give_up) {
+            page.line(
+                4,
+                &format!(
+                    "given up {}; `watchdog reset {}` lets it be restarted again",
+                    self.ago(at),
+                    self.service.name
+                ),
+            );
+        } else if let Some(frees) = remembered.budget_frees_at(self.now, policy.max_per_hour) {
+            let what = if give_up {
+                "it is given up if it fails before"
+            } else {
+                "the next can be made at"
+            };
+            page.line(4, &format!("{what} {}", self.ago(frees)));
+        }
+        let cooled = remembered
+            .last_attempt()
+            .and_then(|last| last.checked_add_signed(TimeDelta::from_std(policy.cooldown).ok()?))
+            .filter(|&cooled| cooled > self.now);
+        if let Some(cooled) = cooled {
+            page.line(
+                4,
+                &format!(
+                    "cooldown of {} until {}",
+                    rough(policy.cooldown),
+                    self.ago(cooled)
+                ),
+            );
+        }
+    }
+
+    fn add_restarts(&self, page: &mut Page) {
+        let tried: Vec<(&Entry, String)> = self
+            .journal
+            .iter()
+            .rev()
+            .filter(|entry| entry.service == self.service.name)
+            .filter_map(|entry| match (&entry.action, entry.event.as_str()) {
+                (Some(action), _) => Some((entry, describe(action))),
+                (None, "interrupted") => Some((entry, entry.message.clone()?)),
+                _ => None,
+            })
+            .take(RESTARTS)
+            .collect();
+        if tried.is_empty() {
+            page.line(0, "last restarts: none in the journal");
+            return;
+        }
+        page.line(0, "last restarts, the latest first:");
+        for (entry, how) in tried {
+            page.line(4, &format!("{}: {how}", self.ago(entry.time)));
+        }
+    }
+
+    fn add_mail(&self, page: &mut Page, remembered: &ServiceMemory, verdict: Verdict) {
+        page.line(0, "mail:");
+        let Some(mail) = self.mail else {
+            page.line(
+                4,
+                "the config has no [mail] table: nobody is told anything by mail",
+            );
+            return;
+        };
+        page.line(4, &self.told(remembered, verdict, mail));
+        let owed = self
+            .memory
+            .owed
+            .iter()
+            .filter(|alert| alert.service == self.service.name)
+            .count();
+        if owed + self.kept > 0 {
+            let why = self
+                .journal
+                .iter()
+                .rev()
+                .find(|entry| matches!(entry.event.as_str(), "mail_deferred" | "mail_refused"))
+                .and_then(|entry| Some((entry.time, entry.message.as_ref()?)))
+                .map(|(time, why)| format!("; the last failure was {}: {why}", self.ago(time)))
+                .unwrap_or_default();
+            page.line(
+                4,
+                &format!(
+                    "{} about it not sent yet, and every run tries again{why}",
+                    count(owed + self.kept, "message")
+                ),
+            );
+        }
+        let hour = clock_hour();
+        let sent = self
+            .memory
+            .mails
+            .iter()
+            .filter(|&&at| self.now - at < hour)
+            .count();
+        if sent >= usize::try_from(mail.max_per_hour).unwrap_or(usize::MAX) {
+            page.line(
+                4,
+                &format!(
+                    "{sent} of {} messages were sent in the last hour: more are held back",
+                    mail.max_per_hour
+                ),
+            );
+        }
+    }
+
+    /// Whether a mail went out about this verdict, and why not.
+    fn told(&self, remembered: &ServiceMemory, verdict: Verdict, mail: &Settings) -> String {
+        let Some(event) = told_event(remembered, verdict) else {
+            return match verdict {
+                Verdict::Paused => {
+                    let until = remembered
+                        .paused_until
+                        .map(|until| format!(" until {}", self.ago(until)))
+                        .unwrap_or_default();
+                    format!("none while it is paused{until}")
+                }
+                Verdict::Healthy => self.told_before(remembered),
+                _ => format!(
+                    "none about `{}`: only what becomes of it is told",
+                    verdict.name()
+                ),
+            };
+        };
+        if !mail.on.contains(&event) {
+            return format!("none, because `{}` is not in `on` of [mail]", event.name());
+        }
+        match remembered.told.get(&event) {
+            Some(&at) => {
+                let again = TimeDelta::from_std(mail.remind_every)
+                    .ok()
+                    .and_then(|every| at.checked_add_signed(every))
+                    .map(|again| {
+                        format!(
+                            "; while it lasts, again from {} on (remind_every {})",
+                            self.ago(again),
+                            rough(mail.remind_every)
+                        )
+                    })
+                    .unwrap_or_default();
+                format!("`{}` was told {}{again}", event.name(), self.ago(at))
+            }
+            None => format!(
+                "none about `{}`: the run was told not to (--no-mail), or was `watchdog restart`",
+                event.name()
+            ),
+        }
+    }
+
+    fn told_before(&self, remembered: &ServiceMemory) -> String {
+        let last = remembered.told.iter().max_by_key(|(_, at)| **at);
+        match last {
+            Some((event, &at)) => format!(
+                "nothing to tell now; `{}` was told {}",
+                event.name(),
+                self.ago(at)
+            ),
+            None => "nothing to tell now".to_owned(),
+        }
+    }
+}
+
+fn clock_hour() -> TimeDelta {
+    TimeDelta::from_std(crate::memory::HOUR).unwrap_or(TimeDelta::MAX)
+}
+
+/// `1 pattern`, `2 patterns`.
+fn count(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests;

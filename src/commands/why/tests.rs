@@ -1,0 +1,368 @@
+use std::time::Duration;
+
+use super::*;
+use crate::check::log::{Expect, Mark, Rule};
+use crate::check::pattern::Pattern;
+use crate::check::{Severity, process};
+use crate::fixtures::{at, service};
+use crate::memory::Report;
+use crate::notify::mail::Transport;
+use crate::notify::{Alert, Event};
+use crate::restart::Action;
+
+fn mail() -> Settings {
+    Settings {
+        from: "w@example.org".to_owned(),
+        to: vec!["o@example.org".to_owned()],
+        on: vec![Event::Restarted, Event::Exhausted, Event::Down],
+        remind_every: Duration::from_secs(3600),
+        max_per_hour: 12,
+        transport: Transport::Directory("/nonexistent".into()),
+    }
+}
+
+fn trader() -> Service {
+    let log = |shown: &str, max_age| Rule {
+        shown: shown.to_owned(),
+        path: format!("/srv/trader/{shown}").into(),
+        max_age,
+        lines: 100,
+        expect: Vec::new(),
+        forbid: Vec::new(),
+        stamp: None,
+        severity: Severity::Critical,
+    };
+    Service {
+        process: Some(process::Rule {
+            shown: "trader.pid".to_owned(),
+            pid_file: Some("/srv/trader/trader.pid".into()),
+            command_line: Some(Pattern::new(r"main\.py").unwrap()),
+            user: None,
+        }),
+        logs: vec![
+            log("trader.log", Some(Duration::from_secs(300))),
+            Rule {
+                expect: vec![Expect {
+                    pattern: Pattern::new("tick").unwrap(),
+                    at_least: 1,
+                }],
+                ..log("ticks.log", None)
+            },
+        ],
+        ..service("trader")
+    }
+}
+
+fn action(ok: bool) -> Action {
+    Action {
+        kind: "restart".to_owned(),
+        method: "spawn".to_owned(),
+        ok,
+        old_pid: Some(4711),
+        new_pid: ok.then_some(4980),
+        duration_ms: 2310,
+        error: (!ok).then(|| "exited with status 1".to_owned()),
+        stderr: Vec::new(),
+    }
+}
+
+fn tried(second: i64, ok: bool) -> Entry {
+    let event = if ok { "restarted" } else { "restart_failed" };
+    Entry {
+        action: Some(action(ok)),
+        ..Entry::new(at(second), "trader", event)
+    }
+}
+
+fn remembered(verdict: Verdict) -> ServiceMemory {
+    ServiceMemory {
+        verdict: Some(verdict),
+        since: Some(at(0)),
+        ..ServiceMemory::default()
+    }
+}
+
+fn told(
+    service: &Service,
+    remembered: ServiceMemory,
+    mail: Option<&Settings>,
+    journal: &[Entry],
+) -> String {
+    let mut memory = Memory {
+        last_run: Some(at(60)),
+        ..Memory::default()
+    };
+    memory.services.insert(service.name.clone(), remembered);
+    let known = Known {
+        service,
+        mail,
+        memory: &memory,
+        journal,
+        kept: 0,
+        now: at(90),
+    };
+    account(&known, Style::plain())
+}
+
+#[test]
+fn a_spent_budget_is_told_with_all_its_figures() {
+    let mut known = ServiceMemory {
+        consecutive_failures: 4,
+        attempts: vec![at(-1800), at(-900), at(-600)],
+        trouble_since: Some(at(-2000)),
+        report: Report {
+            pid: Some(5000),
+            findings: vec![Finding::new(
+                Kind::Log,
+                "log_stale",
+                Severity::Critical,
+                "trader.log: no write for 7m 12s (limit 5m)",
+            )],
+            action: None,
+            notes: vec![
+                "3 of 3 restarts in the last hour; the next can be made at 2027-01-15T08:30:00Z"
+                    .to_owned(),
+            ],
+            max_per_hour: 3,
+        },
+        ..remembered(Verdict::Exhausted)
+    };
+    known.told.insert(Event::Exhausted, at(0));
+    known.logs.insert(
+        "trader.log".to_owned(),
+        Mark {
+            written: Some(at(-372)),
+            ..Mark::default()
+        },
+    );
+    let journal = [tried(-1800, true), tried(-900, false), tried(-600, true)];
+    assert_eq!(
+        told(&trader(), known, Some(&mail()), &journal),
+        r"exhausted  trader since 2027-01-15T08:00:00Z (1m 30s ago)
+seen by the last run, 2027-01-15T08:01:00Z (30s ago):
+    process, known by PID file trader.pid and command line `main\.py`, PID 5000
+        nothing wrong
+    log trader.log: last written 2027-01-15T07:53:48Z, 7m 12s before that run
+        (limit 5m)
+        critical: trader.log: no write for 7m 12s (limit 5m) (log_stale)
+    log ticks.log: 1 pattern expected in its last 100 lines
+        nothing wrong
+decided:
+    it is broken, and its restart budget is spent
+    3 of 3 restarts in the last hour; the next can be made at
+        2027-01-15T08:30:00Z
+    4 failing runs in a row, the first one is reason for a restart; the trouble
+        began 2027-01-15T07:26:40Z (34m 50s ago)
+restart budget:
+    3 of 3 used
+    the next can be made at 2027-01-15T08:30:00Z (in 28m 30s)
+last restarts, the latest first:
+    2027-01-15T07:50:00Z (11m 30s ago): stopped PID 4711, started PID 4980 by
+        spawn, up after 2.3s
+    2027-01-15T07:45:00Z (16m 30s ago): restart by spawn failed after 2.3s:
+        exited with status 1
+    2027-01-15T07:30:00Z (31m 30s ago): stopped PID 4711, started PID 4980 by
+        spawn, up after 2.3s
+mail:
+    `exhausted` was told 2027-01-15T08:00:00Z (1m 30s ago); while it lasts,
+        again from 2027-01-15T09:00:00Z (in 58m 30s) on (remind_every 1h)
+"
+    );
+}
+
+#[test]
+fn a_healthy_service_has_a_short_account() {
+    assert_eq!(
+        told(&service("a"), remembered(Verdict::Healthy), None, &[]),
+        "\
+healthy  a since 2027-01-15T08:00:00Z (1m 30s ago)
+seen by the last run, 2027-01-15T08:01:00Z (30s ago):
+decided:
+    nothing is wrong, so nothing was done
+restart budget:
+    0 of 3 used
+last restarts: none in the journal
+mail:
+    the config has no [mail] table: nobody is told anything by mail
+"
+    );
+}
+
+/// The lines below `mail:`.
+fn mail_lines(account: &str) -> String {
+    let (_, mail) = account.split_once("\nmail:\n").unwrap();
+    mail.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn why_no_mail_went_out_is_told() {
+    let service = service("a");
+    let mut on_none = mail();
+    on_none.on.clear();
+    let paused = ServiceMemory {
+        paused_until: Some(at(3690)),
+        ..remembered(Verdict::Paused)
+    };
+    for (known, mail, said) in [
+        (
+            remembered(Verdict::Down),
+            &on_none,
+            "none, because `down` is not in `on` of [mail]",
+        ),
+        (
+            remembered(Verdict::Degraded),
+            &mail(),
+            "none, because `degraded` is not in `on` of [mail]",
+        ),
+        (
+            paused,
+            &mail(),
+            "none while it is paused until 2027-01-15T09:01:30Z (in 1h)",
+        ),
+        (
+            remembered(Verdict::Failing),
+            &mail(),
+            "none about `failing`: only what becomes of it is told",
+        ),
+        (
+            remembered(Verdict::Down),
+            &mail(),
+            "none about `down`: the run was told not to (--no-mail), or was `watchdog restart`",
+        ),
+        (remembered(Verdict::Healthy), &mail(), "nothing to tell now"),
+    ] {
+        let text = told(&service, known, Some(mail), &[]);
+        assert_eq!(mail_lines(&text), said, "{text}");
+    }
+}
+
+#[test]
+fn mail_that_waits_is_told_with_the_reason() {
+    let service = service("a");
+    let mut settings = mail();
+    settings.max_per_hour = 2;
+    let mut known = remembered(Verdict::Down);
+    known.told.insert(Event::Down, at(0));
+    let mut memory = Memory {
+        last_run: Some(at(60)),
+        mails: vec![at(-10), at(-20)],
+        ..Memory::default()
+    };
+    memory.services.insert("a".to_owned(), known);
+    memory.owed.push(Alert {
+        id: "1".to_owned(),
+        time: at(0),
+        service: "a".to_owned(),
+        event: Event::Down,
+        findings: Vec::new(),
+        action: None,
+        since: None,
+        attempts: 0,
+        max_per_hour: 3,
+        log_tail: Vec::new(),
+        notes: Vec::new(),
+        same_finding: None,
+        next_attempt: None,
+        held: false,
+    });
+    let mut failed = Entry::new(at(30), "watchdog", "mail_deferred");
+    failed.message = Some("localhost:25: connection refused".to_owned());
+    let account = account(
+        &Known {
+            service: &service,
+            mail: Some(&settings),
+            memory: &memory,
+            journal: &[failed],
+            kept: 0,
+            now: at(90),
+        },
+        Style::plain(),
+    );
+    assert_eq!(
+        mail_lines(&account),
+        "`down` was told 2027-01-15T08:00:00Z (1m 30s ago); while it lasts, again from \
+         2027-01-15T09:00:00Z (in 58m 30s) on (remind_every 1h) 1 message about it not sent yet, and \
+         every run tries again; the last failure was 2027-01-15T08:00:30Z (1m ago): localhost:25: \
+         connection refused 2 of 2 messages were sent in the last hour: more are held back"
+    );
+}
+
+#[test]
+fn a_service_given_up_says_how_to_go_on() {
+    let mut service = service("a");
+    service.policy.on_exhausted = OnExhausted::GiveUp;
+    let known = ServiceMemory {
+        attempts: vec![at(-10), at(-20), at(-30)],
+        given_up: Some(at(0)),
+        ..remembered(Verdict::Exhausted)
+    };
+    let text = told(&service, known, None, &[]);
+    assert!(
+        text.contains(
+            "    3 of 3 used\n    given up 2027-01-15T08:00:00Z (1m 30s ago); `watchdog reset a` lets it be\n"
+        ),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_cooldown_says_when_it_ends() {
+    let mut service = service("a");
+    service.policy.cooldown = Duration::from_secs(600);
+    let known = ServiceMemory {
+        attempts: vec![at(0)],
+        ..remembered(Verdict::Waiting)
+    };
+    let text = told(&service, known, None, &[]);
+    assert!(
+        text.contains("    cooldown of 10m until 2027-01-15T08:10:00Z (in 8m 30s)\n"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_service_that_has_no_way_or_no_run_is_told_so() {
+    let mut watched = service("a");
+    watched.way = None;
+    let text = told(&watched, remembered(Verdict::Down), None, &[]);
+    assert!(text.contains("no way to restart it"), "{text}");
+    let mut never = service("a");
+    never.policy.max_per_hour = 0;
+    let text = told(&never, remembered(Verdict::Down), None, &[]);
+    assert!(text.contains("max_per_hour = 0: it is never"), "{text}");
+    let text = told(&service("a"), ServiceMemory::default(), None, &[]);
+    assert_eq!(
+        text,
+        "no run has looked at a yet; `watchdog check a` does\n"
+    );
+    let mut disabled = service("a");
+    disabled.enabled = false;
+    let text = told(&disabled, ServiceMemory::default(), None, &[]);
+    assert_eq!(
+        text,
+        "a is disabled (enabled = false): no run looks at it\n"
+    );
+}
+
+#[test]
+fn f75_what_logs_and_programs_wrote_is_escaped() {
+    let known = ServiceMemory {
+        report: Report {
+            findings: vec![Finding::new(
+                Kind::Process,
+                "process_missing",
+                Severity::Critical,
+                "another program: \x1b[2J\x07",
+            )],
+            notes: vec!["a\rb".to_owned()],
+            ..Report::default()
+        },
+        ..remembered(Verdict::Down)
+    };
+    let text = told(&trader(), known, None, &[]);
+    assert!(text.contains("\\x1b[2J\\x07"), "{text}");
+    assert!(
+        !text.contains(|c: char| c.is_control() && c != '\n'),
+        "{text:?}"
+    );
+}
