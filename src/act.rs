@@ -18,6 +18,7 @@ use crate::memory::Memory;
 use crate::memory::journal::{self, Entry};
 use crate::memory::store::{Store, StoreError};
 use crate::observe::{known_processes, target};
+use crate::progress::{Progress, TICK};
 use crate::restart::{Action, Done, Job, restart};
 use crate::settle::{Outcome, Tried, charge};
 
@@ -37,6 +38,8 @@ pub struct Stage<'a> {
     pub now: chrono::DateTime<chrono::Utc>,
     /// When the run has to end.
     pub deadline: Instant,
+    /// Whether somebody watches who would wonder about long waits.
+    pub watched: bool,
 }
 
 /// What acting came to.
@@ -76,15 +79,21 @@ pub fn act(stage: &Stage<'_>, decisions: &[Decision], memory: &mut Memory) -> Ac
             break;
         }
         let left = stage.deadline.saturating_duration_since(Instant::now());
-        match told.recv_timeout(left) {
+        let limit = if stage.watched { left.min(TICK) } else { left };
+        match told.recv_timeout(limit) {
             Ok((name, done)) => {
-                under_way.retain(|other| other != &name);
+                under_way.retain(|(other, _)| other != &name);
                 acted.outcomes.insert(name, finished(done));
+            }
+            Err(RecvTimeoutError::Timeout) if limit < left => {
+                for (_, progress) in &mut under_way {
+                    progress.tick();
+                }
             }
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
         }
     }
-    for name in under_way {
+    for (name, _) in under_way {
         acted.outcomes.insert(name, Outcome::Unfinished);
     }
     for (service, _) in waiting {
@@ -131,7 +140,7 @@ fn begin(
     ready: &[&Service],
     memory: &mut Memory,
     acted: &mut Acted,
-    under_way: &mut Vec<String>,
+    under_way: &mut Vec<(String, Progress)>,
     tell: &Sender<(String, Done)>,
 ) {
     if ready.is_empty() {
@@ -170,7 +179,15 @@ fn begin(
     }
     for service in ready {
         if run_beside(stage, service, memory, tell.clone()) {
-            under_way.push(service.name.clone());
+            let old = stage
+                .seen
+                .get(&service.name)
+                .and_then(|seen| match &seen.presence {
+                    Presence::Running(running) => Some(running.main.clone()),
+                    _ => None,
+                });
+            let progress = Progress::new(&service.name, &service.limits, old);
+            under_way.push((service.name.clone(), progress));
         } else {
             let why = "no thread could be made for its restart".to_owned();
             acted

@@ -37,6 +37,7 @@ pub mod memory;
 pub mod notify;
 pub mod observe;
 pub mod pool;
+pub mod progress;
 pub mod report;
 pub mod restart;
 pub mod settle;

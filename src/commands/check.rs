@@ -101,6 +101,7 @@ pub fn run(config: Config, options: &cli::Check, style: Style) -> Result<u8, Err
         seen: &seen,
         now: now.wall,
         deadline,
+        watched: !options.quiet && crate::progress::is_watched(),
     };
     let mut acted = act(&stage, &decisions, &mut memory);
     entries.extend(settle_all(

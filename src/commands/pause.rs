@@ -10,6 +10,7 @@ use crate::commands::{change, print, selected};
 use crate::config::Config;
 use crate::error::Error;
 use crate::memory::journal::Entry;
+use crate::notify::text::visible_lines;
 
 /// How long a pause lasts when nothing is said: one that is forgotten must end.
 const DEFAULT: Duration = Duration::from_hours(24);
@@ -42,7 +43,7 @@ pub fn pause(config: &Config, options: &cli::Pause) -> Result<u8, Error> {
             })
             .collect()
     })?;
-    print(&(said.join("\n") + "\n"))?;
+    print(&(visible_lines(&said.join("\n")) + "\n"))?;
     Ok(0)
 }
 
@@ -64,6 +65,6 @@ pub fn resume(config: &Config, options: &cli::Services) -> Result<u8, Error> {
         }
         entries
     })?;
-    print(&(said.join("\n") + "\n"))?;
+    print(&(visible_lines(&said.join("\n")) + "\n"))?;
     Ok(0)
 }

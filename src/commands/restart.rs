@@ -70,6 +70,7 @@ pub fn run(config: Config, options: &cli::Restart, style: Style) -> Result<u8, E
         seen: &seen,
         now: now.wall,
         deadline: began + config.run_timeout,
+        watched: crate::progress::is_watched(),
     };
     let mut acted = act(&stage, std::slice::from_ref(&decision), &mut memory);
     if let Some(error) = acted.unwritable.take() {

@@ -156,3 +156,154 @@ pub fn add_entry(page: &mut Page, entry: &Entry) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::{Finding, Kind};
+    use crate::fixtures::at;
+    use crate::report::Mail;
+    use crate::report::page::{Paint, columns};
+    use crate::verdict::Verdict;
+
+    fn named(name: &str, verdict: Verdict) -> Service {
+        Service {
+            name: name.to_owned(),
+            verdict,
+            since: Some(at(0)),
+            pid: None,
+            findings: Vec::new(),
+            action: None,
+            restarts_last_hour: 0,
+            max_per_hour: 3,
+            notes: Vec::new(),
+            would_restart: false,
+        }
+    }
+
+    fn report(services: Vec<Service>) -> Report {
+        Report {
+            version: 1,
+            host: "h".to_owned(),
+            time: Some(at(720)),
+            duration_ms: Some(7),
+            exit_code: 0,
+            services,
+            mail: Some(Mail { sent: 1, queued: 2 }),
+        }
+    }
+
+    fn typical() -> Report {
+        let stale = Finding::new(
+            Kind::Log,
+            "log_stale",
+            Severity::Critical,
+            "logs/trader.log: no write for 7m 12s (limit 5m)",
+        );
+        let healthy = Service {
+            pid: Some(812),
+            ..named("feed", Verdict::Healthy)
+        };
+        let restarted = Service {
+            since: Some(at(720)),
+            pid: Some(4980),
+            findings: vec![stale.clone()],
+            action: Some(Action {
+                kind: "restart".to_owned(),
+                method: "spawn".to_owned(),
+                ok: true,
+                old_pid: Some(4711),
+                new_pid: Some(4980),
+                duration_ms: 2310,
+                error: None,
+                stderr: Vec::new(),
+            }),
+            restarts_last_hour: 1,
+            ..named("trader", Verdict::Restarted)
+        };
+        let failed = Service {
+            findings: vec![Finding::new(
+                Kind::Process,
+                "process_missing",
+                Severity::Critical,
+                "there is no PID file bot.pid, and no process matches `bot\\.py`",
+            )],
+            action: Some(Action {
+                kind: "restart".to_owned(),
+                method: "spawn".to_owned(),
+                ok: false,
+                old_pid: None,
+                new_pid: None,
+                duration_ms: 60,
+                error: Some("exited with status 1".to_owned()),
+                stderr: vec!["\x1b[31mImportError: no module named ccxt".to_owned()],
+            }),
+            restarts_last_hour: 2,
+            ..named("bot", Verdict::RestartFailed)
+        };
+        let waiting = Service {
+            findings: vec![stale],
+            notes: vec!["waits for `bot`, which did not come up".to_owned()],
+            ..named(
+                "a-service-with-quite-a-long-name-of-its-own",
+                Verdict::Waiting,
+            )
+        };
+        report(vec![healthy, restarted, failed, waiting])
+    }
+
+    const TYPICAL: &str = "\
+healthy         feed                      PID 812
+restarted       trader                    PID 4980, 1 of 3 restarts in the last
+    hour
+    critical: logs/trader.log: no write for 7m 12s (limit 5m) (log_stale)
+    stopped PID 4711, started PID 4980 by spawn, up after 2.3s
+restart_failed  bot                       for 12m, 2 of 3 restarts in the last
+    hour
+    critical: there is no PID file bot.pid, and no process matches `bot\\.py`
+        (process_missing)
+    restart by spawn failed after 60ms: exited with status 1
+      | \\x1b[31mImportError: no module named ccxt
+waiting         a-service-with-quite-a-long-name-of-its-own  for 12m
+    critical: logs/trader.log: no write for 7m 12s (limit 5m) (log_stale)
+    waits for `bot`, which did not come up
+mail: 1 sent
+mail: 2 could not be sent yet; the next run tries again
+";
+
+    #[test]
+    fn the_verdict_comes_first_then_why_then_what_was_done() {
+        assert_eq!(table(&typical(), Style::plain()), TYPICAL);
+    }
+
+    #[test]
+    fn colours_are_all_that_differs() {
+        let style = Style {
+            paint: Paint::Colours,
+            ..Style::plain()
+        };
+        let coloured = table(&typical(), style);
+        let mut plain = coloured.clone();
+        for code in ["\x1b[31m", "\x1b[32m", "\x1b[33m", "\x1b[0m"] {
+            assert!(coloured.contains(code), "{code:?}");
+            plain = plain.replace(code, "");
+        }
+        assert_eq!(plain, TYPICAL);
+    }
+
+    #[test]
+    fn no_line_is_wider_than_the_terminal() {
+        for width in [40, 60, 80, 120] {
+            let style = Style {
+                width,
+                ..Style::plain()
+            };
+            for line in table(&typical(), style).lines() {
+                // a name or a path is never torn, and what others wrote stays as it is
+                let is_whole =
+                    line.trim_start().starts_with('|') || line.split_whitespace().count() <= 2;
+                assert!(columns(line) <= width || is_whole, "{width}: {line}");
+            }
+        }
+    }
+}

@@ -1022,6 +1022,51 @@ fn byte_order_marks_and_dos_lines_are_read() {
 }
 
 #[test]
+fn a_long_wait_is_told_at_a_terminal_and_nowhere_else() {
+    // it does not end by itself, so that stopping it takes all of its time
+    let service = Service::new("a")
+        .option("traps=TERM")
+        .restart("stop_timeout", "\"4s\"");
+    let scene = Scene::of(&[&service]);
+    let pid = scene.start("a", &["pid_file=a.pid", "traps=TERM"]);
+    let line = format!("a: waiting for PID {pid} to end (2");
+    // script(1) gives it a terminal, and keeps what was written there
+    let outcome = scene.shell("script -qec '{watchdog} restart a' /dev/null </dev/null");
+    assert!(outcome.stdout.contains(&line), "{}", outcome.stdout);
+    let outcome = scene.run(&["restart", "a"]).exits(0);
+    assert!(!outcome.text().contains("waiting for"), "{outcome:?}");
+}
+
+#[test]
+fn what_is_printed_fits_into_eighty_columns() {
+    let long = "unheard-of ".repeat(20);
+    let scene = Scene::of(&[
+        &broken("a")
+            .option(&format!("err='{long}'"))
+            .spawn("stderr", "\"a.err\""),
+        &Service::new("a-name-that-is-rather-long-but-not-too-long-for-a-name"),
+        &healthy("b"),
+    ]);
+    scene.run(&["check"]).exits(2);
+    for args in [
+        &["check"][..],
+        &["status"],
+        &["history"],
+        &["why", "a"],
+        &["check", "--dry-run"],
+    ] {
+        let outcome = scene.run(args);
+        assert!(!outcome.stdout.is_empty(), "{args:?}");
+        for line in outcome.stdout.lines() {
+            // quoted lines stay as they are, and no path is torn
+            let whole = line.trim_start().starts_with('|')
+                || line.split_whitespace().any(|word| word.len() > 60);
+            assert!(line.chars().count() <= 80 || whole, "{args:?}: {line}");
+        }
+    }
+}
+
+#[test]
 fn the_watchdogs_own_log_is_written_to_its_file() {
     let scene = Scene::new();
     scene.config(&format!(
