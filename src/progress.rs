@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use crate::check::process::Identity;
 use crate::clock::{Reading, rough};
-use crate::notify::text::visible;
 use crate::restart::Limits;
+use crate::text::visible;
 
 /// Nobody wonders about a wait that is shorter.
 const PATIENCE: Duration = Duration::from_secs(2);

@@ -10,7 +10,7 @@ use crate::commands::{change, print, selected};
 use crate::config::Config;
 use crate::error::Error;
 use crate::memory::journal::Entry;
-use crate::notify::text::visible_lines;
+use crate::text::visible_lines;
 
 /// How long a pause lasts when nothing is said: one that is forgotten must end.
 const DEFAULT: Duration = Duration::from_hours(24);

@@ -1,16 +1,24 @@
 //! `watchdog validate`: errors were found by loading; this looks for traps.
+//!
+//! A trap is what a config may say, and what yet does not do what was meant: a pattern that matches a person's
+//! editor, a limit that cuts another short, a folder that is not there. Each is told with its place and with what
+//! mends it, as errors are.
 
 use std::fmt::Write;
+use std::fs;
 
-use crate::check::process::{self, Presence};
+use crate::check::process::Presence;
 use crate::cli;
 use crate::clock::Reading;
 use crate::commands::print;
-use crate::config::{Config, Service};
+use crate::config::{Config, Service, place};
 use crate::error::Error;
-use crate::observe::target;
 use crate::text::printable;
+use crate::text::visible;
 use crate::world::World;
+use traps::Trap;
+
+mod traps;
 
 /// How many processes that a pattern matches are listed.
 const LISTED: usize = 10;
@@ -20,28 +28,46 @@ pub fn run(config: &Config, options: &cli::Validate) -> Result<u8, Error> {
     let now = Reading::take();
     let world = World::survey();
     let mut out = String::new();
-    let mut traps = 0;
     for service in config.services.iter().filter(|service| service.enabled) {
         list_matches(service, &world, &now, &mut out);
-        for trap in traps_of(service, &world, &now) {
-            traps += 1;
-            let _ = writeln!(out, "trap: {}: {trap}", service.name);
-        }
+    }
+    let traps = traps::find(config, &world, &now);
+    let text = fs::read_to_string(&config.path).unwrap_or_default();
+    for trap in &traps {
+        let _ = writeln!(out, "{}\n", shown(trap, config, &text));
     }
     let _ = writeln!(
         out,
         "{}: {} service{}, no errors{}",
-        config.path.display(),
+        visible(&config.path.display().to_string()),
         config.services.len(),
         if config.services.len() == 1 { "" } else { "s" },
-        match traps {
+        match traps.len() {
             0 => String::new(),
             1 => ", 1 trap".to_owned(),
-            _ => format!(", {traps} traps"),
+            traps => format!(", {traps} traps"),
         }
     );
     print(&out)?;
-    Ok(u8::from(options.strict && traps > 0))
+    Ok(u8::from(options.strict && !traps.is_empty()))
+}
+
+/// A trap as errors are shown: what, where, and what to do.
+fn shown(trap: &Trap, config: &Config, text: &str) -> String {
+    let path: Vec<&str> = trap.place.iter().map(String::as_str).collect();
+    let line = place::line_of(text, &path)
+        .map(|line| format!(":{line}"))
+        .unwrap_or_default();
+    let key = match trap.place.as_slice() {
+        [] => String::new(),
+        parts => format!(" ({})", parts.join(".")),
+    };
+    format!(
+        "trap: {}\n --> {}{line}{key}\n  = help: {}",
+        visible(&trap.message),
+        visible(&config.path.display().to_string()),
+        visible(&trap.help)
+    )
 }
 
 /// What a service's command line matches now, so that a pattern that is too wide is seen before it is trusted.
@@ -53,15 +79,7 @@ fn list_matches(service: &Service, world: &World, now: &Reading, out: &mut Strin
     else {
         return;
     };
-    let nothing = process::Memo::default();
-    let seen = process::look(
-        &target(service),
-        &nothing,
-        world,
-        now,
-        &std::collections::BTreeSet::new(),
-    );
-    if let Presence::Running(running) = seen.presence {
+    if let Presence::Running(running) = traps::seen(service, world, now).presence {
         let _ = writeln!(out, "{}: `{}` matches now", service.name, pattern.source());
         for identity in running.all.iter().take(LISTED) {
             let command = world
@@ -73,34 +91,6 @@ fn list_matches(service: &Service, world: &World, now: &Reading, out: &mut Strin
         if running.all.len() > LISTED {
             let _ = writeln!(out, "    and {} more", running.all.len() - LISTED);
         }
+        out.push('\n');
     }
-}
-
-fn traps_of(service: &Service, world: &World, now: &Reading) -> Vec<String> {
-    let mut traps = Vec::new();
-    let Some(rule) = &service.process else {
-        return traps;
-    };
-    if let Some(pattern) = &rule.command_line {
-        let nothing = process::Memo::default();
-        let seen = process::look(
-            &target(service),
-            &nothing,
-            world,
-            now,
-            &std::collections::BTreeSet::new(),
-        );
-        if !matches!(seen.presence, Presence::Running(_)) {
-            traps.push(format!("`{}` matches no process now", pattern.source()));
-        }
-    }
-    if let Some(folder) = rule.pid_file.as_ref().and_then(|path| path.parent())
-        && !folder.is_dir()
-    {
-        traps.push(format!(
-            "the folder of its PID file, {}, is not there",
-            folder.display()
-        ));
-    }
-    traps
 }

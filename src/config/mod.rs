@@ -18,6 +18,7 @@ mod fault;
 pub mod keys;
 mod load;
 mod mail;
+pub mod place;
 mod read;
 mod service;
 mod show;

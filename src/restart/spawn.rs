@@ -9,7 +9,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Child;
 
-use super::environment::{account, environment};
+use super::environment::{Account, account, environment};
 use super::{Spawn, scope};
 use crate::sys::{Detached, Step, spawn_detached};
 
@@ -18,27 +18,7 @@ use crate::sys::{Detached, Step, spawn_detached};
 ///
 /// The error is a sentence that says which step failed, on what, and what to do.
 pub fn start(service: &str, spawn: &Spawn, stale: Option<&Path>) -> Result<Child, String> {
-    let account = account(spawn)?;
-    let variables = environment(spawn, &account)?;
-    let name = spawn.command.first().ok_or("the command is empty")?;
-    match fs::metadata(&spawn.working_dir) {
-        Ok(meta) if meta.is_dir() => {}
-        Ok(_) => {
-            return Err(format!(
-                "the working folder {} is no folder",
-                spawn.working_dir.display()
-            ));
-        }
-        // another user's folder may be closed to this one: then the child tells
-        Err(error) if error.kind() == ErrorKind::PermissionDenied => {}
-        Err(error) => {
-            return Err(format!(
-                "no working folder {}: {error}",
-                spawn.working_dir.display()
-            ));
-        }
-    }
-    let program = find(name, &variables, &spawn.working_dir)?;
+    let (account, variables, program) = prepare(spawn)?;
     let environment = variables
         .iter()
         .map(|(key, value)| c_text(&format!("{key}={value}")));
@@ -64,6 +44,33 @@ pub fn start(service: &str, spawn: &Spawn, stale: Option<&Path>) -> Result<Child
         .as_ref()
         .map(|shelter| |pid| shelter.take_in(service, pid));
     spawn_detached(plan, take_in).map_err(|(step, error)| explain(step, &error, spawn, &program))
+}
+
+/// What a start needs to be there: its user, its environment, its working folder, its program. Looks, and changes
+/// nothing. The error is a sentence about what is missing.
+pub fn prepare(spawn: &Spawn) -> Result<(Account, BTreeMap<String, String>, PathBuf), String> {
+    let account = account(spawn)?;
+    let variables = environment(spawn, &account)?;
+    let name = spawn.command.first().ok_or("the command is empty")?;
+    match fs::metadata(&spawn.working_dir) {
+        Ok(meta) if meta.is_dir() => {}
+        Ok(_) => {
+            return Err(format!(
+                "the working folder {} is no folder",
+                spawn.working_dir.display()
+            ));
+        }
+        // another user's folder may be closed to this one: then the child tells
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => {}
+        Err(error) => {
+            return Err(format!(
+                "no working folder {}: {error}",
+                spawn.working_dir.display()
+            ));
+        }
+    }
+    let program = find(name, &variables, &spawn.working_dir)?;
+    Ok((account, variables, program))
 }
 
 fn c_text(text: &str) -> Result<CString, String> {

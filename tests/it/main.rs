@@ -18,3 +18,4 @@ mod real_postfix;
 mod restart;
 mod scene;
 mod state;
+mod traps;

@@ -1,0 +1,600 @@
+//! The traps that a config can hold, each found by a function of its own.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nix::sys::statfs::{TMPFS_MAGIC, statfs};
+use nix::unistd::{AccessFlags, access};
+
+use crate::check::log;
+use crate::check::process::{self, Presence, resolve_user};
+use crate::clock::{Reading, age, rough};
+use crate::config::{Config, Service};
+use crate::memory::HOUR;
+use crate::memory::store::Store;
+use crate::notify::mail::Transport;
+use crate::observe::target;
+use crate::restart::{Spawn, Way, spawn};
+use crate::text::printable;
+use crate::world::World;
+
+/// The shortest time from one run to the next: cron knows no seconds.
+const CRON: Duration = Duration::from_mins(1);
+
+/// A watchdog that was run once and not for so long is forgotten by its timer.
+const FORGOTTEN: Duration = Duration::from_mins(15);
+
+/// What stands in a command only where a shell was thought of.
+const SHELL_WORDS: [&str; 9] = ["&&", "||", "|", ">", ">>", "<", "&", ";", "2>&1"];
+
+/// Something in a config that may not do what was meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Trap {
+    /// The tables and keys that lead to it.
+    pub(super) place: Vec<String>,
+    /// What it is.
+    pub(super) message: String,
+    /// What mends it.
+    pub(super) help: String,
+}
+
+/// Collects traps.
+#[derive(Default)]
+struct Traps(Vec<Trap>);
+
+impl Traps {
+    /// Notes one of the config as a whole; `place` is a path of keys with dots.
+    fn whole(&mut self, place: &str, message: impl Into<String>, help: impl Into<String>) {
+        self.0.push(Trap {
+            place: parts(place),
+            message: message.into(),
+            help: help.into(),
+        });
+    }
+
+    /// Notes one of a service.
+    fn of(
+        &mut self,
+        service: &Service,
+        place: &str,
+        message: impl AsRef<str>,
+        help: impl Into<String>,
+    ) {
+        let mut path = vec!["service".to_owned(), service.name.clone()];
+        path.extend(parts(place));
+        self.0.push(Trap {
+            place: path,
+            message: format!("{}: {}", service.name, message.as_ref()),
+            help: help.into(),
+        });
+    }
+}
+
+fn parts(place: &str) -> Vec<String> {
+    place
+        .split('.')
+        .filter(|part| !part.is_empty())
+        .map(str::to_owned)
+        .collect()
+}
+
+/// All traps of a config, those of the whole first. Looks at files and processes, and changes nothing.
+pub(super) fn find(config: &Config, world: &World, now: &Reading) -> Vec<Trap> {
+    let mut traps = Traps::default();
+    in_times_of_runs(config, &mut traps);
+    in_state(config, now, &mut traps);
+    in_mail(config, &mut traps);
+    for service in config.services.iter().filter(|service| service.enabled) {
+        in_process(service, world, now, &mut traps);
+        in_reach_of_pattern(service, config, &mut traps);
+        in_way(service, &mut traps);
+        in_logs(service, &mut traps);
+        in_limits(service, config, &mut traps);
+        in_dependencies(service, config, &mut traps);
+    }
+    shared(config, &mut traps);
+    traps.0
+}
+
+/// What is seen of a service's process now, with nothing remembered.
+pub(super) fn seen(service: &Service, world: &World, now: &Reading) -> process::Seen {
+    let nothing = process::Memo::default();
+    process::look(&target(service), &nothing, world, now, &BTreeSet::new())
+}
+
+fn in_times_of_runs(config: &Config, traps: &mut Traps) {
+    if config.check_timeout > config.run_timeout {
+        traps.whole(
+            "check_timeout",
+            format!(
+                "check_timeout ({}) is longer than run_timeout ({}), which ends every check before",
+                rough(config.check_timeout),
+                rough(config.run_timeout)
+            ),
+            "make check_timeout a small part of run_timeout",
+        );
+    }
+}
+
+fn in_state(config: &Config, now: &Reading, traps: &mut Traps) {
+    let state = &config.state_dir;
+    let Some(there) = state.ancestors().find(|path| path.exists()) else {
+        return;
+    };
+    let shown = state.display();
+    if statfs(there).is_ok_and(|fs| fs.filesystem_type() == TMPFS_MAGIC) {
+        traps.whole(
+            "state_dir",
+            format!("the state in {shown} is kept in memory: each boot forgets restarts, pauses and unsent mail"),
+            "choose a state_dir on a disk, such as /var/lib/watchdog",
+        );
+    }
+    let writable = there.is_dir() && access(there, AccessFlags::W_OK | AccessFlags::X_OK).is_ok();
+    if !writable {
+        traps.whole(
+            "state_dir",
+            format!(
+                "the state cannot be kept in {shown}: this user cannot write to {}",
+                there.display()
+            ),
+            "make it a folder of the user who runs `watchdog check`, or validate as that user",
+        );
+    }
+    let last = Store::at(state).load(now.wall, true).memory.last_run;
+    if let Some(last) = last.filter(|&last| age(now.wall, last) > FORGOTTEN) {
+        traps.whole(
+            "",
+            format!(
+                "the last run was {} ago: nothing seems to run `watchdog check` any more",
+                rough(age(now.wall, last))
+            ),
+            "look at the cron entry (`* * * * * watchdog check -q`) or the timer; \
+             `watchdog status --max-age 10m` tells other tools",
+        );
+    }
+}
+
+fn in_mail(config: &Config, traps: &mut Traps) {
+    let Some(mail) = &config.mail else {
+        traps.whole(
+            "",
+            "there is no [mail] table: nobody is told of anything",
+            "write one, or have cron or a timer tell what `watchdog check -q` prints",
+        );
+        return;
+    };
+    match &mail.transport {
+        Transport::Directory(folder) => {
+            let there = folder.ancestors().find(|path| path.exists());
+            if !there.is_some_and(|there| {
+                there.is_dir() && access(there, AccessFlags::W_OK | AccessFlags::X_OK).is_ok()
+            }) {
+                traps.whole(
+                    "mail.directory",
+                    format!(
+                        "no mail can be written to {}: it is no folder that this user can write to",
+                        folder.display()
+                    ),
+                    "make it a folder of the user who runs `watchdog check`",
+                );
+            }
+        }
+        Transport::Sendmail { command } => {
+            if let Err(why) = executable(command) {
+                traps.whole(
+                    "mail.sendmail.command",
+                    format!("no mail can be sent: {why}"),
+                    "install a mailer such as msmtp-mta or postfix, or use `smtp`",
+                );
+            }
+        }
+        Transport::Smtp(_) => {}
+    }
+}
+
+/// Whether a file can be run.
+fn executable(path: &Path) -> Result<(), String> {
+    match fs::metadata(path) {
+        Err(error) => Err(format!("{} cannot be run: {error}", path.display())),
+        Ok(meta) if !meta.is_file() => Err(format!("{} is not a program", path.display())),
+        Ok(meta) if meta.permissions().mode() & 0o111 == 0 => {
+            Err(format!("{} is not executable", path.display()))
+        }
+        Ok(_) => Ok(()),
+    }
+}
+
+fn in_process(service: &Service, world: &World, now: &Reading, traps: &mut Traps) {
+    let Some(rule) = &service.process else {
+        return;
+    };
+    if let Some(folder) = rule.pid_file.as_ref().and_then(|path| path.parent())
+        && !folder.is_dir()
+    {
+        traps.of(
+            service,
+            "process.pid_file",
+            format!(
+                "the folder of its PID file, {}, is not there",
+                folder.display()
+            ),
+            "make it, or say where the program writes its PID; below /run it has to be made at each boot",
+        );
+    }
+    if let Some(Err(why)) = rule.user.as_deref().map(resolve_user) {
+        traps.of(
+            service,
+            "process.user",
+            why,
+            "name a user that this machine has: `getent passwd`",
+        );
+        return;
+    }
+    let Some(pattern) = &rule.command_line else {
+        return;
+    };
+    let seen = seen(service, world, now);
+    if !matches!(seen.presence, Presence::Running(_)) {
+        let of = rule
+            .user
+            .as_ref()
+            .map(|user| format!(" of user {user}"))
+            .unwrap_or_default();
+        traps.of(
+            service,
+            "process.command_line",
+            format!("`{}` matches no process{of} now", pattern.source()),
+            "where the program runs, hold the pattern against `ps -eo user,args`; it is searched in the \
+             arguments joined by single spaces",
+        );
+    }
+    if let Some(finding) = seen
+        .findings
+        .iter()
+        .find(|finding| finding.code == process::TOO_MANY)
+    {
+        traps.of(
+            service,
+            "process.command_line",
+            &finding.message,
+            "make the pattern narrower, or give the `user` or a `pid_file` as well",
+        );
+    }
+}
+
+/// A pattern that fits somebody's editor makes a person who reads the config into the program.
+fn in_reach_of_pattern(service: &Service, config: &Config, traps: &mut Traps) {
+    let Some(rule) = &service.process else {
+        return;
+    };
+    let Some(pattern) = rule
+        .command_line
+        .as_ref()
+        // other programs of that user are few, and those of a person are not among them
+        .filter(|_| rule.user.is_none())
+    else {
+        return;
+    };
+    let file = config.path.display();
+    let mut lines = vec![
+        format!("vi {file}"),
+        format!("watchdog check --config {file}"),
+    ];
+    lines.extend(
+        service
+            .logs
+            .iter()
+            .map(|rule| format!("tail -f {}", rule.path.display())),
+    );
+    if let Some(Way::Spawn(spawn)) = &service.way {
+        lines.extend(
+            scripts(spawn)
+                .iter()
+                .map(|script| format!("vi {}", script.display())),
+        );
+    }
+    if let Some(line) = lines.iter().find(|line| pattern.matches(line.as_bytes())) {
+        traps.of(
+            service,
+            "process.command_line",
+            format!(
+                "`{}` would take `{}` for the program",
+                pattern.source(),
+                printable(line.as_bytes(), 200)
+            ),
+            "let the pattern begin at the beginning, as in '^/usr/bin/python3 .*main\\.py', or give the `user`",
+        );
+    }
+}
+
+/// The files among the arguments of a program.
+fn scripts(spawn: &Spawn) -> Vec<PathBuf> {
+    spawn
+        .command
+        .iter()
+        .skip(1)
+        .map(|argument| spawn.working_dir.join(argument))
+        .filter(|path| path.is_file())
+        .collect()
+}
+
+fn in_way(service: &Service, traps: &mut Traps) {
+    match &service.way {
+        Some(Way::Spawn(plan)) => {
+            match spawn::prepare(plan) {
+                Err(why) => traps.of(
+                    service,
+                    "spawn",
+                    format!("it could not be started: {why}"),
+                    "its PATH is not that of your shell: cron and timers have no other",
+                ),
+                Ok((_, _, program)) => {
+                    if let Err(why) = executable(&program) {
+                        traps.of(
+                            service,
+                            "spawn.command",
+                            format!("it could not be started: {why}"),
+                            "chmod +x makes a script a program",
+                        );
+                    }
+                }
+            }
+            shell_words(service, "spawn.command", &plan.command, traps);
+            for (key, path) in [("stdout", &plan.stdout), ("stderr", &plan.stderr)] {
+                missing_folder(service, &format!("spawn.{key}"), path.as_deref(), traps);
+            }
+        }
+        Some(Way::Command(plan)) => {
+            let like = Spawn {
+                command: plan.command.clone(),
+                user: None,
+                group: None,
+                env: Vec::new(),
+                env_file: None,
+                stdout: None,
+                stderr: None,
+                umask: 0o022,
+                nice: 0,
+                write_pid_file: None,
+                working_dir: plan.working_dir.clone(),
+            };
+            let runs = spawn::prepare(&like).and_then(|(_, _, program)| executable(&program));
+            if let Err(why) = runs {
+                traps.of(
+                    service,
+                    "restart.command",
+                    format!("it could not be restarted: {why}"),
+                    "its PATH is not that of your shell: cron and timers have no other",
+                );
+            }
+            shell_words(service, "restart.command", &plan.command, traps);
+        }
+        // whether systemd has the unit, and whether it is masked, is for whoever can ask systemd
+        Some(Way::Systemd(_)) | None => {}
+    }
+}
+
+/// No shell reads a command, so what only a shell understands is an argument like any other.
+fn shell_words(service: &Service, place: &str, command: &[String], traps: &mut Traps) {
+    // `sh -c` and its like: a shell reads the next one
+    let is_shell = command
+        .get(1)
+        .is_some_and(|option| option.starts_with('-') && option.ends_with('c'));
+    let word = command.iter().find(|word| {
+        SHELL_WORDS.contains(&word.as_str()) || word.starts_with('$') || word.starts_with("~/")
+    });
+    if let Some(word) = word.filter(|_| !is_shell) {
+        traps.of(
+            service,
+            place,
+            format!("no shell reads this command: `{word}` is an argument like any other"),
+            "write command = [\"/bin/sh\", \"-c\", \"exec …\"] where you need a shell",
+        );
+    }
+    if let [single] = command
+        && single.contains(' ')
+        && !Path::new(single).exists()
+    {
+        traps.of(
+            service,
+            place,
+            format!("the whole of `{single}` is taken for the name of a program"),
+            "write each argument by itself: [\"python3\", \"main.py\"]",
+        );
+    }
+}
+
+fn missing_folder(service: &Service, place: &str, path: Option<&Path>, traps: &mut Traps) {
+    if let Some(folder) = path.and_then(Path::parent)
+        && !folder.is_dir()
+    {
+        traps.of(
+            service,
+            place,
+            format!("the folder {} is not there", folder.display()),
+            "make it: the watchdog makes none",
+        );
+    }
+}
+
+fn in_logs(service: &Service, traps: &mut Traps) {
+    for (number, rule) in service.logs.iter().enumerate() {
+        let place = |key: &str| format!("log.{number}.{key}");
+        if log::resolve(&rule.path).is_none() {
+            traps.of(
+                service,
+                &place("path"),
+                format!("{} matches no file now", rule.shown),
+                "a log that is not there is a failure: hold the pattern against `ls`",
+            );
+        } else if rule.path.parent().is_some_and(|folder| {
+            !folder.to_string_lossy().contains(['*', '?', '[']) && !folder.is_dir()
+        }) {
+            missing_folder(service, &place("path"), Some(&rule.path), traps);
+        }
+        let Some(limit) = rule.max_age else { continue };
+        if limit < service.limits.settle {
+            traps.of(
+                service,
+                &place("max_age"),
+                format!(
+                    "{} may be no older than {}, less than it is given to settle ({})",
+                    rule.shown,
+                    rough(limit),
+                    rough(service.limits.settle)
+                ),
+                "make max_age longer, or settle shorter",
+            );
+        } else if limit < CRON {
+            traps.of(
+                service,
+                &place("max_age"),
+                format!(
+                    "{} may be no older than {}: a moment's pause at the time of a run is taken for a freeze",
+                    rule.shown,
+                    rough(limit)
+                ),
+                "runs are a minute apart, so a limit of a minute or more finds a freeze as soon",
+            );
+        }
+        if service.start_grace.is_zero() && target(service).is_known() {
+            traps.of(
+                service,
+                "start_grace",
+                format!("{} is judged the moment that it was started", rule.shown),
+                "make start_grace longer than it takes to write its first lines",
+            );
+        }
+    }
+}
+
+/// The longest that the restart of a service can take.
+fn longest(service: &Service) -> Duration {
+    match service.way {
+        None => Duration::ZERO,
+        Some(_) => {
+            service.limits.stop_timeout + service.limits.start_timeout + service.limits.settle
+        }
+    }
+}
+
+fn in_limits(service: &Service, config: &Config, traps: &mut Traps) {
+    let own = longest(service);
+    let mut passed = BTreeSet::new();
+    let chain = longest_chain(service, config, &mut passed);
+    let what = if own > config.run_timeout {
+        Some(("stop_timeout, start_timeout and settle", own))
+    } else if chain > config.run_timeout {
+        Some(("its restart after those of what it depends on", chain))
+    } else {
+        None
+    };
+    if let Some((what, takes)) = what {
+        traps.of(
+            service,
+            "restart",
+            format!(
+                "{what} can take {}, but run_timeout ends a run after {}",
+                rough(takes),
+                rough(config.run_timeout)
+            ),
+            "make run_timeout longer, or these shorter",
+        );
+    }
+    let policy = &service.policy;
+    let gaps = policy.max_per_hour.saturating_sub(1);
+    if gaps > 0 && policy.cooldown.saturating_mul(gaps) >= HOUR {
+        traps.of(
+            service,
+            "restart.cooldown",
+            format!(
+                "with a cooldown of {} there are never {} restarts in an hour",
+                rough(policy.cooldown),
+                policy.max_per_hour
+            ),
+            "make cooldown shorter, or max_per_hour what it can be",
+        );
+    }
+}
+
+fn longest_chain<'a>(
+    service: &'a Service,
+    config: &'a Config,
+    passed: &mut BTreeSet<&'a str>,
+) -> Duration {
+    if !passed.insert(&service.name) {
+        return Duration::ZERO;
+    }
+    let before = service
+        .depends_on
+        .iter()
+        .filter_map(|name| config.service(name))
+        .map(|other| longest_chain(other, config, &mut passed.clone()))
+        .max()
+        .unwrap_or_default();
+    before + longest(service)
+}
+
+fn in_dependencies(service: &Service, config: &Config, traps: &mut Traps) {
+    for name in &service.depends_on {
+        if config.service(name).is_some_and(|other| !other.enabled) {
+            traps.of(
+                service,
+                "depends_on",
+                format!(
+                    "`{name}`, which it depends on, is disabled: nobody looks whether it is well"
+                ),
+                "enable it, or take it out of depends_on",
+            );
+        }
+    }
+}
+
+/// What two services claim both, though only one can have it.
+fn shared(config: &Config, traps: &mut Traps) {
+    let mut owners: BTreeMap<(&str, String), &Service> = BTreeMap::new();
+    for service in config.services.iter().filter(|service| service.enabled) {
+        let mut claims: Vec<(&str, &str, String)> = Vec::new();
+        if let Some(rule) = &service.process {
+            if let Some(path) = &rule.pid_file {
+                claims.push(("process.pid_file", "PID file", path.display().to_string()));
+            }
+            if let Some(pattern) = rule
+                .command_line
+                .as_ref()
+                .filter(|_| rule.pid_file.is_none())
+            {
+                let user = rule.user.as_deref().unwrap_or_default();
+                let what = format!("{} {user}", pattern.source());
+                claims.push(("process.command_line", "command line", what));
+            }
+        }
+        match &service.way {
+            Some(Way::Spawn(spawn)) => {
+                let place = spawn.working_dir.display();
+                let command = format!("{} in {place}", spawn.command.join(" "));
+                claims.push(("spawn.command", "command", command));
+            }
+            Some(Way::Systemd(unit)) => {
+                claims.push(("systemd.unit", "unit", unit.unit.clone()));
+            }
+            Some(Way::Command(_)) | None => {}
+        }
+        for (place, what, value) in claims {
+            match owners.get(&(what, value.clone())) {
+                Some(other) => traps.of(
+                    service,
+                    place,
+                    format!("its {what} is that of `{}` as well", other.name),
+                    "two services for one program restart it against each other: keep one",
+                ),
+                None => {
+                    owners.insert((what, value), service);
+                }
+            }
+        }
+    }
+}

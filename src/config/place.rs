@@ -1,0 +1,59 @@
+//! Where in a config something is written: for what is found wrong after it was read.
+//!
+//! The typed config has no places in it, and needs none: only `validate` asks, so it reads the file once more.
+
+use toml::de::{DeTable, DeValue};
+
+/// The line, from 1 on, of the deepest part of `path` that the text has: tables, keys, and the numbers of entries
+/// of lists of tables. Absent where not even the first part is there.
+pub fn line_of(text: &str, path: &[&str]) -> Option<usize> {
+    let (tree, _) = DeTable::parse_recoverable(text);
+    let mut table = tree.get_ref();
+    let mut found = None;
+    let mut parts = path.iter();
+    while let Some(part) = parts.next() {
+        let Some((key, value)) = table.iter().find(|(key, _)| key.get_ref() == part) else {
+            break;
+        };
+        found = Some(key.span().start);
+        match value.get_ref() {
+            DeValue::Table(inner) => table = inner,
+            DeValue::Array(entries) => {
+                let entry = parts
+                    .next()
+                    .and_then(|number| entries.get(number.parse::<usize>().ok()?));
+                let Some(entry) = entry else { break };
+                found = Some(entry.span().start);
+                match entry.get_ref() {
+                    DeValue::Table(inner) => table = inner,
+                    _ => break,
+                }
+            }
+            _ => break,
+        }
+    }
+    let before = text.get(..found?)?;
+    Some(before.matches('\n').count() + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_deepest_part_that_is_there_counts() {
+        let text = "state_dir = \"x\"\n\n[service.a]\nspawn = { command = [\"x\"] }\n\
+                    [[service.a.log]]\npath = \"one\"\n[[service.a.log]]\nmax_age = \"1s\"\npath = \"two\"\n";
+        for (path, line) in [
+            (&["state_dir"][..], Some(1)),
+            (&["service", "a"], Some(3)),
+            (&["service", "a", "spawn", "command"], Some(4)),
+            (&["service", "a", "restart", "settle"], Some(3)),
+            (&["service", "a", "log", "0", "path"], Some(6)),
+            (&["service", "a", "log", "1", "path"], Some(9)),
+            (&["mail"], None),
+        ] {
+            assert_eq!(line_of(text, path), line, "{path:?}");
+        }
+    }
+}
