@@ -13,7 +13,7 @@ const LAYERS: &[&[&str]] = &[
     &["notify"],
     &["config", "memory"],
     &["observe", "decide"],
-    &["settle"],
+    &["settle", "progress"],
     &["act", "report"],
     &["deliver", "cli", "logging", "error"],
     &["commands"],
