@@ -6,7 +6,6 @@
 //! decided above.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -236,9 +235,6 @@ impl Report {
             .collect()
     }
 }
-
-/// The time that a whole mail step may take beyond the transport's own timeout.
-pub const GRACE: Duration = Duration::from_secs(2);
 
 /// A number that no other message has: for ids and file names, not for secrets.
 pub fn nonce() -> u64 {

@@ -54,7 +54,7 @@ pub enum Transport {
 }
 
 impl Transport {
-    /// How long a delivery may take, short of [`super::GRACE`].
+    /// How long a delivery may take, a second or two for ending it aside.
     pub fn timeout(&self) -> Duration {
         match self {
             Self::Smtp(smtp) => smtp.timeout,
