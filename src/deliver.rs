@@ -12,7 +12,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::clock::rough;
 use crate::config::Config;
@@ -28,13 +28,15 @@ use crate::settle::{close_threads, queued};
 const OWED_LIMIT: usize = 500;
 
 /// Puts all that is owed into one message, and sends what is in the outbox, the oldest first. All of it is over
-/// within the transport's timeout and a little more, whatever the other side does.
+/// within the transport's timeout and a little more, whatever the other side does. `set_by` is by how much the clock
+/// was set since the last run: nothing is given up because of that.
 pub fn deliver(
     config: &Config,
     settings: &mail::Settings,
     store: &Store,
     memory: &mut Memory,
     now: DateTime<Utc>,
+    set_by: TimeDelta,
 ) -> report::Mail {
     let mut step = Step {
         settings,
@@ -50,6 +52,12 @@ pub fn deliver(
         step.note("outbox_damaged", trouble);
     }
     let mut entries = loaded.entries;
+    if !set_by.is_zero() {
+        for kept in &mut entries {
+            kept.entry.shift(set_by);
+            step.written(step.outbox.update(kept), &kept.name);
+        }
+    }
     let mut changed = false;
     for Kept { entry, .. } in &entries {
         // a run was killed after it had written this, and before the state knew
@@ -232,19 +240,28 @@ impl Step<'_> {
         // refusals are in the journal before they are final; deliveries are final before they are in the journal,
         // for a run that is killed between the two must not deliver again
         self.tell(&before, &report, false);
-        let kept_up = if entry.recipients.is_empty() && self.saved {
+        self.keep(kept);
+        self.tell_delivered(&before, &report);
+        (report.reached_somebody(), report.in_vain)
+    }
+
+    /// Brings the file of a message up to date, or removes it where nothing is left to be done.
+    fn keep(&self, kept: &Kept) {
+        let done = if kept.entry.recipients.is_empty() && self.saved {
             self.outbox.remove(&kept.name)
         } else {
             self.outbox.update(kept)
         };
-        if let Err(error) = kept_up {
+        self.written(done, &kept.name);
+    }
+
+    fn written(&self, done: io::Result<()>, name: &str) {
+        if let Err(error) = done {
             ::log::error!(
                 "{}: cannot be brought up to date: {error}; a message that was sent may come again",
-                self.state_dir.join("outbox").join(&kept.name).display()
+                self.state_dir.join("outbox").join(name).display()
             );
         }
-        self.tell_delivered(&before, &report);
-        (report.reached_somebody(), report.in_vain)
     }
 
     /// What went wrong, into the log and the journal: the first time, and ever less often.

@@ -90,7 +90,7 @@ pub fn run(config: Config, options: &cli::Check, style: Style) -> Result<u8, Err
         damage,
         trusted,
     } = loaded;
-    memory.bring_to(&now);
+    let set_by = memory.bring_to(&now);
     let mut entries = own_troubles(&mut memory, &damage, &now, telling);
 
     let seen = observe(&config, &names, &memory, &now, deadline);
@@ -127,7 +127,7 @@ pub fn run(config: Config, options: &cli::Check, style: Style) -> Result<u8, Err
 
     let mail = telling
         .mail
-        .map(|settings| deliver(&config, settings, &store, &mut memory, now.wall))
+        .map(|settings| deliver(&config, settings, &store, &mut memory, now.wall, set_by))
         .unwrap_or_default();
     finish(
         &config,

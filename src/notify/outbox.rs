@@ -89,6 +89,13 @@ impl Entry {
         last > now || now - last >= wait
     }
 
+    /// Moves its times with a clock that was set.
+    pub fn shift(&mut self, by: TimeDelta) {
+        for time in std::iter::once(&mut self.since).chain(&mut self.doubted) {
+            *time = time.checked_add_signed(by).unwrap_or(*time);
+        }
+    }
+
     /// Whether it has been tried for long enough.
     pub fn is_hopeless(&self, now: DateTime<Utc>) -> bool {
         age(now, self.since) >= PATIENCE

@@ -318,6 +318,23 @@ fn f71_after_three_days_it_is_given_up_with_a_line_in_the_journal() {
 }
 
 #[test]
+fn f43_a_clock_that_was_set_gives_nothing_up() {
+    let server = Server::new();
+    server.at("", Do::Close);
+    let scene = smtp(&server, "", &[&watched()]);
+    scene.check().exits(2);
+    // as if the clock had been four days behind until now
+    let before = |time: &Value| json!(when(time) - chrono::TimeDelta::days(4));
+    edit_outbox(&scene, |entry| entry["since"] = before(&entry["since"]));
+    scene.edit_state(|state| state["clock"]["wall"] = before(&state["clock"]["wall"]));
+    for _ in 0..2 {
+        let outcome = scene.check().exits(2);
+        assert_eq!(outcome.json()["mail"]["queued"], 1);
+    }
+    assert!(noted(&scene, "mail_given_up").is_empty());
+}
+
+#[test]
 fn what_is_no_message_in_the_outbox_stops_nobody() {
     let server = Server::new();
     server.at("", Do::Close);
@@ -545,6 +562,34 @@ fn f33_a_run_killed_at_any_change_of_a_file_loses_nothing() {
         }
     }
     assert!(killed > 20, "only {killed} changes");
+}
+
+/// A disk that fills up in the middle of a delivery: strace makes the second, third, … rename fail.
+#[test]
+#[ignore = "needs strace"]
+fn f44_a_disk_that_fills_up_during_a_delivery_loses_and_doubles_nothing() {
+    let mut failed = 0;
+    // the first one is the state before the mail: where that fails, the run ends with 73
+    for nth in 2.. {
+        let server = Server::new();
+        let scene = smtp(&server, "", &[&watched()]);
+        scene
+            .shell(&format!(
+                "exec strace -f -qqq -o {{dir}}/trace -e trace=rename -e inject=rename:error=ENOSPC:when={nth} {{watchdog}} check"
+            ))
+            .exits(2);
+        assert_eq!(events(&server), ["down"], "at once, after {nth}");
+        for _ in 0..3 {
+            scene.check().exits(2);
+        }
+        assert_eq!(events(&server), ["down"], "once, after {nth}");
+        assert_eq!(scene.outbox(), 0, "after {nth}");
+        if !scene.read("trace").contains("INJECTED") {
+            break;
+        }
+        failed += 1;
+    }
+    assert!(failed > 3, "only {failed} failures");
 }
 
 #[test]
