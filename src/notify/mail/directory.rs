@@ -116,6 +116,24 @@ mod tests {
     }
 
     #[test]
+    fn a_message_that_is_delivered_again_is_no_second_file() {
+        let root = tempfile::tempdir().unwrap();
+        let settings = settings(Transport::Directory(root.path().to_owned()));
+        // what a run that was killed leaves behind is in nobody's way
+        fs::write(root.path().join(".x.eml.0.new"), "half").unwrap();
+        let mut other = message();
+        other.message_id = "<20261122T010203Z.trader.2@box1>".to_owned();
+        for message in [&message(), &message(), &other] {
+            assert!(send(&settings, message).owed().is_empty());
+        }
+        let files = fs::read_dir(root.path()).unwrap().flatten();
+        let names: Vec<_> = files
+            .filter(|entry| entry.path().extension() == Some("eml".as_ref()))
+            .collect();
+        assert_eq!(names.len(), 2);
+    }
+
+    #[test]
     fn names_cannot_leave_the_folder() {
         let mut odd = message();
         odd.services = vec!["../../etc/x\n".to_owned()];
