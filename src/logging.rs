@@ -8,6 +8,7 @@ use log::LevelFilter;
 use simplelog::{CombinedLogger, ConfigBuilder, SharedLogger, WriteLogger};
 
 use crate::config::Logging;
+use crate::restart::REPORTED;
 
 /// Room for a line: each one goes out in one write, so that two runs never tear each other's lines.
 const LINE: usize = 8192;
@@ -26,12 +27,16 @@ pub fn level(verbose: u8, quiet: bool) -> LevelFilter {
 /// Begins to log. A file that cannot be opened is said on standard error, and is no reason to stop looking after
 /// services.
 pub fn begin(logging: &Logging, stderr: LevelFilter) {
-    let plain = ConfigBuilder::new()
+    let mut plain = ConfigBuilder::new();
+    plain
         .set_time_level(LevelFilter::Off)
         .set_thread_level(LevelFilter::Off)
         .set_target_level(LevelFilter::Off)
-        .set_location_level(LevelFilter::Off)
-        .build();
+        .set_location_level(LevelFilter::Off);
+    if stderr <= LevelFilter::Warn {
+        plain.add_filter_ignore_str(REPORTED);
+    }
+    let plain = plain.build();
     let dated = ConfigBuilder::new()
         .set_time_format_rfc3339()
         .set_thread_level(LevelFilter::Off)

@@ -230,18 +230,34 @@ fn unwritten(
     now: &Reading,
     telling: Telling<'_>,
 ) -> StoreError {
+    let unwell: Vec<String> = report::services(config, memory, now.wall, |_| true)
+        .into_iter()
+        .filter(|service| service.verdict.exit_code() != ExitCode::Ok)
+        .map(|service| {
+            let seen = service
+                .findings
+                .iter()
+                .max_by_key(|finding| finding.severity);
+            let why = seen
+                .map(|finding| format!(": {}", finding.message))
+                .unwrap_or_default();
+            format!("{} is {}{why}", service.name, service.verdict.name())
+        })
+        .collect();
     if let Some(settings) = telling.mail {
-        let message = format!("{error}; nothing is restarted until it can be written");
+        let mut message = format!("{error}; nothing is restarted until it can be written");
+        for sentence in &unwell {
+            message.push_str("; ");
+            message.push_str(sentence);
+        }
         tell_own_trouble(memory, now.wall, message, telling);
         let sent = deliver::at_once(config, settings, memory, now.wall);
         for trouble in sent.iter().flat_map(notify::Report::troubles) {
             ::log::error!("{trouble}");
         }
     }
-    for service in report::services(config, memory, now.wall, |_| true) {
-        if service.verdict.exit_code().code() != 0 {
-            ::log::error!("{} is {}", service.name, service.verdict.name());
-        }
+    for sentence in unwell {
+        ::log::error!("{sentence}");
     }
     error
 }

@@ -25,6 +25,10 @@ pub mod stop;
 pub mod systemd;
 pub mod verify;
 
+/// The target of log records that the report of the run tells as well: standard error, beside the report, needs
+/// them only where more is asked for.
+pub const REPORTED: &str = "reported";
+
 /// How long the parent of a process that has ended is given to collect it. Init takes milliseconds, in some
 /// containers and small virtual machines seconds.
 const COLLECTION_WAIT: Duration = Duration::from_secs(5);
@@ -202,7 +206,7 @@ pub fn restart(job: &Job<'_>) -> Done {
             done.unit = up.unit;
         }
         Err(failure) => {
-            ::log::error!("{}: restart failed: {}", job.service, failure.error);
+            ::log::error!(target: REPORTED, "{}: restart failed: {}", job.service, failure.error);
             for line in &failure.stderr {
                 ::log::info!("{}: it said: {line}", job.service);
             }

@@ -330,8 +330,15 @@ fn f44_where_the_state_cannot_be_written_a_mail_goes_out_at_once() {
         "state_dir = \"blocker/state\"\n{mail}{}",
         render(&[&Service::new("a")])
     ));
-    scene.check().exits(73);
+    let outcome = scene.check().exits(73);
+    assert!(
+        outcome.stderr.contains("a is waiting"),
+        "{}",
+        outcome.stderr
+    );
     assert_eq!(scene.mails().len(), 1);
+    let told = format!("{:?}", scene.mails()[0]);
+    assert!(told.contains("is waiting"), "what is broken: {told}");
     assert_eq!(scene.starts("a").len(), 0);
     // nothing can be remembered, and yet the same is not told every minute
     for _ in 0..3 {
