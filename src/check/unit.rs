@@ -31,7 +31,7 @@ pub const UNREACHABLE: &str = "systemd_unreachable";
 
 /// What is asked of a unit.
 const PROPERTIES: &str = "--property=Id,Names,LoadState,LoadError,ActiveState,SubState,MainPID,NRestarts,Result,\
-                          ExecMainCode,ExecMainStatus,InvocationID,Job,ConditionResult";
+                          ExecMainCode,ExecMainStatus,InvocationID,Job,ConditionResult,ConditionTimestampMonotonic";
 /// How often a unit that is stopping or reloading is asked for again.
 const POLL: Duration = Duration::from_millis(200);
 /// `CLD_EXITED` of wait(2), as `ExecMainCode` has it.
@@ -242,6 +242,7 @@ pub fn parse(output: &[u8]) -> Vec<Status> {
             conditions_hold: true,
             ..Status::default()
         };
+        let mut were_asked = true;
         for line in block.lines() {
             let Some((key, value)) = line.split_once('=') else {
                 continue;
@@ -262,9 +263,12 @@ pub fn parse(output: &[u8]) -> Vec<Status> {
                 "InvocationID" => value.clone_into(&mut status.invocation),
                 "Job" => status.has_job = !matches!(value, "" | "0"),
                 "ConditionResult" => status.conditions_hold = value != "no",
+                "ConditionTimestampMonotonic" => were_asked = value != "0",
                 _ => {}
             }
         }
+        // before the first start, systemd shows that they do not hold
+        status.conditions_hold |= !were_asked;
         if !status.names.is_empty() {
             statuses.push(status);
         }

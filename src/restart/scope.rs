@@ -27,6 +27,12 @@ pub struct Place {
     pub manager: Manager,
 }
 
+impl Place {
+    fn is_service(&self) -> bool {
+        matches!(self.unit.rsplit_once('.'), Some((_, "service")))
+    }
+}
+
 /// Where a new program is taken to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shelter {
@@ -40,22 +46,28 @@ pub struct Shelter {
 
 /// The unit that a process is in, from its `/proc/PID/cgroup`; none where systemd keeps no count of it.
 pub fn place(cgroup: &str) -> Option<Place> {
-    // systemd's own hierarchy: the only one, or the named one where there are several
-    let path = cgroup.lines().find_map(|line| {
-        let (_, rest) = line.split_once(':')?;
-        let (controllers, path) = rest.split_once(':')?;
-        (controllers == "name=systemd").then_some(path)
-    });
-    let path = path.or_else(|| cgroup.lines().find_map(|line| line.strip_prefix("0::")))?;
+    // systemd's own hierarchy: the unified one, and in older layouts the named one; in a container the other of
+    // them may be the host's
+    cgroup
+        .lines()
+        .filter_map(|line| line.split_once(':')?.1.split_once(':'))
+        .filter(|(controllers, _)| matches!(*controllers, "" | "name=systemd"))
+        .find_map(|(_, path)| unit_of(path))
+}
+
+/// The unit that a path of systemd's cgroups belongs to.
+fn unit_of(path: &str) -> Option<Place> {
     let mut manager = Manager::System;
     let mut unit = None;
     for part in path.split('/') {
-        if part.starts_with("user@") && part.ends_with(".service") {
-            manager = Manager::User;
-            unit = None;
-        } else if matches!(part.rsplit_once('.'), Some((_, "service" | "scope"))) {
+        match part.rsplit_once('.') {
+            Some((name, "service")) if name.starts_with("user@") => {
+                manager = Manager::User;
+                unit = None;
+            }
             // what is below a unit is delegated to it
-            unit = unit.or(Some(part));
+            Some((_, "service" | "scope")) => unit = unit.or(Some(part)),
+            _ => {}
         }
     }
     Some(Place {
@@ -77,7 +89,7 @@ pub fn shelter() -> Option<Shelter> {
     } else {
         Manager::User
     };
-    if from.unit.ends_with(".service") {
+    if from.is_service() {
         return kills_what_is_left(&from).then_some(Shelter {
             from,
             manager,
@@ -234,6 +246,10 @@ mod tests {
                 Some(("cron.service", System)),
             ),
             ("9:name=systemd:/\n8:pids:/\n0::/\n", None),
+            (
+                "9:name=systemd:/\n8:pids:/\n0::/system.slice/watchdog.service\n",
+                Some(("watchdog.service", System)),
+            ),
         ] {
             let found = place(cgroup);
             let found = found

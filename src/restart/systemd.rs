@@ -175,11 +175,10 @@ fn standing(status: &Status) -> String {
     if let Some(how) = status.ending() {
         text.push_str(", ");
         text.push_str(&how);
-    } else if status.exec_code > 0 && status.active == Active::Inactive {
-        text.push_str(", its program has ended with exit status 0");
-    }
-    if !status.conditions_hold {
+    } else if !status.conditions_hold {
         text.push_str(", a condition in its unit file does not hold");
+    } else if status.active == Active::Inactive && status.load == "loaded" {
+        text.push_str(", it has ended after its start, and without an error");
     }
     if status.load != "loaded" {
         text.push_str(", ");

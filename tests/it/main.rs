@@ -3,8 +3,10 @@
 //! A name that starts with `f01_` belongs to that row of the table of known failures of tools of this kind.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test that cannot go on must panic
 
+mod boxes;
 mod budget;
 mod cli;
+mod cron;
 mod daemons;
 mod examples;
 mod identity;
@@ -18,4 +20,5 @@ mod real_postfix;
 mod restart;
 mod scene;
 mod state;
+mod systemd;
 mod traps;

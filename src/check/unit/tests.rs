@@ -76,9 +76,14 @@ fn every_state_has_its_finding() {
             "inactive (dead)",
         ),
         (
-            "ActiveState=inactive\nSubState=dead\nConditionResult=no",
+            "ActiveState=inactive\nSubState=dead\nConditionResult=no\nConditionTimestampMonotonic=5",
             Some((INACTIVE, Critical)),
             "a condition in its unit file did not hold",
+        ),
+        (
+            "ActiveState=inactive\nSubState=dead\nConditionResult=no\nConditionTimestampMonotonic=0",
+            Some((INACTIVE, Critical)),
+            "(dead)",
         ),
         (
             "ActiveState=failed\nSubState=failed\nResult=exit-code\nExecMainCode=1\nExecMainStatus=3",
