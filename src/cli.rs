@@ -74,6 +74,8 @@ pub enum Command {
     ShowConfig,
     /// Send one message now, by the config's mail settings, and say how it went
     TestMail,
+    /// Print a [service] table for a program that is running now
+    Adopt(Adopt),
     /// Print a script that completes commands, options and names of services in a shell
     Completions(Completions),
     /// Print a manual page: of the tool, of a command, or of the config file
@@ -142,6 +144,14 @@ pub struct Why {
     /// The service
     #[arg(value_name = "SERVICE")]
     pub service: String,
+}
+
+/// `adopt`
+#[derive(Args, Debug)]
+pub struct Adopt {
+    /// The program, by its PID or by its name
+    #[arg(value_name = "PID|NAME")]
+    pub program: String,
 }
 
 /// `completions`

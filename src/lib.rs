@@ -77,6 +77,7 @@ fn perform(cli: &Cli, command: &Command) -> Result<u8, Error> {
             return commands::completions::run(options, cli.config.as_deref());
         }
         Command::Man(options) => return commands::man::run(options),
+        Command::Adopt(options) => return commands::adopt::run(options),
         _ => {}
     }
     let config = config::load(&config::find(cli.config.as_deref())?)?;
@@ -95,7 +96,7 @@ fn perform(cli: &Cli, command: &Command) -> Result<u8, Error> {
         Command::Validate(options) => commands::validate::run(&config, options),
         Command::ShowConfig => commands::show_config::run(&config),
         Command::TestMail => commands::test_mail::run(&config),
-        Command::Completions(_) | Command::Man(_) => Ok(0),
+        Command::Adopt(_) | Command::Completions(_) | Command::Man(_) => Ok(0),
     }
 }
 

@@ -12,6 +12,7 @@ use crate::memory::Memory;
 use crate::memory::journal::{self, Entry};
 use crate::memory::store::{Lock, Store};
 
+pub mod adopt;
 pub mod check;
 pub mod completions;
 pub mod history;
@@ -103,5 +104,6 @@ fn change(
 
 /// Says on standard error why a command that needs no config failed: there is no log then.
 fn complain(text: &str) {
-    let _ = writeln!(io::stderr(), "watchdog: {}", crate::text::visible(text));
+    let text = crate::text::visible_lines(text);
+    let _ = writeln!(io::stderr(), "watchdog: {text}");
 }

@@ -3,6 +3,7 @@
 //! A name that starts with `f01_` belongs to that row of the table of known failures of tools of this kind.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test that cannot go on must panic
 
+mod adopt;
 mod boxes;
 mod budget;
 mod cli;
