@@ -74,7 +74,7 @@ pub enum Command {
     ShowConfig,
     /// Send one message now, by the config's mail settings, and say how it went
     TestMail,
-    /// Print a [service] table for a program that is running now
+    /// Print a config table for a program that is running now
     Adopt(Adopt),
     /// Print a script that completes commands, options and names of services in a shell
     Completions(Completions),

@@ -526,6 +526,15 @@ fn f21_where_no_scope_can_be_made_nothing_is_started_in_vain() {
         .ok();
     let pids = it.sh("pgrep -xf '/bin/sleep [12]+'").ok();
     assert_eq!(pids.lines().count(), 2, "{pids}");
+
+    // and so does what a person restarts from there: ssh HOST watchdog restart spawned
+    let old = it.sh("pgrep -xf '/bin/sleep 1111'").ok();
+    it.sh("su root -c 'setsid sleep 4444 & watchdog restart spawned'")
+        .ok();
+    it.wait("! pgrep -xf 'sleep 4444'");
+    let new = it.sh("pgrep -xf '/bin/sleep 1111'").ok();
+    assert_ne!(new, old);
+    assert_eq!(new.lines().count(), 1, "{new}");
 }
 
 #[test]
