@@ -6,8 +6,9 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::sync::Mutex;
+use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -15,6 +16,8 @@ use tempfile::TempDir;
 use crate::scene::{WATCHDOG, wait_until};
 
 /// The script that makes the boxes.
+/// What a script in a box may take: more than any does on a busy machine.
+const SCRIPT_LIMIT: Duration = Duration::from_secs(120);
 const SDBOX: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/boxes/sdbox");
 
 /// What comes with the project and is tested as it is shipped.
@@ -77,17 +80,20 @@ impl SystemdBox {
     /// Runs a shell script in the box; `{dir}` is the shared folder.
     pub(crate) fn sh(&self, script: &str) -> Ended {
         let script = script.replace("{dir}", self.dir());
-        let output = Self::sdbox(&["sh", &self.name, "sh", "-c", &script])
-            .output()
-            .unwrap();
-        self.ended(&script, &output)
+        // with a limit, and without waiting for those that the script leaves behind with its output open
+        let command = Self::sdbox(&["sh", &self.name, "sh", "-c", &script]);
+        let ended = watchdog::child::run(command, None, SCRIPT_LIMIT).unwrap();
+        let status = ended
+            .status
+            .unwrap_or_else(|| panic!("no end within {SCRIPT_LIMIT:?}: {script}"));
+        self.ended(&script, status, &ended.stdout, &ended.stderr)
     }
 
-    fn ended(&self, what: &str, output: &Output) -> Ended {
+    fn ended(&self, what: &str, status: ExitStatus, stdout: &[u8], stderr: &[u8]) -> Ended {
         let ended = Ended {
-            code: output.status.code().unwrap_or(-1),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+            code: status.code().unwrap_or(-1),
+            stdout: String::from_utf8_lossy(stdout).into_owned(),
+            stderr: String::from_utf8_lossy(stderr).into_owned(),
         };
         if let Ok(mut told) = self.told.lock() {
             let _ = writeln!(told, "$ {what}\n{ended:?}");
