@@ -22,4 +22,5 @@ mod restart;
 mod scene;
 mod state;
 mod systemd;
+mod texts;
 mod traps;
