@@ -337,4 +337,19 @@ mod tests {
             assert_eq!(rough(Duration::from_millis(ms)), text);
         }
     }
+
+    #[test]
+    fn what_is_no_duration_is_said_in_a_sentence() {
+        const HELP: &str = "write it like \"90s\", \"5m\" or \"1h 30m\" (units: ms, s, m, h, d)";
+        for (text, said) in [
+            ("5M", "unknown unit `M` in a duration"),
+            ("1y", "unknown unit `y` in a duration"),
+            ("5", "`5` is not a duration"),
+            ("", "`` is not a duration"),
+            ("s", "`s` is not a duration"),
+            ("40000d", "`40000d` is longer than a hundred years"),
+        ] {
+            assert_eq!(parse_duration(text), Err(format!("{said}; {HELP}")));
+        }
+    }
 }

@@ -546,3 +546,255 @@ fn who_is_not_root_is_told_what_only_root_can_do() {
         "{error}"
     );
 }
+
+#[test]
+fn a_process_that_ended_or_was_lost_says_how() {
+    let config = "[service.a]\nprocess = { pid_file = \"a.pid\" }\n";
+    let scene = Scene::with(config);
+    // the PID of the watchdog itself
+    let outcome = scene
+        .shell("echo $$ >{dir}/a.pid; exec {watchdog} check")
+        .exits(2);
+    assert!(
+        outcome
+            .stdout
+            .contains("critical: PID file a.pid names the watchdog itself (process_missing)\n"),
+        "{}",
+        outcome.stdout
+    );
+    // one that has ended, and that nobody collects
+    let mut child = scene.start_unreaped("x", &["pid_file=a.pid"], 0);
+    let pid = i32::try_from(child.id()).unwrap();
+    scene.wait_until("its PID file", || {
+        scene.read("a.pid").trim() == pid.to_string()
+    });
+    scene.check().exits(0);
+    child.kill().unwrap();
+    scene.wait_until("its end", || !crate::scene::alive(pid));
+    assert_eq!(
+        message(&scene, "process_zombie"),
+        format!("PID {pid} has ended and is a zombie: its parent has not collected it")
+    );
+    let refused = scene.run(&["adopt", &pid.to_string()]).exits(1);
+    let said = format!("watchdog: PID {pid} has ended, or has no command line\n");
+    assert_eq!(refused.stderr, said);
+    let other = scene.start("y", &[]);
+    scene.config(
+        "[service.a]\nprocess = { pid_file = \"a.pid\", command_line = '{dir}/prog\\.sh y' }\n",
+    );
+    assert_eq!(
+        message(&scene, "pid_file_stale"),
+        format!(
+            "PID file a.pid names PID {pid}, a zombie, but PID {other} runs and matches the command line"
+        )
+    );
+    child.wait().unwrap();
+
+    // a PID file that was lost
+    let scene = Scene::with(config);
+    let pid = scene.start("x", &["pid_file=a.pid"]);
+    scene.wait_until("its PID file", || scene.has("a.pid"));
+    scene.check().exits(0);
+    fs::remove_file(scene.path("a.pid")).unwrap();
+    assert_eq!(
+        message(&scene, "pid_file_stale"),
+        format!("there is no PID file a.pid, but PID {pid}, which it named before, still runs")
+    );
+
+    // one that is known by what the watchdog started
+    let scene = Scene::with(
+        "[service.a]\nspawn = { command = [\"sleep\", \"1000\"] }\nrestart = { settle = \"0s\" }\n",
+    );
+    let outcome = scene.check().exits(1);
+    let first = outcome.service("a")["findings"][0]["message"].clone();
+    assert_eq!(
+        first,
+        "it has not been started yet, or not since the last boot"
+    );
+    let pid = outcome.service("a")["pid"].as_i64().unwrap();
+    scene.kill_and_reap(i32::try_from(pid).unwrap());
+    assert_eq!(
+        message(&scene, "process_missing"),
+        format!("PID {pid}, which ran at the last check, has ended")
+    );
+    let again = scene.check().service("a")["pid"].as_i64().unwrap();
+    scene.kill(i32::try_from(again).unwrap());
+}
+
+#[test]
+fn what_is_new_in_a_log_is_said_with_its_first_line() {
+    let scene =
+        Scene::with("[service.a]\n[[service.a.log]]\npath = \"a.log\"\nforbid = ['ERROR']\n");
+    scene.write("a.log", "ERROR one\nfine\nERROR two\n");
+    assert_eq!(
+        message(&scene, "log_error"),
+        "a.log: 2 of the last lines, perhaps of an earlier process matching `ERROR` (limit 0), the first: ERROR one"
+    );
+    scene.append("a.log", "ERROR three\n");
+    assert_eq!(
+        message(&scene, "log_error"),
+        "a.log: 1 new line matching `ERROR` (limit 0), the first: ERROR three"
+    );
+    scene.append("a.log", "ERROR four\nERROR \u{1b}[2J\n");
+    assert_eq!(
+        message(&scene, "log_error"),
+        "a.log: 2 new lines matching `ERROR` (limit 0), the first: ERROR four"
+    );
+    scene.write("a.log", "new\n");
+    let notes = scene.check().exits(0).service("a")["notes"].clone();
+    assert_eq!(
+        notes[0],
+        "a.log: it was truncated and no copy was found: lines between the last run and then were not seen"
+    );
+}
+
+#[test]
+fn stamps_are_said_with_their_ages() {
+    let scene = Scene::with(
+        "[service.a]\n[[service.a.log]]\npath = \"a.log\"\nmax_age = \"5m\"\n\
+         timestamp = \"%Y-%m-%d %H:%M:%S\"\ntimestamp_zone = \"utc\"\n",
+    );
+    let stamped = |ahead: TimeDelta| {
+        let stamp = (Utc::now() + ahead).format("%Y-%m-%d %H:%M:%S");
+        scene.write("a.log", format!("{stamp} tick\n"));
+    };
+    stamped(TimeDelta::hours(-2));
+    let said = message(&scene, "log_stale");
+    assert_eq!(said, "a.log: the newest stamped line is 2h old (limit 5m)");
+    stamped(TimeDelta::hours(2));
+    let said = message(&scene, "log_in_future");
+    let start = "a.log: its newest line is stamped 1h 59m ahead of the clock, at ";
+    assert!(said.starts_with(start), "{said}");
+}
+
+#[test]
+fn a_run_that_cannot_begin_says_why() {
+    let config = "[service.a]\n[[service.a.log]]\npath = \"prog.sh\"\n";
+    let scene = Scene::with(config);
+    scene.check().exits(0);
+    let outcome = scene
+        .shell("exec flock {dir}/state/lock {watchdog} check")
+        .exits(75);
+    assert!(
+        outcome.stderr.starts_with("watchdog: another run"),
+        "{}",
+        outcome.stderr
+    );
+    let said = scene.fill(" holds the lock {dir}/state/lock; this one did nothing\n");
+    assert!(outcome.stderr.ends_with(&said), "{}", outcome.stderr);
+
+    fs::remove_file(scene.path("state/journal.jsonl")).ok();
+    fs::create_dir(scene.path("state/journal.jsonl")).unwrap();
+    for args in [&["history"][..], &["why", "a"]] {
+        let outcome = scene.run(args).exits(73);
+        let said = scene.fill("watchdog: cannot read the journal in {dir}/state: Is a directory");
+        assert!(outcome.stderr.starts_with(&said), "{}", outcome.stderr);
+    }
+
+    let scene = Scene::new();
+    scene.raw_config(&format!("state_dir = \"prog.sh/a/state\"\n{config}"));
+    let outcome = scene.run(&["check"]).exits(73);
+    let said =
+        scene.fill("watchdog: cannot create the folder above the state folder {dir}/prog.sh/a");
+    assert!(outcome.stderr.contains(&said), "{}", outcome.stderr);
+
+    let scene = Scene::with("[service.a]\nx = 1\ny = 2\n");
+    let outcome = scene.run(&["validate"]).exits(78);
+    let said = scene.fill(" errors in {dir}/watchdog.toml\n");
+    assert!(outcome.stderr.ends_with(&said), "{}", outcome.stderr);
+}
+
+#[test]
+fn a_run_that_was_cut_short_is_told_by_the_next() {
+    let scene = Scene::with(
+        "run_timeout = \"1s\"\n[service.a]\nprocess = { pid_file = \"a.pid\" }\n\
+         spawn = { command = [\"sleep\", \"3\"] }\nrestart = { start_timeout = \"30s\" }\n",
+    );
+    let first = scene.run(&["check"]).exits(3).stdout;
+    assert!(
+        first.contains("    its restart had not ended when the run had to (run_timeout)\n"),
+        "{first}"
+    );
+    scene.run(&["check", "--no-mail"]);
+    let history = scene.run(&["history"]).exits(0).stdout;
+    let words = history.split_whitespace().collect::<Vec<_>>().join(" ");
+    for said in [
+        "restarting a: attempt 1 of 3 in this hour",
+        "interrupted a: the run of ",
+        " was cut short while it restarted `a`; the attempt counts",
+    ] {
+        assert!(words.contains(said), "{said}\n{history}");
+    }
+    scene.wait_until("its end", || {
+        !crate::scene::processes()
+            .iter()
+            .any(|process| process.lives() && process.command_line() == "sleep 3")
+    });
+}
+
+#[test]
+fn what_holds_a_restart_back_is_said() {
+    // both states are damaged: what was done in the last hour is not known
+    let config =
+        "[service.a]\nprocess = { pid_file = \"a.pid\" }\nrestart = { command = [\"true\"] }\n";
+    let scene = Scene::with(config);
+    scene.run(&["pause", "a"]).exits(0);
+    scene.run(&["resume", "a"]).exits(0);
+    scene.write("state/state.json", "{");
+    scene.write("state/state.json.bak", "{");
+    let outcome = scene.run(&["check"]).exits(2);
+    let words = outcome
+        .stdout
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ");
+    assert!(
+        words.contains(
+            "the state was damaged, so earlier restarts are not known; it can be restarted by the next run"
+        ),
+        "{}",
+        outcome.stdout
+    );
+    // one that came up, and not for long
+    let scene = Scene::with(
+        "[service.a]\nprocess = { pid_file = \"a.pid\" }\n\
+         spawn = { command = [\"sh\", \"-c\", \"echo $$ >a.pid; sleep 0.5; rm a.pid; exec sleep 1000\"] }\n\
+         restart = { settle = \"5s\" }\n",
+    );
+    let error = scene.check().exits(2).error("a");
+    let start = "came up, but not for 5s: there is no PID file a.pid; what was started (PID ";
+    assert!(error.starts_with(start), "{error}");
+    // one that is young
+    let scene = Scene::with(
+        "[service.a]\nstart_grace = \"10m\"\nprocess = { pid_file = \"a.pid\" }\n\
+         [[service.a.log]]\npath = \"nowhere.log\"\n",
+    );
+    scene.start("x", &["pid_file=a.pid"]);
+    scene.wait_until("its PID file", || scene.has("a.pid"));
+    let outcome = scene.run(&["check"]).exits(0);
+    assert!(
+        outcome
+            .stdout
+            .contains("    its logs are not judged before its process is 10m old\n"),
+        "{}",
+        outcome.stdout
+    );
+}
+
+#[test]
+fn each_step_is_told_to_those_who_ask() {
+    let scene = Scene::with(
+        "[service.a]\nspawn = { command = [\"sleep\", \"1000\"] }\nrestart = { settle = \"0s\" }\n",
+    );
+    let pid = scene.check().exits(1).service("a")["pid"].clone();
+    let steps = scene.run(&["-v", "restart", "a"]).exits(0).stderr;
+    let said = [
+        format!("a: stopping PID {pid}"),
+        "a: starting by spawn".to_owned(),
+        "a: it is up".to_owned(),
+    ];
+    let found: Vec<&String> = said.iter().filter(|step| steps.contains(*step)).collect();
+    assert_eq!(found.len(), said.len(), "{steps}");
+    let new = scene.check().exits(0).service("a")["pid"].as_i64().unwrap();
+    scene.kill(i32::try_from(new).unwrap());
+}
