@@ -180,17 +180,8 @@ fn alone(
         why,
         failures,
     };
-    if memory.is_paused(facts.now) {
-        let until = memory.paused_until.map(clock::stamp).unwrap_or_default();
-        let reason = memory
-            .pause_reason
-            .as_ref()
-            .map(|reason| format!(": {reason}"))
-            .unwrap_or_default();
-        return decision(
-            Verdict::Paused,
-            Some(format!("paused until {until}{reason}")),
-        );
+    if let Some(pause) = memory.pause_told(facts.now) {
+        return decision(Verdict::Paused, Some(pause));
     }
     if broken {
         return match obstacle(service, observation, memory, facts, failures) {

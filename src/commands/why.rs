@@ -259,6 +259,11 @@ impl Known<'_> {
         for note in &report.notes {
             page.line(4, note);
         }
+        if verdict != Verdict::Paused
+            && let Some(pause) = remembered.pause_told(self.now)
+        {
+            page.line(4, &format!("since then {pause}"));
+        }
         if let Some(action) = &report.action {
             page.line(4, &describe(action));
             for line in &action.stderr {

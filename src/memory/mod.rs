@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::check::process::{self, Identity};
 use crate::check::{Finding, log, unit};
@@ -96,9 +96,11 @@ pub struct ServiceMemory {
     pub trouble_since: Option<DateTime<Utc>>,
     /// The codes of the critical findings that each attempt of the present trouble was made for.
     pub attempt_codes: Vec<Vec<String>>,
-    /// Until when it is left alone.
+    /// Until when it is left alone. What is no time is no pause: nobody is left unwatched by a slip.
+    #[serde(deserialize_with = "time_or_none")]
     pub paused_until: Option<DateTime<Utc>>,
     /// Why it is left alone.
+    #[serde(deserialize_with = "text_or_none")]
     pub pause_reason: Option<String>,
     /// When each event was last told.
     pub told: BTreeMap<Event, DateTime<Utc>>,
@@ -158,6 +160,20 @@ impl ServiceMemory {
     /// Whether a person has asked to leave it alone at `now`.
     pub fn is_paused(&self, now: DateTime<Utc>) -> bool {
         self.paused_until.is_some_and(|until| now < until)
+    }
+
+    /// What to say of its pause, where there is one at `now`.
+    pub fn pause_told(&self, now: DateTime<Utc>) -> Option<String> {
+        let until = self.paused_until.filter(|_| self.is_paused(now))?;
+        let reason = self
+            .pause_reason
+            .as_ref()
+            .map(|reason| format!(": {reason}"))
+            .unwrap_or_default();
+        Some(format!(
+            "paused until {}{reason}",
+            crate::clock::stamp(until)
+        ))
     }
 
     /// Enters a restart attempt: to be saved before anything is touched.
@@ -229,6 +245,16 @@ impl Memory {
             .chain(&mut self.mails)
             .chain(self.owed.iter_mut().map(|alert| &mut alert.time))
     }
+}
+
+fn time_or_none<'de, D: Deserializer<'de>>(from: D) -> Result<Option<DateTime<Utc>>, D::Error> {
+    let value = serde_json::Value::deserialize(from)?;
+    Ok(DateTime::deserialize(value).ok())
+}
+
+fn text_or_none<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
+    let value = serde_json::Value::deserialize(from)?;
+    Ok(value.as_str().map(str::to_owned))
 }
 
 /// Whether `at` is in the sixty minutes before `now`.
@@ -307,6 +333,33 @@ mod tests {
         assert_eq!(memory.jumped_at, None);
         memory.bring_to(&reading(5, 102));
         assert_eq!(memory.jumped_at, Some(at(5)));
+    }
+
+    #[test]
+    fn a_bad_record_of_a_pause_is_no_pause() {
+        for (until, reason) in [
+            ("\"soon\"", "7"),
+            ("{}", "[]"),
+            ("null", "null"),
+            ("5", "{}"),
+        ] {
+            let text = format!(
+                r#"{{"consecutive_failures":4,"paused_until":{until},"pause_reason":{reason}}}"#
+            );
+            let service: ServiceMemory = serde_json::from_str(&text).unwrap();
+            assert_eq!(service.consecutive_failures, 4);
+            assert_eq!((service.paused_until, service.pause_reason), (None, None));
+        }
+        let paused = ServiceMemory {
+            paused_until: Some(at(1)),
+            pause_reason: Some("disk".to_owned()),
+            ..ServiceMemory::default()
+        };
+        let text = serde_json::to_string(&paused).unwrap();
+        assert_eq!(
+            serde_json::from_str::<ServiceMemory>(&text).unwrap(),
+            paused
+        );
     }
 
     #[test]

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::check::Finding;
 use crate::config::Config;
-use crate::memory::Memory;
+use crate::memory::{Memory, ServiceMemory};
 use crate::restart::Action;
 use crate::verdict::{ExitCode, Verdict};
 
@@ -91,11 +91,22 @@ pub fn services(
                 action: known.report.action.clone(),
                 restarts_last_hour: known.attempts_in_hour(now),
                 max_per_hour: known.report.max_per_hour,
-                notes: known.report.notes.clone(),
+                notes: notes(known, now),
                 would_restart: false,
             })
         })
         .collect()
+}
+
+/// The notes of the last run, and a pause that has begun since.
+fn notes(known: &ServiceMemory, now: DateTime<Utc>) -> Vec<String> {
+    let mut notes = known.report.notes.clone();
+    notes.extend(
+        known
+            .pause_told(now)
+            .filter(|_| known.verdict != Some(Verdict::Paused)),
+    );
+    notes
 }
 
 /// The exit code that services add up to.

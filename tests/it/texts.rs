@@ -460,6 +460,8 @@ fn commands_say_what_they_did_and_why_not() {
         0,
         "a: paused until ",
     );
+    said(&["status", "a"], 2, ": disk swap\n");
+    said(&["why", "a"], 0, "    since then paused until ");
     said(&["check", "a"], 0, ": disk swap");
     said(&["why", "a"], 0, "a person wants it left alone");
     said(&["resume", "a"], 0, "a: resumed\n");
