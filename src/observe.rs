@@ -70,6 +70,15 @@ fn remembered(memory: &Memory, service: &Service) -> ServiceMemory {
         .unwrap_or_default()
 }
 
+/// Whether the watchdog has tried to start a service in its present trouble. Then a log that was just written shows
+/// nothing: it may be the last words of that very start.
+fn is_being_started(memory: &Memory, service: &Service) -> bool {
+    memory
+        .services
+        .get(&service.name)
+        .is_some_and(|known| !known.attempt_codes.is_empty())
+}
+
 fn look_at_processes(
     config: &Arc<Config>,
     services: &[usize],
@@ -101,7 +110,10 @@ fn look_at_processes(
     };
     let work: Vec<_> = services
         .iter()
-        .map(|&index| (index, memo(&config.services[index])))
+        .map(|&index| {
+            let service = &config.services[index];
+            (index, memo(service), is_being_started(memory, service))
+        })
         .collect();
     let known = known_processes(memory);
     let results = match &world {
@@ -111,14 +123,10 @@ fn look_at_processes(
                 work,
                 config.check_timeout,
                 deadline,
-                move |(index, memo)| {
-                    process::look(
-                        &target(&config.services[index]),
-                        &memo,
-                        &world,
-                        &now,
-                        &known,
-                    )
+                move |(index, memo, being_started)| {
+                    let mut target = target(&config.services[index]);
+                    target.has_other_checks &= !being_started;
+                    process::look(&target, &memo, &world, &now, &known)
                 },
             )
         }

@@ -272,6 +272,19 @@ fn f20_the_child_has_neither_the_lock_nor_any_other_descriptor() {
 }
 
 #[test]
+fn the_last_words_of_a_failed_start_are_no_sign_of_life() {
+    let scene = Scene::new();
+    scene.config(
+        "[service.a]\nspawn = { command = [\"/bin/sh\", \"-c\", \"echo no >&2; exit 1\"], stderr = \"a.log\" }\n\
+         restart = { settle = \"100ms\", max_per_hour = 2 }\n[[service.a.log]]\npath = \"a.log\"\nmax_age = \"1h\"\n",
+    );
+    scene.check().exits(2).verdict("a", "restart_failed");
+    let second = scene.check().exits(2).verdict("a", "restart_failed");
+    second.finds("a", "process_missing");
+    scene.check().exits(2).verdict("a", "exhausted");
+}
+
+#[test]
 fn two_services_of_the_same_command_are_two_programs() {
     let scene = Scene::new();
     let spawn = "spawn = { command = [\"/bin/sh\", \"{dir}/prog.sh\", \"twin\"] }\nrestart = { settle = \"200ms\" }";
