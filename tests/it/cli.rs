@@ -132,6 +132,7 @@ fn no_command_is_the_help_and_64() {
         "reset",
         "validate",
         "show-config",
+        "adopt",
         "completions",
         "man",
     ] {

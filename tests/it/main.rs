@@ -15,6 +15,7 @@ mod layers;
 mod logs;
 mod mail;
 mod outbox;
+mod package;
 mod post;
 mod real_mail;
 mod real_postfix;

@@ -1,4 +1,4 @@
-//! Real files, a clock of our own, and a row of FAILURES.md each.
+//! Real files, a clock of our own, and a test for each row of the table of known failures.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
