@@ -64,7 +64,9 @@ fn hint(error: &io::Error) -> &'static str {
 
 /// The lock, held until it is dropped.
 #[derive(Debug)]
-pub struct Lock(#[allow(dead_code)] File);
+pub struct Lock {
+    _held: File,
+}
 
 /// What loading the state gave.
 #[derive(Debug, Default)]
@@ -172,7 +174,7 @@ impl Store {
         let _ = file
             .set_len(0)
             .and_then(|()| writeln!(file, "{}", std::process::id()));
-        Ok(Lock(file))
+        Ok(Lock { _held: file })
     }
 
     /// Loads the state or its backup. Damaged files are set aside as of `now`, unless `look_only`.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::page::{Page, Style, columns};
 use super::{Report, Service};
-use crate::check::Severity;
+use crate::check::{Finding, Severity};
 use crate::clock;
 use crate::memory::journal::Entry;
 use crate::restart::Action;
@@ -71,23 +71,7 @@ fn add_service(page: &mut Page, service: &Service, column: usize, report: &Repor
         service.verdict.exit_code(),
         &line,
     );
-    for finding in &service.findings {
-        page.line(
-            4,
-            &format!(
-                "{}: {} ({})",
-                severity(finding.severity),
-                finding.message,
-                finding.code
-            ),
-        );
-    }
-    if let Some(action) = &service.action {
-        page.line(4, &describe(action));
-        for line in &action.stderr {
-            page.quoted(6, line);
-        }
-    }
+    add_evidence(page, &service.findings, service.action.as_ref());
     if service.would_restart {
         page.line(4, "would be restarted now");
     }
@@ -138,7 +122,12 @@ pub fn add_entry(page: &mut Page, entry: &Entry) {
             entry.service
         ),
     );
-    for finding in &entry.findings {
+    add_evidence(page, &entry.findings, entry.action.as_ref());
+}
+
+/// What was seen, and what was done about it.
+fn add_evidence(page: &mut Page, findings: &[Finding], action: Option<&Action>) {
+    for finding in findings {
         page.line(
             4,
             &format!(
@@ -149,7 +138,7 @@ pub fn add_entry(page: &mut Page, entry: &Entry) {
             ),
         );
     }
-    if let Some(action) = &entry.action {
+    if let Some(action) = action {
         page.line(4, &describe(action));
         for line in &action.stderr {
             page.quoted(6, line);

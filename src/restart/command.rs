@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::environment::{account, environment};
-use super::{Command, Spawn, scope};
+use super::{Command, scope};
 use crate::child::{self, Ended};
 
 /// How many of the last lines of a command's output are told.
@@ -83,18 +83,6 @@ fn judge(ended: &Ended, program: &Path, limit: Duration) -> Result<(), (String, 
 
 /// The environment is that of a program of the watchdog's own user.
 fn variables(command: &Command) -> Result<BTreeMap<String, String>, String> {
-    let like = Spawn {
-        command: command.command.clone(),
-        user: None,
-        group: None,
-        env: Vec::new(),
-        env_file: None,
-        stdout: None,
-        stderr: None,
-        umask: 0o022,
-        nice: 0,
-        write_pid_file: None,
-        working_dir: command.working_dir.clone(),
-    };
+    let like = command.as_spawn();
     environment(&like, &account(&like)?)
 }

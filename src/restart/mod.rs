@@ -91,6 +91,25 @@ pub struct Command {
     pub working_dir: PathBuf,
 }
 
+impl Command {
+    /// The same as a program of the watchdog's own user: for its environment and its look-up.
+    pub fn as_spawn(&self) -> Spawn {
+        Spawn {
+            command: self.command.clone(),
+            user: None,
+            group: None,
+            env: Vec::new(),
+            env_file: None,
+            stdout: None,
+            stderr: None,
+            umask: 0o022,
+            nice: 0,
+            write_pid_file: None,
+            working_dir: self.working_dir.clone(),
+        }
+    }
+}
+
 /// The limits of a restart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {

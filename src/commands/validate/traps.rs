@@ -348,20 +348,8 @@ fn in_way(service: &Service, traps: &mut Traps) {
             }
         }
         Some(Way::Command(plan)) => {
-            let like = Spawn {
-                command: plan.command.clone(),
-                user: None,
-                group: None,
-                env: Vec::new(),
-                env_file: None,
-                stdout: None,
-                stderr: None,
-                umask: 0o022,
-                nice: 0,
-                write_pid_file: None,
-                working_dir: plan.working_dir.clone(),
-            };
-            let runs = spawn::prepare(&like).and_then(|(_, _, program)| executable(&program));
+            let runs =
+                spawn::prepare(&plan.as_spawn()).and_then(|(_, _, program)| executable(&program));
             if let Err(why) = runs {
                 traps.of(
                     service,
