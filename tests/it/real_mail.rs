@@ -1,7 +1,6 @@
 //! Mail through real servers: aiosmtpd with TLS and logins, read back by Python's email package.
 //!
 //! `WATCHDOG_TEST_PYTHON` names a Python that has aiosmtpd; without it, `python3` has it.
-#![allow(clippy::unwrap_used, clippy::expect_used)] // a test that cannot go on fails
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
