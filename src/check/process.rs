@@ -5,20 +5,23 @@
 //! earlier runs saw. Whatever is not surely the service's own is told, and never handed on to be signalled.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::pattern::Pattern;
 use super::{Finding, Kind, Severity};
-use crate::clock::{self, Reading};
+use crate::clock::Reading;
 use crate::text::printable;
 use crate::world::{self, Lookup, Process, State, World};
+
+mod pid_file;
+
+use pid_file::{PidFile, is_fresh};
+pub use pid_file::{PidFileMark, holds_only_a_pid, parse_pid_file};
 
 /// No process of the service runs.
 pub const MISSING: &str = "process_missing";
@@ -33,10 +36,6 @@ pub const TOO_MANY: &str = "too_many_processes";
 /// It could not be looked at.
 pub const UNREADABLE: &str = "process_unreadable";
 
-/// More of a PID file is never read; a longer one names nothing.
-const PID_FILE_LIMIT: u64 = 4096;
-/// A PID file younger than this may be in the middle of being written: it is read a second time.
-const FRESH: Duration = Duration::from_secs(5);
 /// How long after the first reading the second one comes.
 const REREAD_AFTER: Duration = Duration::from_millis(100);
 /// A PID file is older than the boot only if it is so by more than this: both times are rounded.
@@ -181,19 +180,6 @@ impl Memo {
             })
             .collect()
     }
-}
-
-/// A PID file as it was when it named a process that was the service's own.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PidFileMark {
-    /// Device and inode.
-    pub file: (u64, u64),
-    /// Modification time in seconds and nanoseconds.
-    pub modified: (i64, i64),
-    /// Size in bytes.
-    pub size: u64,
-    /// The process that it named.
-    pub named: Identity,
 }
 
 /// What looking at a service's process gave.
@@ -728,153 +714,6 @@ enum Named {
     Zombie(i32),
     Not(String),
     Unreadable(String),
-}
-
-/// A PID file, read once.
-struct PidFile {
-    file: (u64, u64),
-    modified: (i64, i64),
-    size: u64,
-    in_memory: bool,
-    pid: Option<i32>,
-    why_nothing: String,
-}
-
-impl PidFile {
-    /// Reads a PID file: `None` where there is none. What is no regular file is never opened for reading, so
-    /// that a FIFO or a device cannot block.
-    fn read(path: &Path) -> io::Result<Option<Self>> {
-        let absent = |error: &io::Error| {
-            matches!(
-                error.kind(),
-                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-            )
-        };
-        let mut this = Self {
-            file: (0, 0),
-            modified: (0, 0),
-            size: 0,
-            in_memory: false,
-            pid: None,
-            why_nothing: "is not a regular file".to_owned(),
-        };
-        let meta = match fs::metadata(path) {
-            Err(error) if absent(&error) => return Ok(None),
-            Err(error) if error.raw_os_error() == Some(libc::ELOOP) => {
-                "is a circle of symbolic links".clone_into(&mut this.why_nothing);
-                return Ok(Some(this));
-            }
-            meta => meta?,
-        };
-        if !meta.is_file() {
-            return Ok(Some(this));
-        }
-        let opened = OpenOptions::new()
-            .read(true)
-            .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
-            .open(path);
-        let file = match opened {
-            Err(error) if absent(&error) => return Ok(None),
-            file => file?,
-        };
-        // it may have been replaced since
-        let meta = file.metadata()?;
-        if !meta.is_file() {
-            return Ok(Some(this));
-        }
-        this.file = (meta.dev(), meta.ino());
-        this.modified = (meta.mtime(), meta.mtime_nsec());
-        this.size = meta.size();
-        this.in_memory = is_in_memory(&file);
-        let mut bytes = Vec::new();
-        file.take(PID_FILE_LIMIT + 1).read_to_end(&mut bytes)?;
-        match parse_pid_file(&bytes) {
-            Ok(pid) => this.pid = Some(pid),
-            Err(why) => this.why_nothing = why,
-        }
-        Ok(Some(this))
-    }
-
-    fn is_same(&self, mark: &PidFileMark) -> bool {
-        (self.file, self.modified, self.size) == (mark.file, mark.modified, mark.size)
-    }
-
-    fn mark(&self, named: Identity) -> PidFileMark {
-        PidFileMark {
-            file: self.file,
-            modified: self.modified,
-            size: self.size,
-            named,
-        }
-    }
-
-    fn modified_at(&self) -> DateTime<Utc> {
-        DateTime::from_timestamp(
-            self.modified.0,
-            u32::try_from(self.modified.1).unwrap_or_default(),
-        )
-        .unwrap_or_default()
-    }
-}
-
-/// The PID on the first line of a PID file: a positive decimal integer above 1 with nothing beside it but white
-/// space. The error says what the file holds instead.
-pub fn parse_pid_file(bytes: &[u8]) -> Result<i32, String> {
-    if bytes.len() as u64 > PID_FILE_LIMIT {
-        return Err("is longer than 4 KiB".to_owned());
-    }
-    let line = bytes
-        .split(|&b| b == b'\n')
-        .next()
-        .unwrap_or_default()
-        .trim_ascii();
-    if line.is_empty() {
-        return Err("is empty".to_owned());
-    }
-    let shown = || printable(line, 40);
-    if !line.iter().all(u8::is_ascii_digit) {
-        return Err(format!("holds `{}`, which is not a PID", shown()));
-    }
-    match std::str::from_utf8(line)
-        .ok()
-        .and_then(|text| text.parse::<i32>().ok())
-    {
-        Some(pid) if pid > 1 => Ok(pid),
-        _ => Err(format!(
-            "holds `{}`, which no service can have as its PID",
-            shown()
-        )),
-    }
-}
-
-/// Whether a PID file is a regular file with one line at the most.
-pub fn holds_only_a_pid(path: &Path) -> bool {
-    let read = || -> io::Result<bool> {
-        if !fs::metadata(path)?.is_file() {
-            return Ok(false);
-        }
-        let file = OpenOptions::new()
-            .read(true)
-            .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
-            .open(path)?;
-        let mut bytes = Vec::new();
-        file.take(PID_FILE_LIMIT).read_to_end(&mut bytes)?;
-        Ok(!bytes.trim_ascii().contains(&b'\n'))
-    };
-    read().unwrap_or(false)
-}
-
-/// Whether a PID file was written so recently that it may be half written.
-fn is_fresh(path: &Path, now: &Reading) -> bool {
-    fs::metadata(path)
-        .and_then(|meta| meta.modified())
-        .is_ok_and(|modified| clock::age(now.wall, modified.into()) < FRESH)
-}
-
-/// Whether a file lives on a file system that a boot empties.
-fn is_in_memory(file: &File) -> bool {
-    use nix::sys::statfs::{TMPFS_MAGIC, fstatfs};
-    fstatfs(file).is_ok_and(|fs| fs.filesystem_type() == TMPFS_MAGIC)
 }
 
 /// The processes that no other of them descends to: a parent and its children count as one.

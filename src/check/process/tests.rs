@@ -1,4 +1,5 @@
 use super::*;
+use std::fs::{File, OpenOptions};
 use std::process::{Child, Command};
 
 use crate::check::worst;
