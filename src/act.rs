@@ -220,7 +220,7 @@ fn run_beside(
     let marks = memory
         .services
         .get(&name)
-        .map(|known| known.logs.clone())
+        .and_then(|known| Some(known.charged.as_ref()?.logs.clone()))
         .unwrap_or_default();
     let output = stage.store.dir().join(format!("{name}.out"));
     thread::Builder::new()

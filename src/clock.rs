@@ -5,6 +5,7 @@
 //! Within one boot the three together tell a clock that was set from time that passed, and sleep from both.
 //! A [`Reading`] is an argument everywhere: no code below asks for the time itself.
 
+use std::io::ErrorKind::{NotFound, PermissionDenied};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -13,6 +14,9 @@ use serde::{Deserialize, Serialize};
 
 /// A jump of the wall clock, or a sleep, of more than this between two runs makes log ages unsafe to judge.
 pub const JUMP: Duration = Duration::from_secs(10);
+
+/// The boot id that stands for one that could not be read this time, for want of a descriptor or of memory.
+pub const UNREAD: &str = "unread";
 
 /// The three clocks at one instant, and the boot that the last two belong to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,7 +27,8 @@ pub struct Reading {
     pub boot_ms: u64,
     /// CLOCK_MONOTONIC in milliseconds: time since boot, sleep left out.
     pub awake_ms: u64,
-    /// /proc/sys/kernel/random/boot_id: another value, another boot. Empty where it cannot be read.
+    /// /proc/sys/kernel/random/boot_id: another value, another boot. Empty on a machine that tells none, and
+    /// [`UNREAD`] where it could not be read this time.
     pub boot_id: String,
 }
 
@@ -39,15 +44,22 @@ impl Reading {
             wall: Utc::now(),
             boot_ms: millis(ClockId::CLOCK_BOOTTIME),
             awake_ms: millis(ClockId::CLOCK_MONOTONIC),
-            boot_id: std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
-                .map(|id| id.trim().to_owned())
-                .unwrap_or_default(),
+            boot_id: match std::fs::read_to_string("/proc/sys/kernel/random/boot_id") {
+                Ok(id) => id.trim().to_owned(),
+                Err(error) if matches!(error.kind(), NotFound | PermissionDenied) => String::new(),
+                Err(_) => UNREAD.to_owned(),
+            },
         }
+    }
+
+    /// Whether the boot can be held against a remembered one.
+    pub fn knows_boot(&self) -> bool {
+        self.boot_id != UNREAD
     }
 
     /// Whether both readings were taken within one boot. Unknown boots are never the same.
     pub fn same_boot(&self, other: &Self) -> bool {
-        !self.boot_id.is_empty() && self.boot_id == other.boot_id
+        !self.boot_id.is_empty() && self.knows_boot() && self.boot_id == other.boot_id
     }
 
     /// How far the wall clock was moved between `earlier` and this reading, beyond the time that passed.

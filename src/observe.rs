@@ -31,6 +31,7 @@ pub fn target(service: &Service) -> Target<'_> {
             _ => None,
         },
         has_other_checks: !service.logs.is_empty() || service.unit.is_some(),
+        perhaps_started: false,
     }
 }
 
@@ -93,9 +94,19 @@ fn look_at_processes(
             .map(|known| known.process.clone())
             .unwrap_or_default()
     };
+    let cut_short = |service: &Service| {
+        memory
+            .services
+            .get(&service.name)
+            .is_some_and(|known| known.unfinished.is_some())
+    };
     let survey = services.iter().any(|&index| {
         let service = &config.services[index];
-        process::needs_survey(&target(service), &memo(service), now)
+        let target = Target {
+            perhaps_started: cut_short(service),
+            ..target(service)
+        };
+        process::needs_survey(&target, &memo(service), now)
     });
     // reading another process's arguments can hang in the kernel, as any other look can
     let world = if survey {
@@ -112,7 +123,8 @@ fn look_at_processes(
         .iter()
         .map(|&index| {
             let service = &config.services[index];
-            (index, memo(service), is_being_started(memory, service))
+            let being_started = is_being_started(memory, service);
+            (index, memo(service), being_started, cut_short(service))
         })
         .collect();
     let known = known_processes(memory);
@@ -123,9 +135,10 @@ fn look_at_processes(
                 work,
                 config.check_timeout,
                 deadline,
-                move |(index, memo, being_started)| {
+                move |(index, memo, being_started, perhaps_started)| {
                     let mut target = target(&config.services[index]);
                     target.has_other_checks &= !being_started;
+                    target.perhaps_started = perhaps_started;
                     process::look(&target, &memo, &world, &now, &known)
                 },
             )
@@ -271,7 +284,8 @@ fn look_at_logs(
             .map_or(Author::Perhaps, |observation| author(observation, &known));
         for (number, rule) in service.logs.iter().enumerate() {
             places.push((index, number));
-            work.push((index, number, known.logs.get(&rule.shown).cloned(), author));
+            let marks = known.marks(seen.get(&service.name).map(|seen| &seen.presence));
+            work.push((index, number, marks.get(&rule.shown).cloned(), author));
         }
     }
     let (shared, time, jumped_at) = (Arc::clone(config), now.clone(), memory.jumped_at);

@@ -9,7 +9,7 @@ use crate::check::{Observation, Severity, log, unit};
 use crate::config::{OnExhausted, Service};
 use crate::decide::Decision;
 use crate::memory::journal::Entry;
-use crate::memory::{Memory, Report, ServiceMemory};
+use crate::memory::{Charged, Memory, Report, ServiceMemory};
 use crate::notify::{Alert, Event, Message, mail};
 use crate::restart::Action;
 use crate::verdict::Verdict;
@@ -70,7 +70,15 @@ pub fn charge(
     let codes = critical_codes(observation);
     let remembered = memory.services.entry(service.name.clone()).or_default();
     remembered.charge(now, codes);
-    remembered.logs.extend(observation.marks.clone());
+    let mut logs = remembered.logs.clone();
+    logs.extend(observation.marks.clone());
+    remembered.charged = Some(Charged {
+        main: match &observation.presence {
+            Presence::Running(running) => Some(running.main.clone()),
+            _ => None,
+        },
+        logs,
+    });
     let mut entry = Entry::new(now, &service.name, "restarting");
     entry.findings.clone_from(&observation.findings);
     entry.message = Some(format!(
@@ -81,11 +89,20 @@ pub fn charge(
     entry
 }
 
-/// Takes up what a run before left unfinished: it was cut short in the middle of a restart.
-pub fn take_up(memory: &mut Memory, now: DateTime<Utc>, telling: Telling<'_>) -> Vec<Entry> {
+/// Takes up what a run before left unfinished: it was cut short in the middle of a restart. Not of services that were
+/// `left_out` of this run or could not be seen: the one that sees them must know.
+pub fn take_up(
+    memory: &mut Memory,
+    now: DateTime<Utc>,
+    telling: Telling<'_>,
+    left_out: impl Fn(&str) -> bool,
+) -> Vec<Entry> {
     let mut entries = Vec::new();
     let mut cut = Vec::new();
     for (name, service) in &mut memory.services {
+        if left_out(name) {
+            continue;
+        }
         if let Some(at) = service.unfinished.take() {
             let message = format!(
                 "the run of {} was cut short while it restarted `{name}`; the attempt counts",
@@ -232,11 +249,18 @@ pub fn settle(
         Verdict::Restarted => 0,
         _ => decision.failures,
     };
-    if !matches!(outcome, Some(Outcome::Unfinished)) {
-        remembered.unfinished = None;
-    }
+    // of this run, or of one before that could not be taken up yet
+    let is_cut_short = match outcome {
+        Some(Outcome::Unfinished) => true,
+        Some(Outcome::Tried(_) | Outcome::Held(_)) => false,
+        None => remembered.unfinished.is_some(),
+    };
     if let Some(observation) = observation {
-        remember_seen(remembered, service, observation);
+        remember_seen(remembered, service, observation, is_cut_short);
+    }
+    if !is_cut_short {
+        remembered.unfinished = None;
+        remembered.charged = None;
     }
     if let Some(tried) = tried {
         remembered.process = tried.process.clone();
@@ -322,8 +346,14 @@ fn same_finding(remembered: &ServiceMemory) -> Option<String> {
     (!others.is_empty()).then(|| code.clone())
 }
 
-/// What a look at a service leaves in its memory, whatever is decided.
-fn remember_seen(remembered: &mut ServiceMemory, service: &Service, observation: &Observation) {
+/// What a look at a service leaves in its memory, whatever is decided; but what led to a restart that `is_cut_short`
+/// may be evidence for the next one.
+fn remember_seen(
+    remembered: &mut ServiceMemory,
+    service: &Service,
+    observation: &Observation,
+    is_cut_short: bool,
+) {
     let young = |age| age < service.start_grace;
     if let Presence::Running(running) = &observation.presence
         && young(running.age)
@@ -333,8 +363,13 @@ fn remember_seen(remembered: &mut ServiceMemory, service: &Service, observation:
         let over = remembered.young.len().saturating_sub(YOUNG_KEPT);
         remembered.young.drain(..over);
     }
-    remembered.process = observation.process.clone();
     remembered.unit = observation.unit.as_ref().and_then(|unit| unit.memo.clone());
+    if is_cut_short {
+        return;
+    }
+    remembered.process = observation.process.clone();
+    let read = remembered.marks(Some(&observation.presence)).clone();
+    remembered.logs = read;
     remembered.logs.extend(observation.marks.clone());
     // the logs that the config no longer has
     remembered

@@ -251,7 +251,7 @@ fn spawn_held(
     }
     add_steps(&mut command);
     std::thread::scope(|scope| {
-        let helper = scope.spawn(move || {
+        let helper = move || {
             let mut pid = [0; size_of::<libc::pid_t>()];
             // no child, or none that got that far
             if told.read_exact(&mut pid).is_err() {
@@ -261,7 +261,8 @@ fn spawn_held(
             // a child that is gone by now is told of by its start
             let _ = let_on.write_all(&[u8::from(result.is_ok())]);
             result
-        });
+        };
+        let helper = std::thread::Builder::new().spawn_scoped(scope, helper)?;
         let spawned = command.spawn();
         drop(tell);
         let done = helper
@@ -510,7 +511,7 @@ pub fn with_rights_of<T: Send>(
     work: impl FnOnce() -> T + Send,
 ) -> io::Result<T> {
     std::thread::scope(|scope| {
-        let thread = scope.spawn(|| {
+        let thread = std::thread::Builder::new().spawn_scoped(scope, || {
             // SAFETY: bare system calls, which change the credentials of this thread alone (the wrappers of
             // the C library would change those of all threads); the group list outlives its call. The thread
             // ends with this scope, and its rights with it.
@@ -527,7 +528,7 @@ pub fn with_rights_of<T: Send>(
             } else {
                 Err(io::Error::from(io::ErrorKind::PermissionDenied))
             }
-        });
+        })?;
         thread.join().unwrap_or_else(|_| {
             Err(io::Error::other(
                 "the thread that read for another user failed",

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 
 use nix::errno::Errno;
 use nix::unistd::Pid;
@@ -14,6 +14,9 @@ use sysinfo::{ProcessRefreshKind, ProcessesToUpdate, System, ThreadKind, UpdateK
 
 /// Command lines are cut here: longer than any that a person writes a pattern for, and a bound on memory.
 const COMMAND_LIMIT: usize = 256 << 10;
+
+/// The PID of the parent of all other threads of the kernel.
+const KTHREADD: i32 = 2;
 
 /// More ancestors than a process tree has: a bound for the walk up.
 const ANCESTORS_LIMIT: usize = 256;
@@ -80,6 +83,7 @@ pub enum Lookup {
 #[derive(Debug)]
 pub struct World {
     table: Option<BTreeMap<i32, Process>>,
+    gap: Option<String>,
     hidden: bool,
     me: i32,
     ancestors: BTreeSet<i32>,
@@ -88,7 +92,7 @@ pub struct World {
 impl World {
     /// Looks at every process there is: for services that are known by their command line.
     pub fn survey() -> Self {
-        let table = scan();
+        let (table, gap) = scan();
         let parent = |pid: i32| {
             table
                 .get(&pid)
@@ -99,6 +103,7 @@ impl World {
         Self {
             hidden: others_are_hidden(),
             table: Some(table),
+            gap,
             me,
             ancestors,
         }
@@ -108,6 +113,7 @@ impl World {
     pub fn on_demand() -> Self {
         Self {
             table: None,
+            gap: None,
             hidden: false,
             me: nix::unistd::getpid().as_raw(),
             ancestors: BTreeSet::new(),
@@ -127,6 +133,7 @@ impl World {
         }
         Self {
             table: Some(table),
+            gap: None,
             hidden: false,
             me,
             ancestors,
@@ -146,6 +153,11 @@ impl World {
     /// Whether other users' processes are hidden from this one (a `/proc` mounted with hidepid).
     pub fn hides_others(&self) -> bool {
         self.hidden
+    }
+
+    /// Why a survey may lack a process that runs, where it may: this one was short of descriptors or memory.
+    pub fn gap(&self) -> Option<&str> {
+        self.gap.as_deref()
     }
 
     /// The process with a PID. What a survey does not know is looked up again: it may have started since.
@@ -220,17 +232,42 @@ pub fn ticks_per_second() -> u64 {
         .unwrap_or(100)
 }
 
-/// The members of a process group that still live, zombies aside.
-pub fn group_members(group: i32) -> Vec<(i32, Stat)> {
-    let Ok(entries) = fs::read_dir("/proc") else {
-        return Vec::new();
-    };
-    entries
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok())
-        .filter_map(|pid| Some((pid, stat(pid).ok()?)))
-        .filter(|(_, stat)| stat.group == group && stat.state != State::Zombie)
-        .collect()
+/// The members of a process group that still live, zombies aside. An error where one may have been missed.
+pub fn group_members(group: i32) -> io::Result<Vec<(i32, Stat)>> {
+    let mut members = Vec::new();
+    for pid in listed()? {
+        match stat(pid) {
+            Ok(stat) if stat.group == group && stat.state != State::Zombie => {
+                members.push((pid, stat));
+            }
+            Err(error) if !is_gone(&error) && !is_forbidden(&error) => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(members)
+}
+
+/// The PIDs that `/proc` lists.
+fn listed() -> io::Result<Vec<i32>> {
+    let mut pids = Vec::new();
+    for entry in fs::read_dir("/proc")? {
+        pids.extend(
+            entry?
+                .file_name()
+                .to_str()
+                .and_then(|name| name.parse::<i32>().ok()),
+        );
+    }
+    Ok(pids)
+}
+
+/// Whether an error of reading below `/proc/PID` says that the process has ended; any other says nothing of it.
+pub fn is_gone(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ESRCH)
+}
+
+fn is_forbidden(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::PermissionDenied
 }
 
 /// Whether a process is in a PID namespace below this one, from `NSpid` in `/proc/PID/status` (proc(5)).
@@ -255,48 +292,126 @@ fn refresh_kind() -> ProcessRefreshKind {
         .with_user(UpdateKind::Always)
 }
 
-fn scan() -> BTreeMap<i32, Process> {
-    let Ok(mut system) = System::new() else {
-        return BTreeMap::new();
+/// All processes, and why some of them may be missing. sysinfo passes over what it cannot read, be it gone or be it
+/// that there was no descriptor left to read it with: so it is held against the list of PIDs.
+fn scan() -> (BTreeMap<i32, Process>, Option<String>) {
+    let unread = |error: &dyn std::fmt::Display| Some(format!("/proc cannot be read: {error}"));
+    let before = match listed() {
+        Ok(pids) => pids,
+        Err(error) => return (BTreeMap::new(), unread(&error)),
+    };
+    let mut system = match System::new() {
+        Ok(system) => system,
+        Err(error) => return (BTreeMap::new(), unread(&error)),
     };
     system.refresh_processes_specifics(ProcessesToUpdate::All, true, refresh_kind());
-    system
+    let found: BTreeMap<i32, &sysinfo::Process> = system
         .processes()
         .values()
-        .filter(|process| process.thread_kind() != Some(ThreadKind::Userland))
-        .filter_map(|process| {
-            let pid = i32::try_from(process.pid().as_u32()).ok()?;
-            Some((pid, from_sysinfo(process, stat(pid).ok()?)))
+        .filter_map(|process| Some((i32::try_from(process.pid().as_u32()).ok()?, process)))
+        .collect();
+    let mut table = BTreeMap::new();
+    let mut gap = None;
+    let pids: BTreeSet<i32> = before.into_iter().chain(found.keys().copied()).collect();
+    for pid in pids {
+        match whole(pid, found.get(&pid).copied()) {
+            Ok(Some(process)) => {
+                table.insert(pid, process);
+            }
+            Ok(None) => {}
+            Err(error) if is_gone(&error) || is_forbidden(&error) => {}
+            Err(error) => {
+                gap.get_or_insert_with(|| format!("/proc/{pid} cannot be read: {error}"));
+            }
+        }
+    }
+    (table, gap)
+}
+
+/// A process of which nothing is missing: what sysinfo could not read is read again, or the error is why not. `None`
+/// for a thread.
+fn whole(pid: i32, seen: Option<&sysinfo::Process>) -> io::Result<Option<Process>> {
+    let stat = stat(pid)?;
+    if seen.is_some_and(|seen| seen.thread_kind() == Some(ThreadKind::Userland)) {
+        return Ok(None);
+    }
+    let mut process = match seen {
+        Some(seen) => from_sysinfo(seen, stat),
+        None => Process {
+            pid,
+            parent: stat.parent,
+            group: stat.group,
+            state: stat.state,
+            start: stat.start,
+            uid: None,
+            command: Vec::new(),
+            kernel: pid == KTHREADD || stat.parent == KTHREADD,
+        },
+    };
+    if process.state != State::Zombie && !process.kernel {
+        if process.command.is_empty() {
+            process.command = command(pid)?;
+        }
+        if process.uid.is_none() {
+            process.uid = Some(effective_user(pid)?);
+        }
+    }
+    Ok(Some(process))
+}
+
+/// The arguments joined by single spaces.
+fn command(pid: i32) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let limit = u64::try_from(COMMAND_LIMIT).unwrap_or(u64::MAX);
+    fs::File::open(format!("/proc/{pid}/cmdline"))?
+        .take(limit)
+        .read_to_end(&mut bytes)?;
+    while bytes.last() == Some(&0) {
+        bytes.pop();
+    }
+    for byte in bytes.iter_mut().filter(|byte| **byte == 0) {
+        *byte = b' ';
+    }
+    Ok(bytes)
+}
+
+/// The second number of the line `Uid:` of `/proc/PID/status` (proc(5)).
+fn effective_user(pid: i32) -> io::Result<u32> {
+    let status = fs::read(format!("/proc/{pid}/status"))?;
+    status
+        .split(|&b| b == b'\n')
+        .find_map(|line| {
+            let ids = std::str::from_utf8(line.strip_prefix(b"Uid:")?).ok()?;
+            ids.split_ascii_whitespace().nth(1)?.parse().ok()
         })
-        .collect()
+        .ok_or_else(|| io::Error::other("its status names no user"))
 }
 
 fn look_up(pid: i32) -> Lookup {
-    let hidden = || match nix::sys::signal::kill(Pid::from_raw(pid), None) {
-        Err(Errno::ESRCH) => Lookup::Gone,
-        _ => Lookup::Hidden(format!("/proc/{pid} cannot be read by this user")),
-    };
     // zero and below are groups and everybody to kill(2), never a process
     let Some(number) = u32::try_from(pid).ok().filter(|&n| n > 0) else {
         return Lookup::Gone;
     };
-    let Ok(mut system) = System::new() else {
-        return Lookup::Hidden("/proc cannot be read".to_owned());
+    let hidden =
+        |why: &dyn std::fmt::Display| match nix::sys::signal::kill(Pid::from_raw(pid), None) {
+            Err(Errno::ESRCH) => Lookup::Gone,
+            _ => Lookup::Hidden(format!("/proc/{pid} cannot be read: {why}")),
+        };
+    let mut system = match System::new() {
+        Ok(system) => system,
+        Err(error) => return hidden(&error),
     };
     let key = sysinfo::Pid::from_u32(number);
     system.refresh_processes_specifics(ProcessesToUpdate::Some(&[key]), true, refresh_kind());
-    let Some(process) = system.process(key) else {
-        return hidden();
-    };
-    if process.thread_kind() == Some(ThreadKind::Userland) {
-        let leader = process
-            .parent()
-            .and_then(|p| i32::try_from(p.as_u32()).ok());
+    let seen = system.process(key);
+    if let Some(thread) = seen.filter(|seen| seen.thread_kind() == Some(ThreadKind::Userland)) {
+        let leader = thread.parent().and_then(|p| i32::try_from(p.as_u32()).ok());
         return Lookup::Thread(leader.unwrap_or_default());
     }
-    match stat(pid) {
-        Ok(stat) => Lookup::Found(from_sysinfo(process, stat)),
-        Err(_) => hidden(),
+    match whole(pid, seen) {
+        Ok(Some(process)) => Lookup::Found(process),
+        Ok(None) => Lookup::Gone,
+        Err(error) => hidden(&error),
     }
 }
 

@@ -78,6 +78,8 @@ pub struct Target<'a> {
     pub started: Option<Started<'a>>,
     /// Whether other checks show that it runs: then one that was never seen may have been started by hand.
     pub has_other_checks: bool,
+    /// Whether a run was cut short while it restarted the service: it may have started what it did not live to see.
+    pub perhaps_started: bool,
 }
 
 impl Target<'_> {
@@ -155,30 +157,32 @@ impl Memo {
     /// A group's number is not given to a new process while the group has a member. So where one member is
     /// older than the last sight of its leader, this is still that leader's group, and all in it are the
     /// service's own.
-    pub fn leftovers(&self, now: &Reading) -> Vec<Identity> {
+    ///
+    /// An error where they cannot be seen: nothing may be started beside them.
+    pub fn leftovers(&self, now: &Reading) -> io::Result<Vec<Identity>> {
         let Some(main) = self
             .main
             .as_ref()
             .filter(|main| self.leads_group && main.boot_id == now.boot_id)
         else {
-            return Vec::new();
+            return Ok(Vec::new());
         };
         if world::stat(main.pid).is_ok_and(|stat| stat.start != main.start) {
-            return Vec::new();
+            return Ok(Vec::new());
         }
-        let members = world::group_members(main.pid);
+        let members = world::group_members(main.pid)?;
         let seen = self.seen_ms.saturating_mul(world::ticks_per_second()) / 1000;
         if !members.iter().any(|(_, stat)| stat.start <= seen) {
-            return Vec::new();
+            return Ok(Vec::new());
         }
-        members
+        Ok(members
             .into_iter()
             .map(|(pid, stat)| Identity {
                 pid,
                 start: stat.start,
                 boot_id: now.boot_id.clone(),
             })
-            .collect()
+            .collect())
     }
 }
 
@@ -195,10 +199,14 @@ pub struct Seen {
 
 /// Whether this check must know every process of the machine to judge.
 pub fn needs_survey(target: &Target<'_>, memo: &Memo, now: &Reading) -> bool {
+    let by_start = target.started.is_some();
+    if by_start && target.perhaps_started {
+        return true;
+    }
     match target.rule {
         Some(rule) => rule.command_line.is_some(),
         None => {
-            target.started.is_some()
+            by_start
                 && memo
                     .main
                     .as_ref()
@@ -224,8 +232,12 @@ pub fn look(
         findings: Vec::new(),
     };
     let outcome = match (target.rule, target.started) {
-        (Some(rule), started) => search.by_rule(rule, started),
-        (None, Some(started)) => match search.by_start(started) {
+        // held against another boot, whatever is remembered would be of before it
+        (Some(_), _) | (_, Some(_)) if !now.knows_boot() => {
+            Outcome::Unseen("the id of this boot cannot be read".to_owned())
+        }
+        (Some(rule), started) => search.by_rule(rule, started, target.perhaps_started),
+        (None, Some(started)) => match search.by_start(started, target.perhaps_started) {
             // never seen, but its logs may show that somebody else started it
             Outcome::Absent(_) if target.has_other_checks && memo.main.is_none() => {
                 Outcome::NotApplicable
@@ -367,7 +379,12 @@ impl Search<'_> {
     }
 
     /// A service with a `process` table.
-    fn by_rule(&mut self, rule: &Rule, started: Option<Started<'_>>) -> Outcome {
+    fn by_rule(
+        &mut self,
+        rule: &Rule,
+        started: Option<Started<'_>>,
+        perhaps_started: bool,
+    ) -> Outcome {
         let uid = match rule.user.as_deref().map(resolve_user).transpose() {
             Ok(uid) => uid,
             Err(why) => return Outcome::Unseen(why),
@@ -448,8 +465,25 @@ impl Search<'_> {
                 named_by: None,
             };
         }
+        // or it is only on its way to what it is known by
+        if let Some(started) = started.filter(|_| perhaps_started) {
+            match self.started_before(started) {
+                Ok(Some(main)) => {
+                    return Outcome::Found {
+                        all: vec![main.clone()],
+                        main,
+                        named_by: None,
+                    };
+                }
+                Ok(None) => {}
+                Err(why) => return Outcome::Unseen(why),
+            }
+        }
         if let Some(pid) = zombie {
             return Outcome::Zombie(pid);
+        }
+        if let Some(gap) = self.world.gap().filter(|_| rule.command_line.is_some()) {
+            return Outcome::Unseen(format!("no process was found, but {gap}"));
         }
         let none_matches = rule
             .command_line
@@ -470,41 +504,48 @@ impl Search<'_> {
     }
 
     /// A service that is known by what the watchdog started.
-    fn by_start(&mut self, started: Started<'_>) -> Outcome {
-        if let Some(known) = self
+    fn by_start(&mut self, started: Started<'_>, perhaps_started: bool) -> Outcome {
+        let known = self
             .memo
             .main
             .as_ref()
-            .filter(|main| main.boot_id == self.now.boot_id)
+            .filter(|main| main.boot_id == self.now.boot_id);
+        if known.is_some()
+            && let Some(main) = self.remembered(None)
         {
-            if let Some(main) = self.remembered(None) {
-                return Outcome::Found {
-                    all: vec![main.clone()],
-                    main,
-                    named_by: None,
-                };
-            }
-            return match self.world.process(known.pid) {
-                Lookup::Found(process) if process.start == known.start => {
-                    Outcome::Zombie(known.pid)
-                }
-                Lookup::Hidden(why) => Outcome::Unseen(why),
-                _ => Outcome::Absent(format!(
-                    "PID {}, which ran at the last check, has ended",
-                    known.pid
-                )),
-            };
-        }
-        // nothing is remembered: the state is new or lost. What was started before may still run
-        match self.started_before(started) {
-            Some(main) => Outcome::Found {
+            return Outcome::Found {
                 all: vec![main.clone()],
                 main,
                 named_by: None,
-            },
-            None => Outcome::Absent(
+            };
+        }
+        // nothing is remembered, as the state is new or lost; or what is remembered is the one that a run was about
+        // to replace when it was cut short. What was started then may still run
+        if known.is_none() || perhaps_started {
+            match self.started_before(started) {
+                Ok(Some(main)) => {
+                    return Outcome::Found {
+                        all: vec![main.clone()],
+                        main,
+                        named_by: None,
+                    };
+                }
+                Ok(None) => {}
+                Err(why) => return Outcome::Unseen(why),
+            }
+        }
+        let Some(known) = known else {
+            return Outcome::Absent(
                 "it has not been started yet, or not since the last boot".to_owned(),
-            ),
+            );
+        };
+        match self.world.process(known.pid) {
+            Lookup::Found(process) if process.start == known.start => Outcome::Zombie(known.pid),
+            Lookup::Hidden(why) => Outcome::Unseen(why),
+            _ => Outcome::Absent(format!(
+                "PID {}, which ran at the last check, has ended",
+                known.pid
+            )),
         }
     }
 
@@ -527,13 +568,23 @@ impl Search<'_> {
         }
     }
 
-    /// The oldest process with just the arguments, the folder and the user that the watchdog would start.
-    fn started_before(&self, started: Started<'_>) -> Option<Process> {
+    /// The oldest process with just the arguments, the folder and the user that the watchdog would start. The error is
+    /// why one may have been missed.
+    fn started_before(&self, started: Started<'_>) -> Result<Option<Process>, String> {
         let uid = match started.user {
-            Some(user) => resolve_user(user).ok()?,
+            Some(user) => resolve_user(user)?,
             None => nix::unistd::geteuid().as_raw(),
         };
-        let folder = fs::canonicalize(started.working_dir).ok()?;
+        let folder = match fs::canonicalize(started.working_dir) {
+            Ok(folder) => folder,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => {
+                return Err(format!(
+                    "its working folder {} cannot be looked at: {error}",
+                    started.working_dir.display()
+                ));
+            }
+        };
         let wanted = started.command.join(" ").into_bytes();
         let candidates: Vec<Process> = self
             .world
@@ -546,7 +597,10 @@ impl Search<'_> {
             .filter(|process| !self.taken.contains(&self.identity(process)))
             .cloned()
             .collect();
-        eldest(&roots(&candidates, self.world))
+        match (eldest(&roots(&candidates, self.world)), self.world.gap()) {
+            (None, Some(gap)) => Err(format!("no process was found, but {gap}")),
+            (found, _) => Ok(found),
+        }
     }
 
     /// All processes that a pattern matches and that may be the service's.

@@ -422,7 +422,7 @@ impl Seen {
 
     /// Compares how often systemd has restarted a unit with what an earlier run saw.
     fn count_restarts(&mut self, name: &str, status: &Status, now: &Reading) {
-        let Some(restarts) = status.restarts else {
+        let Some(restarts) = status.restarts.filter(|_| now.knows_boot()) else {
             return;
         };
         if let Some(before) = &self.memo {

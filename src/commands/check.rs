@@ -8,6 +8,7 @@ use chrono::{DateTime, Utc};
 
 use crate::act::{Acted, Stage, act};
 use crate::check::Observation;
+use crate::check::process::Presence;
 use crate::cli;
 use crate::clock::Reading;
 use crate::commands::{print, selected};
@@ -35,7 +36,7 @@ pub fn run(config: Config, options: &cli::Check, style: Style) -> Result<u8, Err
     let config = Arc::new(config);
     if options.dry_run {
         let store = Store::at(&config.state_dir);
-        let mut loaded = store.load(now.wall, true);
+        let mut loaded = store.look();
         loaded.memory.bring_to(&now);
         let seen = observe(&config, &names, &loaded.memory, &now, deadline);
         let decisions = decided(&config, &seen, &loaded.memory, &now, loaded.trusted);
@@ -63,8 +64,12 @@ pub fn run(config: Config, options: &cli::Check, style: Style) -> Result<u8, Err
     let telling = Telling {
         mail: config.mail.as_ref().filter(|_| !options.no_mail),
     };
-    let taken = Store::prepare(&config.state_dir).and_then(|store| Ok((store.lock()?, store)));
-    let (_lock, store) = match taken {
+    let taken = Store::prepare(&config.state_dir).and_then(|store| {
+        let lock = store.lock()?;
+        let loaded = store.load(now.wall)?;
+        Ok((lock, store, loaded))
+    });
+    let (_lock, store, loaded) = match taken {
         Ok(taken) => taken,
         Err(busy @ StoreError::Busy { .. }) => return Err(busy.into()),
         Err(error) => {
@@ -84,16 +89,21 @@ pub fn run(config: Config, options: &cli::Check, style: Style) -> Result<u8, Err
             return Err(unwritten(&config, &mut memory, error, &now, telling).into());
         }
     };
-    let loaded = store.load(now.wall, false);
     let Loaded {
         mut memory,
         damage,
         trusted,
     } = loaded;
     let set_by = memory.bring_to(&now);
-    let mut entries = own_troubles(&mut memory, &damage, &now, telling);
-
     let seen = observe(&config, &names, &memory, &now, deadline);
+    let left_out = |name: &str| {
+        let unseen = seen
+            .get(name)
+            .is_none_or(|seen| seen.presence == Presence::Unseen);
+        unseen && config.service(name).is_some_and(|service| service.enabled)
+    };
+    let mut entries = take_up(&mut memory, now.wall, telling, left_out);
+    entries.extend(own_troubles(&mut memory, &damage, &now, telling));
     let decisions = decided(&config, &seen, &memory, &now, trusted);
     let stage = Stage {
         config: &config,
@@ -116,14 +126,14 @@ pub fn run(config: Config, options: &cli::Check, style: Style) -> Result<u8, Err
     close_threads(&mut memory);
     memory.last_run = Some(now.wall);
     forget_strangers(&config, &mut memory, now.wall);
-    let unwritable = acted
-        .unwritable
-        .take()
-        .or_else(|| store.save(&memory).err());
+    let unwritable = acted.unwritable.take().or_else(|| {
+        // before the state knows: a run that is killed between the two is told twice there, and not never
+        note(&store, &entries);
+        store.save(&memory).err()
+    });
     if let Some(error) = unwritable {
         return Err(unwritten(&config, &mut memory, error, &now, telling).into());
     }
-    note(&store, &entries);
 
     let mail = telling
         .mail
@@ -157,14 +167,14 @@ fn decided(
     decide(&config.services, facts)
 }
 
-/// What is wrong with the state, and what a run before left unfinished.
+/// What is wrong with the state.
 fn own_troubles(
     memory: &mut Memory,
     damage: &[String],
     now: &Reading,
     telling: Telling<'_>,
 ) -> Vec<Entry> {
-    let mut entries = take_up(memory, now.wall, telling);
+    let mut entries = Vec::new();
     for sentence in damage {
         ::log::error!("{sentence}");
         let mut entry = Entry::new(now.wall, "watchdog", "state_damaged");
@@ -245,7 +255,7 @@ fn unwritten(
         })
         .collect();
     if let Some(settings) = telling.mail {
-        let mut message = format!("{error}; nothing is restarted until it can be written");
+        let mut message = format!("{error}; nothing is restarted until that is mended");
         for sentence in &unwell {
             message.push_str("; ");
             message.push_str(sentence);

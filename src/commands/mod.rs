@@ -77,7 +77,7 @@ fn open(config: &Config) -> Result<(Store, Lock, Memory, Reading), Error> {
     let now = Reading::take();
     let store = Store::prepare(&config.state_dir)?;
     let lock = store.lock()?;
-    let mut loaded = store.load(now.wall, false);
+    let mut loaded = store.load(now.wall)?;
     for sentence in &loaded.damage {
         ::log::error!("{sentence}");
     }

@@ -17,7 +17,7 @@ use crate::verdict::ExitCode;
 pub fn run(config: &Config, options: &cli::Status, style: Style) -> Result<u8, Error> {
     let names = selected(config, &options.services)?;
     let now = Utc::now();
-    let loaded = Store::at(&config.state_dir).load(now, true);
+    let loaded = Store::at(&config.state_dir).look();
     for sentence in &loaded.damage {
         ::log::warn!("{sentence}");
     }

@@ -34,7 +34,7 @@ pub fn run(config: &Config, options: &cli::Why, style: Style) -> Result<u8, Erro
         )));
     };
     let now = Utc::now();
-    let loaded = Store::at(&config.state_dir).load(now, true);
+    let loaded = Store::at(&config.state_dir).look();
     for sentence in &loaded.damage {
         ::log::warn!("{sentence}");
     }

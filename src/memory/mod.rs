@@ -9,7 +9,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::check::process::{self, Identity};
+use crate::check::process::{self, Identity, Presence};
 use crate::check::{Finding, log, unit};
 use crate::clock::Reading;
 use crate::notify::{Alert, Event};
@@ -92,6 +92,8 @@ pub struct ServiceMemory {
     pub young: Vec<Identity>,
     /// Its logs.
     pub logs: log::Marks,
+    /// What the run knew that charged an unfinished attempt.
+    pub charged: Option<Charged>,
     /// When the present trouble began, be it broken, degraded or unseen.
     pub trouble_since: Option<DateTime<Utc>>,
     /// The codes of the critical findings that each attempt of the present trouble was made for.
@@ -110,6 +112,16 @@ pub struct ServiceMemory {
     pub thread: Vec<String>,
     /// What the last run saw and did, for `status`.
     pub report: Report,
+}
+
+/// What a run knew when it charged a restart attempt.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Charged {
+    /// The process that was to be stopped.
+    pub main: Option<Identity>,
+    /// Where the logs had been read to.
+    pub logs: log::Marks,
 }
 
 /// What the last run saw and did.
@@ -155,6 +167,20 @@ impl ServiceMemory {
             .len()
             .checked_sub(usize::try_from(max).unwrap_or(usize::MAX))?;
         Some(*recent.get(over)? + HOUR)
+    }
+
+    /// Where its logs were read to. A run that was cut short had read further; but where the process still runs that
+    /// it was about to stop, what it read there counts as unread: the restart that it was evidence for never came.
+    pub fn marks(&self, presence: Option<&Presence>) -> &log::Marks {
+        let Some(charged) = &self.charged else {
+            return &self.logs;
+        };
+        match presence {
+            Some(Presence::Running(running)) if charged.main.as_ref() == Some(&running.main) => {
+                &self.logs
+            }
+            _ => &charged.logs,
+        }
     }
 
     /// Whether a person has asked to leave it alone at `now`.
@@ -213,7 +239,11 @@ impl Memory {
                     if let Some(until) = &mut service.paused_until {
                         *until = until.checked_add_signed(moved).unwrap_or(now.wall);
                     }
-                    for mark in service.logs.values_mut() {
+                    let charged = service
+                        .charged
+                        .iter_mut()
+                        .flat_map(|charged| charged.logs.values_mut());
+                    for mark in service.logs.values_mut().chain(charged) {
                         mark.move_times(moved);
                     }
                 }

@@ -177,20 +177,39 @@ impl Store {
         Ok(Lock { _held: file })
     }
 
-    /// Loads the state or its backup. Damaged files are set aside as of `now`, unless `look_only`.
-    pub fn load(&self, now: DateTime<Utc>, look_only: bool) -> Loaded {
+    /// Loads the state or its backup. Damaged files are set aside as of `now`. An error where they may be whole, and
+    /// cannot be read this time.
+    pub fn load(&self, now: DateTime<Utc>) -> Result<Loaded, StoreError> {
+        let mut unread = None;
+        let loaded = self.judge(|path, tag, why| match why {
+            Unusable::NotNow(source) => {
+                unread.get_or_insert(StoreError::Io {
+                    what: "cannot read the state",
+                    path: path.to_owned(),
+                    source,
+                });
+                None
+            }
+            Unusable::Damaged(_) => self.set_aside(path, tag, now),
+        });
+        unread.map_or(Ok(loaded), Err)
+    }
+
+    /// The same for commands that only look: nothing is set aside.
+    pub fn look(&self) -> Loaded {
+        self.judge(|_, _, _| None)
+    }
+
+    /// Reads the state or its backup. What cannot be used is handed to `put_away`, which gives back where it is now.
+    fn judge(&self, mut put_away: impl FnMut(&Path, &str, Unusable) -> Option<PathBuf>) -> Loaded {
         let state = self.dir.join("state.json");
         let backup = self.dir.join("state.json.bak");
         let mut damage = Vec::new();
         let mut check = |path: &Path, tag: &str| match read_state(path) {
             Ok(found) => Ok(found),
-            Err(why) => {
-                let aside = if look_only {
-                    None
-                } else {
-                    self.set_aside(path, tag, now)
-                };
-                damage.push(match aside {
+            Err(unusable) => {
+                let why = unusable.to_string();
+                damage.push(match put_away(path, tag, unusable) {
                     Some(aside) => format!(
                         "{} {why}; it was set aside as {}",
                         path.display(),
@@ -323,8 +342,43 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.sync_all()
 }
 
-/// Reads one state file: `None` where there is none. The error says what is wrong with it.
-fn read_state(path: &Path) -> Result<Option<Memory>, String> {
+/// Why a state file cannot be used.
+#[derive(Debug, Error)]
+enum Unusable {
+    /// It is no state of ours: a sentence without its name.
+    #[error("{0}")]
+    Damaged(String),
+    /// It may be whole: what is wrong passes.
+    #[error("cannot be read now: {0}")]
+    NotNow(io::Error),
+}
+
+impl From<String> for Unusable {
+    fn from(why: String) -> Self {
+        Self::Damaged(why)
+    }
+}
+
+impl Unusable {
+    fn from_io(what: &str, error: io::Error) -> Self {
+        // descriptors, memory, or a server that does not answer
+        match error.raw_os_error() {
+            Some(
+                libc::EMFILE
+                | libc::ENFILE
+                | libc::ENOMEM
+                | libc::ENOBUFS
+                | libc::EAGAIN
+                | libc::EINTR
+                | libc::ETIMEDOUT,
+            ) => Self::NotNow(error),
+            _ => Self::Damaged(format!("{what}: {error}")),
+        }
+    }
+}
+
+/// Reads one state file: `None` where there is none.
+fn read_state(path: &Path) -> Result<Option<Memory>, Unusable> {
     let opened = OpenOptions::new()
         .read(true)
         .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
@@ -332,28 +386,28 @@ fn read_state(path: &Path) -> Result<Option<Memory>, String> {
     let mut file = match opened {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) if error.raw_os_error() == Some(libc::ELOOP) => {
-            return Err("is a symbolic link".to_owned());
+            return Err("is a symbolic link".to_owned().into());
         }
-        opened => opened.map_err(|error| format!("cannot be opened: {error}"))?,
+        opened => opened.map_err(|error| Unusable::from_io("cannot be opened", error))?,
     };
     let meta = file
         .metadata()
-        .map_err(|error| format!("cannot be looked at: {error}"))?;
+        .map_err(|error| Unusable::from_io("cannot be looked at", error))?;
     if !meta.is_file() {
-        return Err("is not a regular file".to_owned());
+        return Err("is not a regular file".to_owned().into());
     }
     let me = nix::unistd::geteuid().as_raw();
     if meta.uid() != me && meta.uid() != 0 {
-        return Err(format!("belongs to another user (UID {})", meta.uid()));
+        return Err(format!("belongs to another user (UID {})", meta.uid()).into());
     }
     if meta.len() > STATE_LIMIT {
-        return Err("is too large".to_owned());
+        return Err("is too large".to_owned().into());
     }
     let mut bytes = Vec::new();
     file.rewind()
         .and_then(|()| file.take(STATE_LIMIT).read_to_end(&mut bytes))
-        .map_err(|error| format!("cannot be read: {error}"))?;
-    parse_state(&bytes).map(Some)
+        .map_err(|error| Unusable::from_io("cannot be read", error))?;
+    Ok(Some(parse_state(&bytes)?))
 }
 
 /// The one field that every version has.
@@ -409,12 +463,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::prepare(&dir.path().join("a/b/state")).unwrap();
         assert!(
-            store.load(now(), false).trusted,
+            store.load(now()).unwrap().trusted,
             "a first run starts afresh"
         );
         store.save(&memory(1)).unwrap();
         store.save(&memory(2)).unwrap();
-        let loaded = store.load(now(), false);
+        let loaded = store.load(now()).unwrap();
         assert_eq!((failures(&loaded), loaded.damage.len()), (Some(2), 0));
         assert_eq!(
             read_state(&store.dir().join("state.json.bak")).unwrap(),
@@ -445,13 +499,13 @@ mod tests {
             let store = Store::prepare(dir.path()).unwrap();
             store.save_twice(&memory(3)).unwrap();
             fs::write(dir.path().join("state.json"), bytes).unwrap();
-            let looked = store.load(now(), true);
+            let looked = store.look();
             assert_eq!(failures(&looked), Some(3));
             assert!(
                 dir.path().join("state.json").exists(),
                 "looking changes nothing"
             );
-            let loaded = store.load(now(), false);
+            let loaded = store.load(now()).unwrap();
             assert!(loaded.trusted);
             assert_eq!(
                 (failures(&loaded), loaded.damage.len()),
@@ -470,11 +524,11 @@ mod tests {
         store.save_twice(&memory(3)).unwrap();
         fs::write(dir.path().join("state.json"), "{").unwrap();
         fs::write(dir.path().join("state.json.bak"), "").unwrap();
-        let loaded = store.load(now(), false);
+        let loaded = store.load(now()).unwrap();
         assert!(!loaded.trusted);
         assert_eq!((failures(&loaded), loaded.damage.len()), (None, 2));
         assert!(
-            store.load(now(), false).trusted,
+            store.load(now()).unwrap().trusted,
             "the next run starts afresh"
         );
     }
@@ -486,7 +540,7 @@ mod tests {
         let target = dir.path().join("target");
         fs::write(&target, serde_json::to_vec(&memory(9)).unwrap()).unwrap();
         std::os::unix::fs::symlink(&target, dir.path().join("state.json")).unwrap();
-        let loaded = store.load(now(), false);
+        let loaded = store.load(now()).unwrap();
         assert_eq!(failures(&loaded), None);
         assert!(!loaded.trusted);
         std::os::unix::fs::symlink(&target, dir.path().join("state.json.new")).unwrap();

@@ -238,7 +238,17 @@ pub fn restart(job: &Job<'_>) -> Done {
 
 fn attempt(job: &Job<'_>, marks: &mut log_check::Marks) -> Result<Up, Failure> {
     let service = job.service;
-    let leftovers = job.memo.leftovers(&Reading::take());
+    let now = Reading::take();
+    let leftovers = if now.knows_boot() {
+        job.memo.leftovers(&now).map_err(|error| error.to_string())
+    } else {
+        Err("the id of this boot cannot be read".to_owned())
+    };
+    let leftovers = leftovers.map_err(|why| {
+        format!(
+            "what its main process may have left behind cannot be seen: {why}; nothing was started"
+        )
+    })?;
     if let Some(running) = &job.running {
         ::log::info!("{service}: stopping PID {}", running.main.pid);
     } else if !leftovers.is_empty() {

@@ -80,7 +80,12 @@ pub fn stop(
     if gone(&held, KILL_WAIT) {
         return Ok(());
     }
-    let pids: Vec<String> = living(&held).iter().map(i32::to_string).collect();
+    let living = living(&held).map_err(|error| {
+        format!(
+            "whether all of it has ended cannot be seen: {error}; nothing was started beside it"
+        )
+    })?;
+    let pids: Vec<String> = living.iter().map(i32::to_string).collect();
     Err(format!(
         "PID {} still lives after KILL (in uninterruptible sleep, perhaps on a dead disk or network share); \
          nothing was started beside it",
@@ -99,6 +104,7 @@ fn hold(identity: &Identity, own_group: i32) -> io::Result<Option<Held>> {
     };
     // read after the handle was opened: if this is the process that was seen, so is the handle
     match world::stat(identity.pid) {
+        Err(error) if !world::is_gone(&error) => Err(error),
         Ok(stat) if stat.start == identity.start && stat.state != State::Zombie => Ok(Some(Held {
             // a signal to its own group would end the watchdog half-way
             leads: stat.group == identity.pid && stat.group != own_group,
@@ -126,7 +132,7 @@ fn signal_all(held: &[Held], signal: Signal) -> Result<(), String> {
 /// taken, so none of them can be a stranger.
 fn kill_groups(held: &[Held]) {
     for leader in held.iter().filter(|process| process.leads) {
-        for (pid, seen) in world::group_members(leader.identity.pid) {
+        for (pid, seen) in world::group_members(leader.identity.pid).unwrap_or_default() {
             if let Ok(Some(handle)) = PidFd::open(pid)
                 && world::stat(pid)
                     .is_ok_and(|stat| stat.start == seen.start && stat.group == seen.group)
@@ -147,7 +153,7 @@ fn gone(held: &[Held], limit: Duration) -> bool {
         }
     }
     loop {
-        if living(held).is_empty() {
+        if living(held).is_ok_and(|living| living.is_empty()) {
             return true;
         }
         if Instant::now() >= deadline {
@@ -157,8 +163,9 @@ fn gone(held: &[Held], limit: Duration) -> bool {
     }
 }
 
-/// What still lives of the processes and of the groups that they led, zombies aside.
-fn living(held: &[Held]) -> BTreeSet<i32> {
+/// What still lives of the processes and of the groups that they led, zombies aside. An error where that cannot be
+/// seen.
+fn living(held: &[Held]) -> io::Result<BTreeSet<i32>> {
     let mut pids: BTreeSet<i32> = held
         .iter()
         .filter(|process| !process.handle.has_ended(Duration::ZERO).unwrap_or(false))
@@ -169,14 +176,11 @@ fn living(held: &[Held]) -> BTreeSet<i32> {
         let taken_over =
             world::stat(leader.identity.pid).is_ok_and(|stat| stat.start != leader.identity.start);
         if !taken_over {
-            pids.extend(
-                world::group_members(leader.identity.pid)
-                    .into_iter()
-                    .map(|(pid, _)| pid),
-            );
+            let members = world::group_members(leader.identity.pid)?;
+            pids.extend(members.into_iter().map(|(pid, _)| pid));
         }
     }
-    pids
+    Ok(pids)
 }
 
 /// Why root must not signal a process on the word of a PID file: others than root can write the file, and the

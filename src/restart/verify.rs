@@ -162,6 +162,9 @@ impl Awaited<'_> {
 /// A service without a rule is what was started.
 fn child_is_up(child: &Child, now: &Reading) -> Result<Up, String> {
     let pid = i32::try_from(child.id()).map_err(|error| error.to_string())?;
+    if !now.knows_boot() {
+        return Err("the id of this boot cannot be read".to_owned());
+    }
     let stat = world::stat(pid).map_err(|error| format!("cannot look at PID {pid}: {error}"))?;
     let main = Identity {
         pid,

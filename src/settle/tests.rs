@@ -225,6 +225,7 @@ fn f33_a_run_that_was_cut_short_is_told_and_its_attempt_counts() {
         Telling {
             mail: Some(&settings),
         },
+        |_| false,
     );
     assert_eq!(
         entries
@@ -241,7 +242,8 @@ fn f33_a_run_that_was_cut_short_is_told_and_its_attempt_counts() {
             at(120),
             Telling {
                 mail: Some(&settings)
-            }
+            },
+            |_| false
         )
         .is_empty()
     );
@@ -440,7 +442,9 @@ impl Machine {
     fn run(&mut self, cut_short: bool) {
         let now = self.reading();
         self.memory.bring_to(&now);
-        take_up(&mut self.memory, now.wall, Telling { mail: None });
+        take_up(&mut self.memory, now.wall, Telling { mail: None }, |_| {
+            false
+        });
         let observation = self.observation();
         let seen = BTreeMap::from([(self.service.name.clone(), observation.clone())]);
         let facts = Facts {

@@ -573,6 +573,7 @@ fn what_the_watchdog_started_is_known_again_without_a_state() {
             user: None,
         }),
         has_other_checks: false,
+        perhaps_started: false,
     };
     let now = Reading::take();
     // the child may be seen before its exec
@@ -622,6 +623,7 @@ fn nothing_is_started_by_mistake_where_logs_show_a_service() {
             user: None,
         }),
         has_other_checks: true,
+        perhaps_started: false,
     };
     let world = World::of([], ME);
     let seen = look(&target, &Memo::default(), &world, &now(), &BTreeSet::new());

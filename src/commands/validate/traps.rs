@@ -143,7 +143,7 @@ fn in_state(config: &Config, now: &Reading, traps: &mut Traps) {
             "make it a folder of the user who runs `watchdog check`, or validate as that user",
         );
     }
-    let last = Store::at(state).load(now.wall, true).memory.last_run;
+    let last = Store::at(state).look().memory.last_run;
     if let Some(last) = last.filter(|&last| age(now.wall, last) > FORGOTTEN) {
         traps.whole(
             "",

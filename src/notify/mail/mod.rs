@@ -220,10 +220,14 @@ fn hand_over(
             let path = folder.join(&name);
             let (send, told) = mpsc::channel();
             let target = folder.clone();
-            std::thread::spawn(move || {
+            let thread = std::thread::Builder::new().spawn(move || {
                 let _ = send.send(directory::deliver(&target, &name, &bytes));
             });
-            all(match told.recv_timeout(limit) {
+            let answer = match thread {
+                Ok(_) => told.recv_timeout(limit),
+                Err(error) => Ok(Err(format!("no thread to write mail from: {error}"))),
+            };
+            all(match answer {
                 Ok(Ok(())) => {
                     tell(&format!("written to {}", path.display()));
                     Outcome::Delivered
