@@ -3,7 +3,7 @@
 //! Restarts run side by side, each in a thread of its own, so that one slow stop delays no other. A service
 //! begins once all that it depends on have come up, and is charged, on the disk, just before.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
@@ -19,7 +19,7 @@ use crate::memory::journal::{self, Entry};
 use crate::memory::store::{Store, StoreError};
 use crate::observe::{known_processes, target};
 use crate::progress::{Progress, TICK};
-use crate::restart::{Action, Done, Job, restart};
+use crate::restart::{Action, Done, FileMark, Job, restart};
 use crate::settle::{Outcome, Tried, charge};
 
 /// Restarts at the same time, at the most.
@@ -32,8 +32,12 @@ pub struct Stage<'a> {
     pub config: &'a Arc<Config>,
     /// Where attempts are recorded.
     pub store: &'a Store,
+    /// The lock that this run holds.
+    pub lock: &'a FileMark,
     /// What was seen.
     pub seen: &'a BTreeMap<String, Observation>,
+    /// The services that a run before was cut short over.
+    pub cut_short: &'a BTreeSet<String>,
     /// The time that attempts are charged to.
     pub now: chrono::DateTime<chrono::Utc>,
     /// When the run has to end.
@@ -223,6 +227,8 @@ fn run_beside(
         .and_then(|known| Some(known.charged.as_ref()?.logs.clone()))
         .unwrap_or_default();
     let output = stage.store.dir().join(format!("{name}.out"));
+    let cut_short = stage.cut_short.contains(&name);
+    let lock = stage.lock.clone();
     thread::Builder::new()
         .name("restart".to_owned())
         .spawn(move || {
@@ -241,6 +247,8 @@ fn run_beside(
                 marks,
                 taken,
                 output,
+                cut_short,
+                lock,
             };
             // a fault of this program must not leave the run waiting for word of it
             let done = catch_unwind(AssertUnwindSafe(|| restart(&job)))

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, Read};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::unistd::Pid;
@@ -14,6 +15,10 @@ use sysinfo::{ProcessRefreshKind, ProcessesToUpdate, System, ThreadKind, UpdateK
 
 /// Command lines are cut here: longer than any that a person writes a pattern for, and a bound on memory.
 const COMMAND_LIMIT: usize = 256 << 10;
+
+/// How often a process without arguments is looked at, and how long after each look: few are so for good.
+const EXEC_LOOKS: u32 = 4;
+const EXEC_PAUSE: Duration = Duration::from_millis(2);
 
 /// The PID of the parent of all other threads of the kernel.
 const KTHREADD: i32 = 2;
@@ -349,8 +354,15 @@ fn whole(pid: i32, seen: Option<&sysinfo::Process>) -> io::Result<Option<Process
         },
     };
     if process.state != State::Zombie && !process.kernel {
-        if process.command.is_empty() {
+        // in the middle of an exec, a process has no arguments
+        for _ in 0..EXEC_LOOKS {
+            if !process.command.is_empty() {
+                break;
+            }
             process.command = command(pid)?;
+            if process.command.is_empty() {
+                std::thread::sleep(EXEC_PAUSE);
+            }
         }
         if process.uid.is_none() {
             process.uid = Some(effective_user(pid)?);

@@ -254,6 +254,19 @@ pub fn look(
     }
 }
 
+/// Whether just these arguments run, in this folder and as this user, whoever started them. The error is why that
+/// cannot be told.
+pub fn is_being_run(started: Started<'_>, now: &Reading) -> Result<Option<i32>, String> {
+    let search = Search {
+        memo: &Memo::default(),
+        world: &World::survey(),
+        now,
+        taken: &BTreeSet::new(),
+        findings: Vec::new(),
+    };
+    Ok(search.started_before(started)?.map(|process| process.pid))
+}
+
 /// Looks at a process whose PID another keeper tells, as systemd does; nothing where it has just ended, or may
 /// not be looked at: then the keeper's word is all there is.
 pub fn look_at(pid: i32, memo: &Memo, now: &Reading) -> Option<Seen> {
@@ -469,6 +482,16 @@ impl Search<'_> {
         if let Some(started) = started.filter(|_| perhaps_started) {
             match self.started_before(started) {
                 Ok(Some(main)) => {
+                    if let Some((why, _)) = &stale {
+                        self.found(
+                            PID_FILE_STALE,
+                            Severity::Warning,
+                            format!(
+                                "{why}, but PID {} runs, which a run that was cut short has started",
+                                main.pid
+                            ),
+                        );
+                    }
                     return Outcome::Found {
                         all: vec![main.clone()],
                         main,

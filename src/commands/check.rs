@@ -67,9 +67,9 @@ pub fn run(config: Config, options: &cli::Check, style: Style) -> Result<u8, Err
     let taken = Store::prepare(&config.state_dir).and_then(|store| {
         let lock = store.lock()?;
         let loaded = store.load(now.wall)?;
-        Ok((lock, store, loaded))
+        Ok((lock.mark()?, lock, store, loaded))
     });
-    let (_lock, store, loaded) = match taken {
+    let (mark, _lock, store, loaded) = match taken {
         Ok(taken) => taken,
         Err(busy @ StoreError::Busy { .. }) => return Err(busy.into()),
         Err(error) => {
@@ -102,13 +102,16 @@ pub fn run(config: Config, options: &cli::Check, style: Style) -> Result<u8, Err
             .is_none_or(|seen| seen.presence == Presence::Unseen);
         unseen && config.service(name).is_some_and(|service| service.enabled)
     };
+    let cut_short = memory.cut_short();
     let mut entries = take_up(&mut memory, now.wall, telling, left_out);
     entries.extend(own_troubles(&mut memory, &damage, &now, telling));
     let decisions = decided(&config, &seen, &memory, &now, trusted);
     let stage = Stage {
         config: &config,
         store: &store,
+        lock: &mark,
         seen: &seen,
+        cut_short: &cut_short,
         now: now.wall,
         deadline,
         watched: !options.quiet && crate::progress::is_watched(),

@@ -25,7 +25,8 @@ pub fn run(config: Config, options: &cli::Restart, style: Style) -> Result<u8, E
     let began = Instant::now();
     let names = selected(&config, std::slice::from_ref(&options.service))?;
     let config = Arc::new(config);
-    let (store, _lock, mut memory, now) = open(&config)?;
+    let (store, lock, mut memory, now) = open(&config)?;
+    let mark = lock.mark()?;
     let Some(service) = config.service(&options.service) else {
         return Err(Error::Internal(format!(
             "`{}` was selected and is gone",
@@ -64,10 +65,13 @@ pub fn run(config: Config, options: &cli::Restart, style: Style) -> Result<u8, E
         why: None,
         failures: known.consecutive_failures,
     };
+    let cut_short = memory.cut_short();
     let stage = Stage {
         config: &config,
         store: &store,
+        lock: &mark,
         seen: &seen,
+        cut_short: &cut_short,
         now: now.wall,
         deadline: began + config.run_timeout,
         watched: crate::progress::is_watched(),

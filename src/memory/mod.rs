@@ -3,7 +3,7 @@
 //! Memory holds facts and not conclusions: when attempts were made, which process was last seen, where a log
 //! was read to. What can be derived from them is derived anew by each run, so that nothing has to be reset.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -221,6 +221,15 @@ impl ServiceMemory {
 }
 
 impl Memory {
+    /// The services whose restart was cut short, and that no run has taken up since.
+    pub fn cut_short(&self) -> BTreeSet<String> {
+        self.services
+            .iter()
+            .filter(|(_, service)| service.unfinished.is_some())
+            .map(|(name, _)| name.clone())
+            .collect()
+    }
+
     /// Brings remembered times to the clock of this run: where the wall clock was set since the last one, they
     /// move with it; what would then lie ahead happened now at the latest; attempts and mails that the budgets
     /// no longer count are dropped. Returns by how much the clock was set, for times that are kept elsewhere.

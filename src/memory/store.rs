@@ -13,6 +13,7 @@ use chrono::{DateTime, Utc};
 use thiserror::Error;
 
 use super::{Memory, VERSION};
+use crate::restart::FileMark;
 
 /// A state file larger than this is not one of ours.
 const STATE_LIMIT: u64 = 64 << 20;
@@ -65,7 +66,23 @@ fn hint(error: &io::Error) -> &'static str {
 /// The lock, held until it is dropped.
 #[derive(Debug)]
 pub struct Lock {
-    _held: File,
+    path: PathBuf,
+    held: File,
+}
+
+impl Lock {
+    /// The file that the lock is on: for those who must see that it still is the one that others would take.
+    pub fn mark(&self) -> Result<FileMark, StoreError> {
+        let meta = self.held.metadata().map_err(|source| StoreError::Io {
+            what: "cannot look at the lock",
+            path: self.path.clone(),
+            source,
+        })?;
+        Ok(FileMark {
+            path: self.path.clone(),
+            file: (meta.dev(), meta.ino()),
+        })
+    }
 }
 
 /// What loading the state gave.
@@ -174,7 +191,7 @@ impl Store {
         let _ = file
             .set_len(0)
             .and_then(|()| writeln!(file, "{}", std::process::id()));
-        Ok(Lock { _held: file })
+        Ok(Lock { path, held: file })
     }
 
     /// Loads the state or its backup. Damaged files are set aside as of `now`. An error where they may be whole, and

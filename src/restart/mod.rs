@@ -4,6 +4,7 @@
 //! troubles are an [`Action`] with `ok: false`, never an error that ends the run.
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -32,6 +33,9 @@ pub const REPORTED: &str = "reported";
 /// How long the parent of a process that has ended is given to collect it. Init takes milliseconds, in some
 /// containers and small virtual machines seconds.
 const COLLECTION_WAIT: Duration = Duration::from_secs(5);
+
+/// How often is looked whether a command of an earlier run has ended.
+const OUTLAST_POLL: Duration = Duration::from_millis(100);
 
 /// The way that a service is restarted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -168,6 +172,27 @@ pub struct Job<'a> {
     pub taken: BTreeSet<Identity>,
     /// The file for a command's output.
     pub output: PathBuf,
+    /// Whether a run was cut short while it restarted the service: what it began may still be under way.
+    pub cut_short: bool,
+    /// The lock that keeps other runs from starting the same.
+    pub lock: FileMark,
+}
+
+/// A file by its name and by what it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileMark {
+    /// Its name.
+    pub path: PathBuf,
+    /// Its device and inode.
+    pub file: (u64, u64),
+}
+
+impl FileMark {
+    /// Whether the name still means the file.
+    pub fn holds(&self) -> bool {
+        std::fs::symlink_metadata(&self.path)
+            .is_ok_and(|meta| (meta.dev(), meta.ino()) == self.file)
+    }
 }
 
 /// What a restart came to.
@@ -278,6 +303,13 @@ fn attempt(job: &Job<'_>, marks: &mut log_check::Marks) -> Result<Up, Failure> {
         return Ok(up);
     }
     await_collection(job);
+    if !job.lock.holds() {
+        // somebody removed the folder: whoever makes it anew has a lock of its own
+        return Err(Failure::from(format!(
+            "the lock {} was removed meanwhile, and another run may be starting it; nothing was started",
+            job.lock.path.display()
+        )));
+    }
     ::log::info!("{service}: starting by {}", job.way.name());
     let up = match job.way {
         Way::Spawn(plan) => start_by_spawn(job, plan),
@@ -406,12 +438,58 @@ fn start_by_systemd(job: &Job<'_>, unit: &Unit) -> Result<Up, Failure> {
 }
 
 fn start_by_command(job: &Job<'_>, plan: &Command) -> Result<Up, Failure> {
+    if job.cut_short {
+        let was_run = outlast_earlier(job, plan)?;
+        // what it has started by then is seen now
+        if let Some(up) = running_after_all(job)? {
+            return Ok(up);
+        }
+        if was_run {
+            return Ok(awaited(job).come_up(None)?);
+        }
+    }
     if let Some(pid_file) = stale_pid_file(job) {
         remove_stale(pid_file);
     }
     command::run(job.service, plan, &job.output, job.limits.start_timeout)
         .map_err(|(error, stderr)| Failure { error, stderr })?;
     Ok(awaited(job).come_up(None)?)
+}
+
+/// Waits for the end of a command that a run before began and did not live to see the end of: two of them side by
+/// side might start two programs. Returns whether there was one.
+fn outlast_earlier(job: &Job<'_>, plan: &Command) -> Result<bool, String> {
+    let command = process::Started {
+        command: &plan.command,
+        working_dir: &plan.working_dir,
+        user: None,
+    };
+    let deadline = Instant::now() + job.limits.start_timeout;
+    let mut found = false;
+    // one that hands over to a child during a look is missed by it: only two in a row tell
+    let mut misses = 0;
+    while misses < 2 {
+        let Some(pid) = process::is_being_run(command, &Reading::take())? else {
+            misses += 1;
+            std::thread::sleep(OUTLAST_POLL);
+            continue;
+        };
+        misses = 0;
+        if Instant::now() >= deadline {
+            return Err(format!(
+                "its restart command still runs (PID {pid}) since a run that was cut short; it was not run beside it"
+            ));
+        }
+        if !found {
+            ::log::info!(
+                "{}: its restart command runs already (PID {pid}), since a run that was cut short: waiting for it",
+                job.service
+            );
+        }
+        found = true;
+        std::thread::sleep(OUTLAST_POLL);
+    }
+    Ok(found)
 }
 
 /// The PID file to remove before a start. One that holds more than a PID is the program's own book-keeping: by
