@@ -347,6 +347,10 @@ fn running_after_all(job: &Job<'_>) -> Result<Option<Up>, Failure> {
             memo: seen.memo,
             unit: None,
         })),
+        // a unit that something else, its socket say, has started anew: it is still to be seen that it stays up
+        (Presence::Running(running), Some(_)) if matches!(job.way, Way::Systemd(unit) if systemd::has_main(unit, running.main.pid)) => {
+            Ok(None)
+        }
         (Presence::Running(running), Some(_)) => Err(Failure::from(format!(
             "PID {} is up as well, or has come up again by itself; nothing was started beside it",
             running.main.pid

@@ -32,12 +32,19 @@ pub struct Trouble {
     pub lines: Vec<String>,
 }
 
-/// Stops a unit: asks systemd to, and kills what is left of it after `stop_timeout`.
+/// Stops a unit: asks systemd to, and kills what is left of it after `stop_timeout`. One that has been started anew
+/// meanwhile, by its socket say, has been stopped.
 ///
 /// The error is a sentence that says what still lives; nothing may be started then.
 pub fn stop(service: &str, unit: &Unit, limits: &Limits) -> Result<(), String> {
+    let before = look(unit)?.invocation;
     order(unit, &["stop", "--no-block"])?;
-    let Some(still) = wait_stopped(unit, limits.stop_timeout, || {})? else {
+    // systemd thaws what it signals, but first it runs the stop command of the unit file, which may talk to the
+    // program: a frozen one would not answer
+    if let Err(why) = order(unit, &["kill", "--signal=CONT"]) {
+        ::log::debug!("{service}: {why}");
+    }
+    let Some(still) = wait_stopped(unit, &before, limits.stop_timeout, || {})? else {
         return Ok(());
     };
     ::log::warn!(
@@ -47,7 +54,7 @@ pub fn stop(service: &str, unit: &Unit, limits: &Limits) -> Result<(), String> {
         still.shown()
     );
     let mut killed_at: Option<Instant> = None;
-    let left = wait_stopped(unit, KILL_WAIT, || {
+    let left = wait_stopped(unit, &before, KILL_WAIT, || {
         if killed_at.is_none_or(|at| at.elapsed() >= KILL_AGAIN) {
             killed_at = Some(Instant::now());
             // it may have ended by itself just now
@@ -66,9 +73,11 @@ pub fn stop(service: &str, unit: &Unit, limits: &Limits) -> Result<(), String> {
     }
 }
 
-/// Waits until a unit does not run and has nothing queued. Gives back how it is where it takes longer than `limit`.
+/// Waits until the run `invocation` of a unit has ended, and nothing is queued for it. Gives back how it is where that
+/// takes longer than `limit`.
 fn wait_stopped(
     unit: &Unit,
+    invocation: &str,
     limit: Duration,
     mut meanwhile: impl FnMut(),
 ) -> Result<Option<Status>, String> {
@@ -76,7 +85,9 @@ fn wait_stopped(
     loop {
         meanwhile();
         let status = look(unit)?;
-        if matches!(status.active, Active::Inactive | Active::Failed) && !status.has_job {
+        let stopped = matches!(status.active, Active::Inactive | Active::Failed);
+        let anew = !invocation.is_empty() && status.invocation != invocation;
+        if (stopped && !status.has_job) || anew {
             return Ok(None);
         }
         if Instant::now() >= deadline {
@@ -168,6 +179,11 @@ fn come_up(unit: &Unit, limits: &Limits, deadline: Instant) -> Result<Status, St
         }
         std::thread::sleep(POLL);
     }
+}
+
+/// Whether a process is the main one of a unit: then it is systemd's, and a start of the unit starts no other.
+pub fn has_main(unit: &Unit, pid: i32) -> bool {
+    look(unit).is_ok_and(|status| status.main_pid == Some(pid))
 }
 
 fn standing(status: &Status) -> String {

@@ -206,6 +206,55 @@ fn one_that_ignores_term_or_hangs_in_its_stop_is_killed_and_started() {
 
 #[test]
 #[ignore = "needs root and systemd"]
+fn a_frozen_one_is_thawed_for_the_stop_command_of_its_unit() {
+    let it = with_unit(
+        "bot",
+        "[Service]\nExecStart=/bin/sh -c 'trap \"touch {dir}/clean; exit 0\" USR1; touch {dir}/up; while :; do sleep 0.1; done'\n\
+         ExecStop=/bin/sh -c 'kill -USR1 $MAINPID; while kill -0 $MAINPID; do sleep 0.1; done'\nTimeoutStopSec=300\n",
+    );
+    it.config(&service("bot", "").replace("\"1s\"", "\"60s\""));
+    it.sh("systemctl start bot").ok();
+    it.wait("test -e {dir}/up");
+    let old = it.show("bot.service", "MainPID");
+    it.sh(&format!("kill -STOP {old}")).ok();
+    let ended = it
+        .check()
+        .exits(1)
+        .tells("bot", "restarted", &["process_stopped"]);
+    assert!(!ended.stderr.contains("killing it"), "{ended:?}");
+    it.sh("test -e {dir}/clean").ok();
+    it.check().exits(0).tells("bot", "healthy", &[]);
+}
+
+#[test]
+#[ignore = "needs root and systemd"]
+fn one_that_its_socket_starts_anew_has_been_stopped() {
+    let it = with_unit(
+        "bot",
+        "[Unit]\nRequires=bot.socket\n[Service]\nExecStart=/bin/sh -c 'echo $$$$ >{dir}/bot.pid; exec sleep 1000'\n",
+    );
+    // a datagram that nobody takes has the socket start it again and again
+    it.unit("bot.socket", "[Socket]\nListenDatagram=/run/bot.sock\n");
+    let known = "process = { pid_file = \"{dir}/bot.pid\", command_line = '^sleep 1000$' }";
+    it.config(&service("bot", known).replace("\"1s\"", "\"60s\""));
+    it.sh("systemctl start bot.socket && python3 -c 'import socket; socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).sendto(b\"x\", \"/run/bot.sock\")'").ok();
+    it.wait("systemctl is-active bot && test -s {dir}/bot.pid");
+    it.check().exits(0).tells("bot", "healthy", &[]);
+    let old = it.show("bot.service", "MainPID");
+    it.sh(&format!("kill -STOP {old}")).ok();
+    let ended = it
+        .check()
+        .exits(1)
+        .tells("bot", "restarted", &["process_stopped"]);
+    assert!(!ended.stderr.contains("killing it"), "{ended:?}");
+    let new = it.show("bot.service", "MainPID");
+    assert_ne!(old, new);
+    assert_eq!(ended.service("bot")["pid"].to_string(), new);
+    it.check().exits(0).tells("bot", "healthy", &[]);
+}
+
+#[test]
+#[ignore = "needs root and systemd"]
 fn f15_one_that_fails_at_once_is_told_with_its_status_and_its_last_lines() {
     let it = with_unit("bot", &running("echo no config >&2; exit 7"));
     let ended = it
