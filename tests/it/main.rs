@@ -27,3 +27,4 @@ mod steps;
 mod systemd;
 mod texts;
 mod traps;
+mod zoo;

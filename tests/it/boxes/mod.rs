@@ -15,9 +15,9 @@ use tempfile::TempDir;
 
 use crate::scene::{WATCHDOG, wait_until};
 
-/// The script that makes the boxes.
 /// What a script in a box may take: more than any does on a busy machine.
 const SCRIPT_LIMIT: Duration = Duration::from_secs(120);
+/// The script that makes the boxes.
 const SDBOX: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/boxes/sdbox");
 
 /// What comes with the project and is tested as it is shipped.
@@ -43,6 +43,15 @@ pub(crate) struct Ended {
 impl SystemdBox {
     /// Boots one, with the watchdog installed in it as /usr/local/bin/watchdog.
     pub(crate) fn boot() -> Self {
+        Self::boot_with(&[])
+    }
+
+    /// The same with a network of its own, of which it has all ports.
+    pub(crate) fn boot_alone() -> Self {
+        Self::boot_with(&["--net"])
+    }
+
+    fn boot_with(options: &[&str]) -> Self {
         // not in /tmp, which a booting systemd takes for its own
         let dir = tempfile::Builder::new()
             .prefix("wd-")
@@ -55,7 +64,8 @@ impl SystemdBox {
             dir,
             told: Mutex::default(),
         };
-        let up = Self::sdbox(&["up", &it.name, it.dir()]).output().unwrap();
+        let args = [&["up", &it.name], options, &[it.dir()]].concat();
+        let up = Self::sdbox(&args).output().unwrap();
         assert!(up.status.success(), "{up:?}");
         it.sh("install -m 755 {dir}/watchdog /usr/local/bin/watchdog; mkdir -p /etc/watchdog; chmod 755 /etc/watchdog")
             .ok();
@@ -109,9 +119,10 @@ impl SystemdBox {
     /// Writes a file in the box.
     pub(crate) fn write(&self, path: &str, text: &str) {
         let text = text.replace("{dir}", self.dir());
-        fs::write(self.path("transfer"), text).unwrap();
+        let transfer = format!("transfer{}", path.replace('/', "-"));
+        fs::write(self.path(&transfer), text).unwrap();
         self.sh(&format!(
-            "mkdir -p $(dirname {path}) && install -m 644 {{dir}}/transfer {path}"
+            "mkdir -p $(dirname {path}) && install -m 644 {{dir}}/{transfer} {path}"
         ))
         .ok();
     }
