@@ -21,9 +21,26 @@ use crate::observe::{known_processes, target};
 use crate::progress::{Progress, TICK};
 use crate::restart::{Action, Done, FileMark, Job, restart};
 use crate::settle::{Outcome, Tried, charge};
+use crate::world::Surveys;
 
 /// Restarts at the same time, at the most.
 const AT_ONCE: usize = 64;
+
+/// The descriptors that a restart may have open: pipes, the files of the program, handles of processes.
+const DESCRIPTORS_EACH: u64 = 8;
+
+/// The descriptors that are left to all else.
+const DESCRIPTORS_KEPT: u64 = 32;
+
+/// How many restarts there are descriptors for: one that fails for want of them has cost an attempt.
+fn at_once() -> usize {
+    use nix::sys::resource::{Resource, getrlimit};
+    let Ok((limit, _)) = getrlimit(Resource::RLIMIT_NOFILE) else {
+        return 1;
+    };
+    let fit = limit.saturating_sub(DESCRIPTORS_KEPT) / DESCRIPTORS_EACH;
+    usize::try_from(fit).unwrap_or(AT_ONCE).clamp(1, AT_ONCE)
+}
 
 /// What acting needs beside the decisions.
 #[derive(Debug)]
@@ -67,27 +84,39 @@ pub fn act(stage: &Stage<'_>, decisions: &[Decision], memory: &mut Memory) -> Ac
     let mut acted = Acted::default();
     let mut under_way = Vec::new();
     let (tell, told) = channel();
+    let surveys = Arc::new(Surveys::default());
+    let at_once = at_once();
     loop {
         hold_back(&mut waiting, &mut acted);
         let mut ready = Vec::new();
         waiting.retain(|&(service, after)| {
-            let free = under_way.len() + ready.len() < AT_ONCE;
+            let free = under_way.len() + ready.len() < at_once;
             let begins = free && after.iter().all(|name| came_up(name, &acted));
             if begins {
                 ready.push(service);
             }
             !begins
         });
-        begin(stage, &ready, memory, &mut acted, &mut under_way, &tell);
+        begin(
+            stage,
+            &ready,
+            memory,
+            &mut acted,
+            &mut under_way,
+            (&surveys, &tell),
+        );
         if under_way.is_empty() {
             break;
         }
         let left = stage.deadline.saturating_duration_since(Instant::now());
         let limit = if stage.watched { left.min(TICK) } else { left };
         match told.recv_timeout(limit) {
-            Ok((name, done)) => {
-                under_way.retain(|(other, _)| other != &name);
-                acted.outcomes.insert(name, finished(done));
+            // those that have ended meanwhile too: what follows them is charged in one write
+            Ok(first) => {
+                for (name, done) in std::iter::once(first).chain(told.try_iter()) {
+                    under_way.retain(|(other, _)| other != &name);
+                    acted.outcomes.insert(name, finished(done));
+                }
             }
             Err(RecvTimeoutError::Timeout) if limit < left => {
                 for (_, progress) in &mut under_way {
@@ -145,7 +174,7 @@ fn begin(
     memory: &mut Memory,
     acted: &mut Acted,
     under_way: &mut Vec<(String, Progress)>,
-    tell: &Sender<(String, Done)>,
+    (surveys, tell): (&Arc<Surveys>, &Sender<(String, Done)>),
 ) {
     if ready.is_empty() {
         return;
@@ -182,7 +211,7 @@ fn begin(
         );
     }
     for service in ready {
-        if run_beside(stage, service, memory, tell.clone()) {
+        if run_beside(stage, service, memory, Arc::clone(surveys), tell.clone()) {
             let old = stage
                 .seen
                 .get(&service.name)
@@ -206,6 +235,7 @@ fn run_beside(
     stage: &Stage<'_>,
     service: &Service,
     memory: &Memory,
+    surveys: Arc<Surveys>,
     tell: Sender<(String, Done)>,
 ) -> bool {
     let config = Arc::clone(stage.config);
@@ -246,6 +276,7 @@ fn run_beside(
                 logs: &service.logs,
                 marks,
                 taken,
+                surveys: &surveys,
                 output,
                 cut_short,
                 lock,

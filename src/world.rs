@@ -7,7 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, Read};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::unistd::Pid;
@@ -181,6 +182,30 @@ impl World {
     /// All processes, by PID; none where nothing was surveyed.
     pub fn all(&self) -> impl Iterator<Item = &Process> {
         self.table.iter().flat_map(BTreeMap::values)
+    }
+}
+
+/// Surveys for many who want one at about the same time: as fresh as one of one's own, for it was begun after it was
+/// asked for, but one at a time, and one for all who have waited for the one before to end.
+#[derive(Debug, Default)]
+pub struct Surveys {
+    latest: Mutex<Option<(Instant, Arc<World>)>>,
+}
+
+impl Surveys {
+    /// The processes as they are now.
+    pub fn ask(&self) -> Arc<World> {
+        let asked = Instant::now();
+        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((begun, world)) = &*latest
+            && *begun >= asked
+        {
+            return Arc::clone(world);
+        }
+        let begun = Instant::now();
+        let world = Arc::new(World::survey());
+        *latest = Some((begun, Arc::clone(&world)));
+        world
     }
 }
 
@@ -524,6 +549,34 @@ mod tests {
         assert_eq!(by_pid.uid, Some(nix::unistd::geteuid().as_raw()));
         assert!(!by_pid.command.is_empty());
         assert!(world.is_lineage(me) && world.is_lineage(by_pid.parent));
+    }
+
+    #[test]
+    fn a_shared_survey_is_never_older_than_the_wish_for_it() {
+        let surveys = Surveys::default();
+        let mut known = Vec::new();
+        for _ in 0..3 {
+            let mut child = std::process::Command::new("sleep")
+                .arg("60")
+                .spawn()
+                .unwrap();
+            let pid = i32::try_from(child.id()).unwrap();
+            let sees = |world: &World| {
+                world
+                    .all()
+                    .any(|p| p.pid == pid && p.state != State::Zombie)
+            };
+            std::thread::scope(|scope| {
+                for asking in [(); 8].map(|()| scope.spawn(|| surveys.ask())) {
+                    let world = asking.join().unwrap();
+                    assert!(sees(&world), "begun after it was asked for");
+                    known.push(world);
+                }
+            });
+            child.kill().unwrap();
+            child.wait().unwrap();
+            assert!(!sees(&surveys.ask()));
+        }
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::check::log as log_check;
 use crate::check::process::{self, Identity, Presence, Running, Target};
 use crate::check::unit::{self, Unit};
 use crate::clock::Reading;
-use crate::world::{State, World};
+use crate::world::{State, Surveys};
 use verify::{Awaited, Up};
 
 pub mod command;
@@ -170,6 +170,8 @@ pub struct Job<'a> {
     pub marks: log_check::Marks,
     /// Processes that the services are known to have.
     pub taken: BTreeSet<Identity>,
+    /// The processes of the machine, for all the restarts of a run.
+    pub surveys: &'a Surveys,
     /// The file for a command's output.
     pub output: PathBuf,
     /// Whether a run was cut short while it restarted the service: what it began may still be under way.
@@ -338,7 +340,7 @@ fn running_after_all(job: &Job<'_>) -> Result<Option<Up>, Failure> {
     if !target.is_known() || (target.rule.is_none() && !remembered) {
         return Ok(None);
     }
-    let seen = process::look(&target, &job.memo, &World::survey(), &now, &job.taken);
+    let seen = process::look(&target, &job.memo, &job.surveys.ask(), &now, &job.taken);
     match (seen.presence, &job.running) {
         (Presence::Absent | Presence::NotApplicable, _) => Ok(None),
         // it was gone, and somebody else has started it
@@ -366,6 +368,7 @@ fn awaited<'a>(job: &'a Job<'_>) -> Awaited<'a> {
         target: &job.target,
         memo: &job.memo,
         taken: &job.taken,
+        surveys: job.surveys,
         limits: job.limits,
     }
 }

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::Child;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Limits;
@@ -12,7 +13,7 @@ use crate::check::process::{self, Identity, Presence, Running, Target};
 use crate::check::{Severity, unit, worst};
 use crate::child::{describe_status, last_lines};
 use crate::clock::{self, Reading};
-use crate::world::{self, World};
+use crate::world::{self, Surveys, World};
 
 /// The first pause between two looks; each is longer than the one before.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
@@ -43,6 +44,8 @@ pub struct Awaited<'a> {
     pub memo: &'a process::Memo,
     /// Processes that the services are known to have.
     pub taken: &'a BTreeSet<Identity>,
+    /// The processes of the machine, for all the restarts of a run.
+    pub surveys: &'a Surveys,
     /// The limits of the restart.
     pub limits: &'a Limits,
 }
@@ -130,9 +133,9 @@ impl Awaited<'_> {
             self.memo
         };
         let world = if process::needs_survey(self.target, memo, &now) {
-            World::survey()
+            self.surveys.ask()
         } else {
-            World::on_demand()
+            Arc::new(World::on_demand())
         };
         let target = Target {
             has_other_checks: false,

@@ -8,6 +8,7 @@ mod boxes;
 mod budget;
 mod cli;
 mod cron;
+mod crowds;
 mod daemons;
 mod examples;
 mod identity;
