@@ -28,7 +28,8 @@ pub struct Place {
 }
 
 impl Place {
-    fn is_service(&self) -> bool {
+    /// Whether it is a service, whose end is the end of what is left in it.
+    pub fn is_service(&self) -> bool {
         matches!(self.unit.rsplit_once('.'), Some((_, "service")))
     }
 }

@@ -2,6 +2,7 @@
 
 use std::process::Command;
 
+use crate::boxes::{SystemdBox, shipped};
 use crate::scene::Scene;
 
 /// What keeps every config below from having the trap that nobody is told.
@@ -135,11 +136,6 @@ const CASES: &[Case] = &[
         config: "[service.a]\nspawn = { command = [\"sh\", \"x\"] }\n[service.b]\nspawn = { command = [\"sh\", \"x\"] }",
         line: 9,
         said: "b: its command is that of `a` as well",
-    },
-    Case {
-        config: "[service.a]\nsystemd = { unit = \"x.service\" }\n[service.b]\nsystemd = { unit = \"x.service\" }",
-        line: 9,
-        said: "b: its unit is that of `a` as well",
     },
 ];
 
@@ -299,4 +295,146 @@ fn its_exit_code_serves_a_script() {
     assert_eq!(scene.finish(command).exits(0).stdout, "fine\n");
     scene.config("[service.a]\nspwan = 1\n");
     scene.run(&["validate"]).exits(78);
+}
+
+/// Asserts that `validate` finds this one trap in a box, or none where nothing is `said`.
+#[track_caller]
+fn only_trap(text: &str, said: &str) {
+    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    if said.is_empty() {
+        assert!(words.ends_with(", no errors"), "{text}");
+    } else {
+        assert!(words.contains(said), "{said}\n{text}");
+        assert!(words.ends_with(", 1 trap"), "{text}");
+        assert!(words.contains("= help: "), "{text}");
+    }
+}
+
+#[test]
+#[ignore = "needs root and systemd"]
+fn units_that_cannot_be_started_are_traps() {
+    let it = SystemdBox::boot();
+    it.unit("bot.service", "[Service]\nExecStart=/bin/sleep 1000\n");
+    it.unit("bad.service", "[Service]\nType=nonsense\n");
+    it.sh("systemctl mask gone.service; systemctl start bot")
+        .ok();
+    let validate = |unit: &str, code: i32| {
+        it.config(&format!("{MAIL}[service.a]\nsystemd = {{ {unit} }}\n"));
+        it.sh("watchdog validate --strict").exits(code).stdout
+    };
+    only_trap(&validate("unit = \"bot.service\"", 0), "");
+    for (unit, said) in [
+        (
+            "unit = \"gone.service\"",
+            "trap: a: gone.service is masked: nobody can start it, the watchdog neither \
+             --> /etc/watchdog/watchdog.toml:6 (service.a.systemd.unit) = help: systemctl unmask gone.service",
+        ),
+        (
+            "unit = \"nowhere.service\"",
+            "trap: a: systemd has no unit nowhere.service",
+        ),
+        (
+            "unit = \"bad.service\"",
+            "trap: a: systemd cannot load bad.service (bad-setting)",
+        ),
+        (
+            "unit = \"bot.service\", manager = \"user\"",
+            "trap: a: systemd could not be asked for bot.service: the systemd of user root does not run",
+        ),
+    ] {
+        only_trap(&validate(unit, 1), said);
+    }
+    // one that runs, and could never be started again
+    it.sh("rm /etc/systemd/system/bot.service; systemctl mask bot; systemctl is-active bot")
+        .ok();
+    only_trap(
+        &validate("unit = \"bot\"", 1),
+        "trap: a: bot.service is masked",
+    );
+    // two services for one unit
+    it.unit("one.service", "[Service]\nExecStart=/bin/sleep 1000\n");
+    it.config(&format!(
+        "{MAIL}[service.a]\nsystemd = {{ unit = \"one\" }}\n[service.b]\nsystemd = {{ unit = \"one\" }}\n"
+    ));
+    only_trap(
+        &it.sh("watchdog validate").exits(0).stdout,
+        "b: its unit is that of `a` as well",
+    );
+}
+
+#[test]
+#[ignore = "needs root and systemd"]
+fn f21_a_unit_that_would_kill_what_it_starts_is_a_trap() {
+    let it = SystemdBox::boot();
+    let validate = || it.sh("watchdog validate").exits(0).stdout;
+    let drop_in = |text: &str| {
+        it.write(
+            "/etc/systemd/system/watchdog.service.d/a.conf",
+            &format!("[Service]\n{text}\n"),
+        );
+        it.sh("systemctl daemon-reload").ok();
+    };
+    it.config(&format!(
+        "{MAIL}[service.a]\nspawn = {{ command = [\"sleep\", \"1000\"] }}\n"
+    ));
+    only_trap(&validate(), "");
+    it.unit("watchdog.service", &shipped("contrib/watchdog.service"));
+    only_trap(&validate(), "");
+
+    // a sandbox is no good to what is started
+    drop_in("ProtectSystem=strict");
+    only_trap(
+        &validate(),
+        "a: what is started would be shut into the sandbox of watchdog.service (ProtectSystem=strict)",
+    );
+    // systemd ends the run before the run ends itself
+    drop_in("TimeoutStartSec=90s");
+    only_trap(
+        &validate(),
+        "watchdog.service ends a run after 1m 30s, before run_timeout (5m) does",
+    );
+    // a user whose own systemd does not run without a login
+    it.sh("useradd -m -u 4242 wdtest").ok();
+    drop_in("User=wdtest");
+    let killed = "a: what is started would be killed when watchdog.service ends: only the systemd of user wdtest";
+    only_trap(&validate(), killed);
+    drop_in("User=wdtest\nKillMode=process");
+    only_trap(&validate(), "");
+    drop_in("User=wdtest");
+    it.sh("mkdir -p /var/lib/systemd/linger; touch /var/lib/systemd/linger/wdtest")
+        .ok();
+    only_trap(&validate(), "");
+
+    // nobody who gives out scopes
+    drop_in("");
+    it.sh("mv /usr/bin/busctl /usr/bin/busctl.away").ok();
+    let killed =
+        "a: what is started would be killed when watchdog.service ends: busctl, which gives it";
+    only_trap(&validate(), killed);
+    it.config(&format!(
+        "{MAIL}[service.a]\nprocess = {{ pid_file = \"a.pid\" }}\nrestart = {{ command = [\"true\"] }}\n"
+    ));
+    let text = validate();
+    only_trap(&text, killed);
+    assert!(text.contains("(service.a.restart.command)"), "{text}");
+    // a unit of that name that runs something else, or another config, is none of its business
+    drop_in("ExecStart=\nExecStart=/usr/local/bin/watchdog check -c /etc/other.toml");
+    only_trap(&validate(), "");
+    drop_in("ExecStart=\nExecStart=/usr/sbin/watchdog");
+    only_trap(&validate(), "");
+
+    // `validate` that is itself run by a unit, whatever its name
+    let inside = it
+        .sh("systemd-run --quiet --wait --pipe --unit=own watchdog validate")
+        .exits(0);
+    only_trap(
+        &inside.stdout,
+        "a: what is started would be killed when own.service ends",
+    );
+    // and one that a CI runs
+    it.write("/job", "watchdog validate\n");
+    let inside = it
+        .sh("systemd-run --quiet --wait --pipe --unit=ci sh /job")
+        .exits(0);
+    only_trap(&inside.stdout, "");
 }

@@ -21,6 +21,8 @@ use crate::restart::{Spawn, Way, spawn};
 use crate::text::printable;
 use crate::world::World;
 
+mod units;
+
 /// The shortest time from one run to the next: cron knows no seconds.
 const CRON: Duration = Duration::from_mins(1);
 
@@ -81,10 +83,12 @@ fn parts(place: &str) -> Vec<String> {
         .collect()
 }
 
-/// All traps of a config, those of the whole first. Looks at files and processes, and changes nothing.
+/// All traps of a config, those of the whole first. Looks at files, processes and systemd, and changes
+/// nothing.
 pub(super) fn find(config: &Config, world: &World, now: &Reading) -> Vec<Trap> {
     let mut traps = Traps::default();
     in_times_of_runs(config, &mut traps);
+    units::own(config, &mut traps);
     in_state(config, now, &mut traps);
     in_mail(config, &mut traps);
     for service in config.services.iter().filter(|service| service.enabled) {
@@ -95,6 +99,7 @@ pub(super) fn find(config: &Config, world: &World, now: &Reading) -> Vec<Trap> {
         in_limits(service, config, &mut traps);
         in_dependencies(service, config, &mut traps);
     }
+    units::watched(config, &mut traps);
     shared(config, &mut traps);
     traps.0
 }
@@ -360,7 +365,7 @@ fn in_way(service: &Service, traps: &mut Traps) {
             }
             shell_words(service, "restart.command", &plan.command, traps);
         }
-        // whether systemd has the unit, and whether it is masked, is for whoever can ask systemd
+        // systemd is asked for all units at once
         Some(Way::Systemd(_)) | None => {}
     }
 }
