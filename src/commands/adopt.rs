@@ -16,6 +16,7 @@ use crate::clock::rough;
 use crate::commands::{complain, print};
 use crate::error::Error;
 use crate::restart::environment::DEFAULT_PATH;
+use crate::systemctl::Manager;
 use crate::text::printable;
 use crate::world::{Lookup, World};
 use facts::{Facts, Open, is_log};
@@ -251,15 +252,14 @@ fn table(facts: &Facts, found: &Found, asked: &str, now: SystemTime) -> String {
         out.push_str("# this folder is gone: name one that there is\n");
     }
     if let Some(unit) = &facts.unit {
-        let manager = if unit.of_user {
-            ", manager = \"user\""
-        } else {
-            ""
+        let manager = match unit.manager {
+            Manager::User => ", manager = \"user\"",
+            Manager::System => "",
         };
         let _ = writeln!(
             out,
             "systemd = {{ unit = {}{manager} }}",
-            quoted(&unit.name)
+            quoted(&unit.unit)
         );
     } else {
         add_process(&mut out, facts, found);

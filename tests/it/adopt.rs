@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use nix::sys::signal::Signal;
 
+use crate::boxes::SystemdBox;
 use crate::scene::{Scene, alive, free_port, root, signal};
 
 /// The table for a program, which is made the config.
@@ -289,4 +290,44 @@ fn postgres_bin() -> PathBuf {
         .map(|entry| entry.path().join("bin"))
         .find(|bin| bin.join("postgres").exists())
         .unwrap()
+}
+
+#[test]
+#[ignore = "needs root, systemd, nginx and redis-server"]
+fn a_program_in_a_unit_is_left_to_systemd() {
+    let it = SystemdBox::boot();
+    // Debian's own units, on ports that nobody has
+    it.write(
+        "/etc/nginx/nginx.conf",
+        &format!(
+            "pid /run/nginx.pid;\nerror_log /var/log/nginx/error.log notice;\nevents {{}}\n\
+             http {{ access_log /var/log/nginx/access.log; server {{ listen 127.0.0.1:{}; }} }}\n",
+            free_port()
+        ),
+    );
+    it.sh(&format!(
+        "sed -i 's/^port .*/port {}/' /etc/redis/redis.conf; systemctl start nginx redis-server",
+        free_port()
+    ))
+    .ok();
+    for (unit, asked) in [("nginx", "name"), ("redis-server", "PID")] {
+        let pid = it.show(&format!("{unit}.service"), "MainPID");
+        let asked = if asked == "PID" { &pid } else { unit };
+        let table = it.sh(&format!("watchdog adopt {asked}")).exits(0).stdout;
+        let systemd = format!("systemd = {{ unit = \"{unit}.service\" }}");
+        assert!(table.contains(&systemd), "{table}");
+        assert!(!table.contains("spawn"), "{table}");
+        it.config(&table);
+        let valid = it.sh("watchdog validate").exits(0).stdout;
+        // nobody is told by mail in this config
+        assert!(valid.ends_with(", no errors, 1 trap\n"), "{table}\n{valid}");
+        it.check().exits(0).tells(unit, "healthy", &[]);
+        it.sh(&format!("kill -KILL {pid}")).ok();
+        it.wait(&format!("! test -e /proc/{pid}"));
+        // one of the two restarts it, whoever is the first
+        it.wait("watchdog check --json");
+        let now = it.show(&format!("{unit}.service"), "MainPID");
+        assert_ne!(now, pid);
+        it.sh("rm -r /var/lib/watchdog").ok();
+    }
 }

@@ -12,6 +12,8 @@ use std::time::SystemTime;
 use nix::unistd::{Gid, Group, Uid, User};
 
 use crate::check::process::parse_pid_file;
+use crate::restart::scope::{self, Place};
+use crate::systemctl::is_booted;
 use crate::world;
 
 /// No longer file is a PID file.
@@ -68,20 +70,11 @@ pub(super) struct Facts {
     /// Its niceness.
     pub(super) nice: i32,
     /// The systemd unit that it belongs to.
-    pub(super) unit: Option<Unit>,
+    pub(super) unit: Option<Place>,
     /// The file that its PID is in.
     pub(super) pid_file: Option<PathBuf>,
     /// The files that it writes to.
     pub(super) open: Vec<Open>,
-}
-
-/// A systemd unit.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Unit {
-    /// Its name.
-    pub(super) name: String,
-    /// Whether it belongs to a user's own manager.
-    pub(super) of_user: bool,
 }
 
 /// Looks at a program. An error says what could not be read.
@@ -190,31 +183,14 @@ fn nice(proc: &Path) -> i32 {
     read().unwrap_or_default()
 }
 
-/// The unit whose control group it is in, where systemd runs here; not the one that this very program is in.
-fn unit(proc: &Path) -> Option<Unit> {
-    if !Path::new("/run/systemd/system").is_dir() {
+/// The unit that it is in, where systemd runs here; not the one that this very program is in.
+fn unit(proc: &Path) -> Option<Place> {
+    if !is_booted() {
         return None;
     }
-    let unit = unit_in(&fs::read_to_string(proc.join("cgroup")).ok()?)?;
-    let own = unit_in(&fs::read_to_string("/proc/self/cgroup").unwrap_or_default());
-    (own.as_ref() != Some(&unit)).then_some(unit)
-}
-
-fn unit_in(cgroups: &str) -> Option<Unit> {
-    let path = cgroups.lines().find_map(|line| {
-        line.strip_prefix("0::")
-            .filter(|path| path.len() > 1)
-            .or_else(|| line.split_once(":name=systemd:").map(|(_, path)| path))
-    })?;
-    let name = path.rsplit('/').find(|part| part.ends_with(".service"))?;
-    // a user's manager is a service of the system's, and its units are below it
-    if name.starts_with("user@") {
-        return None;
-    }
-    Some(Unit {
-        name: name.to_owned(),
-        of_user: path.contains("/user@"),
-    })
+    let unit = scope::place(&fs::read_to_string(proc.join("cgroup")).ok()?)?;
+    let own = scope::place(&fs::read_to_string("/proc/self/cgroup").unwrap_or_default());
+    (unit.is_service() && own.as_ref() != Some(&unit)).then_some(unit)
 }
 
 fn open_files(proc: &Path) -> io::Result<Vec<Open>> {
@@ -363,47 +339,6 @@ pub(super) fn named(name: &str, world: &world::World) -> Vec<i32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_unit_is_in_the_control_group() {
-        let unit = |name: &str, of_user| {
-            Some(Unit {
-                name: name.to_owned(),
-                of_user,
-            })
-        };
-        for (cgroups, expected) in [
-            (
-                "0::/system.slice/redis.service\n",
-                unit("redis.service", false),
-            ),
-            (
-                "0::/system.slice/system-postgresql.slice/postgresql@15-main.service\n",
-                unit("postgresql@15-main.service", false),
-            ),
-            (
-                "0::/system.slice/docker.service/worker\n",
-                unit("docker.service", false),
-            ),
-            (
-                "0::/user.slice/user-1000.slice/user@1000.service/app.slice/bot.service\n",
-                unit("bot.service", true),
-            ),
-            (
-                "0::/user.slice/user-1000.slice/user@1000.service/app.slice/run-1.scope\n",
-                None,
-            ),
-            ("0::/user.slice/user-0.slice/session-3.scope\n", None),
-            (
-                "12:pids:/x\n1:name=systemd:/system.slice/cron.service\n0::/\n",
-                unit("cron.service", false),
-            ),
-            ("0::/\n", None),
-            ("", None),
-        ] {
-            assert_eq!(unit_in(cgroups), expected, "{cgroups}");
-        }
-    }
 
     #[test]
     fn logs_are_known_by_how_they_are_written_and_called() {

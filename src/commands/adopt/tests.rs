@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::config::{Environment, parse};
 use crate::restart::Way;
+use crate::restart::scope::Place;
 
 fn trader() -> Facts {
     Facts {
@@ -108,9 +109,9 @@ path = "/srv/trader/audit"
 #[test]
 fn a_unit_is_left_to_systemd() {
     let mut facts = trader();
-    facts.unit = Some(facts::Unit {
-        name: "trader.service".to_owned(),
-        of_user: true,
+    facts.unit = Some(Place {
+        unit: "trader.service".to_owned(),
+        manager: Manager::User,
     });
     let (text, service) = told(&facts, &found());
     assert!(
