@@ -12,9 +12,9 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 
-use crate::clock::rough;
+use crate::clock::{Reading, rough};
 use crate::config::Config;
 use crate::memory::Memory;
 use crate::memory::journal::{self, Entry};
@@ -28,21 +28,21 @@ use crate::settle::{close_threads, queued};
 const OWED_LIMIT: usize = 500;
 
 /// Puts all that is owed into one message, and sends what is in the outbox, the oldest first. All of it is over
-/// within the transport's timeout and a little more, whatever the other side does. `set_by` is by how much the clock
-/// was set since the last run: nothing is given up because of that.
+/// within the transport's timeout and a little more, whatever the other side does. Nothing is given up because the
+/// clock was set.
 pub fn deliver(
     config: &Config,
     settings: &mail::Settings,
     store: &Store,
     memory: &mut Memory,
-    now: DateTime<Utc>,
-    set_by: TimeDelta,
+    now: &Reading,
 ) -> report::Mail {
     let mut step = Step {
         settings,
         outbox: Outbox::at(store.dir()),
         state_dir: store.dir(),
-        now,
+        clock: now,
+        now: now.wall,
         saved: true,
         sent_at_once: 0,
     };
@@ -52,9 +52,8 @@ pub fn deliver(
         step.note("outbox_damaged", trouble);
     }
     let mut entries = loaded.entries;
-    if !set_by.is_zero() {
-        for kept in &mut entries {
-            kept.entry.shift(set_by);
+    for kept in &mut entries {
+        if kept.entry.bring_to(now) {
             step.written(step.outbox.update(kept), &kept.name);
         }
     }
@@ -100,6 +99,7 @@ struct Step<'a> {
     settings: &'a mail::Settings,
     outbox: Outbox,
     state_dir: &'a Path,
+    clock: &'a Reading,
     now: DateTime<Utc>,
     /// The state no longer owes what is in the outbox.
     saved: bool,
@@ -147,7 +147,7 @@ impl Step<'_> {
             return false;
         };
         let ids = memory.owed.iter().map(|alert| alert.id.clone()).collect();
-        let entry = outbox::Entry::new(message, &self.settings.to, ids);
+        let entry = outbox::Entry::new(message, &self.settings.to, ids, self.clock);
         match self.outbox.add(entry.clone()) {
             Ok(kept) => {
                 queued(memory, &entry.message, |_| true);

@@ -94,7 +94,7 @@ pub fn run(config: Config, options: &cli::Check, style: Style) -> Result<u8, Err
         damage,
         trusted,
     } = loaded;
-    let set_by = memory.bring_to(&now);
+    memory.bring_to(&now);
     let seen = observe(&config, &names, &memory, &now, deadline);
     let left_out = |name: &str| {
         let unseen = seen
@@ -140,7 +140,7 @@ pub fn run(config: Config, options: &cli::Check, style: Style) -> Result<u8, Err
 
     let mail = telling
         .mail
-        .map(|settings| deliver(&config, settings, &store, &mut memory, now.wall, set_by))
+        .map(|settings| deliver(&config, settings, &store, &mut memory, &now))
         .unwrap_or_default();
     finish(
         &config,

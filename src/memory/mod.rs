@@ -232,15 +232,13 @@ impl Memory {
 
     /// Brings remembered times to the clock of this run: where the wall clock was set since the last one, they
     /// move with it; what would then lie ahead happened now at the latest; attempts and mails that the budgets
-    /// no longer count are dropped. Returns by how much the clock was set, for times that are kept elsewhere.
-    pub fn bring_to(&mut self, now: &Reading) -> TimeDelta {
+    /// no longer count are dropped.
+    pub fn bring_to(&mut self, now: &Reading) {
         let last = self.clock.take();
-        let mut set_by = TimeDelta::zero();
         if let Some(last) = &last {
             let moved = now.wall_moved_since(last);
             // the clocks are not read at one instant: what is less than a second is no setting of a clock
             if moved.abs() >= TimeDelta::seconds(1) {
-                set_by = moved;
                 for time in self.times() {
                     *time = time.checked_add_signed(moved).unwrap_or(now.wall);
                 }
@@ -272,7 +270,6 @@ impl Memory {
         }
         self.mails.retain(|&at| within_hour(now.wall, at));
         self.clock = Some(now.clone());
-        set_by
     }
 
     fn times(&mut self) -> impl Iterator<Item = &mut DateTime<Utc>> {
@@ -350,8 +347,7 @@ mod tests {
             let mut memory = with_attempts(&[0]);
             memory.clock = Some(reading(5, 100));
             // five minutes pass by the boot clock, whatever the wall clock says
-            let set_by = memory.bring_to(&reading(wall, 105));
-            assert_eq!(set_by, TimeDelta::minutes(wall - 10));
+            memory.bring_to(&reading(wall, 105));
             let service = &memory.services["a"];
             assert_eq!(service.attempts, [at(wall - 10)], "wall clock at {wall}");
             assert_eq!(service.attempts_in_hour(at(wall)), attempts_left);

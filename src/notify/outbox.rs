@@ -18,7 +18,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::{Message, nonce};
-use crate::clock::age;
+use crate::clock::{Reading, age};
 
 /// How many messages are kept, at the most.
 pub const LIMIT: usize = 200;
@@ -61,11 +61,20 @@ pub struct Entry {
     /// When the last of those was.
     #[serde(default)]
     pub doubted: Option<DateTime<Utc>>,
+    /// The clocks that these times are by. Each message has its own: whoever sets the clock, and whatever runs come
+    /// before the one that sends mail, it is held against the right ones.
+    #[serde(default)]
+    pub clock: Option<Reading>,
 }
 
 impl Entry {
     /// A message that nobody has yet.
-    pub fn new(message: Message, recipients: &[String], alerts: Vec<String>) -> Self {
+    pub fn new(
+        message: Message,
+        recipients: &[String],
+        alerts: Vec<String>,
+        now: &Reading,
+    ) -> Self {
         Self {
             since: message.time,
             message,
@@ -74,6 +83,7 @@ impl Entry {
             tries: 0,
             doubts: 0,
             doubted: None,
+            clock: Some(now.clone()),
         }
     }
 
@@ -89,11 +99,21 @@ impl Entry {
         last > now || now - last >= wait
     }
 
-    /// Moves its times with a clock that was set.
-    pub fn shift(&mut self, by: TimeDelta) {
-        for time in std::iter::once(&mut self.since).chain(&mut self.doubted) {
-            *time = time.checked_add_signed(by).unwrap_or(*time);
+    /// Moves its times with a clock that was set since they were written. Says whether it was.
+    pub fn bring_to(&mut self, now: &Reading) -> bool {
+        let moved = self
+            .clock
+            .replace(now.clone())
+            .map(|clock| now.wall_moved_since(&clock))
+            .unwrap_or_default();
+        // the clocks are not read at one instant: what is less than a second is no setting of a clock
+        if moved.abs() < TimeDelta::seconds(1) {
+            return false;
         }
+        for time in std::iter::once(&mut self.since).chain(&mut self.doubted) {
+            *time = time.checked_add_signed(moved).unwrap_or(*time);
+        }
+        true
     }
 
     /// Whether it has been tried for long enough.
@@ -345,6 +365,16 @@ mod tests {
         DateTime::from_timestamp(1_800_000_000 + second, 0).unwrap()
     }
 
+    /// The clocks of a machine that was up for `up` seconds.
+    fn reading(second: i64, up: u64) -> Reading {
+        Reading {
+            wall: at(second),
+            boot_ms: up * 1000,
+            awake_ms: up * 1000,
+            boot_id: "a".to_owned(),
+        }
+    }
+
     fn entry(second: i64) -> Entry {
         let message = Message {
             subject: "s".to_owned(),
@@ -356,7 +386,13 @@ mod tests {
             in_reply_to: None,
             references: Vec::new(),
         };
-        Entry::new(message, &["ops@x.org".to_owned()], vec!["1".to_owned()])
+        let now = reading(second, 0);
+        Entry::new(
+            message,
+            &["ops@x.org".to_owned()],
+            vec!["1".to_owned()],
+            &now,
+        )
     }
 
     fn ids(loaded: &Loaded) -> Vec<String> {

@@ -325,8 +325,19 @@ fn f43_a_clock_that_was_set_gives_nothing_up() {
     scene.check().exits(2);
     // as if the clock had been four days behind until now
     let before = |time: &Value| json!(when(time) - chrono::TimeDelta::days(4));
-    edit_outbox(&scene, |entry| entry["since"] = before(&entry["since"]));
+    edit_outbox(&scene, |entry| {
+        entry["since"] = before(&entry["since"]);
+        entry["clock"]["wall"] = before(&entry["clock"]["wall"]);
+    });
     scene.edit_state(|state| state["clock"]["wall"] = before(&state["clock"]["wall"]));
+    // what comes before the next mail, and sends none, takes nothing away
+    for args in [
+        &["pause", "a"][..],
+        &["resume", "a"],
+        &["check", "--no-mail"],
+    ] {
+        scene.run(args);
+    }
     for _ in 0..2 {
         let outcome = scene.check().exits(2);
         assert_eq!(outcome.json()["mail"]["queued"], 1);
