@@ -125,7 +125,10 @@ pub struct History {
     /// Only what is younger than this: "2h", "7d"
     #[arg(long, value_name = "DUR", value_parser = parse_duration)]
     pub since: Option<Duration>,
-    /// Print JSON lines, as the journal has them
+    /// Only how often each service was restarted: the rate a day, and the mean time between two restarts
+    #[arg(long)]
+    pub summary: bool,
+    /// Print JSON lines: those of the journal, or with --summary one for each service
     #[arg(long)]
     pub json: bool,
 }

@@ -49,7 +49,7 @@ pub fn deliver(
     let loaded = step.outbox.load();
     for trouble in loaded.troubles {
         ::log::error!("{trouble}");
-        step.note("outbox_damaged", trouble);
+        step.note("outbox_damaged", &[], trouble);
     }
     let mut entries = loaded.entries;
     for kept in &mut entries {
@@ -108,8 +108,9 @@ struct Step<'a> {
 }
 
 impl Step<'_> {
-    fn note(&self, event: &str, message: String) {
+    fn note(&self, event: &str, about: &[String], message: String) {
         let mut entry = Entry::new(self.now, "watchdog", event);
+        entry.about = about.to_vec();
         entry.message = Some(message);
         if let Err(error) = journal::append(self.state_dir, &[entry]) {
             ::log::warn!(
@@ -124,6 +125,7 @@ impl Step<'_> {
         for alert in memory.owed.drain(..over) {
             self.note(
                 "mail_given_up",
+                std::slice::from_ref(&alert.service),
                 format!(
                     "too much is left to be told; never told: {} {} at {}",
                     alert.service,
@@ -277,7 +279,7 @@ impl Step<'_> {
             let trouble = format!("about {about}: {trouble}");
             if refused || worth_noting {
                 ::log::error!("{trouble}");
-                self.note(event, trouble);
+                self.note(event, &entry.message.services, trouble);
             } else {
                 ::log::warn!("{trouble}");
             }
@@ -297,6 +299,7 @@ impl Step<'_> {
         if !reached.is_empty() {
             self.note(
                 "mail_sent",
+                &entry.message.services,
                 format!(
                     "about {} to {}",
                     entry.message.services.join(", "),
@@ -317,7 +320,7 @@ impl Step<'_> {
                 crate::clock::stamp(entry.since)
             );
             ::log::error!("{told}");
-            self.note("mail_given_up", told);
+            self.note("mail_given_up", &entry.message.services, told);
         }
         if let Err(error) = self.outbox.remove(&kept.name) {
             ::log::error!(

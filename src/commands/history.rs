@@ -5,6 +5,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use serde::Serialize;
 
 use crate::cli;
 use crate::clock::{age, rough};
@@ -30,7 +31,8 @@ pub fn run(config: &Config, options: &cli::History, style: Style) -> Result<u8, 
     let mut shown = 0_usize;
     let damaged = journal::read(&config.state_dir, |entry| {
         oldest = Some(oldest.map_or(entry.time, |time| time.min(entry.time)));
-        let asked_for = options.services.is_empty() || names.contains(&entry.service);
+        let asked_for =
+            options.services.is_empty() || names.iter().any(|name| entry.concerns(name));
         let recent = options
             .since
             .is_none_or(|limit| age(now, entry.time) <= limit);
@@ -38,13 +40,6 @@ pub fn run(config: &Config, options: &cli::History, style: Style) -> Result<u8, 
             return;
         }
         shown += 1;
-        if options.json {
-            if let Ok(line) = serde_json::to_string(&entry) {
-                json.push_str(&line);
-                json.push('\n');
-            }
-            return;
-        }
         if let Some(action) = &entry.action {
             let restart = Restart {
                 time: entry.time,
@@ -55,7 +50,17 @@ pub fn run(config: &Config, options: &cli::History, style: Style) -> Result<u8, 
                 .or_default()
                 .push(restart);
         }
-        text::add_entry(&mut page, &entry);
+        if options.summary {
+            return;
+        }
+        if options.json {
+            if let Ok(line) = serde_json::to_string(&entry) {
+                json.push_str(&line);
+                json.push('\n');
+            }
+        } else {
+            text::add_entry(&mut page, &entry);
+        }
     })
     .map_err(|source| StoreError::Io {
         what: "cannot read the journal in",
@@ -68,22 +73,34 @@ pub fn run(config: &Config, options: &cli::History, style: Style) -> Result<u8, 
             config.state_dir.display()
         );
     }
-    if options.json {
-        print(&json)?;
-        return Ok(0);
-    }
     // a journal that is younger than what was asked for says nothing of the time before it
     let journalled = oldest.map(|oldest| age(now, oldest)).unwrap_or_default();
     let period = options
         .since
         .map_or(journalled, |since| since.min(journalled));
+    let sums: Vec<Summary> = restarts
+        .iter()
+        .map(|(name, restarts)| Summary::of(name, restarts, period))
+        .collect();
+    if options.json {
+        if options.summary {
+            for sum in &sums {
+                let line = serde_json::to_string(sum)
+                    .map_err(|error| Error::Internal(error.to_string()))?;
+                json.push_str(&line);
+                json.push('\n');
+            }
+        }
+        print(&json)?;
+        return Ok(0);
+    }
     if shown == 0 {
         page.line(0, &nothing(oldest.is_some(), period));
-    } else if restarts.is_empty() {
+    } else if sums.is_empty() {
         page.line(0, &format!("no restart in {}", rough(period)));
     }
-    for (name, restarts) in &restarts {
-        page.line(0, &format!("{name}: {}", summary(restarts, period)));
+    for sum in &sums {
+        page.line(0, &sum.told());
     }
     print(&page.into_text())?;
     Ok(0)
@@ -104,34 +121,66 @@ struct Restart {
     worked: bool,
 }
 
-/// How often a service was restarted in a time: the rate, and the mean time from one restart to the next.
-fn summary(restarts: &[Restart], period: Duration) -> String {
-    let count = restarts.len();
-    let failed = restarts.iter().filter(|restart| !restart.worked).count();
-    let mut told = format!(
-        "{count} restart{} in {}",
-        if count == 1 { "" } else { "s" },
-        rough(period)
-    );
-    if failed > 0 {
-        let _ = write!(told, " ({failed} failed)");
-    }
-    if period >= DAY {
+/// How often a service was restarted.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+struct Summary {
+    service: String,
+    /// All that were tried.
+    restarts: usize,
+    /// Those of them that failed.
+    failed: usize,
+    /// The seconds that this is a sum of.
+    period_s: f64,
+    /// The rate; absent where the time is too short to tell one.
+    restarts_a_day: Option<f64>,
+    /// The mean time from one to the next; absent where there are not two.
+    mean_between_s: Option<f64>,
+}
+
+impl Summary {
+    fn of(service: &str, restarts: &[Restart], period: Duration) -> Self {
         #[expect(
             clippy::cast_precision_loss,
             reason = "a journal holds far fewer than 2^52 restarts"
         )]
-        let a_day = count as f64 * DAY.as_secs_f64() / period.as_secs_f64();
-        let _ = write!(told, ", {a_day:.1} a day");
+        let a_day = restarts.len() as f64 * DAY.as_secs_f64() / period.as_secs_f64();
+        let times = || restarts.iter().map(|restart| restart.time);
+        let gaps = u32::try_from(restarts.len().saturating_sub(1)).unwrap_or(u32::MAX);
+        let mean = match (times().min(), times().max()) {
+            (Some(first), Some(last)) if gaps > 0 => Some(age(last, first) / gaps),
+            _ => None,
+        };
+        Self {
+            service: service.to_owned(),
+            restarts: restarts.len(),
+            failed: restarts.iter().filter(|restart| !restart.worked).count(),
+            period_s: period.as_secs_f64(),
+            restarts_a_day: (period >= DAY).then_some(a_day),
+            mean_between_s: mean.map(|mean| mean.as_secs_f64()),
+        }
     }
-    let times = || restarts.iter().map(|restart| restart.time);
-    if let (Some(first), Some(last)) = (times().min(), times().max())
-        && let Some(gaps) = u32::try_from(count - 1).ok().filter(|&gaps| gaps > 0)
-    {
-        let mean = rough(age(last, first) / gaps);
-        let _ = write!(told, ", {mean} between them on average");
+
+    /// As a person reads it.
+    fn told(&self) -> String {
+        let mut told = format!(
+            "{}: {} restart{} in {}",
+            self.service,
+            self.restarts,
+            if self.restarts == 1 { "" } else { "s" },
+            rough(Duration::from_secs_f64(self.period_s))
+        );
+        if self.failed > 0 {
+            let _ = write!(told, " ({} failed)", self.failed);
+        }
+        if let Some(a_day) = self.restarts_a_day {
+            let _ = write!(told, ", {a_day:.1} a day");
+        }
+        if let Some(mean) = self.mean_between_s {
+            let mean = rough(Duration::from_secs_f64(mean));
+            let _ = write!(told, ", {mean} between them on average");
+        }
+        told
     }
-    told
 }
 
 #[cfg(test)]
@@ -166,7 +215,10 @@ mod tests {
             ),
         ] {
             let period = Duration::from_secs(period * 3600);
-            assert_eq!(summary(&restarts(hours), period), told);
+            assert_eq!(
+                Summary::of("a", &restarts(hours), period).told(),
+                format!("a: {told}")
+            );
         }
     }
 
@@ -175,8 +227,8 @@ mod tests {
         let mut some = restarts(&[0, 1]);
         some[0].worked = false;
         assert_eq!(
-            summary(&some, Duration::from_secs(7200)),
-            "2 restarts in 2h (1 failed), 1h between them on average"
+            Summary::of("a", &some, Duration::from_secs(7200)).told(),
+            "a: 2 restarts in 2h (1 failed), 1h between them on average"
         );
     }
 }

@@ -40,7 +40,7 @@ pub fn run(config: &Config, options: &cli::Why, style: Style) -> Result<u8, Erro
     }
     let mut entries = Vec::new();
     journal::read(&config.state_dir, |entry| {
-        if entry.service == service.name || entry.event.starts_with("mail_") {
+        if entry.concerns(&service.name) {
             entries.push(entry);
         }
     })
@@ -70,7 +70,7 @@ pub struct Known<'a> {
     pub mail: Option<&'a Settings>,
     /// What is remembered.
     pub memory: &'a Memory,
-    /// The entries of the journal about the service, and about mail, oldest first.
+    /// The entries of the journal about the service, and about mail that told of it, oldest first.
     pub journal: &'a [Entry],
     /// How many messages about it wait in the outbox.
     pub kept: usize,

@@ -34,6 +34,9 @@ pub struct Entry {
     /// What was done.
     #[serde(default)]
     pub action: Option<Action>,
+    /// The services that a mail was about.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub about: Vec<String>,
     /// Further sentences.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
@@ -49,8 +52,14 @@ impl Entry {
             verdict: None,
             findings: Vec::new(),
             action: None,
+            about: Vec::new(),
             message: None,
         }
+    }
+
+    /// Whether it is about a service: it happened to it, or it was mailed about.
+    pub fn concerns(&self, service: &str) -> bool {
+        self.service == service || self.about.iter().any(|name| name == service)
     }
 }
 

@@ -23,6 +23,7 @@ mod real_mail;
 mod real_postfix;
 mod restart;
 mod scene;
+mod shell;
 mod state;
 mod steps;
 mod systemd;
