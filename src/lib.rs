@@ -64,7 +64,12 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     match perform(&cli, command) {
         Ok(code) => code,
         Err(error) => {
-            let _ = writeln!(std::io::stderr(), "watchdog: {error}");
+            // faults of the config stand as a list, with a heading each
+            let who = match &error {
+                Error::Config(_) => "",
+                _ => "watchdog: ",
+            };
+            let _ = writeln!(std::io::stderr(), "{who}{error}");
             error.code()
         }
     }

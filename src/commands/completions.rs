@@ -1,9 +1,9 @@
 //! `watchdog completions`: scripts that complete commands, options and the names of services.
 //!
 //! The scripts are generated from the definitions that the command line is parsed by. What they cannot know, the
-//! names of services, the shell asks for when it needs them: for bash, zsh and fish a few lines are added that
-//! call `watchdog completions --services`, with the config that was typed. The generators have a way of their
-//! own to do that, which is not stable yet.
+//! names of services, the shell asks for when it needs them: a few lines are added for each shell that call
+//! `watchdog completions --services`, with the config that was typed. The generators have a way of their own to do
+//! that, which is not stable yet, and knows nothing of the config.
 
 use std::path::Path;
 
@@ -57,7 +57,9 @@ pub fn script(shell: Shell) -> String {
         Shell::Bash => generated + &bash(),
         Shell::Zsh => zsh(&generated),
         Shell::Fish => generated + &fish(),
-        Shell::Elvish | Shell::Nushell | Shell::Powershell => generated,
+        Shell::Elvish => generated + &elvish(),
+        Shell::Nushell => nushell(&generated),
+        Shell::Powershell => generated,
     }
 }
 
@@ -158,3 +160,65 @@ fn fish() -> String {
         takers().join("; or __fish_watchdog_using_subcommand ")
     )
 }
+
+/// A function around the generated one: where a name can stand, it gives the names.
+fn elvish() -> String {
+    ELVISH.replace("COMMANDS", &takers().join(" "))
+}
+
+const ELVISH: &str = r#"
+var watchdog-generated~ = $edit:completion:arg-completer[watchdog]
+set edit:completion:arg-completer[watchdog] = {|@words|
+    var command = ''
+    var config = []
+    var awaited = ''
+    for word $words[1..-1] {
+        if (eq $awaited config) {
+            set config = [--config $word]
+            set awaited = ''
+        } elif (not-eq $awaited '') {
+            set awaited = ''
+        } elif (has-value [-c --config] $word) {
+            set awaited = config
+        } elif (has-value [--color --for --reason --since --max-age] $word) {
+            set awaited = value
+        } elif (and (eq $command '') (not (str:has-prefix $word '-'))) {
+            set command = $word
+        }
+    }
+    if (and (eq $awaited '') (has-value [COMMANDS] $command) (not (str:has-prefix $words[-1] '-'))) {
+        try { (external $words[0]) $@config completions --services 2>/dev/null | from-lines } catch { }
+    } else {
+        watchdog-generated $@words
+    }
+}
+"#;
+
+/// The generated module with another type for the arguments that are names.
+fn nushell(generated: &str) -> String {
+    let named = generated
+        .replace(
+            "...services: string ",
+            "...services: string@\"nu-complete watchdog services\" ",
+        )
+        .replace(
+            "    service: string ",
+            "    service: string@\"nu-complete watchdog services\" ",
+        );
+    named.replacen(
+        "module completions {\n",
+        &format!("module completions {{\n{NUSHELL}"),
+        1,
+    )
+}
+
+const NUSHELL: &str = r#"
+  def "nu-complete watchdog services" [context: string] {
+    let config = ($context | parse --regex '\s(?:-c|--config)[ =](?<file>\S+)')
+    if ($config | is-empty) {
+      ^watchdog completions --services | lines
+    } else {
+      ^watchdog --config ($config | first | get file) completions --services | lines
+    }
+  }
+"#;

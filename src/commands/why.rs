@@ -3,6 +3,8 @@
 //! All of it comes from what runs have recorded: nothing is looked at anew, so that the answer is about the
 //! decision that was made and not about one that would be made now. [`account`] is pure.
 
+use std::time::Duration;
+
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::check::{Finding, Kind};
@@ -14,6 +16,7 @@ use crate::error::Error;
 use crate::memory::journal::{self, Entry};
 use crate::memory::store::{Store, StoreError};
 use crate::memory::{Memory, ServiceMemory};
+use crate::notify::Event;
 use crate::notify::mail::Settings;
 use crate::notify::outbox::Outbox;
 use crate::report::page::{Page, Style};
@@ -209,12 +212,17 @@ impl Known<'_> {
                 (_, None) => ("", None),
             };
             match (time, self.memory.last_run) {
-                (Some(time), Some(run)) => facts.push(format!(
-                    "{how} {}, {} before that run (limit {})",
-                    stamp(time),
-                    rough(age(run, time)),
-                    rough(limit)
-                )),
+                (Some(time), Some(run)) => {
+                    let before = match age(run, time) {
+                        age if age < Duration::from_secs(1) => "just".to_owned(),
+                        age => rough(age),
+                    };
+                    facts.push(format!(
+                        "{how} {}, {before} before that run (limit {})",
+                        stamp(time),
+                        rough(limit)
+                    ));
+                }
                 _ => facts.push(format!("limit {}", rough(limit))),
             }
         }
@@ -440,8 +448,13 @@ impl Known<'_> {
                     .ok()
                     .and_then(|every| at.checked_add_signed(every))
                     .map(|again| {
+                        let lasting = if event == Event::Restarted {
+                            "such another is told"
+                        } else {
+                            "while it lasts, again"
+                        };
                         format!(
-                            "; while it lasts, again from {} on (remind_every {})",
+                            "; {lasting} from {} on (remind_every {})",
                             self.ago(again),
                             rough(mail.remind_every)
                         )

@@ -24,7 +24,8 @@ pub fn table(report: &Report, style: Style) -> String {
         .map(|service| columns(&service.name))
         .max()
         .unwrap_or_default()
-        .min(NAMES);
+        // on a narrow screen the figures need the room more
+        .min(NAMES.min(style.width / 3));
     for service in &report.services {
         add_service(&mut page, service, column, report);
     }

@@ -19,6 +19,7 @@ mod mail;
 mod outbox;
 mod package;
 mod post;
+mod readme;
 mod real_mail;
 mod real_postfix;
 mod restart;

@@ -103,3 +103,214 @@ fn how_often_it_was_restarted_is_summed_up() {
         .exits(0);
     assert_eq!(none.stdout, "nothing happened in 1h\n");
 }
+
+/// A scene with a service in nearly every state that there is, after the runs that it takes.
+fn all_states() -> Scene {
+    let started = |name: &str, more: &str| {
+        format!(
+            "[service.{name}]\nprocess = {{ pid_file = \"{name}.pid\" }}\n{more}\nspawn = {{ command = [\"sh\", \"-c\", \
+             \"echo 'ImportError: no module named ccxt, which is needed for all of the exchanges' >&2; exit 3\"], \
+             stderr = \"{name}.err\" }}\n"
+        )
+    };
+    let config = [
+        started("spent", "restart = { max_per_hour = 1 }"),
+        started("cooling", "restart = { cooldown = \"20m\" }"),
+        started("failing", "restart = { after_failures = 9 }"),
+        started("dependent-on-another-that-is-not-well", "depends_on = [\"spent\"]"),
+        started("paused", ""),
+        "[service.down]\nprocess = { pid_file = \"down.pid\", command_line = '^no-such-program at all$' }\n".to_owned(),
+        "[service.unseen]\nprocess = { pid_file = \"down.pid\", user = \"no-such-user\" }\n".to_owned(),
+        "[service.off]\nenabled = false\nprocess = { pid_file = \"off.pid\" }\n".to_owned(),
+        "[[service.well.log]]\npath = \"prog.sh\"\nmax_age = \"5m\"\n".to_owned(),
+        "[[service.warned.log]]\npath = \"warned.log\"\nforbid = ['ERROR']\nseverity = \"warning\"\n".to_owned(),
+    ];
+    let scene = Scene::with(&format!("{MAIL}{}", config.concat()));
+    scene
+        .run(&["pause", "paused", "--reason", "the disks are swapped"])
+        .exits(0);
+    scene.write("warned.log", "");
+    scene.run(&["check"]).exits(2);
+    scene.append("warned.log", "ERROR 5\n");
+    scene.run(&["check"]).exits(2);
+    for (name, verdict) in [
+        ("spent", "exhausted"),
+        ("cooling", "waiting"),
+        ("failing", "failing"),
+        ("dependent-on-another-that-is-not-well", "waiting"),
+        ("paused", "paused"),
+        ("down", "down"),
+        ("unseen", "unknown"),
+        ("off", "disabled"),
+        ("well", "healthy"),
+        ("warned", "degraded"),
+    ] {
+        assert_eq!(
+            scene.run(&["status", "--json"]).service(name)["verdict"],
+            verdict,
+            "{name}"
+        );
+    }
+    scene
+}
+
+/// What a command prints at a terminal of so many columns.
+fn at_terminal(scene: &Scene, columns: usize, before: &str, args: &str) -> String {
+    // script(1) gives it a terminal, and keeps what was written there
+    let script = format!(
+        "script -qec 'stty cols {columns} rows 24; {before} {{watchdog}} {args}' /dev/null </dev/null"
+    );
+    scene.shell(&script).stdout.replace("\r\n", "\n")
+}
+
+/// A text without its colours.
+fn without_colours(text: &str) -> String {
+    let mut plain = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("\x1b[") {
+        plain.push_str(before);
+        rest = after.split_once('m').expect("a colour").1;
+    }
+    plain + rest
+}
+
+/// The words of a text; ages, which pass, are all one.
+fn words(text: &str) -> Vec<String> {
+    let is_age = |word: &str| {
+        let word = word.trim_matches(|c: char| "(),:".contains(c));
+        word.starts_with(|c: char| c.is_ascii_digit())
+            && word.ends_with(['s', 'm', 'h'])
+            && word.len() < 8
+    };
+    text.split_whitespace()
+        .filter(|word| !is_age(word))
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn screens_fit_the_terminal_that_they_are_on() {
+    let scene = all_states();
+    let mut screens = vec!["status".to_owned(), "history".to_owned()];
+    for name in [
+        "spent", "cooling", "failing", "paused", "down", "unseen", "well", "warned", "off",
+    ] {
+        screens.push(format!("why {name}"));
+    }
+    for screen in screens {
+        let args: Vec<&str> = screen.split(' ').collect();
+        let piped = scene.run(&args).stdout;
+        assert!(!piped.contains('\x1b'), "{screen}: {piped}");
+        let coloured = at_terminal(&scene, 80, "", &screen);
+        let plain = at_terminal(&scene, 80, "NO_COLOR=1", &screen);
+        assert!(!plain.contains('\x1b'), "{screen}: {plain}");
+        if screen != "history" && screen != "why off" {
+            assert!(coloured.contains("\x1b["), "{screen}: {coloured}");
+        }
+        let narrow = at_terminal(&scene, 40, "NO_COLOR=1", &screen);
+        for other in [&without_colours(&coloured), &plain, &narrow] {
+            assert_eq!(words(other), words(&piped), "{screen}");
+        }
+        for (columns, text) in [
+            (80, &without_colours(&coloured)),
+            (80, &plain),
+            (40, &narrow),
+        ] {
+            for line in text.lines() {
+                // what others wrote, names and paths stay whole, so that they can be searched for and copied
+                let is_whole =
+                    line.trim_start().starts_with('|') || line.split_whitespace().count() <= 2;
+                assert!(
+                    line.chars().count() <= columns || is_whole,
+                    "{screen}, {columns}: {line}"
+                );
+            }
+        }
+    }
+    // JSON is for programs, also where somebody watches
+    let json = at_terminal(&scene, 80, "", "status --json --color always");
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["services"].as_array().unwrap().len(), 10);
+}
+
+#[test]
+fn quiet_and_verbose_are_heard_at_a_terminal() {
+    let scene = Scene::of(&[&Service::logs("a").log("path = \"prog.sh\"")]);
+    assert_eq!(at_terminal(&scene, 80, "", "check -q"), "");
+    let usual = at_terminal(&scene, 80, "", "check");
+    assert!(usual.starts_with("\x1b[32mhealthy\x1b[0m"), "{usual}");
+    let scene = Scene::of(&[&Service::new("a")]);
+    let verbose = at_terminal(&scene, 80, "", "-v check");
+    assert!(verbose.contains("a: starting by spawn"), "{verbose}");
+    assert!(verbose.contains("restarted"), "{verbose}");
+}
+
+#[test]
+#[ignore = "needs zsh"]
+fn zsh_completes_names_of_services() {
+    let scene = Scene::of(&[&down("trader"), &down("tracker"), &down("feed")]);
+    std::fs::create_dir(scene.path("functions")).unwrap();
+    let script = scene.run(&["completions", "zsh"]).exits(0).stdout;
+    scene.write("functions/_watchdog", script);
+    // a shell at a terminal of its own, in which each line is completed and shown
+    scene.write(
+        "complete.zsh",
+        r#"
+        zmodload zsh/zpty
+        zpty z zsh -f -i
+        zpty -w z "PS1=; fpath=($PWD/functions \$fpath); autoload -Uz compinit; compinit -u -D; cd $PWD
+            shown() { print -r -- \"<\$BUFFER>\"; zle kill-whole-line }; zle -N shown; bindkey '^X' shown; print rea''dy"
+        zpty -r z out '*ready*'
+        for line in "$@"; do
+            zpty -w -n z "$line"$'\t\C-X'
+            zpty -r z out '*<*>*'
+            print -r -- "${${out##*<}%%>*}"
+        done
+        zpty -d z
+        "#,
+    );
+    let bin = std::path::Path::new(crate::scene::WATCHDOG)
+        .parent()
+        .unwrap();
+    let mut command = std::process::Command::new("zsh");
+    command
+        .args([
+            "-f",
+            "complete.zsh",
+            "watchdog check f",
+            "watchdog -c watchdog.toml why trad",
+            "watchdog pause --for 2h trac",
+            "watchdog check --dry",
+            "watchdog show-",
+        ])
+        .current_dir(scene.dir())
+        .env_clear()
+        .env("HOME", scene.dir())
+        .env("PATH", format!("{}:/usr/bin:/bin", bin.display()));
+    let outcome = scene.finish(command).exits(0);
+    let expected = "watchdog check feed \nwatchdog -c watchdog.toml why trader \nwatchdog pause --for 2h tracker \n\
+                    watchdog check --dry-run \nwatchdog show-config \n";
+    assert_eq!(outcome.stdout, expected);
+}
+
+#[test]
+fn elvish_and_nushell_ask_for_names_of_services() {
+    let scene = Scene::new();
+    let elvish = scene.run(&["completions", "elvish"]).exits(0).stdout;
+    assert!(
+        elvish
+            .contains("(has-value [check status history why restart pause resume reset] $command)"),
+        "{elvish}"
+    );
+    let nushell = scene.run(&["completions", "nushell"]).exits(0).stdout;
+    let named = nushell
+        .matches("string@\"nu-complete watchdog services\"")
+        .count();
+    assert_eq!(named, 8, "{nushell}");
+    assert_eq!(
+        nushell
+            .matches("def \"nu-complete watchdog services\"")
+            .count(),
+        1
+    );
+}
