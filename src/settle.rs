@@ -293,6 +293,7 @@ pub fn settle(
     );
     let action = tried.map(|tried| tried.action.clone());
     remembered.report = Report {
+        time: Some(wall),
         pid: match &action {
             Some(action) => action.new_pid,
             None => observation.and_then(Observation::pid),

@@ -132,9 +132,8 @@ impl Known<'_> {
     /// What each check saw, with the limits it was held against.
     fn add_checks(&self, page: &mut Page, remembered: &ServiceMemory) {
         let report = &remembered.report;
-        let seen = self
-            .memory
-            .last_run
+        let seen = report
+            .time
             .map_or_else(|| "at an unknown time".to_owned(), |time| self.ago(time));
         page.line(0, &format!("seen by the last run, {seen}:"));
         let mut left: Vec<&Finding> = report.findings.iter().collect();
@@ -211,7 +210,7 @@ impl Known<'_> {
                 (_, Some(mark)) => ("last written", mark.written),
                 (_, None) => ("", None),
             };
-            match (time, self.memory.last_run) {
+            match (time, remembered.report.time) {
                 (Some(time), Some(run)) => {
                     let before = match age(run, time) {
                         age if age < Duration::from_secs(1) => "just".to_owned(),

@@ -128,6 +128,8 @@ pub struct Charged {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Report {
+    /// When it looked: a run of other services alone is no look at this one.
+    pub time: Option<DateTime<Utc>>,
     /// The main process.
     pub pid: Option<i32>,
     /// What was wrong.
@@ -216,6 +218,7 @@ impl ServiceMemory {
             .chain(&mut self.unfinished)
             .chain(&mut self.given_up)
             .chain(&mut self.trouble_since)
+            .chain(&mut self.report.time)
             .chain(self.told.values_mut())
     }
 }

@@ -314,3 +314,22 @@ fn elvish_and_nushell_ask_for_names_of_services() {
         1
     );
 }
+
+#[test]
+fn why_tells_of_the_run_that_looked_at_the_service() {
+    let scene = Scene::of(&[&down("a"), &down("b")]);
+    scene.check().exits(2);
+    scene.edit_state(|state| {
+        let ago = chrono::Utc::now() - chrono::TimeDelta::hours(2);
+        state["services"]["a"]["report"]["time"] = ago.to_rfc3339().into();
+    });
+    // a run of the other one alone
+    scene.run(&["check", "b"]).exits(2);
+    let seen = |name: &str| {
+        let text = scene.run(&["why", name]).exits(0).stdout;
+        let line = text.lines().find(|line| line.starts_with("seen by"));
+        line.unwrap().to_owned()
+    };
+    assert!(seen("a").ends_with("Z (2h ago):"), "{}", seen("a"));
+    assert!(!seen("b").contains("2h"), "{}", seen("b"));
+}

@@ -84,14 +84,12 @@ fn remembered(verdict: Verdict) -> ServiceMemory {
 
 fn told(
     service: &Service,
-    remembered: ServiceMemory,
+    mut remembered: ServiceMemory,
     mail: Option<&Settings>,
     journal: &[Entry],
 ) -> String {
-    let mut memory = Memory {
-        last_run: Some(at(60)),
-        ..Memory::default()
-    };
+    remembered.report.time = Some(at(60));
+    let mut memory = Memory::default();
     memory.services.insert(service.name.clone(), remembered);
     let known = Known {
         service,
@@ -111,6 +109,7 @@ fn a_spent_budget_is_told_with_all_its_figures() {
         attempts: vec![at(-1800), at(-900), at(-600)],
         trouble_since: Some(at(-2000)),
         report: Report {
+            time: None,
             pid: Some(5000),
             findings: vec![Finding::new(
                 Kind::Log,
@@ -244,7 +243,6 @@ fn mail_that_waits_is_told_with_the_reason() {
     let mut known = remembered(Verdict::Down);
     known.told.insert(Event::Down, at(0));
     let mut memory = Memory {
-        last_run: Some(at(60)),
         mails: vec![at(-10), at(-20)],
         ..Memory::default()
     };
