@@ -9,11 +9,12 @@ use crate::scene::Scene;
 const MAIL: &str =
     "[mail]\nfrom = \"w@example.org\"\nto = [\"o@example.org\"]\ndirectory = \"mails\"\n";
 
-/// A config with exactly one trap, the line that it stands on, and words of what is told.
+/// A config with exactly one trap, the line that it stands on, what is told, and what mends it.
 struct Case {
     config: &'static str,
     line: usize,
     said: &'static str,
+    help: &'static str,
 }
 
 const CASES: &[Case] = &[
@@ -21,121 +22,145 @@ const CASES: &[Case] = &[
         config: "[service.a]\nprocess = { command_line = '^no-such-program-at-all$' }",
         line: 7,
         said: "a: `^no-such-program-at-all$` matches no process now",
+        help: "where the program runs, hold the pattern against `ps -eo user,args`; it is searched in the arguments joined by single spaces",
     },
     Case {
         config: "[service.a]\nprocess = { command_line = '^no-such-program$', user = \"root\" }",
         line: 7,
-        said: "`^no-such-program$` matches no process of user root now",
+        said: "a: `^no-such-program$` matches no process of user root now",
+        help: "where the program runs, hold the pattern against `ps -eo user,args`; it is searched in the arguments joined by single spaces",
     },
     Case {
         config: "[service.a]\nprocess = { pid_file = \"nowhere/a.pid\" }",
         line: 7,
         said: "a: the folder of its PID file, {dir}/nowhere, is not there",
+        help: "make it, or say where the program writes its PID; below /run it has to be made at each boot",
     },
     Case {
         config: "[service.a]\nprocess = { pid_file = \"a.pid\", user = \"no-such-user\" }",
         line: 7,
         said: "a: no such user `no-such-user`",
+        help: "name a user that this machine has: `getent passwd`",
     },
     Case {
         config: "[service.a]\nspawn = { command = [\"no-such-program\"] }",
         line: 7,
-        said: "no such program `no-such-program` in its PATH (/usr/local/sbin:",
+        said: "a: it could not be started: no such program `no-such-program` in its PATH (/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin); give its whole path",
+        help: "its PATH is not that of your shell: cron and timers have no other",
     },
     Case {
         config: "[service.a]\nspawn = { command = [\"./plain\"] }",
         line: 7,
-        said: "it could not be started: {dir}/./plain is not executable",
+        said: "a: it could not be started: {dir}/./plain is not executable",
+        help: "chmod +x makes a script a program",
     },
     Case {
         config: "[service.a]\nspawn = { command = [\"bin/x\"] }",
         line: 7,
-        said: "no such program {dir}/bin/x",
+        said: "a: it could not be started: no such program {dir}/bin/x",
+        help: "relative paths begin at the service's working_dir, and that at the config's folder",
     },
     Case {
         config: "[service.a]\nworking_dir = \"gone\"\nspawn = { command = [\"sh\"] }",
         line: 8,
-        said: "no working folder {dir}/gone",
+        said: "a: it could not be started: no working folder {dir}/gone: No such file or directory (os error 2)",
+        help: "relative paths begin at the service's working_dir, and that at the config's folder",
     },
     Case {
         config: "[service.a]\nspawn = { command = [\"sh\"], user = \"no-such-user\" }",
         line: 7,
-        said: "no such user `no-such-user`",
+        said: "a: it could not be started: no such user `no-such-user`",
+        help: "name one that this machine has: `getent passwd`, `getent group`",
     },
     Case {
         config: "[service.a]\nspawn = { command = [\"sh\"], env_file = \"missing.env\" }",
         line: 7,
-        said: "cannot read env_file {dir}/missing.env",
+        said: "a: it could not be started: cannot read env_file {dir}/missing.env: No such file or directory (os error 2)",
+        help: "relative paths begin at the service's working_dir, and that at the config's folder",
     },
     Case {
         config: "[service.a]\nspawn = { command = [\"sh\"], stderr = \"logs/err.log\" }",
         line: 7,
         said: "a: the folder {dir}/logs is not there",
+        help: "make it: the watchdog makes none",
     },
     Case {
         config: "[service.a]\nspawn = { command = [\"sh\", \"run.sh\", \">\", \"x.log\"] }",
         line: 7,
-        said: "no shell reads this command: `>` is an argument like any other",
+        said: "a: no shell reads this command: `>` is an argument like any other",
+        help: "write command = [\"/bin/sh\", \"-c\", \"exec …\"] where you need a shell",
     },
     Case {
         config: "[service.a]\nprocess = { pid_file = \"a.pid\" }\n[service.a.restart]\ncommand = [\"no-such-program\"]",
         line: 9,
-        said: "a: it could not be restarted: no such program `no-such-program`",
+        said: "a: it could not be restarted: no such program `no-such-program` in its PATH (/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin); give its whole path",
+        help: "its PATH is not that of your shell: cron and timers have no other",
     },
     Case {
         config: "[service.a]\n[[service.a.log]]\npath = \"logs/a.log\"",
         line: 8,
         said: "a: the folder {dir}/logs is not there",
+        help: "make it: the watchdog makes none",
     },
     Case {
         config: "[service.a]\n[[service.a.log]]\npath = \"plain\"\n[[service.a.log]]\npath = \"a-*.log\"",
         line: 10,
         said: "a: a-*.log matches no file now",
+        help: "a log that is not there is a failure: hold the pattern against `ls`",
     },
     Case {
         config: "[service.a]\n[[service.a.log]]\npath = \"plain\"\nmax_age = \"5s\"",
         line: 9,
-        said: "plain may be no older than 5s: a moment's pause",
+        said: "a: plain may be no older than 5s: a moment's pause at the time of a run is taken for a freeze",
+        help: "runs are a minute apart, so a limit of a minute or more finds a freeze as soon",
     },
     Case {
         config: "[service.a]\nrestart = { settle = \"3m\" }\n[[service.a.log]]\npath = \"plain\"\nmax_age = \"2m\"",
         line: 10,
-        said: "plain may be no older than 2m, less than it is given to settle (3m)",
+        said: "a: plain may be no older than 2m, less than it is given to settle (3m)",
+        help: "make max_age longer, or settle shorter",
     },
     Case {
         config: "[service.a]\nstart_grace = \"0s\"\nprocess = { pid_file = \"a.pid\" }\n[[service.a.log]]\npath = \"plain\"\nmax_age = \"2m\"",
         line: 7,
-        said: "plain is judged the moment that it was started",
+        said: "a: plain is judged the moment that it was started",
+        help: "make start_grace longer than it takes to write its first lines",
     },
     Case {
         config: "[service.a]\nspawn = { command = [\"sh\"] }\nrestart = { stop_timeout = \"10m\" }",
         line: 8,
-        said: "settle can take 10m 32s, but run_timeout ends a run after 5m",
+        said: "a: stop_timeout, start_timeout and settle can take 10m 32s, but run_timeout ends a run after 5m",
+        help: "make run_timeout longer, or these shorter",
     },
     Case {
         config: "[service.a]\ndepends_on = [\"b\"]\nspawn = { command = [\"sh\"] }\nrestart = { start_timeout = \"3m\" }\n[service.b]\nspawn = { command = [\"sh\", \"b\"] }\nrestart = { start_timeout = \"3m\" }",
         line: 9,
-        said: "a: its restart after those of what it depends on can take 6m 24s",
+        said: "a: its restart after those of what it depends on can take 6m 24s, but run_timeout ends a run after 5m",
+        help: "make run_timeout longer, or these shorter",
     },
     Case {
         config: "[service.a]\nspawn = { command = [\"sh\"] }\nrestart = { cooldown = \"30m\" }",
         line: 8,
-        said: "with a cooldown of 30m there are never 3 restarts in an hour",
+        said: "a: with a cooldown of 30m there are never 3 restarts in an hour",
+        help: "make cooldown shorter, or max_per_hour what it can be",
     },
     Case {
         config: "[service.a]\ndepends_on = [\"b\"]\nspawn = { command = [\"sh\"] }\n[service.b]\nenabled = false\nspawn = { command = [\"sh\"] }",
         line: 7,
-        said: "a: `b`, which it depends on, is disabled",
+        said: "a: `b`, which it depends on, is disabled: nobody looks whether it is well",
+        help: "enable it, or take it out of depends_on",
     },
     Case {
         config: "[service.a]\nprocess = { pid_file = \"a.pid\" }\n[service.b]\nprocess = { pid_file = \"./a.pid\" }",
         line: 9,
         said: "b: its PID file is that of `a` as well",
+        help: "two services for one program restart it against each other: keep one",
     },
     Case {
         config: "[service.a]\nspawn = { command = [\"sh\", \"x\"] }\n[service.b]\nspawn = { command = [\"sh\", \"x\"] }",
         line: 9,
         said: "b: its command is that of `a` as well",
+        help: "two services for one program restart it against each other: keep one",
     },
 ];
 
@@ -146,14 +171,12 @@ fn each_trap_is_told_with_its_place_and_what_mends_it() {
         scene.write("plain", "x\n");
         let outcome = scene.run(&["validate"]).exits(0);
         let text = &outcome.stdout;
-        assert!(
-            text.contains(&scene.fill(case.said)),
-            "{}\n{text}",
-            case.said
-        );
+        let said = scene.fill(&format!("trap: {}\n --> ", case.said));
+        assert!(text.contains(&said), "{said}\n{text}");
         let place = format!(" --> {}/watchdog.toml:{} (", scene.dir(), case.line);
         assert!(text.contains(&place), "{place}\n{text}");
-        assert!(text.contains("  = help: "), "{text}");
+        let help = format!("\n  = help: {}\n", case.help);
+        assert!(text.contains(&help), "{help}\n{text}");
         assert!(text.contains(", 1 trap\n"), "{}\n{text}", case.config);
         scene.run(&["validate", "--strict"]).exits(1);
     }
@@ -162,46 +185,81 @@ fn each_trap_is_told_with_its_place_and_what_mends_it() {
 #[test]
 fn traps_of_the_whole_config_are_told() {
     let service = "[service.a]\nspawn = { command = [\"sh\"] }\n";
-    for (head, said) in [
+    for (head, said, help) in [
         (
             "state_dir = \"state\"\n".to_owned(),
-            "trap: there is no [mail] table: nobody is told of anything",
+            "there is no [mail] table: nobody is told of anything",
+            "write one, or have cron or a timer tell what `watchdog check -q` prints",
         ),
         (
             format!("state_dir = \"/dev/shm/watchdog\"\n{MAIL}"),
-            "the state in /dev/shm/watchdog is kept in memory",
+            "the state in /dev/shm/watchdog is kept in memory: each boot forgets restarts, pauses and unsent mail",
+            "choose a state_dir on a disk, such as /var/lib/watchdog",
         ),
         (
             format!("state_dir = \"plain\"\n{MAIL}"),
-            "the state cannot be kept in {dir}/plain",
+            "the state cannot be kept in {dir}/plain: this user cannot write to {dir}/plain",
+            "make it a folder of the user who runs `watchdog check`, or validate as that user",
         ),
         (
             format!("state_dir = \"state\"\ncheck_timeout = \"6m\"\n{MAIL}"),
-            "check_timeout (6m) is longer than run_timeout (5m)",
+            "check_timeout (6m) is longer than run_timeout (5m), which ends every check before",
+            "make check_timeout a small part of run_timeout",
         ),
         (
             format!("state_dir = \"state\"\n{}", MAIL.replace("mails", "plain")),
-            "no mail can be written to {dir}/plain",
+            "no mail can be written to {dir}/plain: it is no folder that this user can write to",
+            "make it a folder of the user who runs `watchdog check`",
         ),
         (
-            format!(
-                "state_dir = \"state\"\n{}",
-                MAIL.replace(
-                    "directory = \"mails\"",
-                    "sendmail = { command = \"/no/such\" }"
-                )
-            ),
-            "no mail can be sent: /no/such cannot be run",
+            sendmail("/no/such"),
+            "no mail can be sent: /no/such cannot be run: No such file or directory (os error 2)",
+            "install a mailer such as msmtp-mta or postfix, or use `smtp`",
+        ),
+        (
+            sendmail("{dir}"),
+            "no mail can be sent: {dir} is not a program",
+            "install a mailer such as msmtp-mta or postfix, or use `smtp`",
+        ),
+        (
+            sendmail("{dir}/plain"),
+            "no mail can be sent: {dir}/plain is not executable",
+            "install a mailer such as msmtp-mta or postfix, or use `smtp`",
         ),
     ] {
         let scene = Scene::new();
         scene.raw_config(&format!("{head}{service}"));
         scene.write("plain", "x\n");
         let text = scene.run(&["validate"]).exits(0).stdout;
-        assert!(text.contains(&scene.fill(said)), "{said}\n{text}");
+        let said = scene.fill(&format!("trap: {said}\n --> "));
+        assert!(text.contains(&said), "{said}\n{text}");
+        let help = format!("\n  = help: {help}\n");
+        assert!(text.contains(&help), "{help}\n{text}");
         assert!(text.contains(", 1 trap\n"), "{head}\n{text}");
-        assert!(text.contains("  = help: "), "{text}");
     }
+}
+
+/// A config's head whose mail goes through a program.
+fn sendmail(program: &str) -> String {
+    let mail = MAIL.replace(
+        "directory = \"mails\"",
+        &format!("sendmail = {{ command = \"{program}\" }}"),
+    );
+    format!("state_dir = \"state\"\n{mail}")
+}
+
+#[test]
+fn a_command_in_one_piece_is_a_trap() {
+    let scene = Scene::with(&format!(
+        "{MAIL}[service.a]\nspawn = {{ command = [\"sleep 1000\"] }}\n"
+    ));
+    let text = scene.run(&["validate"]).exits(0).stdout;
+    let said = "trap: a: the whole of `sleep 1000` is taken for the name of a program\n --> ";
+    assert!(text.contains(said), "{text}");
+    let help = "\n  = help: write each argument by itself: [\"python3\", \"main.py\"]\n";
+    assert!(text.contains(help), "{text}");
+    // and so it is not found
+    assert!(text.contains(", 2 traps\n"), "{text}");
 }
 
 #[test]
@@ -219,9 +277,13 @@ fn f09_a_pattern_that_takes_a_person_for_the_program_is_told() {
         scene.write("main.py", "");
         let text = scene.run(&["validate"]).exits(0).stdout;
         let said = scene.fill(&format!(
-            "a: `{pattern}` would take `{taken}` for the program"
+            "trap: a: `{pattern}` would take `{taken}` for the program\n --> "
         ));
         assert!(text.contains(&said), "{said}\n{text}");
+        assert!(
+            text.contains("  = help: let the pattern begin at the beginning, as in '^/usr/bin/python3 .*main\\.py', or give the `user`\n"),
+            "{text}"
+        );
     }
     // one that begins at the beginning, and one that is for a user, do not
     for rule in [
@@ -249,7 +311,8 @@ fn several_unrelated_processes_are_a_trap_and_are_listed() {
         assert!(text.contains(&format!("    PID {pid}: /bin/sh")), "{text}");
     }
     assert!(text.contains(", 1 trap\n"), "{text}");
-    assert!(text.contains("make the pattern narrower"), "{text}");
+    let help = "  = help: make the pattern narrower, or give the `user` or a `pid_file` as well\n";
+    assert!(text.contains(help), "{text}");
 }
 
 #[test]
@@ -267,9 +330,13 @@ fn f80_a_watchdog_that_nobody_runs_any_more_is_a_trap() {
     });
     let text = scene.run(&["validate"]).exits(0).stdout;
     assert!(
-        text.contains("the last run was 3h ago: nothing seems to run `watchdog check` any more"),
+        text.contains(
+            "trap: the last run was 3h ago: nothing seems to run `watchdog check` any more\n"
+        ),
         "{text}"
     );
+    let help = "  = help: look at the cron entry (`* * * * * watchdog check -q`) or the timer; `watchdog status --max-age 10m` tells other tools\n";
+    assert!(text.contains(help), "{text}");
 }
 
 #[test]
@@ -331,15 +398,19 @@ fn units_that_cannot_be_started_are_traps() {
         ),
         (
             "unit = \"nowhere.service\"",
-            "trap: a: systemd has no unit nowhere.service",
+            "trap: a: systemd has no unit nowhere.service --> /etc/watchdog/watchdog.toml:6 (service.a.systemd.unit) \
+             = help: `systemctl list-unit-files` shows those that it has; units of a user need manager = \"user\"",
         ),
         (
             "unit = \"bad.service\"",
-            "trap: a: systemd cannot load bad.service (bad-setting)",
+            "trap: a: systemd cannot load bad.service (bad-setting) --> /etc/watchdog/watchdog.toml:6 (service.a.systemd.unit) \
+             = help: `systemd-analyze verify bad.service` says why",
         ),
         (
             "unit = \"bot.service\", manager = \"user\"",
-            "trap: a: systemd could not be asked for bot.service: the systemd of user root does not run",
+            "trap: a: systemd could not be asked for bot.service: the systemd of user root does not run: there is no /run/user/0; \
+             `loginctl enable-linger root` keeps it running without a login --> /etc/watchdog/watchdog.toml:6 (service.a.systemd) \
+             = help: validate where the units run, as the user who runs `watchdog check`",
         ),
     ] {
         only_trap(&validate(unit, 1), said);
@@ -385,18 +456,23 @@ fn f21_a_unit_that_would_kill_what_it_starts_is_a_trap() {
     drop_in("ProtectSystem=strict");
     only_trap(
         &validate(),
-        "a: what is started would be shut into the sandbox of watchdog.service (ProtectSystem=strict)",
+        "a: what is started would be shut into the sandbox of watchdog.service (ProtectSystem=strict), whatever scope it is in \
+         --> /etc/watchdog/watchdog.toml:6 (service.a.spawn) = help: take the sandbox away, or have every service restarted \
+         by `systemd = { … }`",
     );
     // systemd ends the run before the run ends itself
     drop_in("TimeoutStartSec=90s");
     only_trap(
         &validate(),
-        "watchdog.service ends a run after 1m 30s, before run_timeout (5m) does",
+        "watchdog.service ends a run after 1m 30s, before run_timeout (5m) does --> /etc/watchdog/watchdog.toml \
+         (run_timeout) = help: set TimeoutStartSec in watchdog.service to more than run_timeout",
     );
     // a user whose own systemd does not run without a login
     it.sh("useradd -m -u 4242 wdtest").ok();
     drop_in("User=wdtest");
-    let killed = "a: what is started would be killed when watchdog.service ends: only the systemd of user wdtest";
+    let killed = "a: what is started would be killed when watchdog.service ends: only the systemd of user wdtest can give \
+                  it a scope of its own, and that ends with the last login --> /etc/watchdog/watchdog.toml:6 \
+                  (service.a.spawn) = help: loginctl enable-linger wdtest; or set KillMode=process in watchdog.service";
     only_trap(&validate(), killed);
     drop_in("User=wdtest\nKillMode=process");
     only_trap(&validate(), "");
@@ -408,8 +484,8 @@ fn f21_a_unit_that_would_kill_what_it_starts_is_a_trap() {
     // nobody who gives out scopes
     drop_in("");
     it.sh("mv /usr/bin/busctl /usr/bin/busctl.away").ok();
-    let killed =
-        "a: what is started would be killed when watchdog.service ends: busctl, which gives it";
+    let killed = "a: what is started would be killed when watchdog.service ends: busctl, which gives it a scope of its own, is not \
+         there --> ";
     only_trap(&validate(), killed);
     it.config(&format!(
         "{MAIL}[service.a]\nprocess = {{ pid_file = \"a.pid\" }}\nrestart = {{ command = [\"true\"] }}\n"

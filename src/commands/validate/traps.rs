@@ -334,7 +334,7 @@ fn in_way(service: &Service, traps: &mut Traps) {
                     service,
                     "spawn",
                     format!("it could not be started: {why}"),
-                    "its PATH is not that of your shell: cron and timers have no other",
+                    mends_start(&why),
                 ),
                 Ok((_, _, program)) => {
                     if let Err(why) = executable(&program) {
@@ -360,13 +360,24 @@ fn in_way(service: &Service, traps: &mut Traps) {
                     service,
                     "restart.command",
                     format!("it could not be restarted: {why}"),
-                    "its PATH is not that of your shell: cron and timers have no other",
+                    mends_start(&why),
                 );
             }
             shell_words(service, "restart.command", &plan.command, traps);
         }
         // systemd is asked for all units at once
         Some(Way::Systemd(_)) | None => {}
+    }
+}
+
+/// What helps where a program cannot be started.
+fn mends_start(why: &str) -> &'static str {
+    if why.contains(" in its PATH ") {
+        "its PATH is not that of your shell: cron and timers have no other"
+    } else if why.starts_with("no such user") || why.starts_with("no such group") {
+        "name one that this machine has: `getent passwd`, `getent group`"
+    } else {
+        "relative paths begin at the service's working_dir, and that at the config's folder"
     }
 }
 
