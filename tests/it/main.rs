@@ -24,6 +24,7 @@ mod real_mail;
 mod real_postfix;
 mod restart;
 mod scene;
+mod sentences;
 mod shell;
 mod state;
 mod steps;

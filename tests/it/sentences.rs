@@ -1,0 +1,307 @@
+//! Sentences that a person can meet, produced by what causes them: mail that fails, configs full of faults, logs,
+//! and the account of `why` in every state. [`crate::texts`] has those of starts, processes and states.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use crate::scene::{Scene, Service, root};
+
+/// Words with single spaces between, as they would stand in one line.
+fn flat(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// A scene whose mail goes through a program that ends like this.
+fn mailer(script: &str) -> Scene {
+    let scene = Scene::with(
+        "[mail]\nfrom = \"w@example.org\"\nto = [\"o@example.org\"]\nsendmail = { command = \"{dir}/mailer\" }\n\
+         [service.a]\nprocess = { pid_file = \"a.pid\" }\n",
+    );
+    scene.write("mailer", format!("#!/bin/sh\ncat >/dev/null\n{script}\n"));
+    fs::set_permissions(scene.path("mailer"), fs::Permissions::from_mode(0o755)).unwrap();
+    scene
+}
+
+#[test]
+fn how_a_mailer_failed_is_said() {
+    for (script, said) in [
+        ("exit 0", "o@example.org: sent"),
+        ("exit 64", "exited with 64 (wrong usage)"),
+        ("exit 65", "exited with 65 (it does not like the message)"),
+        ("exit 67", "exited with 67 (no such recipient)"),
+        ("exit 68", "exited with 68 (no such host)"),
+        ("exit 69", "exited with 69 (a service is not available)"),
+        ("exit 73", "exited with 73 (it cannot write its queue)"),
+        ("exit 75", "exited with 75 (for now)"),
+        ("exit 77", "exited with 77 (no permission)"),
+        ("exit 78", "exited with 78 (its config is wrong)"),
+        ("exit 9", "exited with 9"),
+        ("kill -9 $$", "was ended by signal 9 (SIGKILL)"),
+    ] {
+        let scene = mailer(script);
+        let outcome = scene.run(&["test-mail"]);
+        assert!(
+            outcome.stdout.contains(said),
+            "{script}: {}",
+            outcome.text()
+        );
+        let well = script == "exit 0";
+        assert_eq!(outcome.code, i32::from(!well), "{script}");
+        let end = if well {
+            "All of it was taken. Look whether it arrives, and not among the junk.\n"
+        } else {
+            "Not everybody has it. An alert would be kept and tried again; a test is not.\n"
+        };
+        assert!(
+            outcome.stdout.ends_with(end),
+            "{script}: {}",
+            outcome.stdout
+        );
+    }
+}
+
+#[test]
+fn a_message_that_is_given_up_is_named() {
+    let scene = mailer("exit 75");
+    scene.run(&["check"]).exits(2);
+    let outbox = scene.path("state/outbox");
+    let file = fs::read_dir(&outbox)
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap()
+        .path();
+    let mut kept: serde_json::Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+    let since = chrono::Utc::now() - chrono::TimeDelta::days(4);
+    kept["since"] = since.to_rfc3339().into();
+    fs::write(&file, kept.to_string()).unwrap();
+    scene.run(&["check"]).exits(2);
+    let subject = kept["message"]["subject"].as_str().unwrap();
+    let said = format!(
+        "it could not be delivered for three days; never told to o@example.org: {subject} (written {}Z)",
+        since.format("%Y-%m-%dT%H:%M:%S")
+    );
+    let history = scene.run(&["history", "a"]).exits(0).stdout;
+    assert!(flat(&history).contains(&said), "{said}\n{history}");
+}
+
+#[test]
+fn a_file_that_is_no_config_at_all_is_cut_short() {
+    let faults: String = (0..150).map(|n| format!("nonsense_{n} = 1\n")).collect();
+    let scene = Scene::with(&faults);
+    let outcome = scene.run(&["validate"]).exits(78);
+    let end = scene.fill("\n\n100 errors or more in {dir}/watchdog.toml\n");
+    assert!(outcome.stderr.ends_with(&end), "{}", outcome.stderr);
+    assert_eq!(outcome.stderr.matches("error: ").count(), 100);
+}
+
+#[test]
+fn times_that_are_none_say_how_they_are_written() {
+    let help = "write it like \"90s\", \"5m\" or \"1h 30m\" (units: ms, s, m, h, d)";
+    let scene = Scene::of(&[&Service::logs("a").log("path = \"prog.sh\"")]);
+    for (time, said) in [
+        (
+            "5 weeks",
+            format!("unknown unit `weeks` in a duration; {help}"),
+        ),
+        ("5", format!("`5` is not a duration; {help}")),
+        (
+            "1.5h",
+            format!("`1.5h` is not a duration of whole numbers; {help}"),
+        ),
+        (
+            "40000d",
+            format!("`40000d` is longer than a hundred years; {help}"),
+        ),
+    ] {
+        let outcome = scene.run(&["history", "--since", time]).exits(64);
+        assert!(outcome.stderr.contains(&said), "{said}\n{}", outcome.stderr);
+        let other = Scene::with(&format!(
+            "check_timeout = \"{time}\"\n[service.a]\nspawn = {{ command = [\"true\"] }}\n"
+        ));
+        let outcome = other.run(&["validate"]).exits(78);
+        assert!(
+            outcome.stderr.contains(said.split(';').next().unwrap()),
+            "{said}\n{}",
+            outcome.stderr
+        );
+    }
+}
+
+#[test]
+fn lines_that_are_too_long_are_said_to_be_cut() {
+    let scene =
+        Scene::with("[service.a]\n[[service.a.log]]\npath = \"a.log\"\nforbid = ['ERROR']\n");
+    let long = "x".repeat(70_000);
+    scene.write("a.log", format!("{long}\n"));
+    let notes = |scene: &Scene| scene.check().exits(0).service("a")["notes"][0].clone();
+    assert_eq!(
+        notes(&scene),
+        "a.log: a line longer than 64 KiB was truncated for the search"
+    );
+    scene.append("a.log", format!("{long}\n{long}\n"));
+    assert_eq!(
+        notes(&scene),
+        "a.log: 2 lines longer than 64 KiB were truncated for the search"
+    );
+}
+
+#[test]
+fn what_a_restart_came_to_is_in_the_log() {
+    let scene = Scene::with(
+        "[service.a]\nspawn = { command = [\"sh\", \"-c\", \"echo no disk >&2; exit 3\"], stderr = \"a.err\" }\n",
+    );
+    let said = scene.run(&["-v", "check"]).exits(2).stderr;
+    for line in [
+        "[ERROR] a: restart failed: ",
+        "exited with status 3\n",
+        "[INFO] a: it said: no disk\n",
+    ] {
+        assert!(said.contains(line), "{line}\n{said}");
+    }
+}
+
+#[test]
+fn a_log_that_its_user_may_not_read_says_so() {
+    let said =
+        "permission denied; let the watchdog's user read it and enter its folders (log_unreadable)";
+    let scene = Scene::with("[service.a]\n[[service.a.log]]\npath = \"secret.log\"\n");
+    scene.write("secret.log", "x\n");
+    fs::set_permissions(scene.path("secret.log"), fs::Permissions::from_mode(0)).unwrap();
+    let outcome = if root() {
+        // root may read all, so as somebody else, whose config it is
+        let watchdog = scene.public_watchdog();
+        let folder = scene.lend("theirs", "nobody");
+        let config = folder.join("watchdog.toml");
+        let text = scene.read("watchdog.toml").replace("secret", "../secret");
+        fs::write(&config, text).unwrap();
+        std::os::unix::fs::chown(&config, Some(65534), Some(65534)).unwrap();
+        scene.shell(&format!(
+            "exec setpriv --reuid=65534 --regid=65534 --clear-groups {} -c {} check",
+            watchdog.display(),
+            config.display()
+        ))
+    } else {
+        scene.run(&["check"])
+    };
+    assert!(
+        flat(&outcome.stdout).contains(&format!("secret.log: {said}")),
+        "{outcome:?}"
+    );
+    assert_eq!(outcome.code, 3);
+}
+
+#[test]
+fn why_accounts_for_every_verdict() {
+    let service = |name: &str, restart: &str| {
+        format!(
+            "[service.{name}]\nprocess = {{ pid_file = \"{name}.pid\" }}\nspawn = {{ command = [\"false\"] }}\n\
+             restart = {{ {restart} }}\n"
+        )
+    };
+    let config = [
+        service("spent", "max_per_hour = 1"),
+        service("gone", "max_per_hour = 1, on_exhausted = \"give_up\""),
+        service("cooling", "cooldown = \"20m\""),
+        service("failing", "after_failures = 3"),
+        service("never", "max_per_hour = 0"),
+        service("quiet", "max_per_hour = 9"),
+        "[service.up]\nspawn = { command = [\"sleep\", \"1000\"] }\nrestart = { settle = \"0s\" }\n".to_owned(),
+        "[service.down]\nprocess = { pid_file = \"down.pid\" }\n".to_owned(),
+        "[service.young]\nstart_grace = \"10m\"\nprocess = { pid_file = \"x.pid\" }\n[[service.young.log]]\npath = \"no.log\"\n".to_owned(),
+        "[service.unseen]\nprocess = { pid_file = \"down.pid\", user = \"no-such-user\" }\n".to_owned(),
+        "[service.warned]\n[[service.warned.log]]\npath = \"w.log\"\nforbid = ['ERROR', 'FATAL']\nseverity = \"warning\"\n".to_owned(),
+        "[service.well]\n[[service.well.log]]\npath = \"prog.sh\"\n[[service.well.log]]\npath = \"s.log\"\nmax_age = \"5m\"\ntimestamp = \"%Y-%m-%dT%H:%M:%SZ\"\n".to_owned(),
+    ];
+    let scene = Scene::with(&config.concat());
+    scene.write("w.log", "");
+    scene.write(
+        "s.log",
+        format!("{}\n", chrono::Utc::now().format("%Y-%m-%dT%H:%M:%SZ tick")),
+    );
+    scene.start("x", &["pid_file=x.pid"]);
+    scene.wait_until("its PID file", || scene.has("x.pid"));
+    scene.run(&["pause", "quiet"]).exits(0);
+    let first = scene.check().exits(2);
+    let why = |name: &str, said: &[&str]| {
+        let text = flat(&scene.run(&["why", name]).exits(0).stdout);
+        for said in said {
+            assert!(text.contains(said), "{name}: {said}\n{text}");
+        }
+    };
+    why(
+        "up",
+        &[
+            "process, known as the one that the watchdog started, PID ",
+            "it was broken, and was restarted",
+        ],
+    );
+    why("spent", &["it was broken, and its restart failed"]);
+    let up = first.service("up")["pid"].as_i64().unwrap();
+    scene.append("w.log", "ERROR\n");
+    scene.check().exits(2);
+    why(
+        "up",
+        &["nothing wrong decided: nothing is wrong, so nothing was done"],
+    );
+    why(
+        "spent",
+        &[
+            "it is broken, and its restart budget is spent",
+            "1 of 1 used the next can be made at ",
+            "2 failing runs in a row, the first one is reason for a restart; the trouble began ",
+        ],
+    );
+    why(
+        "gone",
+        &[
+            "1 of 1 used given up ",
+            "; `watchdog reset gone` lets it be restarted again",
+        ],
+    );
+    why(
+        "cooling",
+        &[
+            "it is broken, and its restart has to wait",
+            "cooldown of 20m until ",
+        ],
+    );
+    why(
+        "failing",
+        &[
+            "it is broken, and not restarted yet",
+            "2 failing runs in a row, 3 are reason for a restart",
+        ],
+    );
+    why("never", &["max_per_hour = 0: it is never restarted"]);
+    why("quiet", &["a person wants it left alone paused until "]);
+    why(
+        "down",
+        &[
+            "it is broken, and the watchdog may not restart it it has no way to be restarted",
+            "restart budget: none: its config has no way to restart it (spawn, systemd or restart.command)",
+            "last restarts: none in the journal",
+            "mail: the config has no [mail] table: nobody is told anything by mail",
+        ],
+    );
+    why("young", &["it is starting, and is given its time"]);
+    why(
+        "unseen",
+        &["what could not be seen never restarts anything"],
+    );
+    why(
+        "warned",
+        &[
+            "log w.log: 2 patterns forbidden in new lines",
+            "warnings alone never restart anything",
+        ],
+    );
+    why(
+        "well",
+        &[
+            "log prog.sh: it has to be there nothing wrong",
+            "log s.log: newest line stamped ",
+        ],
+    );
+    scene.kill(i32::try_from(up).unwrap());
+}
