@@ -69,7 +69,7 @@ fn the_debian_package_lives_its_life() {
     let source = Path::new(env!("CARGO_MANIFEST_DIR"));
     for (file, version) in [("one.deb", "0.0.1-1"), ("two.deb", "0.0.2-1")] {
         let built = Command::new(source.join("contrib/debian/build"))
-            .args(["--deb-version", version, "--output"])
+            .args(["--fast", "--deb-version", version, "--output"])
             .arg(scene.path(file))
             .env("PROFILE", "dev")
             .current_dir(source)
