@@ -166,7 +166,7 @@ fn elvish() -> String {
     ELVISH.replace("COMMANDS", &takers().join(" "))
 }
 
-const ELVISH: &str = r#"
+const ELVISH: &str = r"
 var watchdog-generated~ = $edit:completion:arg-completer[watchdog]
 set edit:completion:arg-completer[watchdog] = {|@words|
     var command = ''
@@ -192,7 +192,7 @@ set edit:completion:arg-completer[watchdog] = {|@words|
         watchdog-generated $@words
     }
 }
-"#;
+";
 
 /// The generated module with another type for the arguments that are names.
 fn nushell(generated: &str) -> String {
