@@ -130,6 +130,10 @@ pub fn run(config: Config, options: &cli::Check, style: Style) -> Result<u8, Err
     memory.last_run = Some(now.wall);
     forget_strangers(&config, &mut memory, now.wall);
     let unwritable = acted.unwritable.take().or_else(|| {
+        if !mark.holds() {
+            let path = mark.path.clone();
+            return Some(StoreError::Unlocked { path });
+        }
         // before the state knows: a run that is killed between the two is told twice there, and not never
         note(&store, &entries);
         store.save(&memory).err()

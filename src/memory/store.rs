@@ -42,6 +42,12 @@ pub enum StoreError {
         /// Why it failed.
         source: io::Error,
     },
+    /// The lock that this run holds is no longer the one that others would take.
+    #[error("the lock {} was removed during the run, and another run may be under way; nothing of this one is remembered", path.display())]
+    Unlocked {
+        /// The lock file.
+        path: PathBuf,
+    },
     /// The folder is not safe to keep a state in.
     #[error("the state folder {} {why}", path.display())]
     Unsafe {

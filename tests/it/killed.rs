@@ -2,7 +2,8 @@
 //!
 //! Each case is a scene in which something is to be done. Its run is listed once, and then done again for each step
 //! that changes something, killed just before it, and, where the step reaches another process, just after it as well;
-//! between two steps of one thread nothing else happens. WATCHDOG_TEST_ALL_STEPS=1 kills after each step, too.
+//! between two steps of one thread nothing else happens. WATCHDOG_TEST_ALL_STEPS=1 kills after each step, too, and
+//! has the disk full at each step of every case.
 //!
 //! All of it is in a PID namespace of its own, so that a survey of all processes takes a tracer no time.
 
@@ -19,6 +20,9 @@ use crate::steps::{Fault, When, takes_room, walk};
 
 /// So many scenes side by side: they wait as much as they work.
 const WORKERS: usize = 3;
+
+/// Set by a person who has time.
+const ALL_STEPS: &str = "WATCHDOG_TEST_ALL_STEPS";
 
 /// Set in the namespace.
 const INSIDE: &str = "WATCHDOG_TEST_INSIDE";
@@ -230,7 +234,7 @@ fn f33_a_run_killed_at_any_step_forgets_and_doubles_nothing() {
     if std::env::var_os(INSIDE).is_none() {
         return go_inside("killed::f33_a_run_killed_at_any_step_forgets_and_doubles_nothing");
     }
-    let everywhere = std::env::var_os("WATCHDOG_TEST_ALL_STEPS").is_some();
+    let everywhere = std::env::var_os(ALL_STEPS).is_some();
     each_step(|case, steps| {
         let last = steps.len() - 1;
         let mut work = Vec::new();
@@ -259,11 +263,14 @@ fn f44_a_disk_that_is_full_at_any_step_forgets_and_doubles_nothing() {
             "killed::f44_a_disk_that_is_full_at_any_step_forgets_and_doubles_nothing",
         );
     }
+    let everywhere = std::env::var_os(ALL_STEPS).is_some();
     each_step(|case, steps| {
         let mut work = Vec::new();
-        for step in steps.iter().filter(|step| takes_room(step)) {
-            work.push((case, Owned::NoRoom(step.clone())));
-            work.push((case, Owned::NoRoomFrom(step.clone())));
+        if everywhere || case.event != "restarted" || case.name.contains("SMTP") {
+            for step in steps.iter().filter(|step| takes_room(step)) {
+                work.push((case, Owned::NoRoom(step.clone())));
+                work.push((case, Owned::NoRoomFrom(step.clone())));
+            }
         }
         work
     });

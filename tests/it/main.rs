@@ -11,6 +11,7 @@ mod cli;
 mod cron;
 mod crowds;
 mod daemons;
+mod disks;
 mod examples;
 mod identity;
 mod killed;
