@@ -13,6 +13,7 @@ mod crowds;
 mod daemons;
 mod disks;
 mod examples;
+mod fuzz;
 mod identity;
 mod killed;
 mod layers;

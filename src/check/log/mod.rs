@@ -82,6 +82,13 @@ pub struct Stamp {
     pub zone: Zone,
 }
 
+impl Stamp {
+    /// The stamp of a line that was written by `now`, if it has one.
+    pub fn read(&self, line: &[u8], now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        stamp::Reader::new(self, now).read(line)
+    }
+}
+
 /// A zone for stamps without one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]

@@ -11,138 +11,11 @@ use tempfile::TempDir;
 
 use super::*;
 
-/// A log in a folder of its own, looked at again and again. Each step of the log takes a second.
-struct Scene {
-    dir: TempDir,
-    now: DateTime<Utc>,
-    rule: Rule,
-    mark: Option<Mark>,
-    author: Author,
-    jumped_at: Option<DateTime<Utc>>,
-}
+mod model;
+
+use model::{Scene, Step, forbid, play};
 
 impl Scene {
-    fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let rule = Rule {
-            shown: "logs/app.log".to_owned(),
-            path: dir.path().join("app.log"),
-            max_age: None,
-            lines: 100,
-            expect: Vec::new(),
-            forbid: Vec::new(),
-            stamp: None,
-            severity: Severity::Critical,
-        };
-        Self {
-            dir,
-            now: DateTime::from_timestamp(1_795_348_800, 0).unwrap(),
-            rule,
-            mark: None,
-            author: Author::Present,
-            jumped_at: None,
-        }
-    }
-
-    /// One that forbids `ERROR`.
-    fn forbidding() -> Self {
-        let mut scene = Self::new();
-        scene.rule.forbid = vec![forbid("ERROR")];
-        scene
-    }
-
-    fn at(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    fn pass(&mut self, secs: i64) {
-        self.now += TimeDelta::seconds(secs);
-    }
-
-    /// Gives a file the time of now, which goes on by a second.
-    fn dated(&mut self, name: &str) {
-        let file = File::open(self.at(name)).unwrap();
-        file.set_modified(SystemTime::from(self.now)).unwrap();
-        self.pass(1);
-    }
-
-    fn append(&mut self, name: &str, bytes: impl AsRef<[u8]>) {
-        let mut file = File::options()
-            .append(true)
-            .create(true)
-            .open(self.at(name))
-            .unwrap();
-        file.write_all(bytes.as_ref()).unwrap();
-        self.dated(name);
-    }
-
-    fn log(&mut self, bytes: impl AsRef<[u8]>) {
-        self.append("app.log", bytes);
-    }
-
-    /// `.1` becomes `.2`, and so on.
-    fn shift(&self) {
-        for i in (1..30).rev() {
-            let from = self.at(&format!("app.log.{i}"));
-            if from.exists() {
-                fs::rename(from, self.at(&format!("app.log.{}", i + 1))).unwrap();
-            }
-        }
-    }
-
-    fn rotate(&mut self) {
-        self.shift();
-        fs::rename(self.at("app.log"), self.at("app.log.1")).unwrap();
-        File::create(self.at("app.log")).unwrap();
-        self.dated("app.log");
-    }
-
-    fn copytruncate(&mut self) {
-        self.shift();
-        fs::copy(self.at("app.log"), self.at("app.log.1")).unwrap();
-        self.dated("app.log.1");
-        self.truncate();
-    }
-
-    fn truncate(&mut self) {
-        let file = File::options()
-            .write(true)
-            .open(self.at("app.log"))
-            .unwrap();
-        file.set_len(0).unwrap();
-        self.dated("app.log");
-    }
-
-    fn reading(&self) -> Reading {
-        Reading {
-            wall: self.now,
-            boot_ms: 1_000_000,
-            awake_ms: 1_000_000,
-            boot_id: "b".to_owned(),
-        }
-    }
-
-    /// A run: the mark goes through JSON, as it does in the state.
-    fn look(&mut self) -> Seen {
-        let now = self.reading();
-        let context = Context {
-            now: &now,
-            jumped_at: self.jumped_at,
-            author: self.author,
-        };
-        let seen = look(&self.rule, self.mark.as_ref(), context);
-        if let Some(mark) = &seen.mark {
-            let text = serde_json::to_string(mark).unwrap();
-            self.mark = Some(serde_json::from_str(&text).unwrap());
-            assert_eq!(self.mark.as_ref(), Some(mark));
-        }
-        seen
-    }
-
-    fn mark_end(&mut self) {
-        self.mark = mark_end(&self.rule, self.mark.as_ref());
-    }
-
     /// A run of which only the findings matter.
     fn found(&mut self) -> Vec<String> {
         sentences(&self.look())
@@ -165,13 +38,6 @@ fn codes(seen: &Seen) -> Vec<(String, Severity)> {
         .iter()
         .map(|finding| (finding.code.to_string(), finding.severity))
         .collect()
-}
-
-fn forbid(pattern: &str) -> Forbid {
-    Forbid {
-        pattern: Pattern::new(pattern).unwrap(),
-        at_most: 0,
-    }
 }
 
 fn expect(pattern: &str, at_least: u64) -> Expect {
@@ -1279,18 +1145,6 @@ fn f54_copied_and_truncated_while_it_is_looked_at() {
 
 // --- the property: each line once
 
-#[derive(Clone, Debug)]
-enum Step {
-    /// Something unique, with so much beside it, and perhaps a line end.
-    Append(usize, bool),
-    Rename,
-    Copytruncate,
-    /// To the file that was renamed last, as long as nothing is in the new one.
-    Late(bool),
-    Run,
-    MarkEnd,
-}
-
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let pad =
         prop_oneof![4 => Just(0_usize), 2 => 0..400_usize, 1 => Just(1500), 1 => Just(70_000)];
@@ -1303,150 +1157,6 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => Just(Step::MarkEnd),
     ];
     prop::collection::vec(step, 1..40)
-}
-
-/// A file as the model has it: pieces of text by number, where lines end, and what was judged.
-#[derive(Clone, Debug, Default)]
-struct Text {
-    /// Lines of numbers; the last one is not ended.
-    lines: Vec<Vec<(usize, usize)>>,
-    /// So many lines were judged.
-    judged: usize,
-    /// The last line was judged as it was, or taken as judged: what is added to it is not.
-    spent: bool,
-    /// The unfinished line at the last run, and its pieces.
-    seen: (usize, usize),
-}
-
-impl Text {
-    fn new() -> Self {
-        Self {
-            lines: vec![Vec::new()],
-            ..Self::default()
-        }
-    }
-
-    fn add(&mut self, number: usize, pad: usize, end: bool) {
-        self.lines.last_mut().unwrap().push((number, pad));
-        if end {
-            self.lines.push(Vec::new());
-        }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.lines == [Vec::new()]
-    }
-
-    /// The numbers in what is to be judged now.
-    fn judge(&mut self, rotated: bool, into: &mut BTreeMap<usize, u64>) {
-        let last = self.lines.len() - 1;
-        for at in self.judged..=last {
-            let line = &self.lines[at];
-            if at == last {
-                let long = line.iter().map(|(_, pad)| pad + 6).sum::<usize>() > tail::LINE + 64;
-                let aged = self.seen == (at, line.len());
-                let due = rotated || aged || long;
-                if line.is_empty() || self.spent || !due {
-                    break;
-                }
-            }
-            if !(at == self.judged && self.spent) {
-                let mut length = 0;
-                for (number, pad) in line {
-                    // what begins beyond the cut is not searched
-                    if length + 8 < tail::LINE {
-                        *into.entry(*number).or_default() += 1;
-                    }
-                    length += pad + number.to_string().len() + 2;
-                }
-            }
-            self.spent = at == last;
-        }
-        self.judged = last;
-        if self.lines[last].is_empty() {
-            self.spent = false;
-        }
-        self.seen = (last, self.lines[last].len());
-    }
-
-    fn pass(&mut self) {
-        self.judged = self.lines.len() - 1;
-        self.spent = !self.lines[self.judged].is_empty();
-        self.seen = (self.judged, self.lines[self.judged].len());
-    }
-}
-
-const NUMBERS: usize = 45;
-
-fn play(steps: &[Step]) {
-    let mut scene = Scene::new();
-    scene.rule.lines = 1000;
-    scene.rule.forbid = (0..NUMBERS).map(|i| forbid(&format!("<{i}>"))).collect();
-    scene.log("");
-    scene.look();
-    // the last one is at the path
-    let mut texts = vec![Text::new()];
-    let mut renamed: Option<usize> = None;
-    let mut number = 0;
-    let run = |scene: &mut Scene, texts: &mut Vec<Text>| {
-        let mut expected = BTreeMap::new();
-        let last = texts.len() - 1;
-        for (i, text) in texts.iter_mut().enumerate() {
-            text.judge(i != last, &mut expected);
-        }
-        let looked = scene.look();
-        let found: BTreeMap<usize, u64> = looked
-            .findings
-            .iter()
-            .map(|finding| {
-                let message = &finding.message;
-                let number = message.split(['<', '>']).nth(1).unwrap().parse().unwrap();
-                let count = message.split(": ").nth(1).unwrap();
-                (number, count.split(' ').next().unwrap().parse().unwrap())
-            })
-            .collect();
-        assert_eq!(found, expected, "{:?}", looked.notes);
-        let gaps: Vec<_> = looked
-            .notes
-            .iter()
-            .filter(|n| !n.contains("truncated for"))
-            .collect();
-        assert!(gaps.is_empty(), "{gaps:?}");
-    };
-    for step in steps.iter().chain([&Step::Run, &Step::Run, &Step::Run]) {
-        match step {
-            Step::Append(pad, end) => {
-                let newline = if *end { "\n" } else { "" };
-                scene.log(format!("<{number}>{}{newline}", "x".repeat(*pad)));
-                texts.last_mut().unwrap().add(number, *pad, *end);
-                number += 1;
-            }
-            Step::Rename => {
-                scene.rotate();
-                renamed = Some(texts.len() - 1);
-                texts.push(Text::new());
-            }
-            Step::Copytruncate => {
-                scene.copytruncate();
-                renamed = None;
-                texts.push(Text::new());
-            }
-            Step::Late(end) => {
-                let Some(at) = renamed.filter(|_| texts.last().unwrap().is_empty()) else {
-                    continue;
-                };
-                let newline = if *end { "\n" } else { "" };
-                scene.append("app.log.1", format!("<{number}>{newline}"));
-                texts[at].add(number, 0, *end);
-                number += 1;
-            }
-            Step::Run => run(&mut scene, &mut texts),
-            Step::MarkEnd => {
-                scene.mark_end();
-                texts.iter_mut().for_each(Text::pass);
-            }
-        }
-    }
 }
 
 proptest! {
