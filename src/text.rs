@@ -26,19 +26,26 @@ pub fn visible_lines(text: &str) -> String {
     shown
 }
 
+/// Whether a character does something and shows nothing: controls, marks without a width of their own, line separators,
+/// and those that reverse the reading direction.
+pub fn is_unseen(c: char) -> bool {
+    c.is_control()
+        || matches!(
+            c,
+            '\u{61c}'
+                | '\u{200b}'..='\u{200f}'
+                | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}'
+                | '\u{feff}'
+        )
+}
+
 fn push_visible(shown: &mut String, c: char) {
     use std::fmt::Write as _;
     let written = match c {
         '\t' => write!(shown, "    "),
         c if c.is_control() => write!(shown, "\\x{:02x}", u32::from(c)),
-        // marks without a width of their own, line separators, and those that reverse the reading direction
-        '\u{61c}'
-        | '\u{200b}'..='\u{200f}'
-        | '\u{2028}'..='\u{202e}'
-        | '\u{2060}'..='\u{206f}'
-        | '\u{feff}' => {
-            write!(shown, "\\u{{{:x}}}", u32::from(c))
-        }
+        c if is_unseen(c) => write!(shown, "\\u{{{:x}}}", u32::from(c)),
         c => {
             shown.push(c);
             Ok(())

@@ -9,15 +9,13 @@ use std::fmt::Write;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use toml::Value;
-
 use crate::cli;
 use crate::clock::rough;
 use crate::commands::{complain, print};
 use crate::error::Error;
 use crate::restart::environment::DEFAULT_PATH;
 use crate::systemctl::Manager;
-use crate::text::printable;
+use crate::text::{is_unseen, printable};
 use crate::world::{Lookup, World};
 use facts::{Facts, Open, is_log};
 use pattern::Found;
@@ -221,11 +219,19 @@ fn words(facts: &Facts) -> Vec<String> {
 
 /// A value as TOML.
 fn quoted(text: &str) -> String {
-    // a literal string shows a pattern as it is; what it cannot hold, the other kind can
-    if text.contains(|c: char| c == '\'' || c.is_control()) {
-        return Value::from(text.replace('\n', "\u{0}"))
-            .to_string()
-            .replace("\\u0000", "\\n");
+    // a literal string shows a pattern as it is; what it cannot hold, or a terminal would obey, the other kind can
+    if text.contains(|c: char| c == '\'' || is_unseen(c)) {
+        let mut written = String::from("\"");
+        for c in text.chars() {
+            let _ = match c {
+                '"' | '\\' => write!(written, "\\{c}"),
+                '\n' => write!(written, "\\n"),
+                c if is_unseen(c) => write!(written, "\\u{:04X}", u32::from(c)),
+                c => write!(written, "{c}"),
+            };
+        }
+        written.push('"');
+        return written;
     }
     if text.contains(['\\', '"']) {
         return format!("'{text}'");

@@ -202,3 +202,21 @@ fn a_twin_and_a_strange_name_are_told() {
     assert!(text.contains("# this folder is gone"), "{text}");
     assert!(table(&facts, &twin, "a.b", now()).contains("[service.\"a.b\"]"));
 }
+
+#[test]
+fn f75_a_value_is_read_back_as_it_was_and_steers_no_terminal() {
+    for text in [
+        "plain",
+        "it's",
+        "a\\b",
+        "say \"x\"",
+        "'\"\"\"'''\n[evil]\n#",
+        "\x1b[2J\u{9b}\u{7f}\u{202e}x\u{200b}\t\r\n",
+        "ü 漢",
+    ] {
+        let written = quoted(text);
+        assert!(!written.contains(is_unseen), "{written}");
+        let read: toml::Table = format!("x = {written}").parse().unwrap();
+        assert_eq!(read["x"].as_str(), Some(text), "{written}");
+    }
+}
