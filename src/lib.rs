@@ -30,6 +30,7 @@ pub mod config;
 pub mod decide;
 pub mod deliver;
 pub mod error;
+pub mod files;
 #[cfg(test)]
 mod fixtures;
 pub mod logging;

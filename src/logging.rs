@@ -1,13 +1,12 @@
 //! The watchdog's own log: to standard error, and to a file where the config names one.
 
-use std::fs::OpenOptions;
 use std::io::{self, LineWriter};
-use std::os::unix::fs::OpenOptionsExt;
 
 use log::LevelFilter;
 use simplelog::{CombinedLogger, ConfigBuilder, SharedLogger, WriteLogger};
 
 use crate::config::Logging;
+use crate::files;
 use crate::restart::REPORTED;
 
 /// Room for a line: each one goes out in one write, so that two runs never tear each other's lines.
@@ -50,12 +49,14 @@ pub fn begin(logging: &Logging, stderr: LevelFilter) {
     )];
     let mut failed = None;
     if let Some(path) = &logging.file {
-        let file = OpenOptions::new()
-            .append(true)
-            .create(true)
-            .mode(0o640)
-            .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
-            .open(path);
+        let misleaders = files::misleaders(path, nix::unistd::geteuid().as_raw());
+        let file = if misleaders.are_none() {
+            files::append(path, 0o640)
+        } else {
+            Err(io::Error::other(format!(
+                "{misleaders} could lead it elsewhere; keep it where nobody else can write to the folders"
+            )))
+        };
         match file {
             Ok(file) => loggers.push(WriteLogger::new(
                 logging.level,

@@ -6,10 +6,11 @@
 #![allow(unsafe_code)]
 
 use std::ffi::CString;
-use std::io::{self, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -18,6 +19,12 @@ use nix::sys::signal::Signal;
 
 /// `PIDFD_SIGNAL_PROCESS_GROUP` of linux/pidfd.h (Linux 6.9), which libc does not have yet.
 const PIDFD_SIGNAL_PROCESS_GROUP: libc::c_uint = 1 << 2;
+
+/// How often is looked whether a child has become its program.
+const GLANCE: Duration = Duration::from_millis(100);
+
+/// How long a killed child may take to be gone.
+const DYING: Duration = Duration::from_secs(1);
 
 /// How many signals Linux has (signal(7)).
 const SIGNALS: libc::c_int = 64;
@@ -139,13 +146,57 @@ pub struct Detached {
     /// Its working folder.
     pub working_dir: CString,
     /// What its standard output is appended to.
-    pub stdout: Option<CString>,
+    pub stdout: Option<Target>,
     /// What its standard error is appended to.
-    pub stderr: Option<CString>,
+    pub stderr: Option<Target>,
     /// A PID file to remove, left by its predecessor.
     pub remove: Option<CString>,
     /// A PID file to write its own PID into.
-    pub pid_file: Option<CString>,
+    pub pid_file: Option<Target>,
+}
+
+/// A file to write to.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// Its path.
+    pub path: CString,
+    /// Others can make names in its folder: a link, a further name of another file and another user's file are
+    /// refused.
+    pub own_only: bool,
+}
+
+impl Target {
+    /// Opens it to append to it, without waiting for anything: a FIFO without a reader would hold the child for ever.
+    /// Async-signal-safe.
+    fn open(&self, mode: libc::mode_t, flags: libc::c_int) -> Result<libc::c_int, Errno> {
+        let mut flags = flags
+            | libc::O_WRONLY
+            | libc::O_APPEND
+            | libc::O_CREAT
+            | libc::O_NOCTTY
+            | libc::O_NONBLOCK
+            | libc::O_CLOEXEC;
+        if self.own_only {
+            flags |= libc::O_NOFOLLOW;
+        }
+        // SAFETY: system calls on a C string that outlives them, on integers, and on a local that fstat fills in.
+        unsafe {
+            let fd = libc::open(self.path.as_ptr(), flags, mode);
+            if fd == -1 {
+                return Err(Errno::last());
+            }
+            let mut meta = std::mem::zeroed::<libc::stat>();
+            if self.own_only
+                && (libc::fstat(fd, &raw mut meta) == -1
+                    || meta.st_mode & libc::S_IFMT != libc::S_IFREG
+                    || meta.st_nlink != 1
+                    || meta.st_uid != libc::geteuid())
+            {
+                return Err(Errno::EPERM);
+            }
+            Ok(fd)
+        }
+    }
 }
 
 /// The step between fork and exec that failed.
@@ -170,6 +221,8 @@ pub enum Step {
     Stderr,
     /// Writing the PID file.
     PidFile,
+    /// One of the others, without end.
+    Stuck,
 }
 
 impl Step {
@@ -311,15 +364,21 @@ fn hold(tell: RawFd, wait: RawFd, let_on: RawFd) -> Result<(), Errno> {
 /// Starts a program in a session of its own, as `plan` says; `before_exec` is as [`spawn_after`] has it. Its files
 /// are opened, and its PID file is written, by the child once it is who it becomes: a root watchdog lends its rights
 /// to nobody's symlink.
+///
+/// A child that has not become the program after `limit` is killed: it is in the hands of its user by then, who could
+/// stop it, or have it wait for a file system of his own. And it has a copy of every descriptor, that of the lock too;
+/// so it does not outlive the watchdog either before it is the program.
 pub fn spawn_detached(
     mut plan: Detached,
     before_exec: Option<impl FnOnce(i32) -> Result<(), String> + Send>,
+    limit: Duration,
 ) -> Result<Child, (Step, io::Error)> {
     let (mut said, say) =
         nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC | nix::fcntl::OFlag::O_NONBLOCK)
             .map(|(read, write)| (std::fs::File::from(read), write))
             .map_err(|errno| (Step::Exec, errno.into()))?;
     let tell = say.as_raw_fd();
+    let parent = nix::unistd::getpid().as_raw();
     let arguments = Pointers::to(std::mem::take(&mut plan.arguments));
     let environment = Pointers::to(std::mem::take(&mut plan.environment));
     // the closure below never comes back but with an error: this name is for nobody
@@ -337,15 +396,41 @@ pub fn spawn_detached(
         unsafe {
             command.pre_exec(move || {
                 let (arguments, environment) = (&arguments, &environment);
-                become_detached(&plan, arguments, environment).map_err(|(step, errno)| {
-                    let byte = step as u8;
-                    libc::write(tell, std::ptr::from_ref(&byte).cast(), 1);
-                    io::Error::from_raw_os_error(errno as i32)
-                })
+                become_detached(&plan, arguments, environment, parent, tell).map_err(
+                    |(step, errno)| {
+                        let byte = step as u8;
+                        libc::write(tell, std::ptr::from_ref(&byte).cast(), 1);
+                        io::Error::from_raw_os_error(errno as i32)
+                    },
+                )
             });
         }
     };
-    spawn_held(command, before_exec, add_steps).map_err(|error| {
+    let (done, is_done) = std::sync::mpsc::channel::<()>();
+    let (spawned, pid, killed) = std::thread::scope(|scope| {
+        let said = &mut said;
+        let watcher = scope.spawn(move || end_in_time(said, &is_done, limit));
+        let spawned = spawn_held(command, before_exec, add_steps);
+        drop(done);
+        let (pid, killed) = watcher.join().unwrap_or_default();
+        (spawned, pid, killed)
+    });
+    if killed {
+        if let Ok(mut child) = spawned {
+            // one that the kernel holds is not waited for
+            let gone = PidFd::open(pid.unwrap_or_default())
+                .and_then(|handle| handle.map_or(Ok(true), |handle| handle.has_ended(DYING)));
+            if gone.unwrap_or(false) {
+                let _ = child.wait();
+            }
+        }
+        return Err((Step::Stuck, ErrorKind::TimedOut.into()));
+    }
+    spawned.map_err(|error| {
+        if pid.is_none() {
+            let mut bytes = [0; size_of::<libc::pid_t>()];
+            let _ = said.read(&mut bytes);
+        }
         let mut byte = [0];
         let step = match said.read(&mut byte) {
             Ok(1) => Step::from_byte(byte[0]),
@@ -357,11 +442,51 @@ pub fn spawn_detached(
     })
 }
 
+/// Kills a child that has told its PID and is not done after `limit`. Returns its PID, where it was told, and whether
+/// it was killed.
+fn end_in_time(
+    said: &mut std::fs::File,
+    is_done: &std::sync::mpsc::Receiver<()>,
+    limit: Duration,
+) -> (Option<i32>, bool) {
+    let mut pid = None;
+    let mut deadline = Instant::now();
+    loop {
+        match is_done.recv_timeout(GLANCE) {
+            Err(RecvTimeoutError::Timeout) => {}
+            Ok(()) | Err(RecvTimeoutError::Disconnected) => return (pid, false),
+        }
+        match pid {
+            None => {
+                let mut bytes = [0; size_of::<libc::pid_t>()];
+                if said.read_exact(&mut bytes).is_ok() {
+                    pid = Some(libc::pid_t::from_ne_bytes(bytes));
+                    deadline = Instant::now() + limit;
+                }
+            }
+            Some(child) if Instant::now() >= deadline && is_uncollected_child(child) => {
+                let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(child), Signal::SIGKILL);
+                return (pid, true);
+            }
+            Some(_) => {}
+        }
+    }
+}
+
+/// Whether a PID is surely that of a child of this process: until it is collected, no other process gets it.
+fn is_uncollected_child(pid: i32) -> bool {
+    use nix::sys::wait::{Id, WaitPidFlag, waitid};
+    let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+    waitid(Id::Pid(nix::unistd::Pid::from_raw(pid)), flags).is_ok()
+}
+
 /// The steps of a child. Async-signal-safe throughout: no allocation, no lock, no panic.
 fn become_detached(
     plan: &Detached,
     arguments: &Pointers,
     environment: &Pointers,
+    parent: libc::pid_t,
+    tell: RawFd,
 ) -> Result<(), (Step, Errno)> {
     let check = |step: Step, result: libc::c_int| {
         if result == -1 {
@@ -371,9 +496,15 @@ fn become_detached(
         }
     };
     // SAFETY: plain system calls on integers and on C strings and slices that `plan` owns and that outlive the
-    // calls; setsid, setpriority, setgroups, setgid, setuid, umask, chdir, open, dup2, write, unlink and close are
-    // all async-signal-safe (signal-safety(7)), or bare system calls.
+    // calls; getpid, getppid, prctl, setsid, setpriority, setgroups, setgid, setuid, umask, chdir, open, fstat, dup2,
+    // write, ftruncate, unlink and close are all async-signal-safe (signal-safety(7)), or bare system calls.
     unsafe {
+        let pid = libc::getpid();
+        libc::write(
+            tell,
+            std::ptr::from_ref(&pid).cast(),
+            size_of::<libc::pid_t>(),
+        );
         check(Step::Session, libc::setsid())?;
         // ignored signals are inherited through exec: nohup and shells leave some behind
         for signal in 1..=SIGNALS {
@@ -418,34 +549,35 @@ fn become_detached(
                 return Err((Step::Credentials, Errno::EPERM));
             }
         }
+        // only now: another user's would be forgotten
+        check(
+            Step::Session,
+            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL),
+        )?;
+        if libc::getppid() != parent {
+            return Err((Step::Session, Errno::ESRCH));
+        }
         check(Step::WorkingDir, libc::chdir(plan.working_dir.as_ptr()))?;
-        for (step, path, target) in [
+        for (step, file, stream) in [
             (Step::Stdout, &plan.stdout, 1),
             (Step::Stderr, &plan.stderr, 2),
         ] {
-            if let Some(path) = path {
-                // not blocking, or a FIFO without a reader would hold the child here for ever
-                let flags = libc::O_WRONLY
-                    | libc::O_APPEND
-                    | libc::O_CREAT
-                    | libc::O_NOCTTY
-                    | libc::O_NONBLOCK
-                    | libc::O_CLOEXEC;
-                let fd = libc::open(path.as_ptr(), flags, 0o666);
-                check(step, fd)?;
+            if let Some(file) = file {
+                let fd = file.open(0o666, 0).map_err(|errno| (step, errno))?;
                 check(step, libc::fcntl(fd, libc::F_SETFL, libc::O_APPEND))?;
-                check(step, libc::dup2(fd, target))?;
+                check(step, libc::dup2(fd, stream))?;
             }
         }
         if let Some(path) = &plan.remove {
             // one that cannot be removed may still be overwritten; the program will tell
             libc::unlink(path.as_ptr());
         }
-        if let Some(path) = &plan.pid_file {
-            let flags =
-                libc::O_WRONLY | libc::O_CREAT | libc::O_TRUNC | libc::O_NOFOLLOW | libc::O_CLOEXEC;
-            let fd = libc::open(path.as_ptr(), flags, 0o644);
-            check(Step::PidFile, fd)?;
+        if let Some(file) = &plan.pid_file {
+            let fd = file
+                .open(0o644, libc::O_NOFOLLOW)
+                .map_err(|errno| (Step::PidFile, errno))?;
+            // what cannot be emptied is no regular file
+            check(Step::PidFile, libc::ftruncate(fd, 0))?;
             let mut digits = [0_u8; 12];
             let text = decimal(libc::getpid(), &mut digits);
             let written = libc::write(fd, text.as_ptr().cast(), text.len());
@@ -456,6 +588,10 @@ fn become_detached(
         }
     }
     close_on_exec();
+    // SAFETY: a system call on integers.
+    unsafe {
+        libc::prctl(libc::PR_SET_PDEATHSIG, 0);
+    }
     // SAFETY: both lists end with a null pointer, and their strings outlive the call. Not execvp, which would
     // have a shell run whatever is no program.
     unsafe {
@@ -552,6 +688,14 @@ mod tests {
     use super::*;
 
     const UNHINDERED: Option<fn(i32) -> Result<(), String>> = None;
+    const LIMIT: Duration = Duration::from_secs(60);
+
+    fn target(path: &std::ffi::CStr, own_only: bool) -> Target {
+        Target {
+            path: path.to_owned(),
+            own_only,
+        }
+    }
 
     #[test]
     fn a_child_becomes_its_program_only_when_it_is_let_on() {
@@ -620,17 +764,60 @@ mod tests {
             remove: None,
             pid_file: None,
         };
-        let (step, error) = spawn_detached(plan.clone(), UNHINDERED).unwrap_err();
+        let (step, error) = spawn_detached(plan.clone(), UNHINDERED, LIMIT).unwrap_err();
         assert_eq!(
             (step, error.kind()),
             (Step::WorkingDir, io::ErrorKind::NotFound)
         );
         let plan = Detached {
             working_dir: c"/".to_owned(),
-            stderr: Some(c"/nonexistent/err.log".to_owned()),
+            stderr: Some(target(c"/nonexistent/err.log", false)),
             ..plan
         };
-        let (step, _) = spawn_detached(plan, UNHINDERED).unwrap_err();
+        let (step, _) = spawn_detached(plan.clone(), UNHINDERED, LIMIT).unwrap_err();
         assert_eq!(step, Step::Stderr);
+        // what is in a shared folder and not one's own file
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let c = |name: &str| CString::new(at(name).to_str().unwrap()).unwrap();
+        std::fs::write(at("file"), "mine").unwrap();
+        std::fs::hard_link(at("file"), at("second")).unwrap();
+        std::os::unix::fs::symlink("file", at("link")).unwrap();
+        nix::unistd::mkfifo(&at("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let _reader = std::fs::File::options()
+            .read(true)
+            .write(true)
+            .open(at("fifo"))
+            .unwrap();
+        for (name, own_only, refused) in [
+            ("new", true, false),
+            ("second", true, true),
+            ("link", true, true),
+            ("fifo", true, true),
+            ("link", false, false),
+            ("fifo", false, false),
+        ] {
+            let plan = Detached {
+                working_dir: c"/".to_owned(),
+                stderr: Some(target(&c(name), own_only)),
+                ..plan.clone()
+            };
+            let spawned = spawn_detached(plan, UNHINDERED, LIMIT);
+            assert_eq!(spawned.is_err(), refused, "{name} {own_only}");
+            if let Ok(mut child) = spawned {
+                child.wait().unwrap();
+            }
+        }
+        for name in ["link", "fifo"] {
+            let plan = Detached {
+                working_dir: c"/".to_owned(),
+                stderr: None,
+                pid_file: Some(target(&c(name), false)),
+                ..plan.clone()
+            };
+            let (step, _) = spawn_detached(plan, UNHINDERED, LIMIT).unwrap_err();
+            assert_eq!(step, Step::PidFile, "{name}");
+        }
+        assert_eq!(std::fs::read(at("file")).unwrap(), b"mine");
     }
 }

@@ -74,7 +74,7 @@ pub(super) fn load_in(path: &Path, environment: &Environment) -> Result<Config, 
         path: path.clone(),
         faults,
     })?;
-    check_secret(&read, &text, &own)?;
+    check_secret(&read, &text, environment.uid, &own)?;
     Ok(read.config)
 }
 
@@ -158,7 +158,7 @@ fn text(path: &Path, file: File) -> Result<String, ConfigError> {
 }
 
 /// Whether nobody else can read the password.
-fn check_secret(read: &top::Read, text: &str, own: &Facts) -> Result<(), ConfigError> {
+fn check_secret(read: &top::Read, text: &str, user: u32, own: &Facts) -> Result<(), ConfigError> {
     let Some(mail) = &read.config.mail else {
         return Ok(());
     };
@@ -166,7 +166,7 @@ fn check_secret(read: &top::Read, text: &str, own: &Facts) -> Result<(), ConfigE
         return Ok(());
     };
     let refusal = match &smtp.password {
-        Some(Secret::Inline(_)) => trust::secret_refusal(own),
+        Some(Secret::Inline(_)) => trust::secret_refusal(user, own),
         Some(Secret::File(path)) => {
             let place = read.password.clone().unwrap_or_default();
             let fault = |reason: &str| secret_fault(read, text, &place, path, reason);
@@ -177,7 +177,7 @@ fn check_secret(read: &top::Read, text: &str, own: &Facts) -> Result<(), ConfigE
             if !metadata.is_file() {
                 return Err(fault("this is not a regular file"));
             }
-            trust::secret_refusal(&Facts::of(path, &metadata))
+            trust::secret_refusal(user, &Facts::of(path, &metadata))
         }
         _ => None,
     };

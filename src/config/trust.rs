@@ -104,8 +104,18 @@ fn judge(user: u32, facts: &Facts) -> Vec<Refusal> {
     refusals
 }
 
-/// What speaks against a file that holds a secret.
-pub fn secret_refusal(facts: &Facts) -> Option<Refusal> {
+/// What speaks against a file that holds a secret of a watchdog that runs as `user`.
+pub fn secret_refusal(user: u32, facts: &Facts) -> Option<Refusal> {
+    if facts.uid != user && facts.uid != 0 {
+        return Some(Refusal {
+            path: facts.path.clone(),
+            reason: format!(
+                "holds a password, and belongs to {}, who can read and change it",
+                account(facts.uid)
+            ),
+            remedy: format!("chown {} {}", account(user), shell(&facts.path)),
+        });
+    }
     (facts.mode & 0o044 != 0).then(|| Refusal {
         path: facts.path.clone(),
         reason: format!(

@@ -1,14 +1,14 @@
 //! The journal: one JSON object a line for everything that happened, kept for people and for `history`.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::check::Finding;
+use crate::files::{self, Links};
 use crate::restart::Action;
 use crate::verdict::Verdict;
 
@@ -80,13 +80,7 @@ pub fn append(state_dir: &Path, entries: &[Entry]) -> io::Result<()> {
     if fs::symlink_metadata(&path).is_ok_and(|meta| meta.len() >= ROTATE_AT) {
         fs::rename(&path, old(state_dir))?;
     }
-    let mut file = OpenOptions::new()
-        .read(true)
-        .append(true)
-        .create(true)
-        .mode(0o600)
-        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
-        .open(&path)?;
+    let mut file = files::append(&path, 0o600)?;
     let mut lines = Vec::new();
     if ends_torn(&mut file)? {
         lines.push(b'\n');
@@ -114,13 +108,9 @@ fn ends_torn(file: &mut File) -> io::Result<bool> {
 pub fn read(state_dir: &Path, mut each: impl FnMut(Entry)) -> io::Result<usize> {
     let mut damaged = 0;
     for path in [old(state_dir), current(state_dir)] {
-        let opened = OpenOptions::new()
-            .read(true)
-            .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
-            .open(&path);
-        let file = match opened {
+        let file = match files::open(&path, Links::Refuse).map_err(io::Error::from) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            file => file?,
+            opened => opened?.0,
         };
         for line in BufReader::new(file.take(2 * ROTATE_AT)).split(b'\n') {
             let line = line?;
@@ -138,6 +128,8 @@ pub fn read(state_dir: &Path, mut each: impl FnMut(Entry)) -> io::Result<usize> 
 
 #[cfg(test)]
 mod tests {
+    use std::fs::OpenOptions;
+
     use super::*;
 
     fn entry(event: &str) -> Entry {

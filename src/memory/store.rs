@@ -6,13 +6,14 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
 use thiserror::Error;
 
 use super::{Memory, VERSION};
+use crate::files::{self, Extent, Writers};
 use crate::restart::FileMark;
 
 /// A state file larger than this is not one of ours.
@@ -91,6 +92,14 @@ impl Lock {
     }
 }
 
+impl Drop for Lock {
+    /// A child that has not become its program yet has the lock as well, and may be held up by its user: so it is not
+    /// enough to close it here.
+    fn drop(&mut self) {
+        let _ = fs2::FileExt::unlock(&self.held);
+    }
+}
+
 /// What loading the state gave.
 #[derive(Debug, Default)]
 pub struct Loaded {
@@ -123,7 +132,23 @@ impl Store {
             path: dir.to_owned(),
             source,
         };
+        let me = nix::unistd::geteuid().as_raw();
+        let refuse = |why: String| {
+            Err(StoreError::Unsafe {
+                path: dir.to_owned(),
+                why,
+            })
+        };
+        // before anything is made: whoever could put a link in the place of one of its folders would have root make
+        // and write files anywhere, and swap what is remembered
         if let Some(parent) = dir.parent() {
+            let others = others(parent, me);
+            if !others.are_none() {
+                return refuse(format!(
+                    "is not safe: {others} can write to a folder above it, and could put another in its place; let \
+                     none but UID {me} write there, or set state_dir to another folder"
+                ));
+            }
             DirBuilder::new()
                 .recursive(true)
                 .mode(0o755)
@@ -137,13 +162,6 @@ impl Store {
             .map_err(|source| io("cannot create the state folder", source))?;
         let meta =
             fs::metadata(dir).map_err(|source| io("cannot look at the state folder", source))?;
-        let me = nix::unistd::geteuid().as_raw();
-        let refuse = |why: String| {
-            Err(StoreError::Unsafe {
-                path: dir.to_owned(),
-                why,
-            })
-        };
         if meta.uid() != me && meta.uid() != 0 {
             return refuse(format!(
                 "belongs to another user (UID {}); chown it to UID {me}, or set state_dir to another folder",
@@ -154,6 +172,12 @@ impl Store {
             return refuse(format!(
                 "can be written by everybody (mode {:o}); chmod 700 it, or set state_dir to another folder",
                 meta.mode() & 0o7777
+            ));
+        }
+        let others = others(dir, me);
+        if !others.are_none() {
+            return refuse(format!(
+                "can be changed by {others}; chmod 700 it, or set state_dir to another folder"
             ));
         }
         Ok(Self::at(dir))
@@ -182,6 +206,13 @@ impl Store {
             .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
             .open(&path)
             .map_err(|source| io("cannot open the lock file", source))?;
+        // who can open it can lock it, and would keep every run from its work
+        let meta = file
+            .metadata()
+            .map_err(|source| io("cannot look at the lock file", source))?;
+        if meta.mode() & 0o077 != 0 {
+            let _ = file.set_permissions(fs::Permissions::from_mode(0o600));
+        }
         match fs2::FileExt::try_lock_exclusive(&file) {
             Ok(()) => {}
             Err(error) if error.raw_os_error() == fs2::lock_contended_error().raw_os_error() => {
@@ -343,6 +374,16 @@ impl Store {
         self.save(memory)?;
         self.save(memory)
     }
+}
+
+/// Who beside root and `me` could change what is at `path`. Of other users than root a group that can write is their
+/// own business, as it is with the config.
+fn others(path: &Path, me: u32) -> Writers {
+    let mut others = files::writers(path, me, Extent::Existing);
+    if me != 0 {
+        others.groups.clear();
+    }
+    others
 }
 
 fn remove_if_there(path: &Path) -> io::Result<()> {
@@ -584,11 +625,13 @@ mod tests {
 
     #[test]
     fn a_folder_that_all_can_write_is_refused() {
-        use std::os::unix::fs::PermissionsExt;
         let dir = tempfile::tempdir().unwrap();
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
         let error = Store::prepare(dir.path()).unwrap_err().to_string();
         assert!(error.contains("chmod 700"), "{error}");
+        let error = Store::prepare(&dir.path().join("state")).unwrap_err();
+        assert!(error.to_string().contains("above it"), "{error}");
+        assert!(!dir.path().join("state").exists(), "nothing is made there");
     }
 
     proptest::proptest! {

@@ -2,14 +2,13 @@
 //! the watchdog.
 
 use std::collections::BTreeMap;
-use std::fs::OpenOptions;
 use std::io::{self, Read};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use nix::unistd::{Gid, Group, Uid, User, getgrouplist};
 
 use super::Spawn;
+use crate::files::{self, Extent, Links};
 use crate::sys::{Credentials, with_rights_of};
 
 pub use crate::child::DEFAULT_PATH;
@@ -132,6 +131,19 @@ pub fn environment(spawn: &Spawn, account: &Account) -> Result<BTreeMap<String, 
         variables.insert("LANG".to_owned(), lang);
     }
     if let Some(path) = &spawn.env_file {
+        let user = account
+            .credentials
+            .as_ref()
+            .map_or(Uid::effective().as_raw(), |who| who.uid);
+        let writers = files::writers(path, user, Extent::Existing);
+        // what a program of root's is told there, as LD_PRELOAD, it does
+        if user == 0 && !writers.are_none() {
+            return Err(format!(
+                "its env_file {} can be changed by {writers}, and what it says root would run; set `user` in its spawn \
+                 table, or let root alone write that file and its folders",
+                path.display()
+            ));
+        }
         let read = || read_bounded(path);
         let text = match &account.credentials {
             Some(who) => with_rights_of(who, read).and_then(|result| result),
@@ -147,13 +159,7 @@ pub fn environment(spawn: &Spawn, account: &Account) -> Result<BTreeMap<String, 
 }
 
 fn read_bounded(path: &Path) -> io::Result<String> {
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
-        .open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::other("it is not a regular file"));
-    }
+    let (file, _) = files::open(path, Links::Follow)?;
     let mut bytes = Vec::new();
     file.take(ENV_FILE_LIMIT + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > ENV_FILE_LIMIT {

@@ -15,6 +15,8 @@ use crate::check::log as log_check;
 use crate::check::process::{self, Identity, Presence, Running, Target};
 use crate::check::unit::{self, Unit};
 use crate::clock::Reading;
+use crate::files::{self, Extent};
+use crate::pool::side_by_side;
 use crate::world::{State, Surveys};
 use verify::{Awaited, Up};
 
@@ -29,6 +31,9 @@ pub mod verify;
 /// The target of log records that the report of the run tells as well: standard error, beside the report, needs
 /// them only where more is asked for.
 pub const REPORTED: &str = "reported";
+
+/// How long finding the ends of a service's logs may take.
+const MARK_LIMIT: Duration = Duration::from_secs(10);
 
 /// How long the parent of a process that has ended is given to collect it. Init takes milliseconds, in some
 /// containers and small virtual machines seconds.
@@ -290,17 +295,13 @@ fn attempt(job: &Job<'_>, marks: &mut log_check::Marks) -> Result<Up, Failure> {
         Way::Systemd(unit) => {
             systemd::stop(service, unit, job.limits)?;
             let running = job.running.as_ref().filter(|_| job.target.is_known());
-            stop::stop(running, &[], job.limits)?;
+            stop::stop(running, &[], named_by(job), job.limits)?;
         }
         Way::Spawn(_) | Way::Command(_) => {
-            stop::stop(job.running.as_ref(), &leftovers, job.limits)?;
+            stop::stop(job.running.as_ref(), &leftovers, named_by(job), job.limits)?;
         }
     }
-    for rule in job.logs {
-        if let Some(mark) = log_check::mark_end(rule, job.marks.get(&rule.shown)) {
-            marks.insert(rule.shown.clone(), mark);
-        }
-    }
+    marks.extend(ends_of_logs(job));
     if let Some(up) = running_after_all(job)? {
         return Ok(up);
     }
@@ -320,6 +321,41 @@ fn attempt(job: &Job<'_>, marks: &mut log_check::Marks) -> Result<Up, Failure> {
     }?;
     ::log::info!("{service}: it is up");
     Ok(up)
+}
+
+/// Where the logs end now. A log on a dead disk or network share keeps nobody from being started.
+fn ends_of_logs(job: &Job<'_>) -> log_check::Marks {
+    let work: Vec<_> = job
+        .logs
+        .iter()
+        .map(|rule| (rule.clone(), job.marks.get(&rule.shown).cloned()))
+        .collect();
+    let deadline = Instant::now() + MARK_LIMIT;
+    let ends = side_by_side(work, MARK_LIMIT, deadline, |(rule, mark)| {
+        log_check::mark_end(&rule, mark.as_ref())
+    });
+    let names = job.logs.iter().map(|rule| rule.shown.clone());
+    names
+        .zip(ends)
+        .filter_map(|(name, end)| Some((name, end.ok().flatten()?)))
+        .collect()
+}
+
+/// The PID file on whose word alone the service's process is known. What it named once is remembered when it names
+/// nobody any more, and its children when it has ended itself: all of that is the file's word as well.
+fn named_by<'a>(job: &'a Job<'_>) -> Option<&'a Path> {
+    let now = job
+        .running
+        .as_ref()
+        .and_then(|running| running.named_by.as_deref());
+    let then = job
+        .memo
+        .pid_file
+        .as_ref()
+        .is_some_and(|mark| job.memo.main.as_ref() == Some(&mark.named));
+    let rule = job.target.rule?;
+    let by_file_alone = rule.command_line.is_none() || (job.running.is_none() && then);
+    now.or_else(|| rule.pid_file.as_deref().filter(|_| by_file_alone))
 }
 
 /// The last look before anything is started: time has passed since the checks, and a second copy is the worst
@@ -376,10 +412,13 @@ fn awaited<'a>(job: &'a Job<'_>) -> Awaited<'a> {
 fn start_by_spawn(job: &Job<'_>, plan: &Spawn) -> Result<Up, Failure> {
     let stale = stale_pid_file(job);
     let before = verify::length_of(plan.stderr.as_deref());
-    let mut child = spawn::start(job.service, plan, stale)?;
+    let mut child = spawn::start(job.service, plan, stale, job.limits.start_timeout)?;
     awaited(job).come_up(Some(&mut child)).map_err(|error| {
         let abandoned = abandon(&mut child, job.limits);
-        let stderr = verify::stderr_since(plan.stderr.as_deref(), before);
+        let who = environment::account(plan)
+            .ok()
+            .and_then(|account| account.credentials);
+        let stderr = verify::stderr_since(plan.stderr.as_deref(), before, who.as_ref());
         let hint = if plan.stderr.is_none() {
             "; set `stderr` in its spawn table to a file to see what it says"
         } else {
@@ -415,7 +454,7 @@ fn abandon(child: &mut std::process::Child, limits: &Limits) -> String {
         age: Duration::ZERO,
         named_by: None,
     };
-    match stop::stop(Some(&running), &[], limits) {
+    match stop::stop(Some(&running), &[], None, limits) {
         Ok(()) => format!("; what was started (PID {pid}) was stopped again"),
         Err(why) => format!("; what was started could not be stopped again: {why}"),
     }
@@ -528,7 +567,7 @@ fn await_collection(job: &Job<'_>) {
 /// Removes the PID file of a process that has ended, for commands that take one for a running program. Root
 /// does so only where nobody else could have put a link in the way.
 fn remove_stale(pid_file: &Path) {
-    if !nix::unistd::geteuid().is_root() || stop::only_root_writes(pid_file) {
+    if !nix::unistd::geteuid().is_root() || files::writers(pid_file, 0, Extent::Whole).are_none() {
         let _ = std::fs::remove_file(pid_file);
     }
 }

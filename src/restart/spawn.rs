@@ -8,17 +8,35 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Child;
+use std::time::Duration;
 
-use super::environment::{Account, account, environment};
+use super::environment::{self, Account, account, environment};
 use super::{Spawn, scope};
-use crate::sys::{Detached, Step, spawn_detached};
+use crate::clock;
+use crate::files::{self, Extent};
+use crate::sys::{Detached, Step, Target, spawn_detached};
 
 /// Starts the program of `service`, in a session and with an environment of its own. `stale` is a PID file that its
-/// predecessor left.
+/// predecessor left. What hangs before it is the program is given up after `limit`.
 ///
 /// The error is a sentence that says which step failed, on what, and what to do.
-pub fn start(service: &str, spawn: &Spawn, stale: Option<&Path>) -> Result<Child, String> {
+pub fn start(
+    service: &str,
+    spawn: &Spawn,
+    stale: Option<&Path>,
+    limit: Duration,
+) -> Result<Child, String> {
     let (account, variables, program) = prepare(spawn)?;
+    let as_root = is_root(&account);
+    // a name that somebody else could lead elsewhere is not removed by root
+    let stale = stale.filter(|path| !as_root || files::writers(path, 0, Extent::Whole).are_none());
+    let target = |path: &Path| -> Result<Target, String> {
+        Ok(Target {
+            path: c_path(path)?,
+            // what another user has may only be written to by himself
+            own_only: as_root && !files::writers(path, 0, Extent::Whole).are_none(),
+        })
+    };
     let environment = variables
         .iter()
         .map(|(key, value)| c_text(&format!("{key}={value}")));
@@ -34,16 +52,17 @@ pub fn start(service: &str, spawn: &Spawn, stale: Option<&Path>) -> Result<Child
         nice: spawn.nice,
         umask: spawn.umask,
         working_dir: c_path(&spawn.working_dir)?,
-        stdout: spawn.stdout.as_deref().map(c_path).transpose()?,
-        stderr: spawn.stderr.as_deref().map(c_path).transpose()?,
+        stdout: spawn.stdout.as_deref().map(target).transpose()?,
+        stderr: spawn.stderr.as_deref().map(target).transpose()?,
         remove: stale.map(c_path).transpose()?,
-        pid_file: spawn.write_pid_file.as_deref().map(c_path).transpose()?,
+        pid_file: spawn.write_pid_file.as_deref().map(target).transpose()?,
     };
     let shelter = scope::shelter();
     let take_in = shelter
         .as_ref()
         .map(|shelter| |pid| shelter.take_in(service, pid));
-    spawn_detached(plan, take_in).map_err(|(step, error)| explain(step, &error, spawn, &program))
+    spawn_detached(plan, take_in, limit)
+        .map_err(|(step, error)| explain(step, &error, spawn, &program, limit))
 }
 
 /// What a start needs to be there: its user, its environment, its working folder, its program. Looks, and changes
@@ -70,7 +89,43 @@ pub fn prepare(spawn: &Spawn) -> Result<(Account, BTreeMap<String, String>, Path
         }
     }
     let program = find(name, &variables, &spawn.working_dir)?;
+    if is_root(&account) {
+        not_misled(spawn)?;
+    }
     Ok((account, variables, program))
+}
+
+/// Whether a program is going to run as root.
+pub fn runs_as_root(spawn: &Spawn) -> bool {
+    environment::account(spawn).is_ok_and(|account| is_root(&account))
+}
+
+fn is_root(account: &Account) -> bool {
+    account
+        .credentials
+        .as_ref()
+        .map_or(nix::unistd::geteuid().as_raw(), |who| who.uid)
+        == 0
+}
+
+/// Root opens no file for a program where somebody else could put a link to any other file.
+fn not_misled(spawn: &Spawn) -> Result<(), String> {
+    for (what, path) in [
+        ("stdout", &spawn.stdout),
+        ("stderr", &spawn.stderr),
+        ("PID", &spawn.write_pid_file),
+    ] {
+        let Some(path) = path else { continue };
+        let others = files::misleaders(path, 0);
+        if !others.are_none() {
+            return Err(format!(
+                "root would open its {what} file {} in a folder that {others} can change, and could be led to any other \
+                 file; set `user` in its spawn table, or keep the file where only root can write",
+                path.display()
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn c_text(text: &str) -> Result<CString, String> {
@@ -119,7 +174,13 @@ fn find(
         })
 }
 
-fn explain(step: Step, error: &io::Error, spawn: &Spawn, program: &Path) -> String {
+fn explain(
+    step: Step,
+    error: &io::Error,
+    spawn: &Spawn,
+    program: &Path,
+    limit: Duration,
+) -> String {
     let shown = |path: &Option<PathBuf>| {
         path.as_deref()
             .unwrap_or(Path::new("?"))
@@ -143,6 +204,13 @@ fn explain(step: Step, error: &io::Error, spawn: &Spawn, program: &Path) -> Stri
             _ => format!("{} cannot be run: {error}", program.display()),
         },
         Step::Shelter => error.to_string(),
+        Step::Stuck => format!(
+            "it had not become {} within {}, and was killed: its working folder {} or one of its files hangs (a dead \
+             disk or network share?), or somebody stopped it",
+            program.display(),
+            clock::rough(limit),
+            spawn.working_dir.display()
+        ),
         Step::Session => format!("cannot make a session for it: {error}"),
         Step::Nice => format!("cannot set its niceness to {}: {error}", spawn.nice),
         Step::Credentials => format!(

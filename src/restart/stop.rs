@@ -6,7 +6,6 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -15,6 +14,7 @@ use nix::sys::signal::Signal;
 use super::Limits;
 use crate::check::process::{Identity, Running};
 use crate::clock;
+use crate::files::{self, Extent, Writers};
 use crate::sys::PidFd;
 use crate::world::{self, State};
 
@@ -23,40 +23,76 @@ const KILL_WAIT: Duration = Duration::from_secs(5);
 /// How often what is left of a group is looked at.
 const POLL: Duration = Duration::from_millis(20);
 
+/// More ancestors than a process tree has.
+const ANCESTORS_LIMIT: usize = 256;
+
+/// More processes than this, members of their groups aside, are not held at the same time: each takes a descriptor,
+/// and other restarts need some too.
+const HELD_LIMIT: usize = 128;
+
 /// A process on hold by its handle.
 struct Held {
     identity: Identity,
     handle: PidFd,
+    group: i32,
     leads: bool,
 }
 
-/// Stops all that runs of a service. `leftovers` are members of the group of a main process that has ended.
+/// Stops all that runs of a service. `leftovers` are members of the group of a main process that has ended. `named_by`
+/// is the PID file on whose word alone its main process, or the one that has ended, is known.
 ///
 /// The error is a sentence that says what still lives, or why it may not be signalled; nothing may be started
 /// then.
 pub fn stop(
     running: Option<&Running>,
     leftovers: &[Identity],
+    named_by: Option<&Path>,
     limits: &Limits,
 ) -> Result<(), String> {
-    if let Some(running) = running
-        && let Some(path) = &running.named_by
-        && let Some(why) = distrust(path, running.uid)
-    {
-        return Err(why);
-    }
     let own_group = nix::unistd::getpgrp().as_raw();
-    let mut held = Vec::new();
-    for identity in running
-        .iter()
-        .flat_map(|running| &running.all)
-        .chain(leftovers)
-    {
-        if let Some(process) =
-            hold(identity, own_group).map_err(|error| cannot("look at", identity.pid, &error))?
-        {
-            held.push(process);
+    let lineage = lineage();
+    let on_its_word = running
+        .map(|running| &running.main)
+        .into_iter()
+        .chain(leftovers);
+    let others = running.iter().flat_map(|running| &running.all);
+    let named_by = named_by.filter(|_| nix::unistd::geteuid().is_root());
+    let mut held: Vec<Held> = Vec::new();
+    let all = on_its_word
+        .map(|it| (it, named_by))
+        .chain(others.map(|it| (it, None)));
+    for (identity, named_by) in all {
+        if held.iter().any(|process| process.identity == *identity) {
+            continue;
         }
+        let process =
+            hold(identity, own_group).map_err(|error| cannot("look at", identity.pid, &error))?;
+        let Some(process) = process else { continue };
+        if lineage.contains(&identity.pid) {
+            return Err(format!(
+                "PID {} is what runs this watchdog, or has started it: nothing was signalled; a service that runs its own \
+                 watchdog cannot be restarted by it",
+                identity.pid
+            ));
+        }
+        // asked of the process that is held: it may have become another user's since it was seen
+        if let Some(why) = named_by.and_then(|path| distrust(path, identity.pid)) {
+            return Err(why);
+        }
+        // the group gets every signal, and is waited for as a whole
+        let in_group = held
+            .iter()
+            .any(|leader| leader.leads && leader.identity.pid == process.group);
+        if in_group {
+            continue;
+        }
+        if held.len() == HELD_LIMIT {
+            return Err(format!(
+                "more than {HELD_LIMIT} processes of different groups are taken for it: nothing was signalled; make \
+                 `command_line` narrower"
+            ));
+        }
+        held.push(process);
     }
     if held.is_empty() {
         return Ok(());
@@ -93,6 +129,15 @@ pub fn stop(
     ))
 }
 
+/// This process and all that it descends from: a signal to one of them would end the run half-way.
+fn lineage() -> BTreeSet<i32> {
+    let me = nix::unistd::getpid().as_raw();
+    let parent = |pid: &i32| Some(world::stat(*pid).ok()?.parent).filter(|&parent| parent > 0);
+    std::iter::successors(Some(me), parent)
+        .take(ANCESTORS_LIMIT)
+        .collect()
+}
+
 fn cannot(what: &str, pid: i32, error: &io::Error) -> String {
     format!("cannot {what} PID {pid}: {error}")
 }
@@ -108,6 +153,7 @@ fn hold(identity: &Identity, own_group: i32) -> io::Result<Option<Held>> {
         Ok(stat) if stat.start == identity.start && stat.state != State::Zombie => Ok(Some(Held {
             // a signal to its own group would end the watchdog half-way
             leads: stat.group == identity.pid && stat.group != own_group,
+            group: stat.group,
             identity: identity.clone(),
             handle,
         })),
@@ -185,70 +231,74 @@ fn living(held: &[Held]) -> io::Result<BTreeSet<i32>> {
 
 /// Why root must not signal a process on the word of a PID file: others than root can write the file, and the
 /// process is not theirs.
-fn distrust(pid_file: &Path, uid: Option<u32>) -> Option<String> {
-    if !nix::unistd::geteuid().is_root() {
+fn distrust(pid_file: &Path, pid: i32) -> Option<String> {
+    let writers = files::writers(pid_file, 0, Extent::Whole);
+    if writers.are_none() {
         return None;
     }
-    let writers = writers(pid_file);
-    let uid_shown = uid.map_or_else(|| "unknown".to_owned(), |uid| uid.to_string());
     let shown = pid_file.display();
-    match writers {
-        Writers::RootAlone => None,
-        Writers::Users(users) if uid.is_some_and(|uid| users.contains(&uid)) => None,
-        Writers::Users(users) => {
-            let users: Vec<String> = users.iter().map(u32::to_string).collect();
-            Some(format!(
-                "PID file {shown} can be written by UID {}, but names a process of UID {uid_shown}: not signalled",
-                users.join(", ")
-            ))
-        }
-        Writers::Everybody => Some(format!(
-            "PID file {shown} can be written by everybody: the process that it names was not signalled; \
-             chmod o-w it and its folders"
-        )),
+    if writers.everybody {
+        return Some(format!(
+            "PID file {shown} can be written by everybody: PID {pid}, which it names, was not signalled; chmod o-w it \
+             and its folders"
+        ));
     }
+    let owner = match Owner::of(pid) {
+        Ok(owner) => owner,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+        Err(error) => return Some(cannot("look whose it is:", pid, &error)),
+    };
+    (!owner.is_among(&writers)).then(|| {
+        format!(
+            "PID file {shown} can be written by {writers}, but names PID {pid}, a process of UID {}: not signalled",
+            owner.shown()
+        )
+    })
 }
 
-/// Whether nobody but root can decide what a path means.
-pub fn only_root_writes(path: &Path) -> bool {
-    writers(path) == Writers::RootAlone
+/// Whose a process is.
+struct Owner {
+    /// Its real, effective and saved user.
+    uids: Vec<u32>,
+    /// All of its groups.
+    groups: Vec<u32>,
 }
 
-/// Who beside root can decide what a path holds.
-#[derive(Debug, PartialEq, Eq)]
-enum Writers {
-    RootAlone,
-    Users(BTreeSet<u32>),
-    Everybody,
-}
-
-fn writers(path: &Path) -> Writers {
-    let mut users = BTreeSet::new();
-    let real = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    for (depth, place) in real.ancestors().enumerate() {
-        let Ok(meta) = fs::symlink_metadata(place) else {
-            continue;
+impl Owner {
+    fn of(pid: i32) -> io::Result<Self> {
+        let text = fs::read_to_string(format!("/proc/{pid}/status"))?;
+        let numbers = |name: &str| -> Vec<u32> {
+            text.lines()
+                .filter_map(|line| line.strip_prefix(name))
+                .flat_map(str::split_ascii_whitespace)
+                .filter_map(|number| number.parse().ok())
+                .collect()
         };
-        if meta.uid() != 0 {
-            users.insert(meta.uid());
-        }
-        // in a sticky folder, only the owner of a file can replace it
-        let sticky = depth > 0 && meta.mode() & 0o1000 != 0;
-        if meta.mode() & 0o002 != 0 && !sticky {
-            return Writers::Everybody;
-        }
+        let uids = numbers("Uid:").into_iter().take(3).collect();
+        let groups = [numbers("Gid:"), numbers("Groups:")].concat();
+        Ok(Self { uids, groups })
     }
-    if users.is_empty() {
-        Writers::RootAlone
-    } else {
-        Writers::Users(users)
+
+    /// Whether it belongs wholly to one who can write: a process of root that acts for a user for a while does not.
+    fn is_among(&self, writers: &Writers) -> bool {
+        let Some(uid) = self.uids.first() else {
+            return false;
+        };
+        let wholly = self.uids.len() == 3 && self.uids.iter().all(|other| other == uid);
+        let by_group = *uid != 0 && self.groups.iter().any(|gid| writers.groups.contains(gid));
+        wholly && (writers.users.contains(uid) || by_group)
+    }
+
+    fn shown(&self) -> String {
+        let mut uids: Vec<String> = self.uids.iter().map(u32::to_string).collect();
+        uids.dedup();
+        uids.join("/")
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
     use std::os::unix::process::CommandExt;
     use std::process::Command;
 
@@ -285,9 +335,9 @@ mod tests {
         let mut child = Command::new("sleep").arg("60").spawn().unwrap();
         let mut wrong = identity(child.id());
         wrong.start += 1;
-        stop(Some(&running(wrong)), &[], &limits()).unwrap();
+        stop(Some(&running(wrong)), &[], None, &limits()).unwrap();
         assert!(child.try_wait().unwrap().is_none());
-        stop(Some(&running(identity(child.id()))), &[], &limits()).unwrap();
+        stop(Some(&running(identity(child.id()))), &[], None, &limits()).unwrap();
         assert!(child.wait().unwrap().code().is_none());
     }
 
@@ -315,7 +365,7 @@ mod tests {
             }
             std::thread::sleep(POLL);
         };
-        stop(Some(&running(identity(child.id()))), &[], &limits()).unwrap();
+        stop(Some(&running(identity(child.id()))), &[], None, &limits()).unwrap();
         child.wait().unwrap();
         assert!(
             hold(&inner, 0).unwrap().is_none(),
@@ -343,25 +393,51 @@ mod tests {
             stop_timeout: Duration::from_secs(30),
             ..limits()
         };
-        stop(Some(&running(it)), &[], &patient).unwrap();
+        stop(Some(&running(it)), &[], None, &patient).unwrap();
         assert_eq!(child.wait().unwrap().code(), Some(7));
     }
 
     #[test]
-    fn whoever_can_write_the_file_or_its_folder_counts() {
-        if !nix::unistd::geteuid().is_root() {
-            return;
+    fn nobody_stops_what_runs_the_watchdog() {
+        let parent = u32::try_from(nix::unistd::getppid().as_raw()).unwrap();
+        let why = stop(Some(&running(identity(parent))), &[], None, &limits()).unwrap_err();
+        assert!(why.contains("has started it"), "{why}");
+    }
+
+    #[test]
+    fn a_process_is_theirs_who_can_write_its_pid_file_only_if_all_of_it_is() {
+        let owner = |uids: [u32; 3], groups: &[u32]| Owner {
+            uids: uids.to_vec(),
+            groups: groups.to_vec(),
+        };
+        let writers = Writers {
+            users: BTreeSet::from([33]),
+            groups: BTreeSet::from([4]),
+            everybody: false,
+        };
+        for (uids, groups, among) in [
+            ([33, 33, 33], &[33][..], true),
+            ([34, 34, 34], &[34, 4], true),
+            ([34, 34, 34], &[34], false),
+            ([0, 0, 0], &[0, 4], false),
+            // a process of root that acts for a user, and a user's that acts for root
+            ([0, 33, 0], &[33, 4], false),
+            ([33, 0, 0], &[33], false),
+            ([33, 33, 0], &[33], false),
+        ] {
+            assert_eq!(
+                owner(uids, groups).is_among(&writers),
+                among,
+                "{uids:?} {groups:?}"
+            );
         }
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("pid");
-        fs::write(&file, "1").unwrap();
-        assert_eq!(writers(&file), Writers::RootAlone);
-        std::os::unix::fs::chown(&file, Some(4242), None).unwrap();
-        assert_eq!(writers(&file), Writers::Users(BTreeSet::from([4242])));
-        assert!(distrust(&file, Some(0)).is_some());
-        assert!(distrust(&file, Some(4242)).is_none());
-        fs::set_permissions(&file, fs::Permissions::from_mode(0o666)).unwrap();
-        assert_eq!(writers(&file), Writers::Everybody);
-        assert!(distrust(&file, Some(4242)).is_some());
+        let nobody = Owner {
+            uids: Vec::new(),
+            groups: vec![4],
+        };
+        assert!(!nobody.is_among(&writers));
+        let me = Owner::of(nix::unistd::getpid().as_raw()).unwrap();
+        assert_eq!(me.uids, [nix::unistd::getuid().as_raw(); 3]);
+        assert!(me.groups.contains(&nix::unistd::getgid().as_raw()));
     }
 }

@@ -1,7 +1,6 @@
 //! Seeing that what was started comes up, and stays up.
 
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::Child;
@@ -13,6 +12,8 @@ use crate::check::process::{self, Identity, Presence, Running, Target};
 use crate::check::{Severity, unit, worst};
 use crate::child::{describe_status, last_lines};
 use crate::clock::{self, Reading};
+use crate::files::{self, Links};
+use crate::sys::{Credentials, with_rights_of};
 use crate::world::{self, Surveys, World};
 
 /// The first pause between two looks; each is longer than the one before.
@@ -194,14 +195,11 @@ fn child_is_up(child: &Child, now: &Reading) -> Result<Up, String> {
     })
 }
 
-/// The last lines that a start wrote to its standard error, from what was in the file before it on.
-pub fn stderr_since(path: Option<&Path>, before: u64) -> Vec<String> {
+/// The last lines that a start wrote to its standard error, from what was in the file before it on. It is read with the
+/// rights of `who`, where that is given: what a program may put a link to is what its user may read.
+pub fn stderr_since(path: Option<&Path>, before: u64, who: Option<&Credentials>) -> Vec<String> {
     let read = |path: &Path| -> std::io::Result<Vec<u8>> {
-        let meta = std::fs::metadata(path)?;
-        if !meta.is_file() {
-            return Ok(Vec::new());
-        }
-        let file = File::open(path)?;
+        let (file, meta) = files::open(path, Links::Follow)?;
         // a shorter file was emptied in between: then all of it is new
         let from = if meta.len() < before { 0 } else { before };
         let from = from.max(meta.len().saturating_sub(STDERR_LIMIT));
@@ -209,6 +207,10 @@ pub fn stderr_since(path: Option<&Path>, before: u64) -> Vec<String> {
         let got = file.read_at(&mut bytes, from)?;
         bytes.truncate(got);
         Ok(bytes)
+    };
+    let read = |path: &Path| match who {
+        Some(who) => with_rights_of(who, || read(path)).and_then(|result| result),
+        None => read(path),
     };
     path.and_then(|path| read(path).ok())
         .map(|bytes| last_lines(&bytes, STDERR_LINES))

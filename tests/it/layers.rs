@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// The rooms from the lowest to the highest; those in one row do not know each other.
 const LAYERS: &[&[&str]] = &[
-    &["text", "clock", "sys", "verdict", "pool"],
+    &["text", "clock", "files", "sys", "verdict", "pool"],
     &["world", "child"],
     &["systemctl"],
     &["check"],

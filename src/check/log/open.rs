@@ -1,17 +1,20 @@
 //! From the path in a config to an open, regular file, or to a sentence that says why there is none.
 //!
-//! What is there is looked at before it is opened, and again after: opening a FIFO lets its writer go on, and
-//! opening a device can set it off. Nothing here waits for anything. Missing and unreadable are told apart,
-//! because only the first is a reason to restart.
+//! Nothing here waits for anything. Missing and unreadable are told apart, because only the first is a reason to
+//! restart.
 
-use std::fs::{self, File, Metadata, OpenOptions};
+use std::fs::{self, File, Metadata};
 use std::io;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
 use glob::MatchOptions;
 use nix::errno::Errno;
+
+use crate::files::{self, Refusal};
+
+pub(super) use crate::files::Links;
 
 /// A glob that matches more files than this is not listed further.
 const LISTED: usize = 100_000;
@@ -49,15 +52,6 @@ impl Opened {
     }
 }
 
-/// Whether a last symbolic link in a path is followed.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Links {
-    /// For paths that a person wrote.
-    Follow,
-    /// For names that were found in a folder.
-    Refuse,
-}
-
 /// Opens a regular file for reading, without waiting and without taking a terminal.
 pub(super) fn open(path: &Path, links: Links) -> Result<Opened, Trouble> {
     open_io(path, links).map_err(|error| match error {
@@ -66,33 +60,8 @@ pub(super) fn open(path: &Path, links: Links) -> Result<Opened, Trouble> {
     })
 }
 
-enum Refusal {
-    Kind(&'static str),
-    Io(io::Error),
-}
-
-impl From<io::Error> for Refusal {
-    fn from(error: io::Error) -> Self {
-        Self::Io(error)
-    }
-}
-
 fn open_io(path: &Path, links: Links) -> Result<Opened, Refusal> {
-    let mut flags = libc::O_NONBLOCK | libc::O_NOCTTY;
-    let before = match links {
-        Links::Follow => fs::metadata(path)?,
-        Links::Refuse => {
-            flags |= libc::O_NOFOLLOW;
-            fs::symlink_metadata(path)?
-        }
-    };
-    regular(&before)?;
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags(flags)
-        .open(path)?;
-    let meta = file.metadata()?;
-    regular(&meta)?;
+    let (file, meta) = files::open(path, links)?;
     Ok(Opened {
         path: path.to_owned(),
         file,
@@ -101,23 +70,6 @@ fn open_io(path: &Path, links: Links) -> Result<Opened, Refusal> {
         size: meta.len(),
         modified: modified(&meta),
     })
-}
-
-fn regular(meta: &Metadata) -> Result<(), Refusal> {
-    let kind = meta.file_type();
-    Err(Refusal::Kind(if kind.is_file() {
-        return Ok(());
-    } else if kind.is_dir() {
-        "a folder"
-    } else if kind.is_fifo() {
-        "a FIFO"
-    } else if kind.is_socket() {
-        "a socket"
-    } else if kind.is_symlink() {
-        "a symbolic link"
-    } else {
-        "a device"
-    }))
 }
 
 /// The modification time; what chrono cannot hold is as far away as it can.

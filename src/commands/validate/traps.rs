@@ -13,6 +13,7 @@ use crate::check::log;
 use crate::check::process::{self, Presence, resolve_user};
 use crate::clock::{Reading, age, rough};
 use crate::config::{Config, Service};
+use crate::files::{self, Extent};
 use crate::memory::HOUR;
 use crate::memory::store::Store;
 use crate::notify::mail::Transport;
@@ -326,6 +327,30 @@ fn scripts(spawn: &Spawn) -> Vec<PathBuf> {
         .collect()
 }
 
+/// What root would run of somebody else's: who can change it has root's power.
+fn in_roots_hands(service: &Service, place: &str, plan: &Spawn, program: &Path, traps: &mut Traps) {
+    if !spawn::runs_as_root(plan) {
+        return;
+    }
+    let scripts = scripts(plan);
+    let all = std::iter::once(program).chain(scripts.iter().map(PathBuf::as_path));
+    for path in all {
+        let others = files::writers(path, 0, Extent::Whole);
+        if !others.are_none() {
+            traps.of(
+                service,
+                place,
+                format!(
+                    "root would run {}, which {others} can change",
+                    path.display()
+                ),
+                "give a program of another user's its `user` in `spawn`; or let root alone write it and its folders",
+            );
+            return;
+        }
+    }
+}
+
 fn in_way(service: &Service, traps: &mut Traps) {
     match &service.way {
         Some(Way::Spawn(plan)) => {
@@ -337,6 +362,7 @@ fn in_way(service: &Service, traps: &mut Traps) {
                     mends_start(&why),
                 ),
                 Ok((_, _, program)) => {
+                    in_roots_hands(service, "spawn.command", plan, &program, traps);
                     if let Err(why) = executable(&program) {
                         traps.of(
                             service,
@@ -353,8 +379,11 @@ fn in_way(service: &Service, traps: &mut Traps) {
             }
         }
         Some(Way::Command(plan)) => {
-            let runs =
-                spawn::prepare(&plan.as_spawn()).and_then(|(_, _, program)| executable(&program));
+            let like = plan.as_spawn();
+            let runs = spawn::prepare(&like).and_then(|(_, _, program)| {
+                in_roots_hands(service, "restart.command", &like, &program, traps);
+                executable(&program)
+            });
             if let Err(why) = runs {
                 traps.of(
                     service,

@@ -336,8 +336,14 @@ fn f77_trust_by_table() {
         (0o604, true),
         (0o644, true),
     ] {
-        assert_eq!(secret_refusal(&file(NOBODY, mode)).is_some(), refused);
+        assert_eq!(
+            secret_refusal(NOBODY, &file(NOBODY, mode)).is_some(),
+            refused
+        );
     }
+    let theirs = secret_refusal(0, &file(NOBODY, 0o600)).unwrap();
+    assert_eq!(theirs.remedy, "chown root /srv/w.toml");
+    assert!(secret_refusal(NOBODY, &file(0, 0o600)).is_none());
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
 use super::plain;
+use crate::files::{self, Extent};
 use crate::notify::{Message, nonce};
 
 /// `20261122T010203Z-restarted-trader-9f86d081884c7d65.eml`: sorted by name is sorted by time. The same for every
@@ -34,6 +35,14 @@ pub(super) fn file_name(message: &Message) -> String {
 
 /// Writes a file that is there whole or not at all; whoever looks never sees half of one.
 pub(super) fn deliver(folder: &Path, name: &str, bytes: &[u8]) -> Result<(), String> {
+    // whoever could swap it for a link would have root write into any folder
+    let others = files::writers(folder, nix::unistd::geteuid().as_raw(), Extent::Existing);
+    if nix::unistd::geteuid().is_root() && !others.are_none() {
+        return Err(format!(
+            "{}: the folder for mail can be changed by {others}; keep it where only root can write",
+            folder.display()
+        ));
+    }
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)

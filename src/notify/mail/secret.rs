@@ -1,8 +1,10 @@
 //! Secrets: where they come from. What they are is known only while a server is being told.
 
 use std::fmt;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+
+use crate::files::{self, Links};
 
 /// More than any password has.
 const LIMIT: u64 = 4096;
@@ -67,8 +69,9 @@ fn credential(folder: Option<&Path>, name: &str) -> Result<String, String> {
 fn first_line(path: &Path) -> Result<String, String> {
     let shown = path.display();
     let mut bytes = Vec::new();
-    std::fs::File::open(path)
-        .and_then(|file| file.take(LIMIT).read_to_end(&mut bytes))
+    files::open(path, Links::Follow)
+        .map_err(io::Error::from)
+        .and_then(|(file, _)| file.take(LIMIT).read_to_end(&mut bytes))
         .map_err(|error| {
             format!(
                 "{shown}: the password cannot be read: {}",

@@ -1,0 +1,423 @@
+//! Files in places where others have a hand in.
+//!
+//! A service's own user can put a link, a FIFO or a device in the place of any file in its folders, and between a look
+//! and an open put something else there again. So a file is opened in two steps, of which the first has no effect, and
+//! where root writes, nobody else may be able to decide what a path means: no flag of open(2) helps against a folder
+//! that is swapped for a link further up.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::ffi::OsString;
+use std::fs::{self, File, Metadata, OpenOptions};
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::path::{Component, Path, PathBuf};
+
+/// More symbolic links than a path has: the kernel's own bound.
+const LINKS: usize = 40;
+
+/// Whether a last symbolic link in a path is followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Links {
+    /// For paths that a person wrote.
+    Follow,
+    /// For names that were found in a folder.
+    Refuse,
+}
+
+/// Why a file was not opened.
+#[derive(Debug)]
+pub enum Refusal {
+    /// It is not a regular file: what it is, with its article.
+    Kind(&'static str),
+    /// The system said no.
+    Io(io::Error),
+}
+
+impl From<io::Error> for Refusal {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl From<Refusal> for io::Error {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Kind(kind) => Self::other(format!("it is {kind}, not a regular file")),
+            Refusal::Io(error) => error,
+        }
+    }
+}
+
+/// Opens a regular file for reading. Whatever is put in its place meanwhile, nothing is waited for, and nothing that is
+/// not a regular file is opened: opening a FIFO lets its writer go on, and opening a device can set it off.
+pub fn open(path: &Path, links: Links) -> Result<(File, Metadata), Refusal> {
+    let no_follow = match links {
+        Links::Follow => 0,
+        Links::Refuse => libc::O_NOFOLLOW,
+    };
+    // a handle on what is there, which does not open it
+    let handle = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_PATH | no_follow)
+        .open(path)?;
+    regular(&handle.metadata()?)?;
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
+        .open(format!("/proc/self/fd/{}", handle.as_raw_fd()))?;
+    let meta = file.metadata()?;
+    Ok((file, meta))
+}
+
+/// Nothing, for a regular file; what else it is, for all others.
+pub fn regular(meta: &Metadata) -> Result<(), Refusal> {
+    let kind = meta.file_type();
+    Err(Refusal::Kind(if kind.is_file() {
+        return Ok(());
+    } else if kind.is_dir() {
+        "a folder"
+    } else if kind.is_fifo() {
+        "a FIFO"
+    } else if kind.is_socket() {
+        "a socket"
+    } else if kind.is_symlink() {
+        "a symbolic link"
+    } else {
+        "a device"
+    }))
+}
+
+/// Who, beside root and one user, can decide what a path means or what is in it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Writers {
+    /// Users by their numbers.
+    pub users: BTreeSet<u32>,
+    /// The members of groups, by their numbers.
+    pub groups: BTreeSet<u32>,
+    /// All users.
+    pub everybody: bool,
+}
+
+impl Writers {
+    /// Whether there are none.
+    pub fn are_none(&self) -> bool {
+        !self.everybody && self.users.is_empty() && self.groups.is_empty()
+    }
+}
+
+/// `UID 33`, `UID 33 and GID 4`, `everybody`.
+impl std::fmt::Display for Writers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.everybody {
+            return f.write_str("everybody");
+        }
+        let users = self.users.iter().map(|uid| format!("UID {uid}"));
+        let groups = self.groups.iter().map(|gid| format!("GID {gid}"));
+        f.write_str(&users.chain(groups).collect::<Vec<_>>().join(" and "))
+    }
+}
+
+/// How much of a path has to be there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// All of it; where it is not, whoever can make it can decide what it is.
+    Whole,
+    /// What is there of it: the rest is going to be made.
+    Existing,
+}
+
+/// Who, beside root and the user `me`, could make a write to `path` go elsewhere although no link at its end is followed:
+/// whoever can put a link in the place of one of its folders. Where other names in its own folder are made, by all in a
+/// sticky folder or by the folder's group, it is for [`append`] to see whether the file is the right one.
+pub fn misleaders(path: &Path, me: u32) -> Writers {
+    let folder = path.parent().unwrap_or(path);
+    let mut found = writers(folder, me, Extent::Existing);
+    let above = fs::canonicalize(folder)
+        .ok()
+        .and_then(|real| Some(writers(real.parent()?, me, Extent::Existing)));
+    if above.is_some_and(|above| above.groups.is_empty()) {
+        found.groups.clear();
+    }
+    found
+}
+
+/// One thing on the way along a path.
+struct Place {
+    meta: Metadata,
+    /// It is in a folder where only owners rename and remove.
+    in_sticky: bool,
+    last: bool,
+}
+
+/// Who, beside root and the user `me`, can decide what a path means or what is in it: each folder and each link on the
+/// way counts. A path that leads nowhere, in a circle for instance, is in everybody's hands.
+pub fn writers(path: &Path, me: u32, extent: Extent) -> Writers {
+    let mut writers = Writers::default();
+    let Ok((places, missing)) = walk(path) else {
+        writers.everybody = true;
+        return writers;
+    };
+    for place in &places {
+        let meta = &place.meta;
+        let is_link = meta.file_type().is_symlink();
+        // a link cannot be changed, only replaced
+        if (!is_link || place.in_sticky) && meta.uid() != 0 && meta.uid() != me {
+            writers.users.insert(meta.uid());
+        }
+        let sticky = meta.is_dir() && meta.mode() & 0o1000 != 0;
+        let makes = missing && place.last && extent == Extent::Whole;
+        if is_link || (sticky && !makes) {
+            continue;
+        }
+        if meta.mode() & 0o002 != 0 {
+            writers.everybody = true;
+        }
+        if meta.mode() & 0o020 != 0 {
+            writers.groups.insert(meta.gid());
+        }
+    }
+    writers
+}
+
+/// Everything on the way along a path, and whether its end is missing.
+fn walk(path: &Path) -> io::Result<(Vec<Place>, bool)> {
+    let path = std::path::absolute(path)?;
+    let mut rest: VecDeque<OsString> = parts(&path);
+    let mut here = PathBuf::from("/");
+    let mut links = 0;
+    let mut places = vec![Place {
+        meta: fs::symlink_metadata(&here)?,
+        in_sticky: false,
+        last: rest.is_empty(),
+    }];
+    while let Some(name) = rest.pop_front() {
+        if name == ".." {
+            // whoever owns it has no say in what is above it
+            let left = fs::symlink_metadata(&here)?;
+            let is_it =
+                |place: &Place| (place.meta.dev(), place.meta.ino()) == (left.dev(), left.ino());
+            if here.pop()
+                && let Some(at) = places.iter().rposition(is_it)
+            {
+                places.remove(at);
+            }
+            continue;
+        }
+        let next = here.join(&name);
+        let meta = match fs::symlink_metadata(&next) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                if let Some(folder) = places.iter_mut().rfind(|place| place.meta.is_dir()) {
+                    folder.last = true;
+                }
+                return Ok((places, true));
+            }
+            meta => meta?,
+        };
+        let is_link = meta.file_type().is_symlink();
+        places.push(Place {
+            meta,
+            in_sticky: fs::symlink_metadata(&here)?.mode() & 0o1000 != 0,
+            last: rest.is_empty() && !is_link,
+        });
+        if is_link {
+            links += 1;
+            if links > LINKS {
+                return Err(io::Error::from_raw_os_error(libc::ELOOP));
+            }
+            let target = fs::read_link(&next)?;
+            if target.is_absolute() {
+                here = PathBuf::from("/");
+            }
+            for part in parts(&target).into_iter().rev() {
+                rest.push_front(part);
+            }
+        } else {
+            here = next;
+        }
+    }
+    Ok((places, false))
+}
+
+fn parts(path: &Path) -> VecDeque<OsString> {
+    path.components()
+        .filter_map(|part| match part {
+            Component::Normal(name) => Some(name.to_owned()),
+            Component::ParentDir => Some("..".into()),
+            Component::RootDir | Component::CurDir | Component::Prefix(_) => None,
+        })
+        .collect()
+}
+
+/// Opens a file of one's own to append to, made with `mode` where it is missing: never a link, nor a second name for
+/// another file, nor somebody else's file.
+pub fn append(path: &Path, mode: u32) -> io::Result<File> {
+    let me = nix::unistd::geteuid().as_raw();
+    let file = OpenOptions::new()
+        .read(true)
+        .append(true)
+        .create(true)
+        .mode(mode)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY)
+        .open(path)?;
+    let meta = file.metadata()?;
+    regular(&meta)?;
+    if meta.uid() != me && meta.uid() != 0 {
+        return Err(io::Error::other(format!(
+            "it belongs to another user (UID {})",
+            meta.uid()
+        )));
+    }
+    if meta.nlink() != 1 {
+        return Err(io::Error::other(
+            "it has another name (a hard link), and may be another file",
+        ));
+    }
+    Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{PermissionsExt, chown, symlink};
+
+    fn mode(path: &Path, mode: u32) {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    #[test]
+    fn only_regular_files_are_opened_and_nothing_is_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        fs::write(at("file"), "text").unwrap();
+        symlink(at("file"), at("link")).unwrap();
+        symlink("/dev/zero", at("zero")).unwrap();
+        nix::unistd::mkfifo(&at("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let (file, meta) = open(&at("file"), Links::Refuse).unwrap();
+        assert_eq!(io::read_to_string(file).unwrap(), "text");
+        assert_eq!(meta.len(), 4);
+        assert!(open(&at("link"), Links::Follow).is_ok());
+        for (name, links, kind) in [
+            ("link", Links::Refuse, "a symbolic link"),
+            ("zero", Links::Follow, "a device"),
+            ("fifo", Links::Follow, "a FIFO"),
+            (".", Links::Follow, "a folder"),
+        ] {
+            match open(&at(name), links) {
+                Err(Refusal::Kind(found)) => assert_eq!(found, kind),
+                other => panic!("{name}: {other:?}"),
+            }
+        }
+        let missing = io::Error::from(open(&at("none"), Links::Follow).unwrap_err());
+        assert_eq!(missing.kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn whoever_can_write_a_file_its_folders_or_links_counts() {
+        let me = nix::unistd::geteuid().as_raw();
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        fs::create_dir(at("a")).unwrap();
+        mode(&at("a"), 0o755);
+        let file = at("a/file");
+        fs::write(&file, "").unwrap();
+        mode(&file, 0o644);
+        let who = |path: &Path| writers(path, me, Extent::Whole);
+        assert!(who(&file).are_none(), "{}", who(&file));
+        // one's own for oneself, somebody's for another
+        if me != 0 {
+            let other = writers(&file, me + 1, Extent::Whole);
+            assert_eq!(other.users, BTreeSet::from([me]));
+        }
+        mode(&file, 0o664);
+        let gid = fs::metadata(&file).unwrap().gid();
+        assert_eq!(who(&file).groups, BTreeSet::from([gid]));
+        mode(&file, 0o644);
+        mode(&at("a"), 0o777);
+        assert!(who(&file).everybody);
+        mode(&at("a"), 0o1777);
+        assert!(who(&file).are_none(), "only its owner replaces it");
+        let missing = at("a/none");
+        assert!(who(&missing).everybody, "anybody could make it");
+        assert!(writers(&missing, me, Extent::Existing).are_none());
+        mode(&at("a"), 0o755);
+        // a link leads through another folder
+        fs::create_dir(at("open")).unwrap();
+        mode(&at("open"), 0o777);
+        symlink(&file, at("open/link")).unwrap();
+        assert!(who(&at("open/link")).everybody);
+        assert!(
+            who(&at("open/../a/file")).are_none(),
+            "{}",
+            who(&at("open/../a/file"))
+        );
+        symlink(at("circle"), at("circle")).unwrap();
+        assert!(who(&at("circle")).everybody);
+        symlink("a/file", at("relative")).unwrap();
+        assert!(who(&at("relative")).are_none());
+        if me == 0 {
+            chown(&file, Some(4242), None).unwrap();
+            assert_eq!(who(&file).users, BTreeSet::from([4242]));
+            assert!(writers(&file, 4242, Extent::Whole).are_none());
+            chown(&file, Some(0), None).unwrap();
+            // a link in a sticky folder is its owner's to replace
+            mode(&at("a"), 0o1777);
+            symlink("file", at("a/theirs")).unwrap();
+            std::os::unix::fs::lchown(at("a/theirs"), Some(4242), None).unwrap();
+            assert_eq!(who(&at("a/theirs")).users, BTreeSet::from([4242]));
+        }
+    }
+
+    #[test]
+    fn folders_that_others_can_swap_mislead_and_a_shared_one_at_the_end_does_not() {
+        let me = nix::unistd::geteuid().as_raw();
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        fs::create_dir_all(at("a/b")).unwrap();
+        for (above, folder, misled) in [
+            (0o755, 0o755, false),
+            (0o755, 0o1777, false),
+            (0o755, 0o775, false),
+            (0o755, 0o777, true),
+            (0o775, 0o775, true),
+            (0o1777, 0o755, false),
+        ] {
+            mode(&at("a"), above);
+            mode(&at("a/b"), folder);
+            for name in ["a/b/file", "a/b/none"] {
+                let found = misleaders(&at(name), me);
+                assert_eq!(!found.are_none(), misled, "{above:o} {folder:o}: {found}");
+            }
+            fs::write(at("a/b/file"), "").unwrap();
+        }
+        if me == 0 {
+            mode(&at("a/b"), 0o755);
+            chown(at("a/b"), Some(4242), None).unwrap();
+            assert_eq!(misleaders(&at("a/b/file"), 0).users, BTreeSet::from([4242]));
+            assert!(misleaders(&at("a/b/file"), 4242).are_none());
+        }
+    }
+
+    #[test]
+    fn only_a_file_of_ones_own_is_appended_to() {
+        use std::io::Write;
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        append(&at("own"), 0o600).unwrap().write_all(b"a").unwrap();
+        append(&at("own"), 0o600).unwrap().write_all(b"b").unwrap();
+        assert_eq!(fs::read(at("own")).unwrap(), b"ab");
+        symlink(at("own"), at("link")).unwrap();
+        assert!(append(&at("link"), 0o600).is_err());
+        fs::hard_link(at("own"), at("second")).unwrap();
+        let error = append(&at("second"), 0o600).unwrap_err().to_string();
+        assert!(error.contains("hard link"), "{error}");
+        nix::unistd::mkfifo(&at("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert!(append(&at("fifo"), 0o600).is_err());
+        if nix::unistd::geteuid().is_root() {
+            fs::write(at("theirs"), "").unwrap();
+            chown(at("theirs"), Some(4242), None).unwrap();
+            let error = append(&at("theirs"), 0o600).unwrap_err().to_string();
+            assert!(error.contains("UID 4242"), "{error}");
+        }
+    }
+}
