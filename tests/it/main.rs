@@ -30,6 +30,7 @@ mod restart;
 mod scene;
 mod sentences;
 mod shell;
+mod soak;
 mod state;
 mod steps;
 mod systemd;
