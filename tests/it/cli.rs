@@ -1030,10 +1030,15 @@ fn a_long_wait_is_told_at_a_terminal_and_nowhere_else() {
         .restart("stop_timeout", "\"4s\"");
     let scene = Scene::of(&[&service]);
     let pid = scene.start("a", &["pid_file=a.pid", "traps=TERM"]);
-    let line = format!("a: waiting for PID {pid} to end (2");
+    let line = format!("a: waiting for PID {pid} to end (");
     // script(1) gives it a terminal, and keeps what was written there
     let outcome = scene.shell("script -qec '{watchdog} restart a' /dev/null </dev/null");
     assert!(outcome.stdout.contains(&line), "{}", outcome.stdout);
+    assert!(
+        outcome.stdout.contains("; KILL after 4s)"),
+        "{}",
+        outcome.stdout
+    );
     let outcome = scene.run(&["restart", "a"]).exits(0);
     assert!(!outcome.text().contains("waiting for"), "{outcome:?}");
 }

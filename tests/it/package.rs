@@ -1,10 +1,14 @@
 //! The Debian package: built, installed without a network, used, upgraded, removed and purged, in an overlay of this
-//! machine that is thrown away.
+//! machine that is thrown away. The RPM package: built from the same files, and installed into a folder.
 
 use std::path::Path;
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
 use crate::scene::{Scene, root};
+
+/// Both are put together in one place.
+static STAGE: Mutex<()> = Mutex::new(());
 
 /// What happens to the packages `one.deb` and `two.deb`, in a root of its own.
 const LIFE: &str = r#"
@@ -67,6 +71,7 @@ fn the_debian_package_lives_its_life() {
     assert!(root());
     let scene = Scene::new();
     let source = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let stage = STAGE.lock().unwrap_or_else(PoisonError::into_inner);
     for (file, version) in [("one.deb", "0.0.1-1"), ("two.deb", "0.0.2-1")] {
         let built = Command::new(source.join("contrib/debian/build"))
             .args(["--fast", "--deb-version", version, "--output"])
@@ -81,6 +86,7 @@ fn the_debian_package_lives_its_life() {
             String::from_utf8_lossy(&built.stderr)
         );
     }
+    drop(stage);
     scene.write("life.sh", LIFE);
     // a network of its own, with nothing in it, and a root that is a layer upon this one
     let script = "set -eu
@@ -115,4 +121,54 @@ fn the_debian_package_lives_its_life() {
         assert!(outcome.stdout.contains(&format!("== {step}")), "{step}");
     }
     assert!(outcome.stdout.contains("restarted"), "{}", outcome.stdout);
+}
+
+#[test]
+#[ignore = "needs rpm"]
+fn the_rpm_package_holds_the_program_and_all_that_belongs_to_it() {
+    let scene = Scene::new();
+    let source = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let stage = STAGE.lock().unwrap_or_else(PoisonError::into_inner);
+    let built = Command::new(source.join("contrib/rpm/build"))
+        .args(["--define", "_binary_payload w1.gzdio", "--define"])
+        .arg(format!("_rpmdir {}", scene.dir()))
+        .env("PROFILE", "dev")
+        .current_dir(source)
+        .output()
+        .unwrap();
+    drop(stage);
+    assert!(
+        built.status.success(),
+        "{}",
+        String::from_utf8_lossy(&built.stderr)
+    );
+    let said = scene
+        .shell(
+            "set -eu; mv */service-watchdog-*.rpm one.rpm; rpm -qp --conflicts one.rpm; rpm -qcp one.rpm; mkdir root; \
+             rpm --root {dir}/root --nodeps --noscripts -i one.rpm; root/usr/bin/watchdog --version; \
+             find root/etc/systemd root/etc/cron* 2>/dev/null || true",
+        )
+        .exits(0)
+        .stdout;
+    let version = concat!("watchdog ", env!("CARGO_PKG_VERSION"));
+    assert_eq!(
+        said,
+        format!("watchdog\n/etc/logrotate.d/service-watchdog\n{version}\n")
+    );
+    for file in [
+        "etc/watchdog",
+        "etc/logrotate.d/service-watchdog",
+        "usr/lib/systemd/system/watchdog.timer",
+        "usr/lib/systemd/user/watchdog.timer",
+        "usr/share/man/man1/watchdog-check.1",
+        "usr/share/man/man5/watchdog.toml.5",
+        "usr/share/bash-completion/completions/watchdog",
+        "usr/share/zsh/site-functions/_watchdog",
+        "usr/share/fish/vendor_completions.d/watchdog.fish",
+        "usr/share/doc/service-watchdog/examples/watchdog.toml",
+    ] {
+        assert!(scene.has(&format!("root/{file}")), "{file}");
+    }
+    let unit = scene.read("root/usr/lib/systemd/system/watchdog.service");
+    assert!(unit.contains("\nExecStart=/usr/bin/watchdog "), "{unit}");
 }
