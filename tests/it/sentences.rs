@@ -87,8 +87,8 @@ fn a_message_that_is_given_up_is_named() {
 
 #[test]
 fn a_file_that_is_no_config_at_all_is_cut_short() {
-    let faults: String = (0..150).map(|n| format!("nonsense_{n} = 1\n")).collect();
-    let scene = Scene::with(&faults);
+    let faults: Vec<String> = (0..150).map(|n| format!("nonsense_{n} = 1")).collect();
+    let scene = Scene::with(&faults.join("\n"));
     let outcome = scene.run(&["validate"]).exits(78);
     let end = scene.fill("\n\n100 errors or more in {dir}/watchdog.toml\n");
     assert!(outcome.stderr.ends_with(&end), "{}", outcome.stderr);
@@ -167,7 +167,7 @@ fn a_log_that_its_user_may_not_read_says_so() {
         "permission denied; let the watchdog's user read it and enter its folders (log_unreadable)";
     let scene = Scene::with("[service.a]\n[[service.a.log]]\npath = \"secret.log\"\n");
     scene.write("secret.log", "x\n");
-    fs::set_permissions(scene.path("secret.log"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(scene.path("secret.log"), fs::Permissions::from_mode(0o000)).unwrap();
     let outcome = if root() {
         // root may read all, so as somebody else, whose config it is
         let watchdog = scene.public_watchdog();
