@@ -206,7 +206,15 @@ fn walk(path: &Path) -> io::Result<(Vec<Place>, bool)> {
         }
         let next = here.join(&name);
         let meta = match fs::symlink_metadata(&next) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            // what this user may not enter leads nowhere for him, either
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound
+                        | io::ErrorKind::NotADirectory
+                        | io::ErrorKind::PermissionDenied
+                ) =>
+            {
                 if let Some(folder) = places.iter_mut().rfind(|place| place.meta.is_dir()) {
                     folder.last = true;
                 }

@@ -342,7 +342,7 @@ fn f77_trust_by_table() {
         );
     }
     let theirs = secret_refusal(0, &file(NOBODY, 0o600)).unwrap();
-    assert_eq!(theirs.remedy, "chown root /srv/w.toml");
+    assert_eq!(theirs.remedy, "chown root '/etc/my dir/w.toml'");
     assert!(secret_refusal(NOBODY, &file(0, 0o600)).is_none());
 }
 
