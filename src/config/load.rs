@@ -69,7 +69,7 @@ pub(super) fn load_in(path: &Path, environment: &Environment) -> Result<Config, 
         return Err(ConfigError::Untrusted { refusals });
     }
 
-    let text = text(path, file)?;
+    let text = text(path, file, metadata.len())?;
     let read = top::read(&text, path, environment).map_err(|faults| ConfigError::Faulty {
         path: path.clone(),
         faults,
@@ -131,8 +131,8 @@ fn regular(path: &Path, metadata: &Metadata) -> Result<(), ConfigError> {
     })
 }
 
-fn text(path: &Path, file: File) -> Result<String, ConfigError> {
-    let mut bytes = Vec::new();
+fn text(path: &Path, file: File, size: u64) -> Result<String, ConfigError> {
+    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or_default() + 1);
     file.take(LARGEST + 1)
         .read_to_end(&mut bytes)
         .map_err(|error| ConfigError::unreadable(path, &error))?;

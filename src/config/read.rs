@@ -4,6 +4,7 @@
 //! What was made of a file with faults is thrown away in the end; nothing needs to be sensible then.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::ops::{Range, RangeInclusive};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -15,10 +16,11 @@ use super::keys::{Layout, nearest};
 use crate::check::pattern::Pattern;
 use crate::clock;
 
-/// What is wrong so far.
+/// What is wrong so far, and the patterns that are right: a thousand services with one pattern share it.
 #[derive(Default)]
 pub(super) struct Faults {
     list: RefCell<Vec<Raw>>,
+    patterns: RefCell<HashMap<String, Pattern>>,
 }
 
 /// A fault before its line is looked up.
@@ -69,6 +71,11 @@ impl Faults {
     /// Something that is missing from the file as a whole.
     pub(super) fn absence(&self, message: &str, help: &str) {
         self.note(Kind::Absence, &(0..0), "", message, Some(help.to_owned()));
+    }
+
+    /// Whether nothing is wrong.
+    pub(super) fn is_empty(&self) -> bool {
+        self.list.borrow().is_empty()
     }
 
     /// Whether more faults would not be told anyway.
@@ -492,8 +499,16 @@ impl<'a> Value<'a> {
             );
             return None;
         }
+        let known = self.faults.patterns.borrow().get(text).cloned();
+        if known.is_some() {
+            return known;
+        }
         match Pattern::new(text) {
-            Ok(pattern) => Some(pattern),
+            Ok(pattern) => {
+                let mut patterns = self.faults.patterns.borrow_mut();
+                patterns.insert(text.to_owned(), pattern.clone());
+                Some(pattern)
+            }
             Err(reason) => {
                 self.wrong(
                     &format!("{} is not a valid pattern: {reason}", self.name),

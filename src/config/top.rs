@@ -1,5 +1,6 @@
 //! A config from its first line to its last: the tables of the top level, and the services in their order.
 
+use std::cell::LazyCell;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -22,20 +23,31 @@ pub(super) struct Read {
 
 /// Reads a whole config, or finds all that is wrong with it.
 pub(super) fn read(text: &str, path: &Path, environment: &Environment) -> Result<Read, Vec<Fault>> {
-    let mut source = Source::new(text, path);
     let faults = Faults::default();
     let (tree, slips) = DeTable::parse_recoverable(text);
     let is_toml = slips.is_empty();
-    let mut places = Places::default();
-    places.walk(tree.get_ref(), false);
-    for secret in &places.secrets {
-        source.hide(secret);
+    // where all is well, nobody asks what stands on which line, and which lines hold a secret
+    let shown = LazyCell::new(|| {
+        let mut source = Source::new(text, path);
+        let mut places = Places::default();
+        places.walk(tree.get_ref(), false);
+        for secret in &places.secrets {
+            source.hide(secret);
+        }
+        (source, places.values)
+    });
+    if !is_toml {
+        let (source, values) = &*shown;
+        note_slips(&faults, source, &slips, values);
     }
-    note_slips(&faults, &source, &slips, &places.values);
 
     let top = Table::whole(&faults, tree.get_ref(), &keys::TOP);
     let (config, password) = body(&top, &faults, path, environment);
-    let mut found = faults.told(&source, &places.values);
+    let mut found = Vec::new();
+    if !faults.is_empty() {
+        let (source, values) = &*shown;
+        found = faults.told(source, values);
+    }
     let mail = if top.has("mail") || !is_toml {
         config.mail
     } else {

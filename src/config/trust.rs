@@ -130,8 +130,12 @@ pub fn secret_refusal(user: u32, facts: &Facts) -> Option<Refusal> {
 /// The folders whose owners could put another file in the place of `path`: those above what it is, and those
 /// above the link that it may be, which relative paths in it are relative to.
 pub(super) fn folders(path: &Path) -> std::io::Result<BTreeSet<PathBuf>> {
-    let real = path.canonicalize()?;
     let named = path.parent().unwrap_or(path).canonicalize()?;
+    let real = match path.file_name() {
+        // the rest of its path is known by now, and a config is seldom a link
+        Some(name) if !path.is_symlink() => named.join(name),
+        _ => path.canonicalize()?,
+    };
     let above = real.parent().unwrap_or(&real);
     Ok(above
         .ancestors()
