@@ -5,7 +5,9 @@
 //! Within one boot the three together tell a clock that was set from time that passed, and sleep from both.
 //! A [`Reading`] is an argument everywhere: no code below asks for the time itself.
 
+use std::fs::File;
 use std::io::ErrorKind::{NotFound, PermissionDenied};
+use std::io::{self, Read};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -44,8 +46,8 @@ impl Reading {
             wall: Utc::now(),
             boot_ms: millis(ClockId::CLOCK_BOOTTIME),
             awake_ms: millis(ClockId::CLOCK_MONOTONIC),
-            boot_id: match std::fs::read_to_string("/proc/sys/kernel/random/boot_id") {
-                Ok(id) => id.trim().to_owned(),
+            boot_id: match boot_id() {
+                Ok(id) => id,
                 Err(error) if matches!(error.kind(), NotFound | PermissionDenied) => String::new(),
                 Err(_) => UNREAD.to_owned(),
             },
@@ -97,6 +99,13 @@ impl Reading {
     pub fn booted_at(&self) -> DateTime<Utc> {
         self.wall - millis_between(0, self.boot_ms)
     }
+}
+
+fn boot_id() -> io::Result<String> {
+    // 36 digits and dashes, and a line end
+    let mut id = [0; 64];
+    let length = File::open("/proc/sys/kernel/random/boot_id")?.read(&mut id)?;
+    Ok(String::from_utf8_lossy(&id[..length]).trim().to_owned())
 }
 
 /// The time between two millisecond counts, negative where the second is the smaller.

@@ -75,6 +75,7 @@ pub(crate) fn up(pid: i32, age: u64) -> Observation {
         unit: None,
         marks: log::Marks::new(),
         tail: Vec::new(),
+        evidence: false,
     }
 }
 

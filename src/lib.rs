@@ -50,6 +50,7 @@ pub mod world;
 
 /// Runs the program on what was typed, and gives back the exit code.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
+    sys::share_one_heap();
     sys::reset_inherited();
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,

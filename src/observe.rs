@@ -1,4 +1,4 @@
-//! Looking at all services: one survey of the processes, then every check side by side.
+//! Looking at all services: one glance at the processes, then every check side by side.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use crate::check::{Finding, Kind, Observation, Severity, TIMED_OUT};
 use crate::clock::{self, Reading};
 use crate::config::{Config, Service};
 use crate::memory::{Memory, ServiceMemory};
-use crate::pool::{Failed, side_by_side};
+use crate::pool::{Failed, Pool};
 use crate::restart::Way;
 use crate::world::World;
 
@@ -57,18 +57,11 @@ pub fn observe(
             config.services[index].enabled && names.contains(&config.services[index].name)
         })
         .collect();
-    let mut seen = look_at_processes(config, &services, memory, now, deadline);
-    look_at_units(config, &services, memory, now, deadline, &mut seen);
-    look_at_logs(config, &services, memory, now, deadline, &mut seen);
+    let pool = Pool::new();
+    let mut seen = look_at_processes(&pool, config, &services, memory, now, deadline);
+    look_at_units(&pool, config, &services, memory, now, deadline, &mut seen);
+    look_at_logs(&pool, config, &services, memory, now, deadline, &mut seen);
     seen
-}
-
-fn remembered(memory: &Memory, service: &Service) -> ServiceMemory {
-    memory
-        .services
-        .get(&service.name)
-        .cloned()
-        .unwrap_or_default()
 }
 
 /// Whether the watchdog has tried to start a service in its present trouble. Then a log that was just written shows
@@ -81,6 +74,7 @@ fn is_being_started(memory: &Memory, service: &Service) -> bool {
 }
 
 fn look_at_processes(
+    pool: &Pool,
     config: &Arc<Config>,
     services: &[usize],
     memory: &Memory,
@@ -110,8 +104,8 @@ fn look_at_processes(
     });
     // reading another process's arguments can hang in the kernel, as any other look can
     let world = if survey {
-        side_by_side(vec![()], config.check_timeout, deadline, |()| {
-            World::survey()
+        pool.side_by_side(vec![()], config.check_timeout, deadline, |()| {
+            World::glance()
         })
         .pop()
         .unwrap_or(Err(Failed::TimedOut))
@@ -131,7 +125,7 @@ fn look_at_processes(
     let results = match &world {
         Ok(world) => {
             let (config, world, now) = (Arc::clone(config), Arc::clone(world), now.clone());
-            side_by_side(
+            pool.side_by_side(
                 work,
                 config.check_timeout,
                 deadline,
@@ -159,6 +153,7 @@ fn look_at_processes(
                     unit: None,
                     marks: log::Marks::new(),
                     tail: Vec::new(),
+                    evidence: false,
                 },
                 Err(failed) => Observation {
                     findings: vec![given_up(Kind::Process, "its process", failed, config)],
@@ -168,6 +163,7 @@ fn look_at_processes(
                     unit: None,
                     marks: log::Marks::new(),
                     tail: Vec::new(),
+                    evidence: false,
                 },
             };
             (service.name.clone(), observation)
@@ -177,6 +173,7 @@ fn look_at_processes(
 
 /// Asks each systemd once for all of its units, and looks at their main processes.
 fn look_at_units(
+    pool: &Pool,
     config: &Arc<Config>,
     services: &[usize],
     memory: &Memory,
@@ -195,7 +192,7 @@ fn look_at_units(
     }
     let managers: Vec<Manager> = units.keys().copied().collect();
     let limit = config.check_timeout;
-    let answers = side_by_side(
+    let answers = pool.side_by_side(
         units.into_iter().collect(),
         limit + SYSTEMCTL_SLACK,
         deadline,
@@ -210,7 +207,10 @@ fn look_at_units(
         let (Some(unit), Some(observation)) = (&service.unit, seen.get_mut(&service.name)) else {
             continue;
         };
-        let memo = remembered(memory, service).unit;
+        let memo = memory
+            .services
+            .get(&service.name)
+            .and_then(|known| known.unit.clone());
         let judged = match answers.get(&unit.manager) {
             Some(Ok(Ok(statuses))) => unit::judge(
                 unit,
@@ -239,7 +239,7 @@ fn look_at_units(
     }
     let indices: Vec<usize> = mains.iter().map(|(index, ..)| *index).collect();
     let time = now.clone();
-    let results = side_by_side(
+    let results = pool.side_by_side(
         mains,
         config.check_timeout,
         deadline,
@@ -267,6 +267,7 @@ fn look_at_units(
 }
 
 fn look_at_logs(
+    pool: &Pool,
     config: &Arc<Config>,
     services: &[usize],
     memory: &Memory,
@@ -276,12 +277,13 @@ fn look_at_logs(
 ) {
     let mut places = Vec::new();
     let mut work = Vec::new();
+    let nothing = ServiceMemory::default();
     for &index in services {
         let service = &config.services[index];
-        let known = remembered(memory, service);
+        let known = memory.services.get(&service.name).unwrap_or(&nothing);
         let author = seen
             .get(&service.name)
-            .map_or(Author::Perhaps, |observation| author(observation, &known));
+            .map_or(Author::Perhaps, |observation| author(observation, known));
         for (number, rule) in service.logs.iter().enumerate() {
             places.push((index, number));
             let marks = known.marks(seen.get(&service.name).map(|seen| &seen.presence));
@@ -289,7 +291,7 @@ fn look_at_logs(
         }
     }
     let (shared, time, jumped_at) = (Arc::clone(config), now.clone(), memory.jumped_at);
-    let results = side_by_side(
+    let results = pool.side_by_side(
         work,
         config.check_timeout,
         deadline,
@@ -313,6 +315,7 @@ fn look_at_logs(
                 observation.findings.extend(log.findings);
                 observation.notes.extend(log.notes);
                 observation.tail.extend(log.tail);
+                observation.evidence |= log.evidence;
                 if let Some(mark) = log.mark {
                     observation.marks.insert(rule.shown.clone(), mark);
                 }

@@ -673,6 +673,25 @@ pub fn with_rights_of<T: Send>(
     })
 }
 
+/// Has the system begin to write a file to the disk, and waits for nothing. Where that is not possible, it is written
+/// when its time comes.
+pub fn begin_writeback(file: &std::fs::File) {
+    // SAFETY: a system call on an open descriptor and integers.
+    unsafe {
+        libc::sync_file_range(file.as_raw_fd(), 0, 0, libc::SYNC_FILE_RANGE_WRITE);
+    }
+}
+
+/// Has all threads share one heap. A run has one thread that works at a time, and for a second heap the C library makes
+/// four system calls, and keeps in it what the other could use again.
+pub fn share_one_heap() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: sets a parameter of malloc, before any thread exists.
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 1);
+    }
+}
+
 /// Undoes what a parent may have done to this process and that would break the watchdog: with SIGCHLD ignored,
 /// no child can be waited for.
 pub fn reset_inherited() {

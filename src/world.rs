@@ -1,15 +1,23 @@
 //! The processes of this machine as plain data.
 //!
-//! sysinfo lists them; the two facts that it rounds or leaves out, the exact start time and the state letter,
-//! come from `/proc/PID/stat`. A [`World`] is looked at once a run: as a whole table where some service is
-//! known by its command line, one process at a time where all of them have PID files.
+//! A [`World`] is looked at once a run, in one of three ways. One process at a time, where all services have PID
+//! files: then it does not matter how many others there are. At a glance, where a check must find processes by their
+//! command lines: one pass reads those of all, and all else only of those that match. As a whole table, by sysinfo, for
+//! restarts and for commands that a person runs, which ask more of each process and are rare.
+//!
+//! Each way is where it is best. For one PID, sysinfo makes 46 system calls and reads all of `/proc/stat` before it
+//! begins (30 µs, and 160 µs for ten); the two facts that a check needs take 4 (6 µs, 44 µs). For a table of 2000
+//! processes it makes 21 calls a process (40 ms), and a glance 3 (`pgrep -f`: 9). What sysinfo rounds or leaves out, the
+//! exact start time and the state letter, comes from `/proc/PID/stat` in either case.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs::{self, File};
 use std::io::{self, Read};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::os::unix::fs::MetadataExt;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use memchr::memmem::Finder;
 use nix::errno::Errno;
 use nix::unistd::Pid;
 use sysinfo::{ProcessRefreshKind, ProcessesToUpdate, System, ThreadKind, UpdateKind};
@@ -21,8 +29,8 @@ const COMMAND_LIMIT: usize = 256 << 10;
 const EXEC_LOOKS: u32 = 4;
 const EXEC_PAUSE: Duration = Duration::from_millis(2);
 
-/// The PID of the parent of all other threads of the kernel.
-const KTHREADD: i32 = 2;
+/// PF_KTHREAD of the kernel's flags of a task.
+const KERNEL_THREAD: u64 = 0x0020_0000;
 
 /// More ancestors than a process tree has: a bound for the walk up.
 const ANCESTORS_LIMIT: usize = 256;
@@ -66,7 +74,8 @@ pub struct Process {
     pub start: u64,
     /// Its effective user, where that could be read.
     pub uid: Option<u32>,
-    /// Its arguments joined by single spaces, cut at 256 KiB. Empty for zombies and kernel threads.
+    /// Its arguments joined by single spaces, cut at 256 KiB. Empty for zombies and kernel threads, and where the
+    /// world is looked at on demand: then nobody asks.
     pub command: Vec<u8>,
     /// A thread of the kernel.
     pub kernel: bool,
@@ -88,15 +97,39 @@ pub enum Lookup {
 /// The processes, as of one instant or on demand.
 #[derive(Debug)]
 pub struct World {
-    table: Option<BTreeMap<i32, Process>>,
-    gap: Option<String>,
+    known: Known,
+    /// Why a process that runs may be missing.
+    gap: Mutex<Option<String>>,
     hidden: bool,
     me: i32,
     ancestors: BTreeSet<i32>,
+    /// What tells this very program, and the namespace that it runs in: looked up when it is first asked for.
+    own_program: OnceLock<Option<(u64, u64)>>,
+    own_namespace: OnceLock<Option<(u64, u64)>>,
+}
+
+/// What is known beforehand.
+#[derive(Debug)]
+enum Known {
+    Nothing,
+    Commands(Glance),
+    All(BTreeMap<i32, Process>),
 }
 
 impl World {
-    /// Looks at every process there is: for services that are known by their command line.
+    fn with(known: Known, me: i32, ancestors: BTreeSet<i32>) -> Self {
+        Self {
+            known,
+            gap: Mutex::default(),
+            hidden: false,
+            me,
+            ancestors,
+            own_program: OnceLock::new(),
+            own_namespace: OnceLock::new(),
+        }
+    }
+
+    /// Looks at every process there is: for those who want to know more of them than their command lines.
     pub fn survey() -> Self {
         let (table, gap) = scan();
         let parent = |pid: i32| {
@@ -108,22 +141,26 @@ impl World {
         let (me, ancestors) = lineage(parent);
         Self {
             hidden: others_are_hidden(),
-            table: Some(table),
-            gap,
-            me,
-            ancestors,
+            gap: Mutex::new(gap),
+            ..Self::with(Known::All(table), me, ancestors)
+        }
+    }
+
+    /// Looks at the command line of every process there is: for services that are known by theirs.
+    pub fn glance() -> Self {
+        let (glance, gap) = Glance::take();
+        let (me, ancestors) = lineage(|pid| glance.parent(pid));
+        Self {
+            hidden: others_are_hidden(),
+            gap: Mutex::new(gap),
+            ..Self::with(Known::Commands(glance), me, ancestors)
         }
     }
 
     /// Looks at nothing yet: each PID is looked up when it is asked for.
     pub fn on_demand() -> Self {
-        Self {
-            table: None,
-            gap: None,
-            hidden: false,
-            me: nix::unistd::getpid().as_raw(),
-            ancestors: BTreeSet::new(),
-        }
+        let me = nix::unistd::getpid().as_raw();
+        Self::with(Known::Nothing, me, BTreeSet::new())
     }
 
     /// A world made by hand, with the watchdog as process `me`.
@@ -137,13 +174,7 @@ impl World {
             }
             pid = process.parent;
         }
-        Self {
-            table: Some(table),
-            gap: None,
-            hidden: false,
-            me,
-            ancestors,
-        }
+        Self::with(Known::All(table), me, ancestors)
     }
 
     /// The PID of the watchdog.
@@ -151,7 +182,7 @@ impl World {
         self.me
     }
 
-    /// Whether `pid` is the watchdog or one of its ancestors. Known of surveyed worlds only.
+    /// Whether `pid` is the watchdog or one of its ancestors. Not known of a world on demand.
     pub fn is_lineage(&self, pid: i32) -> bool {
         pid == self.me || self.ancestors.contains(&pid)
     }
@@ -161,28 +192,291 @@ impl World {
         self.hidden
     }
 
-    /// Why a survey may lack a process that runs, where it may: this one was short of descriptors or memory.
-    pub fn gap(&self) -> Option<&str> {
-        self.gap.as_deref()
+    /// Why a process that runs may be missing among those that were found, where one may be: there was no descriptor or
+    /// memory left to look at it with. To be asked after the search.
+    pub fn gap(&self) -> Option<String> {
+        self.gap
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn miss(&self, why: String) {
+        let mut gap = self.gap.lock().unwrap_or_else(PoisonError::into_inner);
+        gap.get_or_insert(why);
     }
 
     /// The process with a PID. What a survey does not know is looked up again: it may have started since.
     pub fn process(&self, pid: i32) -> Lookup {
-        if let Some(process) = self.surveyed(pid) {
-            return Lookup::Found(process.clone());
+        match &self.known {
+            Known::All(table) => match table.get(&pid) {
+                Some(process) => Lookup::Found(process.clone()),
+                None => look_up(pid, |stat| settled_command(pid, stat)),
+            },
+            Known::Commands(glance) => look_up(pid, |stat| glance.command(pid, stat)),
+            Known::Nothing => look_up(pid, |_| Ok(Vec::new())),
         }
-        look_up(pid)
     }
 
-    /// The process with a PID as the survey saw it.
+    /// The process with a PID as a survey saw it.
     pub fn surveyed(&self, pid: i32) -> Option<&Process> {
-        self.table.as_ref()?.get(&pid)
+        match &self.known {
+            Known::All(table) => table.get(&pid),
+            _ => None,
+        }
     }
 
-    /// All processes, by PID; none where nothing was surveyed.
-    pub fn all(&self) -> impl Iterator<Item = &Process> {
-        self.table.iter().flat_map(BTreeMap::values)
+    /// The parent of a process; 0 and none above those that have one. Not known of a world on demand.
+    pub fn parent(&self, pid: i32) -> Option<i32> {
+        match &self.known {
+            Known::All(table) => table.get(&pid).map(|process| process.parent),
+            Known::Commands(glance) => glance.parent(pid),
+            Known::Nothing => None,
+        }
     }
+
+    /// All processes, by PID, as a survey saw them; none where there was none.
+    pub fn all(&self) -> impl Iterator<Item = &Process> {
+        match &self.known {
+            Known::All(table) => Some(table),
+            _ => None,
+        }
+        .into_iter()
+        .flat_map(BTreeMap::values)
+    }
+
+    /// The processes whose command lines are wanted, by PID, `most` at the most. A `needle` stands in each that is;
+    /// none is empty.
+    pub fn with_command(
+        &self,
+        needle: Option<&Finder<'_>>,
+        most: usize,
+        wanted: impl Fn(&[u8]) -> bool,
+        also: impl Fn(&Process) -> bool,
+    ) -> Vec<Process> {
+        match &self.known {
+            Known::All(table) => table
+                .values()
+                .filter(|process| !process.command.is_empty() && wanted(&process.command))
+                .filter(|process| also(process))
+                .take(most)
+                .cloned()
+                .collect(),
+            Known::Commands(glance) => {
+                let known = |pid: i32| match self.process(pid) {
+                    Lookup::Found(process) => Some(process),
+                    Lookup::Hidden(why) => {
+                        self.miss(why);
+                        None
+                    }
+                    Lookup::Gone | Lookup::Thread(_) => None,
+                };
+                let found: Vec<Process> = glance
+                    .matching(needle, &wanted)
+                    .filter_map(known)
+                    .filter(&also)
+                    .take(most)
+                    .collect();
+                if !found.is_empty() {
+                    return found;
+                }
+                // one that was in the middle of an exec has its arguments by now
+                let silent = glance.silent.iter().copied();
+                silent
+                    .filter_map(known)
+                    .filter(|process| !process.command.is_empty() && wanted(&process.command))
+                    .filter(also)
+                    .take(most)
+                    .collect()
+            }
+            Known::Nothing => Vec::new(),
+        }
+    }
+
+    /// Whether a process runs this very program: another `watchdog`, or a child of this one before its exec.
+    pub fn is_this_program(&self, pid: i32) -> bool {
+        let own = self.own_program.get_or_init(|| file("/proc/self/exe"));
+        own.is_some() && *own == file(&format!("/proc/{pid}/exe"))
+    }
+
+    /// Whether a process is in a PID namespace below this one.
+    pub fn is_in_other_namespace(&self, pid: i32) -> bool {
+        let own = self.own_namespace.get_or_init(|| file("/proc/self/ns/pid"));
+        match (own, file(&format!("/proc/{pid}/ns/pid"))) {
+            (Some(own), Some(its)) => *own != its,
+            // who may not look into another user's process is told it by a file that takes longer to read
+            _ => in_other_namespace(pid),
+        }
+    }
+}
+
+/// Which file a path means.
+fn file(path: &str) -> Option<(u64, u64)> {
+    fs::metadata(path).ok().map(|meta| (meta.dev(), meta.ino()))
+}
+
+/// The command lines of all processes, and what was looked up of them since.
+#[derive(Debug)]
+struct Glance {
+    /// All of them, each with a zero behind it: searching them at once is far cheaper than one by one.
+    text: Vec<u8>,
+    /// By PID: where each begins and ends in `text`.
+    places: Vec<(i32, usize, usize)>,
+    /// Those without a command line: threads of the kernel, zombies, and whoever was in the middle of an exec.
+    silent: Vec<i32>,
+    /// When it began, in clock ticks since boot.
+    began: u64,
+    parents: Mutex<HashMap<i32, Option<i32>>>,
+}
+
+impl Glance {
+    /// A glance, and why one that runs may be missing in it.
+    fn take() -> (Self, Option<String>) {
+        let began =
+            nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME).map_or(0, |time| {
+                let millis = std::time::Duration::from(time).as_millis();
+                u64::try_from(millis).unwrap_or_default() * ticks_per_second() / 1000
+            });
+        let mut gap = None;
+        let mut pids = listed().unwrap_or_else(|error| {
+            gap = Some(format!("/proc cannot be read: {error}"));
+            Vec::new()
+        });
+        pids.sort_unstable();
+        let mut silent = Vec::new();
+        let mut text = Vec::new();
+        let mut places = Vec::new();
+        let mut buffer = vec![0; 4096];
+        for pid in pids {
+            let start = text.len();
+            match append_command(pid, &mut buffer, &mut text) {
+                Ok(()) if text.len() > start => {
+                    places.push((pid, start, text.len()));
+                    text.push(0);
+                }
+                Ok(()) => silent.push(pid),
+                Err(error) if is_gone(&error) || is_forbidden(&error) => {}
+                Err(error) => {
+                    gap.get_or_insert_with(|| format!("/proc/{pid} cannot be read: {error}"));
+                }
+            }
+        }
+        let glance = Self {
+            text,
+            places,
+            silent,
+            began,
+            parents: Mutex::default(),
+        };
+        (glance, gap)
+    }
+
+    fn parent(&self, pid: i32) -> Option<i32> {
+        let mut parents = self.parents.lock().unwrap_or_else(PoisonError::into_inner);
+        *parents
+            .entry(pid)
+            .or_insert_with(|| stat(pid).ok().map(|stat| stat.parent))
+    }
+
+    /// The command line of a process that has just been looked at.
+    fn command(&self, pid: i32, stat: &Stat) -> io::Result<Vec<u8>> {
+        // one that began later has the PID of one that has ended since
+        match self.places.binary_search_by_key(&pid, |place| place.0) {
+            Ok(index) if stat.start < self.began => {
+                let (_, from, to) = self.places[index];
+                Ok(self.text[from..to].to_vec())
+            }
+            _ => settled_command(pid, stat),
+        }
+    }
+
+    /// The PIDs of wanted command lines.
+    fn matching(
+        &self,
+        needle: Option<&Finder<'_>>,
+        wanted: impl Fn(&[u8]) -> bool,
+    ) -> impl Iterator<Item = i32> {
+        let mut at = 0;
+        let next = move || {
+            if let Some(needle) = needle {
+                let found = self.places.get(at)?.1;
+                let found = found + needle.find(&self.text[found..])?;
+                // what is found across the end of one is in none
+                at += self.places[at..].partition_point(|place| place.2 <= found);
+            }
+            let place = self.places.get(at)?;
+            at += 1;
+            Some(place)
+        };
+        std::iter::from_fn(next)
+            .filter(move |&&(_, start, end)| wanted(&self.text[start..end]))
+            .map(|place| place.0)
+    }
+}
+
+/// The PIDs that `/proc` lists: processes, no threads.
+fn listed() -> io::Result<Vec<i32>> {
+    let mut pids = Vec::new();
+    for entry in fs::read_dir("/proc")? {
+        let name = entry?.file_name();
+        pids.extend(name.to_str().and_then(|name| name.parse::<i32>().ok()));
+    }
+    Ok(pids)
+}
+
+/// Whether an error of reading below `/proc/PID` says that the process has ended; any other says nothing of it.
+pub fn is_gone(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ESRCH)
+}
+
+fn is_forbidden(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::PermissionDenied
+}
+
+/// The command line of a process. In the middle of an exec a process has none: then it is looked at again.
+fn settled_command(pid: i32, stat: &Stat) -> io::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    let mut buffer = vec![0; 4096];
+    for look in 0..EXEC_LOOKS {
+        if look > 0 {
+            std::thread::sleep(EXEC_PAUSE);
+        }
+        append_command(pid, &mut buffer, &mut text)?;
+        if !text.is_empty() || stat.kernel || stat.state == State::Zombie {
+            break;
+        }
+    }
+    Ok(text)
+}
+
+/// Appends the command line of a process to `text`: its arguments, joined by single spaces. `buffer` may grow.
+fn append_command(pid: i32, buffer: &mut Vec<u8>, text: &mut Vec<u8>) -> io::Result<()> {
+    let mut file = File::open(format!("/proc/{pid}/cmdline"))?;
+    let mut length = 0;
+    loop {
+        match file.read(&mut buffer[length..]) {
+            Ok(read) => length += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        }
+        // what leaves room in the buffer is the whole
+        if length < buffer.len() || length >= COMMAND_LIMIT {
+            break;
+        }
+        buffer.resize(2 * buffer.len(), 0);
+    }
+    let start = text.len();
+    for argument in buffer[..length]
+        .split(|&b| b == 0)
+        .filter(|a| !a.is_empty())
+    {
+        if text.len() > start {
+            text.push(b' ');
+        }
+        text.extend_from_slice(argument);
+    }
+    text.truncate(start + COMMAND_LIMIT);
+    Ok(())
 }
 
 /// Surveys for many who want one at about the same time: as fresh as one of one's own, for it was begun after it was
@@ -218,14 +512,20 @@ pub struct Stat {
     pub parent: i32,
     /// Field 5.
     pub group: i32,
+    /// Of field 9: a thread of the kernel.
+    pub kernel: bool,
+    /// Of field 38: a thread of a process, not the process. It has no signal for when it ends.
+    pub thread: bool,
     /// Field 22: start time in clock ticks since boot.
     pub start: u64,
 }
 
 /// Reads `/proc/PID/stat`.
 pub fn stat(pid: i32) -> io::Result<Stat> {
-    let bytes = fs::read(format!("/proc/{pid}/stat"))?;
-    parse_stat(&bytes).ok_or_else(|| {
+    // the kernel writes it whole into a buffer that is large enough, and it is never longer than this
+    let mut buffer = [0; 2048];
+    let length = File::open(format!("/proc/{pid}/stat"))?.read(&mut buffer)?;
+    parse_stat(&buffer[..length]).ok_or_else(|| {
         io::Error::new(
             io::ErrorKind::InvalidData,
             "unexpected form of /proc/PID/stat",
@@ -242,12 +542,19 @@ pub fn parse_stat(bytes: &[u8]) -> Option<Stat> {
     let state = State::from_letter(*fields.next()?.as_bytes().first()?);
     let parent = fields.next()?.parse().ok()?;
     let group = fields.next()?.parse().ok()?;
-    // group is field 5; field 22 comes after 16 more
-    let start = fields.nth(16)?.parse().ok()?;
+    // group is field 5
+    let flags: u64 = fields.nth(9 - 6)?.parse().ok()?;
+    let start = fields.nth(22 - 10)?.parse().ok()?;
+    // a sandbox may write fewer
+    let exit_signal = fields
+        .nth(38 - 23)
+        .and_then(|field| field.parse::<i64>().ok());
     Some(Stat {
         state,
         parent,
         group,
+        kernel: flags & KERNEL_THREAD != 0,
+        thread: exit_signal.is_some_and(|signal| signal < 0),
         start,
     })
 }
@@ -277,42 +584,18 @@ pub fn group_members(group: i32) -> io::Result<Vec<(i32, Stat)>> {
     Ok(members)
 }
 
-/// The PIDs that `/proc` lists.
-fn listed() -> io::Result<Vec<i32>> {
-    let mut pids = Vec::new();
-    for entry in fs::read_dir("/proc")? {
-        pids.extend(
-            entry?
-                .file_name()
-                .to_str()
-                .and_then(|name| name.parse::<i32>().ok()),
-        );
-    }
-    Ok(pids)
-}
-
-/// Whether an error of reading below `/proc/PID` says that the process has ended; any other says nothing of it.
-pub fn is_gone(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ESRCH)
-}
-
-fn is_forbidden(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::PermissionDenied
-}
-
 /// Whether a process is in a PID namespace below this one, from `NSpid` in `/proc/PID/status` (proc(5)).
-pub fn in_other_namespace(pid: i32) -> bool {
-    fs::read(format!("/proc/{pid}/status")).is_ok_and(|status| {
-        status
-            .split(|&b| b == b'\n')
-            .find_map(|line| line.strip_prefix(b"NSpid:"))
-            .is_some_and(|ids| {
-                String::from_utf8_lossy(ids)
-                    .split_ascii_whitespace()
-                    .count()
-                    > 1
-            })
-    })
+fn in_other_namespace(pid: i32) -> bool {
+    status(pid, b"NSpid:").is_some_and(|ids| ids.split_ascii_whitespace().count() > 1)
+}
+
+/// A line of `/proc/PID/status`, what it begins with left out.
+fn status(pid: i32, key: &[u8]) -> Option<String> {
+    let status = fs::read(format!("/proc/{pid}/status")).ok()?;
+    status
+        .split(|&b| b == b'\n')
+        .find_map(|line| line.strip_prefix(key))
+        .map(|rest| String::from_utf8_lossy(rest).into_owned())
 }
 
 fn refresh_kind() -> ProcessRefreshKind {
@@ -338,6 +621,7 @@ fn scan() -> (BTreeMap<i32, Process>, Option<String>) {
     let found: BTreeMap<i32, &sysinfo::Process> = system
         .processes()
         .values()
+        .filter(|process| process.thread_kind() != Some(ThreadKind::Userland))
         .filter_map(|process| Some((i32::try_from(process.pid().as_u32()).ok()?, process)))
         .collect();
     let mut table = BTreeMap::new();
@@ -345,10 +629,9 @@ fn scan() -> (BTreeMap<i32, Process>, Option<String>) {
     let pids: BTreeSet<i32> = before.into_iter().chain(found.keys().copied()).collect();
     for pid in pids {
         match whole(pid, found.get(&pid).copied()) {
-            Ok(Some(process)) => {
+            Ok(process) => {
                 table.insert(pid, process);
             }
-            Ok(None) => {}
             Err(error) if is_gone(&error) || is_forbidden(&error) => {}
             Err(error) => {
                 gap.get_or_insert_with(|| format!("/proc/{pid} cannot be read: {error}"));
@@ -358,101 +641,62 @@ fn scan() -> (BTreeMap<i32, Process>, Option<String>) {
     (table, gap)
 }
 
-/// A process of which nothing is missing: what sysinfo could not read is read again, or the error is why not. `None`
-/// for a thread.
-fn whole(pid: i32, seen: Option<&sysinfo::Process>) -> io::Result<Option<Process>> {
+/// A process of which nothing is missing: what sysinfo could not read is read again, or the error is why not.
+fn whole(pid: i32, seen: Option<&sysinfo::Process>) -> io::Result<Process> {
     let stat = stat(pid)?;
-    if seen.is_some_and(|seen| seen.thread_kind() == Some(ThreadKind::Userland)) {
-        return Ok(None);
+    let mut command = seen.map(joined).unwrap_or_default();
+    if command.is_empty() {
+        command = settled_command(pid, &stat)?;
     }
-    let mut process = match seen {
-        Some(seen) => from_sysinfo(seen, stat),
-        None => Process {
-            pid,
-            parent: stat.parent,
-            group: stat.group,
-            state: stat.state,
-            start: stat.start,
-            uid: None,
-            command: Vec::new(),
-            kernel: pid == KTHREADD || stat.parent == KTHREADD,
-        },
+    let uid = match seen.and_then(|seen| seen.effective_user_id()) {
+        Some(uid) => **uid,
+        None => effective_user(pid)?,
     };
-    if process.state != State::Zombie && !process.kernel {
-        // in the middle of an exec, a process has no arguments
-        for _ in 0..EXEC_LOOKS {
-            if !process.command.is_empty() {
-                break;
-            }
-            process.command = command(pid)?;
-            if process.command.is_empty() {
-                std::thread::sleep(EXEC_PAUSE);
-            }
-        }
-        if process.uid.is_none() {
-            process.uid = Some(effective_user(pid)?);
-        }
-    }
-    Ok(Some(process))
+    Ok(process(pid, &stat, uid, command))
 }
 
-/// The arguments joined by single spaces.
-fn command(pid: i32) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let limit = u64::try_from(COMMAND_LIMIT).unwrap_or(u64::MAX);
-    fs::File::open(format!("/proc/{pid}/cmdline"))?
-        .take(limit)
-        .read_to_end(&mut bytes)?;
-    while bytes.last() == Some(&0) {
-        bytes.pop();
-    }
-    for byte in bytes.iter_mut().filter(|byte| **byte == 0) {
-        *byte = b' ';
-    }
-    Ok(bytes)
-}
-
-/// The second number of the line `Uid:` of `/proc/PID/status` (proc(5)).
+/// The effective user of a process: its folder is that one's, whatever it allows others to see of it, unlike its files.
 fn effective_user(pid: i32) -> io::Result<u32> {
-    let status = fs::read(format!("/proc/{pid}/status"))?;
-    status
-        .split(|&b| b == b'\n')
-        .find_map(|line| {
-            let ids = std::str::from_utf8(line.strip_prefix(b"Uid:")?).ok()?;
-            ids.split_ascii_whitespace().nth(1)?.parse().ok()
-        })
-        .ok_or_else(|| io::Error::other("its status names no user"))
+    Ok(fs::metadata(format!("/proc/{pid}"))?.uid())
 }
 
-fn look_up(pid: i32) -> Lookup {
+fn process(pid: i32, stat: &Stat, uid: u32, command: Vec<u8>) -> Process {
+    Process {
+        pid,
+        parent: stat.parent,
+        group: stat.group,
+        state: stat.state,
+        start: stat.start,
+        uid: Some(uid),
+        command,
+        kernel: stat.kernel,
+    }
+}
+
+fn look_up(pid: i32, command: impl FnOnce(&Stat) -> io::Result<Vec<u8>>) -> Lookup {
     // zero and below are groups and everybody to kill(2), never a process
-    let Some(number) = u32::try_from(pid).ok().filter(|&n| n > 0) else {
+    if pid <= 0 {
         return Lookup::Gone;
+    }
+    let seen = || {
+        let stat = stat(pid)?;
+        if stat.thread {
+            let leader = status(pid, b"Tgid:").and_then(|id| id.trim().parse().ok());
+            return Ok(Lookup::Thread(leader.unwrap_or_default()));
+        }
+        let (uid, command) = (effective_user(pid)?, command(&stat)?);
+        Ok(Lookup::Found(process(pid, &stat, uid, command)))
     };
-    let hidden =
-        |why: &dyn std::fmt::Display| match nix::sys::signal::kill(Pid::from_raw(pid), None) {
+    seen().unwrap_or_else(|error: io::Error| {
+        match nix::sys::signal::kill(Pid::from_raw(pid), None) {
             Err(Errno::ESRCH) => Lookup::Gone,
-            _ => Lookup::Hidden(format!("/proc/{pid} cannot be read: {why}")),
-        };
-    let mut system = match System::new() {
-        Ok(system) => system,
-        Err(error) => return hidden(&error),
-    };
-    let key = sysinfo::Pid::from_u32(number);
-    system.refresh_processes_specifics(ProcessesToUpdate::Some(&[key]), true, refresh_kind());
-    let seen = system.process(key);
-    if let Some(thread) = seen.filter(|seen| seen.thread_kind() == Some(ThreadKind::Userland)) {
-        let leader = thread.parent().and_then(|p| i32::try_from(p.as_u32()).ok());
-        return Lookup::Thread(leader.unwrap_or_default());
-    }
-    match whole(pid, seen) {
-        Ok(Some(process)) => Lookup::Found(process),
-        Ok(None) => Lookup::Gone,
-        Err(error) => hidden(&error),
-    }
+            _ => Lookup::Hidden(format!("/proc/{pid} cannot be read: {error}")),
+        }
+    })
 }
 
-fn from_sysinfo(process: &sysinfo::Process, stat: Stat) -> Process {
+/// The arguments that sysinfo read, joined by single spaces.
+fn joined(process: &sysinfo::Process) -> Vec<u8> {
     use std::os::unix::ffi::OsStrExt;
     let mut command = Vec::new();
     for argument in process.cmd() {
@@ -465,16 +709,7 @@ fn from_sysinfo(process: &sysinfo::Process, stat: Stat) -> Process {
         command.extend_from_slice(argument.as_bytes());
     }
     command.truncate(COMMAND_LIMIT);
-    Process {
-        pid: i32::try_from(process.pid().as_u32()).unwrap_or_default(),
-        parent: stat.parent,
-        group: stat.group,
-        state: stat.state,
-        start: stat.start,
-        uid: process.effective_user_id().map(|uid| **uid),
-        command,
-        kernel: process.thread_kind() == Some(ThreadKind::Kernel),
-    }
+    command
 }
 
 /// The watchdog's PID and all its ancestors.
@@ -510,9 +745,15 @@ mod tests {
                 state: State::Stopped,
                 parent: 17,
                 group: 4700,
+                kernel: false,
+                thread: false,
                 start: 987_654
             }
         );
+        let kernel =
+            parse_stat(b"2 (kthreadd) S 0 0 0 0 -1 2129984 0 0 0 0 0 0 0 0 20 0 1 0 3 0 0")
+                .unwrap();
+        assert!(kernel.kernel && !kernel.thread);
     }
 
     #[test]
@@ -545,10 +786,86 @@ mod tests {
         };
         let world = World::survey();
         let by_table = world.all().find(|p| p.pid == me).unwrap();
-        assert_eq!(by_pid.start, by_table.start);
+        assert!(!by_table.command.is_empty());
+        let by_pid = Process {
+            command: by_table.command.clone(),
+            ..by_pid
+        };
+        assert_eq!(&by_pid, by_table);
         assert_eq!(by_pid.uid, Some(nix::unistd::geteuid().as_raw()));
-        assert!(!by_pid.command.is_empty());
         assert!(world.is_lineage(me) && world.is_lineage(by_pid.parent));
+        let glance = World::glance();
+        assert_eq!(glance.process(me), Lookup::Found(by_pid.clone()));
+        assert!(glance.is_lineage(me) && glance.is_lineage(by_pid.parent));
+        assert!(glance.is_this_program(me) && !glance.is_in_other_namespace(me));
+    }
+
+    #[test]
+    fn a_glance_sees_what_a_survey_sees() {
+        use std::process::{Command, Stdio};
+        // a title with zeros behind it, an empty argument, and more than one buffer of arguments
+        let long = "y".repeat(20_000);
+        let mut children = [["1", ""], ["2", "a b"], ["3", &long]].map(|words| {
+            Command::new("sh")
+                .args(["-c", "echo; read line", "glanced-at"])
+                .args(words)
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .spawn()
+                .unwrap()
+        });
+        for child in &mut children {
+            // it has become its program once it says something
+            child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+        }
+        let pids = children
+            .each_ref()
+            .map(|child| i32::try_from(child.id()).unwrap());
+        let ours = |process: &Process| pids.contains(&process.pid);
+        let needle = Finder::new("glanced-at ");
+        let wanted = |command: &[u8]| needle.find(command).is_some();
+        let surveyed = World::survey().with_command(None, 99, wanted, ours);
+        let glance = World::glance();
+        let glanced = glance.with_command(Some(&needle), 99, wanted, ours);
+        let without_needle = glance.with_command(None, 99, wanted, ours);
+        let most = glance.with_command(Some(&needle), 2, wanted, ours);
+        for mut child in children {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+        assert_eq!(surveyed.len(), 3);
+        assert!(
+            surveyed
+                .iter()
+                .any(|process| process.command.len() > 20_000)
+        );
+        assert_eq!((&glanced, &without_needle), (&surveyed, &surveyed));
+        assert_eq!(most, surveyed[..2]);
+    }
+
+    #[test]
+    fn command_lines_are_searched_one_by_one_and_all_at_once_alike() {
+        let commands = ["ab", "b", "a", "xab", "ba ab", "b"];
+        let mut glance = Glance {
+            text: Vec::new(),
+            places: Vec::new(),
+            silent: Vec::new(),
+            began: 0,
+            parents: Mutex::default(),
+        };
+        for (pid, command) in (1..).zip(commands) {
+            let start = glance.text.len();
+            glance.text.extend_from_slice(command.as_bytes());
+            glance.places.push((pid, start, glance.text.len()));
+            glance.text.push(0);
+        }
+        for text in ["a", "b", "ab", "ba", "x", "b\0b", "ab\0", "none"] {
+            let needle = Finder::new(text);
+            let wanted = |command: &[u8]| needle.find(command).is_some();
+            let one_by_one: Vec<i32> = glance.matching(None, wanted).collect();
+            let at_once: Vec<i32> = glance.matching(Some(&needle), wanted).collect();
+            assert_eq!(at_once, one_by_one, "{text:?}");
+        }
     }
 
     #[test]
@@ -594,7 +911,9 @@ mod tests {
             !world.all().any(|p| p.pid == tid),
             "F14: the table lists no threads"
         );
-        assert!(matches!(world.process(tid), Lookup::Thread(_)));
+        let me = nix::unistd::getpid().as_raw();
+        assert_eq!(world.process(tid), Lookup::Thread(me));
+        assert_eq!(World::glance().process(tid), Lookup::Thread(me));
         drop(done);
         thread.join().unwrap();
     }

@@ -95,6 +95,8 @@ pub struct Observation {
     pub marks: log::Marks,
     /// The last lines of its logs.
     pub tail: Vec<String>,
+    /// Something was found that must not count twice, though it may be no finding yet.
+    pub evidence: bool,
 }
 
 impl Observation {

@@ -7,7 +7,6 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -610,17 +609,18 @@ impl Search<'_> {
             }
         };
         let wanted = started.command.join(" ").into_bytes();
-        let candidates: Vec<Process> = self
-            .world
-            .all()
-            .filter(|process| process.uid == Some(uid) && runs(&process.command, &wanted))
-            .filter(|process| self.eligible(process))
-            .filter(|process| {
-                fs::read_link(format!("/proc/{}/cwd", process.pid)).is_ok_and(|cwd| cwd == folder)
-            })
-            .filter(|process| !self.taken.contains(&self.identity(process)))
-            .cloned()
-            .collect();
+        let candidates = self.world.with_command(
+            None,
+            MATCHES_LIMIT,
+            |command| runs(command, &wanted),
+            |process| {
+                process.uid == Some(uid)
+                    && self.eligible(process)
+                    && fs::read_link(format!("/proc/{}/cwd", process.pid))
+                        .is_ok_and(|cwd| cwd == folder)
+                    && !self.taken.contains(&self.identity(process))
+            },
+        );
         match (eldest(&roots(&candidates, self.world)), self.world.gap()) {
             (None, Some(gap)) => Err(format!("no process was found, but {gap}")),
             (found, _) => Ok(found),
@@ -629,14 +629,12 @@ impl Search<'_> {
 
     /// All processes that a pattern matches and that may be the service's.
     fn matching(&self, pattern: &Pattern, uid: Option<u32>) -> Vec<Process> {
-        self.world
-            .all()
-            .filter(|process| uid.is_none_or(|uid| process.uid == Some(uid)))
-            .filter(|process| !process.command.is_empty() && pattern.matches(&process.command))
-            .filter(|process| self.eligible(process))
-            .take(MATCHES_LIMIT)
-            .cloned()
-            .collect()
+        self.world.with_command(
+            pattern.needle(),
+            MATCHES_LIMIT,
+            |command| pattern.matches(command),
+            |process| uid.is_none_or(|uid| process.uid == Some(uid)) && self.eligible(process),
+        )
     }
 
     /// Never the watchdog, what started it, a kernel thread, a zombie, or what lives in a container.
@@ -644,8 +642,8 @@ impl Search<'_> {
         !process.kernel
             && process.state != State::Zombie
             && !self.world.is_lineage(process.pid)
-            && !is_this_program(process.pid)
-            && !world::in_other_namespace(process.pid)
+            && !self.world.is_this_program(process.pid)
+            && !self.world.is_in_other_namespace(process.pid)
     }
 
     /// The processes of one main process's tree among all that match; others are told as too many.
@@ -781,7 +779,7 @@ impl Search<'_> {
         let slack = chrono::TimeDelta::from_std(BOOT_SLACK).unwrap_or_default();
         // what is in memory does not survive a boot, whatever its time: a board without a battery clock boots
         // in the past and jumps ahead when it finds the network
-        let outlived = file.modified_at() + slack < self.now.booted_at() && !file.in_memory;
+        let outlived = file.modified_at() + slack < self.now.booted_at() && !file.is_in_memory();
         outlived.then(|| format!("is older than the last boot; PID {pid} is another process"))
     }
 }
@@ -796,6 +794,10 @@ enum Named {
 
 /// The processes that no other of them descends to: a parent and its children count as one.
 fn roots(processes: &[Process], world: &World) -> Vec<Process> {
+    // the usual, and nobody need be asked for its parents
+    if processes.len() < 2 {
+        return processes.to_vec();
+    }
     let pids: BTreeSet<i32> = processes.iter().map(|process| process.pid).collect();
     processes
         .iter()
@@ -808,12 +810,9 @@ fn related(one: i32, other: i32, world: &World) -> bool {
     ancestors(one, world).any(|pid| pid == other) || ancestors(other, world).any(|pid| pid == one)
 }
 
-/// The ancestors of a process in a surveyed world, nearest first, and no more of them than a tree can have.
+/// The ancestors of a process, nearest first, and no more of them than a tree can have.
 fn ancestors(pid: i32, world: &World) -> impl Iterator<Item = i32> {
-    let parent = move |pid: &i32| match world.surveyed(*pid) {
-        Some(process) if process.parent > 0 => Some(process.parent),
-        _ => None,
-    };
+    let parent = move |pid: &i32| world.parent(*pid).filter(|&parent| parent > 0);
     std::iter::successors(parent(&pid), parent).take(256)
 }
 
@@ -834,13 +833,6 @@ fn runs(command: &[u8], wanted: &[u8]) -> bool {
         .strip_suffix(wanted)
         .and_then(|rest| rest.strip_suffix(b" "))
         .is_some_and(|interpreter| interpreter.iter().filter(|&&b| b == b' ').nth(1).is_none())
-}
-
-/// Whether a process runs this very program: another `watchdog`, or a child of this one before its exec.
-fn is_this_program(pid: i32) -> bool {
-    let file = |path: &str| fs::metadata(path).ok().map(|meta| (meta.dev(), meta.ino()));
-    let me = file("/proc/self/exe");
-    me.is_some() && me == file(&format!("/proc/{pid}/exe"))
 }
 
 fn age(process: &Process, now: &Reading) -> Duration {

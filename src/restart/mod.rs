@@ -16,7 +16,7 @@ use crate::check::process::{self, Identity, Presence, Running, Target};
 use crate::check::unit::{self, Unit};
 use crate::clock::Reading;
 use crate::files::{self, Extent};
-use crate::pool::side_by_side;
+use crate::pool::Pool;
 use crate::world::{State, Surveys};
 use verify::{Awaited, Up};
 
@@ -331,7 +331,7 @@ fn ends_of_logs(job: &Job<'_>) -> log_check::Marks {
         .map(|rule| (rule.clone(), job.marks.get(&rule.shown).cloned()))
         .collect();
     let deadline = Instant::now() + MARK_LIMIT;
-    let ends = side_by_side(work, MARK_LIMIT, deadline, |(rule, mark)| {
+    let ends = Pool::new().side_by_side(work, MARK_LIMIT, deadline, |(rule, mark)| {
         log_check::mark_end(&rule, mark.as_ref())
     });
     let names = job.logs.iter().map(|rule| rule.shown.clone());

@@ -8,6 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
@@ -135,6 +136,8 @@ pub struct Seen {
     pub mark: Option<Mark>,
     /// The last few lines, for a mail: lossy UTF-8, control characters still in them.
     pub tail: Vec<String>,
+    /// Of what is new, some is forbidden, be it within the limit: evidence, which must not count twice.
+    pub evidence: bool,
 }
 
 /// Looks at one log.
@@ -249,9 +252,13 @@ fn attempt(rule: &Rule, mark: Option<&Mark>, context: Context<'_>) -> io::Result
         rule.lines.max(SHOWN)
     };
     let recent = Recent::read(&route.current.opened, aged, &next.former, wanted)?;
-    if !before.reads_like(&route.current.opened) {
-        // truncated, and longer again already
-        return Err(tail::interrupted());
+    let current = &route.current.opened;
+    if !current.is_untouched(context.now.wall) {
+        current.bytes.forget();
+        if !before.reads_like(current) {
+            // truncated, and longer again already
+            return Err(tail::interrupted());
+        }
     }
     let mut seen = Seen {
         tail: recent.tail(),
@@ -269,6 +276,7 @@ fn attempt(rule: &Rule, mark: Option<&Mark>, context: Context<'_>) -> io::Result
     };
     freshness.judge(&route, &recent, &mut next, &mut seen)?;
     judge_expect(rule, &name, &recent, &mut next, &mut seen);
+    seen.evidence = news.tally.hits.iter().any(|hits| hits.count > 0);
     let old = mark.is_none() || context.author == Author::Perhaps;
     for (forbid, hits) in news.tally.beyond() {
         let lines = match (mark.is_none(), hits.count) {
@@ -392,7 +400,7 @@ fn read_new<'a>(rule: &'a Rule, route: &Route, first: bool, aged: bool) -> io::R
         };
         skip -= stretch.skip;
         if first {
-            let window = tail::last(&opened.file, opened.size, rule.lines, NEW)?;
+            let window = tail::last(&opened.bytes, opened.size, rule.lines, NEW)?;
             if window.cut && !window.bytes.contains(&b'\n') {
                 // one line, for all that can be seen
                 stretch.skip = window.start;
@@ -404,7 +412,7 @@ fn read_new<'a>(rule: &'a Rule, route: &Route, first: bool, aged: bool) -> io::R
         } else {
             left_out += stretch.skip;
         }
-        let end = tail::each_line(&opened.file, stretch, |line, cut| tally.line(line, cut))?;
+        let end = tail::each_line(&opened.bytes, stretch, |line, cut| tally.line(line, cut))?;
         Place::of(opened, piece.path.clone(), end)
     };
     // nothing is added any more to a line that a rotation cut off
@@ -424,8 +432,10 @@ fn read_new<'a>(rule: &'a Rule, route: &Route, first: bool, aged: bool) -> io::R
 
 /// The last lines of a log, across its rotations.
 struct Recent {
-    /// The newest first.
-    lines: Vec<Vec<u8>>,
+    /// What was read, the newest first.
+    windows: Vec<Window>,
+    /// The newest first: in which window, and where in it.
+    lines: Vec<(usize, Range<usize>)>,
     /// An earlier file of the log could not be read any more.
     broken: bool,
     /// There is more, beyond what may be read.
@@ -437,14 +447,15 @@ struct Recent {
 impl Recent {
     fn read(current: &Opened, aged: bool, former: &[Place], wanted: usize) -> io::Result<Self> {
         let mut recent = Self {
+            windows: Vec::new(),
             lines: Vec::new(),
             broken: false,
             bounded: false,
             more: false,
         };
         let mut room = LAST;
-        let window = tail::last(&current.file, current.size, wanted, room)?;
-        recent.add(&window, aged, &mut room);
+        let window = tail::last(&current.bytes, current.size, wanted, room)?;
+        recent.add(window, aged, &mut room);
         for place in former {
             if recent.lines.len() >= wanted || recent.bounded {
                 break;
@@ -452,35 +463,51 @@ impl Recent {
             let missing = wanted - recent.lines.len();
             let window = place
                 .reopen()
-                .and_then(|old| tail::last(&old.file, old.size, missing, room).ok());
+                .and_then(|old| tail::last(&old.bytes, old.size, missing, room).ok());
             let Some(window) = window else {
                 recent.broken = true;
                 break;
             };
-            recent.add(&window, true, &mut room);
+            recent.add(window, true, &mut room);
         }
         recent.more |= recent.lines.len() > wanted;
         recent.lines.truncate(wanted);
         Ok(recent)
     }
 
-    fn add(&mut self, window: &Window, unfinished: bool, room: &mut u64) {
+    fn add(&mut self, window: Window, unfinished: bool, room: &mut u64) {
+        let number = self.windows.len();
         let (lines, rest) = window.lines();
+        let place = |line: &[u8]| {
+            let line = tail::clean(line);
+            let start = line.as_ptr().addr() - window.bytes.as_ptr().addr();
+            (number, start..start + line.len())
+        };
         if unfinished && !rest.is_empty() {
-            self.lines.push(tail::clean(rest).to_vec());
+            self.lines.push(place(rest));
         }
-        self.lines
-            .extend(lines.iter().rev().map(|line| tail::clean(line).to_vec()));
+        self.lines.extend(lines.into_iter().rev().map(place));
         *room = room.saturating_sub(window.bytes.len() as u64);
         self.bounded |= window.cut || *room == 0;
         self.more |= window.start > 0;
+        self.windows.push(window);
+    }
+
+    /// The lines, the newest first.
+    fn lines(&self) -> impl Iterator<Item = &[u8]> + Clone {
+        self.lines
+            .iter()
+            .map(|(window, place)| &self.windows[*window].bytes[place.clone()])
     }
 
     fn tail(&self) -> Vec<String> {
-        let shown = self.lines.iter().take(SHOWN).rev();
-        shown
+        let mut shown: Vec<String> = self
+            .lines()
+            .take(SHOWN)
             .map(|line| String::from_utf8_lossy(patterns::shorten(line, SHOWN_BYTES)).into_owned())
-            .collect()
+            .collect();
+        shown.reverse();
+        shown
     }
 }
 
@@ -488,26 +515,25 @@ fn judge_expect(rule: &Rule, name: &str, recent: &Recent, next: &mut Mark, seen:
     if rule.expect.is_empty() {
         return;
     }
-    let lines = &recent.lines[..recent.lines.len().min(rule.lines)];
-    if lines.len() >= rule.lines {
+    let count = recent.lines.len().min(rule.lines);
+    if count >= rule.lines {
         next.cut = false;
     }
-    let unknown = lines.len() < rule.lines && (next.cut || recent.broken);
-    for (expect, found) in patterns::missed(&rule.expect, lines) {
+    let unknown = count < rule.lines && (next.cut || recent.broken);
+    for (expect, found) in patterns::missed(&rule.expect, recent.lines().take(count)) {
         let pattern = expect.pattern.source();
         if unknown {
             seen.note(
                 name,
                 format!(
                     "`{pattern}` is not judged: it was rotated, the lines before cannot be read any more, and \
-                     there are only {} of {} since",
-                    lines.len(),
+                     there are only {count} of {} since",
                     rule.lines
                 ),
             );
             continue;
         }
-        let why = match lines.len() {
+        let why = match count {
             0 => format!(
                 "it has no complete line ({} matching `{pattern}` needed)",
                 expect.at_least
@@ -524,13 +550,13 @@ fn judge_expect(rule: &Rule, name: &str, recent: &Recent, next: &mut Mark, seen:
         seen.findings
             .push(finding(rule, "log_quiet", Severity::Critical, name, &why));
     }
-    if recent.bounded && lines.len() < rule.lines {
+    if recent.bounded && count < rule.lines {
         seen.note(
             name,
             format!(
                 "only the last {} were looked at for what is expected: {} of {} lines",
                 size(LAST),
-                lines.len(),
+                count,
                 rule.lines
             ),
         );
@@ -590,15 +616,15 @@ impl Freshness<'_> {
         former: &[Place],
     ) -> io::Result<Option<DateTime<Utc>>> {
         let reader = stamp::Reader::new(stamp, self.context.now.wall);
-        let newest = |lines: &[Vec<u8>]| lines.iter().find_map(|line| reader.read(line));
-        if let Some(found) = newest(&recent.lines) {
+        let newest = |recent: &Recent| recent.lines().find_map(|line| reader.read(line));
+        if let Some(found) = newest(recent) {
             return Ok(Some(found));
         }
         if !recent.more || recent.bounded {
             return Ok(None);
         }
         let further = Recent::read(&route.current.opened, false, former, usize::MAX)?;
-        Ok(newest(&further.lines))
+        Ok(newest(&further))
     }
 
     fn judge_stamps(

@@ -3,7 +3,7 @@
 //! Nothing here waits for anything. Missing and unreadable are told apart, because only the first is a reason to
 //! restart.
 
-use std::fs::{self, File, Metadata};
+use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -12,6 +12,7 @@ use chrono::{DateTime, Utc};
 use glob::MatchOptions;
 use nix::errno::Errno;
 
+use super::tail::Bytes;
 use crate::files::{self, Refusal};
 
 pub(super) use crate::files::Links;
@@ -36,16 +37,30 @@ pub(super) enum Trouble {
 pub(super) struct Opened {
     /// By which path.
     pub(super) path: PathBuf,
-    pub(super) file: File,
+    pub(super) bytes: Bytes,
     pub(super) dev: u64,
     pub(super) ino: u64,
     /// In bytes. Nothing beyond is read in this run, however the file grows.
     pub(super) size: u64,
     /// The modification time; never the change time, which a chmod moves.
     pub(super) modified: DateTime<Utc>,
+    /// The change time in seconds and nanoseconds: nobody can set it.
+    changed: (i64, i64),
 }
 
 impl Opened {
+    /// Whether nothing was done to the file since it was opened, as far as its times can tell. `now` is from before
+    /// that.
+    pub(super) fn is_untouched(&self, now: DateTime<Utc>) -> bool {
+        // the kernel's clock for files stands still for some milliseconds at a time
+        self.changed.0.saturating_add(1) < now.timestamp()
+            && self
+                .bytes
+                .file()
+                .metadata()
+                .is_ok_and(|meta| (meta.len(), changed(&meta)) == (self.size, self.changed))
+    }
+
     /// Whether both are one file.
     pub(super) fn is(&self, other: &Self) -> bool {
         (self.dev, self.ino) == (other.dev, other.ino)
@@ -64,12 +79,17 @@ fn open_io(path: &Path, links: Links) -> Result<Opened, Refusal> {
     let (file, meta) = files::open(path, links)?;
     Ok(Opened {
         path: path.to_owned(),
-        file,
+        bytes: Bytes::new(file, meta.len()),
         dev: meta.dev(),
         ino: meta.ino(),
         size: meta.len(),
         modified: modified(&meta),
+        changed: changed(&meta),
     })
+}
+
+fn changed(meta: &Metadata) -> (i64, i64) {
+    (meta.ctime(), meta.ctime_nsec())
 }
 
 /// The modification time; what chrono cannot hold is as far away as it can.
@@ -216,6 +236,7 @@ fn fixed_folder(path: &Path) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs::File;
     use std::time::{Duration, SystemTime};
 
     fn touch(path: &Path, ago: u64) {

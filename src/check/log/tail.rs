@@ -4,11 +4,14 @@
 //! that ends early means exactly that, and is an error ([`io::ErrorKind::UnexpectedEof`]) for the caller to
 //! begin again. What is read never depends on the size of the log, only on the bounds here.
 
+use std::cell::RefCell;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-use memchr::{memchr, memrchr_iter};
+use memchr::{memchr, memchr_iter, memrchr_iter};
+
+use super::marks::Print;
 
 /// A line is cut here: what is beyond is not searched.
 pub(super) const LINE: usize = 64 << 10;
@@ -25,12 +28,102 @@ pub(super) fn interrupted() -> io::Error {
     io::ErrorKind::UnexpectedEof.into()
 }
 
-/// Reads `len` bytes at `from`, all of them or an error. `len` must be bounded by the caller.
-pub(super) fn read(file: &File, from: u64, len: u64) -> io::Result<Vec<u8>> {
-    let len = usize::try_from(len).map_err(io::Error::other)?;
-    let mut bytes = vec![0; len];
-    file.read_exact_at(&mut bytes, from)?;
-    Ok(bytes)
+/// What is read at once of the beginning: as much as is remembered of it.
+const HEAD: u64 = 1024;
+
+/// A file of a size, open for reading.
+///
+/// Its end is asked for again and again, by the print of what was read last, by `expect` and by `forbid`; so it is read
+/// once, and kept, and so is the beginning: one or two system calls a log instead of eleven.
+#[derive(Debug)]
+pub(super) struct Bytes {
+    file: File,
+    size: u64,
+    held: RefCell<Held>,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    /// Where each begins.
+    blocks: Vec<(u64, Vec<u8>)>,
+    /// Where each was taken, and of how many bytes.
+    prints: Vec<(u64, u64, Print)>,
+}
+
+impl Held {
+    fn get(&self, from: u64, len: u64) -> Option<&[u8]> {
+        self.blocks.iter().find_map(|(start, block)| {
+            let begin = usize::try_from(from.checked_sub(*start)?).ok()?;
+            block.get(begin..begin.checked_add(usize::try_from(len).ok()?)?)
+        })
+    }
+}
+
+impl Bytes {
+    pub(super) fn new(file: File, size: u64) -> Self {
+        Self {
+            file,
+            size,
+            held: RefCell::default(),
+        }
+    }
+
+    pub(super) fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Forgets what was read: it may be another by now.
+    pub(super) fn forget(&self) {
+        self.held.take();
+    }
+
+    /// Reads `len` bytes at `from`, all of them or an error. `len` must be bounded by the caller.
+    pub(super) fn read(&self, from: u64, len: u64) -> io::Result<Vec<u8>> {
+        self.with(from, len, <[u8]>::to_vec)
+    }
+
+    /// The same for those who need not keep the bytes.
+    fn with<T>(&self, from: u64, len: u64, look: impl Fn(&[u8]) -> T) -> io::Result<T> {
+        let mut held = self.held.borrow_mut();
+        if let Some(bytes) = held.get(from, len) {
+            return Ok(look(bytes));
+        }
+        let end = self.size.saturating_sub(BLOCK);
+        let begin = HEAD.min(self.size);
+        let (start, block) = match from.checked_add(len) {
+            Some(to) if from >= end && to <= self.size => (end, self.size - end),
+            Some(to) if to <= begin => (0, begin),
+            _ => return Ok(look(&self.read_at(from, len)?)),
+        };
+        let block = self.read_at(start, block)?;
+        held.blocks.push((start, block));
+        Ok(look(held.get(from, len).unwrap_or_default()))
+    }
+
+    fn read_at(&self, from: u64, len: u64) -> io::Result<Vec<u8>> {
+        let len = usize::try_from(len).map_err(io::Error::other)?;
+        let mut bytes = vec![0; len];
+        self.file.read_exact_at(&mut bytes, from)?;
+        Ok(bytes)
+    }
+
+    /// A print of `len` bytes at `from`.
+    pub(super) fn print(&self, from: u64, len: u64) -> io::Result<Print> {
+        let known = self
+            .held
+            .borrow()
+            .prints
+            .iter()
+            .find(|(at, of, _)| (*at, *of) == (from, len))
+            .map(|(.., print)| print.clone());
+        if let Some(print) = known {
+            return Ok(print);
+        }
+        let print = self.with(from, len, Print::of)?;
+        let mut held = self.held.borrow_mut();
+        held.prints.push((from, len, print.clone()));
+        Ok(print)
+    }
 }
 
 /// A line as patterns see it: without the zeros that a hole puts before it, without its line end, and cut.
@@ -55,14 +148,18 @@ pub(super) struct Window {
 impl Window {
     /// The complete lines, and what follows the last of them.
     pub(super) fn lines(&self) -> (Vec<&[u8]>, &[u8]) {
-        let mut lines: Vec<&[u8]> = self.bytes.split(|byte| *byte == b'\n').collect();
-        let rest = lines.pop().unwrap_or_default();
-        (lines, rest)
+        let mut lines = Vec::new();
+        let mut start = 0;
+        for end in memchr_iter(b'\n', &self.bytes) {
+            lines.push(&self.bytes[start..end]);
+            start = end + 1;
+        }
+        (lines, &self.bytes[start..])
     }
 }
 
 /// Reads the last `count` complete lines before `end` and what follows them, but no more than `limit` bytes.
-pub(super) fn last(file: &File, end: u64, count: usize, limit: u64) -> io::Result<Window> {
+pub(super) fn last(file: &Bytes, end: u64, count: usize, limit: u64) -> io::Result<Window> {
     let floor = end.saturating_sub(limit);
     // the line end before the first line wanted is one more
     let mut wanted = count.saturating_add(1);
@@ -71,36 +168,37 @@ pub(super) fn last(file: &File, end: u64, count: usize, limit: u64) -> io::Resul
     let mut length = BLOCK;
     while start > floor && wanted > 0 {
         let len = length.min(start - floor);
-        let mut block = read(file, start - len, len)?;
-        start -= len;
-        let mut first = None;
-        for at in memrchr_iter(b'\n', &block) {
-            wanted -= 1;
-            if wanted == 0 {
-                first = Some(at + 1);
-                break;
+        let (skipped, block, left) = file.with(start - len, len, |block| {
+            let mut left = wanted;
+            for at in memrchr_iter(b'\n', block) {
+                left -= 1;
+                if left == 0 {
+                    return (at + 1, block[at + 1..].to_vec(), left);
+                }
             }
-        }
-        if let Some(first) = first {
-            block.drain(..first);
-            start += first as u64;
-        }
+            (0, block.to_vec(), left)
+        })?;
+        wanted = left;
+        start = start - len + skipped as u64;
         blocks.push(block);
         length = (length * 2).min(CHUNK);
     }
     blocks.reverse();
     Ok(Window {
-        bytes: blocks.concat(),
+        bytes: match blocks.len() {
+            1 => blocks.swap_remove(0),
+            _ => blocks.concat(),
+        },
         start,
         cut: wanted > 0 && start > 0,
     })
 }
 
 /// Whether a file of `size` bytes ends within a line.
-pub(super) fn ends_inside(file: &File, size: u64) -> io::Result<bool> {
+pub(super) fn ends_inside(file: &Bytes, size: u64) -> io::Result<bool> {
     match size.checked_sub(1) {
         None => Ok(false),
-        Some(last) => Ok(read(file, last, 1)? != b"\n"),
+        Some(last) => file.with(last, 1, |byte| byte != b"\n"),
     }
 }
 
@@ -133,7 +231,7 @@ pub(super) struct Stretch {
 /// Where something is left out and the first line is too long for a line anyway, its first part is given out
 /// all the same: it is a line that was cut, not one that was left out.
 pub(super) fn each_line(
-    file: &File,
+    file: &Bytes,
     stretch: Stretch,
     mut give: impl FnMut(&[u8], bool),
 ) -> io::Result<End> {
@@ -141,7 +239,7 @@ pub(super) fn each_line(
     let mut from = stretch.from.saturating_add(stretch.skip).min(to);
     let torn = from > stretch.from;
     if torn && !stretch.inside && to - stretch.from > LINE as u64 {
-        let head = read(file, stretch.from, LINE as u64)?;
+        let head = file.read(stretch.from, LINE as u64)?;
         if memchr(b'\n', &head).is_none() {
             give(clean(&head), true);
         }
@@ -158,7 +256,7 @@ pub(super) fn each_line(
     let mut passing = stretch.inside || torn;
     let mut first = torn;
     while from < to {
-        let chunk = read(file, from, CHUNK.min(to - from))?;
+        let chunk = file.read(from, CHUNK.min(to - from))?;
         // a bound that fell into a hole did not fall into a line
         if std::mem::take(&mut first) && chunk.first() == Some(&0) {
             passing = false;
@@ -229,10 +327,48 @@ mod tests {
     use super::*;
     use std::io::Write;
 
-    fn file(content: &[u8]) -> (File, u64) {
+    fn file(content: &[u8]) -> (Bytes, u64) {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(content).unwrap();
-        (file, content.len() as u64)
+        let size = content.len() as u64;
+        (Bytes::new(file, size), size)
+    }
+
+    #[test]
+    fn what_is_held_is_what_stands_in_the_file() {
+        let content: Vec<u8> = (0..40_000_u32).map(|n| (n % 251) as u8).collect();
+        for size in [
+            0, 1, 255, 256, 1023, 1024, 1025, 16_383, 16_384, 16_385, 17_000, 40_000,
+        ] {
+            let (file, size) = file(&content[..size]);
+            let whole = size.max(1);
+            for len in [1, 256, 1024, 5000, whole] {
+                for from in [0, 1, 300, 1023, 17_000, whole.saturating_sub(len), whole] {
+                    let expected = usize::try_from(from)
+                        .ok()
+                        .zip(usize::try_from(from + len).ok())
+                        .filter(|_| from + len <= size)
+                        .map(|(from, to)| &content[from..to]);
+                    assert_eq!(
+                        file.read(from, len).ok().as_deref(),
+                        expected,
+                        "{len} at {from} of {size}"
+                    );
+                    assert_eq!(file.print(from, len).ok(), expected.map(Print::of));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_forgotten_is_read_again() {
+        let (bytes, size) = file(b"one\n");
+        let before = bytes.print(0, size).unwrap();
+        bytes.file().write_all_at(b"two\n", 0).unwrap();
+        assert_eq!(bytes.read(0, 3).unwrap(), b"one");
+        bytes.forget();
+        assert_eq!(bytes.read(0, 3).unwrap(), b"two");
+        assert_ne!(bytes.print(0, size).unwrap(), before);
     }
 
     #[test]
@@ -289,7 +425,7 @@ mod tests {
         }
     }
 
-    fn collect(file: &File, stretch: Stretch) -> (Vec<Vec<u8>>, End) {
+    fn collect(file: &Bytes, stretch: Stretch) -> (Vec<Vec<u8>>, End) {
         let mut lines = Vec::new();
         let end = each_line(file, stretch, |line, _| lines.push(line.to_vec())).unwrap();
         (lines, end)

@@ -17,7 +17,7 @@ use crate::clock::{self, Reading};
 use crate::text::printable;
 
 /// More of a PID file is never read; a longer one names nothing.
-const PID_FILE_LIMIT: u64 = 4096;
+const PID_FILE_LIMIT: usize = 4096;
 /// A PID file younger than this may be in the middle of being written: it is read a second time.
 const FRESH: Duration = Duration::from_secs(5);
 
@@ -39,7 +39,8 @@ pub(super) struct PidFile {
     pub(super) file: (u64, u64),
     pub(super) modified: (i64, i64),
     pub(super) size: u64,
-    pub(super) in_memory: bool,
+    /// Open, for what is seldom asked.
+    handle: Option<File>,
     pub(super) pid: Option<i32>,
     pub(super) why_nothing: String,
 }
@@ -58,7 +59,7 @@ impl PidFile {
             file: (0, 0),
             modified: (0, 0),
             size: 0,
-            in_memory: false,
+            handle: None,
             pid: None,
             why_nothing: "is not a regular file".to_owned(),
         };
@@ -89,18 +90,27 @@ impl PidFile {
         this.file = (meta.dev(), meta.ino());
         this.modified = (meta.mtime(), meta.mtime_nsec());
         this.size = meta.size();
-        this.in_memory = is_in_memory(&file);
-        let mut bytes = Vec::new();
-        file.take(PID_FILE_LIMIT + 1).read_to_end(&mut bytes)?;
-        match parse_pid_file(&bytes) {
+        // a regular file gives all that fits at once
+        let mut bytes = [0; PID_FILE_LIMIT + 1];
+        let length = (&file).read(&mut bytes)?;
+        match parse_pid_file(&bytes[..length]) {
             Ok(pid) => this.pid = Some(pid),
             Err(why) => this.why_nothing = why,
         }
+        this.handle = Some(file);
         Ok(Some(this))
     }
 
     pub(super) fn is_same(&self, mark: &PidFileMark) -> bool {
         (self.file, self.modified, self.size) == (mark.file, mark.modified, mark.size)
+    }
+
+    /// Whether it lives on a file system that a boot empties.
+    pub(super) fn is_in_memory(&self) -> bool {
+        use nix::sys::statfs::{TMPFS_MAGIC, fstatfs};
+        self.handle
+            .as_ref()
+            .is_some_and(|file| fstatfs(file).is_ok_and(|fs| fs.filesystem_type() == TMPFS_MAGIC))
     }
 
     pub(super) fn mark(&self, named: Identity) -> PidFileMark {
@@ -124,7 +134,7 @@ impl PidFile {
 /// The PID on the first line of a PID file: a positive decimal integer above 1 with nothing beside it but white
 /// space. The error says what the file holds instead.
 pub fn parse_pid_file(bytes: &[u8]) -> Result<i32, String> {
-    if bytes.len() as u64 > PID_FILE_LIMIT {
+    if bytes.len() > PID_FILE_LIMIT {
         return Err("is longer than 4 KiB".to_owned());
     }
     let line = bytes
@@ -162,7 +172,7 @@ pub fn holds_only_a_pid(path: &Path) -> bool {
             .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
             .open(path)?;
         let mut bytes = Vec::new();
-        file.take(PID_FILE_LIMIT).read_to_end(&mut bytes)?;
+        file.take(PID_FILE_LIMIT as u64).read_to_end(&mut bytes)?;
         Ok(!bytes.trim_ascii().contains(&b'\n'))
     };
     read().unwrap_or(false)
@@ -173,10 +183,4 @@ pub(super) fn is_fresh(path: &Path, now: &Reading) -> bool {
     fs::metadata(path)
         .and_then(|meta| meta.modified())
         .is_ok_and(|modified| clock::age(now.wall, modified.into()) < FRESH)
-}
-
-/// Whether a file lives on a file system that a boot empties.
-fn is_in_memory(file: &File) -> bool {
-    use nix::sys::statfs::{TMPFS_MAGIC, fstatfs};
-    fstatfs(file).is_ok_and(|fs| fs.filesystem_type() == TMPFS_MAGIC)
 }
