@@ -77,8 +77,10 @@ pub fn act(stage: &Stage<'_>, decisions: &[Decision], memory: &mut Memory) -> Ac
     let mut waiting: Vec<(&Service, &[String])> = decisions
         .iter()
         .filter_map(|decision| {
+            // first of all, for there seldom is one
+            let restart = decision.restart.as_ref()?;
             let service = stage.config.service(&decision.service)?;
-            Some((service, decision.restart.as_ref()?.after.as_slice()))
+            Some((service, restart.after.as_slice()))
         })
         .collect();
     let mut acted = Acted::default();
@@ -198,7 +200,7 @@ fn begin(
             Some(charge(&mut charged, service, observation, stage.now))
         })
         .collect();
-    if let Err(error) = stage.store.save_twice(&charged) {
+    if let Err(error) = stage.store.save_twice(&mut charged) {
         hold(acted, "not restarted, because the state cannot be written");
         acted.unwritable = Some(error);
         return;

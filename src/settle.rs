@@ -194,16 +194,20 @@ pub fn queued(memory: &mut Memory, message: &Message, tells: impl Fn(&Alert) -> 
     true
 }
 
-/// Ends the threads of services that are well again and of which nothing is left to be told.
-pub fn close_threads(memory: &mut Memory) {
+/// Ends the threads of services that are well again and of which nothing is left to be told. Returns whether there were
+/// any.
+pub fn close_threads(memory: &mut Memory) -> bool {
     let owed = &memory.owed;
+    let mut closed = false;
     for (name, service) in &mut memory.services {
         if service.verdict == Some(Verdict::Healthy)
             && !owed.iter().any(|alert| &alert.service == name)
         {
+            closed |= !service.thread.is_empty();
             service.thread.clear();
         }
     }
+    closed
 }
 
 fn critical_codes(observation: &Observation) -> Vec<String> {

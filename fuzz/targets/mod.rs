@@ -152,6 +152,7 @@ fn gone() -> Observation {
         unit: None,
         marks: log_check::Marks::new(),
         tail: Vec::new(),
+        evidence: false,
     }
 }
 
@@ -170,8 +171,8 @@ pub(crate) fn state(data: &[u8]) {
         std::fs::write(dir.join("state.json.bak"), backup).unwrap();
     }
     let store = Store::at(&dir);
-    let looked = store.load(now(), true);
-    let loaded = store.load(now(), false);
+    let looked = store.look();
+    let loaded = store.load(now()).unwrap();
     assert_eq!(
         (&looked.memory, looked.trusted),
         (&loaded.memory, loaded.trusted)

@@ -1,6 +1,6 @@
 //! `watchdog check`: the main job.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -12,7 +12,7 @@ use crate::check::process::Presence;
 use crate::cli;
 use crate::clock::Reading;
 use crate::commands::{print, selected};
-use crate::config::Config;
+use crate::config::{Config, Service};
 use crate::decide::{Decision, Facts, decide};
 use crate::deliver::{self, deliver};
 use crate::error::Error;
@@ -94,7 +94,9 @@ pub fn run(config: Config, options: &cli::Check, style: Style) -> Result<u8, Err
         damage,
         trusted,
     } = loaded;
-    memory.bring_to(&now);
+    let long_unflushed = memory.is_long_unflushed(now.wall);
+    let clock_set = memory.bring_to(&now);
+    let before = Beside::of(&memory);
     let seen = observe(&config, &names, &memory, &now, deadline);
     let left_out = |name: &str| {
         let unseen = seen
@@ -117,7 +119,7 @@ pub fn run(config: Config, options: &cli::Check, style: Style) -> Result<u8, Err
         watched: !options.quiet && crate::progress::is_watched(),
     };
     let mut acted = act(&stage, &decisions, &mut memory);
-    entries.extend(settle_all(
+    let settled = settle_all(
         &config,
         &mut memory,
         &decisions,
@@ -125,10 +127,19 @@ pub fn run(config: Config, options: &cli::Check, style: Style) -> Result<u8, Err
         &acted,
         &now,
         telling,
-    ));
-    close_threads(&mut memory);
+    );
+    entries.extend(settled.entries);
+    let closed = close_threads(&mut memory);
     memory.last_run = Some(now.wall);
     forget_strangers(&config, &mut memory, now.wall);
+    let nothing_new = !settled.news
+        && !closed
+        && entries.is_empty()
+        && acted.outcomes.is_empty()
+        && !clock_set
+        && before == Beside::of(&memory)
+        && !seen.values().any(|seen| seen.evidence)
+        && !long_unflushed;
     let unwritable = acted.unwritable.take().or_else(|| {
         if !mark.holds() {
             let path = mark.path.clone();
@@ -136,7 +147,12 @@ pub fn run(config: Config, options: &cli::Check, style: Style) -> Result<u8, Err
         }
         // before the state knows: a run that is killed between the two is told twice there, and not never
         note(&store, &entries);
-        store.save(&memory).err()
+        let saved = if nothing_new {
+            store.save_unflushed(&mut memory)
+        } else {
+            store.save(&mut memory)
+        };
+        saved.err()
     });
     if let Some(error) = unwritable {
         return Err(unwritten(&config, &mut memory, error, &now, telling).into());
@@ -192,6 +208,33 @@ fn own_troubles(
     entries
 }
 
+/// What is remembered beside the services, and of how many of them.
+#[derive(PartialEq)]
+struct Beside {
+    jumped_at: Option<DateTime<Utc>>,
+    owed: usize,
+    mails: usize,
+    services: usize,
+}
+
+impl Beside {
+    fn of(memory: &Memory) -> Self {
+        Self {
+            jumped_at: memory.jumped_at,
+            owed: memory.owed.len(),
+            mails: memory.mails.len(),
+            services: memory.services.len(),
+        }
+    }
+}
+
+/// What settling all services came to.
+struct Settled {
+    entries: Vec<Entry>,
+    /// Something is remembered now that must not be forgotten.
+    news: bool,
+}
+
 fn settle_all(
     config: &Config,
     memory: &mut Memory,
@@ -200,12 +243,21 @@ fn settle_all(
     acted: &Acted,
     now: &Reading,
     telling: Telling<'_>,
-) -> Vec<Entry> {
-    let mut entries = Vec::new();
+) -> Settled {
+    let mut all = Settled {
+        entries: Vec::new(),
+        news: false,
+    };
+    let services: HashMap<&str, &Service> = config
+        .services
+        .iter()
+        .map(|service| (service.name.as_str(), service))
+        .collect();
     for decision in decisions {
-        let Some(service) = config.service(&decision.service) else {
+        let Some(service) = services.get(decision.service.as_str()) else {
             continue;
         };
+        let before = memory.services.get(&service.name).cloned();
         let observation = seen.get(&service.name);
         let outcome = acted.outcomes.get(&service.name);
         let settled = settle(
@@ -217,17 +269,27 @@ fn settle_all(
             now.wall,
             telling,
         );
-        entries.extend(settled.entries);
+        all.entries.extend(settled.entries);
+        let after = memory.services.get(&service.name);
+        all.news |= match (&before, after) {
+            (Some(before), Some(after)) => !after.adds_nothing_to(before),
+            _ => true,
+        };
     }
-    entries
+    all
 }
 
 /// Lets go of services that the config no longer has, but not of attempts that still count: taking a service
 /// out and putting it back in must not double its budget.
 fn forget_strangers(config: &Config, memory: &mut Memory, now: DateTime<Utc>) {
+    let names: HashSet<&str> = config
+        .services
+        .iter()
+        .map(|service| service.name.as_str())
+        .collect();
     memory
         .services
-        .retain(|name, known| config.service(name).is_some() || known.attempts_in_hour(now) > 0);
+        .retain(|name, known| names.contains(name.as_str()) || known.attempts_in_hour(now) > 0);
 }
 
 fn note(store: &Store, entries: &[Entry]) {
@@ -293,7 +355,11 @@ fn finish(
     options: &cli::Check,
     style: Style,
 ) -> Result<u8, Error> {
-    let decided = |name: &str| decisions.iter().find(|decision| decision.service == name);
+    let by_name: HashMap<&str, &Decision> = decisions
+        .iter()
+        .map(|decision| (decision.service.as_str(), decision))
+        .collect();
+    let decided = |name: &str| by_name.get(name);
     let mut services = report::services(config, memory, now.wall, |name| decided(name).is_some());
     if options.dry_run {
         for service in &mut services {

@@ -92,7 +92,7 @@ fn change(
 ) -> Result<(), Error> {
     let (store, _lock, mut memory, now) = open(config)?;
     let entries = change(&mut memory, now.wall);
-    store.save_twice(&memory)?;
+    store.save_twice(&mut memory)?;
     if let Err(error) = journal::append(store.dir(), &entries) {
         ::log::warn!(
             "the journal in {} cannot be written: {error}",

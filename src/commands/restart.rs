@@ -90,7 +90,7 @@ pub fn run(config: Config, options: &cli::Restart, style: Style) -> Result<u8, E
         now.wall,
         Telling { mail: None },
     );
-    store.save(&memory)?;
+    store.save(&mut memory)?;
     if let Err(error) = journal::append(store.dir(), &settled.entries) {
         ::log::warn!(
             "the journal in {} cannot be written: {error}",

@@ -39,6 +39,12 @@ pub struct Memory {
     /// The clocks of the last run.
     #[serde(default)]
     pub clock: Option<Reading>,
+    /// When the state was last flushed to the disk.
+    #[serde(default)]
+    pub flushed: Option<DateTime<Utc>>,
+    /// The file that this was read from, or written to last, was not: the system writes it in its own time.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unflushed: bool,
     /// When a run last found that the wall clock had jumped, or that the machine had slept.
     #[serde(default)]
     pub jumped_at: Option<DateTime<Utc>>,
@@ -59,6 +65,8 @@ impl Default for Memory {
             version: VERSION,
             last_run: None,
             clock: None,
+            flushed: None,
+            unflushed: false,
             jumped_at: None,
             services: BTreeMap::new(),
             owed: Vec::new(),
@@ -81,34 +89,47 @@ pub struct ServiceMemory {
     /// for cooldowns of more than an hour.
     pub attempts: Vec<DateTime<Utc>>,
     /// An attempt that was charged and whose end is not known: the run was cut short.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub unfinished: Option<DateTime<Utc>>,
     /// When its budget was spent under `on_exhausted = "give_up"`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub given_up: Option<DateTime<Utc>>,
     /// Its process.
     pub process: process::Memo,
     /// Its systemd unit.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub unit: Option<unit::Memo>,
     /// Young processes that were seen since it was last healthy.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub young: Vec<Identity>,
     /// Its logs.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub logs: log::Marks,
     /// What the run knew that charged an unfinished attempt.
     pub charged: Option<Charged>,
     /// When the present trouble began, be it broken, degraded or unseen.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub trouble_since: Option<DateTime<Utc>>,
     /// The codes of the critical findings that each attempt of the present trouble was made for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub attempt_codes: Vec<Vec<String>>,
     /// Until when it is left alone. What is no time is no pause: nobody is left unwatched by a slip.
     #[serde(deserialize_with = "time_or_none")]
     pub paused_until: Option<DateTime<Utc>>,
     /// Why it is left alone.
-    #[serde(deserialize_with = "text_or_none")]
+    #[serde(
+        deserialize_with = "text_or_none",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub pause_reason: Option<String>,
     /// When each event was last told.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub told: BTreeMap<Event, DateTime<Utc>>,
     /// The trouble that was told last, and whose end has not been told.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub open_trouble: Option<Event>,
     /// The ids of the messages that told of the present incident: its first and its latest, oldest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub thread: Vec<String>,
     /// What the last run saw and did, for `status`.
     pub report: Report,
@@ -133,16 +154,78 @@ pub struct Report {
     /// The main process.
     pub pid: Option<i32>,
     /// What was wrong.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub findings: Vec<Finding>,
     /// What was done.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub action: Option<Action>,
     /// What a person should know beside.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
     /// The budget.
     pub max_per_hour: u32,
 }
 
 impl ServiceMemory {
+    /// Whether this holds nothing that must not be forgotten and that `before` did not hold: what differs is only
+    /// when its process was last seen, and how far its logs were read.
+    pub fn adds_nothing_to(&self, before: &Self) -> bool {
+        let Self {
+            verdict,
+            since,
+            consecutive_failures,
+            attempts,
+            unfinished,
+            given_up,
+            charged,
+            process,
+            unit,
+            young,
+            logs,
+            trouble_since,
+            attempt_codes,
+            paused_until,
+            pause_reason,
+            told,
+            open_trouble,
+            thread,
+            report,
+        } = self;
+        let process::Memo {
+            main,
+            leads_group,
+            seen_ms: _,
+            pid_file,
+        } = process;
+        *verdict == before.verdict
+            && *since == before.since
+            && *consecutive_failures == before.consecutive_failures
+            && *attempts == before.attempts
+            && *unfinished == before.unfinished
+            && *given_up == before.given_up
+            && *charged == before.charged
+            && *main == before.process.main
+            && *leads_group == before.process.leads_group
+            && *pid_file == before.process.pid_file
+            && *unit == before.unit
+            && *young == before.young
+            && logs.len() == before.logs.len()
+            && logs.iter().all(|(shown, mark)| {
+                before
+                    .logs
+                    .get(shown)
+                    .is_some_and(|former| mark.adds_nothing_to(former))
+            })
+            && *trouble_since == before.trouble_since
+            && *attempt_codes == before.attempt_codes
+            && *paused_until == before.paused_until
+            && *pause_reason == before.pause_reason
+            && *told == before.told
+            && *open_trouble == before.open_trouble
+            && *thread == before.thread
+            && *report == before.report
+    }
+
     /// How many restart attempts the hour before `now` had.
     pub fn attempts_in_hour(&self, now: DateTime<Utc>) -> usize {
         self.attempts
@@ -235,13 +318,15 @@ impl Memory {
 
     /// Brings remembered times to the clock of this run: where the wall clock was set since the last one, they
     /// move with it; what would then lie ahead happened now at the latest; attempts and mails that the budgets
-    /// no longer count are dropped.
-    pub fn bring_to(&mut self, now: &Reading) {
+    /// no longer count are dropped. Returns whether the clock was set or jumped.
+    pub fn bring_to(&mut self, now: &Reading) -> bool {
         let last = self.clock.take();
+        let mut set = false;
         if let Some(last) = &last {
             let moved = now.wall_moved_since(last);
             // the clocks are not read at one instant: what is less than a second is no setting of a clock
             if moved.abs() >= TimeDelta::seconds(1) {
+                set = true;
                 for time in self.times() {
                     *time = time.checked_add_signed(moved).unwrap_or(now.wall);
                 }
@@ -259,6 +344,7 @@ impl Memory {
                 }
             }
             if now.jumped_since(last) {
+                set = true;
                 self.jumped_at = Some(now.wall);
             }
         }
@@ -273,6 +359,13 @@ impl Memory {
         }
         self.mails.retain(|&at| within_hour(now.wall, at));
         self.clock = Some(now.clone());
+        set
+    }
+
+    /// Whether it is long ago, or not known, that the state was flushed to the disk.
+    pub fn is_long_unflushed(&self, now: DateTime<Utc>) -> bool {
+        self.flushed
+            .is_none_or(|flushed| flushed >= now || !within_hour(now, flushed))
     }
 
     fn times(&mut self) -> impl Iterator<Item = &mut DateTime<Utc>> {
@@ -280,6 +373,7 @@ impl Memory {
             .values_mut()
             .flat_map(ServiceMemory::times)
             .chain(&mut self.last_run)
+            .chain(&mut self.flushed)
             .chain(&mut self.jumped_at)
             .chain(&mut self.mails)
             .chain(self.owed.iter_mut().map(|alert| &mut alert.time))

@@ -9,6 +9,7 @@ mod benches;
 mod boxes;
 mod budget;
 mod cli;
+mod cost;
 mod cron;
 mod crowds;
 mod daemons;
