@@ -21,7 +21,7 @@ use crate::observe::{known_processes, target};
 use crate::progress::{Progress, TICK};
 use crate::restart::{Action, Done, FileMark, Job, restart};
 use crate::settle::{Outcome, Tried, charge};
-use crate::world::Surveys;
+use crate::world::Glances;
 
 /// Restarts at the same time, at the most.
 const AT_ONCE: usize = 64;
@@ -86,7 +86,7 @@ pub fn act(stage: &Stage<'_>, decisions: &[Decision], memory: &mut Memory) -> Ac
     let mut acted = Acted::default();
     let mut under_way = Vec::new();
     let (tell, told) = channel();
-    let surveys = Arc::new(Surveys::default());
+    let glances = Arc::new(Glances::default());
     let at_once = at_once();
     loop {
         hold_back(&mut waiting, &mut acted);
@@ -105,7 +105,7 @@ pub fn act(stage: &Stage<'_>, decisions: &[Decision], memory: &mut Memory) -> Ac
             memory,
             &mut acted,
             &mut under_way,
-            (&surveys, &tell),
+            (&glances, &tell),
         );
         if under_way.is_empty() {
             break;
@@ -176,7 +176,7 @@ fn begin(
     memory: &mut Memory,
     acted: &mut Acted,
     under_way: &mut Vec<(String, Progress)>,
-    (surveys, tell): (&Arc<Surveys>, &Sender<(String, Done)>),
+    (glances, tell): (&Arc<Glances>, &Sender<(String, Done)>),
 ) {
     if ready.is_empty() {
         return;
@@ -213,7 +213,7 @@ fn begin(
         );
     }
     for service in ready {
-        if run_beside(stage, service, memory, Arc::clone(surveys), tell.clone()) {
+        if run_beside(stage, service, memory, Arc::clone(glances), tell.clone()) {
             let old = stage
                 .seen
                 .get(&service.name)
@@ -237,7 +237,7 @@ fn run_beside(
     stage: &Stage<'_>,
     service: &Service,
     memory: &Memory,
-    surveys: Arc<Surveys>,
+    glances: Arc<Glances>,
     tell: Sender<(String, Done)>,
 ) -> bool {
     let config = Arc::clone(stage.config);
@@ -278,7 +278,7 @@ fn run_beside(
                 logs: &service.logs,
                 marks,
                 taken,
-                surveys: &surveys,
+                glances: &glances,
                 output,
                 cut_short,
                 lock,

@@ -17,7 +17,7 @@ use crate::check::unit::{self, Unit};
 use crate::clock::Reading;
 use crate::files::{self, Extent};
 use crate::pool::Pool;
-use crate::world::{State, Surveys};
+use crate::world::{Glances, State};
 use verify::{Awaited, Up};
 
 pub mod command;
@@ -176,7 +176,7 @@ pub struct Job<'a> {
     /// Processes that the services are known to have.
     pub taken: BTreeSet<Identity>,
     /// The processes of the machine, for all the restarts of a run.
-    pub surveys: &'a Surveys,
+    pub glances: &'a Glances,
     /// The file for a command's output.
     pub output: PathBuf,
     /// Whether a run was cut short while it restarted the service: what it began may still be under way.
@@ -376,7 +376,7 @@ fn running_after_all(job: &Job<'_>) -> Result<Option<Up>, Failure> {
     if !target.is_known() || (target.rule.is_none() && !remembered) {
         return Ok(None);
     }
-    let seen = process::look(&target, &job.memo, &job.surveys.ask(), &now, &job.taken);
+    let seen = process::look(&target, &job.memo, &job.glances.ask(), &now, &job.taken);
     match (seen.presence, &job.running) {
         (Presence::Absent | Presence::NotApplicable, _) => Ok(None),
         // it was gone, and somebody else has started it
@@ -404,7 +404,7 @@ fn awaited<'a>(job: &'a Job<'_>) -> Awaited<'a> {
         target: &job.target,
         memo: &job.memo,
         taken: &job.taken,
-        surveys: job.surveys,
+        glances: job.glances,
         limits: job.limits,
     }
 }

@@ -14,7 +14,7 @@ use crate::child::{describe_status, last_lines};
 use crate::clock::{self, Reading};
 use crate::files::{self, Links};
 use crate::sys::{Credentials, with_rights_of};
-use crate::world::{self, Surveys, World};
+use crate::world::{self, Glances, World};
 
 /// The first pause between two looks; each is longer than the one before.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
@@ -46,7 +46,7 @@ pub struct Awaited<'a> {
     /// Processes that the services are known to have.
     pub taken: &'a BTreeSet<Identity>,
     /// The processes of the machine, for all the restarts of a run.
-    pub surveys: &'a Surveys,
+    pub glances: &'a Glances,
     /// The limits of the restart.
     pub limits: &'a Limits,
 }
@@ -134,7 +134,7 @@ impl Awaited<'_> {
             self.memo
         };
         let world = if process::needs_survey(self.target, memo, &now) {
-            self.surveys.ask()
+            self.glances.ask()
         } else {
             Arc::new(World::on_demand())
         };
