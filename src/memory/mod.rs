@@ -459,6 +459,35 @@ mod tests {
     }
 
     #[test]
+    fn f33_what_a_run_read_that_was_cut_short_is_unread_while_its_process_runs() {
+        let identity = |pid| Identity {
+            pid,
+            start: 1,
+            boot_id: "a".to_owned(),
+        };
+        let running = |pid| {
+            Presence::Running(process::Running {
+                main: identity(pid),
+                uid: None,
+                all: vec![identity(pid)],
+                age: Duration::ZERO,
+                named_by: None,
+            })
+        };
+        let further = log::Marks::from([("a.log".to_owned(), log::Mark::default())]);
+        let mut service = ServiceMemory::default();
+        assert_eq!(service.marks(Some(&running(7))), &log::Marks::new());
+        service.charged = Some(Charged {
+            main: Some(identity(7)),
+            logs: further.clone(),
+        });
+        assert_eq!(service.marks(Some(&running(7))), &log::Marks::new());
+        for presence in [running(8), Presence::Absent, Presence::NotApplicable] {
+            assert_eq!(service.marks(Some(&presence)), &further);
+        }
+    }
+
+    #[test]
     fn a_jump_is_remembered() {
         let mut memory = Memory::default();
         memory.bring_to(&reading(0, 100));

@@ -92,7 +92,13 @@ impl Stage {
 const CASES: [Case; 9] = [
     Case {
         name: "dead, known by its command line, mail by SMTP",
-        set: || stage(&service(), true).running().dead(),
+        set: || {
+            let service = service()
+                .no_options()
+                .spawn("write_pid_file", "true")
+                .spawn("stdout", "\"out.log\"");
+            stage(&service, true).running().dead()
+        },
         starts: 1,
         calm: 0,
         event: "restarted",

@@ -638,3 +638,25 @@ fn nothing_is_started_by_mistake_where_logs_show_a_service() {
         (vec![MISSING], &Presence::Absent)
     );
 }
+
+#[test]
+fn f02_where_the_boot_cannot_be_told_nobody_is_dead() {
+    let rule = Rule {
+        shown: String::new(),
+        pid_file: None,
+        command_line: Some(Pattern::new("app").unwrap()),
+        user: None,
+    };
+    let target = Target {
+        rule: Some(&rule),
+        ..Target::default()
+    };
+    let unread = Reading {
+        boot_id: crate::clock::UNREAD.to_owned(),
+        ..now()
+    };
+    let world = World::of([], ME);
+    let seen = look(&target, &Memo::default(), &world, &unread, &BTreeSet::new());
+    assert_eq!(codes(&seen), [UNREADABLE]);
+    assert_eq!(seen.presence, Presence::Unseen);
+}
