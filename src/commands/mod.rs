@@ -107,3 +107,8 @@ fn complain(text: &str) {
     let text = crate::text::visible_lines(text);
     let _ = writeln!(io::stderr(), "watchdog: {text}");
 }
+
+/// `1 pattern`, `2 patterns`.
+fn count(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}

@@ -10,16 +10,16 @@ use crate::commands::{change, print, selected};
 use crate::config::Config;
 use crate::error::Error;
 use crate::memory::journal::Entry;
-use crate::text::visible_lines;
+use crate::report::page::{Page, Style};
 
 /// How long a pause lasts when nothing is said: one that is forgotten must end.
 const DEFAULT: Duration = Duration::from_hours(24);
 
 /// Watches services without restarting them or mailing about them, until the pause ends.
-pub fn pause(config: &Config, options: &cli::Pause) -> Result<u8, Error> {
+pub fn pause(config: &Config, options: &cli::Pause, style: Style) -> Result<u8, Error> {
     let names = selected(config, &options.services)?;
     let lasts = options.lasts.unwrap_or(DEFAULT);
-    let mut said = Vec::new();
+    let mut said = Page::new(style);
     change(config, |memory, now| {
         let until = now + TimeDelta::from_std(lasts).unwrap_or(TimeDelta::MAX);
         names
@@ -34,23 +34,24 @@ pub fn pause(config: &Config, options: &cli::Pause) -> Result<u8, Error> {
                     .map(|reason| format!(": {reason}"))
                     .unwrap_or_default();
                 let message = format!("paused until {}{reason}", clock::stamp(until));
-                said.push(format!(
-                    "{name}: {message}; `watchdog resume {name}` ends it before"
-                ));
+                said.line(
+                    0,
+                    &format!("{name}: {message}; `watchdog resume {name}` ends it before"),
+                );
                 let mut entry = Entry::new(now, name, "paused");
                 entry.message = Some(message);
                 entry
             })
             .collect()
     })?;
-    print(&(visible_lines(&said.join("\n")) + "\n"))?;
+    print(&said.into_text())?;
     Ok(0)
 }
 
 /// Ends pauses.
-pub fn resume(config: &Config, options: &cli::Services) -> Result<u8, Error> {
+pub fn resume(config: &Config, options: &cli::Services, style: Style) -> Result<u8, Error> {
     let names = selected(config, &options.services)?;
-    let mut said = Vec::new();
+    let mut said = Page::new(style);
     change(config, |memory, now| {
         let mut entries = Vec::new();
         for name in &names {
@@ -58,13 +59,13 @@ pub fn resume(config: &Config, options: &cli::Services) -> Result<u8, Error> {
             known.pause_reason = None;
             if known.paused_until.take().is_some() {
                 entries.push(Entry::new(now, name, "resumed"));
-                said.push(format!("{name}: resumed"));
+                said.line(0, &format!("{name}: resumed"));
             } else {
-                said.push(format!("{name}: was not paused"));
+                said.line(0, &format!("{name}: was not paused"));
             }
         }
         entries
     })?;
-    print(&(visible_lines(&said.join("\n")) + "\n"))?;
+    print(&said.into_text())?;
     Ok(0)
 }

@@ -8,7 +8,7 @@ use crate::commands::{print, selected};
 use crate::config::Config;
 use crate::error::Error;
 use crate::memory::store::Store;
-use crate::report::page::Style;
+use crate::report::page::{Page, Style};
 use crate::report::text::table;
 use crate::report::{self, Report};
 use crate::verdict::ExitCode;
@@ -67,12 +67,11 @@ pub fn run(config: &Config, options: &cli::Status, style: Style) -> Result<u8, E
             serde_json::to_string(&report).map_err(|error| Error::Internal(error.to_string()))?;
         print(&(json + "\n"))?;
     } else {
-        let mut text = table(&report, style);
+        let mut page = Page::new(style);
         for remark in remarks {
-            text.push_str(&remark);
-            text.push('\n');
+            page.line(0, &remark);
         }
-        print(&text)?;
+        print(&(table(&report, style) + &page.into_text()))?;
     }
     Ok(code.code())
 }

@@ -10,7 +10,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use crate::check::{Finding, Kind};
 use crate::cli;
 use crate::clock::{age, rough, stamp};
-use crate::commands::{print, selected};
+use crate::commands::{count, print, selected};
 use crate::config::{Config, OnExhausted, Service};
 use crate::error::Error;
 use crate::memory::journal::{self, Entry};
@@ -483,11 +483,6 @@ impl Known<'_> {
 
 fn clock_hour() -> TimeDelta {
     TimeDelta::from_std(crate::memory::HOUR).unwrap_or(TimeDelta::MAX)
-}
-
-/// `1 pattern`, `2 patterns`.
-fn count(number: usize, what: &str) -> String {
-    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
 #[cfg(test)]

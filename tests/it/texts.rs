@@ -466,7 +466,7 @@ fn commands_say_what_they_did_and_why_not() {
     said(&["check", "a"], 0, ": disk swap");
     said(&["why", "a"], 0, "a person wants it left alone");
     said(&["resume", "a"], 0, "a: resumed\n");
-    said(&["reset", "b"], 0, "b: forgot 1 restart attempts and ");
+    said(&["reset", "b"], 0, "b: forgot 1 restart attempt and ");
     said(
         &["history", "--since", "0s"],
         0,
