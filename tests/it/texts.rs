@@ -44,7 +44,6 @@ fn a_start_that_fails_says_at_what() {
         (program("\"./orphan\""), "{dir}/./orphan cannot be run: No such file or directory (os error 2); if it is a script, its interpreter (the first line) is missing"),
         (with("stdout = \"folder\""), "cannot open its stdout file {dir}/folder: Is a directory (os error 21)"),
         (with("stderr = \"folder\""), "cannot open its stderr file {dir}/folder: Is a directory (os error 21)"),
-        (with("user = \"no-such-user\""), "no such user `no-such-user`"),
         (with("group = \"no-such-group\""), "no such group `no-such-group`"),
         (with("env_file = \"nowhere.env\""), "cannot read env_file {dir}/nowhere.env: No such file or directory (os error 2)"),
         (with("env_file = \"folder\""), "cannot read env_file {dir}/folder: it is not a regular file"),
@@ -709,15 +708,16 @@ fn a_run_that_cannot_begin_says_why() {
 
 #[test]
 fn a_run_that_was_cut_short_is_told_by_the_next() {
-    let scene = Scene::with(
-        "run_timeout = \"1s\"\n[service.a]\nprocess = { pid_file = \"a.pid\" }\n\
-         spawn = { command = [\"sleep\", \"3\"] }\nrestart = { start_timeout = \"30s\" }\n",
-    );
+    let service = "[service.a]\nprocess = { pid_file = \"a.pid\" }\n\
+         spawn = { command = [\"sleep\", \"3\"] }\nrestart = { start_timeout = \"30s\" }\n";
+    let scene = Scene::with(&format!("run_timeout = \"1s\"\n{service}"));
     let first = scene.run(&["check"]).exits(3).stdout;
     assert!(
         first.contains("    its restart had not ended when the run had to (run_timeout)\n"),
         "{first}"
     );
+    // with all the time that it needs on a busy machine
+    scene.config(&service.replace("30s", "300ms"));
     scene.run(&["check", "--no-mail"]);
     let history = scene.run(&["history"]).exits(0).stdout;
     let words = history.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -800,4 +800,16 @@ fn each_step_is_told_to_those_who_ask() {
     assert_eq!(found.len(), said.len(), "{steps}");
     let new = scene.check().exits(0).service("a")["pid"].as_i64().unwrap();
     scene.kill(i32::try_from(new).unwrap());
+}
+
+#[test]
+fn a_user_that_there_is_not_is_said_before_anything_is_started() {
+    let scene = Scene::with(
+        "[service.a]\nspawn = { command = [\"sleep\", \"1000\"], user = \"no-such-user\" }\n",
+    );
+    scene.check().exits(3).verdict("a", "unknown");
+    assert_eq!(
+        message(&scene, "process_unreadable"),
+        "no such user `no-such-user`"
+    );
 }
