@@ -311,34 +311,6 @@ fn a_state_folder_that_is_removed_during_a_stop_makes_no_second_copy() {
 }
 
 #[test]
-#[ignore = "needs strace"]
-fn f35_a_log_on_a_dead_disk_costs_the_others_nothing() {
-    // a file system that answers nothing would do as well; a tracer holds the calls just as long
-    let known_by = |name: &str| format!("{{ pid_file = \"{name}.pid\" }}");
-    let scene = Scene::with(&format!(
-        "check_timeout = \"5s\"\n{}",
-        render(&[
-            &Service::new("slow")
-                .known_by(Some(&known_by("slow")))
-                .log("path = \"slow.log\"\nforbid = ['ERROR']"),
-            &Service::new("b").known_by(Some(&known_by("b"))),
-        ])
-    ));
-    scene.write("slow.log", "fine\n");
-    scene.start("slow", &["pid_file=slow.pid"]);
-    let calls = "statx,newfstatat,openat";
-    scene
-        .shell(&format!(
-            "exec strace -f --seccomp-bpf -qqq -o /dev/null -P {{dir}}/slow.log -e trace={calls} -e inject={calls}:delay_enter=20s {{watchdog}} check --json"
-        ))
-        .exits(3)
-        .verdict("slow", "unknown")
-        .finds("slow", "check_timed_out")
-        .verdict("b", "restarted");
-    assert_eq!(scene.starts("slow").len(), 1);
-}
-
-#[test]
 fn f31_a_run_that_was_ended_is_told_by_the_next() {
     let hang = Service::new("hang")
         .watched()
