@@ -8,7 +8,7 @@ use crate::check::process::{self, Presence};
 use crate::check::{Observation, Severity, log, unit};
 use crate::config::{OnExhausted, Service};
 use crate::decide::Decision;
-use crate::memory::journal::Entry;
+use crate::memory::journal::{self, Entry};
 use crate::memory::{Charged, Memory, Report, ServiceMemory};
 use crate::notify::{Alert, Event, Message, mail};
 use crate::restart::Action;
@@ -79,7 +79,7 @@ pub fn charge(
         },
         logs,
     });
-    let mut entry = Entry::new(now, &service.name, "restarting");
+    let mut entry = Entry::new(now, &service.name, journal::RESTARTING);
     entry.findings.clone_from(&observation.findings);
     entry.message = Some(format!(
         "attempt {} of {} in this hour",

@@ -4,7 +4,7 @@ use crate::cli;
 use crate::commands::{change, count, print, selected};
 use crate::config::Config;
 use crate::error::Error;
-use crate::memory::journal::Entry;
+use crate::memory::journal::{self, Entry};
 use crate::report::page::{Page, Style};
 
 /// Forgets what counts against services, so that the next run may restart them again.
@@ -27,7 +27,7 @@ pub fn run(config: &Config, options: &cli::Services, style: Style) -> Result<u8,
                 known.consecutive_failures = 0;
                 known.young.clear();
                 said.line(0, &format!("{name}: {message}"));
-                let mut entry = Entry::new(now, name, "reset");
+                let mut entry = Entry::new(now, name, journal::RESET);
                 entry.message = Some(message);
                 entry
             })

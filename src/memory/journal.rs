@@ -15,6 +15,12 @@ use crate::verdict::Verdict;
 /// The size in bytes at which the journal is rotated; one old file is kept.
 pub const ROTATE_AT: u64 = 5 << 20;
 
+/// The event of a restart attempt, entered before anything is touched.
+pub const RESTARTING: &str = "restarting";
+
+/// The event of attempts that a person had forgotten.
+pub const RESET: &str = "reset";
+
 /// One thing that happened.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Entry {

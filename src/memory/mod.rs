@@ -307,6 +307,25 @@ impl ServiceMemory {
 }
 
 impl Memory {
+    /// A new memory with what the journal knows of restart attempts, so that the budget is not forgotten with the
+    /// state. The times are by the wall clock of then: whether it was set since is not known.
+    pub fn of_journal(entries: impl IntoIterator<Item = journal::Entry>) -> Self {
+        let mut memory = Self::default();
+        for entry in entries {
+            match entry.event.as_str() {
+                journal::RESTARTING => {
+                    let known = memory.services.entry(entry.service).or_default();
+                    known.attempts.push(entry.time);
+                }
+                journal::RESET => {
+                    memory.services.remove(&entry.service);
+                }
+                _ => {}
+            }
+        }
+        memory
+    }
+
     /// The services whose restart was cut short, and that no run has taken up since.
     pub fn cut_short(&self) -> BTreeSet<String> {
         self.services

@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 use chrono::{DateTime, Utc};
 use thiserror::Error;
 
-use super::{Memory, VERSION};
+use super::{Memory, VERSION, journal};
 use crate::files::{self, Extent, Writers};
 use crate::restart::FileMark;
 use crate::sys;
@@ -317,11 +317,28 @@ impl Store {
                 }
             }
             Ok(None) | Err(()) => Loaded {
-                memory: Memory::default(),
+                memory: self.recovered(),
                 trusted: !lost,
                 damage,
             },
         }
+    }
+
+    /// What the journal still knows where there is no state.
+    fn recovered(&self) -> Memory {
+        let mut entries = Vec::new();
+        let read = journal::read(&self.dir, |entry| {
+            if [journal::RESTARTING, journal::RESET].contains(&entry.event.as_str()) {
+                entries.push(entry);
+            }
+        });
+        if let Err(error) = read {
+            ::log::warn!(
+                "the journal in {} cannot be read: {error}",
+                self.dir.display()
+            );
+        }
+        Memory::of_journal(entries)
     }
 
     /// Renames a damaged file to `state.json.corrupt-TIME`, and lets the oldest of such files go.

@@ -1,5 +1,5 @@
 use super::*;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use chrono::TimeDelta;
@@ -397,6 +397,19 @@ struct Machine {
     broken_until: i64,
     /// True times of all attempts.
     starts: Vec<i64>,
+    journal: Vec<Entry>,
+    /// The state as it was last saved, and as it was saved before.
+    saved: [Memory; 2],
+    trusted: bool,
+    mail: Option<Settings>,
+    /// The ids of the alerts that were owed ever.
+    owed: BTreeSet<String>,
+    /// The ids of those that are in the outbox, on the disk.
+    queued: BTreeSet<String>,
+    /// True times at which each event was last owed, as long as it is no news when it comes again.
+    told: BTreeMap<Event, i64>,
+    /// Alerts that came too soon after one like them.
+    repeated: Vec<(i64, Event)>,
 }
 
 impl Machine {
@@ -413,6 +426,14 @@ impl Machine {
             frozen: false,
             broken_until: 0,
             starts: Vec::new(),
+            journal: Vec::new(),
+            saved: [Memory::default(), Memory::default()],
+            trusted: true,
+            mail: None,
+            owed: BTreeSet::new(),
+            queued: BTreeSet::new(),
+            told: BTreeMap::new(),
+            repeated: Vec::new(),
         }
     }
 
@@ -442,21 +463,27 @@ impl Machine {
     fn run(&mut self, cut_short: bool) {
         let now = self.reading();
         self.memory.bring_to(&now);
-        take_up(&mut self.memory, now.wall, Telling { mail: None }, |_| {
-            false
-        });
+        let mail = self.mail.clone();
+        let telling = Telling {
+            mail: mail.as_ref(),
+        };
+        take_up(&mut self.memory, now.wall, telling, |_| false);
         let observation = self.observation();
         let seen = BTreeMap::from([(self.service.name.clone(), observation.clone())]);
         let facts = Facts {
             seen: &seen,
             memory: &self.memory,
             now: now.wall,
-            trusted: true,
+            trusted: std::mem::replace(&mut self.trusted, true),
         };
         let decision = decide(std::slice::from_ref(&self.service), facts).remove(0);
         let mut outcome = None;
         if decision.restart.is_some() {
-            charge(&mut self.memory, &self.service, &observation, now.wall);
+            let entry = charge(&mut self.memory, &self.service, &observation, now.wall);
+            self.journal.push(entry);
+            // state and backup alike
+            self.save();
+            self.save();
             self.starts.push(self.time);
             if cut_short {
                 return;
@@ -467,7 +494,6 @@ impl Machine {
             self.pid += 1;
             outcome = Some(tried(works));
         }
-        let telling = Telling { mail: None };
         settle(
             &mut self.memory,
             &self.service,
@@ -478,6 +504,53 @@ impl Machine {
             telling,
         );
         self.memory.last_run = Some(now.wall);
+        self.save();
+    }
+
+    /// Saves the state, and takes down which alerts it owes that it did not owe before.
+    fn save(&mut self) {
+        if self.mail.is_none() {
+            return;
+        }
+        self.saved.swap(0, 1);
+        self.saved[0] = self.memory.clone();
+        for alert in &self.memory.owed {
+            let event = alert.event;
+            if !self.owed.insert(alert.id.clone()) || event == Event::Watchdog {
+                continue;
+            }
+            if let Some(at) = self.told.get(&event)
+                && event != Event::Recovered
+                && self.time - at < 3600
+            {
+                self.repeated.push((self.time, event));
+            }
+            if [Event::Recovered, Event::Restarted].contains(&event) {
+                self.told.retain(|&event, _| event == Event::Restarted);
+            }
+            self.told.insert(event, self.time);
+        }
+    }
+
+    /// Puts what is owed into the outbox.
+    fn deliver(&mut self) {
+        if !self.memory.owed.is_empty() {
+            let ids = self.memory.owed.drain(..).map(|alert| alert.id);
+            self.queued.extend(ids);
+            self.save();
+        }
+    }
+
+    /// Goes on with another memory than the last run's: what was told is told again, and what only it owed is gone.
+    fn lose(&mut self, memory: Memory) {
+        self.memory = memory;
+        // what was damaged is set aside, and is never a backup
+        self.saved = [self.memory.clone(), self.memory.clone()];
+        let owed: BTreeSet<&String> = self.memory.owed.iter().map(|alert| &alert.id).collect();
+        let queued = &self.queued;
+        self.owed
+            .retain(|id| owed.contains(id) || queued.contains(id));
+        self.told.clear();
     }
 
     fn live(&mut self, weather: &Weather) {
@@ -589,4 +662,97 @@ fn a_month_that_breaks_every_two_hours() {
         .filter(|&&start| start > machine.time - 86_400)
         .count();
     assert!(lately > 5, "still at work on the last day");
+}
+
+/// Numbers that a seed decides (SplitMix64).
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, below: u64) -> i64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        i64::try_from((mixed ^ (mixed >> 31)) % below).unwrap()
+    }
+}
+
+/// What a seed does to a machine in a run; how often by the thousand.
+fn storm(machine: &mut Machine, dice: &mut Dice, clock_set_at: &mut i64) {
+    let weather = match dice.roll(1000) {
+        0..30 => Weather::Crash,
+        30..36 => Weather::Broken(u32::try_from(dice.roll(400)).unwrap()),
+        36..46 => Weather::Freeze,
+        46..52 => {
+            *clock_set_at = machine.time;
+            Weather::ClockSet(dice.roll(180_000) - 90_000)
+        }
+        52..60 => Weather::CutShort,
+        60..63 => Weather::Gap(u32::try_from(dice.roll(200)).unwrap()),
+        63..65 => Weather::Reboot,
+        // the state is damaged: the backup has all attempts
+        65..70 => {
+            let backup = machine.saved[1].clone();
+            machine.lose(backup);
+            Weather::Calm
+        }
+        // state and backup are gone, or damaged: the journal has the attempts, by a clock that it knows nothing of
+        70..74 if machine.time - *clock_set_at > 3600 => {
+            machine.trusted = dice.roll(2) == 0;
+            let recent = machine.journal.len().saturating_sub(20);
+            let journal = machine.journal[recent..].iter().cloned();
+            machine.lose(reloaded(&Memory::of_journal(journal)));
+            Weather::Calm
+        }
+        _ => Weather::Calm,
+    };
+    machine.live(&weather);
+}
+
+proptest! {
+    // a seed has nothing to shrink
+    #![proptest_config(ProptestConfig { cases: 10, max_shrink_iters: 0, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// A thousand days, ten times a hundred, of runs a minute to a quarter of an hour apart, with mail that often
+    /// cannot be kept for sending, and a state that is damaged or lost.
+    #[test]
+    fn f40_a_thousand_days(seed in any::<u64>(), max in 1..6_u32, after in 1..4_u32, cooldown in 0..1200_u64) {
+        const DAY: i64 = 86_400;
+        let mut dice = Dice(seed);
+        let mut watched = service("a");
+        watched.policy.max_per_hour = max;
+        watched.policy.after_failures = after;
+        watched.policy.cooldown = Duration::from_secs(cooldown);
+        let mut machine = Machine::new(watched);
+        machine.mail = Some(mail());
+        let (mut clock_set_at, mut full_until) = (0, 0);
+        let end = machine.time + 100 * DAY;
+        while machine.time < end {
+            // a run a minute on some days, one in five to fifteen minutes on the others
+            let pause = match machine.time / DAY % 20 {
+                0 => 0,
+                day => 240 + day % 3 * 300,
+            };
+            storm(&mut machine, &mut dice, &mut clock_set_at);
+            if dice.roll(200) == 0 {
+                full_until = machine.time + dice.roll(12 * 3600);
+            }
+            if machine.time >= full_until {
+                machine.deliver();
+            }
+            machine.time += pause;
+        }
+        prop_assert!(machine.starts.len() > 100, "{} restarts", machine.starts.len());
+        prop_assert!(most_in_an_hour(&machine.starts) <= max as usize, "{:?}", machine.starts);
+        prop_assert_eq!(&machine.repeated, &vec![]);
+        machine.broken_until = 0;
+        for _ in 0..150 {
+            machine.live(&Weather::Calm);
+        }
+        prop_assert!(machine.alive && !machine.frozen, "not brought back");
+        prop_assert_eq!(machine.memory.services["a"].verdict, Some(Verdict::Healthy));
+        machine.deliver();
+        prop_assert!(machine.queued.len() > 100, "{} alerts", machine.queued.len());
+        prop_assert_eq!(&machine.owed, &machine.queued);
+    }
 }

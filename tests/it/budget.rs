@@ -47,6 +47,33 @@ fn f40_a_lost_state_file_gives_nothing_back_while_the_backup_is_there() {
 }
 
 #[test]
+fn f40_a_lost_state_gives_nothing_back_while_the_journal_is_there() {
+    let scene = Scene::of(&[&broken("a").restart("max_per_hour", "2"), &broken("b")]);
+    scene.check().exits(2).verdict("a", "restart_failed");
+    scene.run(&["reset", "b"]).exits(0);
+    scene.check().exits(2).verdict("a", "restart_failed");
+    let lose = |by: &str| {
+        for file in ["state.json", "state.json.bak"] {
+            scene
+                .shell(&format!("cd {{dir}}/state && {by} {file}"))
+                .exits(0);
+        }
+    };
+    lose("rm");
+    let outcome = scene.check().exits(2).verdict("a", "exhausted");
+    assert_eq!(outcome.service("a")["restarts_last_hour"], 2);
+    // what a person had forgotten stays so: the second attempt, and the one just now
+    assert_eq!(outcome.service("b")["restarts_last_hour"], 2);
+    lose("echo { >");
+    scene.check().exits(2).verdict("a", "waiting");
+    scene.check().exits(2).verdict("a", "exhausted");
+    assert_eq!(scene.starts("a").len(), 2);
+    // and without a journal nobody knows
+    scene.shell("rm -r {dir}/state").exits(0);
+    scene.check().exits(2).verdict("a", "restart_failed");
+}
+
+#[test]
 fn f41_the_window_frees_an_attempt() {
     let scene = Scene::of(&[&broken("a").restart("max_per_hour", "1")]);
     scene.check().exits(2).verdict("a", "restart_failed");
