@@ -391,7 +391,11 @@ pub(crate) fn smtp(data: &[u8]) {
     assert_eq!(report.recipients.len(), settings.to.len());
     for trouble in report.troubles() {
         assert!(!trouble.contains(char::is_control), "{trouble:?}");
-        assert!(!trouble.contains("canary7391"), "{trouble}");
+        // a server that never was told it may say it by chance
+        assert!(
+            first & 1 == 0 || !trouble.contains("canary7391"),
+            "{trouble}"
+        );
         assert!(trouble.len() < 10_000, "{}", trouble.len());
     }
     let taken = said
