@@ -259,7 +259,7 @@ pub fn look(
 pub fn is_being_run(started: Started<'_>, now: &Reading) -> Result<Option<i32>, String> {
     let search = Search {
         memo: &Memo::default(),
-        world: &World::survey(),
+        world: &World::glance(),
         now,
         taken: &BTreeSet::new(),
         findings: Vec::new(),

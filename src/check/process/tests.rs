@@ -660,3 +660,393 @@ fn f02_where_the_boot_cannot_be_told_nobody_is_dead() {
     assert_eq!(codes(&seen), [UNREADABLE]);
     assert_eq!(seen.presence, Presence::Unseen);
 }
+
+fn identity_of(pid: i32, now: &Reading) -> Identity {
+    Identity {
+        pid,
+        start: world::stat(pid).unwrap().start,
+        boot_id: now.boot_id.clone(),
+    }
+}
+
+#[test]
+fn f01_an_identity_lives_as_long_as_its_process_and_no_longer() {
+    let now = now();
+    let dir = tempfile::tempdir().unwrap();
+    let mut it = Real::sleeping(dir.path());
+    let identity = identity_of(it.pid(), &now);
+    assert!(identity.lives(&now));
+    let another_start = Identity {
+        start: identity.start + 1,
+        ..identity.clone()
+    };
+    let another_boot = Identity {
+        boot_id: "former".to_owned(),
+        ..identity.clone()
+    };
+    assert!(!another_start.lives(&now) && !another_boot.lives(&now));
+    it.0.kill().unwrap();
+    // a zombie until it is waited for, and then nothing
+    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    while world::stat(it.pid()).unwrap().state != State::Zombie {
+        assert!(std::time::Instant::now() < deadline);
+        std::thread::yield_now();
+    }
+    assert!(!identity.lives(&now));
+    assert!(look_at(it.pid(), &Memo::default(), &now).is_none());
+    it.0.wait().unwrap();
+    assert!(!identity.lives(&now));
+}
+
+#[test]
+fn what_another_keeper_names_is_looked_at() {
+    let now = now();
+    let dir = tempfile::tempdir().unwrap();
+    let it = Real::sleeping(dir.path());
+    let seen = look_at(it.pid(), &Memo::default(), &now).unwrap();
+    assert_eq!(pid(&seen), Some(it.pid()));
+    assert_eq!(seen.memo.main, Some(identity_of(it.pid(), &now)));
+}
+
+#[test]
+fn f25_what_a_dead_process_left_in_its_group_is_known_by_proof_alone() {
+    use std::io::BufRead;
+    use std::os::unix::process::CommandExt;
+    let mut leader = Command::new("sh")
+        .args(["-c", "sleep 61.7 & echo $!; read line"])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .process_group(0)
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    std::io::BufReader::new(leader.stdout.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    let orphan: i32 = line.trim().parse().unwrap();
+    let before = Reading::take();
+    let now = Reading {
+        boot_id: "this".to_owned(),
+        ..before
+    };
+    let memo = Memo {
+        main: Some(identity_of(i32::try_from(leader.id()).unwrap(), &now)),
+        leads_group: true,
+        seen_ms: now.boot_ms,
+        pid_file: None,
+    };
+    let while_it_lives = memo.leftovers(&now).unwrap();
+    leader.kill().unwrap();
+    leader.wait().unwrap();
+    let left = memo.leftovers(&now).unwrap();
+    let orphans = [identity_of(orphan, &now)];
+    let others = [
+        // no group of its own, another boot, or no member that is older than the last sight of the leader
+        Memo {
+            leads_group: false,
+            ..memo.clone()
+        },
+        Memo {
+            main: memo.main.clone().map(|main| Identity {
+                boot_id: "former".to_owned(),
+                ..main
+            }),
+            ..memo.clone()
+        },
+        Memo {
+            seen_ms: 0,
+            ..memo.clone()
+        },
+        Memo::default(),
+    ];
+    let none: Vec<_> = others
+        .iter()
+        .map(|memo| memo.leftovers(&now).unwrap())
+        .collect();
+    nix::sys::signal::kill(
+        nix::unistd::Pid::from_raw(orphan),
+        nix::sys::signal::Signal::SIGKILL,
+    )
+    .unwrap();
+    assert_eq!(while_it_lives.len(), 2);
+    assert_eq!(left, orphans);
+    assert!(none.iter().all(Vec::is_empty), "{none:?}");
+    // a group that somebody else leads now, by the same number
+    let me = i32::try_from(std::process::id()).unwrap();
+    let group = nix::unistd::getpgrp().as_raw();
+    let reused = Memo {
+        main: Some(Identity {
+            pid: group,
+            start: 1,
+            boot_id: now.boot_id.clone(),
+        }),
+        ..memo
+    };
+    let leader_is_there = world::stat(group).is_ok();
+    assert!(
+        !leader_is_there || reused.leftovers(&now).unwrap().is_empty(),
+        "{me}"
+    );
+}
+
+#[test]
+fn what_runs_already_is_found_by_its_arguments_folder_and_user() {
+    let dir = tempfile::tempdir().unwrap();
+    let it = Real::sleeping(dir.path());
+    let now = Reading::take();
+    let command = ["sleep".to_owned(), "61.5".to_owned()];
+    let started = Started {
+        command: &command,
+        working_dir: dir.path(),
+        user: None,
+    };
+    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    let found = loop {
+        let found = is_being_run(started, &now).unwrap();
+        if found.is_some() || std::time::Instant::now() > deadline {
+            break found;
+        }
+    };
+    assert_eq!(found, Some(it.pid()));
+    let others = ["sleep".to_owned(), "61.4".to_owned()];
+    let none = Started {
+        command: &others,
+        ..started
+    };
+    assert_eq!(is_being_run(none, &now), Ok(None));
+    let gone = dir.path().join("gone");
+    let nowhere = Started {
+        working_dir: &gone,
+        ..started
+    };
+    assert_eq!(is_being_run(nowhere, &now), Ok(None));
+    // what cannot be looked at may hide one
+    std::fs::write(dir.path().join("file"), "").unwrap();
+    let file = dir.path().join("file/below");
+    let unseen = Started {
+        working_dir: &file,
+        ..started
+    };
+    let why = is_being_run(unseen, &now).unwrap_err();
+    assert!(why.contains("file/below cannot be looked at"), "{why}");
+    let stranger = Started {
+        user: Some("no-such-user"),
+        ..started
+    };
+    assert!(is_being_run(stranger, &now).is_err());
+}
+
+#[test]
+fn all_processes_are_looked_at_only_where_it_must_be() {
+    let command = ["a".to_owned()];
+    let started = Some(Started {
+        command: &command,
+        working_dir: Path::new("/"),
+        user: None,
+    });
+    let (by_file, by_line) = (Place::without_file().rule, pattern_rule("a"));
+    let now = now();
+    let known = |boot_id: &str| Memo {
+        main: Some(Identity {
+            pid: 100,
+            start: 1,
+            boot_id: boot_id.to_owned(),
+        }),
+        ..Memo::default()
+    };
+    // by which rule, whether it is started, whether a run was cut short, what is remembered
+    for (rule, started, perhaps_started, memo, needed) in [
+        (None, None, false, Memo::default(), false),
+        (Some(&by_file), None, false, Memo::default(), false),
+        (Some(&by_file), started, false, Memo::default(), false),
+        (Some(&by_file), started, true, Memo::default(), true),
+        (Some(&by_file), None, true, Memo::default(), false),
+        (Some(&by_line), None, false, known("this"), true),
+        (None, started, false, Memo::default(), true),
+        (None, started, false, known("former"), true),
+        (None, started, false, known("this"), false),
+        (None, started, true, known("this"), true),
+    ] {
+        let target = Target {
+            rule,
+            started,
+            has_other_checks: false,
+            perhaps_started,
+        };
+        assert_eq!(
+            needs_survey(&target, &memo, &now),
+            needed,
+            "{target:?} {memo:?}"
+        );
+        assert_eq!(target.is_known(), rule.is_some() || started.is_some());
+    }
+    assert!(!Target::default().is_known());
+}
+
+#[test]
+fn f07_what_was_started_and_not_collected_is_a_zombie() {
+    let command = ["app".to_owned()];
+    let target = Target {
+        started: Some(Started {
+            command: &command,
+            working_dir: Path::new("/"),
+            user: None,
+        }),
+        ..Target::default()
+    };
+    let mut ended = process(100, 1, "");
+    ended.state = State::Zombie;
+    let memo = |start| Memo {
+        main: Some(Identity {
+            pid: 100,
+            start,
+            boot_id: "this".to_owned(),
+        }),
+        ..Memo::default()
+    };
+    let judged = |start| {
+        let world = World::of([ended.clone()], ME);
+        let seen = look(&target, &memo(start), &world, &now(), &BTreeSet::new());
+        codes(&seen).join(" ")
+    };
+    assert_eq!(judged(ended.start), ZOMBIE);
+    assert_eq!(judged(ended.start + 1), MISSING, "a stranger's zombie");
+}
+
+#[test]
+fn a_lost_pid_file_ends_no_process_of_the_right_user_only() {
+    let place = Place::without_file();
+    let world = World::of([process(100, 1, "app")], ME);
+    let memo = Memo {
+        main: Some(Identity {
+            pid: 100,
+            start: 1000,
+            boot_id: "this".to_owned(),
+        }),
+        ..Memo::default()
+    };
+    for (user, found) in [("1000", Some(100)), ("1001", None)] {
+        let rule = Rule {
+            user: Some(user.to_owned()),
+            ..place.rule.clone()
+        };
+        assert_eq!(pid(&look_for(&rule, &memo, &world)), found, "{user}");
+    }
+}
+
+#[test]
+fn of_too_many_processes_ten_are_named() {
+    for (count, ending) in [(11, "111"), (12, "1 more"), (14, "3 more")] {
+        let world = World::of(
+            (0..count).map(|n| process(101 + n, 1, &format!("app {n}"))),
+            ME,
+        );
+        let seen = look_for(&pattern_rule("^app"), &Memo::default(), &world);
+        let message = &seen.findings[0].message;
+        assert!(message.ends_with(ending), "{message}");
+        assert!(
+            message.starts_with(&format!("{count} unrelated processes")),
+            "{message}"
+        );
+    }
+}
+
+#[test]
+fn f01_what_is_unchanged_is_the_same_process() {
+    let place = Place::new("600").aged(60);
+    let world = World::of([process(600, 1, "app")], ME);
+    let first = look_for(&place.rule, &Memo::default(), &world);
+    let again = look_for(&place.rule, &first.memo, &world);
+    assert_eq!((codes(&again), pid(&again)), (vec![], Some(600)));
+}
+
+#[test]
+fn f02_a_file_is_held_against_the_boot_with_care() {
+    let world = World::of([process(600, 1, "app")], ME);
+    let up = now().boot_ms / 1000;
+    let slack = BOOT_SLACK.as_secs();
+    let judged = |place: &Place| codes(&look_for(&place.rule, &Memo::default(), &world)).join(" ");
+    // the clock of a boot is not so exact
+    assert_eq!(judged(&Place::new("600").aged(up + slack / 2)), "");
+    assert_eq!(
+        judged(&Place::new("600").aged(up + slack * 2 + 60)),
+        MISSING
+    );
+    // its command line says more than the time of its file
+    let named = Place::new("600").matching("^app").aged(up + 3600);
+    assert_eq!(judged(&named), "");
+    // what a boot empties is of this boot, whatever its time
+    let shm = Path::new("/dev/shm");
+    let Ok(dir) = tempfile::tempdir_in(shm) else {
+        return;
+    };
+    let mut place = Place::new("600");
+    std::fs::write(dir.path().join("app.pid"), "600").unwrap();
+    place.dir = dir;
+    place.rule.pid_file = Some(place.path());
+    let file = PidFile::read(&place.path()).unwrap().unwrap();
+    let in_memory =
+        nix::sys::statfs::statfs(shm).unwrap().filesystem_type() == nix::sys::statfs::TMPFS_MAGIC;
+    assert_eq!(file.is_in_memory(), in_memory);
+    assert_eq!(judged(&place.aged(up + 3600)).is_empty(), in_memory);
+}
+
+#[test]
+fn a_parent_and_its_only_child_are_one_whichever_the_file_names() {
+    let two = || World::of([process(600, 1, "app"), process(601, 600, "app")], ME);
+    for (named, alone) in [("600", true), ("601", true), ("700", false)] {
+        let place = Place::new(named).matching("^app").aged(60);
+        let mut all = vec![process(700, 1, "app by hand")];
+        let world = if alone {
+            two()
+        } else {
+            all.extend([process(600, 1, "app"), process(601, 600, "app")]);
+            World::of(all, ME)
+        };
+        let seen = look_for(&place.rule, &Memo::default(), &world);
+        assert_eq!(pid(&seen).unwrap().to_string(), named);
+        assert_eq!(codes(&seen).is_empty(), alone, "{named}");
+    }
+}
+
+#[test]
+fn an_age_is_counted_from_the_start_in_clock_ticks() {
+    let now = Reading {
+        boot_ms: 100_000,
+        ..now()
+    };
+    let mut it = process(600, 1, "app");
+    it.start = 60 * world::ticks_per_second() + world::ticks_per_second() / 2;
+    assert_eq!(age(&it, &now), Duration::from_millis(39_500));
+    // one that started after the clock was read
+    it.start = 101 * world::ticks_per_second();
+    assert_eq!(age(&it, &now), Duration::ZERO);
+}
+
+#[test]
+fn whose_process_it_can_be_and_the_names_of_users() {
+    let me = nix::unistd::geteuid().as_raw();
+    let command = ["a".to_owned()];
+    let as_user = |user| {
+        Some(Started {
+            command: &command,
+            working_dir: Path::new("/"),
+            user,
+        })
+    };
+    let (mine, other) = (me.to_string(), (me + 1).to_string());
+    for (uid, started, own) in [
+        (Some(me), None, true),
+        (Some(me + 1), None, false),
+        (Some(me + 1), as_user(None), false),
+        (None, None, false),
+        (None, as_user(None), true),
+        (None, as_user(Some(&*mine)), true),
+        (None, as_user(Some(&*other)), false),
+        (None, as_user(Some("no-such-user")), false),
+    ] {
+        assert_eq!(own_user(uid, started), own, "{uid:?} {started:?}");
+    }
+    assert_eq!(user_name(0), "root");
+    assert_eq!(user_name(3_999_999_999), "3999999999");
+}
