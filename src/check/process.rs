@@ -439,16 +439,10 @@ impl Search<'_> {
             .as_ref()
             .and_then(|matches| eldest(&roots(matches, self.world)))
         {
-            if let Some((why, _)) = &stale {
-                self.found(
-                    PID_FILE_STALE,
-                    Severity::Warning,
-                    format!(
-                        "{why}, but PID {} runs and matches the command line",
-                        main.pid
-                    ),
-                );
-            }
+            self.told_otherwise(
+                stale.as_ref(),
+                &format!("but PID {} runs and matches the command line", main.pid),
+            );
             let all = matches
                 .map(|matches| self.with_family(&main, &matches))
                 .unwrap_or_default();
@@ -462,16 +456,10 @@ impl Search<'_> {
         if rule.command_line.is_none()
             && let Some(main) = self.remembered(uid)
         {
-            if let Some((why, _)) = &stale {
-                self.found(
-                    PID_FILE_STALE,
-                    Severity::Warning,
-                    format!(
-                        "{why}, but PID {}, which it named before, still runs",
-                        main.pid
-                    ),
-                );
-            }
+            self.told_otherwise(
+                stale.as_ref(),
+                &format!("but PID {}, which it named before, still runs", main.pid),
+            );
             return Outcome::Found {
                 all: vec![main.clone()],
                 main,
@@ -482,16 +470,13 @@ impl Search<'_> {
         if let Some(started) = started.filter(|_| perhaps_started) {
             match self.started_before(started) {
                 Ok(Some(main)) => {
-                    if let Some((why, _)) = &stale {
-                        self.found(
-                            PID_FILE_STALE,
-                            Severity::Warning,
-                            format!(
-                                "{why}, but PID {} runs, which a run that was cut short has started",
-                                main.pid
-                            ),
-                        );
-                    }
+                    self.told_otherwise(
+                        stale.as_ref(),
+                        &format!(
+                            "but PID {} runs, which a run that was cut short has started",
+                            main.pid
+                        ),
+                    );
                     return Outcome::Found {
                         all: vec![main.clone()],
                         main,
@@ -644,6 +629,19 @@ impl Search<'_> {
             && !self.world.is_lineage(process.pid)
             && !self.world.is_this_program(process.pid)
             && !self.world.is_in_other_namespace(process.pid)
+    }
+
+    /// The process was found, though not by its PID file: which named another, or could not be read.
+    fn told_otherwise(&mut self, stale: Option<&(String, bool)>, found: &str) {
+        match stale {
+            Some((why, false)) => {
+                self.found(PID_FILE_STALE, Severity::Warning, format!("{why}, {found}"));
+            }
+            Some((why, true)) => {
+                self.found(UNREADABLE, Severity::Unknown, format!("{why}, {found}"));
+            }
+            None => {}
+        }
     }
 
     /// The processes of one main process's tree among all that match; others are told as too many.

@@ -327,6 +327,11 @@ fn a_file_that_cannot_be_read_is_unknown_and_not_missing() {
         (codes(&seen), &seen.presence),
         (vec![UNREADABLE], &Presence::Unseen)
     );
+    // what it names is not known either where the process is found otherwise
+    let place = place.matching("^app");
+    let world = World::of([process(600, 1, "app")], ME);
+    let seen = look_for(&place.rule, &Memo::default(), &world);
+    assert_eq!((codes(&seen), pid(&seen)), (vec![UNREADABLE], Some(600)));
 }
 
 #[test]
