@@ -166,9 +166,27 @@ pub struct Report {
     pub max_per_hour: u32,
 }
 
+impl Report {
+    fn differs_by_its_time_at_most(&self, before: &Self) -> bool {
+        let Self {
+            time: _,
+            pid,
+            findings,
+            action,
+            notes,
+            max_per_hour,
+        } = self;
+        *pid == before.pid
+            && *findings == before.findings
+            && *action == before.action
+            && *notes == before.notes
+            && *max_per_hour == before.max_per_hour
+    }
+}
+
 impl ServiceMemory {
     /// Whether this holds nothing that must not be forgotten and that `before` did not hold: what differs is only
-    /// when its process was last seen, and how far its logs were read.
+    /// when it was last looked at, when its process was last seen, and how far its logs were read.
     pub fn adds_nothing_to(&self, before: &Self) -> bool {
         let Self {
             verdict,
@@ -223,7 +241,7 @@ impl ServiceMemory {
             && *told == before.told
             && *open_trouble == before.open_trouble
             && *thread == before.thread
-            && *report == before.report
+            && report.differs_by_its_time_at_most(&before.report)
     }
 
     /// How many restart attempts the hour before `now` had.
