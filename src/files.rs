@@ -16,6 +16,9 @@ use std::path::{Component, Path, PathBuf};
 /// More symbolic links than a path has: the kernel's own bound.
 const LINKS: usize = 40;
 
+/// The bit of a mode that keeps all but the owners of names in a folder from changing them.
+const STICKY: u32 = 0o1000;
+
 /// Whether a last symbolic link in a path is followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Links {
@@ -61,12 +64,13 @@ pub fn open(path: &Path, links: Links) -> Result<(File, Metadata), Refusal> {
         .read(true)
         .custom_flags(libc::O_PATH | no_follow)
         .open(path)?;
-    regular(&handle.metadata()?)?;
+    let meta = handle.metadata()?;
+    regular(&meta)?;
     let file = OpenOptions::new()
         .read(true)
         .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
         .open(format!("/proc/self/fd/{}", handle.as_raw_fd()))?;
-    let meta = file.metadata()?;
+    // this leads to what the handle is on, whatever its path means by now
     Ok((file, meta))
 }
 
@@ -186,8 +190,11 @@ fn walk(path: &Path) -> io::Result<(Vec<Place>, bool)> {
     let mut rest: VecDeque<OsString> = parts(&path);
     let mut here = PathBuf::from("/");
     let mut links = 0;
+    let root = fs::symlink_metadata(&here)?;
+    let root_is_sticky = root.mode() & STICKY != 0;
+    let mut here_is_sticky = root_is_sticky;
     let mut places = vec![Place {
-        meta: fs::symlink_metadata(&here)?,
+        meta: root,
         in_sticky: false,
         last: rest.is_empty(),
     }];
@@ -202,6 +209,7 @@ fn walk(path: &Path) -> io::Result<(Vec<Place>, bool)> {
             {
                 places.remove(at);
             }
+            here_is_sticky = fs::symlink_metadata(&here)?.mode() & STICKY != 0;
             continue;
         }
         let next = here.join(&name);
@@ -223,9 +231,10 @@ fn walk(path: &Path) -> io::Result<(Vec<Place>, bool)> {
             meta => meta?,
         };
         let is_link = meta.file_type().is_symlink();
+        let is_sticky = meta.mode() & STICKY != 0;
         places.push(Place {
             meta,
-            in_sticky: fs::symlink_metadata(&here)?.mode() & 0o1000 != 0,
+            in_sticky: here_is_sticky,
             last: rest.is_empty() && !is_link,
         });
         if is_link {
@@ -236,12 +245,14 @@ fn walk(path: &Path) -> io::Result<(Vec<Place>, bool)> {
             let target = fs::read_link(&next)?;
             if target.is_absolute() {
                 here = PathBuf::from("/");
+                here_is_sticky = root_is_sticky;
             }
             for part in parts(&target).into_iter().rev() {
                 rest.push_front(part);
             }
         } else {
             here = next;
+            here_is_sticky = is_sticky;
         }
     }
     Ok((places, false))
