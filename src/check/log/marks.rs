@@ -215,6 +215,15 @@ impl Place {
 
     /// Whether a file begins with what was in this one.
     pub(super) fn reads_like(&self, opened: &Opened) -> bool {
+        self.reads(opened, |at, len| opened.bytes.print(at, len))
+    }
+
+    /// The same by what is in the file now, and not by what was read of it before.
+    pub(super) fn still_reads_like(&self, opened: &Opened) -> bool {
+        self.reads(opened, |at, len| opened.bytes.print_anew(at, len))
+    }
+
+    fn reads(&self, opened: &Opened, print_at: impl Fn(u64, u64) -> io::Result<Print>) -> bool {
         // a damaged mark must not ask for a large read
         if self.size > opened.size
             || self.offset > self.size
@@ -224,11 +233,7 @@ impl Place {
             return false;
         }
         let stands = |print: &Print, at| {
-            print.len == 0
-                || opened
-                    .bytes
-                    .print(at, print.len)
-                    .is_ok_and(|found| found == *print)
+            print.len == 0 || print_at(at, print.len).is_ok_and(|found| found == *print)
         };
         stands(&self.tail, self.size - self.tail.len) && stands(&self.head, 0)
     }

@@ -253,12 +253,9 @@ fn attempt(rule: &Rule, mark: Option<&Mark>, context: Context<'_>) -> io::Result
     };
     let recent = Recent::read(&route.current.opened, aged, &next.former, wanted)?;
     let current = &route.current.opened;
-    if !current.is_untouched(context.now.wall) {
-        current.bytes.forget();
-        if !before.reads_like(current) {
-            // truncated, and longer again already
-            return Err(tail::interrupted());
-        }
+    if !current.is_untouched(context.now.wall) && !before.still_reads_like(current) {
+        // truncated, and longer again already
+        return Err(tail::interrupted());
     }
     let mut seen = Seen {
         tail: recent.tail(),
