@@ -246,11 +246,12 @@ impl World {
     }
 
     /// The processes whose command lines are wanted, by PID, `most` at the most. A `needle` stands in each that is;
-    /// none is empty.
+    /// none is empty. What was just found out about one, `at_hand`, is not asked for again.
     pub fn with_command(
         &self,
         needle: Option<&Finder<'_>>,
         most: usize,
+        at_hand: Option<&Process>,
         wanted: impl Fn(&[u8]) -> bool,
         also: impl Fn(&Process) -> bool,
     ) -> Vec<Process> {
@@ -263,7 +264,9 @@ impl World {
                 .cloned()
                 .collect(),
             Known::Commands(glance) => {
-                let known = |pid: i32| match self.process(pid) {
+                let at_hand = |pid: i32| at_hand.filter(|process| process.pid == pid).cloned();
+                let look = |pid: i32| at_hand(pid).map_or_else(|| self.process(pid), Lookup::Found);
+                let known = |pid: i32| match look(pid) {
                     Lookup::Found(process) => Some(process),
                     Lookup::Hidden(why) => {
                         self.miss(why);
@@ -824,11 +827,11 @@ mod tests {
         let ours = |process: &Process| pids.contains(&process.pid);
         let needle = Finder::new("glanced-at ");
         let wanted = |command: &[u8]| needle.find(command).is_some();
-        let surveyed = World::survey().with_command(None, 99, wanted, ours);
+        let surveyed = World::survey().with_command(None, 99, None, wanted, ours);
         let glance = World::glance();
-        let glanced = glance.with_command(Some(&needle), 99, wanted, ours);
-        let without_needle = glance.with_command(None, 99, wanted, ours);
-        let most = glance.with_command(Some(&needle), 2, wanted, ours);
+        let glanced = glance.with_command(Some(&needle), 99, None, wanted, ours);
+        let without_needle = glance.with_command(None, 99, None, wanted, ours);
+        let most = glance.with_command(Some(&needle), 2, None, wanted, ours);
         for mut child in children {
             child.kill().unwrap();
             child.wait().unwrap();
@@ -879,7 +882,7 @@ mod tests {
                 .unwrap();
             let pid = i32::try_from(child.id()).unwrap();
             let sees = |world: &World| {
-                let found = world.with_command(None, 1, |_| true, |found| found.pid == pid);
+                let found = world.with_command(None, 1, None, |_| true, |found| found.pid == pid);
                 !found.is_empty()
             };
             std::thread::scope(|scope| {

@@ -406,10 +406,14 @@ impl Search<'_> {
             .pid_file
             .as_ref()
             .map(|path| (path, self.named(path, rule, uid)));
+        let at_hand = match &named {
+            Some((_, Named::Own(main, _))) => Some(main),
+            _ => None,
+        };
         let matches = rule
             .command_line
             .as_ref()
-            .map(|pattern| self.matching(pattern, uid));
+            .map(|pattern| self.matching(pattern, uid, at_hand));
         let mut zombie = None;
         let stale = match named {
             Some((path, Named::Own(main, file))) => {
@@ -597,6 +601,7 @@ impl Search<'_> {
         let candidates = self.world.with_command(
             None,
             MATCHES_LIMIT,
+            None,
             |command| runs(command, &wanted),
             |process| {
                 process.uid == Some(uid)
@@ -613,10 +618,16 @@ impl Search<'_> {
     }
 
     /// All processes that a pattern matches and that may be the service's.
-    fn matching(&self, pattern: &Pattern, uid: Option<u32>) -> Vec<Process> {
+    fn matching(
+        &self,
+        pattern: &Pattern,
+        uid: Option<u32>,
+        at_hand: Option<&Process>,
+    ) -> Vec<Process> {
         self.world.with_command(
             pattern.needle(),
             MATCHES_LIMIT,
+            at_hand,
             |command| pattern.matches(command),
             |process| uid.is_none_or(|uid| process.uid == Some(uid)) && self.eligible(process),
         )
