@@ -7,6 +7,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ops::{Range, RangeInclusive};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::time::Duration;
 
 use toml::de::{DeTable, DeValue};
@@ -138,20 +139,63 @@ impl Faults {
 #[derive(Clone)]
 pub(super) struct Value<'a> {
     faults: &'a Faults,
-    /// `service.trader.log[0].expect`
-    key: String,
-    /// What messages call it.
-    name: String,
+    way: Rc<Step>,
     /// The key that it stands under, or itself.
     at: Range<usize>,
     span: Range<usize>,
     inner: &'a DeValue<'a>,
 }
 
+/// A step on the way to a value. Its names are for messages, and a config without faults has none: they are made up
+/// when they are asked for.
+struct Step {
+    above: Option<Rc<Step>>,
+    last: Last,
+}
+
+/// The last part of a way.
+enum Last {
+    /// A known key.
+    Key(&'static str),
+    /// A key of the user's own.
+    Word(String),
+    /// An entry of a list.
+    Entry(usize),
+}
+
+impl Step {
+    /// `service.trader.log[0].expect`
+    fn key(&self) -> String {
+        let above = self.above.as_deref().map(Self::key);
+        match &self.last {
+            Last::Key(word) => joined(above.as_deref(), word),
+            Last::Word(word) => joined(above.as_deref(), word),
+            Last::Entry(number) => format!("{}[{number}]", above.unwrap_or_default()),
+        }
+    }
+
+    /// What messages call it.
+    fn name(&self) -> String {
+        match &self.last {
+            Last::Key(word) => format!("`{word}`"),
+            Last::Word(word) => quoted(word),
+            Last::Entry(_) => {
+                let list = self.above.as_deref().map(Self::name);
+                format!("an entry of {}", list.unwrap_or_default())
+            }
+        }
+    }
+}
+
+fn joined(above: Option<&str>, word: &str) -> String {
+    above.map_or_else(|| word.to_owned(), |above| format!("{above}.{word}"))
+}
+
 /// A table of the file with its place, all of whose keys are known.
 pub(super) struct Table<'a> {
     faults: &'a Faults,
-    key: String,
+    /// None to the whole file.
+    way: Option<Rc<Step>>,
     at: Range<usize>,
     inner: &'a DeTable<'a>,
     layout: &'static Layout,
@@ -164,19 +208,19 @@ impl<'a> Table<'a> {
         inner: &'a DeTable<'a>,
         layout: &'static Layout,
     ) -> Self {
-        Self::open(faults, String::new(), 0..0, inner, layout)
+        Self::open(faults, None, 0..0, inner, layout)
     }
 
     fn open(
         faults: &'a Faults,
-        key: String,
+        way: Option<Rc<Step>>,
         at: Range<usize>,
         inner: &'a DeTable<'a>,
         layout: &'static Layout,
     ) -> Self {
         let table = Self {
             faults,
-            key,
+            way,
             at,
             inner,
             layout,
@@ -187,7 +231,7 @@ impl<'a> Table<'a> {
                 faults.note(
                     Kind::Presence,
                     &name.span(),
-                    &table.path(word),
+                    &joined(table.key().as_deref(), word),
                     &format!("unknown key {}", quoted(word)),
                     Some(layout.advice(word)),
                 );
@@ -196,12 +240,8 @@ impl<'a> Table<'a> {
         table
     }
 
-    fn path(&self, key: &str) -> String {
-        if self.key.is_empty() {
-            key.to_owned()
-        } else {
-            format!("{}.{key}", self.key)
-        }
+    fn key(&self) -> Option<String> {
+        self.way.as_deref().map(Step::key)
     }
 
     /// The value of a key, if it is there.
@@ -213,8 +253,10 @@ impl<'a> Table<'a> {
         let (name, value) = self.inner.get_key_value(key)?;
         Some(Value {
             faults: self.faults,
-            key: self.path(key),
-            name: format!("`{key}`"),
+            way: Rc::new(Step {
+                above: self.way.clone(),
+                last: Last::Key(key),
+            }),
             at: name.span(),
             span: value.span(),
             inner: value.get_ref(),
@@ -223,7 +265,7 @@ impl<'a> Table<'a> {
 
     /// Whether a key is there, right or wrong.
     pub(super) fn has(&self, key: &'static str) -> bool {
-        self.get(key).is_some()
+        self.inner.contains_key(key)
     }
 
     /// Whether a key is there under a wrong name, which is fault enough.
@@ -253,8 +295,13 @@ impl<'a> Table<'a> {
     /// A fault of the table as a whole: something is missing.
     pub(super) fn lacks(&self, message: &str, help: &str) {
         let help = Some(help.to_owned());
-        self.faults
-            .note(Kind::Absence, &self.at, &self.key, message, help);
+        self.faults.note(
+            Kind::Absence,
+            &self.at,
+            &self.key().unwrap_or_default(),
+            message,
+            help,
+        );
     }
 
     /// Of several keys only one may be there: gives the one that is there, and notes every further one.
@@ -263,7 +310,7 @@ impl<'a> Table<'a> {
         there.sort_by_key(|value| value.at.start);
         let first = there.first()?.clone();
         for value in there.iter().skip(1) {
-            value.misplaced(&format!("{} beside {}", value.name, first.name), help);
+            value.misplaced(&format!("{} beside {}", value.name(), first.name()), help);
         }
         Some(first)
     }
@@ -271,8 +318,8 @@ impl<'a> Table<'a> {
 
 impl<'a> Value<'a> {
     /// What messages call it.
-    pub(super) fn name(&self) -> &str {
-        &self.name
+    pub(super) fn name(&self) -> String {
+        self.way.name()
     }
 
     /// Where it stands, for later.
@@ -296,12 +343,12 @@ impl<'a> Value<'a> {
     }
 
     fn note(&self, kind: Kind, span: &Range<usize>, message: &str, help: Option<String>) {
-        self.faults.note(kind, span, &self.key, message, help);
+        self.faults.note(kind, span, &self.way.key(), message, help);
     }
 
     /// Whether its key is that of a secret, so that no message may repeat it.
     fn is_secret(&self) -> bool {
-        is_secret(self.key.rsplit('.').next().unwrap_or_default())
+        is_secret(self.way.key().rsplit('.').next().unwrap_or_default())
     }
 
     /// Notes that it is of the wrong type.
@@ -315,7 +362,7 @@ impl<'a> Value<'a> {
             DeValue::Array(_) => "a list",
             DeValue::Table(_) => "a table",
         };
-        let message = format!("{} must be {wanted}, not {found}", self.name);
+        let message = format!("{} must be {wanted}, not {found}", self.name());
         self.note(Kind::Presence, &self.span, &message, help);
     }
 
@@ -335,7 +382,7 @@ impl<'a> Value<'a> {
         };
         if text.contains('\0') {
             self.wrong(
-                &format!("{} must not hold a NUL character", self.name),
+                &format!("{} must not hold a NUL character", self.name()),
                 "no program could be given it",
             );
             return None;
@@ -357,7 +404,7 @@ impl<'a> Value<'a> {
         let text = self.text()?;
         if text.trim().is_empty() {
             self.wrong(
-                &format!("{} must not be empty", self.name),
+                &format!("{} must not be empty", self.name()),
                 "leave it out where there is nothing to say",
             );
             return None;
@@ -400,7 +447,7 @@ impl<'a> Value<'a> {
             } else {
                 format!("write a number from {least} to {most}")
             };
-            self.wrong(&format!("{} is out of range", self.name), help);
+            self.wrong(&format!("{} is out of range", self.name()), help);
         }
         number
     }
@@ -429,7 +476,7 @@ impl<'a> Value<'a> {
                 } else {
                     reason
                 };
-                self.wrong(&format!("{}: {reason}", self.name), help);
+                self.wrong(&format!("{}: {reason}", self.name()), help);
                 None
             }
         }
@@ -440,7 +487,7 @@ impl<'a> Value<'a> {
         let duration = self.duration()?;
         if duration.is_zero() {
             self.wrong(
-                &format!("{} must be more than zero", self.name),
+                &format!("{} must be more than zero", self.name()),
                 "write it like \"90s\", \"5m\" or \"1h 30m\"",
             );
             return None;
@@ -459,7 +506,7 @@ impl<'a> Value<'a> {
             || format!("it is one of {}", words.join(", ")),
             |near| format!("did you mean `{near}`? it is one of {}", words.join(", ")),
         );
-        self.wrong(&format!("{} cannot be {}", self.name, quoted(text)), help);
+        self.wrong(&format!("{} cannot be {}", self.name(), quoted(text)), help);
         None
     }
 
@@ -474,14 +521,14 @@ impl<'a> Value<'a> {
         let text = self.text()?;
         if text.is_empty() {
             self.wrong(
-                &format!("{} must not be empty", self.name),
+                &format!("{} must not be empty", self.name()),
                 "leave it out where there is no path",
             );
             return None;
         }
         if text.starts_with('~') {
             self.wrong(
-                &format!("`~` is not expanded in {}", self.name),
+                &format!("`~` is not expanded in {}", self.name()),
                 "write the path in full, like /home/trader/…: a config is read by cron, whose home is another",
             );
             return None;
@@ -494,7 +541,7 @@ impl<'a> Value<'a> {
         let text = self.text()?;
         if text.is_empty() {
             self.wrong(
-                &format!("{} must not be an empty pattern", self.name),
+                &format!("{} must not be an empty pattern", self.name()),
                 "it would match everything",
             );
             return None;
@@ -511,7 +558,7 @@ impl<'a> Value<'a> {
             }
             Err(reason) => {
                 self.wrong(
-                    &format!("{} is not a valid pattern: {reason}", self.name),
+                    &format!("{} is not a valid pattern: {reason}", self.name()),
                     "patterns are regular expressions; in single quotes a backslash needs no doubling",
                 );
                 None
@@ -534,7 +581,7 @@ impl<'a> Value<'a> {
         let name = self.filled()?;
         if name.contains([':', '/']) || name.contains(char::is_whitespace) {
             self.wrong(
-                &format!("{} is no name of an account", self.name),
+                &format!("{} is no name of an account", self.name()),
                 "write a name or a number; user and group are keys of their own",
             );
             return None;
@@ -561,8 +608,10 @@ impl<'a> Value<'a> {
                 .filter_map(|(number, entry)| {
                     each(&Value {
                         faults: self.faults,
-                        key: format!("{}[{number}]", self.key),
-                        name: format!("an entry of {}", self.name),
+                        way: Rc::new(Step {
+                            above: Some(Rc::clone(&self.way)),
+                            last: Last::Entry(number),
+                        }),
                         at: entry.span(),
                         span: entry.span(),
                         inner: entry.get_ref(),
@@ -579,7 +628,7 @@ impl<'a> Value<'a> {
         each: impl Fn(&Value<'a>) -> Option<T>,
     ) -> Option<Vec<T>> {
         if self.inner.as_array().is_some_and(|array| array.is_empty()) {
-            self.wrong(&format!("{} must not be empty", self.name), help);
+            self.wrong(&format!("{} must not be empty", self.name()), help);
             return None;
         }
         self.list(each)
@@ -615,7 +664,7 @@ impl<'a> Value<'a> {
                 "the first entry is the program",
             ),
             Some(first) if first.starts_with('~') => (
-                format!("`~` is not expanded in {}", self.name),
+                format!("`~` is not expanded in {}", self.name()),
                 "write the path in full, like /home/trader/…",
             ),
             _ => return Some(words),
@@ -641,7 +690,7 @@ impl<'a> Value<'a> {
         };
         Some(Table::open(
             self.faults,
-            self.key.clone(),
+            Some(Rc::clone(&self.way)),
             self.at.clone(),
             inner,
             layout,
@@ -680,8 +729,10 @@ impl<'a> Value<'a> {
                 let word: &str = key.get_ref();
                 let entry = Value {
                     faults: self.faults,
-                    key: format!("{}.{word}", self.key),
-                    name: quoted(word),
+                    way: Rc::new(Step {
+                        above: Some(Rc::clone(&self.way)),
+                        last: Last::Word(word.to_owned()),
+                    }),
                     at: key.span(),
                     span: value.span(),
                     inner: value.get_ref(),
@@ -700,7 +751,7 @@ impl<'a> Value<'a> {
             return None;
         };
         if text.is_empty() || text.contains('\0') || !valid(text) {
-            let message = format!("{} is not a name", self.name);
+            let message = format!("{} is not a name", self.name());
             self.note(Kind::Secret, &self.span, &message, Some(help.to_owned()));
             return None;
         }
