@@ -105,8 +105,10 @@ pub fn run(config: Config, options: &cli::Check, style: Style) -> Result<u8, Err
         unseen && config.service(name).is_some_and(|service| service.enabled)
     };
     let cut_short = memory.cut_short();
-    let mut entries = take_up(&mut memory, now.wall, telling, left_out);
-    entries.extend(own_troubles(&mut memory, &damage, &now, telling));
+    let mut taken_up = take_up(&mut memory, now.wall, telling, left_out);
+    taken_up.extend(own_troubles(&mut memory, &damage, &now, telling));
+    // before what this run does itself: that the state no longer knows of it then
+    note(&store, &taken_up);
     let decisions = decided(&config, &seen, &memory, &now, trusted);
     let stage = Stage {
         config: &config,
@@ -128,13 +130,13 @@ pub fn run(config: Config, options: &cli::Check, style: Style) -> Result<u8, Err
         &now,
         telling,
     );
-    entries.extend(settled.entries);
     let closed = close_threads(&mut memory);
     memory.last_run = Some(now.wall);
     forget_strangers(&config, &mut memory, now.wall);
     let nothing_new = !settled.news
         && !closed
-        && entries.is_empty()
+        && taken_up.is_empty()
+        && settled.entries.is_empty()
         && acted.outcomes.is_empty()
         && !clock_set
         && before == Beside::of(&memory)
@@ -146,7 +148,7 @@ pub fn run(config: Config, options: &cli::Check, style: Style) -> Result<u8, Err
             return Some(StoreError::Unlocked { path });
         }
         // before the state knows: a run that is killed between the two is told twice there, and not never
-        note(&store, &entries);
+        note(&store, &settled.entries);
         let saved = if nothing_new {
             store.save_unflushed(&mut memory)
         } else {
