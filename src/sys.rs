@@ -272,7 +272,9 @@ unsafe impl Sync for Pointers {}
 const HELD_AT_MOST_MS: libc::c_int = 60_000;
 
 /// Starts a command, and does something about the child before it becomes the program: `before_exec` gets its PID
-/// and runs in a thread beside. Where that fails, so does the start, with its sentence for an error.
+/// and runs in a thread beside. Where that fails, so does the start, with its sentence for an error. The program gets
+/// no descriptor beside the standard three, whatever the watchdog was itself handed: a daemon that it leaves behind
+/// would hold it for good.
 pub fn spawn_after(
     command: Command,
     before_exec: Option<impl FnOnce(i32) -> Result<(), String> + Send>,
@@ -286,6 +288,13 @@ fn spawn_held(
     before_exec: Option<impl FnOnce(i32) -> Result<(), String> + Send>,
     add_steps: impl FnOnce(&mut Command),
 ) -> io::Result<Child> {
+    // SAFETY: the closure runs in the child of a process that has threads; it makes only system calls on integers.
+    unsafe {
+        command.pre_exec(|| {
+            close_on_exec();
+            Ok(())
+        });
+    }
     let Some(before_exec) = before_exec else {
         add_steps(&mut command);
         return command.spawn();
