@@ -88,16 +88,17 @@ fn look_at_processes(
             .map(|known| known.process.clone())
             .unwrap_or_default()
     };
-    let cut_short = |service: &Service| {
-        memory
-            .services
-            .get(&service.name)
-            .is_some_and(|known| known.unfinished.is_some())
+    let perhaps_started = |service: &Service| {
+        memory.services.get(&service.name).is_some_and(|known| {
+            // a start that failed may have gone into the background, and come up after all
+            let tried_in_vain = !known.attempt_codes.is_empty();
+            known.unfinished.is_some() || (service.process.is_none() && tried_in_vain)
+        })
     };
     let survey = services.iter().any(|&index| {
         let service = &config.services[index];
         let target = Target {
-            perhaps_started: cut_short(service),
+            perhaps_started: perhaps_started(service),
             ..target(service)
         };
         process::needs_survey(&target, &memo(service), now)
@@ -118,7 +119,12 @@ fn look_at_processes(
         .map(|&index| {
             let service = &config.services[index];
             let being_started = is_being_started(memory, service);
-            (index, memo(service), being_started, cut_short(service))
+            (
+                index,
+                memo(service),
+                being_started,
+                perhaps_started(service),
+            )
         })
         .collect();
     let known = known_processes(memory);

@@ -18,7 +18,7 @@ use crate::clock::Reading;
 use crate::files::{self, Extent};
 use crate::pool::Pool;
 use crate::world::{Glances, State};
-use verify::{Awaited, Up};
+use verify::{Awaited, Fallen, Started, Up};
 
 pub mod command;
 pub mod environment;
@@ -219,13 +219,22 @@ pub struct Done {
 struct Failure {
     error: String,
     stderr: Vec<String>,
+    /// What to remember of the process that was up for a while: by that, the next attempt knows what it has left behind.
+    memo: Option<Box<process::Memo>>,
 }
 
 impl From<String> for Failure {
     fn from(error: String) -> Self {
+        Self::from(Fallen::from(error))
+    }
+}
+
+impl From<Fallen> for Failure {
+    fn from(fallen: Fallen) -> Self {
         Self {
-            error,
+            error: fallen.why,
             stderr: Vec::new(),
+            memo: fallen.memo,
         }
     }
 }
@@ -263,6 +272,9 @@ pub fn restart(job: &Job<'_>) -> Done {
             }
             done.action.error = Some(failure.error);
             done.action.stderr = failure.stderr;
+            if let Some(memo) = failure.memo {
+                done.process = *memo;
+            }
         }
     }
     done
@@ -412,8 +424,10 @@ fn awaited<'a>(job: &'a Job<'_>) -> Awaited<'a> {
 fn start_by_spawn(job: &Job<'_>, plan: &Spawn) -> Result<Up, Failure> {
     let stale = stale_pid_file(job);
     let before = verify::length_of(plan.stderr.as_deref());
-    let mut child = spawn::start(job.service, plan, stale, job.limits.start_timeout)?;
-    awaited(job).come_up(Some(&mut child)).map_err(|error| {
+    let child = spawn::start(job.service, plan, stale, job.limits.start_timeout)?;
+    let mut child = Started::new(child)?;
+    awaited(job).come_up(Some(&mut child)).map_err(|fallen| {
+        let Fallen { why, memo } = fallen;
         let abandoned = abandon(&mut child, job.limits);
         let who = environment::account(plan)
             .ok()
@@ -425,20 +439,19 @@ fn start_by_spawn(job: &Job<'_>, plan: &Spawn) -> Result<Up, Failure> {
             ""
         };
         Failure {
-            error: format!("{error}{abandoned}{hint}"),
+            error: format!("{why}{abandoned}{hint}"),
             stderr,
+            memo,
         }
     })
 }
 
 /// Ends what was started and has not come up: left alone, the next attempt would start a second one beside it.
-fn abandon(child: &mut std::process::Child, limits: &Limits) -> String {
+fn abandon(child: &mut Started, limits: &Limits) -> String {
     if !matches!(child.try_wait(), Ok(None)) {
-        return String::new();
+        return end_leftovers(child, limits);
     }
-    let Ok(pid) = i32::try_from(child.id()) else {
-        return String::new();
-    };
+    let pid = child.pid();
     let Ok(stat) = crate::world::stat(pid) else {
         return String::new();
     };
@@ -460,10 +473,25 @@ fn abandon(child: &mut std::process::Child, limits: &Limits) -> String {
     }
 }
 
+/// Ends what was left behind by what was started, has not come up, and has ended.
+fn end_leftovers(child: &Started, limits: &Limits) -> String {
+    let ended = child
+        .leftovers()
+        .map_err(|error| error.to_string())
+        .and_then(|left| stop::stop(None, &left, None, limits).map(|()| left.len()));
+    match ended {
+        Ok(0) => String::new(),
+        Ok(1) => "; a process that it had left behind was stopped".to_owned(),
+        Ok(count) => format!("; {count} processes that it had left behind were stopped"),
+        Err(why) => format!("; what it had left behind could not be stopped: {why}"),
+    }
+}
+
 fn start_by_systemd(job: &Job<'_>, unit: &Unit) -> Result<Up, Failure> {
     let up = systemd::start(unit, job.limits, &job.memo).map_err(|trouble| Failure {
         error: trouble.error,
         stderr: trouble.lines,
+        memo: None,
     })?;
     if !job.target.is_known() {
         return Ok(up);
@@ -497,8 +525,13 @@ fn start_by_command(job: &Job<'_>, plan: &Command) -> Result<Up, Failure> {
     if let Some(pid_file) = stale_pid_file(job) {
         remove_stale(pid_file);
     }
-    command::run(job.service, plan, &job.output, job.limits.start_timeout)
-        .map_err(|(error, stderr)| Failure { error, stderr })?;
+    command::run(job.service, plan, &job.output, job.limits.start_timeout).map_err(
+        |(error, stderr)| Failure {
+            error,
+            stderr,
+            memo: None,
+        },
+    )?;
     Ok(awaited(job).come_up(None)?)
 }
 

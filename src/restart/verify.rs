@@ -1,11 +1,15 @@
 //! Seeing that what was started comes up, and stays up.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::process::Child;
+use std::process::{Child, ExitStatus};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+use nix::unistd::Pid;
 
 use super::Limits;
 use crate::check::process::{self, Identity, Presence, Running, Target};
@@ -36,6 +40,79 @@ pub struct Up {
     pub unit: Option<unit::Memo>,
 }
 
+/// What was started did not come up, or did not stay up.
+#[derive(Clone, Debug)]
+pub struct Fallen {
+    /// Why, in a sentence.
+    pub why: String,
+    /// What to remember of the process, where it was up for a while.
+    pub memo: Option<Box<process::Memo>>,
+}
+
+impl From<String> for Fallen {
+    fn from(why: String) -> Self {
+        Self { why, memo: None }
+    }
+}
+
+/// A program that was started as the leader of a session, and what it leaves behind in its group.
+#[derive(Debug)]
+pub struct Started {
+    child: Child,
+    pid: i32,
+    /// The members of its group when it had ended and was not collected yet: so long its number was nobody else's.
+    left: BTreeSet<(i32, u64)>,
+}
+
+impl Started {
+    /// Takes charge of a child that has just been started.
+    pub fn new(child: Child) -> Result<Self, String> {
+        let pid = i32::try_from(child.id()).map_err(|error| error.to_string())?;
+        Ok(Self {
+            child,
+            pid,
+            left: BTreeSet::new(),
+        })
+    }
+
+    /// Its PID.
+    pub fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    /// Collects it if it has ended, and takes note of whom it leaves behind.
+    pub fn try_wait(&mut self) -> io::Result<Option<ExitStatus>> {
+        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+        // one that was collected already is none to wait for
+        match waitid(Id::Pid(Pid::from_raw(self.pid)), flags) {
+            Ok(WaitStatus::StillAlive) => return Ok(None),
+            Ok(_) => {
+                let members = world::group_members(self.pid).unwrap_or_default();
+                let known = members.into_iter().map(|(pid, stat)| (pid, stat.start));
+                self.left = known.collect();
+            }
+            Err(_) => {}
+        }
+        self.child.try_wait()
+    }
+
+    /// What still lives of its group, now that it has been collected. While one that it left behind lives, the group's
+    /// number is given to nobody else, so that all in it are its own.
+    pub fn leftovers(&self) -> io::Result<Vec<Identity>> {
+        let members = world::group_members(self.pid)?;
+        let is_its_own = |(pid, stat): &(i32, world::Stat)| self.left.contains(&(*pid, stat.start));
+        if !members.iter().any(is_its_own) {
+            return Ok(Vec::new());
+        }
+        let members = members.into_iter().map(|(pid, stat)| Identity {
+            pid,
+            start: stat.start,
+            boot_id: String::new(),
+        });
+        Ok(members.collect())
+    }
+}
+
 /// What is waited for.
 #[derive(Debug)]
 pub struct Awaited<'a> {
@@ -54,11 +131,10 @@ pub struct Awaited<'a> {
 impl Awaited<'_> {
     /// Waits until all process checks pass, `start_timeout` at the most, and go on passing for `settle`. A child
     /// that exits with another status than 0 fails at once; one that exits with 0 has gone into the background.
-    ///
-    /// The error is a sentence.
-    pub fn come_up(&self, mut child: Option<&mut Child>) -> Result<Up, String> {
+    pub fn come_up(&self, mut child: Option<&mut Started>) -> Result<Up, Fallen> {
         let deadline = Instant::now() + self.limits.start_timeout;
         let mut up_since: Option<Instant> = None;
+        let mut memo = None;
         let mut exited_well = false;
         let mut pause = FIRST_PAUSE;
         loop {
@@ -73,8 +149,12 @@ impl Awaited<'_> {
                     } else {
                         ""
                     };
-                    return Err(format!("{when}{}", describe_status(status)));
+                    let why = format!("{when}{}", describe_status(status));
+                    return Err(Fallen { why, memo });
                 }
+                // what was up until now has gone into the background, and its successor may not be there yet
+                up_since = None;
+                memo = None;
                 exited_well = true;
                 child = None;
             }
@@ -82,15 +162,15 @@ impl Awaited<'_> {
             match (seen, up_since) {
                 (Ok(up), Some(since)) if since.elapsed() >= self.limits.settle => return Ok(up),
                 (Ok(up), None) if self.limits.settle.is_zero() => return Ok(up),
-                (Ok(_), None) => {
+                (Ok(up), None) => {
+                    memo = Some(Box::new(up.memo));
                     up_since = Some(Instant::now());
                     pause = FIRST_PAUSE;
                 }
                 (Err(why), Some(_)) => {
-                    return Err(format!(
-                        "came up, but not for {}: {why}",
-                        clock::rough(self.limits.settle)
-                    ));
+                    let limit = clock::rough(self.limits.settle);
+                    let why = format!("came up, but not for {limit}: {why}");
+                    return Err(Fallen { why, memo });
                 }
                 (Err(why), None) if Instant::now() >= deadline => {
                     let exited = if exited_well {
@@ -98,12 +178,13 @@ impl Awaited<'_> {
                     } else {
                         ""
                     };
-                    return Err(format!(
-                        "did not come up within {}: {why}{exited}",
-                        clock::rough(self.limits.start_timeout)
-                    ));
+                    let limit = clock::rough(self.limits.start_timeout);
+                    let why = format!("did not come up within {limit}: {why}{exited}");
+                    return Err(Fallen { why, memo });
                 }
-                (Ok(_), Some(_)) | (Err(_), None) => {}
+                // what it has forked by now is known for its own if it is left behind
+                (Ok(up), Some(_)) => memo = Some(Box::new(up.memo)),
+                (Err(_), None) => {}
             }
             std::thread::sleep(pause);
             pause = (pause * 3 / 2).min(LONGEST_PAUSE);
@@ -111,7 +192,7 @@ impl Awaited<'_> {
     }
 
     /// One look. The error says why it does not count as up.
-    fn look(&self, child: Option<&Child>, exited_well: bool) -> Result<Up, String> {
+    fn look(&self, child: Option<&Started>, exited_well: bool) -> Result<Up, String> {
         let now = Reading::take();
         if self.target.rule.is_none() {
             if let Some(child) = child {
@@ -164,8 +245,8 @@ impl Awaited<'_> {
 }
 
 /// A service without a rule is what was started.
-fn child_is_up(child: &Child, now: &Reading) -> Result<Up, String> {
-    let pid = i32::try_from(child.id()).map_err(|error| error.to_string())?;
+fn child_is_up(child: &Started, now: &Reading) -> Result<Up, String> {
+    let pid = child.pid();
     if !now.knows_boot() {
         return Err("the id of this boot cannot be read".to_owned());
     }

@@ -19,6 +19,7 @@ mod fuzz;
 mod identity;
 mod killed;
 mod layers;
+mod leftovers;
 mod logs;
 mod mail;
 mod outbox;
