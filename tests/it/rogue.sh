@@ -10,12 +10,18 @@ if [ "$mood" = daemon ] && [ -z "$AGAIN" ]; then
 fi
 rm -f "$dir/$name.hang"
 echo $$ >>"$dir/$name.starts"
+# whose helper can be known for its own although nobody may ever have seen it well
+if [ -z "$AGAIN$BY" ]; then
+    echo $$ >>"$dir/$name.direct"
+elif [ "$mood" = fails ]; then
+    exit 3
+fi
+[ "$mood" = stubborn ] && trap '' TERM
+"$dir/helper-$name" 100000 &
 case $mood in
 fails) exit 3 ;;
 late) sleep 0.4 ;;
-stubborn) trap '' TERM ;;
 esac
-"$dir/helper-$name" 100000 &
 [ "$mood" = nopid ] || echo $$ >"$dir/$name.pid"
 case $mood in
 brief) sleep 0.3; exit 0 ;;
