@@ -319,11 +319,152 @@ fn a_thread_ends_when_all_is_well_and_told() {
     assert_eq!(thread[THREAD_KEPT - 1], "<29@h>");
     // well again, and that is still to be told
     run(&mut memory, &service, &up(1, 3600), 200_000, false);
-    close_threads(&mut memory);
+    assert!(!close_threads(&mut memory));
     assert_eq!(memory.services["a"].thread.len(), THREAD_KEPT);
     queued(&mut memory, &message(30), |_| true);
-    close_threads(&mut memory);
+    assert!(close_threads(&mut memory));
     assert!(memory.services["a"].thread.is_empty());
+    assert!(!close_threads(&mut memory));
+}
+
+#[test]
+fn f48_what_every_attempt_met_is_known() {
+    let codes = |attempts: &[&[&str]]| {
+        let remembered = ServiceMemory {
+            attempt_codes: attempts
+                .iter()
+                .map(|codes| codes.iter().map(ToString::to_string).collect())
+                .collect(),
+            ..ServiceMemory::default()
+        };
+        same_finding(&remembered)
+    };
+    assert_eq!(codes(&[]), None);
+    assert_eq!(codes(&[&["a"]]), None, "one attempt shows nothing");
+    assert_eq!(codes(&[&["a"], &["a", "b"]]), Some("a".to_owned()));
+    assert_eq!(
+        codes(&[&["a", "b"], &["b"], &["c", "b"]]),
+        Some("b".to_owned())
+    );
+    assert_eq!(codes(&[&["a"], &["b"]]), None);
+    assert_eq!(codes(&[&[], &["b"]]), None);
+    // what counts is what an attempt was made for
+    let seen = with(gone(), Kind::Log, "log_stale", Severity::Critical);
+    let seen = with(seen, Kind::Log, "log_error", Severity::Warning);
+    let seen = with(seen, Kind::Log, "log_stale", Severity::Critical);
+    assert_eq!(critical_codes(&seen), ["log_stale", "process_missing"]);
+    let (service, mut memory) = (service("a"), Memory::default());
+    run(&mut memory, &service, &seen, 0, false);
+    assert_eq!(
+        memory.services["a"].attempt_codes,
+        [["log_stale", "process_missing"]]
+    );
+}
+
+#[test]
+fn what_a_trouble_leaves_behind_ends_with_it() {
+    let (service, mut memory) = (service("a"), Memory::default());
+    run(&mut memory, &service, &up(1, 10), 0, true);
+    assert_eq!(memory.services["a"].since, Some(at(0)));
+    run(&mut memory, &service, &gone(), 60, false);
+    run(&mut memory, &service, &gone(), 120, false);
+    let it = &memory.services["a"];
+    assert_eq!((it.since, it.trouble_since), (Some(at(60)), Some(at(60))));
+    assert_eq!((it.attempt_codes.len(), it.consecutive_failures), (2, 2));
+    assert_eq!(it.charged, None);
+    // a young process that is not judged yet is neither well nor a new trouble
+    let young = with(up(2, 5), Kind::Log, "log_stale", Severity::Critical);
+    assert_eq!(
+        run(&mut memory, &service, &young, 180, false),
+        Verdict::Starting
+    );
+    let it = &memory.services["a"];
+    assert_eq!((it.since, it.trouble_since), (Some(at(180)), Some(at(60))));
+    run(&mut memory, &service, &up(2, 65), 240, false);
+    let it = &memory.services["a"];
+    assert_eq!((it.trouble_since, it.attempt_codes.len()), (None, 0));
+    // a good restart begins a new row, and says nothing of the trouble before it is seen to be well
+    assert_eq!(
+        run(&mut memory, &service, &gone(), 300, true),
+        Verdict::Restarted
+    );
+    let it = &memory.services["a"];
+    assert_eq!(
+        (it.consecutive_failures, it.trouble_since),
+        (0, Some(at(300)))
+    );
+}
+
+#[test]
+fn only_who_gives_up_is_remembered_as_such() {
+    for (on_exhausted, given_up) in [
+        (OnExhausted::Wait, None),
+        (OnExhausted::GiveUp, Some(at(180))),
+    ] {
+        let (mut service, mut memory) = (service("a"), Memory::default());
+        service.policy.on_exhausted = on_exhausted;
+        for minute in 0..6 {
+            let verdict = run(&mut memory, &service, &gone(), minute * 60, false);
+            assert_eq!(verdict == Verdict::Exhausted, minute >= 3);
+        }
+        assert_eq!(memory.services["a"].given_up, given_up);
+    }
+}
+
+#[test]
+fn young_processes_are_remembered_once_each_until_all_is_well() {
+    let (mut service, mut memory) = (service("a"), Memory::default());
+    service.way = None;
+    let stale = |pid, age| with(up(pid, age), Kind::Log, "log_stale", Severity::Critical);
+    let young = |memory: &Memory| -> Vec<i32> {
+        memory.services["a"].young.iter().map(|it| it.pid).collect()
+    };
+    for (second, seen) in [(0, stale(1, 5)), (10, stale(1, 15)), (20, stale(2, 59))] {
+        run(&mut memory, &service, &seen, second, false);
+    }
+    assert_eq!(young(&memory), [1, 2]);
+    // as old as its grace is not young any more
+    run(&mut memory, &service, &stale(3, 60), 30, false);
+    assert_eq!(young(&memory), [1, 2]);
+    for n in 4..20 {
+        run(
+            &mut memory,
+            &service,
+            &stale(n, 1),
+            i64::from(n) * 10,
+            false,
+        );
+    }
+    assert_eq!(young(&memory), (20 - 8..20).collect::<Vec<_>>());
+    run(&mut memory, &service, &up(30, 3600), 300, false);
+    assert!(young(&memory).is_empty());
+}
+
+#[test]
+fn an_attempt_keeps_what_it_was_made_for() {
+    let (service, mut memory) = (service("a"), Memory::default());
+    let seen = with(up(7, 3600), Kind::Log, "log_stale", Severity::Critical);
+    let entry = charge(&mut memory, &service, &seen, at(0));
+    assert_eq!(
+        entry.message.as_deref(),
+        Some("attempt 1 of 3 in this hour")
+    );
+    let charged = memory.services["a"].charged.clone().unwrap();
+    assert_eq!(charged.main, Some(identity(7)));
+    charge(&mut memory, &service, &gone(), at(1));
+    let charged = memory.services["a"].charged.clone().unwrap();
+    assert_eq!(charged.main, None);
+}
+
+#[test]
+fn logs_that_the_config_no_longer_has_are_forgotten() {
+    let (service, mut memory) = (service("a"), Memory::default());
+    let remembered = memory.services.entry("a".to_owned()).or_default();
+    remembered
+        .logs
+        .insert("old.log".to_owned(), log::Mark::default());
+    run(&mut memory, &service, &up(1, 3600), 0, false);
+    assert!(memory.services["a"].logs.is_empty());
 }
 
 #[test]

@@ -46,7 +46,7 @@ fn a_start_that_fails_says_at_what() {
         (with("stderr = \"folder\""), "cannot open its stderr file {dir}/folder: Is a directory (os error 21)"),
         (with("group = \"no-such-group\""), "no such group `no-such-group`"),
         (with("env_file = \"nowhere.env\""), "cannot read env_file {dir}/nowhere.env: No such file or directory (os error 2)"),
-        (with("env_file = \"folder\""), "cannot read env_file {dir}/folder: it is not a regular file"),
+        (with("env_file = \"folder\""), "cannot read env_file {dir}/folder: it is a folder, not a regular file"),
         (with("env_file = \"huge.env\""), "cannot read env_file {dir}/huge.env: it is larger than 1 MiB"),
         (with("env_file = \"bytes.env\""), "cannot read env_file {dir}/bytes.env: it is not UTF-8"),
         (with("env_file = \"form.env\""), "env_file {dir}/form.env, line 2: not of the form KEY=VALUE"),
@@ -689,7 +689,9 @@ fn a_run_that_cannot_begin_says_why() {
     fs::create_dir(scene.path("state/journal.jsonl")).unwrap();
     for args in [&["history"][..], &["why", "a"]] {
         let outcome = scene.run(args).exits(73);
-        let said = scene.fill("watchdog: cannot read the journal in {dir}/state: Is a directory");
+        let said = scene.fill(
+            "watchdog: cannot read the journal in {dir}/state: it is a folder, not a regular file",
+        );
         assert!(outcome.stderr.starts_with(&said), "{}", outcome.stderr);
     }
 
