@@ -441,7 +441,9 @@ impl Store {
             // a file system without hard links
             Err(_) => replace(&link, &fs::read(state)?, Flush::Now)?,
         }
-        fs::rename(&link, &backup)
+        fs::rename(&link, &backup)?;
+        // where the backup is that very file already, a rename leaves both names (rename(2))
+        remove_if_there(&link)
     }
 }
 

@@ -163,6 +163,8 @@ impl<'a> Walk<'a> {
             let event = match waitpid(None, Some(mine)) {
                 Ok(event) => event,
                 Err(Errno::EINTR) => continue,
+                // what was killed with the run may be gone before its parent's fork is told of
+                Err(Errno::ECHILD) if self.over => break,
                 Err(error) => panic!("waiting for a traced run: {error}"),
             };
             if let (Some(pid), WaitStatus::Exited(..) | WaitStatus::Signaled(..)) =
