@@ -284,11 +284,7 @@ pub fn look_at(pid: i32, memo: &Memo, now: &Reading) -> Option<Seen> {
         taken: &BTreeSet::new(),
         findings: Vec::new(),
     };
-    let (presence, memo) = search.conclude(Outcome::Found {
-        all: vec![main.clone()],
-        main,
-        named_by: None,
-    });
+    let (presence, memo) = search.conclude(Outcome::alone(main));
     Some(Seen {
         findings: search.findings,
         presence,
@@ -307,6 +303,17 @@ enum Outcome {
     Absent(String),
     Unseen(String),
     NotApplicable,
+}
+
+impl Outcome {
+    /// Found, without others and not by a PID file.
+    fn alone(main: Process) -> Self {
+        Self::Found {
+            all: vec![main.clone()],
+            main,
+            named_by: None,
+        }
+    }
 }
 
 struct Search<'a> {
@@ -464,11 +471,7 @@ impl Search<'_> {
                 stale.as_ref(),
                 &format!("but PID {}, which it named before, still runs", main.pid),
             );
-            return Outcome::Found {
-                all: vec![main.clone()],
-                main,
-                named_by: None,
-            };
+            return Outcome::alone(main);
         }
         // or it is only on its way to what it is known by
         if let Some(started) = started.filter(|_| perhaps_started) {
@@ -481,11 +484,7 @@ impl Search<'_> {
                             main.pid
                         ),
                     );
-                    return Outcome::Found {
-                        all: vec![main.clone()],
-                        main,
-                        named_by: None,
-                    };
+                    return Outcome::alone(main);
                 }
                 Ok(None) => {}
                 Err(why) => return Outcome::Unseen(why),
@@ -525,22 +524,14 @@ impl Search<'_> {
         if known.is_some()
             && let Some(main) = self.remembered(None)
         {
-            return Outcome::Found {
-                all: vec![main.clone()],
-                main,
-                named_by: None,
-            };
+            return Outcome::alone(main);
         }
         // nothing is remembered, as the state is new or lost; or what is remembered is the one that a run was about
         // to replace when it was cut short. What was started then may still run
         if known.is_none() || perhaps_started {
             match self.started_before(started) {
                 Ok(Some(main)) => {
-                    return Outcome::Found {
-                        all: vec![main.clone()],
-                        main,
-                        named_by: None,
-                    };
+                    return Outcome::alone(main);
                 }
                 Ok(None) => {}
                 Err(why) => return Outcome::Unseen(why),
