@@ -720,6 +720,23 @@ mod tests {
     }
 
     #[test]
+    fn f33_a_backup_that_is_the_state_itself_leaves_no_second_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::prepare(dir.path()).unwrap();
+        store.save(&mut memory(1)).unwrap();
+        // as a run leaves it that is killed just before its new state takes its place
+        let (state, backup) = (
+            dir.path().join("state.json"),
+            dir.path().join("state.json.bak"),
+        );
+        fs::hard_link(&state, &backup).unwrap();
+        let mut next = store.load(now()).unwrap().memory;
+        store.save(&mut next).unwrap();
+        assert!(!dir.path().join("state.json.bak.new").exists());
+        assert!(backup.exists());
+    }
+
+    #[test]
     fn f45_both_damaged_is_not_to_be_trusted_once() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::prepare(dir.path()).unwrap();
