@@ -4,13 +4,15 @@
 dir=${0%/*}
 name=$1
 shift
-pid_file= log= line=tick print= every=0.1 delay= workers=0 fork= forked= err= err_lines=1 after= exit= die= traps= exits= facts=
+pid_file= log= line=tick print= every=0.1 delay= workers=0 fork= forked= err= err_lines=1 after= exit= die= traps= exits= facts= files=
 for option; do
     case $option in
     [a-z]*=*) eval "${option%%=*}=\${option#*=}" ;;
     esac
 done
 [ -f "$dir/$name.rc" ] && . "$dir/$name.rc"
+# a shell can write to no file where it may have fewer descriptors than a dozen
+[ -n "$files" ] && ulimit -S -n "$files"
 if [ -n "$fork" ] && [ -z "$forked" ]; then
     setsid /bin/sh "$0" "$name" "$@" forked=1 &
     exit 0
