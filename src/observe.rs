@@ -109,7 +109,7 @@ fn look_at_processes(
             World::glance()
         })
         .pop()
-        .unwrap_or(Err(Failed::TimedOut))
+        .unwrap_or(Err(Failed::NoThread))
         .map(Arc::new)
     } else {
         Ok(Arc::new(World::on_demand()))
@@ -217,19 +217,17 @@ fn look_at_units(
             .services
             .get(&service.name)
             .and_then(|known| known.unit.clone());
-        let judged = match answers.get(&unit.manager) {
-            Some(Ok(Ok(statuses))) => unit::judge(
+        let answer = answers.get(&unit.manager);
+        let judged = match answer.unwrap_or(&Err(Failed::NoThread)) {
+            Ok(Ok(statuses)) => unit::judge(
                 unit,
                 statuses.get(&unit.unit),
                 memo.as_ref(),
                 now,
                 config.check_timeout,
             ),
-            Some(Ok(Err(why))) => unit::unreachable(unit, memo.as_ref(), why),
-            _ => {
-                let why = format!("no answer within {}", clock::rough(config.check_timeout));
-                unit::unreachable(unit, memo.as_ref(), &why)
-            }
+            Ok(Err(why)) => unit::unreachable(unit, memo.as_ref(), why),
+            Err(failed) => unit::unreachable(unit, memo.as_ref(), &unanswered(*failed, config)),
         };
         observation.findings.extend(judged.findings.iter().cloned());
         // a process table of its own says more than systemd does
@@ -346,15 +344,80 @@ fn author(observation: &Observation, known: &ServiceMemory) -> Author {
     }
 }
 
+/// The finding in place of what a look would have found.
 fn given_up(check: Kind, what: &str, failed: Failed, config: &Config) -> Finding {
-    let message = match failed {
+    let why = match failed {
         Failed::TimedOut => format!(
-            "{what} could not be looked at within {} (a dead disk or network share?)",
+            "could not be looked at within {} (a dead disk or network share?)",
             clock::rough(config.check_timeout)
         ),
+        Failed::OutOfTime => format!(
+            "could not be looked at before the run had to end (run_timeout {})",
+            clock::rough(config.run_timeout)
+        ),
+        Failed::NoThread => {
+            "could not be looked at: there is no thread to be had (ulimit -u, TasksMax=)".to_owned()
+        }
         Failed::Panicked => {
-            format!("looking at {what} failed inside the watchdog; please report this")
+            "could not be looked at: a fault of the watchdog; please report this".to_owned()
         }
     };
+    let message = format!("{what} {why}");
     Finding::new(check, TIMED_OUT, Severity::Unknown, message)
+}
+
+/// Why a systemd has not said anything.
+fn unanswered(failed: Failed, config: &Config) -> String {
+    match failed {
+        Failed::TimedOut => format!("no answer within {}", clock::rough(config.check_timeout)),
+        Failed::OutOfTime => format!(
+            "no answer before the run had to end (run_timeout {})",
+            clock::rough(config.run_timeout)
+        ),
+        Failed::NoThread => "there is no thread to ask from (ulimit -u, TasksMax=)".to_owned(),
+        Failed::Panicked => {
+            "asking failed by a fault of the watchdog; please report this".to_owned()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::{self, Environment};
+
+    #[test]
+    fn what_ended_a_look_is_said_with_the_figure_of_that_limit() {
+        let text = "check_timeout = \"10s\"\nrun_timeout = \"3s\"\n[service.a]\nspawn = { command = [\"true\"] }\n";
+        let config = config::parse(text, Path::new("/w.toml"), &Environment::default()).unwrap();
+        for (failed, look, answer) in [
+            (
+                Failed::TimedOut,
+                "a.log could not be looked at within 10s (a dead disk or network share?)",
+                "no answer within 10s",
+            ),
+            (
+                Failed::OutOfTime,
+                "a.log could not be looked at before the run had to end (run_timeout 3s)",
+                "no answer before the run had to end (run_timeout 3s)",
+            ),
+            (
+                Failed::NoThread,
+                "a.log could not be looked at: there is no thread to be had (ulimit -u, TasksMax=)",
+                "there is no thread to ask from (ulimit -u, TasksMax=)",
+            ),
+            (
+                Failed::Panicked,
+                "a.log could not be looked at: a fault of the watchdog; please report this",
+                "asking failed by a fault of the watchdog; please report this",
+            ),
+        ] {
+            let finding = given_up(Kind::Log, "a.log", failed, &config);
+            assert_eq!(finding.message, look);
+            assert_eq!(finding.severity, Severity::Unknown);
+            assert_eq!(unanswered(failed, &config), answer);
+        }
+    }
 }

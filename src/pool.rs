@@ -23,8 +23,12 @@ const STALL: Duration = Duration::from_millis(50);
 /// Why a piece of work has no result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failed {
-    /// It took longer than its limit, or was never begun because the whole took too long.
+    /// It took longer than its limit.
     TimedOut,
+    /// All together took too long, and it had not ended or was never begun.
+    OutOfTime,
+    /// There was no thread to do it in.
+    NoThread,
     /// It panicked: a fault in this program.
     Panicked,
 }
@@ -189,15 +193,20 @@ impl Pool {
                 workers += hire();
             }
         }
+        let rest = if workers > 0 {
+            Failed::OutOfTime
+        } else {
+            Failed::NoThread
+        };
         // nothing may begin once the results are given
         progress.queue.clear();
         let results = std::mem::take(&mut progress.results);
         // and what ends then finds a result
-        progress.results = (0..count).map(|_| Some(Err(Failed::TimedOut))).collect();
+        progress.results = (0..count).map(|_| Some(Err(rest))).collect();
         drop(progress);
         results
             .into_iter()
-            .map(|result| result.unwrap_or(Err(Failed::TimedOut)))
+            .map(|result| result.unwrap_or(Err(rest)))
             .collect()
     }
 
@@ -317,7 +326,7 @@ mod tests {
         let deadline = Instant::now() + Duration::from_millis(100);
         let hour = Duration::from_hours(1);
         let hung = side_by_side(vec![receive], hour, deadline, |it| it.recv().is_err());
-        assert_eq!(hung, [Err(Failed::TimedOut)]);
+        assert_eq!(hung, [Err(Failed::OutOfTime)]);
         drop(send);
     }
 

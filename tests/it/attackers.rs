@@ -825,6 +825,23 @@ fn a_file_system_that_hangs_holds_up_nobody_else() {
 
 #[test]
 #[ignore = "needs root"]
+fn a_look_that_the_end_of_the_run_cut_off_says_so() {
+    let scene = Scene::with(
+        "check_timeout = \"1m\"\nrun_timeout = \"1s\"\n[service.a]\n[[service.a.log]]\npath = \"lent/one/a.log\"\n",
+    );
+    for name in ["lent", "lent/one", "lent/other"] {
+        fs::create_dir(scene.path(name)).unwrap();
+    }
+    let outcome = scene.shell(HUNG);
+    assert_eq!(outcome.code, 3, "{}", outcome.stderr);
+    assert_eq!(
+        outcome.service("a")["findings"][0]["message"],
+        "lent/one/a.log could not be looked at before the run had to end (run_timeout 1s)"
+    );
+}
+
+#[test]
+#[ignore = "needs root"]
 fn a_process_that_comes_up_again_and_again_while_it_is_stopped_ends_no_run() {
     let config = SERVICE.replace(
         "pid_file = \"a.pid\"",
