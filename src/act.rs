@@ -10,7 +10,7 @@ use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::Instant;
 
-use crate::check::process::Presence;
+use crate::check::process::{Memo, Presence};
 use crate::check::{Observation, log};
 use crate::config::{Config, Service};
 use crate::decide::Decision;
@@ -19,7 +19,7 @@ use crate::memory::journal::{self, Entry};
 use crate::memory::store::{Store, StoreError};
 use crate::observe::{known_processes, target};
 use crate::progress::{Progress, TICK};
-use crate::restart::{Action, Done, FileMark, Job, restart};
+use crate::restart::{Action, Done, FileMark, Job, Way, restart};
 use crate::settle::{Outcome, Tried, charge};
 use crate::world::Glances;
 
@@ -285,17 +285,17 @@ fn run_beside(
             };
             // a fault of this program must not leave the run waiting for word of it
             let done = catch_unwind(AssertUnwindSafe(|| restart(&job)))
-                .unwrap_or_else(|_| failed_inside(&job));
+                .unwrap_or_else(|_| failed_inside(way, &job.memo));
             let _ = tell.send((name.clone(), done));
         })
         .is_ok()
 }
 
-fn failed_inside(job: &Job<'_>) -> Done {
+fn failed_inside(way: &Way, memo: &Memo) -> Done {
     Done {
         action: Action {
             kind: "restart".to_owned(),
-            method: job.way.name().to_owned(),
+            method: way.name().to_owned(),
             ok: false,
             old_pid: None,
             new_pid: None,
@@ -303,7 +303,7 @@ fn failed_inside(job: &Job<'_>) -> Done {
             error: Some("restarting failed inside the watchdog; please report this".to_owned()),
             stderr: Vec::new(),
         },
-        process: job.memo.clone(),
+        process: memo.clone(),
         unit: None,
         marks: log::Marks::new(),
     }
@@ -316,4 +316,24 @@ fn finished(done: Done) -> Outcome {
         unit: done.unit,
         marks: done.marks,
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixtures::service;
+
+    #[test]
+    fn a_fault_of_this_program_is_a_failed_restart_that_says_so() {
+        let way = service("a").way.unwrap();
+        let Outcome::Tried(tried) = finished(failed_inside(&way, &Memo::default())) else {
+            panic!("it was tried");
+        };
+        assert!(!tried.action.ok);
+        assert_eq!(tried.action.method, "command");
+        assert_eq!(
+            tried.action.error.as_deref(),
+            Some("restarting failed inside the watchdog; please report this")
+        );
+    }
 }

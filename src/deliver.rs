@@ -464,7 +464,10 @@ mod tests {
         fs::write(&second, "somebody's").unwrap();
         let before = fs::metadata(&second).unwrap().modified().unwrap();
         fs::hard_link(&second, dir.path().join("name")).unwrap();
-        assert!(set_mark(&dir.path().join("name")).is_err());
+        assert_eq!(
+            set_mark(&dir.path().join("name")).unwrap_err().to_string(),
+            "it is not the watchdog's own file"
+        );
         assert_eq!(fs::read(&second).unwrap(), b"somebody's");
         assert_eq!(fs::metadata(&second).unwrap().modified().unwrap(), before);
         fs::create_dir(dir.path().join("dir")).unwrap();

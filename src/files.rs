@@ -298,6 +298,18 @@ pub fn append(path: &Path, mode: u32) -> io::Result<File> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_appended_to_is_a_file_of_ones_own_with_one_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        append(&path, 0o600).unwrap();
+        fs::hard_link(&path, dir.path().join("name")).unwrap();
+        assert_eq!(
+            append(&path, 0o600).unwrap_err().to_string(),
+            "it has another name (a hard link), and may be another file"
+        );
+    }
     use std::os::unix::fs::{PermissionsExt, chown, symlink};
 
     fn mode(path: &Path, mode: u32) {

@@ -13,6 +13,7 @@
 
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
+use std::panic::{UnwindSafe, catch_unwind};
 
 use clap::{CommandFactory, Parser};
 
@@ -63,18 +64,28 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         let _ = write!(std::io::stderr(), "{}", Cli::command().render_help());
         return 64;
     };
-    match perform(&cli, command) {
-        Ok(code) => code,
-        Err(error) => {
-            // faults of the config stand as a list, with a heading each
-            let who = match &error {
-                Error::Config(_) => "",
-                _ => "watchdog: ",
-            };
-            let _ = writeln!(std::io::stderr(), "{who}{error}");
-            error.code()
-        }
-    }
+    perform(&cli, command).unwrap_or_else(|error| told(&error))
+}
+
+/// Runs what gives an exit code. A fault of this program is told by a code of its own, never by one that scripts take
+/// for a verdict; the standard hook has printed its place by then.
+pub fn without_faults(run: impl FnOnce() -> u8 + UnwindSafe) -> u8 {
+    catch_unwind(run).unwrap_or_else(|_| {
+        told(&Error::Internal(
+            "a fault of this program ended the run".to_owned(),
+        ))
+    })
+}
+
+/// Tells what ended a run, and gives back its exit code.
+fn told(error: &Error) -> u8 {
+    // faults of the config stand as a list, with a heading each
+    let who = match error {
+        Error::Config(_) => "",
+        _ => "watchdog: ",
+    };
+    let _ = writeln!(std::io::stderr(), "{who}{error}");
+    error.code()
 }
 
 fn perform(cli: &Cli, command: &Command) -> Result<u8, Error> {
@@ -117,4 +128,20 @@ fn paint(color: Color) -> Paint {
         }
     };
     if wanted { Paint::Colours } else { Paint::Plain }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_of_this_program_is_70_and_asks_to_be_reported() {
+        assert_eq!(without_faults(|| 3), 3);
+        assert_eq!(without_faults(|| panic!("a fault, on purpose")), 70);
+        let error = Error::Internal("a fault of this program ended the run".to_owned());
+        assert_eq!(
+            error.to_string(),
+            "a fault of this program ended the run; please report this"
+        );
+    }
 }

@@ -9,6 +9,7 @@ use std::ffi::CString;
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
+use std::panic::resume_unwind;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
@@ -327,9 +328,7 @@ fn spawn_held(
         let helper = std::thread::Builder::new().spawn_scoped(scope, helper)?;
         let spawned = command.spawn();
         drop(tell);
-        let done = helper
-            .join()
-            .unwrap_or_else(|_| Err("preparing its start failed inside the watchdog".to_owned()));
+        let done = helper.join().unwrap_or_else(|fault| resume_unwind(fault));
         match (spawned, done) {
             (_, Err(why)) => Err(io::Error::other(why)),
             (spawned, Ok(())) => spawned,
@@ -674,11 +673,7 @@ pub fn with_rights_of<T: Send>(
                 Err(io::Error::from(io::ErrorKind::PermissionDenied))
             }
         })?;
-        thread.join().unwrap_or_else(|_| {
-            Err(io::Error::other(
-                "the thread that read for another user failed",
-            ))
-        })
+        thread.join().unwrap_or_else(|fault| resume_unwind(fault))
     })
 }
 

@@ -201,7 +201,8 @@ impl World {
             .clone()
     }
 
-    fn miss(&self, why: String) {
+    /// Remembers why a process that runs may be missing; the first reason stays.
+    pub fn miss(&self, why: String) {
         let mut gap = self.gap.lock().unwrap_or_else(PoisonError::into_inner);
         gap.get_or_insert(why);
     }
@@ -528,12 +529,7 @@ pub fn stat(pid: i32) -> io::Result<Stat> {
     // the kernel writes it whole into a buffer that is large enough, and it is never longer than this
     let mut buffer = [0; 2048];
     let length = File::open(format!("/proc/{pid}/stat"))?.read(&mut buffer)?;
-    parse_stat(&buffer[..length]).ok_or_else(|| {
-        io::Error::new(
-            io::ErrorKind::InvalidData,
-            "unexpected form of /proc/PID/stat",
-        )
-    })
+    parse_stat(&buffer[..length]).ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
 /// Parses the line of `/proc/PID/stat`. The name in parentheses may itself hold spaces and parentheses, so all

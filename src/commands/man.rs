@@ -98,7 +98,7 @@ fn pages() -> Result<Vec<Page>, Error> {
 
 #[expect(clippy::needless_pass_by_value, reason = "the signature of map_err")]
 fn internal(error: std::io::Error) -> Error {
-    Error::Internal(format!("a manual page cannot be made: {error}"))
+    Error::Internal(error.to_string())
 }
 
 fn manual(command: clap::Command, title: &str) -> Man {

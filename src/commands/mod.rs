@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use chrono::{DateTime, Utc};
 
 use crate::clock::Reading;
-use crate::config::Config;
+use crate::config::{Config, Service};
 use crate::error::Error;
 use crate::memory::Memory;
 use crate::memory::journal::{self, Entry};
@@ -30,17 +30,7 @@ pub mod why;
 /// have is a usage error.
 pub fn selected(config: &Config, asked: &[String]) -> Result<BTreeSet<String>, Error> {
     for name in asked {
-        if config.service(name).is_none() {
-            let nearest = config
-                .nearest_service(name)
-                .map(|nearest| format!("; did you mean `{nearest}`?"))
-                .unwrap_or_default();
-            return Err(Error::Usage(format!(
-                "no service `{}` in {}{nearest}",
-                crate::text::printable(name.as_bytes(), 100),
-                config.path.display()
-            )));
-        }
+        one(config, name)?;
     }
     let all = || {
         config
@@ -53,6 +43,21 @@ pub fn selected(config: &Config, asked: &[String]) -> Result<BTreeSet<String>, E
         all()
     } else {
         asked.iter().cloned().collect()
+    })
+}
+
+/// The service of a name; an error that names the nearest one where there is none.
+pub fn one<'a>(config: &'a Config, name: &str) -> Result<&'a Service, Error> {
+    config.service(name).ok_or_else(|| {
+        let nearest = config
+            .nearest_service(name)
+            .map(|nearest| format!("; did you mean `{nearest}`?"))
+            .unwrap_or_default();
+        Error::Usage(format!(
+            "no service `{}` in {}{nearest}",
+            crate::text::printable(name.as_bytes(), 100),
+            config.path.display()
+        ))
     })
 }
 

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::act::{Stage, act};
+use crate::check::Severity;
 use crate::check::process::Presence;
 use crate::cli;
 use crate::clock::{self, Reading};
-use crate::commands::{open, print, selected};
+use crate::commands::{one, open, print, selected};
 use crate::config::Config;
 use crate::decide::{Decision, Restart};
 use crate::error::Error;
@@ -27,12 +28,7 @@ pub fn run(config: Config, options: &cli::Restart, style: Style) -> Result<u8, E
     let config = Arc::new(config);
     let (store, lock, mut memory, now) = open(&config)?;
     let mark = lock.mark()?;
-    let Some(service) = config.service(&options.service) else {
-        return Err(Error::Internal(format!(
-            "`{}` was selected and is gone",
-            options.service
-        )));
-    };
+    let service = one(&config, &options.service)?;
     let refuse = |why: &str| {
         ::log::error!("{} is not restarted: {why}", service.name);
         Ok(1)
@@ -41,11 +37,18 @@ pub fn run(config: Config, options: &cli::Restart, style: Style) -> Result<u8, E
         return refuse("its config has no way to restart it (spawn, systemd or restart.command)");
     }
     let seen = observe(&config, &names, &memory, &now, began + config.run_timeout);
-    if seen
-        .get(&service.name)
-        .is_none_or(|observation| observation.presence == Presence::Unseen)
-    {
-        return refuse("its process could not be seen, and a second copy might be started");
+    let observation = seen.get(&service.name);
+    if observation.is_none_or(|seen| seen.presence == Presence::Unseen) {
+        let why: Vec<&str> = observation
+            .iter()
+            .flat_map(|seen| &seen.findings)
+            .filter(|finding| finding.severity == Severity::Unknown)
+            .map(|finding| finding.message.as_str())
+            .collect();
+        return refuse(&format!(
+            "its process could not be seen, and a second copy might be started: {}",
+            why.join("; ")
+        ));
     }
     let known = memory.services.entry(service.name.clone()).or_default();
     if let Some(frees) = known.budget_frees_at(now.wall, service.policy.max_per_hour)

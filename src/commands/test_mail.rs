@@ -25,9 +25,8 @@ pub fn run(config: &Config) -> Result<u8, Error> {
         text::visible(&settings.to.join(", ")),
         way(settings)
     ))?;
-    let Some(message) = composed(config) else {
-        return Err(Error::Internal("the test has no message".to_owned()));
-    };
+    // one alert is always a message
+    let message = composed(config).ok_or_else(|| Error::Internal("test-mail".to_owned()))?;
     let mut told = Ok(());
     let report = mail::send_telling(
         settings,

@@ -10,7 +10,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use crate::check::{Finding, Kind};
 use crate::cli;
 use crate::clock::{age, rough, stamp};
-use crate::commands::{count, print, selected};
+use crate::commands::{count, one, print};
 use crate::config::{Config, OnExhausted, Service};
 use crate::error::Error;
 use crate::memory::journal::{self, Entry};
@@ -29,13 +29,7 @@ const RESTARTS: usize = 5;
 
 /// Tells the evidence behind the last decision about a service.
 pub fn run(config: &Config, options: &cli::Why, style: Style) -> Result<u8, Error> {
-    selected(config, std::slice::from_ref(&options.service))?;
-    let Some(service) = config.service(&options.service) else {
-        return Err(Error::Internal(format!(
-            "`{}` was selected and is gone",
-            options.service
-        )));
-    };
+    let service = one(config, &options.service)?;
     let now = Utc::now();
     let loaded = Store::at(&config.state_dir).look();
     for sentence in &loaded.damage {
@@ -134,8 +128,9 @@ impl Known<'_> {
         let report = &remembered.report;
         let seen = report
             .time
-            .map_or_else(|| "at an unknown time".to_owned(), |time| self.ago(time));
-        page.line(0, &format!("seen by the last run, {seen}:"));
+            .map(|time| format!(", {}", self.ago(time)))
+            .unwrap_or_default();
+        page.line(0, &format!("seen by the last run{seen}:"));
         let mut left: Vec<&Finding> = report.findings.iter().collect();
         let mut tell = |page: &mut Page, what: &str, mine: &dyn Fn(&Finding) -> bool| {
             page.line(4, what);

@@ -26,7 +26,7 @@ const MASK: &str = "***";
 pub fn to_toml(config: &Config) -> String {
     toml::to_string(&Shown::of(config))
         // every value above is a string, a number or a list of them
-        .unwrap_or_else(|error| format!("# this config cannot be shown: {error}\n"))
+        .unwrap_or_else(|error| format!("# {error}\n"))
 }
 
 #[derive(Serialize)]

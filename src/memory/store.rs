@@ -91,7 +91,7 @@ impl Lock {
     /// The file that the lock is on: for those who must see that it still is the one that others would take.
     pub fn mark(&self) -> Result<FileMark, StoreError> {
         let meta = self.held.metadata().map_err(|source| StoreError::Io {
-            what: "cannot look at the lock",
+            what: "cannot take the lock",
             path: self.path.clone(),
             source,
         })?;
@@ -223,11 +223,11 @@ impl Store {
             .mode(0o600)
             .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
             .open(&path)
-            .map_err(|source| io("cannot open the lock file", source))?;
+            .map_err(|source| io("cannot take the lock", source))?;
         // who can open it can lock it, and would keep every run from its work
         let meta = file
             .metadata()
-            .map_err(|source| io("cannot look at the lock file", source))?;
+            .map_err(|source| io("cannot take the lock", source))?;
         if meta.mode() & 0o077 != 0 {
             let _ = file.set_permissions(fs::Permissions::from_mode(0o600));
         }
@@ -240,7 +240,7 @@ impl Store {
                     .filter(|pid| !pid.is_empty() && pid.bytes().all(|b| b.is_ascii_digit()));
                 return Err(StoreError::Busy { path, holder });
             }
-            Err(source) => return Err(io("cannot lock", source)),
+            Err(source) => return Err(io("cannot take the lock", source)),
         }
         // for people only: the lock itself is the kernel's, so a full disk is no reason to stop
         let line = format!("{}\n", std::process::id());
@@ -600,6 +600,35 @@ pub fn parse_state(bytes: &[u8]) -> Result<Memory, String> {
 mod tests {
     use super::*;
     use crate::memory::ServiceMemory;
+
+    #[test]
+    fn what_cannot_be_done_with_a_file_says_what_to_do() {
+        for (errno, hint) in [
+            (
+                libc::ENOSPC,
+                "No space left on device (os error 28); free some space on its disk",
+            ),
+            (
+                libc::EACCES,
+                "Permission denied (os error 13); run as the user that owns it, or set state_dir to a folder that this user can write",
+            ),
+            (
+                libc::EROFS,
+                "Read-only file system (os error 30); set state_dir to a folder that can be written",
+            ),
+            (libc::EIO, "Input/output error (os error 5)"),
+        ] {
+            let error = StoreError::Io {
+                what: "cannot write the state",
+                path: "/s/state.json".into(),
+                source: io::Error::from_raw_os_error(errno),
+            };
+            assert_eq!(
+                error.to_string(),
+                format!("cannot write the state /s/state.json: {hint}")
+            );
+        }
+    }
 
     fn now() -> DateTime<Utc> {
         DateTime::from_timestamp(1_800_000_000, 0).unwrap()

@@ -372,8 +372,9 @@ fn done(body: &mut Body, action: &Action) {
         .chain(["tried to start it".to_owned()])
         .collect();
     body.sentence(&format!("Done: {} {how}.", steps.join(", ")));
-    let error = action.error.as_deref().unwrap_or("no reason is known");
-    body.sentence(&format!("It failed: {}", cut(&visible(error), 2 * QUOTED)));
+    if let Some(error) = &action.error {
+        body.sentence(&format!("It failed: {}", cut(&visible(error), 2 * QUOTED)));
+    }
     if !action.stderr.is_empty() {
         body.gap();
         body.line("The last lines of its standard error:");
@@ -828,18 +829,62 @@ box1, 2026-11-22T01:02:03Z, watchdog VERSION
     }
 
     #[test]
-    fn every_event_has_its_own_first_line_and_warnings_are_marked() {
-        let mut lines = std::collections::BTreeSet::new();
-        for event in [
-            Event::Recovered,
-            Event::Degraded,
-            Event::Restarted,
-            Event::Unknown,
-            Event::Down,
-            Event::RestartFailed,
-            Event::Exhausted,
-            Event::Watchdog,
-            Event::Test,
+    fn every_event_has_its_subject_first_line_and_advice_and_warnings_are_marked() {
+        for (event, subject, first, advice) in [
+            (
+                Event::Recovered,
+                "s recovered",
+                "s is well again.",
+                "Nothing has to be done. What happened:",
+            ),
+            (
+                Event::Degraded,
+                "s degraded",
+                "s runs, but something about it is not right.",
+                "To look at it:",
+            ),
+            (
+                Event::Restarted,
+                "s restarted",
+                "s was restarted and is up again.",
+                "Nothing has to be done at once. To see what happened:",
+            ),
+            (
+                Event::Unknown,
+                "s unknown",
+                "s could not be seen properly, so nothing was done.",
+                "To see what is in the way, and to look again:",
+            ),
+            (
+                Event::Down,
+                "s down",
+                "s is broken, and the watchdog does not restart it.",
+                "It has to be put right by hand. To look at it, and to look again:",
+            ),
+            (
+                Event::RestartFailed,
+                "s restart failed",
+                "s is broken, and could not be restarted.",
+                "Somebody has to find the cause. To look at it, and to look again:",
+            ),
+            (
+                Event::Exhausted,
+                "s exhausted",
+                "s is broken, and its restarts are used up.",
+                "Somebody has to find the cause. To look at it, and to look again:",
+            ),
+            (
+                Event::Watchdog,
+                "s in trouble",
+                "The watchdog itself is in trouble.",
+                "To see the state of things:",
+            ),
+            (
+                Event::Test,
+                "s sends a test",
+                "This is a test: what this watchdog has to tell arrives where you read this.",
+                "Nothing has to be done. To see the state of things:",
+            ),
         ] {
             let mut one = alert("s", event);
             let mut warning = stale();
@@ -848,18 +893,41 @@ box1, 2026-11-22T01:02:03Z, watchdog VERSION
             unseen.severity = Severity::Unknown;
             one.findings = vec![warning, unseen];
             let message = told("2026-11-22T01:02:03Z", &[one]);
-            let first = message.body.lines().next().unwrap_or_default().to_owned();
-            assert!(lines.insert(first), "{event:?}");
-            assert!(
-                message.body.contains("- warning: logs/trader.log"),
-                "{}",
-                message.body
-            );
-            assert!(
-                message.body.contains("- not seen: logs/trader.log"),
-                "{}",
-                message.body
-            );
+            assert_eq!(message.subject, format!("[watchdog] box1: {subject}"));
+            let lines: Vec<&str> = message.body.lines().collect();
+            assert_eq!(lines[0], first);
+            for line in [
+                advice,
+                "- warning: logs/trader.log: no write for 7m 12s (limit 5m)",
+                "- not seen: logs/trader.log: no write for 7m 12s (limit 5m)",
+            ] {
+                assert!(lines.contains(&line), "{line}\n{}", message.body);
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_held_back_is_counted_in_the_next_message() {
+        for (held_back, said) in [
+            (
+                1,
+                "1 message was held back before this one, because the hour had its fill (mail.max_per_hour). What it had to tell is in this one.",
+            ),
+            (
+                7,
+                "7 messages were held back before this one, because the hour had its fill (mail.max_per_hour). What they had to tell is in this one.",
+            ),
+        ] {
+            let context = Context {
+                config: None,
+                held_back,
+                threads: &BTreeMap::new(),
+                nonce: 0,
+            };
+            let one = [alert("s", Event::Down)];
+            let message = compose("box1", time("2026-11-22T01:02:03Z"), &one, &context).unwrap();
+            let words: Vec<&str> = message.body.split_whitespace().collect();
+            assert!(words.join(" ").contains(said), "{}", message.body);
         }
     }
 

@@ -23,10 +23,7 @@ pub fn run(
 ) -> Result<(), (String, Vec<String>)> {
     let alone = |why: String| (why, Vec::new());
     let variables = variables(command).map_err(alone)?;
-    let name = command
-        .command
-        .first()
-        .ok_or_else(|| alone("the command is empty".to_owned()))?;
+    let name = command.command.first().map_or("", String::as_str);
     let program = if name.contains('/') {
         command.working_dir.join(name)
     } else {
@@ -34,7 +31,7 @@ pub fn run(
     };
     let mut process = std::process::Command::new(&program);
     process
-        .args(&command.command[1..])
+        .args(command.command.iter().skip(1))
         .current_dir(&command.working_dir)
         .env_clear()
         .envs(variables);

@@ -63,7 +63,7 @@ pub fn account(spawn: &Spawn) -> Result<Account, String> {
             .map(|user| std::ffi::CString::new(user.name.as_str()))
         {
             Some(Ok(name)) => getgrouplist(&name, gid)
-                .map_err(|error| format!("the groups of user {uid} are not known: {error}"))?,
+                .map_err(|error| format!("user `{uid}` cannot be looked up: {error}"))?,
             _ => vec![gid],
         };
         Some(Credentials {

@@ -296,9 +296,10 @@ fn attempt(job: &Job<'_>, marks: &mut log_check::Marks) -> Result<Up, Failure> {
     if let Some(running) = &job.running {
         ::log::info!("{service}: stopping PID {}", running.main.pid);
     } else if !leftovers.is_empty() {
+        let pids: Vec<_> = leftovers.iter().map(|left| left.pid.to_string()).collect();
         ::log::info!(
-            "{service}: stopping {} processes that its main process left behind",
-            leftovers.len()
+            "{service}: stopping what its main process left behind: PID {}",
+            pids.join(", ")
         );
     }
     match job.way {

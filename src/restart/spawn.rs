@@ -70,7 +70,7 @@ pub fn start(
 pub fn prepare(spawn: &Spawn) -> Result<(Account, BTreeMap<String, String>, PathBuf), String> {
     let account = account(spawn)?;
     let variables = environment(spawn, &account)?;
-    let name = spawn.command.first().ok_or("the command is empty")?;
+    let name = spawn.command.first().map_or("", String::as_str);
     match fs::metadata(&spawn.working_dir) {
         Ok(meta) if meta.is_dir() => {}
         Ok(_) => {
@@ -235,5 +235,70 @@ fn explain(
             "cannot write its PID file {}: {error}",
             shown(&spawn.write_pid_file)
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plain() -> Spawn {
+        let command = super::super::Command {
+            command: vec!["x".to_owned()],
+            working_dir: "/srv".into(),
+        };
+        command.as_spawn()
+    }
+
+    #[test]
+    fn each_step_of_a_start_has_its_sentence() {
+        let spawn = Spawn {
+            user: Some("trader".to_owned()),
+            nice: -5,
+            ..plain()
+        };
+        let error = || io::Error::from_raw_os_error(libc::EPERM);
+        let said = |step, error: &io::Error, spawn: &Spawn| {
+            explain(
+                step,
+                error,
+                spawn,
+                Path::new("/bin/x"),
+                Duration::from_secs(5),
+            )
+        };
+        for (step, expected) in [
+            (Step::Session, "cannot make a session for it: E"),
+            (Step::Nice, "cannot set its niceness to -5: E"),
+            (Step::Credentials, "cannot become user trader for it: E"),
+            (Step::WorkingDir, "cannot enter its working folder /srv: E"),
+            (Step::Exec, "/bin/x cannot be run: E"),
+            (Step::Shelter, "E"),
+            (
+                Step::Stuck,
+                "it had not become /bin/x within 5s, and was killed: its working folder /srv or one of its files hangs \
+                 (a dead disk or network share?), or somebody stopped it",
+            ),
+        ] {
+            let expected = expected.replace('E', "Operation not permitted (os error 1)");
+            assert_eq!(said(step, &error(), &spawn), expected);
+        }
+        let group_alone = Spawn {
+            group: Some("staff".to_owned()),
+            ..plain()
+        };
+        assert_eq!(
+            said(Step::Credentials, &error(), &group_alone),
+            "cannot become user of its group for it: Operation not permitted (os error 1)"
+        );
+    }
+
+    #[test]
+    fn what_the_kernel_would_cut_off_is_refused() {
+        assert_eq!(c_text("a\0b").unwrap_err(), "`a\\x00b` holds a NUL");
+        assert_eq!(
+            c_path(Path::new("a\0b")).unwrap_err(),
+            "the path a\0b holds a NUL"
+        );
     }
 }

@@ -246,7 +246,7 @@ fn distrust(pid_file: &Path, pid: i32) -> Option<String> {
     let owner = match Owner::of(pid) {
         Ok(owner) => owner,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
-        Err(error) => return Some(cannot("look whose it is:", pid, &error)),
+        Err(error) => return Some(cannot("look at", pid, &error)),
     };
     (!owner.is_among(&writers)).then(|| {
         format!(

@@ -139,9 +139,7 @@ impl Awaited<'_> {
         let mut pause = FIRST_PAUSE;
         loop {
             if let Some(started) = child.as_deref_mut()
-                && let Some(status) = started
-                    .try_wait()
-                    .map_err(|error| format!("cannot wait for it: {error}"))?
+                && let Some(status) = started.try_wait().map_err(|error| error.to_string())?
             {
                 if !status.success() {
                     let when = if up_since.is_some() {
@@ -250,7 +248,8 @@ fn child_is_up(child: &Started, now: &Reading) -> Result<Up, String> {
     if !now.knows_boot() {
         return Err("the id of this boot cannot be read".to_owned());
     }
-    let stat = world::stat(pid).map_err(|error| format!("cannot look at PID {pid}: {error}"))?;
+    let stat =
+        world::stat(pid).map_err(|error| format!("PID {pid} cannot be looked at: {error}"))?;
     let main = Identity {
         pid,
         start: stat.start,

@@ -87,9 +87,8 @@ fn what_cannot_be_adopted_is_said() {
         ("999999999", "no process has PID 999999999"),
         (
             "no-such-program",
-            "no program called `no-such-program` runs",
+            "no program called `no-such-program` runs; name it by its PID, of which `ps -eo pid,args` knows all",
         ),
-        ("2", "PID 2"),
         ("\u{1b}[2J", "no program called `\\x1b[2J` runs"),
     ] {
         let outcome = scene.run(&["adopt", asked]).exits(1);

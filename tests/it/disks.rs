@@ -152,6 +152,67 @@ fn f12_without_threads_nothing_is_taken_for_dead() {
     run(None).exits(0);
 }
 
+#[test]
+#[ignore = "needs root"]
+fn f12_what_has_no_thread_is_held_and_said() {
+    let scene = Scene::new();
+    let watchdog = scene.public_watchdog();
+    for name in ["mine", "mine/state"] {
+        fs::create_dir(scene.path(name)).unwrap();
+        std::os::unix::fs::chown(scene.path(name), Some(LONER), Some(LONER)).unwrap();
+        fs::set_permissions(scene.path(name), fs::Permissions::from_mode(0o700)).unwrap();
+    }
+    let config = scene.path("mine/watchdog.toml");
+    let run = |limit: u32, transport: &str| {
+        // the smallest limit lets the watchdog itself run, and the next one a single thread beside it
+        fs::write(
+            &config,
+            format!(
+                "state_dir = \"state\"\n[mail]\nfrom = \"w@example.org\"\nto = [\"o@example.org\"]\n\
+                 on = [\"restart_failed\", \"down\", \"unknown\"]\n{transport}\n\
+                 [service.a]\nprocess = {{ pid_file = \"a.pid\" }}\nrestart = {{ max_per_hour = 100, command = [\"true\"] }}\n\
+                 [service.b]\nprocess = {{ pid_file = \"b.pid\" }}\n"
+            ),
+        )
+        .unwrap();
+        std::os::unix::fs::chown(&config, Some(LONER), None).unwrap();
+        let _ = fs::remove_dir_all(scene.path("mine/state/outbox"));
+        let outcome = scene.shell(&format!(
+            "cd {{dir}}/mine; rm -f state/*; exec prlimit --nproc={limit} setpriv --reuid={LONER} --regid={LONER} \
+             --clear-groups {} -c watchdog.toml check",
+            watchdog.display()
+        ));
+        assert!(!outcome.stderr.contains("panicked"), "{}", outcome.stderr);
+        let journal = fs::read_to_string(scene.path("mine/state/journal.jsonl"));
+        flat(&format!(
+            "{} {}",
+            outcome.stdout,
+            journal.unwrap_or_default()
+        ))
+    };
+    let says = |text: &str, said: &str| assert!(text.contains(said), "{said}\n{text}");
+    let smtp = "smtp = { host = \"127.0.0.1\", port = 9, tls = \"none\" }";
+    says(
+        &run(1, smtp),
+        "its process could not be looked at: there is no thread to be had (ulimit -u, TasksMax=)",
+    );
+    let one = run(2, smtp);
+    says(&one, "no thread could be made for its restart");
+    says(
+        &one,
+        "127.0.0.1:9: no thread to send mail from: resource temporarily unavailable",
+    );
+    says(
+        &run(2, "directory = \"mails\""),
+        "no thread to write mail from: Resource temporarily unavailable (os error 11)",
+    );
+}
+
+/// Words with single spaces between.
+fn flat(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 /// Waits until a program that a run says it started has told of itself, or is gone.
 fn told(scene: &Scene, name: &str, outcome: &Outcome) {
     let Some(pid) = outcome.service(name)["action"]["new_pid"].as_i64() else {

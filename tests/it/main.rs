@@ -38,4 +38,5 @@ mod steps;
 mod systemd;
 mod texts;
 mod traps;
+mod wording;
 mod zoo;

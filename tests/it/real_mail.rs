@@ -343,6 +343,14 @@ fn a_config_that_does_not_fit_the_server_is_explained() {
         told.starts_with("localhost:PORT: the server offers no login that is known here"),
         "{told}"
     );
+    let needless = Smtp {
+        username: Some("watch".to_owned()),
+        ..scene.smtp("mute", Tls::Starttls)
+    };
+    assert_eq!(
+        scene.trouble(needless),
+        "localhost:PORT: the server offers no login that is known here (PLAIN, LOGIN); leave out username where none is needed"
+    );
     // a client that waits for a greeting, and a server that waits for TLS to begin
     let waiting = Smtp {
         timeout: Duration::from_secs(1),

@@ -4,6 +4,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
+use crate::post::{Do, ENVELOPE, Server};
 use crate::scene::{Scene, Service, root};
 
 /// Words with single spaces between, as they would stand in one line.
@@ -25,7 +26,7 @@ fn mailer(script: &str) -> Scene {
 #[test]
 fn how_a_mailer_failed_is_said() {
     for (script, said) in [
-        ("exit 0", "o@example.org: sent"),
+        ("exit 0", "/mailer took the message\no@example.org: sent"),
         ("exit 64", "exited with 64 (wrong usage)"),
         ("exit 65", "exited with 65 (it does not like the message)"),
         ("exit 67", "exited with 67 (no such recipient)"),
@@ -304,4 +305,152 @@ fn why_accounts_for_every_verdict() {
         ],
     );
     scene.kill(i32::try_from(up).unwrap());
+}
+
+#[test]
+fn what_was_too_much_to_look_at_is_said() {
+    let scene = Scene::with(
+        "[service.a]\n[[service.a.log]]\npath = \"a.log\"\nlines = 100\nexpect = ['tick']\n",
+    );
+    let long = "x".repeat(60_000);
+    scene.write("a.log", format!("tick {long}\n").repeat(30));
+    assert_eq!(
+        scene.check().exits(0).service("a")["notes"][0],
+        "a.log: only the last 1 MiB were looked at for what is expected: 18 of 100 lines"
+    );
+}
+
+#[test]
+fn a_test_mail_says_which_way_it_goes_and_what_is_not_sure() {
+    let service = "[service.a]\n[[service.a.log]]\npath = \"prog.sh\"\n";
+    let scene = Scene::with(&format!("{ENVELOPE}directory = \"mails\"\n{service}"));
+    let outcome = scene.run(&["test-mail"]).exits(0);
+    let first = scene
+        .fill("A message from watchdog@example.org to ops@example.org, by a file in {dir}/mails\n");
+    assert!(outcome.stdout.starts_with(&first), "{}", outcome.stdout);
+    // the message is on its way, and its answer never comes
+    let server = Server::new();
+    server.at(".", Do::Hang);
+    scene.config(&format!("{ENVELOPE}{}\n{service}", server.table()));
+    let outcome = scene.run(&["test-mail"]).exits(1);
+    let said = format!(
+        "ops@example.org: perhaps sent: no answer within 2s from 127.0.0.1:{} (last step: waiting for its answer to the message)\n",
+        server.port
+    );
+    assert!(outcome.stdout.contains(&said), "{}", outcome.stdout);
+    // nobody whose word could be believed
+    let smtp = "smtp = { host = \"127.0.0.1\", port = 9, tls = \"tls\" }";
+    scene.config(&format!("{ENVELOPE}{smtp}\n{service}"));
+    let mut command = scene.command(&["test-mail"]);
+    command
+        .env("SSL_CERT_FILE", "/dev/null")
+        .env("SSL_CERT_DIR", scene.dir());
+    let outcome = scene.finish(command).exits(1);
+    let said = "127.0.0.1:9: no certificate authority is known here, so no server can be trusted; install ca-certificates, or set ca_file\n";
+    assert!(outcome.stdout.contains(said), "{}", outcome.stdout);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_host_without_a_network_is_said() {
+    let scene = Scene::with(&format!(
+        "{ENVELOPE}smtp = {{ host = \"192.0.2.1\", tls = \"none\" }}\n[service.a]\n[[service.a.log]]\npath = \"prog.sh\"\n"
+    ));
+    let outcome = scene.shell("exec unshare -n {watchdog} test-mail").exits(1);
+    let said =
+        "192.0.2.1:25: cannot connect to 192.0.2.1: network is unreachable; is the network up\n";
+    assert!(outcome.stdout.contains(said), "{}", outcome.stdout);
+}
+
+#[test]
+fn where_the_state_cannot_be_written_the_mail_says_what_that_means() {
+    let scene = Scene::new();
+    scene.write("blocker", "");
+    scene.raw_config(&format!(
+        "state_dir = \"blocker/state\"\n{ENVELOPE}directory = \"mails\"\n[service.a]\nprocess = {{ pid_file = \"a.pid\" }}\n"
+    ));
+    scene.check().exits(73);
+    let mail = flat(&scene.mails()[0].body);
+    let said = scene.fill(
+        "cannot create the folder above the state folder {dir}/blocker/state: File exists (os error 17); nothing is restarted until that is mended; a is down: there is no PID file a.pid",
+    );
+    assert!(mail.contains(&said), "{said}\n{mail}");
+    let again = scene.run(&["-v", "check"]).exits(73).stderr;
+    assert!(again.contains("the same was mailed within 1h\n"), "{again}");
+    assert_eq!(scene.mails().len(), 1);
+}
+
+#[test]
+fn what_is_never_told_for_want_of_room_is_in_the_journal() {
+    let scene = Scene::with(&format!(
+        "{ENVELOPE}directory = \"mails\"\nmax_per_hour = 1\n\
+         [service.a]\nprocess = {{ pid_file = \"a.pid\" }}\n[service.b]\nprocess = {{ pid_file = \"b.pid\" }}\n"
+    ));
+    scene.run(&["check", "a"]).exits(2);
+    scene.run(&["check", "b"]).exits(2);
+    scene.edit_state(|state| {
+        let owed = state["owed"].as_array_mut().unwrap();
+        let one = owed[0].clone();
+        owed.resize(501, one);
+    });
+    scene.run(&["check"]).exits(2);
+    let history = flat(&scene.run(&["history", "b"]).exits(0).stdout);
+    let said = "too much is left to be told; never told: b down at 20";
+    assert!(history.contains(said), "{history}");
+    assert_eq!(scene.state()["owed"].as_array().unwrap().len(), 500);
+}
+
+#[test]
+fn what_a_pattern_matches_is_listed() {
+    let scene = Scene::with("[service.a]\nprocess = { command_line = '{dir}/prog\\.sh x( |$)' }\n");
+    let pid = scene.start("x", &[]);
+    scene.wait_until("its line", || {
+        scene.run(&["validate"]).stdout.contains(&pid.to_string())
+    });
+    let said = scene.fill(&format!(
+        "a: `{{dir}}/prog\\.sh x( |$)` matches now\n    PID {pid}: /bin/sh {{dir}}/prog.sh x\n"
+    ));
+    let outcome = scene.run(&["validate"]).exits(0);
+    assert!(outcome.stdout.contains(&said), "{said}{}", outcome.stdout);
+}
+
+#[test]
+fn what_a_dead_process_left_behind_is_named_when_it_is_stopped() {
+    let scene = Scene::with(
+        "[service.a]\nspawn = { command = [\"sh\", \"-c\", \"sleep 1000 & echo $! >child; exec sleep 1001\"] }\n\
+         restart = { settle = \"0s\" }\n",
+    );
+    let main = scene.check().exits(1).service("a")["pid"].as_i64().unwrap();
+    scene.wait_until("its child", || {
+        scene.has("child") && scene.read("child").ends_with('\n')
+    });
+    let child = scene.read("child").trim().to_owned();
+    scene.check().exits(0);
+    scene.kill_and_reap(i32::try_from(main).unwrap());
+    let steps = scene.run(&["-v", "check"]).exits(1).stderr;
+    let said = format!("a: stopping what its main process left behind: PID {child}\n");
+    assert!(steps.contains(&said), "{said}{steps}");
+}
+
+#[test]
+#[ignore = "needs root"]
+fn where_this_boot_cannot_be_told_from_another_nothing_is_started() {
+    let scene = Scene::with(
+        "[service.a]\nrestart = { command = [\"touch\", \"{dir}/ran\"] }\n[[service.a.log]]\npath = \"none.log\"\n\
+         [service.b]\nprocess = { pid_file = \"b.pid\" }\n",
+    );
+    let outcome = scene
+        .shell(
+            "exec unshare -m /bin/sh -c 'mount --bind /proc/$$/mem /proc/sys/kernel/random/boot_id && exec {watchdog} check --json'",
+        )
+        .exits(2);
+    assert_eq!(
+        outcome.error("a"),
+        "what its main process may have left behind cannot be seen: the id of this boot cannot be read; nothing was started"
+    );
+    assert_eq!(
+        outcome.service("b")["findings"][0]["message"],
+        "the id of this boot cannot be read"
+    );
+    assert!(!scene.has("ran"));
 }

@@ -192,6 +192,13 @@ fn one_that_ignores_term_or_hangs_in_its_stop_is_killed_and_started() {
             .check()
             .exits(1)
             .tells("bot", "restarted", &["process_stopped"]);
+        assert!(
+            ended
+                .stderr
+                .contains("bot.service did not stop within 1s, it is deactivating (stop")
+                && ended.stderr.contains("): killing it\n"),
+            "{ended:?}"
+        );
         let action = ended.service("bot")["action"].clone();
         let new = it.show("bot.service", "MainPID");
         assert_ne!(old, new);
@@ -575,6 +582,33 @@ fn f21_where_no_scope_can_be_made_nothing_is_started_in_vain() {
         .ok();
     let pids = it.sh("pgrep -xf '/bin/sleep [12]+'").ok();
     assert_eq!(pids.lines().count(), 2, "{pids}");
+}
+
+#[test]
+#[ignore = "needs root and systemd"]
+fn the_move_into_a_scope_is_told_and_so_is_one_that_never_comes() {
+    let it = SystemdBox::boot();
+    it.config(SPAWNED);
+    let run = |unit: &str| {
+        it.sh(&format!(
+            "systemd-run --wait --pipe --quiet --unit={unit} watchdog -v check --json"
+        ))
+    };
+    // one that says yes and does nothing
+    it.sh("mv /usr/bin/busctl /usr/bin/busctl.away").ok();
+    it.write("/usr/bin/busctl", "#!/bin/sh\n");
+    it.sh("chmod 755 /usr/bin/busctl").ok();
+    let ended = run("one").exits(2);
+    for name in ["spawned", "left"] {
+        let error = restarted_error(&ended, name);
+        assert!(error.contains(": systemd has not moved PID "), "{error}");
+    }
+    it.sh("mv /usr/bin/busctl.away /usr/bin/busctl").ok();
+    let ended = run("two").exits(1);
+    let pid = ended.service("spawned")["pid"].clone();
+    let said =
+        format!("spawned: PID {pid} is in watchdog-spawned-{pid}.scope, to outlive two.service\n");
+    assert!(ended.stderr.contains(&said), "{said}{}", ended.stderr);
 }
 
 #[test]

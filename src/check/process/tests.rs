@@ -207,6 +207,10 @@ fn f01_a_reused_pid_is_a_stranger() {
         (codes(&seen), &seen.presence),
         (vec![MISSING], &Presence::Absent)
     );
+    assert_eq!(
+        seen.findings[0].message,
+        "PID file app.pid names PID 600, which another process has got since (it was reused)"
+    );
     // and it stays one in the runs after
     let again = look_for(&place.rule, &seen.memo, &world);
     assert_eq!(again.presence, Presence::Absent);
@@ -229,9 +233,11 @@ fn f02_a_file_from_before_the_boot_is_stale_unless_the_command_line_says_otherwi
         memo
     };
     let place = Place::new("600").aged(60);
+    let seen = look_for(&place.rule, &first(&place), &world());
+    assert_eq!(seen.presence, Presence::Absent);
     assert_eq!(
-        look_for(&place.rule, &first(&place), &world()).presence,
-        Presence::Absent
+        seen.findings[0].message,
+        "PID file app.pid names PID 600 of before the last boot; another process has it now"
     );
     let place = Place::new("600").matching("^app").aged(60);
     assert_eq!(
@@ -354,9 +360,17 @@ fn f07_a_zombie_is_told_as_one() {
 
 #[test]
 fn f08_stopped_is_critical_and_traced_is_a_warning() {
-    for (state, severity) in [
-        (State::Stopped, Severity::Critical),
-        (State::Traced, Severity::Warning),
+    for (state, severity, said) in [
+        (
+            State::Stopped,
+            Severity::Critical,
+            "PID 600 is stopped by a signal (state T)",
+        ),
+        (
+            State::Traced,
+            Severity::Warning,
+            "PID 600 is held by a debugger (state t)",
+        ),
     ] {
         let world = World::of(
             [Process {
@@ -370,6 +384,7 @@ fn f08_stopped_is_critical_and_traced_is_a_warning() {
             (codes(&seen), worst(&seen.findings)),
             (vec![STOPPED], Some(severity))
         );
+        assert_eq!(seen.findings[0].message, said);
         assert_eq!(pid(&seen), Some(600));
     }
     // a wrapper that lives does not hide that the program below it is frozen
@@ -1054,4 +1069,41 @@ fn whose_process_it_can_be_and_the_names_of_users() {
     }
     assert_eq!(user_name(0), "root");
     assert_eq!(user_name(3_999_999_999), "3999999999");
+}
+
+#[test]
+fn where_processes_could_not_be_read_nobody_is_missing() {
+    let why = "/proc/7 cannot be read: Too many open files (os error 24)";
+    let world = || {
+        let world = World::of([], ME);
+        world.miss(why.to_owned());
+        world
+    };
+    let started = Target {
+        started: Some(Started {
+            command: &["x".to_owned()],
+            working_dir: Path::new("/"),
+            user: None,
+        }),
+        ..Target::default()
+    };
+    for seen in [
+        look_for(&pattern_rule("app"), &Memo::default(), &world()),
+        look(
+            &started,
+            &Memo::default(),
+            &world(),
+            &now(),
+            &BTreeSet::new(),
+        ),
+    ] {
+        assert_eq!(
+            (codes(&seen), &seen.presence),
+            (vec![UNREADABLE], &Presence::Unseen)
+        );
+        assert_eq!(
+            seen.findings[0].message,
+            format!("no process was found, but {why}")
+        );
+    }
 }

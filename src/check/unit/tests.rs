@@ -73,7 +73,7 @@ fn every_state_has_its_finding() {
         (
             "ActiveState=inactive\nSubState=dead\nMainPID=0",
             Some((INACTIVE, Critical)),
-            "inactive (dead)",
+            "a.service is inactive (dead)",
         ),
         (
             "ActiveState=inactive\nSubState=dead\nConditionResult=no\nConditionTimestampMonotonic=5",
@@ -103,7 +103,22 @@ fn every_state_has_its_finding() {
         (
             "ActiveState=failed\nResult=start-limit-hit\nExecMainCode=1\nExecMainStatus=1",
             Some((FAILED, Critical)),
-            "started too often",
+            "a.service has failed: it was started too often, and systemd refuses to start it again",
+        ),
+        (
+            "ActiveState=failed\nResult=oom-kill\nExecMainCode=2\nExecMainStatus=9",
+            Some((FAILED, Critical)),
+            "a.service has failed: the kernel was out of memory and killed it",
+        ),
+        (
+            "ActiveState=failed\nResult=watchdog\nExecMainCode=2\nExecMainStatus=6",
+            Some((FAILED, Critical)),
+            "a.service has failed: it stopped telling systemd that it is alive",
+        ),
+        (
+            "ActiveState=failed\nResult=timeout\nExecMainCode=0",
+            Some((FAILED, Critical)),
+            "a.service has failed: it did not start or stop in time",
         ),
         (
             "ActiveState=failed\nSubState=failed",
@@ -113,22 +128,22 @@ fn every_state_has_its_finding() {
         (
             "ActiveState=deactivating\nSubState=stop-sigterm",
             Some((crate::check::TIMED_OUT, Unknown)),
-            "still stopping (stop-sigterm) after 10s",
+            "a.service was still stopping (stop-sigterm) after 10s; systemd ends that by its TimeoutStopSec",
         ),
         (
             "LoadState=masked\nActiveState=inactive",
             Some((MASKED, Unknown)),
-            "systemctl unmask a.service",
+            "a.service is masked: somebody has forbidden to start it; systemctl unmask a.service",
         ),
         (
             "LoadState=not-found\nActiveState=inactive",
             Some((NOT_FOUND, Unknown)),
-            "no unit a.service",
+            "systemd has no unit a.service; is its name right, and its manager?",
         ),
         (
             "LoadState=bad-setting\nLoadError=x.y \"Unit a.service has a bad unit file setting.\"\nActiveState=inactive",
             Some((NOT_FOUND, Unknown)),
-            "(bad-setting): Unit a.service has a bad unit file setting",
+            "systemd cannot load a.service (bad-setting): Unit a.service has a bad unit file setting; systemd-analyze verify a.service",
         ),
         // what runs is well, whatever became of its file since
         ("LoadState=masked", None, ""),
@@ -170,12 +185,12 @@ fn where_it_stands_is_told_from_what_is_wrong() {
         (
             "ActiveState=activating\nSubState=start",
             Standing::Up(Some(4711)),
-            Some("starting a.service (start)"),
+            Some("systemd is starting a.service (start)"),
         ),
         (
             "ActiveState=inactive\nMainPID=0\nJob=3",
             Standing::Down,
-            Some("queue"),
+            Some("a.service waits in systemd's queue to be started"),
         ),
     ] {
         let seen = judged(changes);
@@ -188,7 +203,19 @@ fn where_it_stands_is_told_from_what_is_wrong() {
     }
     let nothing = judge(&unit(), None, None, &reading("a"), Duration::ZERO);
     assert_eq!(nothing.findings[0].code, NOT_FOUND);
+    let its_user = Unit {
+        manager: Manager::User,
+        ..unit()
+    };
+    assert_eq!(
+        unreachable(&its_user, None, "no answer").findings[0].message,
+        "the user's systemd could not be asked for a.service: no answer"
+    );
     let silent = unreachable(&unit(), None, "no answer");
+    assert_eq!(
+        silent.findings[0].message,
+        "systemd could not be asked for a.service: no answer"
+    );
     assert_eq!(
         (&*silent.findings[0].code, silent.standing),
         (UNREACHABLE, Standing::Unseen)

@@ -80,34 +80,32 @@ pub(super) struct Facts {
 /// Looks at a program. An error says what could not be read.
 pub(super) fn look(pid: i32) -> Result<Facts, String> {
     let proc = PathBuf::from(format!("/proc/{pid}"));
-    let unreadable = |what: &str, error: &io::Error| {
+    let unreadable = |error: io::Error| {
         let help = if error.kind() == io::ErrorKind::PermissionDenied {
             "; run this as root, or as the user of that program"
         } else {
             ""
         };
-        format!("{what} of PID {pid} cannot be read: {error}{help}")
+        format!("what PID {pid} is cannot be read: {error}{help}")
     };
-    let arguments = arguments(&proc).map_err(|error| unreadable("the arguments", &error))?;
-    let working_dir = fs::read_link(proc.join("cwd"))
-        .map_err(|error| unreadable("the working folder", &error))?;
-    let environment = environment(&proc).map_err(|error| unreadable("the environment", &error))?;
-    let open = open_files(&proc).map_err(|error| unreadable("the open files", &error))?;
-    let status = fs::read_to_string(proc.join("status"))
-        .map_err(|error| unreadable("the status", &error))?;
+    let arguments = arguments(&proc).map_err(unreadable)?;
+    let working_dir = fs::read_link(proc.join("cwd")).map_err(unreadable)?;
+    let environment = environment(&proc).map_err(unreadable)?;
+    let open = open_files(&proc).map_err(unreadable)?;
+    let status = fs::read_to_string(proc.join("status")).map_err(unreadable)?;
     let ids = |key: &str| -> Option<u32> {
         // real, effective, saved, of the file system
         let line = status.lines().find_map(|line| line.strip_prefix(key))?;
         line.split_ascii_whitespace().nth(1)?.parse().ok()
     };
     let (uid, gid) = (
-        ids("Uid:").ok_or_else(|| format!("the user of PID {pid} is not known"))?,
+        ids("Uid:").ok_or_else(|| unreadable(io::ErrorKind::InvalidData.into()))?,
         ids("Gid:").unwrap_or_default(),
     );
     let account = User::from_uid(Uid::from_raw(uid)).ok().flatten();
     let own_group = account.as_ref().map(|user| user.gid.as_raw());
     let name = fs::read_to_string(proc.join("comm"))
-        .map_err(|error| unreadable("the name", &error))?
+        .map_err(unreadable)?
         .trim_end()
         .to_owned();
     Ok(Facts {

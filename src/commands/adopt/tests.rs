@@ -133,7 +133,16 @@ fn output_that_its_user_could_not_open_is_a_comment() {
     }];
     let (text, _) = told(&facts, &found());
     assert!(
-        text.contains("# its stderr goes to /var/log/trader.err, which"),
+        text.contains(
+            "# its stderr goes to /var/log/trader.err, which belongs to another user and was opened for it: chown that file \
+             before you write it here\n"
+        ),
+        "{text}"
+    );
+    assert!(
+        text.contains(
+            "# last written at an unknown time: too seldom for a limit that would tell a frozen program\n"
+        ),
         "{text}"
     );
     assert!(!text.contains("stderr ="), "{text}");
@@ -154,7 +163,13 @@ fn a_title_is_no_command() {
     assert_eq!(words(&facts)[0], "nginx: master");
     let (text, service) = told(&facts, &found());
     assert!(service.way.is_none(), "{text}");
-    assert!(text.contains("#spawn = { command = ["), "{text}");
+    assert!(
+        text.contains(
+            "# it has written a title over its arguments, so how it was started is not known; fill it in, or it is\n\
+             # only watched:\n#spawn = { command = ["
+        ),
+        "{text}"
+    );
 }
 
 #[test]

@@ -229,6 +229,23 @@ fn why_no_mail_went_out_is_told() {
             "none about `down`: the run was told not to (--no-mail), or was `watchdog restart`",
         ),
         (remembered(Verdict::Healthy), &mail(), "nothing to tell now"),
+        (
+            ServiceMemory {
+                told: [(Event::Recovered, at(0))].into(),
+                ..remembered(Verdict::Healthy)
+            },
+            &mail(),
+            "nothing to tell now; `recovered` was told 2027-01-15T08:00:00Z (1m 30s ago)",
+        ),
+        (
+            ServiceMemory {
+                told: [(Event::Restarted, at(0))].into(),
+                ..remembered(Verdict::Restarted)
+            },
+            &mail(),
+            "`restarted` was told 2027-01-15T08:00:00Z (1m 30s ago); such another is told from 2027-01-15T09:00:00Z (in \
+             58m 30s) on (remind_every 1h)",
+        ),
     ] {
         let text = told(&service, known, Some(mail), &[]);
         assert_eq!(mail_lines(&text), said, "{text}");

@@ -342,6 +342,18 @@ fn f77_trust_by_table() {
         );
     }
     let theirs = secret_refusal(0, &file(NOBODY, 0o600)).unwrap();
+    assert!(
+        theirs
+            .reason
+            .starts_with("holds a password, and belongs to ")
+            && theirs.reason.ends_with(", who can read and change it"),
+        "{}",
+        theirs.reason
+    );
+    assert_eq!(
+        refusals(0, &[file(0, 0o620)])[0].reason,
+        "(mode 0620) can be written by its group, who could change what root runs"
+    );
     assert_eq!(theirs.remedy, "chown root '/etc/my dir/w.toml'");
     assert!(secret_refusal(NOBODY, &file(0, 0o600)).is_none());
 }

@@ -139,6 +139,7 @@ pub fn send_telling(
     limit: Duration,
     tell: &mut dyn FnMut(&str),
 ) -> Report {
+    let undecided = || Outcome::deferred("");
     let mut report = Report::default();
     let mut to = Vec::new();
     for recipient in recipients {
@@ -159,18 +160,17 @@ pub fn send_telling(
         report.recipients.push(Recipient {
             address: recipient.clone(),
             // replaced below for every address that is one
-            outcome: outcome.unwrap_or(Outcome::Delivered),
+            outcome: outcome.unwrap_or_else(undecided),
         });
     }
     let handed = hand_over(settings, to, message, limit, tell);
     report.in_vain = handed.in_vain;
-    let mut outcomes = handed.outcomes.into_iter();
-    for recipient in &mut report.recipients {
-        if recipient.outcome == Outcome::Delivered {
-            recipient.outcome = outcomes
-                .next()
-                .unwrap_or_else(|| Outcome::deferred("the transport said nothing about it"));
-        }
+    let open = report
+        .recipients
+        .iter_mut()
+        .filter(|recipient| recipient.outcome == undecided());
+    for (recipient, outcome) in open.zip(handed.outcomes) {
+        recipient.outcome = outcome;
     }
     report
 }

@@ -89,9 +89,8 @@ pub(super) fn deliver(
     let progress = lock(&shared);
     // a server that hangs up in the middle of one message may take the next
     let in_vain = end.is_err() && progress.step < Step::Data;
-    let trouble = end
-        .err()
-        .unwrap_or_else(|| "the server said nothing about it".to_owned());
+    // a session that comes to its end has decided them all
+    let trouble = end.err().unwrap_or_default();
     let decided = progress.outcomes.iter().map(|outcome| {
         outcome.clone().unwrap_or_else(|| Outcome::Deferred {
             why: trouble.clone(),
@@ -188,6 +187,13 @@ fn no_answer(smtp: &Smtp, step: Step) -> String {
     )
 }
 
+/// How a session is to be protected.
+enum Protection {
+    None,
+    Starttls(Arc<ClientConfig>),
+    FromTheStart(Arc<ClientConfig>),
+}
+
 /// Runs a session to its end. What it decides about recipients goes into `shared`; the error is the reason for
 /// those that are undecided.
 fn session(
@@ -199,9 +205,10 @@ fn session(
     say: &mpsc::Sender<Word>,
 ) -> Result<(), String> {
     let login = login(smtp)?;
-    let tls = match smtp.tls {
-        Tls::None => None,
-        Tls::Starttls | Tls::Tls => Some(client(smtp)?),
+    let protection = match smtp.tls {
+        Tls::None => Protection::None,
+        Tls::Starttls => Protection::Starttls(client(smtp)?),
+        Tls::Tls => Protection::FromTheStart(client(smtp)?),
     };
     let stream = connect(smtp, deadline, shared, say)?;
     let mut talk = Talk {
@@ -212,15 +219,15 @@ fn session(
         received: Vec::new(),
         login,
     };
-    if smtp.tls == Tls::Tls {
-        talk = talk.secure(tls.clone())?;
+    if let Protection::FromTheStart(tls) = &protection {
+        talk = talk.secure(tls)?;
     }
     talk.step(Step::Greeting);
     let greeting = talk.reply()?;
     talk.expect(2, &greeting, "")?;
     talk.tell(format!("it greets: {greeting}"));
     let mut offers = talk.ehlo()?;
-    if smtp.tls == Tls::Starttls {
+    if let Protection::Starttls(tls) = &protection {
         if !offers.starttls {
             return Err(format!(
                 "{}: the server does not offer STARTTLS, and nothing is sent in clear; use tls = \"tls\" (mostly port 465), or tls = \"none\" where the way to it is safe",
@@ -282,7 +289,7 @@ fn client(smtp: &Smtp) -> Result<Arc<ClientConfig>, String> {
     let config =
         ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
             .with_safe_default_protocol_versions()
-            .map_err(|error| format!("{}: TLS cannot be used: {error}", at(smtp)))?
+            .map_err(|error| format!("{}: {error}", at(smtp)))?
             .with_root_certificates(roots)
             .with_no_client_auth();
     Ok(Arc::new(config))
@@ -515,7 +522,7 @@ impl Talk<'_> {
     }
 
     /// Wraps the connection into TLS, or ends it.
-    fn secure(mut self, tls: Option<Arc<ClientConfig>>) -> Result<Self, String> {
+    fn secure(mut self, tls: &Arc<ClientConfig>) -> Result<Self, String> {
         let at = at(self.smtp);
         // whoever sits between could have sent it, to be believed later as if it had come through TLS
         if !self.received.is_empty() {
@@ -524,8 +531,8 @@ impl Talk<'_> {
             ));
         }
         self.step(Step::Handshake);
-        let (Some(config), Channel::Plain(mut stream)) = (tls, self.channel) else {
-            return Err(format!("{at}: TLS was to begin twice"));
+        let Channel::Plain(mut stream) = self.channel else {
+            return Ok(self);
         };
         let host = self.smtp.host.trim_start_matches('[').trim_end_matches(']');
         let name = ServerName::try_from(host.to_owned()).map_err(|_| {
@@ -534,8 +541,8 @@ impl Talk<'_> {
                 visible(host)
             )
         })?;
-        let mut connection = ClientConnection::new(config, name)
-            .map_err(|error| format!("{at}: TLS cannot begin: {error}"))?;
+        let mut connection = ClientConnection::new(Arc::clone(tls), name)
+            .map_err(|error| format!("{at}: {error}"))?;
         while connection.is_handshaking() {
             connection
                 .complete_io(&mut stream)
@@ -695,7 +702,7 @@ impl Talk<'_> {
         let credentials = Credentials::new(username, password);
         let prepare = |mechanism, challenge: Option<&str>| {
             Auth::new(mechanism, credentials.clone(), challenge.map(str::to_owned))
-                .map_err(|_| "the login cannot be written".to_owned())
+                .map_err(|error| format!("{}: {error}", at(self.smtp)))
         };
         let reply = if offers.plain {
             self.command(&prepare(Mechanism::Plain, None)?)?
@@ -1131,6 +1138,160 @@ mod tests {
     }
 
     #[test]
+    fn silence_is_told_with_the_step_and_what_may_be_behind_it() {
+        let on = |port, tls| Smtp {
+            tls,
+            timeout: Duration::from_secs(9),
+            ..smtp(port)
+        };
+        let hung = "127.0.0.1:25: not even begun within 9s: reading the password and the certificates hangs; does the \
+                    file system answer";
+        assert_eq!(no_answer(&on(25, Tls::None), Step::Preparing), hung);
+        for (port, tls, step, said) in [
+            (
+                25,
+                Tls::None,
+                Step::Lookup,
+                "looking up the host name); does the name server answer (/etc/resolv.conf)",
+            ),
+            (
+                25,
+                Tls::None,
+                Step::Connect,
+                "connecting); is there a firewall between",
+            ),
+            (
+                465,
+                Tls::Starttls,
+                Step::Greeting,
+                "waiting for its greeting); port 465 wants tls = \"tls\"",
+            ),
+            (
+                25,
+                Tls::Starttls,
+                Step::Greeting,
+                "waiting for its greeting); if that port wants TLS from the start, use tls = \"tls\"",
+            ),
+            (465, Tls::Tls, Step::Greeting, "waiting for its greeting)"),
+            (465, Tls::Tls, Step::Handshake, "the TLS handshake)"),
+            (25, Tls::None, Step::Ehlo, "EHLO)"),
+            (25, Tls::None, Step::Starttls, "STARTTLS)"),
+            (25, Tls::None, Step::Auth, "AUTH)"),
+            (25, Tls::None, Step::Mail, "MAIL FROM)"),
+            (25, Tls::None, Step::Rcpt, "RCPT TO)"),
+            (25, Tls::None, Step::Data, "DATA)"),
+            (25, Tls::None, Step::Message, "sending the message)"),
+            (
+                25,
+                Tls::None,
+                Step::End,
+                "waiting for its answer to the message)",
+            ),
+            (25, Tls::None, Step::Goodbye, "QUIT)"),
+        ] {
+            assert_eq!(
+                no_answer(&on(port, tls), step),
+                format!("no answer within 9s from 127.0.0.1:{port} (last step: {said}")
+            );
+        }
+    }
+
+    #[test]
+    fn a_server_that_is_silent_or_hangs_up_in_a_handshake_is_told_so() {
+        let against_tls = |fault: fn() -> Do| {
+            let server = Server::start(move |_| fault());
+            let port = server.port;
+            let report = try_it(Smtp {
+                tls: Tls::Tls,
+                timeout: Duration::from_secs(2),
+                ..smtp(port)
+            });
+            server.heard();
+            shared_trouble(&report, port)
+        };
+        assert_eq!(
+            against_tls(|| Do::Hang("")),
+            (
+                "no answer within 2s from 127.0.0.1:PORT (last step: the TLS handshake)".to_owned(),
+                false
+            )
+        );
+        assert_eq!(
+            against_tls(|| Do::HangUp),
+            (
+                "127.0.0.1:PORT: the server hung up (last step: the TLS handshake)".to_owned(),
+                false
+            )
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_in_a_handshake_says_what_to_change() {
+        use rustls::Error::{InvalidCertificate, InvalidMessage};
+        let smtp = |tls| Smtp { tls, ..smtp(587) };
+        let said = |tls, error: rustls::Error| {
+            handshake_trouble(&smtp(tls), &io::Error::new(ErrorKind::InvalidData, error))
+        };
+        let expected = ServerName::try_from("mail.example.org").unwrap();
+        for (reason, ending) in [
+            (
+                CertificateError::NotValidForName,
+                "is not valid for the name `127.0.0.1`; set [mail] host to a name that it has",
+            ),
+            (
+                CertificateError::NotValidForNameContext {
+                    expected: expected.clone(),
+                    presented: Vec::new(),
+                },
+                "is not valid for the name `127.0.0.1` (it is for no name at all); set [mail] host to a name that it has",
+            ),
+            (
+                CertificateError::NotValidForNameContext {
+                    expected,
+                    presented: vec!["DnsName(\"a.example\")".to_owned(), "odd".to_owned()],
+                },
+                "is not valid for the name `127.0.0.1` (it is for a.example, odd); set [mail] host to a name that it has",
+            ),
+            (
+                CertificateError::Expired,
+                "has expired; its owner must renew it (or is this host's clock wrong)",
+            ),
+            (
+                CertificateError::NotValidYet,
+                "is not valid yet; is this host's clock right",
+            ),
+            (
+                CertificateError::BadSignature,
+                "comes from an authority that is not trusted here; set ca_file to the certificate of that authority",
+            ),
+            (CertificateError::Revoked, "cannot be trusted: Revoked"),
+        ] {
+            assert_eq!(
+                said(Tls::Tls, InvalidCertificate(reason)),
+                format!("127.0.0.1:587: the server's certificate {ending}")
+            );
+        }
+        let no_tls = || InvalidMessage(rustls::InvalidMessage::InvalidContentType);
+        assert_eq!(
+            said(Tls::Tls, no_tls()),
+            "127.0.0.1:587: the server does not speak TLS there; use tls = \"starttls\" (mostly port 587)"
+        );
+        assert_eq!(
+            said(Tls::Starttls, no_tls()),
+            "127.0.0.1:587: the server does not speak TLS there"
+        );
+        assert_eq!(
+            said(Tls::Tls, rustls::Error::DecryptError),
+            "127.0.0.1:587: the TLS handshake: cannot decrypt peer's message"
+        );
+        let broken = io::Error::from_raw_os_error(libc::ENOTCONN);
+        assert_eq!(
+            handshake_trouble(&smtp(Tls::Tls), &broken),
+            "127.0.0.1:587: the TLS handshake: transport endpoint is not connected"
+        );
+    }
+
+    #[test]
     fn a_message_goes_to_all_in_one_session() {
         let server = Server::start(good);
         let report = try_it(smtp(server.port));
@@ -1557,12 +1718,28 @@ mod tests {
         settings.to = vec!["größe@example.org".to_owned(), "ops@example.org".to_owned()];
         let server = Server::start(good);
         settings.transport = Transport::Smtp(smtp(server.port));
+        let plain_letters = format!(
+            "127.0.0.1:{}: the server takes only plain letters in addresses",
+            server.port
+        );
         let report = send(&settings, &message());
-        assert!(
-            matches!(report.recipients[0].outcome, Outcome::Refused(_)),
-            "{report:?}"
+        assert_eq!(
+            report.recipients[0].outcome,
+            Outcome::Refused(plain_letters)
         );
         assert_eq!(report.recipients[1].outcome, Outcome::Delivered);
+        server.heard();
+        // what is wrong about the sender is no recipient's fault
+        let server = Server::start(good);
+        settings.transport = Transport::Smtp(smtp(server.port));
+        let sender = settings.from.clone();
+        settings.from = "wächter@example.org".to_owned();
+        let report = send(&settings, &message());
+        assert_eq!(
+            shared_trouble(&report, server.port).0,
+            "127.0.0.1:PORT: the server takes only plain letters in addresses; change [mail] from"
+        );
+        settings.from = sender;
         server.heard();
         let server = Server::start(|command| match command.split(' ').next() {
             Some("EHLO") => Do::Say("250-fault\r\n250 SMTPUTF8"),

@@ -4,6 +4,7 @@ Prints one line of JSON: the port of each kind of server. Every message that is 
 MAIL, as Python's email package reads it. Ends when standard input is closed.
 
 Kinds: plain; starttls (and a login are required); tls (from the start, and a login); optional (STARTTLS, no login);
+mute (as optional, and never offers a login);
 other, expired, alone: as optional, with that certificate.
 Recipients: gone@ 550; full@ 452; grey@ 450 the first time. A subject with DATA554 or DATA451 is answered so.
 """
@@ -82,6 +83,7 @@ kinds = {
     "starttls": ({"tls_context": context("good"), "require_starttls": True, **login}, None),
     "tls": ({"auth_require_tls": False, **login}, context("good")),
     "optional": ({"tls_context": context("good")}, None),
+    "mute": ({"tls_context": context("good"), "auth_exclude_mechanism": ["LOGIN", "PLAIN"]}, None),
     "other": ({"tls_context": context("other")}, None),
     "expired": ({"tls_context": context("expired")}, None),
     "alone": ({"tls_context": context("alone")}, None),
