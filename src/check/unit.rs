@@ -309,9 +309,7 @@ pub fn judge(
         ..Seen::default()
     };
     let Some(status) = status else {
-        let why =
-            format!("systemd has nothing to say of {name}; is it a template without an instance?");
-        seen.found(NOT_FOUND, Severity::Unknown, why);
+        seen.found(NOT_FOUND, Severity::Unknown, nothing_said(name));
         return seen;
     };
     seen.count_restarts(name, status, now);
@@ -397,6 +395,11 @@ pub fn judge(
         }
     }
     seen
+}
+
+/// What it means that systemd has left a unit out of its answer.
+pub fn nothing_said(name: &str) -> String {
+    format!("systemd has nothing to say of {name}; is it a template without an instance?")
 }
 
 /// What is found of each unit of a manager that did not answer.

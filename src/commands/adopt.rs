@@ -125,7 +125,7 @@ fn chosen(asked: &str, world: &World) -> Result<i32, String> {
             Lookup::Found(_) => Ok(pid),
             Lookup::Thread(leader) => Ok(leader),
             Lookup::Gone => Err(format!("no process has PID {pid}")),
-            Lookup::Hidden(why) => Err(format!("PID {pid} cannot be looked at: {why}")),
+            Lookup::Hidden(why) => Err(why),
         };
     }
     match facts::named(asked, world).as_slice() {

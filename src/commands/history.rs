@@ -69,7 +69,8 @@ pub fn run(config: &Config, options: &cli::History, style: Style) -> Result<u8, 
     })?;
     if damaged > 0 {
         ::log::warn!(
-            "{damaged} damaged lines of the journal in {} were left out",
+            "{} of the journal in {} left out",
+            crate::commands::count(damaged, "damaged line"),
             config.state_dir.display()
         );
     }

@@ -179,7 +179,7 @@ impl Store {
         }
         let meta = there
             .map_or_else(|| fs::metadata(dir), Ok)
-            .map_err(|source| io("cannot look at the state folder", source))?;
+            .map_err(|source| io("cannot create the state folder", source))?;
         if meta.uid() != me && meta.uid() != 0 {
             return refuse(format!(
                 "belongs to another user (UID {}); chown it to UID {me}, or set state_dir to another folder",
@@ -506,7 +506,7 @@ enum Unusable {
     #[error("{0}")]
     Damaged(String),
     /// It may be whole: what is wrong passes.
-    #[error("cannot be read now: {0}")]
+    #[error("cannot be read: {0}")]
     NotNow(io::Error),
 }
 

@@ -981,7 +981,11 @@ box1, 2026-11-22T01:02:03Z, watchdog VERSION
         assert_eq!(message.subject, "[watchdog] box1: s0 down (+999 more)");
         assert!(message.body.len() < 300_000, "{}", message.body.len());
         assert!(message.body.contains("- and 800 more\n"));
-        assert!(message.body.contains("Only the first 20 are told in full"));
+        assert!(
+            message
+                .body
+                .contains("Only the first 20 are told in full. All of it:\n  watchdog history\n")
+        );
         assert!(message.services.len() <= 50);
     }
 

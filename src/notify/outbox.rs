@@ -324,11 +324,11 @@ fn read(path: &Path) -> Result<(Entry, u64), String> {
         .open(path)
         .map_err(|error| match error.raw_os_error() {
             Some(libc::ELOOP) => "is a symbolic link".to_owned(),
-            _ => format!("cannot be opened ({error})"),
+            _ => format!("cannot be read ({error})"),
         })?;
     let meta = file
         .metadata()
-        .map_err(|error| format!("cannot be looked at ({error})"))?;
+        .map_err(|error| format!("cannot be read ({error})"))?;
     if !meta.is_file() {
         return Err("is not a regular file".to_owned());
     }

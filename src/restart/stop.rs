@@ -116,11 +116,7 @@ pub fn stop(
     if gone(&held, KILL_WAIT) {
         return Ok(());
     }
-    let living = living(&held).map_err(|error| {
-        format!(
-            "whether all of it has ended cannot be seen: {error}; nothing was started beside it"
-        )
-    })?;
+    let living = living(&held).map_err(|error| cannot("look at", held[0].identity.pid, &error))?;
     let pids: Vec<String> = living.iter().map(i32::to_string).collect();
     Err(format!(
         "PID {} still lives after KILL (in uninterruptible sleep, perhaps on a dead disk or network share); \

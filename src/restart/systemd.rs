@@ -208,7 +208,7 @@ fn look(unit: &Unit) -> Result<Status, String> {
         .map_err(|why| format!("systemd could not be asked for {}: {why}", unit.unit))?;
     known
         .remove(&unit.unit)
-        .ok_or_else(|| format!("systemd has nothing to say of {}", unit.unit))
+        .ok_or_else(|| unit::nothing_said(&unit.unit))
 }
 
 /// Asks systemd to do something to a unit. The error is a sentence with what systemctl said.

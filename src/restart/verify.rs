@@ -248,8 +248,7 @@ fn child_is_up(child: &Started, now: &Reading) -> Result<Up, String> {
     if !now.knows_boot() {
         return Err("the id of this boot cannot be read".to_owned());
     }
-    let stat =
-        world::stat(pid).map_err(|error| format!("PID {pid} cannot be looked at: {error}"))?;
+    let stat = world::stat(pid).map_err(|error| error.to_string())?;
     let main = Identity {
         pid,
         start: stat.start,

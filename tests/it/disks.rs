@@ -75,12 +75,16 @@ fn is_as_before(scene: &Scene) {
 #[test]
 fn f12_without_descriptors_nothing_is_taken_for_dead() {
     let scene = well();
+    let mut said = String::new();
     for limit in 3..=40 {
         let outcome = scene.shell(&format!(
             "ulimit -n {limit}; exec {{watchdog}} check --json"
         ));
+        said.push_str(&outcome.stderr);
         takes_nothing_for_dead(&scene, &outcome, &format!("{limit} descriptors"));
     }
+    let unread = "watchdog: cannot read the state {dir}/state/state.json: Too many open files (os error 24)\n";
+    assert!(said.contains(&scene.fill(unread)), "{said}");
     is_as_before(&scene);
 }
 
@@ -389,7 +393,72 @@ fn a_state_folder_that_is_removed_during_a_stop_makes_no_second_copy() {
     scene.end(second).exits(1);
     assert_eq!(scene.starts("a").len(), 2, "by one of them");
     assert_eq!(scene.copies("a"), 1);
-    assert!(!scene.mails().is_empty(), "a person is told");
+    let removed = scene.fill(
+        "the lock {dir}/state/lock was removed meanwhile, and another run may be starting it; nothing was started",
+    );
+    assert!(
+        scene
+            .mails()
+            .iter()
+            .any(|mail| flat(&mail.body).contains(&removed)),
+        "a person is told"
+    );
+}
+
+/// A process that a frozen cgroup keeps from ending, whatever it is sent.
+struct Frozen(std::path::PathBuf);
+
+impl Frozen {
+    /// None where this kernel has no such freezer: that of cgroups v2 lets KILL through.
+    fn new(pid: i32) -> Option<Self> {
+        let top = std::path::Path::new("/sys/fs/cgroup/freezer");
+        top.join("cgroup.procs").exists().then(|| {
+            let group = top.join(format!("watchdog-it-{pid}"));
+            fs::create_dir(&group).unwrap();
+            fs::write(group.join("cgroup.procs"), pid.to_string()).unwrap();
+            let frozen = Self(group);
+            fs::write(frozen.0.join("freezer.state"), "FROZEN").unwrap();
+            frozen
+        })
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        fs::write(self.0.join("freezer.state"), "THAWED").unwrap();
+        // what was killed ends now
+        crate::scene::wait_until("an empty cgroup", || fs::remove_dir(&self.0).is_ok());
+    }
+}
+
+#[test]
+#[ignore = "needs root"]
+fn what_outlives_kill_gets_no_second_copy() {
+    let scene = Scene::of(&[&Service::new("a")
+        .restart("stop_timeout", "\"100ms\"")
+        .log("path = \"a.log\"\nforbid = ['ERROR']")]);
+    scene.write("a.log", "");
+    let pid = scene.start("a", &["pid_file=a.pid"]);
+    scene.wait_until("its PID file", || scene.has("a.pid"));
+    scene.check().exits(0);
+    let Some(frozen) = Frozen::new(pid) else {
+        return;
+    };
+    scene.wait_until("state D", || {
+        crate::scene::Proc::of(pid).is_some_and(|process| process.state == 'D')
+    });
+    scene.append("a.log", "ERROR\n");
+    let outcome = scene.check().exits(2).verdict("a", "restart_failed");
+    assert_eq!(
+        outcome.error("a"),
+        format!(
+            "PID {pid} still lives after KILL (in uninterruptible sleep, perhaps on a dead disk or network share); \
+             nothing was started beside it"
+        )
+    );
+    assert_eq!(scene.starts("a").len(), 1);
+    drop(frozen);
+    scene.wait_until("its end", || !alive(pid));
 }
 
 #[test]

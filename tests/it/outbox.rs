@@ -359,11 +359,31 @@ fn what_is_no_message_in_the_outbox_stops_nobody() {
     scene.write("state/outbox/1.json.new", "{");
     scene.write("elsewhere", "untouched");
     symlink(scene.path("elsewhere"), folder.join("2.json")).unwrap();
+    // nobody can open it
+    let _socket = std::os::unix::net::UnixListener::bind(folder.join("3.json")).unwrap();
     server.heal();
     let outcome = scene.check().exits(2);
     assert_eq!(outcome.json()["mail"], json!({"sent": 1, "queued": 0}));
-    assert_eq!(names(&scene), ["0.json.corrupt", "2.json.corrupt"]);
-    assert_eq!(noted(&scene, "outbox_damaged").len(), 2);
+    assert_eq!(
+        names(&scene),
+        ["0.json.corrupt", "2.json.corrupt", "3.json.corrupt"]
+    );
+    let told = noted(&scene, "outbox_damaged");
+    for (number, why) in [
+        (0, "is damaged ("),
+        (2, "is a symbolic link; "),
+        (
+            3,
+            "cannot be read (No such device or address (os error 6)); ",
+        ),
+    ] {
+        let said = scene.fill(&format!("{{dir}}/state/outbox/{number}.json {why}"));
+        assert!(
+            told.iter().any(|told| told.contains(&said)),
+            "{said}\n{told:?}"
+        );
+    }
+    assert_eq!(told.len(), 3);
     assert_eq!(scene.read("elsewhere"), "untouched");
 }
 
@@ -579,16 +599,17 @@ fn f33_a_run_killed_at_any_change_of_a_file_loses_nothing() {
 #[test]
 #[ignore = "needs strace"]
 fn f44_a_disk_that_fills_up_during_a_delivery_loses_and_doubles_nothing() {
-    let mut failed = 0;
+    let (mut failed, mut said) = (0, String::new());
     // the first one is the state before the mail: where that fails, the run ends with 73
     for nth in 2.. {
         let server = Server::new();
         let scene = smtp(&server, "", &[&watched()]);
-        scene
+        let outcome = scene
             .shell(&format!(
                 "exec strace -f -qqq -o {{dir}}/trace -e trace=rename -e inject=rename:error=ENOSPC:when={nth} {{watchdog}} check"
             ))
             .exits(2);
+        said.push_str(&outcome.stderr);
         assert_eq!(events(&server), ["down"], "at once, after {nth}");
         for _ in 0..3 {
             scene.check().exits(2);
@@ -601,6 +622,44 @@ fn f44_a_disk_that_fills_up_during_a_delivery_loses_and_doubles_nothing() {
         failed += 1;
     }
     assert!(failed > 3, "only {failed} failures");
+    let told = "; what is told now is kept in the outbox until it can be written\n";
+    assert!(said.contains(told), "{said}");
+}
+
+#[test]
+#[ignore = "needs strace"]
+fn a_message_that_cannot_be_removed_is_named() {
+    let server = Server::new();
+    server.at("", Do::Close);
+    let scene = smtp(&server, "", &[&watched()]);
+    scene.check().exits(2);
+    let file = scene.fill(&format!("{{dir}}/state/outbox/{}", names(&scene)[0]));
+    let faulty = || {
+        let script = format!(
+            "exec strace -f -qqq -o {{dir}}/trace -P {file} -e trace=unlink -e inject=unlink:error=EIO {{watchdog}} check"
+        );
+        scene.shell(&script).exits(2).stderr
+    };
+    server.heal();
+    some_minutes_later(&scene);
+    let said = faulty();
+    let expected = format!(
+        "{file}: cannot be brought up to date: Input/output error (os error 5); a message that was sent may come again\n"
+    );
+    assert!(said.contains(&expected), "{expected}{said}");
+    // nobody takes it for days
+    server.at("", Do::Close);
+    edit_outbox(&scene, |entry| {
+        entry["recipients"] = json!(["o@example.org"]);
+        entry["since"] = (chrono::Utc::now() - chrono::TimeDelta::days(4))
+            .to_rfc3339()
+            .into();
+    });
+    let said = faulty();
+    let expected = format!("{file}: cannot be removed: Input/output error (os error 5)\n");
+    assert!(said.contains(&expected), "{expected}{said}");
+    scene.check().exits(2);
+    assert_eq!(scene.outbox(), 0);
 }
 
 #[test]
@@ -738,7 +797,9 @@ All of it was taken. Look whether it arrives, and not among the junk.
     let none = Scene::of(&[&watched()]);
     let outcome = none.run(&["test-mail"]).exits(1);
     assert!(
-        outcome.stderr.contains("no [mail] table"),
+        outcome.stderr.contains(&none.fill(
+            "there is no mail to test: {dir}/watchdog.toml has no [mail] table, and $ALERT_EMAIL_TO is not set\n"
+        )),
         "{}",
         outcome.stderr
     );

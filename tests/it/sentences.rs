@@ -454,3 +454,126 @@ fn where_this_boot_cannot_be_told_from_another_nothing_is_started() {
     );
     assert!(!scene.has("ran"));
 }
+
+#[test]
+#[ignore = "needs root"]
+fn a_systemctl_that_is_not_there_is_said() {
+    let scene = Scene::with("[service.a]\nsystemd = { unit = \"a.service\" }\n");
+    let outcome = scene
+        .shell(
+            "exec unshare -m /bin/sh -c 'mount --bind /dev/null $(command -v systemctl) && exec {watchdog} check --json'",
+        )
+        .exits(3);
+    assert_eq!(
+        outcome.service("a")["findings"][0]["message"],
+        "systemd could not be asked for a.service: cannot run systemctl: Permission denied (os error 13); is this a \
+         machine with systemd?"
+    );
+}
+
+#[test]
+fn what_stands_in_the_way_of_an_answer_is_said() {
+    let scene = Scene::of(&[&Service::logs("a").log("path = \"prog.sh\"")]);
+    scene.check().exits(0);
+    scene.append("state/journal.jsonl", "no JSON\n");
+    let outcome = scene.run(&["history"]).exits(0);
+    let said = scene.fill("1 damaged line of the journal in {dir}/state left out\n");
+    assert!(outcome.stderr.contains(&said), "{}", outcome.stderr);
+    let outcome = scene.shell("exec {watchdog} status >/dev/full");
+    assert_eq!(
+        outcome.stderr,
+        "watchdog: cannot write to standard output: No space left on device (os error 28)\n"
+    );
+    scene.config(
+        "[mail]\nfrom = \"w@example.org\"\nto = [\"o@example.org\"]\n\
+         smtp = { host = \"h\", username = \"u\", password_file = \"prog.sh/pass\" }\n\
+         [service.a]\n[[service.a.log]]\npath = \"prog.sh\"\n",
+    );
+    let outcome = scene.run(&["validate"]).exits(78);
+    let said = "cannot be looked at: Not a directory (os error 20)";
+    assert!(outcome.stderr.contains(said), "{}", outcome.stderr);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn who_may_not_look_at_others_is_told_so() {
+    let scene = Scene::with("[service.a]\nprocess = { command_line = '^none$' }\n");
+    let watchdog = scene.public_watchdog();
+    let pid = scene.start("x", &[]);
+    let nobody = "setpriv --reuid=65534 --regid=65534 --clear-groups";
+    let outcome = scene
+        .shell(&format!("exec {nobody} {} adopt {pid}", watchdog.display()))
+        .exits(1);
+    assert_eq!(
+        outcome.stderr,
+        format!(
+            "watchdog: what PID {pid} is cannot be read: Permission denied (os error 13); run this as root, or as the user \
+             of that program\n"
+        )
+    );
+    let folder = scene.lend("theirs", "nobody");
+    let config = folder.join("watchdog.toml");
+    fs::write(&config, scene.read("watchdog.toml")).unwrap();
+    let outcome = scene.shell(&format!(
+        "exec unshare -m /bin/sh -c 'mount -t tmpfs -o mode=700 tmpfs /proc; exec {nobody} {} -c {} check --json --dry-run'",
+        watchdog.display(),
+        config.display()
+    ));
+    assert_eq!(
+        outcome.service("a")["findings"][0]["message"],
+        "no process was found, but /proc cannot be read: Permission denied (os error 13)"
+    );
+}
+
+#[test]
+fn a_restart_command_that_a_run_has_left_running_is_not_run_beside_itself() {
+    let command = "[\"/bin/sh\", \"-c\", \"echo $$ >{dir}/ran; while :; do sleep 0.1; done\"]";
+    let scene = Scene::with(&format!(
+        "[service.a]\nprocess = {{ pid_file = \"a.pid\" }}\nrestart = {{ start_timeout = \"1s\", command = {command} }}\n"
+    ));
+    let config = scene.read("watchdog.toml");
+    scene.raw_config(&config.replace("1s", "5m"));
+    let run = scene.begin(scene.command(&["check"]));
+    scene.wait_until("its command", || {
+        scene.has("ran") && scene.read("ran").ends_with('\n')
+    });
+    let pid = scene.read("ran").trim().to_owned();
+    scene.kill(run.pid());
+    scene.end(run);
+    scene.raw_config(&config);
+    let outcome = scene.run(&["-v", "check", "--json"]).exits(2);
+    assert_eq!(
+        outcome.error("a"),
+        format!(
+            "its restart command still runs (PID {pid}) since a run that was cut short; it was not run beside it"
+        )
+    );
+    let said = format!(
+        "a: its restart command runs already (PID {pid}), since a run that was cut short: waiting for it\n"
+    );
+    assert!(outcome.stderr.contains(&said), "{}", outcome.stderr);
+    scene.kill(pid.parse().unwrap());
+}
+
+#[test]
+#[ignore = "needs root"]
+fn what_cannot_be_seen_any_more_after_a_stop_gets_no_second_copy() {
+    let scene = Scene::with(
+        "[service.a]\nprocess = { pid_file = \"a.pid\" }\nspawn = { command = [\"touch\", \"{dir}/ran\"] }\n",
+    );
+    scene.write(
+        "harm.sh",
+        "trap 'mount --bind /proc/$$/mem /proc/sys/kernel/random/boot_id; exit' TERM\n\
+         echo $$ >a.pid\nwhile :; do sleep 0.1; done\n",
+    );
+    scene
+        .shell(
+            "exec unshare -m /bin/sh -c '/bin/sh {dir}/harm.sh & until [ -s a.pid ]; do sleep 0.1; done; {watchdog} restart a'",
+        )
+        .exits(1);
+    assert_eq!(
+        scene.run(&["status", "--json"]).error("a"),
+        "whether it still runs could not be seen; nothing was started"
+    );
+    assert!(!scene.has("ran"));
+}

@@ -213,6 +213,25 @@ fn one_that_ignores_term_or_hangs_in_its_stop_is_killed_and_started() {
 
 #[test]
 #[ignore = "needs root and systemd"]
+fn one_that_outlives_kill_is_not_started() {
+    // each is killed, and the next one begins
+    let unit = format!(
+        "[Service]\nExecStart=/bin/sleep 1000\nTimeoutStopSec=300\n{}",
+        "ExecStopPost=-/bin/sleep 300\n".repeat(200)
+    );
+    let it = with_unit("bot", &unit);
+    it.sh("systemctl start bot").ok();
+    let old = it.show("bot.service", "MainPID");
+    it.sh(&format!("kill -STOP {old}")).ok();
+    let error = restarted_error(&it.check().exits(2), "bot");
+    assert_eq!(
+        error,
+        "bot.service is still deactivating (stop-post) after KILL; nothing was started"
+    );
+}
+
+#[test]
+#[ignore = "needs root and systemd"]
 fn a_frozen_one_is_thawed_for_the_stop_command_of_its_unit() {
     let it = with_unit(
         "bot",
@@ -269,7 +288,12 @@ fn f15_one_that_fails_at_once_is_told_with_its_status_and_its_last_lines() {
         .exits(2)
         .tells("bot", "restart_failed", &["unit_inactive"]);
     let error = restarted_error(&ended, "bot");
-    assert!(error.contains("exit status 7, result exit-code"), "{error}");
+    assert!(
+        error.starts_with(
+            "bot.service did not come up: it is failed (failed), exit status 7, result exit-code"
+        ),
+        "{error}"
+    );
     let lines = ended.service("bot")["action"]["stderr"].to_string();
     assert!(lines.contains("no config"), "{lines}");
     // a program that does not exist, and one that ends well but ends
@@ -403,7 +427,7 @@ fn a_user_who_may_not_is_told_what_systemctl_said() {
 }
 
 /// Lets a user's manager run without a login.
-fn linger(it: &SystemdBox, user: &str, uid: u32) {
+pub(crate) fn linger(it: &SystemdBox, user: &str, uid: u32) {
     it.sh(&format!(
         "rm -f /etc/systemd/system/systemd-logind.service; systemctl daemon-reload; \
          systemctl start systemd-logind && loginctl enable-linger {user}"

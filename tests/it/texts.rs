@@ -45,6 +45,7 @@ fn a_start_that_fails_says_at_what() {
         (with("stdout = \"folder\""), "cannot open its stdout file {dir}/folder: Is a directory (os error 21)"),
         (with("stderr = \"folder\""), "cannot open its stderr file {dir}/folder: Is a directory (os error 21)"),
         (with("group = \"no-such-group\""), "no such group `no-such-group`"),
+        (with("user = \"1954322\""), "user 1954322 is not in the user database; set `group` as well"),
         (with("env_file = \"nowhere.env\""), "cannot read env_file {dir}/nowhere.env: No such file or directory (os error 2)"),
         (with("env_file = \"folder\""), "cannot read env_file {dir}/folder: it is a folder, not a regular file"),
         (with("env_file = \"huge.env\""), "cannot read env_file {dir}/huge.env: it is larger than 1 MiB"),

@@ -4,6 +4,7 @@ use std::process::Command;
 
 use crate::boxes::{SystemdBox, shipped};
 use crate::scene::Scene;
+use crate::systemd::linger;
 
 /// What keeps every config below from having the trap that nobody is told.
 const MAIL: &str =
@@ -415,6 +416,12 @@ fn units_that_cannot_be_started_are_traps() {
     ] {
         only_trap(&validate(unit, 1), said);
     }
+    // asked for in the systemd of a user
+    linger(&it, "root", 0);
+    only_trap(
+        &validate("unit = \"nowhere\", manager = \"user\"", 1),
+        "units of the system need manager = \"system\"",
+    );
     // one that runs, and could never be started again
     it.sh("rm /etc/systemd/system/bot.service; systemctl mask bot; systemctl is-active bot")
         .ok();
@@ -493,6 +500,10 @@ fn f21_a_unit_that_would_kill_what_it_starts_is_a_trap() {
     let text = validate();
     only_trap(&text, killed);
     assert!(text.contains("(service.a.restart.command)"), "{text}");
+    assert!(
+        text.contains("= help: install it, it belongs to systemd"),
+        "{text}"
+    );
     // a unit of that name that runs something else, or another config, is none of its business
     drop_in("ExecStart=\nExecStart=/usr/local/bin/watchdog check -c /etc/other.toml");
     only_trap(&validate(), "");

@@ -847,8 +847,30 @@ fn what_runs_already_is_found_by_its_arguments_folder_and_user() {
         working_dir: &file,
         ..started
     };
-    let why = is_being_run(unseen, &now).unwrap_err();
-    assert!(why.contains("file/below cannot be looked at"), "{why}");
+    assert_eq!(
+        is_being_run(unseen, &now).unwrap_err(),
+        format!(
+            "its working folder {} cannot be looked at: Not a directory (os error 20)",
+            file.display()
+        )
+    );
+    // its PID file is still to come
+    let place = Place::without_file();
+    let target = Target {
+        rule: Some(&place.rule),
+        started: Some(started),
+        perhaps_started: true,
+        ..Target::default()
+    };
+    let world = World::glance();
+    let seen = look(&target, &Memo::default(), &world, &now, &BTreeSet::new());
+    assert_eq!(
+        seen.findings[0].message,
+        format!(
+            "there is no PID file app.pid, but PID {} runs, which a run that was cut short has started",
+            it.pid()
+        )
+    );
     let stranger = Started {
         user: Some("no-such-user"),
         ..started

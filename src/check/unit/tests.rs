@@ -180,7 +180,7 @@ fn where_it_stands_is_told_from_what_is_wrong() {
         (
             "ActiveState=activating\nSubState=auto-restart\nMainPID=0\nResult=exit-code\nExecMainCode=1\nExecMainStatus=1",
             Standing::Down,
-            Some("about to restart a.service by itself after exit status 1"),
+            Some("systemd is about to restart a.service by itself after exit status 1"),
         ),
         (
             "ActiveState=activating\nSubState=start",
@@ -203,6 +203,10 @@ fn where_it_stands_is_told_from_what_is_wrong() {
     }
     let nothing = judge(&unit(), None, None, &reading("a"), Duration::ZERO);
     assert_eq!(nothing.findings[0].code, NOT_FOUND);
+    assert_eq!(
+        nothing.findings[0].message,
+        "systemd has nothing to say of a.service; is it a template without an instance?"
+    );
     let its_user = Unit {
         manager: Manager::User,
         ..unit()
@@ -259,7 +263,10 @@ fn f28_restarts_by_systemd_itself_are_counted_since_the_last_run() {
                     (&*finding.code, finding.severity),
                     (RESTARTED, Severity::Warning)
                 );
-                assert!(finding.message.contains(times), "{}", finding.message);
+                assert_eq!(
+                    finding.message,
+                    format!("systemd has restarted a.service {times} by itself since the last run")
+                );
             }
             other => panic!("{memo:?} to {now}: {other:?}"),
         }
@@ -267,4 +274,25 @@ fn f28_restarts_by_systemd_itself_are_counted_since_the_last_run() {
     // what could not be seen forgets nothing
     let silent = unreachable(&unit(), before(4, "a").as_ref(), "no answer");
     assert_eq!(silent.memo, before(4, "a"));
+}
+
+#[test]
+fn what_systemds_own_exit_statuses_mean_is_said() {
+    for (status, meaning) in [
+        (200, "its working folder could not be entered"),
+        (203, "its program could not be run"),
+        (208, "its standard input could not be set up"),
+        (209, "its standard output could not be set up"),
+        (216, "its group could not be taken on"),
+        (217, "its user could not be taken on"),
+        (226, "its mount namespace could not be set up"),
+    ] {
+        let seen = judged(&format!(
+            "ActiveState=failed\nResult=exit-code\nExecMainCode=1\nExecMainStatus={status}"
+        ));
+        assert_eq!(
+            seen.findings[0].message,
+            format!("a.service has failed: exit status {status} ({meaning}), result exit-code")
+        );
+    }
 }

@@ -235,3 +235,21 @@ fn f75_a_value_is_read_back_as_it_was_and_steers_no_terminal() {
         assert_eq!(read["x"].as_str(), Some(text), "{written}");
     }
 }
+
+#[test]
+fn a_thread_of_the_kernel_is_no_program() {
+    let kernel = crate::world::Process {
+        pid: 2,
+        parent: 0,
+        group: 0,
+        state: crate::world::State::Alive,
+        start: 1,
+        uid: Some(0),
+        command: Vec::new(),
+        kernel: true,
+    };
+    assert_eq!(
+        chosen("2", &World::of([kernel], 1)).unwrap_err(),
+        "PID 2 is a thread of the kernel"
+    );
+}

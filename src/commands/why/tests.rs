@@ -321,6 +321,26 @@ fn a_service_given_up_says_how_to_go_on() {
 }
 
 #[test]
+fn one_that_is_given_up_next_and_one_that_is_off_say_so() {
+    let mut service = service("a");
+    service.policy.on_exhausted = OnExhausted::GiveUp;
+    let known = ServiceMemory {
+        attempts: vec![at(-10), at(-20), at(-30)],
+        ..remembered(Verdict::Failing)
+    };
+    let text = told(&service, known, None, &[]);
+    let said =
+        "    3 of 3 used\n    it is given up if it fails before 2027-01-15T08:59:30Z (in 58m)\n";
+    assert!(text.contains(said), "{text}");
+    // in the last run, and not any more
+    let text = told(&service, remembered(Verdict::Disabled), None, &[]);
+    assert!(
+        text.contains("decided:\n    it is not looked at\n"),
+        "{text}"
+    );
+}
+
+#[test]
 fn a_cooldown_says_when_it_ends() {
     let mut service = service("a");
     service.policy.cooldown = Duration::from_secs(600);

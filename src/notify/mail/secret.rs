@@ -152,6 +152,10 @@ mod tests {
             "$WATCHDOG_NO_SUCH_VARIABLE, which holds the password, is not set; cron and systemd set only what they are told to"
         );
         assert!(Secret::Env("PATH".to_owned()).read().is_ok());
+        assert_eq!(
+            Secret::Inline(String::new()).read().unwrap_err(),
+            "the password in the config is empty"
+        );
     }
 
     #[test]
@@ -163,10 +167,18 @@ mod tests {
             Ok("s3cret")
         );
         for name in ["", ".", "..", "../x", "/etc/passwd"] {
-            assert!(credential(Some(folder.path()), name).is_err(), "{name}");
+            assert_eq!(
+                credential(Some(folder.path()), name).unwrap_err(),
+                format!(
+                    "`{name}` is not the name of a credential: it is a file name without a folder"
+                )
+            );
         }
         let error = credential(None, "smtp").unwrap_err();
-        assert!(error.contains("LoadCredential=smtp:PATH"), "{error}");
+        assert_eq!(
+            error,
+            "the credential `smtp` is not there: $CREDENTIALS_DIRECTORY is not set; run from a systemd unit with LoadCredential=smtp:PATH"
+        );
     }
 
     #[test]

@@ -1710,6 +1710,21 @@ mod tests {
                 "{shown}: there is no certificate in it; ca_file wants PEM, -----BEGIN CERTIFICATE-----"
             )
         );
+        std::fs::write(&path, "-----BEGIN CERTIFICATE-----\n!\n").unwrap();
+        let said = told();
+        assert!(
+            said.starts_with(&format!("{shown}: not a PEM file: "))
+                && said.ends_with("; check [mail] ca_file"),
+            "{said}"
+        );
+        let empty = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        std::fs::write(&path, empty).unwrap();
+        let said = told();
+        assert!(
+            said.starts_with(&format!("{shown}: a certificate in it cannot be used: "))
+                && said.ends_with("; check [mail] ca_file"),
+            "{said}"
+        );
     }
 
     #[test]
