@@ -7,11 +7,14 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::notify::mail::{self, Settings, Tls, Transport};
 use crate::notify::{self, Alert, Event, Outcome, message};
-use crate::{report, text};
+use crate::report::{
+    self,
+    page::{Page, Style},
+};
 
 /// Sends a test to all recipients. Nothing is kept where it fails, and nothing is remembered: 0 where everybody has
 /// it, 1 where not, or where there is no mail to try.
-pub fn run(config: &Config) -> Result<u8, Error> {
+pub fn run(config: &Config, style: Style) -> Result<u8, Error> {
     let Some(settings) = &config.mail else {
         ::log::error!(
             "there is no mail to test: {} has no [mail] table, and $ALERT_EMAIL_TO is not set",
@@ -19,12 +22,20 @@ pub fn run(config: &Config) -> Result<u8, Error> {
         );
         return Ok(1);
     };
-    print(&format!(
-        "A message from {} to {}, by {}\n",
-        text::visible(&settings.from),
-        text::visible(&settings.to.join(", ")),
-        way(settings)
-    ))?;
+    let say = |indent: usize, sentence: &str| {
+        let mut page = Page::new(style);
+        page.line(indent, sentence);
+        print(&page.into_text())
+    };
+    say(
+        0,
+        &format!(
+            "A message from {} to {}, by {}",
+            settings.from,
+            settings.to.join(", "),
+            way(settings)
+        ),
+    )?;
     // one alert is always a message
     let message = composed(config).ok_or_else(|| Error::Internal("test-mail".to_owned()))?;
     let mut told = Ok(());
@@ -35,38 +46,34 @@ pub fn run(config: &Config) -> Result<u8, Error> {
         settings.transport.timeout(),
         &mut |step| {
             if told.is_ok() {
-                told = print(&format!("  {step}\n"));
+                told = say(2, step);
             }
         },
     );
     told?;
     let mut all = true;
     for recipient in &report.recipients {
-        let address = text::visible(&recipient.address);
-        print(&match &recipient.outcome {
-            Outcome::Delivered => format!("{address}: sent\n"),
-            Outcome::Refused(why) => {
-                all = false;
-                format!("{address}: refused, for good: {why}\n")
-            }
+        let address = &recipient.address;
+        let came_to = match &recipient.outcome {
+            Outcome::Delivered => format!("{address}: sent"),
+            Outcome::Refused(why) => format!("{address}: refused, for good: {why}"),
             Outcome::Deferred {
                 why,
                 maybe_delivered: false,
-            } => {
-                all = false;
-                format!("{address}: not sent: {why}\n")
-            }
-            Outcome::Deferred { why, .. } => {
-                all = false;
-                format!("{address}: perhaps sent: {why}\n")
-            }
-        })?;
+            } => format!("{address}: not sent: {why}"),
+            Outcome::Deferred { why, .. } => format!("{address}: perhaps sent: {why}"),
+        };
+        all &= recipient.outcome == Outcome::Delivered;
+        say(0, &came_to)?;
     }
-    print(if all {
-        "All of it was taken. Look whether it arrives, and not among the junk.\n"
-    } else {
-        "Not everybody has it. An alert would be kept and tried again; a test is not.\n"
-    })?;
+    say(
+        0,
+        if all {
+            "All of it was taken. Look whether it arrives, and not among the junk."
+        } else {
+            "Not everybody has it. An alert would be kept and tried again; a test is not."
+        },
+    )?;
     Ok(u8::from(!all))
 }
 
@@ -100,14 +107,14 @@ fn composed(config: &Config) -> Option<notify::Message> {
 fn way(settings: &Settings) -> String {
     match &settings.transport {
         Transport::Smtp(smtp) => {
-            let host = text::visible(&smtp.host);
+            let host = &smtp.host;
             let tls = match smtp.tls {
                 Tls::Starttls => "STARTTLS",
                 Tls::Tls => "TLS from the start",
                 Tls::None => "no TLS",
             };
             let login = match &smtp.username {
-                Some(name) => format!("logging in as `{}`", text::visible(name)),
+                Some(name) => format!("logging in as `{name}`"),
                 None => "without a login".to_owned(),
             };
             format!("{host}, port {}, with {tls}, {login}", smtp.port)

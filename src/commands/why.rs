@@ -278,13 +278,14 @@ impl Known<'_> {
                 .map(|since| format!("; the trouble began {}", self.ago(since)))
                 .unwrap_or_default();
             let needed = match policy.after_failures {
-                1 => "the first one is reason for a restart".to_owned(),
-                needed => format!("{needed} are reason for a restart"),
+                _ if self.service.way.is_none() || policy.max_per_hour == 0 => String::new(),
+                1 => ", the first one is reason for a restart".to_owned(),
+                needed => format!(", {needed} are reason for a restart"),
             };
             page.line(
                 4,
                 &format!(
-                    "{} in a row, {needed}{began}",
+                    "{} in a row{needed}{began}",
                     count(remembered.consecutive_failures as usize, "failing run")
                 ),
             );
@@ -374,13 +375,8 @@ impl Known<'_> {
             return;
         };
         page.line(4, &self.told(remembered, verdict, mail));
-        let owed = self
-            .memory
-            .owed
-            .iter()
-            .filter(|alert| alert.service == self.service.name)
-            .count();
-        if owed + self.kept > 0 {
+        let unsent = self.unsent();
+        if unsent > 0 {
             let why = self
                 .journal
                 .iter()
@@ -393,7 +389,7 @@ impl Known<'_> {
                 4,
                 &format!(
                     "{} about it not sent yet, and every run tries again{why}",
-                    count(owed + self.kept, "message")
+                    count(unsent, "message")
                 ),
             );
         }
@@ -412,6 +408,23 @@ impl Known<'_> {
                     mail.max_per_hour
                 ),
             );
+        }
+    }
+
+    /// How many messages about it are still to be sent.
+    fn unsent(&self) -> usize {
+        let owed = self.memory.owed.iter();
+        owed.filter(|alert| alert.service == self.service.name)
+            .count()
+            + self.kept
+    }
+
+    /// What a time of telling is where the message may still be here.
+    fn was_told(&self) -> &'static str {
+        if self.unsent() > 0 {
+            "was to be told"
+        } else {
+            "was told"
         }
     }
 
@@ -454,7 +467,8 @@ impl Known<'_> {
                         )
                     })
                     .unwrap_or_default();
-                format!("`{}` was told {}{again}", event.name(), self.ago(at))
+                let was = self.was_told();
+                format!("`{}` {was} {}{again}", event.name(), self.ago(at))
             }
             None => format!(
                 "none about `{}`: the run was told not to (--no-mail), or was `watchdog restart`",
@@ -467,8 +481,9 @@ impl Known<'_> {
         let last = remembered.told.iter().max_by_key(|(_, at)| **at);
         match last {
             Some((event, &at)) => format!(
-                "nothing to tell now; `{}` was told {}",
+                "nothing to tell now; `{}` {} {}",
                 event.name(),
+                self.was_told(),
                 self.ago(at)
             ),
             None => "nothing to tell now".to_owned(),

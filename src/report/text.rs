@@ -12,22 +12,32 @@ use crate::restart::Action;
 /// The columns that a verdict fills: as many as the longest name of one.
 const VERDICTS: usize = 14;
 
+/// Spaces between two columns.
+const GAP: usize = 2;
+
 /// Names up to so many columns stand below each other; a longer one pushes its own line alone.
 const NAMES: usize = 24;
 
 /// The report as a table: verdict first, then the service, then why, then what was done.
 pub fn table(report: &Report, style: Style) -> String {
     let mut page = Page::new(style);
-    let column = report
+    let facts: Vec<String> = report
         .services
         .iter()
-        .map(|service| columns(&service.name))
-        .max()
-        .unwrap_or_default()
-        // on a narrow screen the figures need the room more
-        .min(NAMES.min(style.width / 3));
-    for service in &report.services {
-        add_service(&mut page, service, column, report);
+        .map(|service| facts(service, report))
+        .collect();
+    let widest = |texts: &mut dyn Iterator<Item = &String>| {
+        texts.map(|text| columns(text)).max().unwrap_or_default()
+    };
+    // the figures need the room more
+    let room = style
+        .width
+        .saturating_sub(VERDICTS + GAP + GAP + widest(&mut facts.iter()));
+    let column = widest(&mut report.services.iter().map(|service| &service.name))
+        .min(NAMES)
+        .min(room);
+    for (service, facts) in report.services.iter().zip(&facts) {
+        add_service(&mut page, service, column, facts);
     }
     if let Some(mail) = &report.mail {
         if mail.sent > 0 {
@@ -46,7 +56,8 @@ pub fn table(report: &Report, style: Style) -> String {
     page.into_text()
 }
 
-fn add_service(page: &mut Page, service: &Service, column: usize, report: &Report) {
+/// What a table says of a service beside its name.
+fn facts(service: &Service, report: &Report) -> String {
     let mut facts = Vec::new();
     if let Some(pid) = service.pid {
         facts.push(format!("PID {pid}"));
@@ -65,7 +76,11 @@ fn add_service(page: &mut Page, service: &Service, column: usize, report: &Repor
             service.restarts_last_hour, service.max_per_hour
         ));
     }
-    let line = format!("{:<column$}  {}", service.name, facts.join(", "));
+    facts.join(", ")
+}
+
+fn add_service(page: &mut Page, service: &Service, column: usize, facts: &str) {
+    let line = format!("{:<column$}  {facts}", service.name);
     page.verdict(
         service.verdict.name(),
         VERDICTS,
@@ -243,13 +258,11 @@ mod tests {
     }
 
     const TYPICAL: &str = "\
-healthy         feed                      PID 812
-restarted       trader                    PID 4980, 1 of 3 restarts in the last
-    hour
+healthy         feed                  PID 812
+restarted       trader                PID 4980, 1 of 3 restarts in the last hour
     critical: logs/trader.log: no write for 7m 12s (limit 5m) (log_stale)
     stopped PID 4711, started PID 4980 by spawn, up after 2.3s
-restart_failed  bot                       for 12m, 2 of 3 restarts in the last
-    hour
+restart_failed  bot                   for 12m, 2 of 3 restarts in the last hour
     critical: there is no PID file bot.pid, and no process matches `bot\\.py`
         (process_missing)
     restart by spawn failed after 60ms: exited with status 1

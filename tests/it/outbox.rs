@@ -754,7 +754,8 @@ fn a_test_mail_tells_each_step_and_what_to_change() {
     assert_eq!(
         outcome.stdout,
         format!(
-            "A message from watchdog@example.org to ops@example.org, by 127.0.0.1, port {port}, with no TLS, logging in as `u`
+            "A message from watchdog@example.org to ops@example.org, by 127.0.0.1, port
+    {port}, with no TLS, logging in as `u`
   127.0.0.1 is at 127.0.0.1
   connected to 127.0.0.1:{port}
   it greets: 220 mail.example.org ESMTP
@@ -777,7 +778,7 @@ All of it was taken. Look whether it arrives, and not among the junk.
     server.at("AUTH", Do::Say("535 5.7.8 no"));
     let outcome = scene.run(&["test-mail"]).exits(1);
     assert!(
-        outcome.stdout.contains(
+        outcome.words().contains(
             "ops@example.org: not sent: 127.0.0.1:PORT: the server refused the user name `u` or its password: 535 5.7.8 no; check [mail] username and its password"
                 .replace("PORT", &port.to_string()).as_str()
         ),

@@ -15,14 +15,14 @@ use watchdog::notify::{Event, Message, Outcome};
 const LIMIT: Duration = Duration::from_secs(30);
 
 /// A folder with certificates and the mail that was taken, and the servers.
-struct Scene {
+pub(crate) struct Scene {
     folder: tempfile::TempDir,
     server: Child,
     ports: Value,
 }
 
 impl Scene {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/real_smtp");
         let folder = tempfile::tempdir().unwrap();
         let (mail, certificates) = (
@@ -58,15 +58,21 @@ impl Scene {
         }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    /// A file beside the servers: `certificates/ca.pem`, `pass`.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
+    }
+
+    /// The port of a kind of server.
+    pub(crate) fn port(&self, kind: &str) -> u16 {
+        u16::try_from(self.ports[kind].as_u64().unwrap()).unwrap()
     }
 
     /// The way to a kind of server, with the authority and the login that it wants.
     fn smtp(&self, kind: &str, tls: Tls) -> Smtp {
         Smtp {
             host: "localhost".to_owned(),
-            port: u16::try_from(self.ports[kind].as_u64().unwrap()).unwrap(),
+            port: self.port(kind),
             tls,
             username: Some("watch".to_owned()).filter(|_| ["starttls", "tls"].contains(&kind)),
             password: Some(Secret::File(self.path("pass"))),

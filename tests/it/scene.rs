@@ -699,6 +699,11 @@ impl Outcome {
             .to_owned()
     }
 
+    /// Standard output with single spaces between its words, wherever its lines are broken.
+    pub(crate) fn words(&self) -> String {
+        self.stdout.split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+
     /// Both streams.
     pub(crate) fn text(&self) -> String {
         format!("{}{}", self.stdout, self.stderr)

@@ -80,7 +80,7 @@ def context(name):
 login = {"auth_required": True, "authenticator": authenticate}
 kinds = {
     "plain": ({}, None),
-    "starttls": ({"tls_context": context("good"), "require_starttls": True, **login}, None),
+    "starttls": ({"tls_context": context("good"), "require_starttls": True, "ident": "ESMTP", **login}, None),
     "tls": ({"auth_require_tls": False, **login}, context("good")),
     "optional": ({"tls_context": context("good")}, None),
     "mute": ({"tls_context": context("good"), "auth_exclude_mechanism": ["LOGIN", "PLAIN"]}, None),
