@@ -249,14 +249,27 @@ fn the_manual_is_printed_and_written() {
     );
     std::fs::create_dir(scene.path("man")).unwrap();
     scene.run(&["man", "--all", "man"]).exits(0);
-    for file in [
-        "watchdog.1",
-        "watchdog-check.1",
-        "watchdog-why.1",
-        "watchdog.toml.5",
-    ] {
-        assert!(scene.has(&format!("man/{file}")), "{file}");
-    }
+    // one for the tool, one for the config, and one for each command
+    let help = scene.run(&["--help"]).exits(0).stdout;
+    let commands = help
+        .lines()
+        .skip_while(|line| *line != "Commands:")
+        .skip(1)
+        .take_while(|line| !line.is_empty())
+        .filter_map(|line| line.strip_prefix("  ")?.split(' ').next())
+        .filter(|command| !command.is_empty() && *command != "help");
+    let mut files: Vec<String> = commands
+        .map(|command| format!("watchdog-{command}.1"))
+        .collect();
+    assert!(files.len() >= 14, "{files:?}");
+    files.extend(["watchdog.1".to_owned(), "watchdog.toml.5".to_owned()]);
+    files.sort();
+    let mut written: Vec<String> = std::fs::read_dir(scene.path("man"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    written.sort();
+    assert_eq!(written, files);
     let failed = scene.run(&["man", "--all", "nowhere"]).exits(1);
     assert!(
         failed.stderr.contains("cannot write nowhere/watchdog.1"),
@@ -514,6 +527,52 @@ fn a_pause_for_a_time_ends_by_itself() {
     scene.run(&["pause", "a", "--for", "0s"]);
     scene.kill(scene.last("a"));
     scene.check().exits(1).verdict("a", "restarted");
+}
+
+#[test]
+fn a_pause_ends_after_a_day_and_a_record_of_one_that_is_none_pauses_nothing() {
+    let scene = Scene::of(&[&Service::new("a"), &Service::new("b")]);
+    scene.run(&["pause", "a", "b"]).exits(0);
+    let until = when(&scene.state()["services"]["a"]["paused_until"]);
+    let day = TimeDelta::hours(24);
+    assert!(until > Utc::now() + day - TimeDelta::minutes(1) && until < Utc::now() + day);
+    scene.edit_state(|state| state["services"]["a"]["paused_until"] = "for a while".into());
+    scene
+        .check()
+        .exits(1)
+        .verdict("a", "restarted")
+        .verdict("b", "paused");
+}
+
+#[test]
+fn what_a_person_does_is_in_the_journal() {
+    let scene = Scene::of(&[&Service::new("a")]);
+    for args in [
+        &["pause", "a", "--for", "2h", "--reason", "new disk"][..],
+        &["resume", "a"],
+        &["reset", "a"],
+        &["restart", "a"],
+    ] {
+        scene.run(args).exits(0);
+    }
+    let journal = scene.journal();
+    let events: Vec<&str> = journal
+        .iter()
+        .map(|entry| entry["event"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        events,
+        ["paused", "resumed", "reset", "restarting", "restarted"]
+    );
+    let paused = journal[0]["message"].as_str().unwrap();
+    assert!(
+        paused.starts_with("paused until ") && paused.ends_with("Z: new disk"),
+        "{paused}"
+    );
+    assert_eq!(
+        journal[2]["message"],
+        "forgot 0 restart attempts and 0 failing runs"
+    );
 }
 
 #[test]

@@ -281,6 +281,8 @@ fn f37_the_second_run_says_who_holds_the_lock() {
         &["check"][..],
         &["check", "--json", "-q"],
         &["restart", "a"],
+        &["pause", "a"],
+        &["resume", "a"],
         &["reset", "a"],
     ] {
         let second = scene.run(args).exits(75);
