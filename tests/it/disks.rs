@@ -156,6 +156,9 @@ fn f12_without_threads_nothing_is_taken_for_dead() {
     run(None).exits(0);
 }
 
+/// Another one: the tests run side by side.
+const LONER_TOO: u32 = 1_954_323;
+
 #[test]
 #[ignore = "needs root"]
 fn f12_what_has_no_thread_is_held_and_said() {
@@ -163,7 +166,7 @@ fn f12_what_has_no_thread_is_held_and_said() {
     let watchdog = scene.public_watchdog();
     for name in ["mine", "mine/state"] {
         fs::create_dir(scene.path(name)).unwrap();
-        std::os::unix::fs::chown(scene.path(name), Some(LONER), Some(LONER)).unwrap();
+        std::os::unix::fs::chown(scene.path(name), Some(LONER_TOO), Some(LONER_TOO)).unwrap();
         fs::set_permissions(scene.path(name), fs::Permissions::from_mode(0o700)).unwrap();
     }
     let config = scene.path("mine/watchdog.toml");
@@ -179,10 +182,10 @@ fn f12_what_has_no_thread_is_held_and_said() {
             ),
         )
         .unwrap();
-        std::os::unix::fs::chown(&config, Some(LONER), None).unwrap();
+        std::os::unix::fs::chown(&config, Some(LONER_TOO), None).unwrap();
         let _ = fs::remove_dir_all(scene.path("mine/state/outbox"));
         let outcome = scene.shell(&format!(
-            "cd {{dir}}/mine; rm -f state/*; exec prlimit --nproc={limit} setpriv --reuid={LONER} --regid={LONER} \
+            "cd {{dir}}/mine; rm -f state/*; exec prlimit --nproc={limit} setpriv --reuid={LONER_TOO} --regid={LONER_TOO} \
              --clear-groups {} -c watchdog.toml check",
             watchdog.display()
         ));
@@ -393,16 +396,34 @@ fn a_state_folder_that_is_removed_during_a_stop_makes_no_second_copy() {
     scene.end(second).exits(1);
     assert_eq!(scene.starts("a").len(), 2, "by one of them");
     assert_eq!(scene.copies("a"), 1);
-    let removed = scene.fill(
+    assert!(!scene.mails().is_empty(), "a person is told");
+}
+
+#[test]
+fn a_lock_that_is_removed_during_a_stop_lets_nothing_be_started() {
+    let service = Service::new("a")
+        .option("traps=TERM")
+        .restart("stop_timeout", "\"1s\"")
+        .log("path = \"a.log\"\nexpect = ['never there']");
+    let scene = Scene::new();
+    scene.config(&format!("{MAIL}{}", render(&[&service])));
+    scene.write("a.log", "quiet\n");
+    scene.start("a", &["pid_file=a.pid", "traps=TERM"]);
+    let run = scene.begin(scene.command(&["check"]));
+    scene.wait_until("the stop", || scene.read("a.signals").contains("TERM"));
+    fs::remove_file(scene.path("state/lock")).unwrap();
+    scene.end(run).exits(73);
+    let said = scene.fill(
         "the lock {dir}/state/lock was removed meanwhile, and another run may be starting it; nothing was started",
     );
     assert!(
         scene
             .mails()
             .iter()
-            .any(|mail| flat(&mail.body).contains(&removed)),
-        "a person is told"
+            .any(|mail| flat(&mail.body).contains(&said)),
+        "{said}"
     );
+    assert_eq!(scene.starts("a").len(), 1);
 }
 
 /// A process that a frozen cgroup keeps from ending, whatever it is sent.
@@ -425,9 +446,18 @@ impl Frozen {
 
 impl Drop for Frozen {
     fn drop(&mut self) {
-        fs::write(self.0.join("freezer.state"), "THAWED").unwrap();
-        // what was killed ends now
-        crate::scene::wait_until("an empty cgroup", || fs::remove_dir(&self.0).is_ok());
+        let _ = fs::write(self.0.join("freezer.state"), "THAWED");
+        // what was killed ends now, and what was not goes back
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        while fs::remove_dir(&self.0).is_err() && std::time::Instant::now() < deadline {
+            for pid in fs::read_to_string(self.0.join("cgroup.procs"))
+                .unwrap_or_default()
+                .lines()
+            {
+                let _ = fs::write(self.0.join("../cgroup.procs"), pid);
+            }
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
     }
 }
 

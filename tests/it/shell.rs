@@ -238,6 +238,15 @@ fn screens_fit_the_terminal_that_they_are_on() {
             assert!(line.chars().count() <= 40, "{command}: {line}");
         }
     }
+    let mail = Scene::with(
+        "[mail]\nfrom = \"w@example.org\"\nto = [\"o@example.org\"]\nsmtp = { host = \"127.0.0.1\", port = 9, tls = \"none\" }\n\
+         [service.a]\n[[service.a.log]]\npath = \"prog.sh\"\n",
+    );
+    let said = at_terminal(&mail, 40, "", "test-mail");
+    assert!(said.contains("refused"), "{said}");
+    for line in said.lines() {
+        assert!(line.chars().count() <= 40, "{line}");
+    }
     // JSON is for programs, also where somebody watches
     let json = at_terminal(&scene, 80, "", "status --json --color always");
     let json: Value = serde_json::from_str(&json).unwrap();
