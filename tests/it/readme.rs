@@ -173,7 +173,14 @@ fn play(scene: &Scene, screen: &str) {
     let mut script = String::from("exec 2>&1\n");
     for (command, _) in &told {
         script.push_str(command);
-        script.push_str("\ncode=$?; echo @@@; (exit $code)\n");
+        script.push_str("\ncode=$?; ");
+        // a person is not so quick that the signal is still on its way
+        if let Some(pid) = command.strip_prefix("kill -STOP ") {
+            script.push_str("i=0; until grep -q '^State:.T' /proc/");
+            script.push_str(pid);
+            script.push_str("/status || [ $((i += 1)) -gt 2000 ]; do sleep 0.01; done; ");
+        }
+        script.push_str("echo @@@; (exit $code)\n");
     }
     let bin = Path::new(WATCHDOG).parent().unwrap();
     let mut command = scene.shell_command(&script);
