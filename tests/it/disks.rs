@@ -432,11 +432,16 @@ struct Frozen(std::path::PathBuf);
 impl Frozen {
     /// None where this kernel has no such freezer: that of cgroups v2 lets KILL through.
     fn new(pid: i32) -> Option<Self> {
+        Self::room(pid)
+            .inspect(|frozen| fs::write(frozen.0.join("cgroup.procs"), pid.to_string()).unwrap())
+    }
+
+    /// One without a process, that freezes what enters it.
+    fn room(name: i32) -> Option<Self> {
         let top = std::path::Path::new("/sys/fs/cgroup/freezer");
         top.join("cgroup.procs").exists().then(|| {
-            let group = top.join(format!("watchdog-it-{pid}"));
+            let group = top.join(format!("watchdog-it-{name}"));
             fs::create_dir(&group).unwrap();
-            fs::write(group.join("cgroup.procs"), pid.to_string()).unwrap();
             let frozen = Self(group);
             fs::write(frozen.0.join("freezer.state"), "FROZEN").unwrap();
             frozen
@@ -489,6 +494,50 @@ fn what_outlives_kill_gets_no_second_copy() {
     assert_eq!(scene.starts("a").len(), 1);
     drop(frozen);
     scene.wait_until("its end", || !alive(pid));
+}
+
+#[test]
+#[ignore = "needs root"]
+fn what_was_started_in_vain_and_outlives_kill_is_told() {
+    let me = i32::try_from(std::process::id()).unwrap();
+    let Some(frozen) = Frozen::room(me) else {
+        return;
+    };
+    let enter = format!("echo $$ >{}/cgroup.procs", frozen.0.display());
+    for (script, said) in [
+        (
+            enter.clone(),
+            "; what was started could not be stopped again: PID ",
+        ),
+        (
+            // its exit is that of a helper that has entered
+            format!(
+                "sh -c '{enter}; sleep 1000' & until grep -q . {}/cgroup.procs; do :; done; exit 3",
+                frozen.0.display()
+            ),
+            "; what it had left behind could not be stopped: PID ",
+        ),
+    ] {
+        let scene = Scene::new();
+        scene.write("frozen.sh", script);
+        scene.config(
+            "[service.a]\nprocess = { pid_file = \"a.pid\" }\nspawn = { command = [\"/bin/sh\", \"{dir}/frozen.sh\"] }\n\
+             restart = { start_timeout = \"1s\", stop_timeout = \"100ms\" }\n",
+        );
+        let error = scene.check().exits(2).error("a");
+        assert!(
+            error.contains(said) && error.contains(" still lives after KILL "),
+            "{error}"
+        );
+        // let it go before the next one comes
+        fs::write(frozen.0.join("freezer.state"), "THAWED").unwrap();
+        scene.wait_until("its end", || {
+            fs::read_to_string(frozen.0.join("cgroup.procs"))
+                .unwrap()
+                .is_empty()
+        });
+        fs::write(frozen.0.join("freezer.state"), "FROZEN").unwrap();
+    }
 }
 
 #[test]

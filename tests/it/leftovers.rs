@@ -33,7 +33,8 @@ fn what_a_failed_start_leaves_in_its_group_is_ended_and_nobody_else() {
     for (status, start_timeout) in [("3", "1m"), ("0", "300ms")] {
         let (scene, error) = ends(status, start_timeout);
         assert!(
-            error.contains("it had left behind w"),
+            error.contains("; a process that it had left behind was stopped")
+                || error.contains(" processes that it had left behind were stopped"),
             "status {status}: {error}"
         );
         for pid in numbers(&scene.read("helper")) {

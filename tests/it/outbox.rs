@@ -388,6 +388,23 @@ fn what_is_no_message_in_the_outbox_stops_nobody() {
 }
 
 #[test]
+fn what_cannot_be_set_aside_is_named() {
+    let server = Server::new();
+    server.at("", Do::Close);
+    let scene = smtp(&server, "", &[&watched()]);
+    scene.check().exits(2);
+    scene.write("state/outbox/0.json", "{");
+    fs::create_dir_all(scene.path("state/outbox/0.json.corrupt/full")).unwrap();
+    scene.check().exits(2);
+    let told = noted(&scene, "outbox_damaged");
+    assert!(
+        told[0].starts_with(&scene.fill("{dir}/state/outbox/0.json is damaged ("))
+            && told[0].ends_with("); it is not sent; look at it and remove it"),
+        "{told:?}"
+    );
+}
+
+#[test]
 fn an_outbox_that_cannot_be_made_costs_no_alert() {
     let server = Server::new();
     server.at("", Do::Close);
@@ -397,7 +414,11 @@ fn an_outbox_that_cannot_be_made_costs_no_alert() {
     scene.write("state/outbox", "in the way");
     let outcome = scene.check().exits(2);
     assert_eq!(outcome.json()["mail"], json!({"sent": 0, "queued": 1}));
-    assert!(outcome.stderr.contains("outbox"), "{}", outcome.stderr);
+    let said = scene.fill(
+        "{dir}/state/outbox: no mail can be kept there: it must be a folder of this user that nobody else can write to; \
+         remove it, and it is made anew; it is sent at once, or tried again by the next run\n",
+    );
+    assert!(outcome.stderr.contains(&said), "{}", outcome.stderr);
     server.heal();
     let outcome = scene.check().exits(2);
     assert_eq!(outcome.json()["mail"], json!({"sent": 1, "queued": 0}));

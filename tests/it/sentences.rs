@@ -378,6 +378,13 @@ fn where_the_state_cannot_be_written_the_mail_says_what_that_means() {
     let again = scene.run(&["-v", "check"]).exits(73).stderr;
     assert!(again.contains("the same was mailed within 1h\n"), "{again}");
     assert_eq!(scene.mails().len(), 1);
+    let mut command = scene.command(&["-v", "check"]);
+    command.env("TMPDIR", scene.path("nowhere"));
+    let unmarked = scene.finish(command).exits(73).stderr;
+    assert!(
+        unmarked.contains(".told: cannot be written: No such file or directory (os error 2); the next run mails again\n"),
+        "{unmarked}"
+    );
 }
 
 #[test]
@@ -576,4 +583,34 @@ fn what_cannot_be_seen_any_more_after_a_stop_gets_no_second_copy() {
         "whether it still runs could not be seen; nothing was started"
     );
     assert!(!scene.has("ran"));
+}
+
+#[test]
+fn what_has_come_up_again_by_itself_gets_no_second_copy() {
+    let scene = Scene::with(
+        "[service.a]\nprocess = { pid_file = \"a.pid\" }\nspawn = { command = [\"touch\", \"{dir}/ran\"] }\n",
+    );
+    // told to end, it has a successor in a session of its own
+    scene.write(
+        "heir.sh",
+        "trap 'setsid /bin/sh \"$0\" & while [ \"$(cat a.pid)\" = $$ ]; do :; done; exit' TERM\n\
+         echo $$ >a.new; mv a.new a.pid\nwhile :; do sleep 0.1; done\n",
+    );
+    let mut first = std::process::Command::new("/bin/sh")
+        .arg(scene.path("heir.sh"))
+        .current_dir(scene.dir())
+        .spawn()
+        .unwrap();
+    scene.wait_until("its PID file", || scene.has("a.pid"));
+    scene.run(&["restart", "a"]).exits(1);
+    first.wait().unwrap();
+    let heir: i32 = scene.read("a.pid").trim().parse().unwrap();
+    assert_eq!(
+        scene.run(&["status", "--json"]).error("a"),
+        format!(
+            "PID {heir} is up as well, or has come up again by itself; nothing was started beside it"
+        )
+    );
+    assert!(!scene.has("ran"));
+    scene.kill(heir);
 }

@@ -306,6 +306,17 @@ fn f15_one_that_fails_at_once_is_told_with_its_status_and_its_last_lines() {
         error.contains("ended after its start, and without an error"),
         "{error}"
     );
+    it.unit(
+        "bot.service",
+        "[Unit]\nConditionPathExists=/nonexistent\n[Service]\nExecStart=/bin/sleep 1000\n[Install]\nWantedBy=multi-user.target\n",
+    );
+    // systemd forgets all about a unit that nothing wants
+    it.sh("systemctl enable bot").ok();
+    assert_eq!(
+        restarted_error(&it.check().exits(2), "bot"),
+        "bot.service did not come up: it is inactive (dead), a condition in its unit file does not hold"
+    );
+    it.sh("systemctl disable bot").ok();
     // one that lives for a moment only
     it.unit("bot.service", &running("sleep 0.3; exit 9"));
     let error = restarted_error(&it.check().exits(2), "bot");

@@ -116,6 +116,16 @@ mod tests {
     }
 
     #[test]
+    fn a_message_for_nobody_is_none() {
+        let mut settings = settings(Transport::Directory("out".into()));
+        settings.to.clear();
+        assert_eq!(
+            eml(&settings, &message()).unwrap_err(),
+            "the message cannot be put together: missing destination address, invalid envelope; check [mail] to"
+        );
+    }
+
+    #[test]
     fn a_message_is_written_whole() {
         let mut message = message();
         message.in_reply_to = Some("<b@box1>".to_owned());

@@ -360,7 +360,7 @@ fn connect(
     }
     Err(match last {
         None => format!(
-            "{}: the host name has no address; check [mail] host",
+            "{}: the host name cannot be looked up: no address; check [mail] host",
             at(smtp)
         ),
         Some((_, error)) if is_timeout(&error) => no_answer(smtp, Step::Connect),
@@ -1197,6 +1197,22 @@ mod tests {
     }
 
     #[test]
+    fn a_host_that_no_certificate_can_name_is_said() {
+        // this host's, by an old way to write it: it is found, and is no name
+        let server = Server::start(good);
+        let port = server.port;
+        let report = try_it(Smtp {
+            host: "127.1".to_owned(),
+            tls: Tls::Tls,
+            ..smtp(port)
+        });
+        assert_eq!(
+            shared_trouble(&report, port).0,
+            "127.1:PORT: `127.1` is not a host name that a certificate can have"
+        );
+    }
+
+    #[test]
     fn a_server_that_is_silent_or_hangs_up_in_a_handshake_is_told_so() {
         let against_tls = |fault: fn() -> Do| {
             let server = Server::start(move |_| fault());
@@ -1546,7 +1562,8 @@ mod tests {
         });
         let (why, _) = shared_trouble(&report, 25);
         assert!(
-            why.starts_with("not a name:PORT: the host name cannot be looked up: "),
+            why.starts_with("not a name:PORT: the host name cannot be looked up: ")
+                && why.ends_with("; check [mail] host"),
             "{why}"
         );
     }
