@@ -723,7 +723,11 @@ fn f45_another_users_state_is_set_aside() {
     scene.check().exits(2);
     scene.check().exits(2).verdict("a", "exhausted");
     std::os::unix::fs::chown(scene.path("state/state.json"), Some(LONER), None).unwrap();
-    scene.check().exits(2).verdict("a", "exhausted");
+    let outcome = scene.check().exits(2).verdict("a", "exhausted");
+    let said = scene.fill(&format!(
+        "{{dir}}/state/state.json belongs to another user (UID {LONER}); it was set aside as "
+    ));
+    assert!(outcome.stderr.contains(&said), "{}", outcome.stderr);
     assert_eq!(scene.starts("a").len(), 1);
     let aside = fs::read_dir(scene.path("state"))
         .unwrap()

@@ -603,7 +603,9 @@ fn f21_where_no_scope_can_be_made_nothing_is_started_in_vain() {
     for name in ["spawned", "left"] {
         let error = restarted_error(&status, name);
         assert!(
-            error.contains("would be killed when watchdog.service ends"),
+            error.contains(
+                "it would be killed when watchdog.service ends, and cannot be given a scope of its own: cannot run busctl: "
+            ) && error.contains("; KillMode=process in watchdog.service lets it live"),
             "{error}"
         );
     }

@@ -249,10 +249,9 @@ fn f02_a_file_from_before_the_boot_is_stale_unless_the_command_line_says_otherwi
     let place = Place::new("600").aged(old);
     let seen = look_for(&place.rule, &Memo::default(), &world());
     assert_eq!(codes(&seen), [MISSING]);
-    assert!(
-        seen.findings[0]
-            .message
-            .contains("older than the last boot")
+    assert_eq!(
+        seen.findings[0].message,
+        "PID file app.pid is older than the last boot; PID 600 is another process"
     );
     let place = Place::new("600").matching("^app").aged(old);
     assert_eq!(
