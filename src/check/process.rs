@@ -366,9 +366,9 @@ impl Search<'_> {
                 memo.main = Some(identity.clone());
                 memo.leads_group = main.group == main.pid;
                 memo.seen_ms = self.now.boot_ms;
-                memo.pid_file = named_by
-                    .as_ref()
-                    .map_or(memo.pid_file, |(_, file)| Some(file.mark(identity.clone())));
+                memo.pid_file = named_by.as_ref().map_or(memo.pid_file, |(_, file)| {
+                    Some(file.mark(identity.clone(), self.now))
+                });
                 Presence::Running(Running {
                     age: age(&main, self.now),
                     uid: main.uid,
@@ -620,7 +620,11 @@ impl Search<'_> {
             MATCHES_LIMIT,
             at_hand,
             |command| pattern.matches(command),
-            |process| uid.is_none_or(|uid| process.uid == Some(uid)) && self.eligible(process),
+            |process| {
+                // the PID file answers for its own
+                at_hand.is_some_and(|named| named.pid == process.pid)
+                    || (uid.is_none_or(|uid| process.uid == Some(uid)) && self.eligible(process))
+            },
         )
     }
 
@@ -692,14 +696,25 @@ impl Search<'_> {
     }
 
     fn named_now(&self, path: &Path, rule: &Rule, uid: Option<u32>) -> Named {
+        // the usual: the file was not touched, and the process that it named still runs
+        if let Some(mark) = &self.memo.pid_file
+            && mark.named.boot_id == self.now.boot_id
+            && let Some(file) = PidFile::unchanged(path, mark)
+            && let Named::Own(process, file) = self.named_by(file, rule, uid)
+            && process.start == mark.named.start
+        {
+            return Named::Own(process, file);
+        }
         let shown = &rule.shown;
-        let file = match PidFile::read(path) {
-            Ok(Some(file)) => file,
-            Ok(None) => return Named::Not(format!("there is no PID file {shown}")),
-            Err(error) => {
-                return Named::Unreadable(format!("PID file {shown} cannot be read: {error}"));
-            }
-        };
+        match PidFile::read(path) {
+            Ok(Some(file)) => self.named_by(file, rule, uid),
+            Ok(None) => Named::Not(format!("there is no PID file {shown}")),
+            Err(error) => Named::Unreadable(format!("PID file {shown} cannot be read: {error}")),
+        }
+    }
+
+    fn named_by(&self, file: PidFile, rule: &Rule, uid: Option<u32>) -> Named {
+        let shown = &rule.shown;
         let Some(pid) = file.pid else {
             return Named::Not(format!("PID file {shown} {}", file.why_nothing));
         };

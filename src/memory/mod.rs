@@ -224,7 +224,10 @@ impl ServiceMemory {
             && *charged == before.charged
             && *main == before.process.main
             && *leads_group == before.process.leads_group
-            && *pid_file == before.process.pid_file
+            && match (pid_file, &before.process.pid_file) {
+                (Some(mark), Some(former)) => mark.adds_nothing_to(former),
+                (mark, former) => mark == former,
+            }
             && *unit == before.unit
             && *young == before.young
             && logs.len() == before.logs.len()

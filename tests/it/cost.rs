@@ -45,11 +45,11 @@ fn services(count: usize, command_line: bool) -> Scene {
         }
     }
     scene.config(&config);
-    // what was written this very second is read twice, for its time may not tell that it was written again
+    // what was written just now is read twice, and again in the next run, for its time may not tell that it was written again
     let last = scene.path(&format!("{}.log", count - 1));
-    scene.wait_until("logs that are a little old", || {
+    scene.wait_until("logs and PID files that are a little old", || {
         let age = last.metadata().unwrap().modified().unwrap().elapsed();
-        age.is_ok_and(|age| age > Duration::from_secs(2))
+        age.is_ok_and(|age| age > Duration::from_secs(6))
     });
     // a state must be there, and one that was not flushed
     for _ in 0..3 {

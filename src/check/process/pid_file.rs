@@ -3,7 +3,7 @@
 //! Anybody may write anything there, at any moment: half a number, a gigabyte, a FIFO in its place. Nothing of it
 //! blocks, and only a positive decimal integer on the first line is a PID.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
@@ -30,8 +30,27 @@ pub struct PidFileMark {
     pub modified: (i64, i64),
     /// Size in bytes.
     pub size: u64,
+    /// When it was last changed in any way, in seconds and nanoseconds, as only the kernel can set it; none where that
+    /// was just before it was read, so that a second change may bear the same time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changed: Option<(i64, i64)>,
     /// The process that it named.
     pub named: Identity,
+}
+
+impl PidFileMark {
+    /// Whether this mark knows nothing worth keeping that `other` does not.
+    pub fn adds_nothing_to(&self, other: &Self) -> bool {
+        let Self {
+            file,
+            modified,
+            size,
+            // where it is lost, the file is read again
+            changed: _,
+            named,
+        } = self;
+        (file, modified, size, named) == (&other.file, &other.modified, &other.size, &other.named)
+    }
 }
 
 /// A PID file, read once.
@@ -39,6 +58,7 @@ pub(super) struct PidFile {
     pub(super) file: (u64, u64),
     pub(super) modified: (i64, i64),
     pub(super) size: u64,
+    changed: (i64, i64),
     /// Open, for what is seldom asked.
     handle: Option<File>,
     pub(super) pid: Option<i32>,
@@ -59,6 +79,7 @@ impl PidFile {
             file: (0, 0),
             modified: (0, 0),
             size: 0,
+            changed: (0, 0),
             handle: None,
             pid: None,
             why_nothing: "is not a regular file".to_owned(),
@@ -87,9 +108,7 @@ impl PidFile {
         if !meta.is_file() {
             return Ok(Some(this));
         }
-        this.file = (meta.dev(), meta.ino());
-        this.modified = (meta.mtime(), meta.mtime_nsec());
-        this.size = meta.size();
+        this.take_facts(&meta);
         // a regular file gives all that fits at once
         let mut bytes = [0; PID_FILE_LIMIT + 1];
         let length = (&file).read(&mut bytes)?;
@@ -99,6 +118,31 @@ impl PidFile {
         }
         this.handle = Some(file);
         Ok(Some(this))
+    }
+
+    fn take_facts(&mut self, meta: &Metadata) {
+        self.file = (meta.dev(), meta.ino());
+        self.modified = (meta.mtime(), meta.mtime_nsec());
+        self.size = meta.size();
+        self.changed = (meta.ctime(), meta.ctime_nsec());
+    }
+
+    /// The PID file of a mark, without reading it again: none where it was changed since, or may have been. Whoever
+    /// believes it must see that the process still lives that it named: on a network share, its times may be old.
+    pub(super) fn unchanged(path: &Path, mark: &PidFileMark) -> Option<Self> {
+        let changed = mark.changed?;
+        let meta = fs::metadata(path).ok().filter(Metadata::is_file)?;
+        let mut this = Self {
+            file: (0, 0),
+            modified: (0, 0),
+            size: 0,
+            changed: (0, 0),
+            handle: None,
+            pid: Some(mark.named.pid),
+            why_nothing: String::new(),
+        };
+        this.take_facts(&meta);
+        (this.is_same(mark) && this.changed == changed).then_some(this)
     }
 
     pub(super) fn is_same(&self, mark: &PidFileMark) -> bool {
@@ -113,22 +157,25 @@ impl PidFile {
             .is_some_and(|file| fstatfs(file).is_ok_and(|fs| fs.filesystem_type() == TMPFS_MAGIC))
     }
 
-    pub(super) fn mark(&self, named: Identity) -> PidFileMark {
+    pub(super) fn mark(&self, named: Identity, now: &Reading) -> PidFileMark {
+        let is_settled = clock::age(now.wall, time(self.changed)) >= FRESH;
         PidFileMark {
             file: self.file,
             modified: self.modified,
             size: self.size,
+            changed: is_settled.then_some(self.changed),
             named,
         }
     }
 
     pub(super) fn modified_at(&self) -> DateTime<Utc> {
-        DateTime::from_timestamp(
-            self.modified.0,
-            u32::try_from(self.modified.1).unwrap_or_default(),
-        )
-        .unwrap_or_default()
+        time(self.modified)
     }
+}
+
+fn time((seconds, nanoseconds): (i64, i64)) -> DateTime<Utc> {
+    DateTime::from_timestamp(seconds, u32::try_from(nanoseconds).unwrap_or_default())
+        .unwrap_or_default()
 }
 
 /// The PID on the first line of a PID file: a positive decimal integer above 1 with nothing beside it but white

@@ -266,6 +266,75 @@ fn f02_a_file_from_before_the_boot_is_stale_unless_the_command_line_says_otherwi
 }
 
 #[test]
+fn f01_a_file_is_not_read_again_while_nobody_touched_it_and_its_process_lives() {
+    let look_after = |place: &Place, seconds: i64, memo: &Memo, pids: &[i32]| {
+        let target = Target {
+            rule: Some(&place.rule),
+            ..Target::default()
+        };
+        let now = now();
+        let now = Reading {
+            wall: now.wall + chrono::TimeDelta::seconds(seconds),
+            ..now
+        };
+        let world = World::of(pids.iter().map(|&pid| process(pid, 1, "app")), ME);
+        look(&target, memo, &world, &now, &BTreeSet::new())
+    };
+    // as if it had named another: what the mark says is seen by that
+    let misled = |memo: &Memo| {
+        let mut memo = memo.clone();
+        memo.main = None;
+        let named = &mut memo.pid_file.as_mut().unwrap().named;
+        (named.pid, named.start) = (700, 7000);
+        memo
+    };
+    let place = Place::new("600");
+    let fresh = look_after(&place, 0, &Memo::default(), &[600, 700]).memo;
+    assert_eq!(fresh.pid_file.as_ref().unwrap().changed, None);
+    let seen = look_after(&place, 60, &misled(&fresh), &[600, 700]);
+    assert_eq!(pid(&seen), Some(600), "it may have been changed at once");
+    let settled = seen.memo;
+    let seen = look_after(&place, 60, &misled(&settled), &[600, 700]);
+    assert_eq!(pid(&seen), Some(700), "it was read again");
+    assert_eq!(seen.memo.pid_file, misled(&settled).pid_file);
+    // another process, another boot: it is asked again
+    let seen = look_after(&place, 60, &misled(&settled), &[600]);
+    assert_eq!(pid(&seen), Some(600));
+    let mut reused = misled(&settled);
+    reused.pid_file.as_mut().unwrap().named.start = 7001;
+    assert_eq!(
+        pid(&look_after(&place, 60, &reused, &[600, 700])),
+        Some(600)
+    );
+    let mut earlier = misled(&settled);
+    earlier.pid_file.as_mut().unwrap().named.boot_id = "earlier".to_owned();
+    let seen = look_after(&place, 60, &earlier, &[600, 700]);
+    assert_eq!(seen.presence, Presence::Absent);
+    // a change that hides itself: the same size, and the time put back
+    let modified = std::fs::metadata(place.path()).unwrap().modified().unwrap();
+    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    let changed = || PidFile::read(&place.path()).unwrap().unwrap();
+    let myself = identity_of(std::process::id().cast_signed(), &now());
+    let before = changed().mark(myself, &now());
+    while PidFile::unchanged(&place.path(), settled.pid_file.as_ref().unwrap()).is_some() {
+        assert!(std::time::Instant::now() < deadline);
+        std::fs::write(place.path(), "700").unwrap();
+        let file = OpenOptions::new().write(true).open(place.path()).unwrap();
+        file.set_modified(modified).unwrap();
+    }
+    assert!(changed().is_same(&before));
+    let mut mark = misled(&settled);
+    mark.pid_file.as_mut().unwrap().named.pid = 600;
+    mark.pid_file.as_mut().unwrap().named.start = 6000;
+    assert_eq!(pid(&look_after(&place, 60, &mark, &[600, 700])), Some(700));
+    std::fs::remove_file(place.path()).unwrap();
+    assert_eq!(
+        look_after(&place, 60, &settled, &[700]).presence,
+        Presence::Absent
+    );
+}
+
+#[test]
 fn f03_a_file_that_is_empty_at_this_instant_is_read_again() {
     let place = Place::new("");
     let path = place.path();
