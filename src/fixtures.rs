@@ -74,7 +74,7 @@ pub(crate) fn up(pid: i32, age: u64) -> Observation {
         },
         unit: None,
         marks: log::Marks::new(),
-        tail: Vec::new(),
+        tail: log::Tail::default(),
         evidence: false,
     }
 }

@@ -158,7 +158,7 @@ fn look_at_processes(
                     process: seen.memo,
                     unit: None,
                     marks: log::Marks::new(),
-                    tail: Vec::new(),
+                    tail: log::Tail::default(),
                     evidence: false,
                 },
                 Err(failed) => Observation {
@@ -168,7 +168,7 @@ fn look_at_processes(
                     process: memo(service),
                     unit: None,
                     marks: log::Marks::new(),
-                    tail: Vec::new(),
+                    tail: log::Tail::default(),
                     evidence: false,
                 },
             };
@@ -305,7 +305,11 @@ fn look_at_logs(
                 jumped_at,
                 author,
             };
-            log::look(&shared.services[index].logs[number], mark.as_ref(), context)
+            log::look(
+                &shared.services[index].logs[number],
+                mark.as_deref(),
+                context,
+            )
         },
     );
     for ((index, number), result) in places.into_iter().zip(results) {
@@ -318,10 +322,10 @@ fn look_at_logs(
             Ok(log) => {
                 observation.findings.extend(log.findings);
                 observation.notes.extend(log.notes);
-                observation.tail.extend(log.tail);
+                observation.tail.append(log.tail);
                 observation.evidence |= log.evidence;
                 if let Some(mark) = log.mark {
-                    observation.marks.insert(rule.shown.clone(), mark);
+                    observation.marks.insert(rule.shown.clone(), Arc::new(mark));
                 }
             }
             Err(failed) => {

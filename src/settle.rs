@@ -326,7 +326,7 @@ pub fn settle(
             attempts: remembered.attempts_in_hour(wall),
             max_per_hour: service.policy.max_per_hour,
             log_tail: observation
-                .map(|seen| seen.tail.clone())
+                .map(|seen| seen.tail.lines())
                 .unwrap_or_default(),
             notes,
             same_finding: same_finding(remembered),

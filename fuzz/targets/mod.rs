@@ -151,7 +151,7 @@ fn gone() -> Observation {
         process: Memo::default(),
         unit: None,
         marks: log_check::Marks::new(),
-        tail: Vec::new(),
+        tail: log_check::Tail::default(),
         evidence: false,
     }
 }

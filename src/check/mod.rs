@@ -94,7 +94,7 @@ pub struct Observation {
     /// Where its logs were read to.
     pub marks: log::Marks,
     /// The last lines of its logs.
-    pub tail: Vec<String>,
+    pub tail: log::Tail,
     /// Something was found that must not count twice, though it may be no finding yet.
     pub evidence: bool,
 }

@@ -4,6 +4,7 @@
 //! was read to. What can be derived from them is derived anew by each run, so that nothing has to be reset.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -379,7 +380,7 @@ impl Memory {
                         .iter_mut()
                         .flat_map(|charged| charged.logs.values_mut());
                     for mark in service.logs.values_mut().chain(charged) {
-                        mark.move_times(moved);
+                        Arc::make_mut(mark).move_times(moved);
                     }
                 }
             }
@@ -514,7 +515,7 @@ mod tests {
                 named_by: None,
             })
         };
-        let further = log::Marks::from([("a.log".to_owned(), log::Mark::default())]);
+        let further = log::Marks::from([("a.log".to_owned(), Arc::default())]);
         let mut service = ServiceMemory::default();
         assert_eq!(service.marks(Some(&running(7))), &log::Marks::new());
         service.charged = Some(Charged {

@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
@@ -345,12 +346,12 @@ fn ends_of_logs(job: &Job<'_>) -> log_check::Marks {
         .collect();
     let deadline = Instant::now() + MARK_LIMIT;
     let ends = Pool::new().side_by_side(work, MARK_LIMIT, deadline, |(rule, mark)| {
-        log_check::mark_end(&rule, mark.as_ref())
+        log_check::mark_end(&rule, mark.as_deref())
     });
     let names = job.logs.iter().map(|rule| rule.shown.clone());
     names
         .zip(ends)
-        .filter_map(|(name, end)| Some((name, end.ok().flatten()?)))
+        .filter_map(|(name, end)| Some((name, Arc::new(end.ok().flatten()?))))
         .collect()
 }
 

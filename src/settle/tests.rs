@@ -1,5 +1,6 @@
 use super::*;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeDelta;
@@ -460,9 +461,7 @@ fn an_attempt_keeps_what_it_was_made_for() {
 fn logs_that_the_config_no_longer_has_are_forgotten() {
     let (service, mut memory) = (service("a"), Memory::default());
     let remembered = memory.services.entry("a".to_owned()).or_default();
-    remembered
-        .logs
-        .insert("old.log".to_owned(), log::Mark::default());
+    remembered.logs.insert("old.log".to_owned(), Arc::default());
     run(&mut memory, &service, &up(1, 3600), 0, false);
     assert!(memory.services["a"].logs.is_empty());
 }

@@ -16,15 +16,16 @@ use std::path::{Path, PathBuf};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
+use twox_hash::XxHash3_64;
 
 use super::open::{self, Links, Opened};
 use super::tail::{self, End};
 
 /// A print of the beginning is of so many bytes at most.
-const HEAD: u64 = 1024;
+pub(super) const HEAD: u64 = 1024;
 
 /// A print of what was read last is of so many bytes at most.
-const TAIL: u64 = 256;
+pub(super) const TAIL: u64 = 256;
 
 /// So many earlier files of a log are remembered: those that a late writer, an `expect` or a glob of several
 /// living files may come back to.
@@ -155,25 +156,51 @@ fn lossy<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
 }
 
 /// Enough of some bytes to know them again.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Print {
     /// How many bytes.
     pub len: u64,
-    /// Their hash, as hexadecimal digits: JSON tools round large numbers.
-    pub hash: String,
+    /// Their hash (XXH3, 64 bits); in JSON as hexadecimal digits, for JSON tools round large numbers.
+    #[serde(with = "hexadecimal")]
+    pub hash: u64,
 }
 
 impl Print {
     pub(super) fn of(bytes: &[u8]) -> Self {
-        // FNV-1a, 64 bits: the same in every build, as the hashers of the standard library need not be
-        let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-        });
         Self {
             len: bytes.len() as u64,
-            hash: format!("{hash:016x}"),
+            // the same in every build, as the hashers of the standard library need not be
+            hash: XxHash3_64::oneshot(bytes),
         }
+    }
+}
+
+mod hexadecimal {
+    use serde::{Deserializer, Serializer, de};
+
+    // serde passes what it serializes by reference
+    #[allow(clippy::trivially_copy_pass_by_ref)]
+    pub(super) fn serialize<S: Serializer>(hash: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{hash:016x}"))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+        struct Digits;
+
+        impl de::Visitor<'_> for Digits {
+            type Value = u64;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("hexadecimal digits")
+            }
+
+            fn visit_str<E: de::Error>(self, digits: &str) -> Result<u64, E> {
+                u64::from_str_radix(digits, 16).map_err(E::custom)
+            }
+        }
+
+        deserializer.deserialize_str(Digits)
     }
 }
 
@@ -215,15 +242,6 @@ impl Place {
 
     /// Whether a file begins with what was in this one.
     pub(super) fn reads_like(&self, opened: &Opened) -> bool {
-        self.reads(opened, |at, len| opened.bytes.print(at, len))
-    }
-
-    /// The same by what is in the file now, and not by what was read of it before.
-    pub(super) fn still_reads_like(&self, opened: &Opened) -> bool {
-        self.reads(opened, |at, len| opened.bytes.print_anew(at, len))
-    }
-
-    fn reads(&self, opened: &Opened, print_at: impl Fn(u64, u64) -> io::Result<Print>) -> bool {
         // a damaged mark must not ask for a large read
         if self.size > opened.size
             || self.offset > self.size
@@ -233,7 +251,11 @@ impl Place {
             return false;
         }
         let stands = |print: &Print, at| {
-            print.len == 0 || print_at(at, print.len).is_ok_and(|found| found == *print)
+            print.len == 0
+                || opened
+                    .bytes
+                    .print(at, print.len)
+                    .is_ok_and(|found| found == *print)
         };
         stands(&self.tail, self.size - self.tail.len) && stands(&self.head, 0)
     }
@@ -789,8 +811,8 @@ mod tests {
 
     #[test]
     fn a_print_is_the_same_in_every_build() {
-        assert_eq!(Print::of(b"").hash, "cbf29ce484222325");
-        assert_eq!(Print::of(b"a").hash, "af63dc4c8601ec8c");
+        assert_eq!(Print::of(b"").hash, 0x2d06_8005_38d3_94c2);
+        assert_eq!(Print::of(b"a").hash, 0xe6c6_32b6_1e96_4e1f);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -122,7 +123,7 @@ pub enum Author {
 }
 
 /// The marks of a service's logs, by the path in its config.
-pub type Marks = BTreeMap<String, Mark>;
+pub type Marks = BTreeMap<String, Arc<Mark>>;
 
 /// What looking at a log gave.
 #[derive(Clone, Debug, Default)]
@@ -134,10 +135,41 @@ pub struct Seen {
     pub notes: Vec<String>,
     /// Where the log was read to; absent where nothing could be read, and the former mark stands.
     pub mark: Option<Mark>,
-    /// The last few lines, for a mail: lossy UTF-8, control characters still in them.
-    pub tail: Vec<String>,
+    /// The last few lines, for a mail.
+    pub tail: Tail,
     /// Of what is new, some is forbidden, be it within the limit: evidence, which must not count twice.
     pub evidence: bool,
+}
+
+/// The last few lines of a log, as bytes: few are ever shown, so they become text only then.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tail {
+    /// Each with a line end behind it.
+    bytes: Vec<u8>,
+}
+
+impl Tail {
+    fn push(&mut self, line: &[u8]) {
+        self.bytes.extend_from_slice(line);
+        self.bytes.push(b'\n');
+    }
+
+    /// Adds the lines of another log behind these.
+    pub fn append(&mut self, mut other: Self) {
+        if self.bytes.is_empty() {
+            self.bytes = other.bytes;
+        } else {
+            self.bytes.append(&mut other.bytes);
+        }
+    }
+
+    /// The lines, the oldest first: lossy UTF-8, control characters still in them.
+    pub fn lines(&self) -> Vec<String> {
+        let lines = self.bytes.split_inclusive(|byte| *byte == b'\n');
+        lines
+            .map(|line| String::from_utf8_lossy(&line[..line.len() - 1]).into_owned())
+            .collect()
+    }
 }
 
 /// Looks at one log.
@@ -224,7 +256,7 @@ fn attempt(rule: &Rule, mark: Option<&Mark>, context: Context<'_>) -> io::Result
     };
     let name = name(rule, &current.path);
     // first of all, so that whatever happens to the file from here on is seen at the end
-    let before = Place::at_end(&current, PathBuf::new())?;
+    current.bytes.hold()?;
     let mut route = match mark {
         Some(mark) => Route::from(&rule.path, mark, current)?,
         None => Route::first(current),
@@ -253,7 +285,7 @@ fn attempt(rule: &Rule, mark: Option<&Mark>, context: Context<'_>) -> io::Result
     };
     let recent = Recent::read(&route.current.opened, aged, &next.former, wanted)?;
     let current = &route.current.opened;
-    if !current.is_untouched(context.now.wall) && !before.still_reads_like(current) {
+    if !current.is_untouched(context.now.wall) && !current.bytes.still_stands() {
         // truncated, and longer again already
         return Err(tail::interrupted());
     }
@@ -497,14 +529,13 @@ impl Recent {
             .map(|(window, place)| &self.windows[*window].bytes[place.clone()])
     }
 
-    fn tail(&self) -> Vec<String> {
-        let mut shown: Vec<String> = self
-            .lines()
-            .take(SHOWN)
-            .map(|line| String::from_utf8_lossy(patterns::shorten(line, SHOWN_BYTES)).into_owned())
-            .collect();
-        shown.reverse();
-        shown
+    fn tail(&self) -> Tail {
+        let shown: Vec<&[u8]> = self.lines().take(SHOWN).collect();
+        let mut tail = Tail::default();
+        for line in shown.into_iter().rev() {
+            tail.push(patterns::shorten(line, SHOWN_BYTES));
+        }
+        tail
     }
 }
 

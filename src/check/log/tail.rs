@@ -11,7 +11,7 @@ use std::os::unix::fs::FileExt;
 
 use memchr::{memchr, memchr_iter, memrchr_iter};
 
-use super::marks::Print;
+use super::marks::{HEAD, Print, TAIL};
 
 /// A line is cut here: what is beyond is not searched.
 pub(super) const LINE: usize = 64 << 10;
@@ -27,9 +27,6 @@ const CHUNK: u64 = 256 << 10;
 pub(super) fn interrupted() -> io::Error {
     io::ErrorKind::UnexpectedEof.into()
 }
-
-/// What is read at once of the beginning: as much as is remembered of it.
-const HEAD: u64 = 1024;
 
 /// A file of a size, open for reading.
 ///
@@ -72,9 +69,26 @@ impl Bytes {
         &self.file
     }
 
-    /// A print of `len` bytes at `from` as they are by now, whatever was read before.
-    pub(super) fn print_anew(&self, from: u64, len: u64) -> io::Result<Print> {
-        self.read_at(from, len).map(|bytes| Print::of(&bytes))
+    /// What is known of a file when it is to be known again, the end first: it may hold the beginning as well.
+    fn ends(&self) -> [(u64, u64); 2] {
+        let len = self.size.min(TAIL);
+        [(self.size - len, len), (0, self.size.min(HEAD))]
+    }
+
+    /// Reads the end and the beginning, to be asked for later.
+    pub(super) fn hold(&self) -> io::Result<()> {
+        self.ends()
+            .into_iter()
+            .try_for_each(|(from, len)| self.with(from, len, |_| ()))
+    }
+
+    /// Whether the end and the beginning are in the file by now as they were when they were first read.
+    pub(super) fn still_stands(&self) -> bool {
+        self.ends().into_iter().all(|(from, len)| {
+            self.read_at(from, len)
+                .and_then(|now| self.with(from, len, |then| then == now))
+                .unwrap_or(false)
+        })
     }
 
     /// Reads `len` bytes at `from`, all of them or an error. `len` must be bounded by the caller.
@@ -115,13 +129,13 @@ impl Bytes {
             .prints
             .iter()
             .find(|(at, of, _)| (*at, *of) == (from, len))
-            .map(|(.., print)| print.clone());
+            .map(|(.., print)| *print);
         if let Some(print) = known {
             return Ok(print);
         }
         let print = self.with(from, len, Print::of)?;
         let mut held = self.held.borrow_mut();
-        held.prints.push((from, len, print.clone()));
+        held.prints.push((from, len, print));
         Ok(print)
     }
 }
@@ -361,14 +375,41 @@ mod tests {
     }
 
     #[test]
-    fn what_was_read_is_kept_and_a_print_anew_is_of_the_file() {
+    fn what_was_read_is_kept_and_whether_it_still_stands_is_asked_of_the_file() {
         let (bytes, size) = file(b"one\n");
+        bytes.hold().unwrap();
         let before = bytes.print(0, size).unwrap();
-        assert_eq!(bytes.print_anew(0, size).unwrap(), before);
+        assert!(bytes.still_stands());
         bytes.file().write_all_at(b"two\n", 0).unwrap();
         assert_eq!(bytes.read(0, 3).unwrap(), b"one");
         assert_eq!(bytes.print(0, size).unwrap(), before);
-        assert_eq!(bytes.print_anew(0, size).unwrap(), Print::of(b"two\n"));
+        assert!(!bytes.still_stands());
+    }
+
+    #[test]
+    fn of_a_long_file_both_ends_must_still_stand() {
+        let size = 3 * BLOCK;
+        for (at, stands) in [
+            (0, false),
+            (HEAD - 1, false),
+            (HEAD, true),
+            (size / 2, true),
+            (size - TAIL - 1, true),
+            (size - TAIL, false),
+            (size - 1, false),
+        ] {
+            let (bytes, _) = file(&vec![b'a'; usize::try_from(size).unwrap()]);
+            bytes.hold().unwrap();
+            bytes.file().write_all_at(b"b", at).unwrap();
+            assert_eq!(bytes.still_stands(), stands, "{at}");
+        }
+        let (bytes, _) = file(b"");
+        bytes.hold().unwrap();
+        assert!(bytes.still_stands());
+        let (bytes, _) = file(b"short\n");
+        bytes.hold().unwrap();
+        bytes.file().set_len(2).unwrap();
+        assert!(!bytes.still_stands());
     }
 
     #[test]

@@ -989,12 +989,12 @@ fn the_tail_is_the_last_lines_across_a_rotation() {
     scene.log(b"\xff");
     scene.log("x".repeat(600));
     scene.log("\n");
-    let tail = scene.look().tail;
+    let tail = scene.look().tail.lines();
     assert_eq!(tail.len(), 10);
     assert_eq!(tail[0], "line 3");
     assert!(tail[9].starts_with('\u{fffd}') && tail[9].len() < 510);
     scene.rotate();
-    assert_eq!(scene.look().tail, tail);
+    assert_eq!(scene.look().tail.lines(), tail);
 }
 
 #[test]

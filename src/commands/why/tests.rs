@@ -1,3 +1,4 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
@@ -129,10 +130,10 @@ fn a_spent_budget_is_told_with_all_its_figures() {
     known.told.insert(Event::Exhausted, at(0));
     known.logs.insert(
         "trader.log".to_owned(),
-        Mark {
+        Arc::new(Mark {
             written: Some(at(-372)),
             ..Mark::default()
-        },
+        }),
     );
     let journal = [tried(-1800, true), tried(-900, false), tried(-600, true)];
     assert_eq!(
