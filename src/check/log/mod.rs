@@ -149,11 +149,6 @@ pub struct Tail {
 }
 
 impl Tail {
-    fn push(&mut self, line: &[u8]) {
-        self.bytes.extend_from_slice(line);
-        self.bytes.push(b'\n');
-    }
-
     /// Adds the lines of another log behind these.
     pub fn append(&mut self, mut other: Self) {
         if self.bytes.is_empty() {
@@ -530,12 +525,16 @@ impl Recent {
     }
 
     fn tail(&self) -> Tail {
-        let shown: Vec<&[u8]> = self.lines().take(SHOWN).collect();
-        let mut tail = Tail::default();
+        let newest = self.lines().take(SHOWN);
+        let shown: Vec<&[u8]> = newest
+            .map(|line| patterns::shorten(line, SHOWN_BYTES))
+            .collect();
+        let mut bytes = Vec::with_capacity(shown.iter().map(|line| line.len() + 1).sum());
         for line in shown.into_iter().rev() {
-            tail.push(patterns::shorten(line, SHOWN_BYTES));
+            bytes.extend_from_slice(line);
+            bytes.push(b'\n');
         }
-        tail
+        Tail { bytes }
     }
 }
 
