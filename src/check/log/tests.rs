@@ -382,13 +382,19 @@ fn f53_a_log_missing_for_the_moment_of_a_rotation() {
     let found = scene.found();
     assert!(found[0].contains(": 2 new lines"), "{found:?}");
 
-    // and where it comes back within the moment, nothing is said
-    fs::rename(scene.at("app.log"), scene.at("app.log.2")).unwrap();
-    let path = scene.at("app.log");
-    let writer = thread::spawn(move || fs::write(path, "ERROR 3\n").unwrap());
-    let seen = scene.look();
-    writer.join().unwrap();
-    assert_eq!(codes(&seen), one("log_error", Severity::Critical));
+    // and where it comes back within the moment, nothing is said; a busy machine may be too late with it
+    let came_in_time = (2..20).any(|number| {
+        fs::rename(scene.at("app.log"), scene.at(&format!("app.log.{number}"))).unwrap();
+        fs::write(scene.at("next"), "ERROR 3\n").unwrap();
+        let (from, to) = (scene.at("next"), scene.at("app.log"));
+        let writer = thread::spawn(move || fs::rename(from, to).unwrap());
+        let seen = scene.look();
+        writer.join().unwrap();
+        let in_time = codes(&seen) == one("log_error", Severity::Critical);
+        assert!(in_time || codes(&seen) == one("log_missing", Severity::Critical));
+        in_time
+    });
+    assert!(came_in_time);
 }
 
 #[test]
