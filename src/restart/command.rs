@@ -55,11 +55,12 @@ pub fn run(
         child::run_into(process, None, limit, file, second, take_in)
     });
     let ended = ended.map_err(|error| {
-        alone(format!(
-            "cannot run {}: {error}; its working folder is {}",
-            program.display(),
-            command.working_dir.display()
-        ))
+        // the folder may be what is not there, or may not be entered; it has no part in what else fails
+        let folder = match error.raw_os_error() {
+            Some(_) => format!("; its working folder is {}", command.working_dir.display()),
+            None => String::new(),
+        };
+        alone(format!("cannot run {}: {error}{folder}", program.display()))
     })?;
     judge(&ended, &program, limit)
 }

@@ -816,6 +816,25 @@ mod tests {
     }
 
     #[test]
+    fn a_print_is_written_as_digits_and_read_back() {
+        let print = Print {
+            len: 3,
+            hash: 0x0123_4567_89ab_cdef,
+        };
+        let json = r#"{"len":3,"hash":"0123456789abcdef"}"#;
+        assert_eq!(serde_json::to_string(&print).unwrap(), json);
+        assert_eq!(serde_json::from_str::<Print>(json).unwrap(), print);
+        for (hash, why) in [
+            ("5", "expected hexadecimal digits"),
+            (r#""x""#, "invalid digit"),
+        ] {
+            let error = serde_json::from_str::<Print>(&format!(r#"{{"hash":{hash}}}"#));
+            let error = error.unwrap_err().to_string();
+            assert!(error.contains(why), "{error}");
+        }
+    }
+
+    #[test]
     fn remembered_times_move_with_the_clock() {
         let time = |secs| DateTime::from_timestamp(secs, 0);
         let mut mark = Mark {
