@@ -157,12 +157,12 @@ fn lossy<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
 
 /// Enough of some bytes to know them again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
 pub struct Print {
     /// How many bytes.
     pub len: u64,
-    /// Their hash (XXH3, 64 bits); in JSON as hexadecimal digits, for JSON tools round large numbers.
-    #[serde(with = "hexadecimal")]
+    /// Their hash (XXH3, 64 bits); in JSON as hexadecimal digits, for JSON tools round large numbers. With a hash of
+    /// another kind a mark is none, and its log is seen for the first time.
+    #[serde(rename = "xxh3", with = "hexadecimal")]
     pub hash: u64,
 }
 
@@ -821,14 +821,15 @@ mod tests {
             len: 3,
             hash: 0x0123_4567_89ab_cdef,
         };
-        let json = r#"{"len":3,"hash":"0123456789abcdef"}"#;
+        let json = r#"{"len":3,"xxh3":"0123456789abcdef"}"#;
         assert_eq!(serde_json::to_string(&print).unwrap(), json);
         assert_eq!(serde_json::from_str::<Print>(json).unwrap(), print);
-        for (hash, why) in [
-            ("5", "expected hexadecimal digits"),
-            (r#""x""#, "invalid digit"),
+        for (print, why) in [
+            (r#"{"len":3,"xxh3":5}"#, "expected hexadecimal digits"),
+            (r#"{"len":3,"xxh3":"x"}"#, "invalid digit"),
+            (r#"{"len":3,"fnv":"af63dc4c8601ec8c"}"#, "missing field"),
         ] {
-            let error = serde_json::from_str::<Print>(&format!(r#"{{"hash":{hash}}}"#));
+            let error = serde_json::from_str::<Print>(print);
             let error = error.unwrap_err().to_string();
             assert!(error.contains(why), "{error}");
         }
