@@ -455,7 +455,15 @@ fn settled_command(pid: i32, stat: &Stat) -> io::Result<Vec<u8>> {
 
 /// Appends the command line of a process to `text`: its arguments, joined by single spaces. `buffer` may grow.
 fn append_command(pid: i32, buffer: &mut Vec<u8>, text: &mut Vec<u8>) -> io::Result<()> {
-    let mut file = File::open(format!("/proc/{pid}/cmdline"))?;
+    append_arguments(File::open(format!("/proc/{pid}/cmdline"))?, buffer, text)
+}
+
+/// The same of a file as `/proc/PID/cmdline` is: each argument with a zero behind it, and only its end is a short read.
+fn append_arguments(
+    mut file: impl Read,
+    buffer: &mut Vec<u8>,
+    text: &mut Vec<u8>,
+) -> io::Result<()> {
     let mut length = 0;
     loop {
         match file.read(&mut buffer[length..]) {
@@ -734,6 +742,9 @@ fn others_are_hidden() -> bool {
 mod tests {
     use super::*;
 
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
     #[test]
     fn f11_a_name_full_of_parentheses_does_not_shift_the_fields() {
         let line = b"4711 (a) R 1 (b) T 17 4700 4711 0 -1 4194304 100 0 0 0 1 2 0 0 20 0 1 0 987654 1000 10 0\n";
@@ -770,11 +781,78 @@ mod tests {
         }
     }
 
-    proptest::proptest! {
+    proptest! {
         #[test]
-        fn no_bytes_make_the_stat_parser_panic(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200)) {
+        fn no_bytes_make_the_stat_parser_panic(bytes in vec(any::<u8>(), 0..200)) {
             let _ = parse_stat(&bytes);
         }
+    }
+
+    /// The bytes of a file in `/proc`, where a signal comes between the reads.
+    struct Interrupted<'a>(&'a [u8], bool);
+
+    impl Read for Interrupted<'_> {
+        fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+            self.1 = !self.1;
+            if self.1 {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
+            self.0.read(into)
+        }
+    }
+
+    /// A command line as the kernel has it: arguments with zeros behind them, and all that a program can do to it.
+    fn command_line() -> impl Strategy<Value = Vec<u8>> {
+        let argument = prop_oneof![
+            8 => vec(any::<u8>(), 0..12),
+            2 => Just(Vec::new()),
+            1 => (4080..4110_usize).prop_map(|length| vec![b'x'; length]),
+            1 => (COMMAND_LIMIT - 20..COMMAND_LIMIT + 20).prop_map(|length| vec![b'y'; length]),
+        ];
+        (vec(argument, 0..6), 0..9000_usize, any::<bool>()).prop_map(
+            |(arguments, zeros, padded)| {
+                let mut line = arguments.join(&0);
+                if padded {
+                    line.resize(line.len() + zeros, 0);
+                }
+                line
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn f10_arguments_are_joined_by_single_spaces(lines in vec(command_line(), 1..5)) {
+            let mut buffer = vec![0; 4096];
+            let mut text = Vec::new();
+            for line in lines {
+                let before = text.clone();
+                append_arguments(Interrupted(&line, false), &mut buffer, &mut text).unwrap();
+                let arguments: Vec<&[u8]> = line[..line.len().min(COMMAND_LIMIT)]
+                    .split(|byte| *byte == 0)
+                    .filter(|argument| !argument.is_empty())
+                    .collect();
+                prop_assert!(text == [before, arguments.join(&b' ')].concat());
+            }
+        }
+    }
+
+    #[test]
+    fn f10_a_command_line_that_cannot_be_read_to_its_end_is_none() {
+        struct Failing(bool);
+        impl Read for Failing {
+            fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+                if std::mem::replace(&mut self.0, true) {
+                    return Err(io::Error::from_raw_os_error(libc::ESRCH));
+                }
+                into.fill(b'x');
+                Ok(into.len())
+            }
+        }
+        let mut text = b"before".to_vec();
+        let error = append_arguments(Failing(false), &mut vec![0; 4096], &mut text).unwrap_err();
+        assert!(is_gone(&error));
+        assert_eq!(text, b"before");
     }
 
     #[test]
