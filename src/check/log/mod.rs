@@ -170,17 +170,7 @@ impl Tail {
 /// Looks at one log.
 pub fn look(rule: &Rule, mark: Option<&Mark>, context: Context<'_>) -> Seen {
     let mark = mark.filter(|mark| mark.is_known());
-    let mut outcome = attempt(rule, mark, context);
-    for _ in 1..ATTEMPTS {
-        match &outcome {
-            // it was rotated or truncated while it was read
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                outcome = attempt(rule, mark, context);
-            }
-            _ => break,
-        }
-    }
-    outcome.unwrap_or_else(|error| Seen {
+    again(|| attempt(rule, mark, context)).unwrap_or_else(|error| Seen {
         findings: vec![unreadable(rule, &open::reason(&error))],
         ..Seen::default()
     })
@@ -193,14 +183,7 @@ pub fn look(rule: &Rule, mark: Option<&Mark>, context: Context<'_>) -> Seen {
 /// found.
 pub fn mark_end(rule: &Rule, mark: Option<&Mark>) -> Option<Mark> {
     let mark = mark.filter(|mark| mark.is_known());
-    for _ in 0..ATTEMPTS {
-        match end_of(rule, mark) {
-            Ok(end) => return end,
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {}
-            Err(_) => break,
-        }
-    }
-    mark.cloned()
+    again(|| end_of(rule, mark)).unwrap_or_else(|_| mark.cloned())
 }
 
 /// The file that a log's path means now: itself, or the newest match of a glob; none where a glob matches
@@ -227,6 +210,18 @@ const AHEAD: TimeDelta = TimeDelta::minutes(5);
 
 /// Between the two steps of a rotation nothing is at the path: it is looked at once more after so long.
 const ROTATING: Duration = Duration::from_millis(100);
+
+/// Reads once more where a rotation or a truncation came between.
+fn again<T>(mut read: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    let mut outcome = read();
+    for _ in 1..ATTEMPTS {
+        match &outcome {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => outcome = read(),
+            _ => break,
+        }
+    }
+    outcome
+}
 
 fn attempt(rule: &Rule, mark: Option<&Mark>, context: Context<'_>) -> io::Result<Seen> {
     let mut opened = reach(rule);
@@ -280,8 +275,7 @@ fn attempt(rule: &Rule, mark: Option<&Mark>, context: Context<'_>) -> io::Result
     };
     let recent = Recent::read(&route.current.opened, aged, &next.former, wanted)?;
     let current = &route.current.opened;
-    if !current.is_untouched(context.now.wall) && !current.bytes.still_stands() {
-        // truncated, and longer again already
+    if was_rewritten(current, context.now.wall) {
         return Err(tail::interrupted());
     }
     let mut seen = Seen {
@@ -348,6 +342,11 @@ fn attempt(rule: &Rule, mark: Option<&Mark>, context: Context<'_>) -> io::Result
     }
     seen.mark = Some(next);
     Ok(seen)
+}
+
+/// Whether a file was truncated since it was opened, and is longer again already. `now` is from before that.
+fn was_rewritten(opened: &Opened, now: DateTime<Utc>) -> bool {
+    !opened.is_untouched(now) && !opened.bytes.still_stands()
 }
 
 fn end_of(rule: &Rule, mark: Option<&Mark>) -> io::Result<Option<Mark>> {
@@ -481,7 +480,11 @@ impl Recent {
         let window = tail::last(&current.bytes, current.size, wanted, room)?;
         recent.add(window, aged, &mut room);
         for place in former {
-            if recent.lines.len() >= wanted || recent.bounded {
+            if recent.bounded {
+                break;
+            }
+            if recent.lines.len() >= wanted {
+                recent.more = true;
                 break;
             }
             let missing = wanted - recent.lines.len();
@@ -647,7 +650,7 @@ impl Freshness<'_> {
         if let Some(found) = newest(recent) {
             return Ok(Some(found));
         }
-        if !recent.more || recent.bounded {
+        if !recent.more {
             return Ok(None);
         }
         let further = Recent::read(&route.current.opened, false, former, usize::MAX)?;
@@ -683,6 +686,7 @@ impl Freshness<'_> {
         let count = recent.lines.len();
         let none = match count {
             0 => "it has no complete line".to_owned(),
+            1 => "its last line has no stamp".to_owned(),
             _ => format!("none of the last {count} lines has a stamp"),
         };
         if let Some(known) = next.stamped {

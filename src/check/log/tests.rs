@@ -12,6 +12,7 @@ use tempfile::TempDir;
 use super::*;
 
 mod model;
+mod parts;
 
 use model::{Scene, Step, forbid, play};
 
@@ -1118,6 +1119,7 @@ fn race(rotate: fn(&Path)) {
     let mut judged = 0;
     loop {
         let done = writer.is_finished();
+        scene.now = Utc::now();
         let seen = scene.look();
         assert!(seen.notes.is_empty(), "{seen:?}");
         for finding in seen.findings.iter().filter(|f| f.code == "log_error") {

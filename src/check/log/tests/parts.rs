@@ -1,0 +1,429 @@
+//! What a look is made of, part by part: where only a race would tell right from wrong in the whole.
+
+use super::*;
+
+/// Opens a file as a look does.
+fn opened(path: &Path) -> Opened {
+    open::open(path, Links::Follow).unwrap()
+}
+
+fn end(path: &Path) -> Place {
+    Place::at_end(&opened(path), path.to_owned()).unwrap()
+}
+
+#[test]
+fn what_a_rotation_came_between_is_begun_again_a_few_times() {
+    use io::ErrorKind::{PermissionDenied, UnexpectedEof};
+    for (errors, looks, expected) in [
+        (&[][..], 1, Ok(())),
+        (&[UnexpectedEof], 2, Ok(())),
+        (&[UnexpectedEof; 4], 5, Ok(())),
+        (&[UnexpectedEof; 5], 5, Err(UnexpectedEof)),
+        (&[PermissionDenied], 1, Err(PermissionDenied)),
+        (&[UnexpectedEof, PermissionDenied], 2, Err(PermissionDenied)),
+    ] {
+        let mut left = errors.iter();
+        let mut count = 0;
+        let outcome = again(|| {
+            count += 1;
+            left.next().map_or(Ok(()), |kind| Err((*kind).into()))
+        });
+        assert_eq!(outcome.map_err(|error| error.kind()), expected);
+        assert_eq!(count, looks, "{errors:?}");
+    }
+}
+
+#[test]
+fn what_never_reads_to_its_end_is_unreadable_and_leaves_the_mark() {
+    // a file of the kernel's, that has fewer bytes than its size
+    let shorter = Path::new("/sys/devices/system/cpu/online");
+    assert!(fs::read(shorter).unwrap().len() < 1000 && fs::metadata(shorter).unwrap().len() > 1000);
+    let mut scene = Scene::forbidding();
+    scene.log("fine\n");
+    scene.look();
+    scene.rule.path = shorter.to_owned();
+    let mark = scene.mark.clone();
+    let seen = scene.look();
+    assert_eq!(
+        sentences(&seen),
+        ["logs/app.log: it was rotated or truncated again and again while it was read"]
+    );
+    assert_eq!(codes(&seen), one("log_unreadable", Severity::Unknown));
+    assert_eq!(seen.mark, None);
+    assert_eq!(mark_end(&scene.rule, mark.as_ref()), mark);
+}
+
+#[test]
+fn a_file_is_rewritten_where_what_was_in_it_stands_no_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.log");
+    for (then, expected) in [
+        ("", false),
+        ("more\n", false),
+        ("a new beginning, and a longer one\n", true),
+    ] {
+        fs::write(&path, "fine\n").unwrap();
+        let file = opened(&path);
+        file.bytes.hold().unwrap();
+        // what its times could tell in an hour is told by its bytes at once
+        let (now, later) = (Utc::now(), Utc::now() + TimeDelta::hours(1));
+        for time in [now, later] {
+            assert!(!was_rewritten(&file, time), "as it was");
+        }
+        if expected {
+            fs::write(&path, then).unwrap();
+        } else {
+            let mut log = File::options().append(true).open(&path).unwrap();
+            log.write_all(then.as_bytes()).unwrap();
+        }
+        for time in [now, later] {
+            assert_eq!(was_rewritten(&file, time), expected, "{then:?}");
+        }
+    }
+}
+
+#[test]
+fn a_path_means_itself_and_a_glob_its_newest_match() {
+    let mut scene = Scene::new();
+    assert_eq!(
+        resolve(&scene.at("a.log")),
+        Some(scene.at("a.log")),
+        "there or not"
+    );
+    assert_eq!(resolve(&scene.at("a-*.log")), None);
+    scene.append("a-1.log", "");
+    scene.append("a-0.log", "");
+    assert_eq!(resolve(&scene.at("a-*.log")), Some(scene.at("a-0.log")));
+}
+
+#[test]
+fn a_stamp_reads_a_line_by_itself() {
+    let stamp = stamped().rule.stamp.unwrap();
+    let now = DateTime::from_timestamp(1_795_348_800, 0).unwrap();
+    let line = now.format("%Y-%m-%d %H:%M:%S tick").to_string();
+    assert_eq!(stamp.read(line.as_bytes(), now), Some(now));
+    assert_eq!(stamp.read(b"tick", now), None);
+}
+
+#[test]
+fn evidence_is_what_is_forbidden_within_the_limit_or_beyond() {
+    let mut scene = Scene::forbidding();
+    scene.rule.forbid[0].at_most = 1;
+    scene.rule.forbid.push(forbid("never"));
+    for (content, evidence, findings) in [
+        ("fine\n", false, 0),
+        ("ERROR\n", true, 0),
+        ("ERROR\nERROR\n", true, 1),
+        ("", false, 0),
+    ] {
+        scene.log(content);
+        let seen = scene.look();
+        assert_eq!(
+            (seen.evidence, seen.findings.len()),
+            (evidence, findings),
+            "{content:?}"
+        );
+    }
+}
+
+#[test]
+fn a_mark_at_the_end_says_what_is_not_known_any_more() {
+    type Blow = fn(&mut Scene);
+    let keep: Blow = |_| ();
+    let remove: Blow = |scene| fs::remove_file(scene.at("app.log")).unwrap();
+    let aside: Blow = |scene| fs::rename(scene.at("app.log"), scene.at("app.log.1")).unwrap();
+    for (what, blow, cut_before, cut, former) in [
+        ("as it was", keep, false, false, 1),
+        ("cut before", keep, true, true, 1),
+        ("rotated", Scene::rotate, false, false, 2),
+        ("rotated, cut before", Scene::rotate, true, true, 2),
+        ("truncated", Scene::truncate, false, true, 0),
+        ("truncated, cut before", Scene::truncate, true, true, 0),
+        ("gone", remove, true, true, 1),
+        ("gone but for another name", aside, false, false, 1),
+    ] {
+        let mut scene = Scene::forbidding();
+        scene.log("one\n");
+        scene.look();
+        scene.rotate();
+        scene.log("two\n");
+        scene.look();
+        let mut mark = scene.mark.take().unwrap();
+        assert!(!mark.restarted && !mark.cut && mark.former.len() == 1);
+        mark.cut = cut_before;
+        scene.log("three\n");
+        blow(&mut scene);
+        let end = mark_end(&scene.rule, Some(&mark)).unwrap();
+        assert_eq!(
+            (end.restarted, end.cut, end.former.len()),
+            (true, cut, former),
+            "{what}"
+        );
+    }
+}
+
+/// The last lines of a log of several files, the oldest first, with what is known of what is beyond.
+fn recent(texts: &[&[u8]], aged: bool, wanted: usize) -> (Vec<Vec<u8>>, [bool; 3]) {
+    let dir = tempfile::tempdir().unwrap();
+    let mut paths: Vec<PathBuf> = Vec::new();
+    for (number, text) in texts.iter().enumerate() {
+        let path = dir.path().join(number.to_string());
+        fs::write(&path, text).unwrap();
+        paths.push(path);
+    }
+    paths.reverse();
+    let former: Vec<Place> = paths[1..].iter().map(|path| end(path)).collect();
+    let recent = Recent::read(&opened(&paths[0]), aged, &former, wanted).unwrap();
+    let lines = recent.lines().map(<[u8]>::to_vec).collect();
+    (lines, [recent.more, recent.bounded, recent.broken])
+}
+
+#[test]
+fn the_last_lines_across_files_and_whether_there_are_more() {
+    const NOTHING: [bool; 3] = [false; 3];
+    const MORE: [bool; 3] = [true, false, false];
+    for (texts, aged, wanted, lines, beyond) in [
+        (&["a\nb\n"][..], false, 5, &["b", "a"][..], NOTHING),
+        (&["a\nb\n"], false, 2, &["b", "a"], NOTHING),
+        (&["a\nb\nc\n"], false, 2, &["c", "b"], MORE),
+        (&["a\r\nb\r\n"], false, 2, &["b", "a"], NOTHING),
+        (&["a\nb"], false, 2, &["a"], NOTHING),
+        (&["a\nb"], true, 2, &["b", "a"], NOTHING),
+        (&["a\nb"], true, 1, &["b"], MORE),
+        (&["a\n"], true, 2, &["a"], NOTHING),
+        (
+            &["x\ny\n", "a\nb\n"],
+            false,
+            4,
+            &["b", "a", "y", "x"],
+            NOTHING,
+        ),
+        (&["x\ny\n", "a\nb\n"], false, 3, &["b", "a", "y"], MORE),
+        (&["x\ny\n", "a\nb\n"], false, 2, &["b", "a"], MORE),
+        (&["x\ny\n", "a\nb\nc\n"], false, 2, &["c", "b"], MORE),
+        (&["x\ny", "a\n"], false, 3, &["a", "y", "x"], NOTHING),
+        (&["x\ny\n", ""], false, 1, &["y"], MORE),
+        (&["x\n", "y\n", "a\n"], false, 3, &["a", "y", "x"], NOTHING),
+        (&["x\n", "y\n", "a\n"], false, 2, &["a", "y"], MORE),
+    ] {
+        let bytes: Vec<&[u8]> = texts.iter().map(|text| text.as_bytes()).collect();
+        let expected: Vec<Vec<u8>> = lines.iter().map(|line| line.as_bytes().to_vec()).collect();
+        assert_eq!(
+            recent(&bytes, aged, wanted),
+            (expected, beyond),
+            "{texts:?} {wanted} {aged}"
+        );
+    }
+}
+
+#[test]
+fn no_more_of_the_last_lines_is_read_than_may_be() {
+    let limit = usize::try_from(LAST).unwrap();
+    let bytes = |len: usize| {
+        let mut bytes = vec![b'x'; len];
+        bytes[len - 1] = b'\n';
+        bytes
+    };
+    for (older, newer, count, beyond) in [
+        (10, limit - 11, 2, [false, false, false]),
+        // what is left of the older one is not whole
+        (10, limit - 5, 2, [true, true, false]),
+        (10, limit, 1, [false, true, false]),
+        (10, limit + 1, 1, [true, true, false]),
+        (limit, 10, 2, [true, true, false]),
+        (limit - 10, 10, 2, [false, true, false]),
+    ] {
+        let (lines, found) = recent(&[&bytes(older), &bytes(newer)], false, 5);
+        assert_eq!((lines.len(), found), (count, beyond), "{older} {newer}");
+    }
+}
+
+#[test]
+fn a_former_file_that_is_another_now_is_not_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    for name in ["0", "1", "2"] {
+        fs::write(path(name), format!("{name}\n")).unwrap();
+    }
+    let former = [end(&path("1")), end(&path("0"))];
+    fs::write(path("1"), "another\n").unwrap();
+    let recent = Recent::read(&opened(&path("2")), false, &former, 5).unwrap();
+    assert_eq!(recent.lines().collect::<Vec<_>>(), [b"2"]);
+    assert!(recent.broken);
+}
+
+#[test]
+fn with_stamps_a_full_new_file_does_not_hide_the_one_before_it() {
+    // a trace that fills the new file to the line, and what was stamped before it since the last run
+    for lines in 99..=101 {
+        let mut scene = stamped();
+        let tick = line(&scene, "tick");
+        scene.log(tick);
+        scene.look();
+        scene.pass(200);
+        let tick = line(&scene, "tick");
+        scene.log(tick);
+        scene.rotate();
+        scene.log("trace\n".repeat(lines));
+        scene.pass(200);
+        let seen = scene.look();
+        assert!(seen.findings.is_empty(), "{lines}: {seen:?}");
+    }
+}
+
+#[test]
+fn expect_is_judged_where_as_many_lines_are_there_as_it_looks_at() {
+    let mut scene = Scene::new();
+    scene.rule.lines = 3;
+    scene.rule.expect = vec![expect("tick", 1)];
+    scene.log("tick\n");
+    scene.look();
+    scene.rotate();
+    scene.look();
+    fs::remove_file(scene.at("app.log.1")).unwrap();
+    scene.log("1\n2\n");
+    assert!(scene.found().is_empty(), "the line before is not known");
+    scene.log("3\n");
+    assert_eq!(scene.codes(), one("log_quiet", Severity::Critical));
+}
+
+#[test]
+fn that_a_bound_kept_lines_from_expect_is_said_only_where_it_did() {
+    let long = format!("{}\n", "x".repeat(300 << 10));
+    for (content, bounded) in [
+        ("tick\n".to_owned(), false),
+        ("tick\n".repeat(3), false),
+        (format!("{long}tick\n"), false),
+        // three lines are within the bound, whatever else is
+        (long.repeat(9) + "tick\n", false),
+        (format!("{}tick\n", "x".repeat(2 << 20)), true),
+    ] {
+        let mut scene = Scene::new();
+        scene.rule.lines = 3;
+        scene.rule.expect = vec![expect("tick", 1)];
+        scene.log(&content);
+        let seen = scene.look();
+        let said = seen.notes.iter().any(|note| note.contains("1 MiB"));
+        assert_eq!(said, bounded, "{} bytes: {:?}", content.len(), seen.notes);
+    }
+}
+
+#[test]
+fn what_the_bound_of_a_first_look_falls_into() {
+    let far = usize::try_from(NEW).unwrap();
+    // so that the bound falls to this many bytes before the last line
+    let reach = |text: &str| far - text.len() - 1;
+    for (what, before, byte, found) in [
+        ("a line, which began before it", "ERROR", b'x', 0),
+        ("a hole", "", 0, 1),
+    ] {
+        let mut scene = Scene::forbidding();
+        let last = format!("{}ERROR\n", if byte == 0 { "" } else { "x" });
+        let mut content = before.as_bytes().to_vec();
+        content.resize(before.len() + 1000 + reach(&last), byte);
+        content.extend_from_slice(last.as_bytes());
+        content.extend_from_slice(b"fine\n");
+        scene.log(&content);
+        let seen = scene.look();
+        assert_eq!(seen.findings.len(), found, "{what}: {:?}", seen.findings);
+    }
+    // and the rest of a line is no line
+    let mut scene = Scene::forbidding();
+    let rest = "x ERROR\n";
+    let mut content = vec![b'x'; 1000];
+    content.extend_from_slice(rest.as_bytes());
+    content.resize(1000 + rest.len() + far - 100, b'y');
+    content.push(b'\n');
+    scene.log(&content);
+    assert!(scene.look().findings.is_empty());
+}
+
+#[test]
+fn limits_of_times_are_times_that_are_still_well() {
+    // a log with a time of so many seconds after now, by the modification time or the stamp
+    for (seconds, code) in [
+        (301, Some("log_in_future")),
+        (300, None),
+        (0, None),
+        (-300, None),
+        (-301, Some("log_stale")),
+    ] {
+        for by_stamp in [false, true] {
+            let mut scene = if by_stamp { stamped() } else { Scene::new() };
+            scene.rule.max_age = Some(minutes(5));
+            let tick = line(&scene, "tick");
+            // a dated file is a second old when that is done
+            scene.log(&tick);
+            scene.pass(-1 - seconds);
+            let seen = scene.look();
+            let found: Vec<&str> = seen.findings.iter().map(|f| f.code.as_ref()).collect();
+            assert_eq!(found, Vec::from_iter(code), "{seconds} {by_stamp}");
+        }
+    }
+}
+
+#[test]
+fn a_stamped_log_whose_file_is_of_a_time_to_come() {
+    for (seconds, findings) in [(300, 0), (301, 1)] {
+        let mut scene = stamped();
+        let tick = line(&scene, "tick");
+        fs::write(scene.at("app.log"), tick).unwrap();
+        scene.pass(seconds);
+        scene.dated("app.log");
+        scene.pass(-1 - seconds);
+        let found = scene.found();
+        assert_eq!(found.len(), findings, "{found:?}");
+        assert!(found.iter().all(|text| text.contains("log: modified 5m")));
+    }
+}
+
+#[test]
+fn what_is_said_where_no_line_has_a_stamp() {
+    let mut scene = stamped();
+    scene.log("half a line");
+    let seen = scene.look();
+    assert_eq!(
+        seen.notes,
+        ["logs/app.log: it has no complete line: its age is not judged until it is 5m old"]
+    );
+    scene.log("\nbegun\n");
+    let seen = scene.look();
+    assert_eq!(
+        seen.notes,
+        [
+            "logs/app.log: none of the last 2 lines has a stamp: its age is not judged until it is 5m old"
+        ]
+    );
+    // five minutes after it was first seen
+    scene.pass(299);
+    assert!(scene.found().is_empty());
+    scene.pass(1);
+    let found = scene.found();
+    assert!(
+        found[0].contains("as `%Y-%m-%d %H:%M:%S` reads it"),
+        "{found:?}"
+    );
+    let tick = line(&scene, "tick");
+    scene.log(&tick);
+    assert!(scene.found().is_empty());
+    assert_eq!(scene.mark.as_ref().unwrap().unstamped_since, None);
+}
+
+#[test]
+fn the_newest_stamp_known_counts_on_in_a_file_without() {
+    let mut scene = stamped();
+    let tick = line(&scene, "tick");
+    scene.log(tick);
+    scene.look();
+    scene.truncate();
+    scene.log("begun\n");
+    scene.pass(297);
+    assert!(scene.found().is_empty(), "five minutes");
+    scene.pass(1);
+    assert_eq!(
+        scene.found(),
+        [
+            "logs/app.log: its last line has no stamp, the newest stamp known is 5m 1s old (limit 5m)"
+        ]
+    );
+}
