@@ -199,10 +199,7 @@ pub(super) fn last(file: &Bytes, end: u64, count: usize, limit: u64) -> io::Resu
     }
     blocks.reverse();
     Ok(Window {
-        bytes: match blocks.len() {
-            1 => blocks.swap_remove(0),
-            _ => blocks.concat(),
-        },
+        bytes: blocks.concat(),
         start,
         cut: wanted > 0 && start > 0,
     })
@@ -413,6 +410,38 @@ mod tests {
     }
 
     #[test]
+    fn the_end_and_the_beginning_are_read_once() {
+        let (file, size) = file(&[b'x'; 40_000]);
+        for _ in 0..3 {
+            file.print(size - 256, 256).unwrap();
+            file.print(0, 1024).unwrap();
+            file.read(size - 1, 1).unwrap();
+            file.read(size - BLOCK, BLOCK).unwrap();
+            file.read(20, 30).unwrap();
+        }
+        let held: Vec<(u64, usize)> = (file.held.borrow().blocks.iter())
+            .map(|(start, block)| (*start, block.len()))
+            .collect();
+        assert_eq!(held, [(size - BLOCK, 16 << 10), (0, 1024)]);
+    }
+
+    /// How often this thread has read so far.
+    fn reads() -> u64 {
+        let text = std::fs::read_to_string("/proc/thread-self/io").unwrap();
+        let line = text.lines().find(|line| line.starts_with("syscr")).unwrap();
+        line.split(' ').nth(1).unwrap().parse().unwrap()
+    }
+
+    #[test]
+    fn the_way_back_takes_longer_and_longer_steps() {
+        let (file, end) = file(&vec![b'x'; 2 << 20]);
+        let before = reads();
+        assert_eq!(last(&file, end, 1, 1 << 20).unwrap().start, 1 << 20);
+        let count = reads() - before;
+        assert!(count < 15, "{count} reads");
+    }
+
+    #[test]
     fn the_last_lines_and_what_follows() {
         for (content, count, bytes, cut) in [
             ("", 3, "", false),
@@ -521,6 +550,161 @@ mod tests {
                 inside: true
             }
         );
+    }
+
+    #[test]
+    fn of_a_line_that_is_torn_nothing_is_given_out_but_a_beginning_that_is_a_line() {
+        let long = u64::try_from(LINE).unwrap();
+        let x = |count: usize| vec![b'x'; count];
+        let with = |parts: &[&[u8]]| parts.concat();
+        let chunk = usize::try_from(CHUNK).unwrap();
+        for (what, content, from, skip, inside, lines, end) in [
+            (
+                "a part of a line",
+                with(&[b"abcdef\nghi\n"]),
+                0,
+                3,
+                false,
+                vec![3],
+                (11, false),
+            ),
+            (
+                "a part of one that was judged",
+                with(&[b"abcdef\nghi\n"]),
+                1,
+                3,
+                true,
+                vec![3],
+                (11, false),
+            ),
+            (
+                "all",
+                with(&[b"abc\ndef\n"]),
+                0,
+                8,
+                false,
+                vec![],
+                (8, false),
+            ),
+            (
+                "all, and no end",
+                with(&[b"abc\ndef"]),
+                0,
+                7,
+                false,
+                vec![],
+                (7, true),
+            ),
+            (
+                "more than all",
+                with(&[b"abc\n"]),
+                0,
+                9,
+                false,
+                vec![],
+                (4, false),
+            ),
+            (
+                "not as long as a line can be",
+                x(LINE),
+                0,
+                10,
+                false,
+                vec![],
+                (long, true),
+            ),
+            (
+                "longer",
+                x(LINE + 1),
+                0,
+                10,
+                false,
+                vec![LINE],
+                (long + 1, true),
+            ),
+            (
+                "longer, and judged",
+                x(LINE + 1),
+                0,
+                10,
+                true,
+                vec![],
+                (long + 1, true),
+            ),
+            (
+                "short, far in",
+                with(&[&x(LINE), b"\n", &x(100)]),
+                long + 1,
+                10,
+                false,
+                vec![],
+                (long + 101, true),
+            ),
+            (
+                "a hole",
+                with(&[b"abc\0\0\0def\n"]),
+                0,
+                4,
+                false,
+                vec![3],
+                (10, false),
+            ),
+            // what is passed over goes on in the next chunk, whatever that begins with
+            (
+                "a zero further on",
+                with(&[&x(chunk + 10), b"\0abc\ndef\n"]),
+                0,
+                10,
+                true,
+                vec![3],
+                (CHUNK + 19, false),
+            ),
+        ] {
+            let (file, to) = file(&content);
+            let stretch = Stretch {
+                skip,
+                inside,
+                ..stretch(from, to)
+            };
+            let (found, ended) = collect(&file, stretch);
+            let lengths: Vec<usize> = found.iter().map(Vec::len).collect();
+            assert_eq!(lengths, lines, "{what}");
+            assert_eq!((ended.offset, ended.inside), end, "{what}");
+        }
+    }
+
+    #[test]
+    fn that_a_line_was_cut_is_said_of_what_is_longer_than_a_line() {
+        let chunk = usize::try_from(CHUNK).unwrap();
+        // in a chunk, and across the end of one
+        for before in [0, chunk - 1000] {
+            for (zeros, length, cut) in [
+                (0, 1, false),
+                (0, LINE, false),
+                // a carriage return belongs to no line
+                (0, LINE + 1, false),
+                (0, LINE + 2, true),
+                (9, LINE, false),
+                (9, LINE + 2, true),
+                (100, 100, false),
+            ] {
+                let mut content = vec![b'\n'; before];
+                content.resize(before + zeros, 0);
+                content.resize(before + zeros + length, b'x');
+                content.extend_from_slice(b"\nnext\n");
+                let (file, to) = file(&content);
+                let mut seen = Vec::new();
+                each_line(&file, stretch(before as u64, to), |line, cut| {
+                    seen.push((line.len(), cut));
+                })
+                .unwrap();
+                assert_eq!(
+                    seen,
+                    [(length.min(LINE), cut), (4, false)],
+                    "{before} {zeros}"
+                );
+            }
+        }
     }
 
     #[test]
