@@ -14,10 +14,12 @@
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
 use std::panic::{UnwindSafe, catch_unwind};
+use std::time::Duration;
 
 use clap::{CommandFactory, Parser};
 
 use cli::{Cli, Color, Command};
+use config::Config;
 use error::Error;
 use report::page::{Paint, Style};
 
@@ -48,6 +50,9 @@ pub mod systemctl;
 pub mod text;
 pub mod verdict;
 pub mod world;
+
+/// How long a run may take to write its state, on a disk that is merely slow, when its time is over.
+const LAST_RESORT: Duration = Duration::from_secs(30);
 
 /// Runs the program on what was typed, and gives back the exit code.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
@@ -99,6 +104,9 @@ fn perform(cli: &Cli, command: &Command) -> Result<u8, Error> {
         _ => {}
     }
     let config = config::load(&config::find(cli.config.as_deref())?)?;
+    if matches!(command, Command::Check(_) | Command::Restart(_)) {
+        end_in_any_case(&config);
+    }
     let quiet = matches!(command, Command::Check(options) if options.quiet);
     logging::begin(&config.logging, logging::level(cli.verbose, quiet));
     let style = Style::for_stdout(paint(cli.color));
@@ -116,6 +124,14 @@ fn perform(cli: &Cli, command: &Command) -> Result<u8, Error> {
         Command::TestMail => commands::test_mail::run(&config, style),
         Command::Adopt(_) | Command::Completions(_) | Command::Man(_) => Ok(0),
     }
+}
+
+/// Has the kernel end this run by SIGALRM long after it should have ended by itself: it may have written its state or
+/// its own log to a disk that hangs, and then nothing in it can.
+fn end_in_any_case(config: &Config) {
+    let mail = config.mail.as_ref().map(|mail| mail.transport.timeout());
+    let limit = config.run_timeout + mail.unwrap_or_default() + LAST_RESORT;
+    nix::unistd::alarm::set(u32::try_from(limit.as_secs()).unwrap_or(u32::MAX));
 }
 
 fn paint(color: Color) -> Paint {

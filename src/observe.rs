@@ -46,6 +46,7 @@ pub fn known_processes(memory: &Memory) -> BTreeSet<Identity> {
 
 /// Looks at the services of `names`, until `deadline` at the most.
 pub fn observe(
+    pool: &Pool,
     config: &Arc<Config>,
     names: &BTreeSet<String>,
     memory: &Memory,
@@ -57,10 +58,9 @@ pub fn observe(
             config.services[index].enabled && names.contains(&config.services[index].name)
         })
         .collect();
-    let pool = Pool::new();
-    let mut seen = look_at_processes(&pool, config, &services, memory, now, deadline);
-    look_at_units(&pool, config, &services, memory, now, deadline, &mut seen);
-    look_at_logs(&pool, config, &services, memory, now, deadline, &mut seen);
+    let mut seen = look_at_processes(pool, config, &services, memory, now, deadline);
+    look_at_units(pool, config, &services, memory, now, deadline, &mut seen);
+    look_at_logs(pool, config, &services, memory, now, deadline, &mut seen);
     seen
 }
 

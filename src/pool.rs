@@ -10,7 +10,7 @@
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -222,6 +222,31 @@ impl Pool {
             .collect()
     }
 
+    /// Does one piece of work with a limit. Where no thread can be had it is done without one, however long it takes.
+    pub fn alone<R: Send + 'static>(
+        &self,
+        limit: Duration,
+        act: impl FnOnce() -> R + Send + 'static,
+    ) -> Result<R, Failed> {
+        let (tell, told) = mpsc::channel();
+        let work = Arc::new(Mutex::new(Some(act)));
+        let theirs = Arc::clone(&work);
+        let is_hired = self.hire(Box::new(move || {
+            let act = lock(&theirs).take();
+            if let Some(act) = act {
+                // nobody who waits any more, no matter
+                let _ = tell.send(catch_unwind(AssertUnwindSafe(act)));
+            }
+        }));
+        let result = if is_hired {
+            told.recv_timeout(limit).map_err(|_| Failed::TimedOut)?
+        } else {
+            let act = lock(&work).take().ok_or(Failed::TimedOut)?;
+            catch_unwind(AssertUnwindSafe(act))
+        };
+        result.map_err(|_| Failed::Panicked)
+    }
+
     /// Gives a task to an idle thread, or to a new one. Returns whether there is one for it.
     fn hire(&self, task: Task) -> bool {
         let mut waiting = lock(&self.bench.waiting);
@@ -243,7 +268,7 @@ impl Pool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::mpsc::{Receiver, channel};
+    use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 
     fn side_by_side<T: Send + 'static, R: Send + 'static>(
         work: Vec<T>,
@@ -256,6 +281,30 @@ mod tests {
 
     fn far() -> Instant {
         Instant::now() + Duration::from_secs(60)
+    }
+
+    #[test]
+    fn f35_one_piece_of_work_alone() {
+        let pool = Pool::new();
+        let long = Duration::from_secs(60);
+        assert_eq!(pool.alone(long, || 7), Ok(7));
+        assert_eq!(
+            pool.alone(long, || -> u8 { panic!("on purpose") }),
+            Err(Failed::Panicked)
+        );
+        // what comes of it too late is dropped by the thread that was left behind
+        let (send, hung) = channel::<()>();
+        let (dropped, told) = channel::<()>();
+        let late = pool.alone(Duration::from_millis(50), move || {
+            let _ = hung.recv();
+            dropped
+        });
+        assert_eq!(late.unwrap_err(), Failed::TimedOut);
+        drop(send);
+        assert!(
+            told.recv_timeout(long)
+                .is_err_and(|error| error == RecvTimeoutError::Disconnected)
+        );
     }
 
     #[test]

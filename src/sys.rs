@@ -697,11 +697,12 @@ pub fn share_one_heap() {
 }
 
 /// Undoes what a parent may have done to this process and that would break the watchdog: with SIGCHLD ignored,
-/// no child can be waited for.
+/// no child can be waited for, and with SIGALRM ignored it could hang for ever.
 pub fn reset_inherited() {
-    // SAFETY: sets a disposition to its default, before any thread or child exists.
+    // SAFETY: sets dispositions to their default, before any thread or child exists.
     unsafe {
         libc::signal(libc::SIGCHLD, libc::SIG_DFL);
+        libc::signal(libc::SIGALRM, libc::SIG_DFL);
     }
     let _ = nix::sys::signal::SigSet::empty().thread_set_mask();
 }

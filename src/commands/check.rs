@@ -18,12 +18,14 @@ use crate::deliver::{self, deliver};
 use crate::error::Error;
 use crate::memory::Memory;
 use crate::memory::journal::{self, Entry};
-use crate::memory::store::{Loaded, Store, StoreError};
+use crate::memory::store::{Loaded, Lock, Store, StoreError};
 use crate::notify;
 use crate::observe::observe;
+use crate::pool::{Failed, Pool};
 use crate::report::page::Style;
 use crate::report::text::table;
 use crate::report::{self, Report};
+use crate::restart::FileMark;
 use crate::settle::{Telling, close_threads, settle, take_up, tell_own_trouble};
 use crate::verdict::ExitCode;
 
@@ -34,11 +36,12 @@ pub fn run(config: Config, options: &cli::Check, style: Style) -> Result<u8, Err
     let deadline = began + config.run_timeout;
     let names = selected(&config, &options.services)?;
     let config = Arc::new(config);
+    let pool = Pool::new();
     if options.dry_run {
         let store = Store::at(&config.state_dir);
         let mut loaded = store.look();
         loaded.memory.bring_to(&now);
-        let seen = observe(&config, &names, &loaded.memory, &now, deadline);
+        let seen = observe(&pool, &config, &names, &loaded.memory, &now, deadline);
         let decisions = decided(&config, &seen, &loaded.memory, &now, loaded.trusted);
         let silent = Telling { mail: None };
         settle_all(
@@ -64,18 +67,13 @@ pub fn run(config: Config, options: &cli::Check, style: Style) -> Result<u8, Err
     let telling = Telling {
         mail: config.mail.as_ref().filter(|_| !options.no_mail),
     };
-    let taken = Store::prepare(&config.state_dir).and_then(|store| {
-        let lock = store.lock()?;
-        let loaded = store.load(now.wall)?;
-        Ok((lock.mark()?, lock, store, loaded))
-    });
-    let (mark, _lock, store, loaded) = match taken {
+    let (mark, _lock, store, loaded) = match take(&pool, &config, now.wall)? {
         Ok(taken) => taken,
         Err(busy @ StoreError::Busy { .. }) => return Err(busy.into()),
         Err(error) => {
             // nothing can be remembered, so nothing may be restarted; what is broken is told all the same
             let mut memory = Memory::default();
-            let seen = observe(&config, &names, &memory, &now, deadline);
+            let seen = observe(&pool, &config, &names, &memory, &now, deadline);
             let decisions = decided(&config, &seen, &memory, &now, false);
             settle_all(
                 &config,
@@ -97,7 +95,7 @@ pub fn run(config: Config, options: &cli::Check, style: Style) -> Result<u8, Err
     let long_unflushed = memory.is_long_unflushed(now.wall);
     let clock_set = memory.bring_to(&now);
     let before = Beside::of(&memory);
-    let seen = observe(&config, &names, &memory, &now, deadline);
+    let seen = observe(&pool, &config, &names, &memory, &now, deadline);
     let left_out = |name: &str| {
         let unseen = seen
             .get(name)
@@ -174,6 +172,32 @@ pub fn run(config: Config, options: &cli::Check, style: Style) -> Result<u8, Err
         options,
         style,
     )
+}
+
+type Taken = (FileMark, Lock, Store, Loaded);
+
+/// Takes the lock and loads the state. Who asks a disk that hangs can do nothing else: so it is a thread that asks.
+fn take(
+    pool: &Pool,
+    config: &Config,
+    now: DateTime<Utc>,
+) -> Result<Result<Taken, StoreError>, Error> {
+    let path = config.state_dir.clone();
+    let limit = config.check_timeout.min(config.run_timeout);
+    let asked = pool.alone(limit, {
+        let path = path.clone();
+        move || {
+            let store = Store::prepare(&path)?;
+            let lock = store.lock()?;
+            let loaded = store.load(now)?;
+            Ok((lock.mark()?, lock, store, loaded))
+        }
+    });
+    match asked {
+        Ok(taken) => Ok(taken),
+        Err(Failed::Panicked) => Err(Error::Internal("loading the state panicked".to_owned())),
+        Err(_) => Ok(Err(StoreError::Hangs { path, limit })),
+    }
 }
 
 fn decided(

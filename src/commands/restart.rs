@@ -15,6 +15,7 @@ use crate::decide::{Decision, Restart};
 use crate::error::Error;
 use crate::memory::journal;
 use crate::observe::observe;
+use crate::pool::Pool;
 use crate::report::page::Style;
 use crate::report::text::table;
 use crate::report::{self, Report};
@@ -36,7 +37,8 @@ pub fn run(config: Config, options: &cli::Restart, style: Style) -> Result<u8, E
     if service.way.is_none() {
         return refuse("its config has no way to restart it (spawn, systemd or restart.command)");
     }
-    let seen = observe(&config, &names, &memory, &now, began + config.run_timeout);
+    let deadline = began + config.run_timeout;
+    let seen = observe(&Pool::new(), &config, &names, &memory, &now, deadline);
     let observation = seen.get(&service.name);
     if observation.is_none_or(|seen| seen.presence == Presence::Unseen) {
         let why: Vec<&str> = observation
@@ -76,7 +78,7 @@ pub fn run(config: Config, options: &cli::Restart, style: Style) -> Result<u8, E
         seen: &seen,
         cut_short: &cut_short,
         now: now.wall,
-        deadline: began + config.run_timeout,
+        deadline,
         watched: crate::progress::is_watched(),
     };
     let mut acted = act(&stage, std::slice::from_ref(&decision), &mut memory);

@@ -17,6 +17,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use thiserror::Error;
@@ -58,6 +59,14 @@ pub enum StoreError {
     Unlocked {
         /// The lock file.
         path: PathBuf,
+    },
+    /// Whoever asks for the folder waits.
+    #[error("the state folder {} did not answer within {}; does the disk or the network share that it is on hang?", path.display(), crate::clock::rough(*limit))]
+    Hangs {
+        /// The folder.
+        path: PathBuf,
+        /// For so long it was waited.
+        limit: Duration,
     },
     /// The folder is not safe to keep a state in.
     #[error("the state folder {} {why}", path.display())]

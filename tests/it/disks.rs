@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use chrono::{DateTime, TimeDelta};
 use serde_json::Value;
 
-use crate::scene::{Outcome, Scene, Service, alive, render};
+use crate::scene::{Outcome, Scene, Service, alive, processes, render};
 
 const MAIL: &str =
     "[mail]\nfrom = \"w@example.org\"\nto = [\"ops@example.org\"]\ndirectory = \"mails\"\n";
@@ -735,4 +735,139 @@ fn f45_another_users_state_is_set_aside() {
         .filter(|entry| entry.file_name().to_string_lossy().contains("corrupt"))
         .count();
     assert_eq!(aside, 1);
+}
+
+/// The watchdog with a folder on a file system on which nothing ever ends: who ought to answer for it never does. The
+/// others see the folder as it was.
+fn hung(scene: &Scene, folder: &str, then: &str) -> Outcome {
+    let script = format!(
+        "exec unshare -m /bin/sh -c '
+            exec 8<>/dev/fuse
+            mount -i -t fuse -o fd=8,rootmode=40000,user_id=0,group_id=0 none {{dir}}/{folder} || exit 99
+            {then}'"
+    );
+    let outcome = scene.shell(&script);
+    assert_ne!(outcome.code, 99, "{}", outcome.stderr);
+    assert!(
+        !processes().iter().any(|p| {
+            let command = p.command_line();
+            p.lives() && command.contains(scene.dir()) && command.contains("watchdog.toml")
+        }),
+        "a run is left over"
+    );
+    outcome
+}
+
+#[test]
+#[ignore = "needs root"]
+fn f35_what_is_on_a_disk_that_hangs_is_unknown_and_the_others_are_done() {
+    let by_command_line =
+        |name: &str| format!("{{ command_line = '{{dir}}/prog\\.sh {name}( |$)' }}");
+    let line = by_command_line("glob");
+    let scene = Scene::with(&format!(
+        "check_timeout = \"1s\"\n{}",
+        render(&[
+            &Service::new("log").log("path = \"far/a.log\"\nforbid = ['ERROR']\nmax_age = \"1h\""),
+            &Service::new("glob")
+                .known_by(Some(&line))
+                .log("path = \"far/*.log\"\nexpect = ['fine']"),
+            &Service::new("pid")
+                .no_options()
+                .option("pid_file=far/pid.pid")
+                .known_by(Some("{ pid_file = \"far/pid.pid\" }")),
+            &Service::new("near").log("path = \"near.log\"\nmax_age = \"1h\""),
+            &Service::new("dead"),
+        ])
+    ));
+    fs::create_dir(scene.path("far")).unwrap();
+    for log in ["far/a.log", "near.log"] {
+        scene.write(log, "fine\n");
+    }
+    scene.check().exits(1);
+    scene.check().exits(0);
+    scene.kill_and_reap(scene.last("dead"));
+    for round in 0..2 {
+        let outcome = hung(&scene, "far", "{watchdog} check --json; exit $?")
+            .exits(3)
+            .finds("log", "check_timed_out")
+            .finds("glob", "check_timed_out")
+            .finds("pid", "check_timed_out")
+            .verdict("near", "healthy")
+            .verdict("dead", if round == 0 { "restarted" } else { "healthy" });
+        for name in ["log", "glob", "pid"] {
+            assert_eq!(outcome.service(name)["verdict"], "unknown", "{name}");
+            assert_eq!(outcome.codes(name), ["check_timed_out"], "{name}");
+        }
+        // what is written meanwhile is judged when it can be seen, once
+        scene.append("far/a.log", "fine\n");
+    }
+    scene.append("far/a.log", "ERROR\n");
+    scene
+        .check()
+        .exits(1)
+        .verdict("log", "restarted")
+        .verdict("glob", "healthy")
+        .verdict("pid", "healthy");
+    scene.check().exits(0);
+    for (name, starts) in [
+        ("log", 2),
+        ("glob", 1),
+        ("pid", 1),
+        ("near", 1),
+        ("dead", 2),
+    ] {
+        assert_eq!(scene.starts(name).len(), starts, "{name}");
+        assert_eq!(scene.copies(name), 1, "{name}");
+    }
+}
+
+#[test]
+#[ignore = "needs root"]
+fn f35_a_state_folder_that_hangs_is_told_and_nothing_is_restarted() {
+    let scene = Scene::with(&format!(
+        "check_timeout = \"1s\"\n{MAIL}{}",
+        render(&[&Service::new("a"), &Service::new("b")])
+    ));
+    scene.check().exits(1);
+    scene.kill_and_reap(scene.last("a"));
+    let (before, mails) = (scene.state(), scene.mails().len());
+    for _ in 0..2 {
+        let outcome = hung(&scene, "state", "{watchdog} check --json; exit $?").exits(73);
+        for said in ["/state did not answer within 1s", "a is waiting"] {
+            assert!(outcome.stderr.contains(said), "{}", outcome.stderr);
+        }
+    }
+    let told = scene.mails();
+    assert_eq!(told.len(), mails + 1, "a person is told, once");
+    assert!(told.iter().any(|mail| mail.body.contains("did not answer")));
+    assert_eq!(scene.starts("a").len(), 1);
+    assert_eq!(scene.state(), before);
+    scene
+        .check()
+        .exits(1)
+        .verdict("a", "restarted")
+        .verdict("b", "healthy");
+    for name in ["a", "b"] {
+        assert_eq!(scene.copies(name), 1, "{name}");
+    }
+}
+
+#[test]
+#[ignore = "needs root, and half a minute"]
+fn f35_a_run_that_hangs_itself_is_ended_by_the_kernel() {
+    let config = format!(
+        "run_timeout = \"1s\"\n[logging]\nfile = \"far/own.log\"\n{}",
+        render(&[&Service::new("a")])
+    );
+    let scene = Scene::with(&config);
+    fs::create_dir(scene.path("far")).unwrap();
+    // as cron might leave it
+    let outcome = hung(
+        &scene,
+        "far",
+        "trap \"\" ALRM; {watchdog} check --json; exit $?",
+    );
+    assert_eq!(outcome.code, 128 + libc::SIGALRM, "{}", outcome.stderr);
+    assert!(scene.starts("a").is_empty());
+    scene.check().exits(1).verdict("a", "restarted");
 }
