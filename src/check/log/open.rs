@@ -92,10 +92,15 @@ fn changed(meta: &Metadata) -> (i64, i64) {
     (meta.ctime(), meta.ctime_nsec())
 }
 
-/// The modification time; what chrono cannot hold is as far away as it can.
+/// The modification time.
 pub(super) fn modified(meta: &Metadata) -> DateTime<Utc> {
-    let nanos = u32::try_from(meta.mtime_nsec()).unwrap_or(0);
-    DateTime::from_timestamp(meta.mtime(), nanos).unwrap_or(if meta.mtime() < 0 {
+    time(meta.mtime(), meta.mtime_nsec())
+}
+
+/// A time of a file; what chrono cannot hold is as far away as it can.
+fn time(seconds: i64, nanos: i64) -> DateTime<Utc> {
+    let nanos = u32::try_from(nanos).unwrap_or(0);
+    DateTime::from_timestamp(seconds, nanos).unwrap_or(if seconds.is_negative() {
         DateTime::<Utc>::MIN_UTC
     } else {
         DateTime::<Utc>::MAX_UTC
@@ -306,6 +311,73 @@ mod tests {
         assert_eq!(choose(&literal).unwrap(), literal);
         let broken = dir.path().join("a[b");
         assert!(matches!(choose(&broken), Err(Trouble::Missing(_))));
+    }
+
+    #[test]
+    fn what_the_times_of_a_file_can_tell() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.log");
+        fs::write(&path, "one\n").unwrap();
+        let file = open(&path, Links::Follow).unwrap();
+        let made = fs::metadata(&path).unwrap();
+        let after = |seconds: i64| DateTime::from_timestamp(made.ctime() + seconds, 0).unwrap();
+        // the second in which it was made, and the next, may hold another write
+        for (seconds, expected) in [(-1, false), (0, false), (1, false), (2, true), (99, true)] {
+            assert_eq!(file.is_untouched(after(seconds)), expected, "{seconds}");
+        }
+        // as long as it was, and of the same time
+        let ctime = |meta: &Metadata| (meta.ctime(), meta.ctime_nsec());
+        while ctime(&fs::metadata(&path).unwrap()) == ctime(&made) {
+            fs::write(&path, "two\n").unwrap();
+            let times = fs::FileTimes::new().set_modified(made.modified().unwrap());
+            File::options()
+                .append(true)
+                .open(&path)
+                .unwrap()
+                .set_times(times)
+                .unwrap();
+        }
+        assert!(!file.is_untouched(after(99)));
+        let file = open(&path, Links::Follow).unwrap();
+        let now = after(1000);
+        assert!(file.is_untouched(now));
+        fs::write(&path, "longer\n").unwrap();
+        assert!(!file.is_untouched(now));
+    }
+
+    #[test]
+    fn one_file_under_two_names_is_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        for name in ["a", "b"] {
+            fs::write(at(name), "x\n").unwrap();
+        }
+        fs::hard_link(at("a"), at("c")).unwrap();
+        let [a, b, c] = ["a", "b", "c"].map(|name| open(&at(name), Links::Refuse).unwrap());
+        assert!(a.is(&a) && a.is(&c) && c.is(&a));
+        assert!(!a.is(&b) && !b.is(&c));
+        let elsewhere = Opened {
+            dev: a.dev + 1,
+            ..c
+        };
+        assert!(!a.is(&elsewhere));
+    }
+
+    #[test]
+    fn times_that_are_too_far_away_are_as_far_as_can_be() {
+        for (seconds, nanos, expected) in [
+            (0, 0, DateTime::UNIX_EPOCH),
+            (-1, 0, DateTime::from_timestamp(-1, 0).unwrap()),
+            (
+                7,
+                500_000_000,
+                DateTime::from_timestamp_millis(7500).unwrap(),
+            ),
+            (i64::MIN, 0, DateTime::<Utc>::MIN_UTC),
+            (i64::MAX, 0, DateTime::<Utc>::MAX_UTC),
+        ] {
+            assert_eq!(time(seconds, nanos), expected);
+        }
     }
 
     #[test]
