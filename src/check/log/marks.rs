@@ -836,6 +836,99 @@ mod tests {
     }
 
     #[test]
+    fn a_mark_further_along_in_the_same_files_adds_nothing() {
+        let time = |secs| DateTime::from_timestamp(secs, 0);
+        let place = |path: &str, ino: u64| Place {
+            path: path.into(),
+            dev: 3,
+            ino,
+            size: 10,
+            ..Place::default()
+        };
+        let known = Mark {
+            here: place("/a.log", 7),
+            former: vec![place("/a.log.1", 6)],
+            written: time(100),
+            stamped: time(90),
+            unstamped_since: time(80),
+            cut: false,
+            restarted: false,
+        };
+        let changes: [(&str, bool, fn(&mut Mark)); 11] = [
+            ("nothing", true, |_| ()),
+            ("further along", true, |mark| mark.here.offset += 1),
+            ("longer", true, |mark| mark.here.size += 1),
+            ("written", true, |mark| mark.written = None),
+            ("stamped", true, |mark| mark.stamped = None),
+            ("path", false, |mark| mark.here.path = "/b.log".into()),
+            ("device", false, |mark| mark.here.dev += 1),
+            ("inode", false, |mark| mark.here.ino += 1),
+            ("former", false, |mark| mark.former.clear()),
+            ("without a stamp", false, |mark| mark.unstamped_since = None),
+            ("cut", false, |mark| mark.cut = true),
+        ];
+        for (what, adds_nothing, change) in changes {
+            let mut other = known.clone();
+            change(&mut other);
+            assert_eq!(other.adds_nothing_to(&known), adds_nothing, "{what}");
+        }
+        let restarted = Mark {
+            restarted: true,
+            ..known.clone()
+        };
+        assert!(!restarted.adds_nothing_to(&known));
+    }
+
+    #[test]
+    fn a_place_is_a_file_that_still_has_what_was_read_of_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.log");
+        let text = "x".repeat(2000) + "\n";
+        std::fs::write(&path, &text).unwrap();
+        let opened = open::open(&path, Links::Refuse).unwrap();
+        let place = Place::at_end(&opened, path.clone()).unwrap();
+        let empty = Place {
+            size: 0,
+            offset: 0,
+            head: Print::of(b""),
+            tail: Print::of(b""),
+            ..place.clone()
+        };
+        let earlier = Place {
+            size: 1500,
+            offset: 1000,
+            tail: Print::of(&text.as_bytes()[1244..1500]),
+            ..place.clone()
+        };
+        let changes: [(&str, [bool; 3], fn(&mut Place)); 9] = [
+            ("as it was", [true, true, true], |_| ()),
+            // an empty file has nothing else to be known by
+            ("device", [true, true, false], |place| place.dev += 1),
+            ("inode", [false; 3], |place| place.ino += 1),
+            ("shorter now", [false; 3], |place| place.size += 3000),
+            ("read too far", [false; 3], |place| {
+                place.offset = place.size + 1
+            }),
+            ("another beginning", [false; 3], |place| {
+                place.head = Print::of(&[b'y'; 1024])
+            }),
+            ("another end", [false; 3], |place| {
+                place.tail = Print::of(&[b'y'; 256])
+            }),
+            // prints that are right, and of more or less than they should be
+            ("odd beginning", [false; 3], |place| {
+                place.head = Print::of(&[b'x'; 1025])
+            }),
+            ("odd end", [false; 3], |place| place.tail = Print::of(b"\n")),
+        ];
+        for (what, expected, change) in changes {
+            let mut places = [place.clone(), earlier.clone(), empty.clone()];
+            places.iter_mut().for_each(change);
+            assert_eq!(places.map(|place| place.is(&opened)), expected, "{what}");
+        }
+    }
+
+    #[test]
     fn remembered_times_move_with_the_clock() {
         let time = |secs| DateTime::from_timestamp(secs, 0);
         let mut mark = Mark {
