@@ -828,6 +828,7 @@ fn f25_what_a_dead_process_left_in_its_group_is_known_by_proof_alone() {
     leader.wait().unwrap();
     let left = memo.leftovers(&now).unwrap();
     let orphans = [identity_of(orphan, &now)];
+    let in_ms = |ticks: u64| ticks * 1000 / world::ticks_per_second();
     let others = [
         // no group of its own, another boot, or no member that is older than the last sight of the leader
         Memo {
@@ -845,8 +846,17 @@ fn f25_what_a_dead_process_left_in_its_group_is_known_by_proof_alone() {
             seen_ms: 0,
             ..memo.clone()
         },
+        Memo {
+            seen_ms: in_ms(memo.main.as_ref().unwrap().start - 1),
+            ..memo.clone()
+        },
         Memo::default(),
     ];
+    let seen_as_it_began = Memo {
+        seen_ms: in_ms(orphans[0].start),
+        ..memo.clone()
+    };
+    let left_then = seen_as_it_began.leftovers(&now).unwrap();
     let none: Vec<_> = others
         .iter()
         .map(|memo| memo.leftovers(&now).unwrap())
@@ -858,6 +868,7 @@ fn f25_what_a_dead_process_left_in_its_group_is_known_by_proof_alone() {
     .unwrap();
     assert_eq!(while_it_lives.len(), 2);
     assert_eq!(left, orphans);
+    assert_eq!(left_then, orphans);
     assert!(none.iter().all(Vec::is_empty), "{none:?}");
     // a group that somebody else leads now, by the same number
     let me = i32::try_from(std::process::id()).unwrap();
