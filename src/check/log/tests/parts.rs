@@ -427,3 +427,189 @@ fn the_newest_stamp_known_counts_on_in_a_file_without() {
         ]
     );
 }
+
+#[test]
+fn f52_a_file_that_came_and_went_counts_as_a_write_where_it_was_written() {
+    for (content, codes) in [("tock\n", vec![]), ("", vec!["log_stale"])] {
+        let mut scene = Scene::new();
+        scene.rule.max_age = Some(minutes(5));
+        scene.log("tick\n");
+        scene.look();
+        scene.rotate();
+        scene.pass(200);
+        scene.log(content);
+        scene.rotate();
+        scene.pass(200);
+        let seen = scene.look();
+        let found: Vec<&str> = seen.findings.iter().map(|f| f.code.as_ref()).collect();
+        assert_eq!(found, codes, "{content:?}");
+    }
+}
+
+#[test]
+fn bytes_are_told_in_the_largest_unit_that_is_whole() {
+    for (bytes, told) in [
+        (0, "0 bytes"),
+        (1023, "1023 bytes"),
+        (1024, "1 KiB"),
+        ((1 << 20) - 1, "1023 KiB"),
+        (1 << 20, "1 MiB"),
+        (NEW, "8 MiB"),
+        (10 << 30, "10240 MiB"),
+    ] {
+        assert_eq!(size(bytes), told);
+    }
+}
+
+#[test]
+fn f54_an_empty_log_that_was_written_and_copied_within_one_tick_of_the_clock() {
+    let mut scene = Scene::forbidding();
+    scene.log("");
+    let then = scene.now;
+    scene.look();
+    scene.log("ERROR 1\n");
+    scene.copytruncate();
+    scene.log("ERROR 2\n");
+    let now = std::mem::replace(&mut scene.now, then - TimeDelta::seconds(1));
+    scene.dated("app.log");
+    scene.now = now;
+    let found = scene.found();
+    assert!(found[0].contains(": 2 new lines"), "{found:?}");
+}
+
+#[test]
+fn f53_what_lies_beside_a_log_that_was_not_rotated_is_not_read() {
+    let mut scene = Scene::forbidding();
+    scene.log("fine\n");
+    scene.look();
+    scene.append("app.log.1", "ERROR of somebody else\n");
+    scene.log("fine\n");
+    assert!(scene.found().is_empty());
+}
+
+#[test]
+fn f54_a_copy_that_was_seen_empty_is_no_file_of_its_own() {
+    // as far as the copy has come at the next look, and whether the log was truncated then
+    for (copied, truncated) in [("ERR", false), ("ERROR 1\n", false), ("ERROR 1\n", true)] {
+        let mut scene = Scene::forbidding();
+        scene.log("");
+        scene.look();
+        scene.log("ERROR 1\n");
+        scene.append("app.log.1", "");
+        assert_eq!(scene.found().len(), 1);
+        assert_eq!(scene.mark.as_ref().unwrap().former.len(), 1);
+        scene.append("app.log.1", copied);
+        if truncated {
+            scene.truncate();
+        }
+        for _ in 0..2 {
+            assert!(scene.found().is_empty(), "{copied:?} {truncated}");
+        }
+    }
+    // one that has nothing of the log in it was a file of its own
+    let mut scene = Scene::forbidding();
+    scene.log("");
+    scene.look();
+    scene.log("fine\n");
+    scene.append("app.log.1", "");
+    scene.look();
+    scene.append("app.log.1", "ERROR\n");
+    assert_eq!(scene.found().len(), 1);
+}
+
+#[test]
+fn f53_files_are_found_by_the_names_that_they_have_come_to() {
+    let mut scene = Scene::new();
+    scene.rule.lines = 4;
+    scene.rule.expect = vec![expect("tick", 1)];
+    for text in ["tick\n", "1\n", "2\n"] {
+        scene.log(text);
+        let seen = scene.look();
+        assert!(
+            seen.notes.is_empty() && seen.findings.is_empty(),
+            "{seen:?}"
+        );
+        scene.rotate();
+        scene.look();
+    }
+    scene.log("3\n");
+    let seen = scene.look();
+    assert!(
+        seen.notes.is_empty() && seen.findings.is_empty(),
+        "{seen:?}"
+    );
+    scene.log("4\n");
+    assert_eq!(scene.found().len(), 1);
+}
+
+#[test]
+fn the_files_of_many_days_behind_one_link() {
+    let mut scene = Scene::forbidding();
+    for day in 1..=5 {
+        fs::create_dir(scene.at(&format!("d{day}"))).unwrap();
+    }
+    let file = |day: usize| format!("d{day}/x.log");
+    scene.append(&file(1), "fine\n");
+    symlink(file(1), scene.at("app.log")).unwrap();
+    scene.look();
+    for day in 1..5 {
+        scene.append(&file(day), "fine\n");
+        assert!(scene.found().is_empty());
+        if day == 3 {
+            // from a backup
+            let path = scene.at(&file(day));
+            fs::copy(&path, scene.at("restored")).unwrap();
+            fs::rename(scene.at("restored"), &path).unwrap();
+            assert!(scene.found().is_empty());
+        }
+        scene.append(&file(day), "ERROR at the end of the day\n");
+        scene.append(&file(day + 1), "fine\n");
+        fs::remove_file(scene.at("app.log")).unwrap();
+        symlink(file(day + 1), scene.at("app.log")).unwrap();
+        let seen = scene.look();
+        assert!(seen.notes.is_empty(), "{day}: {seen:?}");
+        assert_eq!(seen.findings.len(), 1, "{day}: {seen:?}");
+    }
+}
+
+#[test]
+fn f55_an_empty_log_that_is_gone_may_have_had_lines() {
+    let mut scene = Scene::forbidding();
+    scene.log("");
+    scene.look();
+    // so that its inode is not used again at once
+    fs::hard_link(scene.at("app.log"), scene.at("kept")).unwrap();
+    fs::remove_file(scene.at("app.log")).unwrap();
+    scene.log("fine\n");
+    let seen = scene.look();
+    assert!(seen.notes[0].contains("was not seen"), "{seen:?}");
+}
+
+#[test]
+fn f57_half_a_line_in_a_restored_log() {
+    for (more, found) in [("", 1), (" more", 0)] {
+        let mut scene = Scene::forbidding();
+        scene.log("fine\nERROR half");
+        scene.look();
+        fs::copy(scene.at("app.log"), scene.at("restored")).unwrap();
+        fs::remove_file(scene.at("app.log")).unwrap();
+        fs::rename(scene.at("restored"), scene.at("app.log")).unwrap();
+        scene.log(more);
+        let seen = scene.look();
+        assert_eq!(seen.findings.len(), found, "{more:?} {seen:?}");
+    }
+}
+
+#[test]
+fn f54_a_mark_without_a_name_makes_no_stranger_a_copy() {
+    let mut scene = Scene::forbidding();
+    scene.log("fine\n");
+    scene.look();
+    let here = &mut scene.mark.as_mut().unwrap().here;
+    here.path = PathBuf::new();
+    here.ino += 1;
+    scene.append("other.log", "fine\nERROR\n");
+    scene.truncate();
+    scene.log("begun\n");
+    assert!(scene.found().is_empty());
+}
