@@ -929,6 +929,34 @@ mod tests {
     }
 
     #[test]
+    fn a_folder_stands_while_its_names_are_those_of_the_same_files() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        for name in ["a.log", "a.log.1"] {
+            std::fs::write(at(name), "x\n").unwrap();
+        }
+        let around = || {
+            let opened = open::open(&at("a.log"), Links::Refuse).unwrap();
+            let place = Place::at_end(&opened, at("a.log")).unwrap();
+            Folder::around(&at("a.log"), &place, &opened)
+        };
+        assert!(Folder::default().still_stands());
+        let folder = around();
+        std::fs::write(at("a.log"), "more\n").unwrap();
+        assert!(folder.still_stands(), "its files may change");
+        let blows: [&dyn Fn(); 3] = [
+            &|| std::fs::rename(at("a.log.1"), at("a.log.2")).unwrap(),
+            &|| std::fs::write(at("a.log.1"), "").unwrap(),
+            &|| std::fs::remove_file(at("a.log.2")).unwrap(),
+        ];
+        for blow in blows {
+            let folder = around();
+            blow();
+            assert!(!folder.still_stands());
+        }
+    }
+
+    #[test]
     fn remembered_times_move_with_the_clock() {
         let time = |secs| DateTime::from_timestamp(secs, 0);
         let mut mark = Mark {

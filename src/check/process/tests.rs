@@ -1210,13 +1210,16 @@ fn where_processes_could_not_be_read_nobody_is_missing() {
 }
 
 #[test]
-fn of_a_parent_and_its_child_of_the_same_tick_the_parent_is_the_main_one() {
+fn of_a_parent_and_its_children_of_the_same_tick_the_parent_is_the_main_one() {
     // numbers begin anew when they have run out
     let at_once = |pid, parent| Process {
         start: 5000,
         ..process(pid, parent, "app")
     };
-    let world = World::of([at_once(700, 1), at_once(600, 700)], ME);
-    let seen = look_for(&pattern_rule("^app"), &Memo::default(), &world);
-    assert_eq!((codes(&seen), pid(&seen)), (vec![], Some(700)));
+    let all = [at_once(700, 1), at_once(600, 700), at_once(550, 600)];
+    for count in 1..=all.len() {
+        let world = World::of(all[..count].to_vec(), ME);
+        let seen = look_for(&pattern_rule("^app"), &Memo::default(), &world);
+        assert_eq!((codes(&seen), pid(&seen)), (vec![], Some(700)), "{count}");
+    }
 }
