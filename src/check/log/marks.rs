@@ -780,6 +780,21 @@ mod tests {
     }
 
     #[test]
+    fn the_stem_of_a_name() {
+        for (name, expected) in [
+            ("trader.log", "trader"),
+            ("a.b.log", "a.b"),
+            ("trader", "trader"),
+            (".hidden", ".hidden"),
+            (".hidden.log", ".hidden"),
+            ("trader.", "trader"),
+            ("", ""),
+        ] {
+            assert_eq!(stem(name), expected, "{name}");
+        }
+    }
+
+    #[test]
     fn a_mark_reads_back_and_damage_reads_as_none() {
         let mark = Mark {
             here: Place {

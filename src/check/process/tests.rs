@@ -130,6 +130,8 @@ fn f04_only_a_positive_decimal_integer_is_a_pid() {
         assert!(parse_pid_file(bad.as_bytes()).is_err(), "{bad:?}");
     }
     assert!(parse_pid_file(&[b'1'; 5000]).is_err());
+    assert_eq!(parse_pid_file(format!("{:4096}", 123).as_bytes()), Ok(123));
+    assert!(parse_pid_file(format!("{:4097}", 123).as_bytes()).is_err());
     assert!(parse_pid_file(b"123\0").is_err());
 }
 

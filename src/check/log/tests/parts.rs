@@ -613,3 +613,30 @@ fn f54_a_mark_without_a_name_makes_no_stranger_a_copy() {
     scene.log("begun\n");
     assert!(scene.found().is_empty());
 }
+
+#[test]
+fn f53_a_file_as_old_as_the_one_that_was_marked_came_before_it() {
+    let mut scene = Scene::forbidding();
+    scene.log("fine\n");
+    scene.look();
+    scene.append("app.log-20261121", "ERROR of the day before\n");
+    let then = fs::metadata(scene.at("app.log")).unwrap();
+    let file = File::open(scene.at("app.log-20261121")).unwrap();
+    file.set_modified(then.modified().unwrap()).unwrap();
+    fs::rename(scene.at("app.log"), scene.at("app.log-20261122")).unwrap();
+    scene.log("fine\n");
+    assert!(scene.found().is_empty());
+}
+
+#[test]
+fn f54_a_copy_of_an_empty_log_that_was_written_is_not_read_beside_it() {
+    let mut scene = Scene::forbidding();
+    scene.log("");
+    scene.look();
+    scene.log("ERROR 1\n");
+    scene.append("app.log.1", "ERROR 1\n");
+    let found = scene.found();
+    assert!(found[0].contains(": 1 new line "), "{found:?}");
+    scene.truncate();
+    assert!(scene.found().is_empty());
+}
