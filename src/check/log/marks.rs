@@ -852,6 +852,8 @@ mod tests {
 
     #[test]
     fn a_mark_further_along_in_the_same_files_adds_nothing() {
+        type Change = fn(&mut Mark);
+
         let time = |secs| DateTime::from_timestamp(secs, 0);
         let place = |path: &str, ino: u64| Place {
             path: path.into(),
@@ -869,7 +871,7 @@ mod tests {
             cut: false,
             restarted: false,
         };
-        let changes: [(&str, bool, fn(&mut Mark)); 11] = [
+        let changes: [(&str, bool, Change); 11] = [
             ("nothing", true, |_| ()),
             ("further along", true, |mark| mark.here.offset += 1),
             ("longer", true, |mark| mark.here.size += 1),
@@ -896,6 +898,8 @@ mod tests {
 
     #[test]
     fn a_place_is_a_file_that_still_has_what_was_read_of_it() {
+        type Change = fn(&mut Place);
+
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.log");
         let text = "x".repeat(2000) + "\n";
@@ -915,24 +919,24 @@ mod tests {
             tail: Print::of(&text.as_bytes()[1244..1500]),
             ..place.clone()
         };
-        let changes: [(&str, [bool; 3], fn(&mut Place)); 9] = [
+        let changes: [(&str, [bool; 3], Change); 9] = [
             ("as it was", [true, true, true], |_| ()),
             // an empty file has nothing else to be known by
             ("device", [true, true, false], |place| place.dev += 1),
             ("inode", [false; 3], |place| place.ino += 1),
             ("shorter now", [false; 3], |place| place.size += 3000),
             ("read too far", [false; 3], |place| {
-                place.offset = place.size + 1
+                place.offset = place.size + 1;
             }),
             ("another beginning", [false; 3], |place| {
-                place.head = Print::of(&[b'y'; 1024])
+                place.head = Print::of(&[b'y'; 1024]);
             }),
             ("another end", [false; 3], |place| {
-                place.tail = Print::of(&[b'y'; 256])
+                place.tail = Print::of(&[b'y'; 256]);
             }),
             // prints that are right, and of more or less than they should be
             ("odd beginning", [false; 3], |place| {
-                place.head = Print::of(&[b'x'; 1025])
+                place.head = Print::of(&[b'x'; 1025]);
             }),
             ("odd end", [false; 3], |place| place.tail = Print::of(b"\n")),
         ];

@@ -411,7 +411,7 @@ mod tests {
 
     #[test]
     fn the_end_and_the_beginning_are_read_once() {
-        let (file, size) = file(&[b'x'; 40_000]);
+        let (file, size) = file(&vec![b'x'; 40_000]);
         for _ in 0..3 {
             file.print(size - 256, 256).unwrap();
             file.print(0, 1024).unwrap();
