@@ -674,6 +674,16 @@ mod tests {
     }
 
     #[test]
+    fn an_unfinished_line_is_given_out_when_nothing_to_come_could_matter() {
+        for (length, given) in [(LINE, 0), (LINE + 1, 1), (3 * LINE, 1)] {
+            let (file, to) = file(&vec![b'x'; length]);
+            let (lines, end) = collect(&file, stretch(0, to));
+            assert_eq!(lines.len(), given, "{length}");
+            assert_eq!((end.offset, end.inside), (to * given as u64, given == 1));
+        }
+    }
+
+    #[test]
     fn that_a_line_was_cut_is_said_of_what_is_longer_than_a_line() {
         let chunk = usize::try_from(CHUNK).unwrap();
         // in a chunk, and across the end of one
@@ -694,12 +704,12 @@ mod tests {
                 content.extend_from_slice(b"\nnext\n");
                 let (file, to) = file(&content);
                 let mut seen = Vec::new();
-                each_line(&file, stretch(before as u64, to), |line, cut| {
+                each_line(&file, stretch(0, to), |line, cut| {
                     seen.push((line.len(), cut));
                 })
                 .unwrap();
                 assert_eq!(
-                    seen,
+                    seen[before..],
                     [(length.min(LINE), cut), (4, false)],
                     "{before} {zeros}"
                 );
