@@ -185,10 +185,8 @@ pub fn queued(memory: &mut Memory, message: &Message, tells: impl Fn(&Alert) -> 
         if let Some(service) = memory.services.get_mut(name) {
             service.thread.push(message.message_id.clone());
             let over = service.thread.len().saturating_sub(THREAD_KEPT);
-            if over > 0 {
-                // replies hang on the first one even where a reader no longer has those between
-                service.thread.drain(1..=over);
-            }
+            // replies hang on the first one even where a reader no longer has those between
+            service.thread.drain(1..=over);
         }
     }
     true

@@ -896,3 +896,42 @@ proptest! {
         prop_assert_eq!(&machine.owed, &machine.queued);
     }
 }
+
+#[test]
+fn trouble_begins_with_a_verdict_that_is_trouble_and_ends_when_all_is_well() {
+    let (began, now) = (at(0), at(60));
+    for (verdict, after_none, after_some) in [
+        (Verdict::Healthy, None, None),
+        (Verdict::Starting, None, Some(began)),
+        (Verdict::Paused, None, Some(began)),
+        (Verdict::Disabled, None, Some(began)),
+        (Verdict::Degraded, Some(now), Some(began)),
+        (Verdict::Failing, Some(now), Some(began)),
+        (Verdict::Waiting, Some(now), Some(began)),
+        (Verdict::Down, Some(now), Some(began)),
+        (Verdict::Unknown, Some(now), Some(began)),
+    ] {
+        for (before, after) in [(None, after_none), (Some(began), after_some)] {
+            let mut memory = Memory::default();
+            let service = service("a");
+            memory
+                .services
+                .entry("a".to_owned())
+                .or_default()
+                .trouble_since = before;
+            let decision = Decision {
+                service: "a".to_owned(),
+                verdict,
+                restart: None,
+                why: None,
+                failures: 0,
+            };
+            let silent = Telling { mail: None };
+            settle(&mut memory, &service, &decision, None, None, now, silent);
+            assert_eq!(
+                memory.services["a"].trouble_since, after,
+                "{verdict:?} {before:?}"
+            );
+        }
+    }
+}
