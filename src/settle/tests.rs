@@ -935,3 +935,71 @@ fn trouble_begins_with_a_verdict_that_is_trouble_and_ends_when_all_is_well() {
         }
     }
 }
+
+#[test]
+fn marks_are_kept_of_the_logs_that_the_config_has() {
+    let rule = |shown: &str| log::Rule {
+        shown: shown.to_owned(),
+        path: shown.into(),
+        max_age: None,
+        lines: 1,
+        expect: Vec::new(),
+        forbid: Vec::new(),
+        stamp: None,
+        severity: Severity::Critical,
+    };
+    for (in_config, kept) in [
+        (&["a.log"][..], &["a.log"][..]),
+        (&["a.log", "new.log"], &["a.log"]),
+        (&["b.log", "a.log"], &["a.log", "b.log"]),
+        (&[], &[]),
+    ] {
+        let mut memory = Memory::default();
+        let mut service = service("a");
+        service.logs = in_config.iter().map(|shown| rule(shown)).collect();
+        let known = memory.services.entry("a".to_owned()).or_default();
+        for shown in ["a.log", "b.log"] {
+            known.logs.insert(shown.to_owned(), Arc::default());
+        }
+        run(&mut memory, &service, &up(1, 3600), 60, true);
+        let left: Vec<&str> = memory.services["a"]
+            .logs
+            .keys()
+            .map(String::as_str)
+            .collect();
+        assert_eq!(left, kept, "{in_config:?}");
+    }
+}
+
+#[test]
+fn the_journal_has_the_notes_of_a_run_where_there_are_any() {
+    for (notes, message) in [
+        (&[][..], None),
+        (&["one"], Some("one")),
+        (&["one", "two"], Some("one; two")),
+    ] {
+        let mut memory = Memory::default();
+        let mut seen = gone();
+        seen.notes = notes.iter().map(|&note| note.to_owned()).collect();
+        let decision = Decision {
+            service: "a".to_owned(),
+            verdict: Verdict::Failing,
+            restart: None,
+            why: None,
+            failures: 1,
+        };
+        let silent = Telling { mail: None };
+        let now = at(60);
+        let settled = settle(
+            &mut memory,
+            &service("a"),
+            &decision,
+            Some(&seen),
+            None,
+            now,
+            silent,
+        );
+        assert_eq!(settled.entries.len(), 1);
+        assert_eq!(settled.entries[0].message.as_deref(), message);
+    }
+}
