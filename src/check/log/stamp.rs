@@ -258,6 +258,13 @@ mod tests {
                 "\u{1b}[32m2026-11-22 11:58:00\u{1b}[0m x",
                 "2026-11-22T11:58:00Z",
             ),
+            // a letter of the format is no name of a zone
+            (
+                "%Y-%m-%dT%H:%M:%SZ%z",
+                "",
+                "2026-11-22T11:58:00Z+0100 x",
+                "2026-11-22T10:58:00Z",
+            ),
             ("%I:%M:%S %p", "", "11:58:00 AM x", "2026-11-22T11:58:00Z"),
         ] {
             assert_eq!(read(format, after, line, NOW), Some(at(expected)), "{line}");
@@ -280,6 +287,24 @@ mod tests {
             ("%H:%M:%S", "at ", "11:00:00"),
         ] {
             assert_eq!(read(format, after, line, NOW), None, "{line}");
+        }
+        // a part of a date is none, and no time of today either
+        for (part, text) in [
+            ("%Y", "2026"),
+            ("%y", "26"),
+            ("%C", "20"),
+            ("%G", "2026"),
+            ("%g", "26"),
+            ("%m", "11"),
+            ("%b", "Nov"),
+            ("%d", "22"),
+            ("%U", "47"),
+            ("%W", "46"),
+            ("%V", "47"),
+            ("%a", "Sun"),
+        ] {
+            let (format, line) = (format!("{part} %H:%M:%S"), format!("{text} 11:00:00"));
+            assert_eq!(read(&format, "", &line, NOW), None, "{line}");
         }
         let bytes = b"\xff\xfe2026-11-22 11:00:00";
         let rule = stamp("%Y-%m-%d %H:%M:%S", "", Zone::Utc);
