@@ -640,3 +640,21 @@ fn f54_a_copy_of_an_empty_log_that_was_written_is_not_read_beside_it() {
     scene.truncate();
     assert!(scene.found().is_empty());
 }
+
+#[test]
+fn the_last_lines_of_several_logs_stand_one_after_the_other() {
+    let tail = |bytes: &[u8]| Tail {
+        bytes: bytes.to_vec(),
+    };
+    assert!(Tail::default().lines().is_empty());
+    for (first, second, lines) in [
+        (&b""[..], &b""[..], &[][..]),
+        (b"a\n\nb\xff\n", b"", &["a", "", "b\u{fffd}"]),
+        (b"", b"c\n", &["c"]),
+        (b"a\n", b"\nc\r\n", &["a", "", "c\r"]),
+    ] {
+        let mut both = tail(first);
+        both.append(tail(second));
+        assert_eq!(both.lines(), lines);
+    }
+}
