@@ -23,6 +23,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// A panic, whose place the standard hook has printed.
+    pub fn fault() -> Self {
+        Self::Internal("a fault of this program ended the run".to_owned())
+    }
+
     /// The exit code.
     pub fn code(&self) -> u8 {
         match self {

@@ -75,11 +75,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
 /// Runs what gives an exit code. A fault of this program is told by a code of its own, never by one that scripts take
 /// for a verdict; the standard hook has printed its place by then.
 pub fn without_faults(run: impl FnOnce() -> u8 + UnwindSafe) -> u8 {
-    catch_unwind(run).unwrap_or_else(|_| {
-        told(&Error::Internal(
-            "a fault of this program ended the run".to_owned(),
-        ))
-    })
+    catch_unwind(run).unwrap_or_else(|_| told(&Error::fault()))
 }
 
 /// Tells what ended a run, and gives back its exit code.
@@ -154,9 +150,8 @@ mod tests {
     fn a_fault_of_this_program_is_70_and_asks_to_be_reported() {
         assert_eq!(without_faults(|| 3), 3);
         assert_eq!(without_faults(|| panic!("a fault, on purpose")), 70);
-        let error = Error::Internal("a fault of this program ended the run".to_owned());
         assert_eq!(
-            error.to_string(),
+            Error::fault().to_string(),
             "a fault of this program ended the run; please report this"
         );
     }

@@ -195,7 +195,7 @@ fn take(
     });
     match asked {
         Ok(taken) => Ok(taken),
-        Err(Failed::Panicked) => Err(Error::Internal("loading the state panicked".to_owned())),
+        Err(Failed::Panicked) => Err(Error::fault()),
         Err(_) => Ok(Err(StoreError::Hangs { path, limit })),
     }
 }

@@ -573,7 +573,10 @@ impl Folder {
                 .flatten()
                 .map(|entry| (entry.path(), entry.ino())),
         );
-        self.entries.sort();
+        // as bytes: to compare paths part by part takes ten times as long, and a thousand logs rotated at once are a
+        // thousand sorts of two thousand names
+        self.entries
+            .sort_unstable_by(|one, other| one.0.as_os_str().cmp(other.0.as_os_str()));
         self.listed.push(parent);
     }
 
