@@ -599,10 +599,10 @@ impl Folder {
     fn by_inode(&self, place: &Place) -> Option<Opened> {
         self.entries
             .iter()
-            .filter(|(path, ino)| {
+            .filter(|(_, ino)| *ino == place.ino)
+            .filter(|(path, _)| {
                 // nothing is known of an empty file but its name, and its inode may be another's by now
-                let own = file_name(&place.path);
-                *ino == place.ino && (place.size > 0 || file_name(path).starts_with(stem(&own)))
+                place.size > 0 || file_name(path).starts_with(stem(&file_name(&place.path)))
             })
             .filter_map(|(path, _)| open::open(path, Links::Refuse).ok())
             .find(|opened| place.is(opened))
