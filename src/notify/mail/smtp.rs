@@ -10,8 +10,7 @@
 //! us (no login, wrong sender, no TLS) is not: somebody can mend that, and the alert is kept until then.
 
 use std::fmt;
-use std::io::{self, ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::io::{self, ErrorKind};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -26,7 +25,10 @@ use crate::clock::rough;
 use crate::notify::Outcome;
 use crate::text::{cut, visible};
 
+mod connection;
 mod tls;
+
+use connection::{Channel, connect, is_timeout};
 
 /// How much later than the session itself its caller gives up: the session knows more about what happened.
 const SLACK: Duration = Duration::from_millis(500);
@@ -160,6 +162,11 @@ fn at(smtp: &Smtp) -> String {
     format!("{}:{}", visible(&smtp.host), smtp.port)
 }
 
+/// The host without the brackets that an address may stand in.
+fn host(smtp: &Smtp) -> &str {
+    smtp.host.trim_start_matches('[').trim_end_matches(']')
+}
+
 fn no_answer(smtp: &Smtp, step: Step) -> String {
     let timeout = rough(smtp.timeout);
     let hint = match step {
@@ -262,141 +269,6 @@ fn login(smtp: &Smtp) -> Result<Option<(String, String)>, String> {
         .read()
         .map_err(|error| format!("{}: no password to log in with: {error}", at(smtp)))?;
     Ok(Some((username.clone(), password)))
-}
-
-/// Connects to the first address of the host that answers.
-fn connect(
-    smtp: &Smtp,
-    deadline: Instant,
-    shared: &Shared,
-    say: &mpsc::Sender<Word>,
-) -> Result<Timed, String> {
-    lock(shared).step = Step::Lookup;
-    let host = smtp.host.trim_start_matches('[').trim_end_matches(']');
-    let addresses: Vec<SocketAddr> = (host, smtp.port)
-        .to_socket_addrs()
-        .map_err(|error| {
-            let reason = plain(&error);
-            let reason = reason
-                .rsplit(": ")
-                .next()
-                .unwrap_or_default()
-                .to_lowercase();
-            format!(
-                "{}: the host name cannot be looked up: {reason}; check [mail] host",
-                at(smtp)
-            )
-        })?
-        .collect();
-    let ips: Vec<String> = addresses.iter().map(|a| a.ip().to_string()).collect();
-    let found = format!("{} is at {}", visible(host), cut(&ips.join(", "), SHOWN));
-    let _ = say.send(Word::Step(found));
-    lock(shared).step = Step::Connect;
-    let mut last = None;
-    for (index, address) in addresses.iter().enumerate() {
-        // a dead address must not eat the time of those behind it
-        let share = u32::try_from(addresses.len() - index).unwrap_or(u32::MAX);
-        let tried =
-            left(deadline).and_then(|left| TcpStream::connect_timeout(address, left / share));
-        match tried {
-            Ok(stream) => {
-                // commands are small and each waits for its answer
-                let _ = stream.set_nodelay(true);
-                let _ = say.send(Word::Step(format!("connected to {address}")));
-                return Ok(Timed { stream, deadline });
-            }
-            Err(error) => last = Some((*address, error)),
-        }
-    }
-    Err(match last {
-        None => format!(
-            "{}: the host name cannot be looked up: no address; check [mail] host",
-            at(smtp)
-        ),
-        Some((_, error)) if is_timeout(&error) => no_answer(smtp, Step::Connect),
-        Some((address, error)) => {
-            let hint = match error.kind() {
-                ErrorKind::ConnectionRefused => {
-                    "; is a mail server running there, and is the port right"
-                }
-                ErrorKind::NetworkUnreachable | ErrorKind::HostUnreachable => "; is the network up",
-                _ => "",
-            };
-            format!(
-                "{}: cannot connect to {}: {}{hint}",
-                at(smtp),
-                address.ip(),
-                plain(&error)
-            )
-        }
-    })
-}
-
-/// What is left of the time, or the error of a timeout.
-fn left(deadline: Instant) -> io::Result<Duration> {
-    let left = deadline.saturating_duration_since(Instant::now());
-    if left.is_zero() {
-        return Err(ErrorKind::TimedOut.into());
-    }
-    // less than that is no timeout at all for the kernel
-    Ok(left.max(Duration::from_millis(1)))
-}
-
-/// A socket's own timeout comes as "would block" on Linux.
-fn is_timeout(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::TimedOut | ErrorKind::WouldBlock)
-}
-
-/// A connection of which every read and write ends by one deadline.
-struct Timed {
-    stream: TcpStream,
-    deadline: Instant,
-}
-
-impl Read for Timed {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.stream.set_read_timeout(Some(left(self.deadline)?))?;
-        self.stream.read(buffer)
-    }
-}
-
-impl Write for Timed {
-    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
-        self.stream.set_write_timeout(Some(left(self.deadline)?))?;
-        self.stream.write(buffer)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.stream.flush()
-    }
-}
-
-enum Channel {
-    Plain(Timed),
-    Tls(Box<tls::Stream>),
-}
-
-impl Channel {
-    fn stream(&mut self) -> &mut Timed {
-        match self {
-            Self::Plain(stream) => stream,
-            Self::Tls(stream) => &mut stream.sock,
-        }
-    }
-
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Plain(stream) => stream.read(buffer),
-            Self::Tls(stream) => stream.read(buffer),
-        }
-    }
-
-    fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
-        match self {
-            Self::Plain(stream) => stream.write_all(bytes).and_then(|()| stream.flush()),
-            Self::Tls(stream) => stream.write_all(bytes).and_then(|()| stream.flush()),
-        }
-    }
 }
 
 /// What a server says, line by line.
@@ -781,8 +653,7 @@ impl Talk<'_> {
 
     /// All is decided; that the server hears of the end is good manners and nothing more.
     fn goodbye(&mut self) {
-        let stream = self.channel.stream();
-        stream.deadline = stream.deadline.min(Instant::now() + GOODBYE);
+        self.channel.hurry(GOODBYE);
         let _ = self.command(&Quit);
     }
 }

@@ -1,7 +1,7 @@
 //! Sessions with servers that have one fault each.
 
-use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
 use std::thread::JoinHandle;
 
 use super::super::tests::{message, settings};

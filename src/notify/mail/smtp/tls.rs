@@ -8,7 +8,8 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{CertificateError, ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
-use super::{SHOWN, Smtp, Step, Timed, Tls, at, is_timeout, no_answer, plain};
+use super::connection::{Timed, is_timeout};
+use super::{SHOWN, Smtp, Step, Tls, at, host, no_answer, plain};
 use crate::text::{cut, visible};
 
 /// What a session needs to begin one.
@@ -67,7 +68,7 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
 /// Wraps a connection into TLS, with a server that proves to be the one that the config names.
 pub(super) fn handshake(smtp: &Smtp, client: &Client, mut stream: Timed) -> Result<Stream, String> {
     let at = at(smtp);
-    let host = smtp.host.trim_start_matches('[').trim_end_matches(']');
+    let host = host(smtp);
     let name = ServerName::try_from(host.to_owned()).map_err(|_| {
         format!(
             "{at}: `{}` is not a host name that a certificate can have",
