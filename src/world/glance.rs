@@ -1,0 +1,239 @@
+//! The command lines of all processes, read at once and searched at once.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use memchr::memmem::Finder;
+
+use super::{
+    Stat, World, append_command, is_forbidden, is_gone, listed, settled_command, stat,
+    ticks_per_second,
+};
+
+/// The command lines of all processes, and what was looked up of them since.
+#[derive(Debug)]
+pub(super) struct Glance {
+    /// All of them, each with a zero behind it: searching them at once is far cheaper than one by one.
+    text: Vec<u8>,
+    /// By PID: where each begins and ends in `text`.
+    places: Vec<(i32, usize, usize)>,
+    /// Those without a command line: threads of the kernel, zombies, and whoever was in the middle of an exec.
+    pub(super) silent: Vec<i32>,
+    /// When it began, in clock ticks since boot.
+    began: u64,
+    parents: Mutex<HashMap<i32, Option<i32>>>,
+}
+
+impl Glance {
+    /// A glance, and why one that runs may be missing in it.
+    pub(super) fn take() -> (Self, Option<String>) {
+        let began =
+            nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME).map_or(0, |time| {
+                let millis = Duration::from(time).as_millis();
+                u64::try_from(millis).unwrap_or_default() * ticks_per_second() / 1000
+            });
+        let mut gap = None;
+        let mut pids = listed().unwrap_or_else(|error| {
+            gap = Some(format!("/proc cannot be read: {error}"));
+            Vec::new()
+        });
+        pids.sort_unstable();
+        let mut silent = Vec::new();
+        let mut text = Vec::new();
+        let mut places = Vec::new();
+        let mut buffer = vec![0; 4096];
+        for pid in pids {
+            let start = text.len();
+            match append_command(pid, &mut buffer, &mut text) {
+                Ok(()) if text.len() > start => {
+                    places.push((pid, start, text.len()));
+                    text.push(0);
+                }
+                Ok(()) => silent.push(pid),
+                Err(error) if is_gone(&error) || is_forbidden(&error) => {}
+                Err(error) => {
+                    gap.get_or_insert_with(|| format!("/proc/{pid} cannot be read: {error}"));
+                }
+            }
+        }
+        let glance = Self {
+            text,
+            places,
+            silent,
+            began,
+            parents: Mutex::default(),
+        };
+        (glance, gap)
+    }
+
+    pub(super) fn parent(&self, pid: i32) -> Option<i32> {
+        let mut parents = self.parents.lock().unwrap_or_else(PoisonError::into_inner);
+        *parents
+            .entry(pid)
+            .or_insert_with(|| stat(pid).ok().map(|stat| stat.parent))
+    }
+
+    /// The command line of a process that has just been looked at.
+    pub(super) fn command(&self, pid: i32, stat: &Stat) -> io::Result<Vec<u8>> {
+        // one that began later has the PID of one that has ended since
+        match self.places.binary_search_by_key(&pid, |place| place.0) {
+            Ok(index) if stat.start < self.began => {
+                let (_, from, to) = self.places[index];
+                Ok(self.text[from..to].to_vec())
+            }
+            _ => settled_command(pid, stat),
+        }
+    }
+
+    /// The PIDs of wanted command lines.
+    pub(super) fn matching(
+        &self,
+        needle: Option<&Finder<'_>>,
+        wanted: impl Fn(&[u8]) -> bool,
+    ) -> impl Iterator<Item = i32> {
+        let mut at = 0;
+        let next = move || {
+            if let Some(needle) = needle {
+                let found = self.places.get(at)?.1;
+                let found = found + needle.find(&self.text[found..])?;
+                // what is found across the end of one is in none
+                at += self.places[at..].partition_point(|place| place.2 <= found);
+            }
+            let place = self.places.get(at)?;
+            at += 1;
+            Some(place)
+        };
+        std::iter::from_fn(next)
+            .filter(move |&&(_, start, end)| wanted(&self.text[start..end]))
+            .map(|place| place.0)
+    }
+}
+
+/// Glances for many who want one at about the same time: as fresh as one of one's own, for it was begun after it was
+/// asked for, but one at a time, and one for all who have waited for the one before to end.
+#[derive(Debug, Default)]
+pub struct Glances {
+    latest: Mutex<Option<(Instant, Arc<World>)>>,
+}
+
+impl Glances {
+    /// The processes as they are now.
+    pub fn ask(&self) -> Arc<World> {
+        let asked = Instant::now();
+        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((begun, world)) = &*latest
+            && *begun >= asked
+        {
+            return Arc::clone(world);
+        }
+        let begun = Instant::now();
+        let world = Arc::new(World::glance());
+        *latest = Some((begun, Arc::clone(&world)));
+        world
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use super::super::Process;
+    use super::*;
+
+    #[test]
+    fn a_glance_sees_what_a_survey_sees() {
+        use std::process::{Command, Stdio};
+        // a title with zeros behind it, an empty argument, and more than one buffer of arguments
+        let long = "y".repeat(20_000);
+        let mut children = [["1", ""], ["2", "a b"], ["3", &long]].map(|words| {
+            Command::new("sh")
+                .args(["-c", "echo; read line", "glanced-at"])
+                .args(words)
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .spawn()
+                .unwrap()
+        });
+        for child in &mut children {
+            // it has become its program once it says something
+            child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+        }
+        let pids = children
+            .each_ref()
+            .map(|child| i32::try_from(child.id()).unwrap());
+        let ours = |process: &Process| pids.contains(&process.pid);
+        let needle = Finder::new("glanced-at ");
+        let wanted = |command: &[u8]| needle.find(command).is_some();
+        let surveyed = World::survey().with_command(None, 99, None, wanted, ours);
+        let glance = World::glance();
+        let glanced = glance.with_command(Some(&needle), 99, None, wanted, ours);
+        let without_needle = glance.with_command(None, 99, None, wanted, ours);
+        let most = glance.with_command(Some(&needle), 2, None, wanted, ours);
+        for mut child in children {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+        assert_eq!(surveyed.len(), 3);
+        assert!(
+            surveyed
+                .iter()
+                .any(|process| process.command.len() > 20_000)
+        );
+        assert_eq!((&glanced, &without_needle), (&surveyed, &surveyed));
+        assert_eq!(most, surveyed[..2]);
+    }
+
+    #[test]
+    fn command_lines_are_searched_one_by_one_and_all_at_once_alike() {
+        let commands = ["ab", "b", "a", "xab", "ba ab", "b"];
+        let mut glance = Glance {
+            text: Vec::new(),
+            places: Vec::new(),
+            silent: Vec::new(),
+            began: 0,
+            parents: Mutex::default(),
+        };
+        for (pid, command) in (1..).zip(commands) {
+            let start = glance.text.len();
+            glance.text.extend_from_slice(command.as_bytes());
+            glance.places.push((pid, start, glance.text.len()));
+            glance.text.push(0);
+        }
+        for text in ["a", "b", "ab", "ba", "x", "b\0b", "ab\0", "none"] {
+            let needle = Finder::new(text);
+            let wanted = |command: &[u8]| needle.find(command).is_some();
+            let one_by_one: Vec<i32> = glance.matching(None, wanted).collect();
+            let at_once: Vec<i32> = glance.matching(Some(&needle), wanted).collect();
+            assert_eq!(at_once, one_by_one, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_shared_glance_is_never_older_than_the_wish_for_it() {
+        let glances = Glances::default();
+        let mut known = Vec::new();
+        for _ in 0..3 {
+            let mut child = std::process::Command::new("sleep")
+                .arg("60")
+                .spawn()
+                .unwrap();
+            let pid = i32::try_from(child.id()).unwrap();
+            let sees = |world: &World| {
+                let found = world.with_command(None, 1, None, |_| true, |found| found.pid == pid);
+                !found.is_empty()
+            };
+            std::thread::scope(|scope| {
+                for asking in [(); 8].map(|()| scope.spawn(|| glances.ask())) {
+                    let world = asking.join().unwrap();
+                    assert!(sees(&world), "begun after it was asked for");
+                    known.push(world);
+                }
+            });
+            child.kill().unwrap();
+            child.wait().unwrap();
+            assert!(!sees(&glances.ask()));
+        }
+    }
+}
