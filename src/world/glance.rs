@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use memchr::memmem::Finder;
 
-use super::{
-    Stat, World, append_command, is_forbidden, is_gone, listed, settled_command, stat,
-    ticks_per_second,
+use super::World;
+use super::proc::{
+    Stat, append_command, is_forbidden, is_gone, listed, settled_command, stat, ticks_per_second,
 };
 
 /// The command lines of all processes, and what was looked up of them since.

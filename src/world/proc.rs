@@ -1,0 +1,304 @@
+//! What `/proc` tells of a process, read file by file.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
+use std::time::Duration;
+
+use super::State;
+
+/// Command lines are cut here: longer than any that a person writes a pattern for, and a bound on memory.
+pub(super) const COMMAND_LIMIT: usize = 256 << 10;
+
+/// How often a process without arguments is looked at, and how long after each look: few are so for good.
+const EXEC_LOOKS: u32 = 4;
+const EXEC_PAUSE: Duration = Duration::from_millis(2);
+
+/// PF_KTHREAD of the kernel's flags of a task.
+const KERNEL_THREAD: u64 = 0x0020_0000;
+
+/// The PIDs that `/proc` lists: processes, no threads.
+pub(super) fn listed() -> io::Result<Vec<i32>> {
+    let mut pids = Vec::new();
+    for entry in fs::read_dir("/proc")? {
+        let name = entry?.file_name();
+        pids.extend(name.to_str().and_then(|name| name.parse::<i32>().ok()));
+    }
+    Ok(pids)
+}
+
+/// Whether an error of reading below `/proc/PID` says that the process has ended; any other says nothing of it.
+pub fn is_gone(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ESRCH)
+}
+
+pub(super) fn is_forbidden(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::PermissionDenied
+}
+
+/// The command line of a process. In the middle of an exec a process has none: then it is looked at again.
+pub(super) fn settled_command(pid: i32, stat: &Stat) -> io::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    let mut buffer = vec![0; 4096];
+    for look in 0..EXEC_LOOKS {
+        if look > 0 {
+            std::thread::sleep(EXEC_PAUSE);
+        }
+        append_command(pid, &mut buffer, &mut text)?;
+        if !text.is_empty() || stat.kernel || stat.state == State::Zombie {
+            break;
+        }
+    }
+    Ok(text)
+}
+
+/// Appends the command line of a process to `text`: its arguments, joined by single spaces. `buffer` may grow.
+pub(super) fn append_command(pid: i32, buffer: &mut Vec<u8>, text: &mut Vec<u8>) -> io::Result<()> {
+    append_arguments(File::open(format!("/proc/{pid}/cmdline"))?, buffer, text)
+}
+
+/// The same of a file as `/proc/PID/cmdline` is: each argument with a zero behind it, and only its end is a short read.
+fn append_arguments(
+    mut file: impl Read,
+    buffer: &mut Vec<u8>,
+    text: &mut Vec<u8>,
+) -> io::Result<()> {
+    let mut length = 0;
+    loop {
+        match file.read(&mut buffer[length..]) {
+            Ok(read) => length += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        }
+        // what leaves room in the buffer is the whole
+        if length < buffer.len() || length >= COMMAND_LIMIT {
+            break;
+        }
+        buffer.resize(2 * buffer.len(), 0);
+    }
+    let start = text.len();
+    for argument in buffer[..length]
+        .split(|&b| b == 0)
+        .filter(|a| !a.is_empty())
+    {
+        if text.len() > start {
+            text.push(b' ');
+        }
+        text.extend_from_slice(argument);
+    }
+    text.truncate(start + COMMAND_LIMIT);
+    Ok(())
+}
+
+/// The fields of `/proc/PID/stat` that are used here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stat {
+    /// Field 3.
+    pub state: State,
+    /// Field 4.
+    pub parent: i32,
+    /// Field 5.
+    pub group: i32,
+    /// Of field 9: a thread of the kernel.
+    pub kernel: bool,
+    /// Of field 38: a thread of a process, not the process. It has no signal for when it ends.
+    pub thread: bool,
+    /// Field 22: start time in clock ticks since boot.
+    pub start: u64,
+}
+
+/// Reads `/proc/PID/stat`.
+pub fn stat(pid: i32) -> io::Result<Stat> {
+    // the kernel writes it whole into a buffer that is large enough, and it is never longer than this
+    let mut buffer = [0; 2048];
+    let length = File::open(format!("/proc/{pid}/stat"))?.read(&mut buffer)?;
+    parse_stat(&buffer[..length]).ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+/// Parses the line of `/proc/PID/stat`. The name in parentheses may itself hold spaces and parentheses, so all
+/// is counted from the last closing one.
+pub fn parse_stat(bytes: &[u8]) -> Option<Stat> {
+    let close = bytes.iter().rposition(|&b| b == b')')?;
+    let rest = std::str::from_utf8(bytes.get(close + 1..)?).ok()?;
+    let mut fields = rest.split_ascii_whitespace();
+    let state = State::from_letter(*fields.next()?.as_bytes().first()?);
+    let parent = fields.next()?.parse().ok()?;
+    let group = fields.next()?.parse().ok()?;
+    // group is field 5
+    let flags: u64 = fields.nth(9 - 6)?.parse().ok()?;
+    let start = fields.nth(22 - 10)?.parse().ok()?;
+    // a sandbox may write fewer
+    let exit_signal = fields
+        .nth(38 - 23)
+        .and_then(|field| field.parse::<i64>().ok());
+    Some(Stat {
+        state,
+        parent,
+        group,
+        kernel: flags & KERNEL_THREAD != 0,
+        thread: exit_signal.is_some_and(|signal| signal < 0),
+        start,
+    })
+}
+
+/// How many clock ticks a second has in `/proc/PID/stat`.
+pub fn ticks_per_second() -> u64 {
+    nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK)
+        .ok()
+        .flatten()
+        .and_then(|ticks| u64::try_from(ticks).ok())
+        .filter(|&ticks| ticks > 0)
+        .unwrap_or(100)
+}
+
+/// The members of a process group that still live, zombies aside. An error where one may have been missed.
+pub fn group_members(group: i32) -> io::Result<Vec<(i32, Stat)>> {
+    let mut members = Vec::new();
+    for pid in listed()? {
+        match stat(pid) {
+            Ok(stat) if stat.group == group && stat.state != State::Zombie => {
+                members.push((pid, stat));
+            }
+            Err(error) if !is_gone(&error) && !is_forbidden(&error) => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(members)
+}
+
+/// Whether a process is in a PID namespace below this one, from `NSpid` in `/proc/PID/status` (proc(5)).
+pub(super) fn in_other_namespace(pid: i32) -> bool {
+    status(pid, b"NSpid:").is_some_and(|ids| ids.split_ascii_whitespace().count() > 1)
+}
+
+/// A line of `/proc/PID/status`, what it begins with left out.
+pub(super) fn status(pid: i32, key: &[u8]) -> Option<String> {
+    let status = fs::read(format!("/proc/{pid}/status")).ok()?;
+    status
+        .split(|&b| b == b'\n')
+        .find_map(|line| line.strip_prefix(key))
+        .map(|rest| String::from_utf8_lossy(rest).into_owned())
+}
+
+/// The effective user of a process: its folder is that one's, whatever it allows others to see of it, unlike its files.
+pub(super) fn effective_user(pid: i32) -> io::Result<u32> {
+    Ok(fs::metadata(format!("/proc/{pid}"))?.uid())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn f11_a_name_full_of_parentheses_does_not_shift_the_fields() {
+        let line = b"4711 (a) R 1 (b) T 17 4700 4711 0 -1 4194304 100 0 0 0 1 2 0 0 20 0 1 0 987654 1000 10 0\n";
+        let stat = parse_stat(line).unwrap();
+        assert_eq!(
+            stat,
+            Stat {
+                state: State::Stopped,
+                parent: 17,
+                group: 4700,
+                kernel: false,
+                thread: false,
+                start: 987_654
+            }
+        );
+        let kernel =
+            parse_stat(b"2 (kthreadd) S 0 0 0 0 -1 2129984 0 0 0 0 0 0 0 0 20 0 1 0 3 0 0")
+                .unwrap();
+        assert!(kernel.kernel && !kernel.thread);
+    }
+
+    #[test]
+    fn half_a_stat_line_is_no_stat() {
+        for line in [
+            &b""[..],
+            b")",
+            b"1 (x",
+            b"1 (x)",
+            b"1 (x) R",
+            b"1 (x) R 1 1 1",
+            b"1 (x) R a b c d",
+        ] {
+            assert_eq!(parse_stat(line), None);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_the_stat_parser_panic(bytes in vec(any::<u8>(), 0..200)) {
+            let _ = parse_stat(&bytes);
+        }
+    }
+
+    /// The bytes of a file in `/proc`, where a signal comes between the reads.
+    struct Interrupted<'a>(&'a [u8], bool);
+
+    impl Read for Interrupted<'_> {
+        fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+            self.1 = !self.1;
+            if self.1 {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
+            self.0.read(into)
+        }
+    }
+
+    /// A command line as the kernel has it: arguments with zeros behind them, and all that a program can do to it.
+    fn command_line() -> impl Strategy<Value = Vec<u8>> {
+        let argument = prop_oneof![
+            8 => vec(any::<u8>(), 0..12),
+            2 => Just(Vec::new()),
+            1 => (4080..4110_usize).prop_map(|length| vec![b'x'; length]),
+            1 => (COMMAND_LIMIT - 20..COMMAND_LIMIT + 20).prop_map(|length| vec![b'y'; length]),
+        ];
+        (vec(argument, 0..6), 0..9000_usize, any::<bool>()).prop_map(
+            |(arguments, zeros, padded)| {
+                let mut line = arguments.join(&0);
+                if padded {
+                    line.resize(line.len() + zeros, 0);
+                }
+                line
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn f10_arguments_are_joined_by_single_spaces(lines in vec(command_line(), 1..5)) {
+            let mut buffer = vec![0; 4096];
+            let mut text = Vec::new();
+            for line in lines {
+                let before = text.clone();
+                append_arguments(Interrupted(&line, false), &mut buffer, &mut text).unwrap();
+                let arguments: Vec<&[u8]> = line[..line.len().min(COMMAND_LIMIT)]
+                    .split(|byte| *byte == 0)
+                    .filter(|argument| !argument.is_empty())
+                    .collect();
+                prop_assert!(text == [before, arguments.join(&b' ')].concat());
+            }
+        }
+    }
+
+    #[test]
+    fn f10_a_command_line_that_cannot_be_read_to_its_end_is_none() {
+        struct Failing(bool);
+        impl Read for Failing {
+            fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+                if std::mem::replace(&mut self.0, true) {
+                    return Err(io::Error::from_raw_os_error(libc::ESRCH));
+                }
+                into.fill(b'x');
+                Ok(into.len())
+            }
+        }
+        let mut text = b"before".to_vec();
+        let error = append_arguments(Failing(false), &mut vec![0; 4096], &mut text).unwrap_err();
+        assert!(is_gone(&error));
+        assert_eq!(text, b"before");
+    }
+}
