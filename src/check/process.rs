@@ -5,23 +5,22 @@
 //! earlier runs saw. Whatever is not surely the service's own is told, and never handed on to be signalled.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::Finding;
 use super::pattern::Pattern;
-use super::{Finding, Kind, Severity};
 use crate::clock::Reading;
-use crate::text::printable;
-use crate::world::{self, Lookup, Process, State, World};
+use crate::world::{self, Lookup, State, World};
 
 mod pid_file;
+mod search;
 
-use pid_file::{PidFile, is_fresh};
 pub use pid_file::{PidFileMark, holds_only_a_pid, parse_pid_file};
+use search::{Outcome, Search};
 
 /// No process of the service runs.
 pub const MISSING: &str = "process_missing";
@@ -35,15 +34,6 @@ pub const PID_FILE_STALE: &str = "pid_file_stale";
 pub const TOO_MANY: &str = "too_many_processes";
 /// It could not be looked at.
 pub const UNREADABLE: &str = "process_unreadable";
-
-/// How long after the first reading the second one comes.
-const REREAD_AFTER: Duration = Duration::from_millis(100);
-/// A PID file is older than the boot only if it is so by more than this: both times are rounded.
-const BOOT_SLACK: Duration = Duration::from_secs(5);
-/// How much of a command line a message quotes, in bytes.
-const QUOTED: usize = 120;
-/// How many of the processes that match are kept as evidence.
-const MATCHES_LIMIT: usize = 4096;
 
 /// A service's `process` table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -224,13 +214,7 @@ pub fn look(
     now: &Reading,
     taken: &BTreeSet<Identity>,
 ) -> Seen {
-    let mut search = Search {
-        memo,
-        world,
-        now,
-        taken,
-        findings: Vec::new(),
-    };
+    let mut search = Search::new(memo, world, now, taken);
     let outcome = match (target.rule, target.started) {
         // held against another boot, whatever is remembered would be of before it
         (Some(_), _) | (_, Some(_)) if !now.knows_boot() => {
@@ -246,24 +230,14 @@ pub fn look(
         },
         (None, None) => Outcome::NotApplicable,
     };
-    let (presence, memo) = search.conclude(outcome);
-    Seen {
-        findings: search.findings,
-        presence,
-        memo,
-    }
+    search.conclude(outcome)
 }
 
 /// Whether just these arguments run, in this folder and as this user, whoever started them. The error is why that
 /// cannot be told.
 pub fn is_being_run(started: Started<'_>, now: &Reading) -> Result<Option<i32>, String> {
-    let search = Search {
-        memo: &Memo::default(),
-        world: &World::glance(),
-        now,
-        taken: &BTreeSet::new(),
-        findings: Vec::new(),
-    };
+    let (memo, world, taken) = (Memo::default(), World::glance(), BTreeSet::new());
+    let search = Search::new(&memo, &world, now, &taken);
     Ok(search.started_before(started)?.map(|process| process.pid))
 }
 
@@ -277,594 +251,9 @@ pub fn look_at(pid: i32, memo: &Memo, now: &Reading) -> Option<Seen> {
     if main.state == State::Zombie {
         return None;
     }
-    let mut search = Search {
-        memo,
-        world: &world,
-        now,
-        taken: &BTreeSet::new(),
-        findings: Vec::new(),
-    };
-    let (presence, memo) = search.conclude(Outcome::alone(main));
-    Some(Seen {
-        findings: search.findings,
-        presence,
-        memo,
-    })
-}
-
-/// What the search for a main process came to.
-enum Outcome {
-    Found {
-        main: Process,
-        all: Vec<Process>,
-        named_by: Option<(PathBuf, PidFile)>,
-    },
-    Zombie(i32),
-    Absent(String),
-    Unseen(String),
-    NotApplicable,
-}
-
-impl Outcome {
-    /// Found, without others and not by a PID file.
-    fn alone(main: Process) -> Self {
-        Self::Found {
-            all: vec![main.clone()],
-            main,
-            named_by: None,
-        }
-    }
-}
-
-struct Search<'a> {
-    memo: &'a Memo,
-    world: &'a World,
-    now: &'a Reading,
-    taken: &'a BTreeSet<Identity>,
-    findings: Vec<Finding>,
-}
-
-impl Search<'_> {
-    fn identity(&self, process: &Process) -> Identity {
-        Identity {
-            pid: process.pid,
-            start: process.start,
-            boot_id: self.now.boot_id.clone(),
-        }
-    }
-
-    fn found(&mut self, code: &'static str, severity: Severity, message: String) {
-        self.findings
-            .push(Finding::new(Kind::Process, code, severity, message));
-    }
-
-    /// Turns the outcome into findings, evidence for a restart, and what to remember.
-    fn conclude(&mut self, outcome: Outcome) -> (Presence, Memo) {
-        let mut memo = self.memo.clone();
-        let presence = match outcome {
-            Outcome::Found {
-                main,
-                all,
-                named_by,
-            } => {
-                for process in &all {
-                    match process.state {
-                        State::Stopped => self.found(
-                            STOPPED,
-                            Severity::Critical,
-                            format!("PID {} is stopped by a signal (state T)", process.pid),
-                        ),
-                        State::Traced => self.found(
-                            STOPPED,
-                            Severity::Warning,
-                            format!("PID {} is held by a debugger (state t)", process.pid),
-                        ),
-                        State::Alive | State::Zombie => {}
-                    }
-                }
-                let identity = self.identity(&main);
-                memo.main = Some(identity.clone());
-                memo.leads_group = main.group == main.pid;
-                memo.seen_ms = self.now.boot_ms;
-                memo.pid_file = named_by.as_ref().map_or(memo.pid_file, |(_, file)| {
-                    Some(file.mark(identity.clone(), self.now))
-                });
-                Presence::Running(Running {
-                    age: age(&main, self.now),
-                    uid: main.uid,
-                    all: all.iter().map(|process| self.identity(process)).collect(),
-                    main: identity,
-                    named_by: named_by.map(|(path, _)| path),
-                })
-            }
-            Outcome::Zombie(pid) => {
-                self.found(
-                    ZOMBIE,
-                    Severity::Critical,
-                    format!("PID {pid} has ended and is a zombie: its parent has not collected it"),
-                );
-                Presence::Absent
-            }
-            Outcome::Absent(why) => {
-                self.found(MISSING, Severity::Critical, why);
-                Presence::Absent
-            }
-            Outcome::Unseen(why) => {
-                self.found(UNREADABLE, Severity::Unknown, why);
-                Presence::Unseen
-            }
-            Outcome::NotApplicable => Presence::NotApplicable,
-        };
-        (presence, memo)
-    }
-
-    /// A service with a `process` table.
-    fn by_rule(
-        &mut self,
-        rule: &Rule,
-        started: Option<Started<'_>>,
-        perhaps_started: bool,
-    ) -> Outcome {
-        let uid = match rule.user.as_deref().map(resolve_user).transpose() {
-            Ok(uid) => uid,
-            Err(why) => return Outcome::Unseen(why),
-        };
-        let named = rule
-            .pid_file
-            .as_ref()
-            .map(|path| (path, self.named(path, rule, uid)));
-        let at_hand = match &named {
-            Some((_, Named::Own(main, _))) => Some(main),
-            _ => None,
-        };
-        let matches = rule
-            .command_line
-            .as_ref()
-            .map(|pattern| self.matching(pattern, uid, at_hand));
-        let mut zombie = None;
-        let stale = match named {
-            Some((path, Named::Own(main, file))) => {
-                let all = match &matches {
-                    Some(matches) => self.with_family(&main, matches),
-                    None => vec![main.clone()],
-                };
-                return Outcome::Found {
-                    main,
-                    all,
-                    named_by: Some((path.clone(), file)),
-                };
-            }
-            Some((_, Named::Not(why))) => Some((why, false)),
-            Some((_, Named::Zombie(pid))) => {
-                zombie = Some(pid);
-                Some((
-                    format!("PID file {} names PID {pid}, a zombie", rule.shown),
-                    false,
-                ))
-            }
-            Some((_, Named::Unreadable(why))) => Some((why, true)),
-            None => None,
-        };
-        // not by its PID file; perhaps by its command line
-        if let Some(main) = matches
-            .as_ref()
-            .and_then(|matches| eldest(&roots(matches, self.world)))
-        {
-            self.told_otherwise(
-                stale.as_ref(),
-                &format!("but PID {} runs and matches the command line", main.pid),
-            );
-            let all = matches
-                .map(|matches| self.with_family(&main, &matches))
-                .unwrap_or_default();
-            return Outcome::Found {
-                main,
-                all,
-                named_by: None,
-            };
-        }
-        // or by what the last run saw: a PID file that was lost ends no process
-        if rule.command_line.is_none()
-            && let Some(main) = self.remembered(uid)
-        {
-            self.told_otherwise(
-                stale.as_ref(),
-                &format!("but PID {}, which it named before, still runs", main.pid),
-            );
-            return Outcome::alone(main);
-        }
-        // or it is only on its way to what it is known by
-        if let Some(started) = started.filter(|_| perhaps_started) {
-            match self.started_before(started) {
-                Ok(Some(main)) => {
-                    self.told_otherwise(
-                        stale.as_ref(),
-                        &format!(
-                            "but PID {} runs, which a run that was cut short has started",
-                            main.pid
-                        ),
-                    );
-                    return Outcome::alone(main);
-                }
-                Ok(None) => {}
-                Err(why) => return Outcome::Unseen(why),
-            }
-        }
-        if let Some(pid) = zombie {
-            return Outcome::Zombie(pid);
-        }
-        if let Some(gap) = self.world.gap().filter(|_| rule.command_line.is_some()) {
-            return Outcome::Unseen(format!("no process was found, but {gap}"));
-        }
-        let none_matches = rule
-            .command_line
-            .as_ref()
-            .map(|pattern| format!("no process matches `{}`", pattern.source()));
-        if none_matches.is_some() && self.world.hides_others() && !own_user(uid, started) {
-            return Outcome::Unseen(
-                "no process was found, but this user cannot see those of others (/proc is mounted with hidepid)"
-                    .to_owned(),
-            );
-        }
-        match (stale, none_matches) {
-            (Some((why, true)), _) => Outcome::Unseen(why),
-            (Some((why, false)), Some(none)) => Outcome::Absent(format!("{why}, and {none}")),
-            (Some((why, false)), None) => Outcome::Absent(why),
-            (None, none) => Outcome::Absent(none.unwrap_or_else(|| "no process".to_owned())),
-        }
-    }
-
-    /// A service that is known by what the watchdog started.
-    fn by_start(&mut self, started: Started<'_>, perhaps_started: bool) -> Outcome {
-        let known = self
-            .memo
-            .main
-            .as_ref()
-            .filter(|main| main.boot_id == self.now.boot_id);
-        if known.is_some()
-            && let Some(main) = self.remembered(None)
-        {
-            return Outcome::alone(main);
-        }
-        // nothing is remembered, as the state is new or lost; or what is remembered is the one that a run was about
-        // to replace when it was cut short. What was started then may still run
-        if known.is_none() || perhaps_started {
-            match self.started_before(started) {
-                Ok(Some(main)) => {
-                    return Outcome::alone(main);
-                }
-                Ok(None) => {}
-                Err(why) => return Outcome::Unseen(why),
-            }
-        }
-        let Some(known) = known else {
-            return Outcome::Absent(
-                "it has not been started yet, or not since the last boot".to_owned(),
-            );
-        };
-        match self.world.process(known.pid) {
-            Lookup::Found(process) if process.start == known.start => Outcome::Zombie(known.pid),
-            Lookup::Hidden(why) => Outcome::Unseen(why),
-            _ => Outcome::Absent(format!(
-                "PID {}, which ran at the last check, has ended",
-                known.pid
-            )),
-        }
-    }
-
-    /// The process that an earlier run knew, if it lives.
-    fn remembered(&self, uid: Option<u32>) -> Option<Process> {
-        let known = self
-            .memo
-            .main
-            .as_ref()
-            .filter(|main| main.boot_id == self.now.boot_id)?;
-        match self.world.process(known.pid) {
-            Lookup::Found(process)
-                if process.start == known.start
-                    && process.state != State::Zombie
-                    && uid.is_none_or(|uid| process.uid == Some(uid)) =>
-            {
-                Some(process)
-            }
-            _ => None,
-        }
-    }
-
-    /// The oldest process with just the arguments, the folder and the user that the watchdog would start. The error is
-    /// why one may have been missed.
-    fn started_before(&self, started: Started<'_>) -> Result<Option<Process>, String> {
-        let uid = match started.user {
-            Some(user) => resolve_user(user)?,
-            None => nix::unistd::geteuid().as_raw(),
-        };
-        let folder = match fs::canonicalize(started.working_dir) {
-            Ok(folder) => folder,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => {
-                return Err(format!(
-                    "its working folder {} cannot be looked at: {error}",
-                    started.working_dir.display()
-                ));
-            }
-        };
-        let wanted = started.command.join(" ").into_bytes();
-        let candidates = self.world.with_command(
-            None,
-            MATCHES_LIMIT,
-            None,
-            |command| runs(command, &wanted),
-            |process| {
-                process.uid == Some(uid)
-                    && self.eligible(process)
-                    && fs::read_link(format!("/proc/{}/cwd", process.pid))
-                        .is_ok_and(|cwd| cwd == folder)
-                    && !self.taken.contains(&self.identity(process))
-            },
-        );
-        match (eldest(&roots(&candidates, self.world)), self.world.gap()) {
-            (None, Some(gap)) => Err(format!("no process was found, but {gap}")),
-            (found, _) => Ok(found),
-        }
-    }
-
-    /// All processes that a pattern matches and that may be the service's.
-    fn matching(
-        &self,
-        pattern: &Pattern,
-        uid: Option<u32>,
-        at_hand: Option<&Process>,
-    ) -> Vec<Process> {
-        self.world.with_command(
-            pattern.needle(),
-            MATCHES_LIMIT,
-            at_hand,
-            |command| pattern.matches(command),
-            |process| {
-                // the PID file answers for its own
-                at_hand.is_some_and(|named| named.pid == process.pid)
-                    || (uid.is_none_or(|uid| process.uid == Some(uid)) && self.eligible(process))
-            },
-        )
-    }
-
-    /// Never the watchdog, what started it, a kernel thread, a zombie, or what lives in a container.
-    fn eligible(&self, process: &Process) -> bool {
-        !process.kernel
-            && process.state != State::Zombie
-            && !self.world.is_lineage(process.pid)
-            && !self.world.is_this_program(process.pid)
-            && !self.world.is_in_other_namespace(process.pid)
-    }
-
-    /// The process was found, though not by its PID file: which named another, or could not be read.
-    fn told_otherwise(&mut self, stale: Option<&(String, bool)>, found: &str) {
-        match stale {
-            Some((why, false)) => {
-                self.found(PID_FILE_STALE, Severity::Warning, format!("{why}, {found}"));
-            }
-            Some((why, true)) => {
-                self.found(UNREADABLE, Severity::Unknown, format!("{why}, {found}"));
-            }
-            None => {}
-        }
-    }
-
-    /// The processes of one main process's tree among all that match; others are told as too many.
-    fn with_family(&mut self, main: &Process, matches: &[Process]) -> Vec<Process> {
-        let strangers: Vec<i32> = roots(matches, self.world)
-            .iter()
-            .map(|root| root.pid)
-            .filter(|&pid| pid != main.pid && !related(pid, main.pid, self.world))
-            .collect();
-        if !strangers.is_empty() {
-            let mut pids: Vec<String> = strangers.iter().take(10).map(i32::to_string).collect();
-            if strangers.len() > pids.len() {
-                pids.push(format!("{} more", strangers.len() - pids.len()));
-            }
-            self.found(
-                TOO_MANY,
-                Severity::Warning,
-                format!(
-                    "{} unrelated processes match the command line: PID {} and {}",
-                    strangers.len() + 1,
-                    main.pid,
-                    pids.join(", ")
-                ),
-            );
-        }
-        let mut all = vec![main.clone()];
-        all.extend(
-            matches
-                .iter()
-                .filter(|process| process.pid != main.pid)
-                .cloned(),
-        );
-        all
-    }
-
-    /// What a PID file names, read a second time where it may be in the middle of being written.
-    fn named(&self, path: &Path, rule: &Rule, uid: Option<u32>) -> Named {
-        let first = self.named_now(path, rule, uid);
-        match first {
-            Named::Not(_) if is_fresh(path, self.now) => {
-                std::thread::sleep(REREAD_AFTER);
-                self.named_now(path, rule, uid)
-            }
-            named => named,
-        }
-    }
-
-    fn named_now(&self, path: &Path, rule: &Rule, uid: Option<u32>) -> Named {
-        // the usual: the file was not touched, and the process that it named still runs
-        if let Some(mark) = &self.memo.pid_file
-            && mark.named.boot_id == self.now.boot_id
-            && let Some(file) = PidFile::unchanged(path, mark)
-            && let Named::Own(process, file) = self.named_by(file, rule, uid)
-            && process.start == mark.named.start
-        {
-            return Named::Own(process, file);
-        }
-        let shown = &rule.shown;
-        match PidFile::read(path) {
-            Ok(Some(file)) => self.named_by(file, rule, uid),
-            Ok(None) => Named::Not(format!("there is no PID file {shown}")),
-            Err(error) => Named::Unreadable(format!("PID file {shown} cannot be read: {error}")),
-        }
-    }
-
-    fn named_by(&self, file: PidFile, rule: &Rule, uid: Option<u32>) -> Named {
-        let shown = &rule.shown;
-        let Some(pid) = file.pid else {
-            return Named::Not(format!("PID file {shown} {}", file.why_nothing));
-        };
-        if pid == self.world.me() {
-            return Named::Not(format!("PID file {shown} names the watchdog itself"));
-        }
-        let process = match self.world.process(pid) {
-            Lookup::Found(process) => process,
-            Lookup::Gone => {
-                return Named::Not(format!(
-                    "PID file {shown} names PID {pid}, which does not run"
-                ));
-            }
-            Lookup::Thread(leader) => {
-                return Named::Not(format!(
-                    "PID file {shown} names {pid}, a thread of PID {leader}, not a process"
-                ));
-            }
-            Lookup::Hidden(why) => {
-                return Named::Unreadable(format!("PID file {shown} names PID {pid}, but {why}"));
-            }
-        };
-        if process.state == State::Zombie {
-            return Named::Zombie(pid);
-        }
-        if let Some(uid) = uid.filter(|&uid| process.uid != Some(uid)) {
-            return Named::Not(format!(
-                "PID file {shown} names PID {pid}, a process of user {}, not {}",
-                process.uid.map_or_else(|| "?".to_owned(), user_name),
-                user_name(uid),
-            ));
-        }
-        if process.kernel
-            || rule
-                .command_line
-                .as_ref()
-                .is_some_and(|pattern| !pattern.matches(&process.command))
-        {
-            return Named::Not(format!(
-                "PID file {shown} names PID {pid}, which is another program: `{}`",
-                printable(&process.command, QUOTED)
-            ));
-        }
-        match self.recycled(&file, &process, rule.command_line.is_some()) {
-            Some(why) => Named::Not(format!("PID file {shown} {why}")),
-            None => Named::Own(process, file),
-        }
-    }
-
-    /// Why the process behind a PID is not the one that the file was written for.
-    fn recycled(
-        &self,
-        file: &PidFile,
-        process: &Process,
-        command_line_matches: bool,
-    ) -> Option<String> {
-        let pid = process.pid;
-        if let Some(mark) = self
-            .memo
-            .pid_file
-            .as_ref()
-            .filter(|mark| file.is_same(mark))
-        {
-            if mark.named.boot_id == self.now.boot_id {
-                let reused = mark.named.pid == pid && mark.named.start != process.start;
-                return reused.then(|| {
-                    format!("names PID {pid}, which another process has got since (it was reused)")
-                });
-            }
-            return (!command_line_matches).then(|| {
-                format!("names PID {pid} of before the last boot; another process has it now")
-            });
-        }
-        if self.memo.main.as_ref() == Some(&self.identity(process)) || command_line_matches {
-            return None;
-        }
-        let slack = chrono::TimeDelta::from_std(BOOT_SLACK).unwrap_or_default();
-        // what is in memory does not survive a boot, whatever its time: a board without a battery clock boots
-        // in the past and jumps ahead when it finds the network
-        let outlived = file.modified_at() + slack < self.now.booted_at() && !file.is_in_memory();
-        outlived.then(|| format!("is older than the last boot; PID {pid} is another process"))
-    }
-}
-
-/// What a PID file came to.
-enum Named {
-    Own(Process, PidFile),
-    Zombie(i32),
-    Not(String),
-    Unreadable(String),
-}
-
-/// The processes that no other of them descends to: a parent and its children count as one.
-fn roots(processes: &[Process], world: &World) -> Vec<Process> {
-    // the usual, and nobody need be asked for its parents
-    if processes.len() < 2 {
-        return processes.to_vec();
-    }
-    let pids: BTreeSet<i32> = processes.iter().map(|process| process.pid).collect();
-    processes
-        .iter()
-        .filter(|process| !ancestors(process.pid, world).any(|pid| pids.contains(&pid)))
-        .cloned()
-        .collect()
-}
-
-fn related(one: i32, other: i32, world: &World) -> bool {
-    ancestors(one, world).any(|pid| pid == other) || ancestors(other, world).any(|pid| pid == one)
-}
-
-/// The ancestors of a process, nearest first, and no more of them than a tree can have.
-fn ancestors(pid: i32, world: &World) -> impl Iterator<Item = i32> {
-    let parent = move |pid: &i32| world.parent(*pid).filter(|&parent| parent > 0);
-    std::iter::successors(parent(&pid), parent).take(256)
-}
-
-fn eldest(processes: &[Process]) -> Option<Process> {
-    processes
-        .iter()
-        .min_by_key(|process| (process.start, process.pid))
-        .cloned()
-}
-
-/// Whether a command line runs just these arguments, by itself or through the interpreter of a script (`#!`
-/// puts the interpreter and at most one argument in front).
-fn runs(command: &[u8], wanted: &[u8]) -> bool {
-    if command == wanted {
-        return true;
-    }
-    command
-        .strip_suffix(wanted)
-        .and_then(|rest| rest.strip_suffix(b" "))
-        .is_some_and(|interpreter| interpreter.iter().filter(|&&b| b == b' ').nth(1).is_none())
-}
-
-fn age(process: &Process, now: &Reading) -> Duration {
-    let started_ms = process.start.saturating_mul(1000) / world::ticks_per_second();
-    Duration::from_millis(now.boot_ms.saturating_sub(started_ms))
-}
-
-/// Whether a service's process can only be this user's own.
-fn own_user(uid: Option<u32>, started: Option<Started<'_>>) -> bool {
-    let me = nix::unistd::geteuid().as_raw();
-    match (uid, started) {
-        (Some(uid), _) => uid == me,
-        (None, Some(started)) => started
-            .user
-            .is_none_or(|user| resolve_user(user).is_ok_and(|uid| uid == me)),
-        (None, None) => false,
-    }
+    let taken = BTreeSet::new();
+    let search = Search::new(memo, &world, now, &taken);
+    Some(search.conclude(Outcome::alone(main)))
 }
 
 /// The number of a user given by name or number.
@@ -876,13 +265,6 @@ pub fn resolve_user(user: &str) -> Result<u32, String> {
         Ok(Some(found)) => Ok(found.uid.as_raw()),
         Ok(None) => Err(format!("no such user `{user}`")),
         Err(error) => Err(format!("user `{user}` cannot be looked up: {error}")),
-    }
-}
-
-fn user_name(uid: u32) -> String {
-    match nix::unistd::User::from_uid(nix::unistd::Uid::from_raw(uid)) {
-        Ok(Some(user)) => user.name,
-        _ => uid.to_string(),
     }
 }
 

@@ -1,13 +1,18 @@
-use super::*;
+//! Worlds made by hand, and real processes where only those tell.
+
 use std::fs::{File, OpenOptions};
 use std::process::{Child, Command};
 
-use crate::check::worst;
+use super::pid_file::PidFile;
+use super::search::{BOOT_SLACK, REREAD_AFTER};
+use super::*;
+use crate::check::{Severity, worst};
+use crate::world::Process;
 
 /// The watchdog's PID in worlds that are made by hand.
 const ME: i32 = 500;
 
-fn process(pid: i32, parent: i32, command: &str) -> Process {
+pub(super) fn process(pid: i32, parent: i32, command: &str) -> Process {
     Process {
         pid,
         parent,
@@ -20,7 +25,7 @@ fn process(pid: i32, parent: i32, command: &str) -> Process {
     }
 }
 
-fn now() -> Reading {
+pub(super) fn now() -> Reading {
     Reading {
         boot_id: "this".to_owned(),
         ..Reading::take()
@@ -694,15 +699,6 @@ fn what_the_watchdog_started_is_known_again_without_a_state() {
 }
 
 #[test]
-fn a_script_is_known_behind_its_interpreter() {
-    assert!(runs(b"./bot.sh x", b"./bot.sh x"));
-    assert!(runs(b"/bin/sh ./bot.sh x", b"./bot.sh x"));
-    assert!(runs(b"/usr/bin/env python3 ./bot.py", b"./bot.py"));
-    assert!(!runs(b"vim -R -n ./bot.py", b"./bot.py"));
-    assert!(!runs(b"x./bot.py", b"./bot.py"));
-}
-
-#[test]
 fn nothing_is_started_by_mistake_where_logs_show_a_service() {
     let command = ["no-such-program-runs".to_owned()];
     let mut target = Target {
@@ -1130,48 +1126,6 @@ fn a_parent_and_its_only_child_are_one_whichever_the_file_names() {
         assert_eq!(pid(&seen).unwrap().to_string(), named);
         assert_eq!(codes(&seen).is_empty(), alone, "{named}");
     }
-}
-
-#[test]
-fn an_age_is_counted_from_the_start_in_clock_ticks() {
-    let now = Reading {
-        boot_ms: 100_000,
-        ..now()
-    };
-    let mut it = process(600, 1, "app");
-    it.start = 60 * world::ticks_per_second() + world::ticks_per_second() / 2;
-    assert_eq!(age(&it, &now), Duration::from_millis(39_500));
-    // one that started after the clock was read
-    it.start = 101 * world::ticks_per_second();
-    assert_eq!(age(&it, &now), Duration::ZERO);
-}
-
-#[test]
-fn whose_process_it_can_be_and_the_names_of_users() {
-    let me = nix::unistd::geteuid().as_raw();
-    let command = ["a".to_owned()];
-    let as_user = |user| {
-        Some(Started {
-            command: &command,
-            working_dir: Path::new("/"),
-            user,
-        })
-    };
-    let (mine, other) = (me.to_string(), (me + 1).to_string());
-    for (uid, started, own) in [
-        (Some(me), None, true),
-        (Some(me + 1), None, false),
-        (Some(me + 1), as_user(None), false),
-        (None, None, false),
-        (None, as_user(None), true),
-        (None, as_user(Some(&*mine)), true),
-        (None, as_user(Some(&*other)), false),
-        (None, as_user(Some("no-such-user")), false),
-    ] {
-        assert_eq!(own_user(uid, started), own, "{uid:?} {started:?}");
-    }
-    assert_eq!(user_name(0), "root");
-    assert_eq!(user_name(3_999_999_999), "3999999999");
 }
 
 #[test]
