@@ -7,7 +7,7 @@ use chrono::{TimeDelta, Utc};
 use nix::sys::stat::Mode;
 use serde_json::Value;
 
-use crate::scene::{Scene, Service, WATCHDOG, alive, render, root, when};
+use crate::scene::{MAIL, Scene, Service, WATCHDOG, alive, render, root, when};
 
 fn broken(name: &str) -> Service {
     Service::new(name).option("exit=1")
@@ -250,15 +250,9 @@ fn the_manual_is_printed_and_written() {
     std::fs::create_dir(scene.path("man")).unwrap();
     scene.run(&["man", "--all", "man"]).exits(0);
     // one for the tool, one for the config, and one for each command
-    let help = scene.run(&["--help"]).exits(0).stdout;
-    let commands = help
-        .lines()
-        .skip_while(|line| *line != "Commands:")
-        .skip(1)
-        .take_while(|line| !line.is_empty())
-        .filter_map(|line| line.strip_prefix("  ")?.split(' ').next())
-        .filter(|command| !command.is_empty() && *command != "help");
+    let commands = scene.commands();
     let mut files: Vec<String> = commands
+        .iter()
         .map(|command| format!("watchdog-{command}.1"))
         .collect();
     assert!(files.len() >= 14, "{files:?}");
@@ -440,14 +434,7 @@ fn history_tells_the_journal() {
     scene.check().exits(1);
     let outcome = scene.run(&["history"]).exits(0);
     assert!(outcome.stdout.contains("restarted"));
-    let lines = |args: &[&str]| -> Vec<Value> {
-        let outcome = scene.run(args).exits(0);
-        outcome
-            .stdout
-            .lines()
-            .map(|line| serde_json::from_str(line).unwrap())
-            .collect()
-    };
+    let lines = |args: &[&str]| scene.run(args).exits(0).json_lines();
     assert_eq!(lines(&["history", "--json"]), scene.journal());
     let only = lines(&["history", "--json", "b"]);
     assert!(!only.is_empty());
@@ -584,11 +571,9 @@ fn dry_run_says_what_it_would_do_and_changes_nothing_at_all() {
         broken("spent").restart("max_per_hour", "1"),
         broken("down").watched(),
     ];
-    let mail =
-        "[mail]\nfrom = \"w@example.org\"\nto = [\"ops@example.org\"]\ndirectory = \"mails\"\n";
     let scene = Scene::new();
     scene.config(&format!(
-        "{mail}{}",
+        "{MAIL}{}",
         render(&services.iter().collect::<Vec<_>>())
     ));
     scene.write("quiet.log", "quiet\n");
@@ -642,10 +627,8 @@ fn quiet_shows_only_what_is_not_well() {
 
 #[test]
 fn no_mail_sends_and_queues_nothing() {
-    let mail =
-        "[mail]\nfrom = \"w@example.org\"\nto = [\"ops@example.org\"]\ndirectory = \"mails\"\n";
     let scene = Scene::new();
-    scene.config(&format!("{mail}{}", render(&[&broken("a").watched()])));
+    scene.config(&format!("{MAIL}{}", render(&[&broken("a").watched()])));
     let outcome = scene.run(&["check", "--json", "--no-mail"]).exits(2);
     assert_eq!(outcome.json()["mail"]["sent"], 0);
     assert_eq!(outcome.json()["mail"]["queued"], 0);

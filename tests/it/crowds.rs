@@ -6,7 +6,7 @@ use std::fs;
 use std::time::Duration;
 
 use crate::boxes::SystemdBox;
-use crate::scene::{Outcome, Running, Scene, Service, alive, numbers, processes, signal};
+use crate::scene::{MAIL, Outcome, Running, Scene, Service, alive, numbers, processes, signal};
 use nix::sys::signal::Signal;
 
 /// A program that comes up when the file `go` is there, and counts its starts.
@@ -114,7 +114,7 @@ fn course(seen: &[String]) -> Vec<(&str, usize)> {
 fn f40_a_hundred_runs_in_a_row_do_what_they_should_and_no_more() {
     let broken = |name: &str| Service::new(name).option("exit=1");
     let scene = Scene::with(&format!(
-        "check_timeout = \"2m\"\n[mail]\nfrom = \"w@example.org\"\nto = [\"ops@example.org\"]\ndirectory = \"mails\"\n{}",
+        "check_timeout = \"2m\"\n{MAIL}{}",
         crate::scene::render(&[
             &Service::new("well"),
             &broken("crashes").restart("max_per_hour", "3"),

@@ -6,10 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use chrono::{DateTime, TimeDelta};
 use serde_json::Value;
 
-use crate::scene::{Outcome, Scene, Service, alive, processes, render};
-
-const MAIL: &str =
-    "[mail]\nfrom = \"w@example.org\"\nto = [\"ops@example.org\"]\ndirectory = \"mails\"\n";
+use crate::scene::{MAIL, Outcome, Running, Scene, Service, alive, processes, render};
 
 /// Services that are known in each of the ways there are, in a scene where all of them are well.
 fn well() -> Scene {
@@ -372,8 +369,8 @@ fn f44_another_users_read_only_state_restarts_nothing() {
     assert_eq!(fs::read_dir(scene.path("mine/mails")).unwrap().count(), 1);
 }
 
-#[test]
-fn a_state_folder_that_is_removed_during_a_stop_makes_no_second_copy() {
+/// A run that has told a service to stop, which takes it a second more.
+fn in_a_stop() -> (Scene, Running) {
     let service = Service::new("a")
         .option("traps=TERM")
         .restart("stop_timeout", "\"1s\"")
@@ -382,8 +379,14 @@ fn a_state_folder_that_is_removed_during_a_stop_makes_no_second_copy() {
     scene.config(&format!("{MAIL}{}", render(&[&service])));
     scene.write("a.log", "quiet\n");
     scene.start("a", &["pid_file=a.pid", "traps=TERM"]);
-    let first = scene.begin(scene.command(&["check"]));
+    let run = scene.begin(scene.command(&["check"]));
     scene.wait_until("the stop", || scene.read("a.signals").contains("TERM"));
+    (scene, run)
+}
+
+#[test]
+fn a_state_folder_that_is_removed_during_a_stop_makes_no_second_copy() {
+    let (scene, first) = in_a_stop();
     fs::remove_dir_all(scene.path("state")).unwrap();
     // it knows nothing of the first, and takes a lock of its own
     let second = scene.begin(scene.command(&["check"]));
@@ -401,16 +404,7 @@ fn a_state_folder_that_is_removed_during_a_stop_makes_no_second_copy() {
 
 #[test]
 fn a_lock_that_is_removed_during_a_stop_lets_nothing_be_started() {
-    let service = Service::new("a")
-        .option("traps=TERM")
-        .restart("stop_timeout", "\"1s\"")
-        .log("path = \"a.log\"\nexpect = ['never there']");
-    let scene = Scene::new();
-    scene.config(&format!("{MAIL}{}", render(&[&service])));
-    scene.write("a.log", "quiet\n");
-    scene.start("a", &["pid_file=a.pid", "traps=TERM"]);
-    let run = scene.begin(scene.command(&["check"]));
-    scene.wait_until("the stop", || scene.read("a.signals").contains("TERM"));
+    let (scene, run) = in_a_stop();
     fs::remove_file(scene.path("state/lock")).unwrap();
     scene.end(run).exits(73);
     let said = scene.fill(

@@ -28,11 +28,7 @@ fn by_command_line(name: &str) -> Service {
 #[test]
 fn a_program_that_is_not_there_is_started_once_and_left_alone() {
     let scene = Scene::of(&[&Service::new("a")]);
-    scene
-        .check()
-        .exits(1)
-        .verdict("a", "restarted")
-        .finds("a", "process_missing");
+    scene.check().restarted_for("a", "process_missing");
     let pid = scene.last("a");
     for _ in 0..3 {
         let outcome = scene.check().exits(0).verdict("a", "healthy");
@@ -48,11 +44,7 @@ fn f01_a_pid_file_that_names_a_stranger_is_not_believed() {
     let scene = Scene::of(&[&Service::new("a")]);
     let stranger = scene.start("stranger", &["traps=TERM HUP INT QUIT USR1 USR2"]);
     scene.write("a.pid", format!("{stranger}\n"));
-    scene
-        .check()
-        .exits(1)
-        .verdict("a", "restarted")
-        .finds("a", "process_missing");
+    scene.check().restarted_for("a", "process_missing");
     assert!(alive(stranger));
     assert_eq!(scene.read("stranger.signals"), "");
     assert_eq!(numbers(&scene.read("a.pid")), [scene.last("a")]);
@@ -104,11 +96,7 @@ fn f01_a_recycled_pid_is_another_process() {
         let moved = move_starts(&mut state["services"]["a"]["process"]);
         assert!(moved > 0, "no start time in {state}");
     });
-    scene
-        .check()
-        .exits(1)
-        .verdict("a", "restarted")
-        .finds("a", "process_missing");
+    scene.check().restarted_for("a", "process_missing");
     assert!(alive(stranger));
     assert_eq!(scene.read("stranger.signals"), "");
     assert_eq!(scene.copies("a"), 1);
@@ -156,10 +144,7 @@ fn f01_a_truly_recycled_pid_is_another_process() {
          [ $(cat {dir}/a.pid) != $pid ] || exit 97
          exit $code",
     );
-    outcome
-        .exits(1)
-        .verdict("a", "restarted")
-        .finds("a", "process_missing");
+    outcome.restarted_for("a", "process_missing");
     assert_eq!(scene.copies("a"), 1);
     assert_eq!(scene.copies("stranger"), 1);
 }
@@ -170,11 +155,7 @@ fn f02_a_pid_file_older_than_the_boot_names_nobody() {
     let stranger = scene.start("stranger", &["traps=TERM HUP INT QUIT"]);
     scene.write("a.pid", format!("{stranger}\n"));
     scene.set_mtime("a.pid", SystemTime::UNIX_EPOCH + Duration::from_hours(24));
-    scene
-        .check()
-        .exits(1)
-        .verdict("a", "restarted")
-        .finds("a", "process_missing");
+    scene.check().restarted_for("a", "process_missing");
     assert!(alive(stranger));
     assert_eq!(scene.read("stranger.signals"), "");
     assert_eq!(scene.copies("a"), 1);
@@ -209,11 +190,7 @@ fn f03_an_empty_pid_file_starts_no_second_copy_of_what_is_found_by_its_command_l
 fn f03_an_empty_pid_file_names_nobody() {
     let scene = Scene::of(&[&by_pid_file("a")]);
     scene.write("a.pid", "");
-    scene
-        .check()
-        .exits(1)
-        .verdict("a", "restarted")
-        .finds("a", "process_missing");
+    scene.check().restarted_for("a", "process_missing");
     assert_eq!(numbers(&scene.read("a.pid")), [scene.last("a")]);
 }
 
@@ -315,10 +292,7 @@ fn f04_no_pid_file_makes_it_signal_everybody() {
 fn f04_the_watchdogs_own_pid_is_nobodys() {
     let scene = Scene::of(&[&by_pid_file("a")]);
     let outcome = scene.shell("echo $$ >{dir}/a.pid; exec {watchdog} check --json");
-    outcome
-        .exits(1)
-        .verdict("a", "restarted")
-        .finds("a", "process_missing");
+    outcome.restarted_for("a", "process_missing");
 }
 
 #[test]
@@ -371,10 +345,7 @@ fn f07_a_zombie_is_dead() {
     scene.write("a.pid", format!("{zombie}\n"));
     let outcome = scene.check();
     child.wait().unwrap();
-    outcome
-        .exits(1)
-        .verdict("a", "restarted")
-        .finds("a", "process_zombie");
+    outcome.restarted_for("a", "process_zombie");
     assert_eq!(scene.starts("a").len(), 2);
     assert_eq!(scene.copies("a"), 1);
 }
@@ -385,11 +356,7 @@ fn f08_a_stopped_process_is_restarted() {
     scene.check().exits(1);
     let old = scene.last("a");
     scene.freeze(old);
-    let outcome = scene
-        .check()
-        .exits(1)
-        .verdict("a", "restarted")
-        .finds("a", "process_stopped");
+    let outcome = scene.check().restarted_for("a", "process_stopped");
     assert_eq!(outcome.severity("a", "process_stopped"), "critical");
     assert_eq!(outcome.service("a")["action"]["old_pid"], old);
     assert_eq!(outcome.service("a")["action"]["new_pid"], scene.last("a"));
@@ -632,11 +599,7 @@ fn a_process_in_another_pid_namespace_is_another_machines() {
     let script = "exec unshare -p -f --kill-child=KILL /bin/sh {dir}/prog.sh a";
     let container = scene.begin(scene.shell_command(script));
     scene.wait_until("its start", || !scene.starts("a").is_empty());
-    scene
-        .check()
-        .exits(1)
-        .verdict("a", "restarted")
-        .finds("a", "process_missing");
+    scene.check().restarted_for("a", "process_missing");
     assert_eq!(scene.starts("a").len(), 2);
     assert_eq!(scene.copies("a"), 2, "one here, one in there");
     scene.kill(container.pid());

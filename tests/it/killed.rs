@@ -89,6 +89,16 @@ impl Stage {
     }
 }
 
+/// A program that runs, with an error in its log since.
+fn stage_with_an_error() -> Stage {
+    let service = service().log("path = \"a.log\"\nforbid = ['ERROR']");
+    let stage = stage(&service, false);
+    stage.scene.write("a.log", "fine\n");
+    let stage = stage.running();
+    stage.scene.append("a.log", "ERROR\n");
+    stage
+}
+
 const CASES: [Case; 9] = [
     Case {
         name: "dead, known by its command line, mail by SMTP",
@@ -141,11 +151,7 @@ const CASES: [Case; 9] = [
     Case {
         name: "frozen, with an error in its log",
         set: || {
-            let service = service().log("path = \"a.log\"\nforbid = ['ERROR']");
-            let stage = stage(&service, false);
-            stage.scene.write("a.log", "fine\n");
-            let stage = stage.running();
-            stage.scene.append("a.log", "ERROR\n");
+            let stage = stage_with_an_error();
             stage.scene.freeze(stage.old.unwrap());
             stage
         },
@@ -156,14 +162,7 @@ const CASES: [Case; 9] = [
     },
     Case {
         name: "running, with an error in its log",
-        set: || {
-            let service = service().log("path = \"a.log\"\nforbid = ['ERROR']");
-            let stage = stage(&service, false);
-            stage.scene.write("a.log", "fine\n");
-            let stage = stage.running();
-            stage.scene.append("a.log", "ERROR\n");
-            stage
-        },
+        set: stage_with_an_error,
         starts: 1,
         calm: 0,
         event: "restarted",

@@ -24,23 +24,25 @@ fn layer(room: &str) -> Option<usize> {
     LAYERS.iter().position(|rooms| rooms.contains(&room))
 }
 
-fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
+/// The sources in a folder and below it.
+pub(crate) fn sources(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
-            sources(&path, found);
+            found.extend(sources(&path));
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             found.push(path);
         }
     }
+    found.sort();
+    found
 }
 
 /// The files of `src` with the room that each belongs to, its tests left out.
 fn rooms() -> Vec<(String, PathBuf, String)> {
     let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut files = Vec::new();
-    sources(&top, &mut files);
-    files
+    sources(&top)
         .into_iter()
         .filter(|path| !path.components().any(|part| part.as_os_str() == "tests"))
         .filter(|path| !path.ends_with("tests.rs") && !path.ends_with("fixtures.rs"))

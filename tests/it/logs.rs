@@ -46,11 +46,7 @@ fn a_live_process_with_a_stale_log_is_restarted() {
     scene.write("a.log", "line\n");
     quiet(scene.check());
     scene.age("a.log", 7 * MINUTE);
-    let outcome = scene
-        .check()
-        .exits(1)
-        .verdict("a", "restarted")
-        .finds("a", "log_stale");
+    let outcome = scene.check().restarted_for("a", "log_stale");
     let message = outcome.service("a")["findings"].to_string();
     assert!(
         message.contains("7m") && message.contains("5m"),

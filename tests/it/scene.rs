@@ -33,6 +33,10 @@ const PROGRAM: &str = include_str!("prog.sh");
 /// The executable under test.
 pub(crate) const WATCHDOG: &str = env!("CARGO_BIN_EXE_watchdog");
 
+/// Mail into a folder, which [`Scene::mails`] reads.
+pub(crate) const MAIL: &str =
+    "[mail]\nfrom = \"w@example.org\"\nto = [\"ops@example.org\"]\ndirectory = \"mails\"\n";
+
 /// A folder with a config, and all that runs in it.
 pub(crate) struct Scene {
     dir: PathBuf,
@@ -185,6 +189,19 @@ impl Scene {
     /// Runs `check --json`.
     pub(crate) fn check(&self) -> Outcome {
         self.run(&["check", "--json"])
+    }
+
+    /// The subcommands that `--help` lists.
+    pub(crate) fn commands(&self) -> Vec<String> {
+        let help = self.run(&["--help"]).exits(0).stdout;
+        help.lines()
+            .skip_while(|line| *line != "Commands:")
+            .skip(1)
+            .take_while(|line| !line.is_empty())
+            .filter_map(|line| line.strip_prefix("  ")?.split(' ').next())
+            .filter(|command| !command.is_empty() && *command != "help")
+            .map(str::to_owned)
+            .collect()
     }
 
     /// Runs a shell script to its end.
@@ -404,12 +421,7 @@ impl Scene {
 
     /// The events in the journal.
     pub(crate) fn journal(&self) -> Vec<Value> {
-        self.read("state/journal.jsonl")
-            .lines()
-            .map(|line| {
-                serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in {line}"))
-            })
-            .collect()
+        json_lines(&self.read("state/journal.jsonl"))
     }
 
     /// The mails in the folder of a `directory = "mails"` transport, oldest first.
@@ -634,6 +646,12 @@ impl Outcome {
         self
     }
 
+    /// Asserts that a service was restarted for a finding, and that nothing worse happened to any.
+    #[track_caller]
+    pub(crate) fn restarted_for(self, name: &str, code: &str) -> Self {
+        self.exits(1).verdict(name, "restarted").finds(name, code)
+    }
+
     /// Asserts that a service has no such finding.
     #[track_caller]
     pub(crate) fn lacks(self, name: &str, code: &str) -> Self {
@@ -650,6 +668,12 @@ impl Outcome {
     pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.stdout)
             .unwrap_or_else(|error| panic!("no JSON on standard output: {error}\n{self:?}"))
+    }
+
+    /// Standard output as JSON, line by line.
+    #[track_caller]
+    pub(crate) fn json_lines(&self) -> Vec<Value> {
+        json_lines(&self.stdout)
     }
 
     /// A service in the JSON.
@@ -988,6 +1012,14 @@ pub(crate) fn free_port() -> u16 {
 /// Whether the tests run as root.
 pub(crate) fn root() -> bool {
     nix::unistd::geteuid().is_root()
+}
+
+/// Each line as JSON.
+#[track_caller]
+pub(crate) fn json_lines(text: &str) -> Vec<Value> {
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in {line}")))
+        .collect()
 }
 
 fn cut(text: &str, limit: usize) -> String {

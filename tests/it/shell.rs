@@ -2,25 +2,11 @@
 
 use serde_json::Value;
 
-use crate::scene::{Scene, Service};
+use crate::scene::{MAIL, Scene, Service};
 
 /// A service that is down, and that nobody may restart.
 fn down(name: &str) -> Service {
     Service::new(name).watched()
-}
-
-/// Mail into a folder.
-const MAIL: &str =
-    "[mail]\nfrom = \"w@example.org\"\nto = [\"o@example.org\"]\ndirectory = \"mails\"\n";
-
-/// The lines of a command that prints JSON.
-fn lines(scene: &Scene, args: &[&str]) -> Vec<Value> {
-    let outcome = scene.run(args).exits(0);
-    outcome
-        .stdout
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect()
 }
 
 #[test]
@@ -33,7 +19,10 @@ fn the_history_of_a_service_has_the_mails_about_it() {
     // the first mail is about both, the second about b alone
     scene.check().exits(2);
     let mails = |name: &str| {
-        let lines = lines(&scene, &["history", "--json", name]);
+        let lines = scene
+            .run(&["history", "--json", name])
+            .exits(0)
+            .json_lines();
         let mails = lines.iter().filter(|line| line["event"] == "mail_sent");
         mails.map(|line| line["about"].clone()).collect::<Vec<_>>()
     };
@@ -42,7 +31,7 @@ fn the_history_of_a_service_has_the_mails_about_it() {
     assert_eq!(mails("b"), [both, serde_json::json!(["b"])]);
     let text = scene.run(&["history", "a"]).exits(0).stdout;
     assert!(
-        text.contains("mail_sent       watchdog: about a, b to o@example.org\n"),
+        text.contains("mail_sent       watchdog: about a, b to ops@example.org\n"),
         "{text}"
     );
 }
@@ -75,7 +64,10 @@ fn how_often_it_was_restarted_is_summed_up() {
     // the same after the lines themselves
     let all = scene.run(&["history"]).exits(0).stdout;
     assert!(all.ends_with(&text), "{all}");
-    let sums = lines(&scene, &["history", "--summary", "--json"]);
+    let sums = scene
+        .run(&["history", "--summary", "--json"])
+        .exits(0)
+        .json_lines();
     assert_eq!(sums.len(), 2);
     let figure = |sum: &Value, key: &str| sum[key].as_f64().map(|figure| (figure * 10.0).round());
     assert_eq!(
@@ -91,10 +83,10 @@ fn how_often_it_was_restarted_is_summed_up() {
     assert!((mean - 18.0 * 3600.0).abs() < 60.0, "{mean}");
     assert_eq!(figure(&sums[1], "mean_between_s"), None);
     // a time that is asked for, of one service; a rate of an hour would be a guess
-    let sums = lines(
-        &scene,
-        &["history", "--summary", "--json", "--since", "13h", "a"],
-    );
+    let sums = scene
+        .run(&["history", "--summary", "--json", "--since", "13h", "a"])
+        .exits(0)
+        .json_lines();
     assert_eq!(sums.len(), 1);
     assert_eq!(sums[0]["restarts"], 1);
     assert!(sums[0]["restarts_a_day"].is_null());

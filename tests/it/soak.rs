@@ -12,7 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use crate::scene::{Outcome, Proc, Scene, alive, numbers, processes, signal};
+use crate::scene::{MAIL, Outcome, Proc, Scene, alive, json_lines, numbers, processes, signal};
 
 const ROGUE: &str = include_str!("rogue.sh");
 
@@ -283,7 +283,7 @@ fn twenty_rogues_are_kept_running_one_copy_of_each() {
     let tables: String = rogues.iter().map(table).collect();
     scene.config(&format!(
         "check_timeout = \"1m\"\n[defaults]\nstart_grace = \"0s\"\n\
-         [mail]\nfrom = \"w@example.org\"\nto = [\"ops@example.org\"]\ndirectory = \"mails\"\n{tables}"
+         {MAIL}{tables}"
     ));
     let stranger = scene.start("stranger", &[]);
 
@@ -311,10 +311,7 @@ fn twenty_rogues_are_kept_running_one_copy_of_each() {
 
     // before anything is forgotten or mended
     let kept = ["state/journal.jsonl.1", "state/journal.jsonl"].map(|name| scene.read(name));
-    let lines = kept.iter().flat_map(|text| text.lines());
-    let journal: Vec<Value> = lines
-        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in {line}")))
-        .collect();
+    let journal: Vec<Value> = kept.iter().flat_map(|text| json_lines(text)).collect();
     let killed = codes.get(&-9).copied().unwrap_or(0);
     let (mut attempts, mut without_end, mut astray) = (0, 0, 0);
     for rogue in &rogues {

@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
 use serde_json::Value;
 
-use crate::scene::{Scene, Service, alive, render, when};
+use crate::scene::{MAIL, Scene, Service, alive, render, when};
 
 fn broken(name: &str) -> Service {
     Service::new(name).option("exit=1")
@@ -188,10 +188,8 @@ fn f45_where_both_are_damaged_nothing_is_restarted_in_that_run() {
 
 #[test]
 fn f45_a_damaged_state_is_mailed_about() {
-    let mail =
-        "[mail]\nfrom = \"w@example.org\"\nto = [\"ops@example.org\"]\ndirectory = \"mails\"\n";
     let scene = Scene::new();
-    scene.config(&format!("{mail}{}", render(&[&Service::new("a")])));
+    scene.config(&format!("{MAIL}{}", render(&[&Service::new("a")])));
     scene.start("a", &["pid_file=a.pid"]);
     scene.check().exits(0);
     scene.check().exits(0);
@@ -324,12 +322,10 @@ fn a_state_directory_that_cannot_be_used_is_73_and_nothing_is_restarted() {
 
 #[test]
 fn f44_where_the_state_cannot_be_written_a_mail_goes_out_at_once() {
-    let mail =
-        "[mail]\nfrom = \"w@example.org\"\nto = [\"ops@example.org\"]\ndirectory = \"mails\"\n";
     let scene = Scene::new();
     scene.write("blocker", "a file");
     scene.raw_config(&format!(
-        "state_dir = \"blocker/state\"\n{mail}{}",
+        "state_dir = \"blocker/state\"\n{MAIL}{}",
         render(&[&Service::new("a")])
     ));
     let outcome = scene.check().exits(73);
@@ -349,7 +345,7 @@ fn f44_where_the_state_cannot_be_written_a_mail_goes_out_at_once() {
     assert_eq!(scene.mails().len(), 1);
     // but another trouble is
     scene.raw_config(&format!(
-        "state_dir = \"blocker/state\"\n{mail}{}",
+        "state_dir = \"blocker/state\"\n{MAIL}{}",
         render(&[&Service::new("a"), &Service::new("b").watched()])
     ));
     scene.check().exits(73);
@@ -359,10 +355,8 @@ fn f44_where_the_state_cannot_be_written_a_mail_goes_out_at_once() {
 #[test]
 #[ignore = "needs root"]
 fn f44_a_full_disk_costs_neither_the_state_nor_the_alert() {
-    let mail =
-        "[mail]\nfrom = \"w@example.org\"\nto = [\"ops@example.org\"]\ndirectory = \"mails\"\n";
     let scene = Scene::new();
-    scene.config(&format!("{mail}{}", render(&[&Service::new("a")])));
+    scene.config(&format!("{MAIL}{}", render(&[&Service::new("a")])));
     let outcome = scene.shell(
         "mkdir -m 700 {dir}/state
          exec unshare -m /bin/sh -c '

@@ -27,6 +27,19 @@ fn with_unit(name: &str, unit: &str) -> SystemdBox {
     it
 }
 
+/// Freezes the main process of the bot, and tells which one it is.
+fn freeze(it: &SystemdBox) -> String {
+    let pid = it.show("bot.service", "MainPID");
+    it.sh(&format!("kill -STOP {pid}")).ok();
+    pid
+}
+
+/// A run that restarts the bot for one finding.
+#[track_caller]
+fn restarted_for(it: &SystemdBox, finding: &str) -> Ended {
+    it.check().exits(1).tells("bot", "restarted", &[finding])
+}
+
 fn restarted_error(ended: &Ended, name: &str) -> String {
     let service = ended.service(name);
     service["action"]["error"]
@@ -143,9 +156,7 @@ fn f28_restarts_that_systemd_makes_itself_are_seen() {
     // told once, and what the watchdog itself does is not counted
     it.check().exits(0).tells("bot", "healthy", &[]);
     it.sh("systemctl stop bot").ok();
-    it.check()
-        .exits(1)
-        .tells("bot", "restarted", &["unit_inactive"]);
+    restarted_for(&it, "unit_inactive");
     it.check().exits(0).tells("bot", "healthy", &[]);
 }
 
@@ -159,9 +170,7 @@ fn a_unit_that_is_stopping_is_waited_for() {
     it.sh("systemctl start bot; systemctl stop --no-block bot")
         .ok();
     it.wait("[ $(systemctl show -P ActiveState bot) = deactivating ]");
-    it.check()
-        .exits(1)
-        .tells("bot", "restarted", &["unit_inactive"]);
+    restarted_for(&it, "unit_inactive");
     // one that takes longer than a check may is left to the time that its unit file gives it
     it.config(&format!("check_timeout = \"1s\"\n{}", service("bot", "")));
     it.unit(
@@ -186,12 +195,8 @@ fn one_that_ignores_term_or_hangs_in_its_stop_is_killed_and_started() {
     ] {
         let it = with_unit("bot", unit);
         it.sh("systemctl start bot").ok();
-        let old = it.show("bot.service", "MainPID");
-        it.sh(&format!("kill -STOP {old}")).ok();
-        let ended = it
-            .check()
-            .exits(1)
-            .tells("bot", "restarted", &["process_stopped"]);
+        let old = freeze(&it);
+        let ended = restarted_for(&it, "process_stopped");
         assert!(
             ended
                 .stderr
@@ -221,8 +226,7 @@ fn one_that_outlives_kill_is_not_started() {
     );
     let it = with_unit("bot", &unit);
     it.sh("systemctl start bot").ok();
-    let old = it.show("bot.service", "MainPID");
-    it.sh(&format!("kill -STOP {old}")).ok();
+    freeze(&it);
     let error = restarted_error(&it.check().exits(2), "bot");
     assert_eq!(
         error,
@@ -241,12 +245,8 @@ fn a_frozen_one_is_thawed_for_the_stop_command_of_its_unit() {
     it.config(&service("bot", "").replace("\"1s\"", "\"60s\""));
     it.sh("systemctl start bot").ok();
     it.wait("test -e {dir}/up");
-    let old = it.show("bot.service", "MainPID");
-    it.sh(&format!("kill -STOP {old}")).ok();
-    let ended = it
-        .check()
-        .exits(1)
-        .tells("bot", "restarted", &["process_stopped"]);
+    freeze(&it);
+    let ended = restarted_for(&it, "process_stopped");
     assert!(!ended.stderr.contains("killing it"), "{ended:?}");
     it.sh("test -e {dir}/clean").ok();
     it.check().exits(0).tells("bot", "healthy", &[]);
@@ -266,12 +266,8 @@ fn one_that_its_socket_starts_anew_has_been_stopped() {
     it.sh("systemctl start bot.socket && python3 -c 'import socket; socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).sendto(b\"x\", \"/run/bot.sock\")'").ok();
     it.wait("systemctl is-active bot && test -s {dir}/bot.pid");
     it.check().exits(0).tells("bot", "healthy", &[]);
-    let old = it.show("bot.service", "MainPID");
-    it.sh(&format!("kill -STOP {old}")).ok();
-    let ended = it
-        .check()
-        .exits(1)
-        .tells("bot", "restarted", &["process_stopped"]);
+    let old = freeze(&it);
+    let ended = restarted_for(&it, "process_stopped");
     assert!(!ended.stderr.contains("killing it"), "{ended:?}");
     let new = it.show("bot.service", "MainPID");
     assert_ne!(old, new);
@@ -483,9 +479,7 @@ fn the_example_of_the_systemd_bot_runs() {
     );
     it.config(&toml);
     it.sh("systemctl is-active bot").ok();
-    it.check()
-        .exits(1)
-        .tells("bot", "restarted", &["log_stale"]);
+    restarted_for(&it, "log_stale");
     it.wait("test $(stat -c %Y /var/log/bot/bot.log) -gt $(( $(date +%s) - 60 ))");
     it.check().exits(0).tells("bot", "healthy", &[]);
 
@@ -508,9 +502,7 @@ fn the_example_of_the_systemd_bot_runs() {
     for _ in 0..3 {
         it.sh("systemctl kill -s KILL bot").ok();
         it.wait("systemctl is-failed bot");
-        it.check()
-            .exits(1)
-            .tells("bot", "restarted", &["unit_failed"]);
+        restarted_for(&it, "unit_failed");
     }
     for _ in 0..2 {
         it.sh("systemctl kill -s KILL bot || true").ok();
@@ -531,12 +523,9 @@ fn the_example_of_the_systemd_bot_runs() {
 fn a_frozen_unit_is_found_by_its_main_process() {
     let it = with_unit("bot", &running("while :; do sleep 0.1; done"));
     it.sh("systemctl start bot").ok();
-    let pid = it.show("bot.service", "MainPID");
-    it.sh(&format!("kill -STOP {pid}")).ok();
+    let pid = freeze(&it);
     it.sh("systemctl is-active bot").ok();
-    it.check()
-        .exits(1)
-        .tells("bot", "restarted", &["process_stopped"]);
+    restarted_for(&it, "process_stopped");
     assert_ne!(it.show("bot.service", "MainPID"), pid);
 }
 

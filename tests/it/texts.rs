@@ -299,21 +299,20 @@ fn a_log_that_cannot_be_read_says_why() {
 fn what_is_wrong_in_a_log_is_said_with_its_figures() {
     let log = |keys: &str| format!("[service.a]\n[[service.a.log]]\npath = \"a.log\"\n{keys}\n");
     let scene = Scene::with(&log("expect = [{ pattern = 'tick', at_least = 2 }]"));
-    scene.write("a.log", "");
-    assert_eq!(
-        message(&scene, "log_quiet"),
-        "a.log: it has no complete line (2 matching `tick` needed)"
-    );
-    scene.write("a.log", "tick\n");
-    assert_eq!(
-        message(&scene, "log_quiet"),
-        "a.log: 1 of 1 line matches `tick` (2 needed)"
-    );
-    scene.write("a.log", "tick\ntack\n");
-    assert_eq!(
-        message(&scene, "log_quiet"),
-        "a.log: 1 of the last 2 lines match `tick` (2 needed)"
-    );
+    for (text, said) in [
+        (
+            "",
+            "a.log: it has no complete line (2 matching `tick` needed)",
+        ),
+        ("tick\n", "a.log: 1 of 1 line matches `tick` (2 needed)"),
+        (
+            "tick\ntack\n",
+            "a.log: 1 of the last 2 lines match `tick` (2 needed)",
+        ),
+    ] {
+        scene.write("a.log", text);
+        assert_eq!(message(&scene, "log_quiet"), said);
+    }
     scene.config(&log("max_age = \"5m\""));
     scene.set_mtime("a.log", (Utc::now() + TimeDelta::hours(2)).into());
     let said = message(&scene, "log_in_future");
@@ -633,21 +632,23 @@ fn a_process_that_ended_or_was_lost_says_how() {
 fn what_is_new_in_a_log_is_said_with_its_first_line() {
     let scene =
         Scene::with("[service.a]\n[[service.a.log]]\npath = \"a.log\"\nforbid = ['ERROR']\n");
-    scene.write("a.log", "ERROR one\nfine\nERROR two\n");
-    assert_eq!(
-        message(&scene, "log_error"),
-        "a.log: 2 of the last lines, perhaps of an earlier process, match `ERROR` (limit 0), the first: ERROR one"
-    );
-    scene.append("a.log", "ERROR three\n");
-    assert_eq!(
-        message(&scene, "log_error"),
-        "a.log: 1 new line matches `ERROR` (limit 0), the first: ERROR three"
-    );
-    scene.append("a.log", "ERROR four\nERROR \u{1b}[2J\n");
-    assert_eq!(
-        message(&scene, "log_error"),
-        "a.log: 2 new lines match `ERROR` (limit 0), the first: ERROR four"
-    );
+    for (more, said) in [
+        (
+            "ERROR one\nfine\nERROR two\n",
+            "a.log: 2 of the last lines, perhaps of an earlier process, match `ERROR` (limit 0), the first: ERROR one",
+        ),
+        (
+            "ERROR three\n",
+            "a.log: 1 new line matches `ERROR` (limit 0), the first: ERROR three",
+        ),
+        (
+            "ERROR four\nERROR \u{1b}[2J\n",
+            "a.log: 2 new lines match `ERROR` (limit 0), the first: ERROR four",
+        ),
+    ] {
+        scene.append("a.log", more);
+        assert_eq!(message(&scene, "log_error"), said);
+    }
     scene.write("a.log", "new\n");
     let notes = scene.check().exits(0).service("a")["notes"].clone();
     assert_eq!(

@@ -3,12 +3,8 @@
 use std::process::Command;
 
 use crate::boxes::{SystemdBox, shipped};
-use crate::scene::Scene;
+use crate::scene::{MAIL, Scene};
 use crate::systemd::linger;
-
-/// What keeps every config below from having the trap that nobody is told.
-const MAIL: &str =
-    "[mail]\nfrom = \"w@example.org\"\nto = [\"o@example.org\"]\ndirectory = \"mails\"\n";
 
 /// A config with exactly one trap, the line that it stands on, what is told, and what mends it.
 struct Case {
@@ -168,6 +164,7 @@ const CASES: &[Case] = &[
 #[test]
 fn each_trap_is_told_with_its_place_and_what_mends_it() {
     for case in CASES {
+        // with mail, or each would have the trap that nobody is told, too
         let scene = Scene::with(&format!("{MAIL}{}\n", case.config));
         scene.write("plain", "x\n");
         let outcome = scene.run(&["validate"]).exits(0);

@@ -5,9 +5,11 @@
 //! that the test produces it, only that somebody thought of it there; a sentence that nobody thought of is found.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use regex::Regex;
+
+use crate::layers::sources;
 
 /// So many words in a row tell one sentence from the others.
 const WORDS: usize = 4;
@@ -73,18 +75,6 @@ fn literals(source: &str) -> Vec<Literal> {
         .collect()
 }
 
-fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            sources(&path, found);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            found.push(path);
-        }
-    }
-    found.sort();
-}
-
 /// Words with single spaces between.
 fn flat(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
@@ -111,8 +101,6 @@ fn telling(text: &str) -> Option<Vec<String>> {
 #[test]
 fn every_sentence_stands_in_a_test() {
     let top = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut files = Vec::new();
-    sources(&top.join("src"), &mut files);
     let (mut said, mut tested) = (Vec::new(), String::new());
     let mut in_tests = |source: &str| {
         for literal in literals(source) {
@@ -120,7 +108,7 @@ fn every_sentence_stands_in_a_test() {
             tested.push('\n');
         }
     };
-    for path in files {
+    for path in sources(&top.join("src")) {
         let name = path.strip_prefix(top).unwrap().to_str().unwrap().to_owned();
         let source = fs::read_to_string(&path).unwrap();
         if name.contains("/tests/") || name.ends_with("/tests.rs") || name == "src/fixtures.rs" {
@@ -132,10 +120,10 @@ fn every_sentence_stands_in_a_test() {
             said.push((name, source));
         }
     }
-    let mut files = Vec::new();
-    sources(&top.join("tests"), &mut files);
-    for path in files.iter().filter(|path| !path.ends_with("wording.rs")) {
-        in_tests(&fs::read_to_string(path).unwrap());
+    for path in sources(&top.join("tests")) {
+        if !path.ends_with("wording.rs") {
+            in_tests(&fs::read_to_string(path).unwrap());
+        }
     }
     let faults = fs::read_to_string(top.join("src/config/tests/faults.txt")).unwrap();
     tested.push_str(&flat(&faults));
