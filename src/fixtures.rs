@@ -62,11 +62,8 @@ pub(crate) fn up(pid: i32, age: u64) -> Observation {
         findings: Vec::new(),
         notes: Vec::new(),
         presence: Presence::Running(Running {
-            all: vec![main.clone()],
-            main: main.clone(),
-            uid: None,
             age: Duration::from_secs(age),
-            named_by: None,
+            ..Running::just_started(main.clone())
         }),
         process: Memo {
             main: Some(main),

@@ -114,6 +114,19 @@ pub struct Running {
     pub named_by: Option<PathBuf>,
 }
 
+impl Running {
+    /// A process that has only just been started, and nothing besides.
+    pub(crate) fn just_started(main: Identity) -> Self {
+        Self {
+            all: vec![main.clone()],
+            main,
+            uid: None,
+            age: Duration::ZERO,
+            named_by: None,
+        }
+    }
+}
+
 /// Whether a service's process runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Presence {

@@ -506,15 +506,7 @@ mod tests {
             start: 1,
             boot_id: "a".to_owned(),
         };
-        let running = |pid| {
-            Presence::Running(process::Running {
-                main: identity(pid),
-                uid: None,
-                all: vec![identity(pid)],
-                age: Duration::ZERO,
-                named_by: None,
-            })
-        };
+        let running = |pid| Presence::Running(process::Running::just_started(identity(pid)));
         let further = log::Marks::from([("a.log".to_owned(), Arc::default())]);
         let mut service = ServiceMemory::default();
         assert_eq!(service.marks(Some(&running(7))), &log::Marks::new());

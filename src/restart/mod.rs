@@ -462,13 +462,7 @@ fn abandon(child: &mut Started, limits: &Limits) -> String {
         start: stat.start,
         boot_id: String::new(),
     };
-    let running = Running {
-        all: vec![main.clone()],
-        main,
-        uid: None,
-        age: Duration::ZERO,
-        named_by: None,
-    };
+    let running = Running::just_started(main);
     match stop::stop(Some(&running), &[], None, limits) {
         Ok(()) => format!("; what was started (PID {pid}) was stopped again"),
         Err(why) => format!("; what was started could not be stopped again: {why}"),

@@ -317,13 +317,7 @@ mod tests {
     }
 
     fn running(main: Identity) -> Running {
-        Running {
-            all: vec![main.clone()],
-            main,
-            uid: None,
-            age: Duration::ZERO,
-            named_by: None,
-        }
+        Running::just_started(main)
     }
 
     #[test]

@@ -260,13 +260,7 @@ fn child_is_up(child: &Started, now: &Reading) -> Result<Up, String> {
         seen_ms: now.boot_ms,
         pid_file: None,
     };
-    let running = Running {
-        all: vec![main.clone()],
-        main,
-        uid: None,
-        age: Duration::ZERO,
-        named_by: None,
-    };
+    let running = Running::just_started(main);
     Ok(Up {
         running: Some(running),
         memo,
