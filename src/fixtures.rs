@@ -1,4 +1,4 @@
-//! Services and observations for the tests of the pure rooms.
+//! Services, what is seen of them and what is done to them, for the tests of the pure rooms.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,7 +9,8 @@ use nix::sys::signal::Signal;
 use crate::check::process::{Identity, Memo, Presence, Running};
 use crate::check::{Finding, Kind, Observation, Severity, log};
 use crate::config::{OnExhausted, Policy, Service};
-use crate::restart::{Command, Limits, Way};
+use crate::notify::{Alert, Event};
+use crate::restart::{Action, Command, Limits, Way};
 
 /// A moment, so many seconds after a fixed one.
 pub(crate) fn at(seconds: i64) -> DateTime<Utc> {
@@ -101,4 +102,48 @@ pub(crate) fn with(
         .findings
         .push(Finding::new(check, code, severity, code));
     observation
+}
+
+/// A log without a write for too long.
+pub(crate) fn stale() -> Finding {
+    Finding::new(
+        Kind::Log,
+        "log_stale",
+        Severity::Critical,
+        "logs/trader.log: no write for 7m 12s (limit 5m)",
+    )
+}
+
+/// A restart that went well.
+pub(crate) fn action() -> Action {
+    Action {
+        kind: "restart".to_owned(),
+        method: "spawn".to_owned(),
+        ok: true,
+        old_pid: Some(4711),
+        new_pid: Some(4980),
+        duration_ms: 2310,
+        error: None,
+        stderr: Vec::new(),
+    }
+}
+
+/// Something to tell, without evidence.
+pub(crate) fn alert(service: &str, event: Event) -> Alert {
+    Alert {
+        id: String::new(),
+        time: at(0),
+        service: service.to_owned(),
+        event,
+        findings: Vec::new(),
+        action: None,
+        since: None,
+        attempts: 0,
+        max_per_hour: 3,
+        log_tail: Vec::new(),
+        notes: Vec::new(),
+        same_finding: None,
+        next_attempt: None,
+        held: false,
+    }
 }

@@ -513,6 +513,7 @@ fn relative(now: DateTime<Utc>, time: DateTime<Utc>) -> String {
 mod tests {
     use super::*;
     use crate::check::Kind;
+    use crate::fixtures::{self, action, stale};
 
     fn time(text: &str) -> DateTime<Utc> {
         text.parse().unwrap()
@@ -520,42 +521,8 @@ mod tests {
 
     fn alert(service: &str, event: Event) -> Alert {
         Alert {
-            id: String::new(),
             time: time("2026-11-22T01:02:03Z"),
-            service: service.to_owned(),
-            event,
-            findings: Vec::new(),
-            action: None,
-            since: None,
-            attempts: 0,
-            max_per_hour: 3,
-            log_tail: Vec::new(),
-            notes: Vec::new(),
-            same_finding: None,
-            next_attempt: None,
-            held: false,
-        }
-    }
-
-    fn stale() -> Finding {
-        Finding::new(
-            Kind::Log,
-            "log_stale",
-            Severity::Critical,
-            "logs/trader.log: no write for 7m 12s (limit 5m)",
-        )
-    }
-
-    fn action() -> Action {
-        Action {
-            kind: "restart".to_owned(),
-            method: "spawn".to_owned(),
-            ok: true,
-            old_pid: Some(4711),
-            new_pid: Some(4980),
-            duration_ms: 2310,
-            error: None,
-            stderr: Vec::new(),
+            ..fixtures::alert(service, event)
         }
     }
 

@@ -166,7 +166,7 @@ fn add_evidence(page: &mut Page, findings: &[Finding], action: Option<&Action>) 
 mod tests {
     use super::*;
     use crate::check::{Finding, Kind};
-    use crate::fixtures::at;
+    use crate::fixtures::{action, at, stale};
     use crate::report::Mail;
     use crate::report::page::{Paint, columns};
     use crate::verdict::Verdict;
@@ -199,12 +199,6 @@ mod tests {
     }
 
     fn typical() -> Report {
-        let stale = Finding::new(
-            Kind::Log,
-            "log_stale",
-            Severity::Critical,
-            "logs/trader.log: no write for 7m 12s (limit 5m)",
-        );
         let healthy = Service {
             pid: Some(812),
             ..named("feed", Verdict::Healthy)
@@ -212,17 +206,8 @@ mod tests {
         let restarted = Service {
             since: Some(at(720)),
             pid: Some(4980),
-            findings: vec![stale.clone()],
-            action: Some(Action {
-                kind: "restart".to_owned(),
-                method: "spawn".to_owned(),
-                ok: true,
-                old_pid: Some(4711),
-                new_pid: Some(4980),
-                duration_ms: 2310,
-                error: None,
-                stderr: Vec::new(),
-            }),
+            findings: vec![stale()],
+            action: Some(action()),
             restarts_last_hour: 1,
             ..named("trader", Verdict::Restarted)
         };
@@ -247,7 +232,7 @@ mod tests {
             ..named("bot", Verdict::RestartFailed)
         };
         let waiting = Service {
-            findings: vec![stale],
+            findings: vec![stale()],
             notes: vec!["waits for `bot`, which did not come up".to_owned()],
             ..named(
                 "a-service-with-quite-a-long-name-of-its-own",

@@ -5,10 +5,10 @@ use super::*;
 use crate::check::log::{Expect, Mark, Rule};
 use crate::check::pattern::Pattern;
 use crate::check::{Severity, process};
-use crate::fixtures::{at, service};
+use crate::fixtures::{self, alert, at, service};
 use crate::memory::Report;
+use crate::notify::Event;
 use crate::notify::mail::Transport;
-use crate::notify::{Alert, Event};
 use crate::restart::Action;
 
 fn mail() -> Settings {
@@ -56,14 +56,10 @@ fn trader() -> Service {
 
 fn action(ok: bool) -> Action {
     Action {
-        kind: "restart".to_owned(),
-        method: "spawn".to_owned(),
         ok,
-        old_pid: Some(4711),
         new_pid: ok.then_some(4980),
-        duration_ms: 2310,
         error: (!ok).then(|| "exited with status 1".to_owned()),
-        stderr: Vec::new(),
+        ..fixtures::action()
     }
 }
 
@@ -265,22 +261,7 @@ fn mail_that_waits_is_told_with_the_reason() {
         ..Memory::default()
     };
     memory.services.insert("a".to_owned(), known);
-    memory.owed.push(Alert {
-        id: "1".to_owned(),
-        time: at(0),
-        service: "a".to_owned(),
-        event: Event::Down,
-        findings: Vec::new(),
-        action: None,
-        since: None,
-        attempts: 0,
-        max_per_hour: 3,
-        log_tail: Vec::new(),
-        notes: Vec::new(),
-        same_finding: None,
-        next_attempt: None,
-        held: false,
-    });
+    memory.owed.push(alert("a", Event::Down));
     let mut failed = Entry::new(at(30), "watchdog", "mail_deferred");
     failed.message = Some("localhost:25: connection refused".to_owned());
     let account = account(
