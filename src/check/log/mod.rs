@@ -275,7 +275,7 @@ fn attempt(rule: &Rule, mark: Option<&Mark>, context: Context<'_>) -> io::Result
     };
     let recent = Recent::read(&route.current.opened, aged, &next.former, wanted)?;
     let current = &route.current.opened;
-    if was_rewritten(current, context.now.wall) {
+    if was_rewritten(current) {
         return Err(tail::interrupted());
     }
     let mut seen = Seen {
@@ -344,9 +344,9 @@ fn attempt(rule: &Rule, mark: Option<&Mark>, context: Context<'_>) -> io::Result
     Ok(seen)
 }
 
-/// Whether a file was truncated since it was opened, and is longer again already. `now` is from before that.
-fn was_rewritten(opened: &Opened, now: DateTime<Utc>) -> bool {
-    !opened.is_untouched(now) && !opened.bytes.still_stands()
+/// Whether a file was truncated since it was opened, and is longer again already.
+fn was_rewritten(opened: &Opened) -> bool {
+    !opened.is_untouched() && !opened.bytes.still_stands()
 }
 
 fn end_of(rule: &Rule, mark: Option<&Mark>) -> io::Result<Option<Mark>> {

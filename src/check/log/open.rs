@@ -8,7 +8,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use glob::MatchOptions;
 use nix::errno::Errno;
 
@@ -46,14 +46,29 @@ pub(super) struct Opened {
     pub(super) modified: DateTime<Utc>,
     /// The change time in seconds and nanoseconds: nobody can set it.
     changed: (i64, i64),
+    /// A time from before it was opened.
+    pub(super) asked: DateTime<Utc>,
+}
+
+/// The kernel's clock for files stands still for a tick at a time, 10 ms at the most (`CONFIG_HZ` is 100 or more): for so
+/// long, twice that, a second change may bear the time of the first.
+const TICKS: TimeDelta = TimeDelta::milliseconds(20);
+
+/// Whether a file that was changed at a time would bear another time, were it changed after `asked`.
+fn would_tell(changed: (i64, i64), asked: DateTime<Utc>) -> bool {
+    if changed.1 == 0 {
+        // on some file systems times are whole seconds
+        return changed.0.saturating_add(1) < asked.timestamp();
+    }
+    time(changed.0, changed.1)
+        .checked_add_signed(TICKS)
+        .is_some_and(|over| over < asked)
 }
 
 impl Opened {
-    /// Whether nothing was done to the file since it was opened, as far as its times can tell. `now` is from before
-    /// that.
-    pub(super) fn is_untouched(&self, now: DateTime<Utc>) -> bool {
-        // the kernel's clock for files stands still for some milliseconds at a time
-        self.changed.0.saturating_add(1) < now.timestamp()
+    /// Whether nothing was done to the file since it was opened, as far as its times can tell.
+    pub(super) fn is_untouched(&self) -> bool {
+        would_tell(self.changed, self.asked)
             && self
                 .bytes
                 .file()
@@ -76,6 +91,7 @@ pub(super) fn open(path: &Path, links: Links) -> Result<Opened, Trouble> {
 }
 
 fn open_io(path: &Path, links: Links) -> Result<Opened, Refusal> {
+    let asked = Utc::now();
     let (file, meta) = files::open(path, links)?;
     Ok(Opened {
         path: path.to_owned(),
@@ -85,6 +101,7 @@ fn open_io(path: &Path, links: Links) -> Result<Opened, Refusal> {
         size: meta.len(),
         modified: modified(&meta),
         changed: changed(&meta),
+        asked,
     })
 }
 
@@ -318,13 +335,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.log");
         fs::write(&path, "one\n").unwrap();
-        let file = open(&path, Links::Follow).unwrap();
         let made = fs::metadata(&path).unwrap();
-        let after = |seconds: i64| DateTime::from_timestamp(made.ctime() + seconds, 0).unwrap();
-        // the second in which it was made, and the next, may hold another write
-        for (seconds, expected) in [(-1, false), (0, false), (1, false), (2, true), (99, true)] {
-            assert_eq!(file.is_untouched(after(seconds)), expected, "{seconds}");
-        }
+        let opened = |after: i64| Opened {
+            asked: DateTime::from_timestamp(made.ctime() + after, 0).unwrap(),
+            ..open(&path, Links::Follow).unwrap()
+        };
+        let (file, at_once) = (opened(99), opened(-1));
+        assert!(file.is_untouched() && !at_once.is_untouched());
         // as long as it was, and of the same time
         let ctime = |meta: &Metadata| (meta.ctime(), meta.ctime_nsec());
         while ctime(&fs::metadata(&path).unwrap()) == ctime(&made) {
@@ -337,12 +354,37 @@ mod tests {
                 .set_times(times)
                 .unwrap();
         }
-        assert!(!file.is_untouched(after(99)));
-        let file = open(&path, Links::Follow).unwrap();
-        let now = after(1000);
-        assert!(file.is_untouched(now));
+        assert!(!file.is_untouched());
+        let file = opened(1000);
+        assert!(file.is_untouched());
         fs::write(&path, "longer\n").unwrap();
-        assert!(!file.is_untouched(now));
+        assert!(!file.is_untouched());
+    }
+
+    #[test]
+    fn when_the_time_of_a_change_would_tell_of_another() {
+        let at = |(seconds, millis): (i64, u32)| {
+            DateTime::from_timestamp(1_000 + seconds, millis * 1_000_000).unwrap()
+        };
+        let changed = |(seconds, millis): (i64, i64)| (1_000 + seconds, millis * 1_000_000);
+        for (then, asked, expected) in [
+            // to the tick, twice
+            ((0, 500), (0, 520), false),
+            ((0, 500), (0, 521), true),
+            ((0, 990), (1, 10), false),
+            ((0, 990), (1, 11), true),
+            ((0, 500), (0, 400), false),
+            ((9, 1), (5, 0), false),
+            // where times are whole seconds: that second and the next may hold another write
+            ((0, 0), (0, 999), false),
+            ((0, 0), (1, 999), false),
+            ((0, 0), (2, 0), true),
+            ((0, 0), (-1, 0), false),
+        ] {
+            let told = would_tell(changed(then), at(asked));
+            assert_eq!(told, expected, "{then:?} {asked:?}");
+        }
+        assert!(!would_tell((i64::MAX, 0), at((0, 0))) && !would_tell((i64::MAX, 1), at((0, 0))));
     }
 
     #[test]
