@@ -54,7 +54,10 @@ struct Bench {
 
 #[derive(Default)]
 struct Waiting {
+    /// All threads, hung ones included.
     threads: usize,
+    /// Those that wait for a task, less the tasks that wait for a thread.
+    idle: isize,
     tasks: VecDeque<Task>,
 }
 
@@ -65,12 +68,11 @@ impl std::fmt::Debug for Bench {
 }
 
 impl Bench {
-    fn serve(&self, mut task: Task) {
+    fn serve(&self) {
         loop {
-            task();
             let mut waiting = lock(&self.waiting);
-            waiting.threads += 1;
-            task = loop {
+            waiting.idle += 1;
+            let task = loop {
                 if let Some(next) = waiting.tasks.pop_front() {
                     break next;
                 }
@@ -79,6 +81,8 @@ impl Bench {
                     .wait(waiting)
                     .unwrap_or_else(PoisonError::into_inner);
             };
+            drop(waiting);
+            task();
         }
     }
 }
@@ -247,21 +251,30 @@ impl Pool {
         result.map_err(|_| Failed::Panicked)
     }
 
-    /// Gives a task to an idle thread, or to a new one. Returns whether there is one for it.
+    /// Gives a task to an idle thread, or to a new one. Where none can be had, it is for those that are busy now: one may
+    /// have told its result and not yet come back. Returns whether there is any.
     fn hire(&self, task: Task) -> bool {
         let mut waiting = lock(&self.bench.waiting);
-        if waiting.threads > 0 {
-            waiting.threads -= 1;
-            waiting.tasks.push_back(task);
+        waiting.tasks.push_back(task);
+        waiting.idle -= 1;
+        if waiting.idle >= 0 {
             self.bench.called.notify_one();
             return true;
         }
-        drop(waiting);
         let bench = Arc::clone(&self.bench);
-        thread::Builder::new()
+        let made = thread::Builder::new()
             .name("check".to_owned())
-            .spawn(move || bench.serve(task))
-            .is_ok()
+            .spawn(move || bench.serve());
+        match made {
+            Ok(_) => waiting.threads += 1,
+            Err(_) if waiting.threads == 0 => {
+                waiting.tasks.clear();
+                waiting.idle = 0;
+                return false;
+            }
+            Err(_) => {}
+        }
+        true
     }
 }
 
