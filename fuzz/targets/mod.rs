@@ -29,6 +29,8 @@ use watchdog::settle::{Outcome, Telling, charge, settle};
 
 mod log;
 
+// each fuzzer is a program that uses one target of all
+#[allow(unused_imports)]
 pub(crate) use log::log;
 
 const PLACE: &str = "/etc/watchdog/watchdog.toml";
