@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::boxes::SystemdBox;
 use crate::scene::{MAIL, Outcome, Running, Scene, Service, alive, numbers, processes, signal};
@@ -271,7 +271,9 @@ fn f32_a_thousand_services_of_which_a_fifth_is_dead() {
     let run = scene.begin(scene.shell_command("ulimit -n 256; exec {watchdog} check --json"));
     let pid = run.pid();
     let mut peak = Peak::default();
+    let deadline = Instant::now() + Duration::from_mins(10);
     while alive(pid) {
+        assert!(Instant::now() < deadline, "it outlived its run_timeout");
         peak.look(pid);
         std::thread::sleep(Duration::from_millis(5));
     }

@@ -102,6 +102,15 @@ fn f12_without_memory_nothing_is_taken_for_dead() {
     is_as_before(&scene);
 }
 
+/// A folder `mine` for a user, with one for a state in it.
+fn make_a_home(scene: &Scene, uid: u32) {
+    for name in ["mine", "mine/state"] {
+        fs::create_dir(scene.path(name)).unwrap();
+        std::os::unix::fs::chown(scene.path(name), Some(uid), Some(uid)).unwrap();
+        fs::set_permissions(scene.path(name), fs::Permissions::from_mode(0o700)).unwrap();
+    }
+}
+
 /// A user that nobody else is: the limit counts all processes of a user, on the whole machine.
 const LONER: u32 = 1_954_321;
 
@@ -110,11 +119,7 @@ const LONER: u32 = 1_954_321;
 fn f12_without_threads_nothing_is_taken_for_dead() {
     let scene = Scene::new();
     let watchdog = scene.public_watchdog();
-    for name in ["mine", "mine/state"] {
-        fs::create_dir(scene.path(name)).unwrap();
-        std::os::unix::fs::chown(scene.path(name), Some(LONER), Some(LONER)).unwrap();
-        fs::set_permissions(scene.path(name), fs::Permissions::from_mode(0o700)).unwrap();
-    }
+    make_a_home(&scene, LONER);
     let services = render(&[
         &Service::new("line").known_by(Some("{ command_line = '{dir}/prog\\.sh line( |$)' }")),
         &Service::new("file").known_by(Some("{ pid_file = \"{dir}/file.pid\" }")),
@@ -161,11 +166,7 @@ const LONER_TOO: u32 = 1_954_323;
 fn f12_what_has_no_thread_is_held_and_said() {
     let scene = Scene::new();
     let watchdog = scene.public_watchdog();
-    for name in ["mine", "mine/state"] {
-        fs::create_dir(scene.path(name)).unwrap();
-        std::os::unix::fs::chown(scene.path(name), Some(LONER_TOO), Some(LONER_TOO)).unwrap();
-        fs::set_permissions(scene.path(name), fs::Permissions::from_mode(0o700)).unwrap();
-    }
+    make_a_home(&scene, LONER_TOO);
     let config = scene.path("mine/watchdog.toml");
     let run = |limit: u32, transport: &str| {
         // the smallest limit lets the watchdog itself run, and the next one a single thread beside it
@@ -433,7 +434,11 @@ impl Frozen {
     /// One without a process, that freezes what enters it.
     fn room(name: i32) -> Option<Self> {
         let top = std::path::Path::new("/sys/fs/cgroup/freezer");
-        top.join("cgroup.procs").exists().then(|| {
+        let is_there = top.join("cgroup.procs").exists();
+        if !is_there {
+            println!("not tried: there is no freezer of cgroups v1");
+        }
+        is_there.then(|| {
             let group = top.join(format!("watchdog-it-{name}"));
             fs::create_dir(&group).unwrap();
             let frozen = Self(group);

@@ -54,6 +54,7 @@ impl PidFileMark {
 }
 
 /// A PID file, read once.
+#[derive(Default)]
 pub(super) struct PidFile {
     pub(super) file: (u64, u64),
     pub(super) modified: (i64, i64),
@@ -76,13 +77,8 @@ impl PidFile {
             )
         };
         let mut this = Self {
-            file: (0, 0),
-            modified: (0, 0),
-            size: 0,
-            changed: (0, 0),
-            handle: None,
-            pid: None,
             why_nothing: "is not a regular file".to_owned(),
+            ..Self::default()
         };
         let meta = match fs::metadata(path) {
             Err(error) if absent(&error) => return Ok(None),
@@ -133,13 +129,8 @@ impl PidFile {
         let changed = mark.changed?;
         let meta = fs::metadata(path).ok().filter(Metadata::is_file)?;
         let mut this = Self {
-            file: (0, 0),
-            modified: (0, 0),
-            size: 0,
-            changed: (0, 0),
-            handle: None,
             pid: Some(mark.named.pid),
-            why_nothing: String::new(),
+            ..Self::default()
         };
         this.take_facts(&meta);
         (this.is_same(mark) && this.changed == changed).then_some(this)
