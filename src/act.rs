@@ -72,6 +72,9 @@ pub struct Acted {
     pub unwritable: Option<StoreError>,
 }
 
+/// Why what is due is held where it cannot be remembered.
+const UNRECORDED: &str = "not restarted, because the state cannot be written";
+
 /// Carries out all restarts that are due.
 pub fn act(stage: &Stage<'_>, decisions: &[Decision], memory: &mut Memory) -> Acted {
     let mut waiting: Vec<(&Service, &[String])> = decisions
@@ -133,7 +136,7 @@ pub fn act(stage: &Stage<'_>, decisions: &[Decision], memory: &mut Memory) -> Ac
     }
     for (service, _) in waiting {
         let why = match &acted.unwritable {
-            Some(_) => "not restarted, because the state cannot be written",
+            Some(_) => UNRECORDED,
             None => "not restarted, because the run had to end",
         };
         acted
@@ -189,7 +192,7 @@ fn begin(
         }
     };
     if acted.unwritable.is_some() {
-        hold(acted, "not restarted, because the state cannot be written");
+        hold(acted, UNRECORDED);
         return;
     }
     let mut charged = memory.clone();
@@ -201,7 +204,7 @@ fn begin(
         })
         .collect();
     if let Err(error) = stage.store.save_twice(&mut charged) {
-        hold(acted, "not restarted, because the state cannot be written");
+        hold(acted, UNRECORDED);
         acted.unwritable = Some(error);
         return;
     }
