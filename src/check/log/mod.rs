@@ -8,7 +8,6 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
@@ -424,11 +423,11 @@ fn read_new<'a>(rule: &'a Rule, route: &Route, first: bool, aged: bool) -> io::R
         skip -= stretch.skip;
         if first {
             let window = tail::last(&opened.bytes, opened.size, rule.lines, NEW)?;
-            if window.cut && !window.bytes.contains(&b'\n') {
+            if window.cut && window.count == 0 {
                 // one line, for all that can be seen
                 stretch.skip = window.start;
             } else {
-                stretch.from = window.start;
+                stretch.from = window.begin();
                 stretch.skip = 0;
                 stretch.inside = window.cut && window.bytes.first() != Some(&0);
             }
@@ -455,10 +454,10 @@ fn read_new<'a>(rule: &'a Rule, route: &Route, first: bool, aged: bool) -> io::R
 
 /// The last lines of a log, across its rotations.
 struct Recent {
-    /// What was read, the newest first.
-    windows: Vec<Window>,
-    /// The newest first: in which window, and where in it.
-    lines: Vec<(usize, Range<usize>)>,
+    /// What was read, the newest first, and whether what follows the last line end of each is a line.
+    windows: Vec<(Window, bool)>,
+    /// How many lines, no more than were wanted.
+    count: usize,
     /// An earlier file of the log could not be read any more.
     broken: bool,
     /// There is more, beyond what may be read.
@@ -471,7 +470,7 @@ impl Recent {
     fn read(current: &Opened, aged: bool, former: &[Place], wanted: usize) -> io::Result<Self> {
         let mut recent = Self {
             windows: Vec::new(),
-            lines: Vec::new(),
+            count: 0,
             broken: false,
             bounded: false,
             more: false,
@@ -483,11 +482,11 @@ impl Recent {
             if recent.bounded {
                 break;
             }
-            if recent.lines.len() >= wanted {
+            if recent.count >= wanted {
                 recent.more = true;
                 break;
             }
-            let missing = wanted - recent.lines.len();
+            let missing = wanted - recent.count;
             let window = place
                 .reopen()
                 .and_then(|old| tail::last(&old.bytes, old.size, missing, room).ok());
@@ -497,34 +496,33 @@ impl Recent {
             };
             recent.add(window, true, &mut room);
         }
-        recent.more |= recent.lines.len() > wanted;
-        recent.lines.truncate(wanted);
+        recent.more |= recent.count > wanted;
+        recent.count = recent.count.min(wanted);
         Ok(recent)
     }
 
     fn add(&mut self, window: Window, unfinished: bool, room: &mut u64) {
-        let number = self.windows.len();
-        let (lines, rest) = window.lines();
-        let place = |line: &[u8]| {
-            let line = tail::clean(line);
-            let start = line.as_ptr().addr() - window.bytes.as_ptr().addr();
-            (number, start..start + line.len())
-        };
-        if unfinished && !rest.is_empty() {
-            self.lines.push(place(rest));
+        let unfinished = unfinished && !window.rest().is_empty();
+        self.count += window.count + usize::from(unfinished);
+        // of a window that holds more than was asked for, nothing beyond is read
+        if !window.more {
+            *room = room.saturating_sub(window.bytes.len() as u64);
         }
-        self.lines.extend(lines.into_iter().rev().map(place));
-        *room = room.saturating_sub(window.bytes.len() as u64);
         self.bounded |= window.cut || *room == 0;
-        self.more |= window.start > 0;
-        self.windows.push(window);
+        self.more |= window.more || window.start > 0;
+        self.windows.push((window, unfinished));
     }
 
     /// The lines, the newest first.
     fn lines(&self) -> impl Iterator<Item = &[u8]> + Clone {
-        self.lines
+        self.windows
             .iter()
-            .map(|(window, place)| &self.windows[*window].bytes[place.clone()])
+            .flat_map(|(window, unfinished)| {
+                let rest = unfinished.then(|| window.rest());
+                rest.into_iter().chain(window.lines())
+            })
+            .map(tail::clean)
+            .take(self.count)
     }
 
     fn tail(&self) -> Tail {
@@ -545,7 +543,7 @@ fn judge_expect(rule: &Rule, name: &str, recent: &Recent, next: &mut Mark, seen:
     if rule.expect.is_empty() {
         return;
     }
-    let count = recent.lines.len().min(rule.lines);
+    let count = recent.count.min(rule.lines);
     if count >= rule.lines {
         next.cut = false;
     }
@@ -683,7 +681,7 @@ impl Freshness<'_> {
             }
             return;
         }
-        let count = recent.lines.len();
+        let count = recent.count;
         let none = match count {
             0 => "it has no complete line".to_owned(),
             1 => "its last line has no stamp".to_owned(),

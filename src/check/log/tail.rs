@@ -7,9 +7,11 @@
 use std::cell::RefCell;
 use std::fs::File;
 use std::io;
+use std::ops::{Deref, Range};
 use std::os::unix::fs::FileExt;
+use std::rc::Rc;
 
-use memchr::{memchr, memchr_iter, memrchr_iter};
+use memchr::{memchr, memchr_iter, memrchr, memrchr_iter};
 
 use super::marks::{HEAD, Print, TAIL};
 
@@ -42,17 +44,46 @@ pub(super) struct Bytes {
 #[derive(Debug, Default)]
 struct Held {
     /// Where each begins.
-    blocks: Vec<(u64, Vec<u8>)>,
+    blocks: Vec<(u64, Rc<Vec<u8>>)>,
     /// Where each was taken, and of how many bytes.
     prints: Vec<(u64, u64, Print)>,
 }
 
 impl Held {
-    fn get(&self, from: u64, len: u64) -> Option<&[u8]> {
+    fn get(&self, from: u64, len: u64) -> Option<Part> {
         self.blocks.iter().find_map(|(start, block)| {
             let begin = usize::try_from(from.checked_sub(*start)?).ok()?;
-            block.get(begin..begin.checked_add(usize::try_from(len).ok()?)?)
+            let range = begin..begin.checked_add(usize::try_from(len).ok()?)?;
+            (range.end <= block.len()).then(|| Part {
+                block: Rc::clone(block),
+                range,
+            })
         })
+    }
+}
+
+/// Some bytes of a file, perhaps of a block that others look at as well.
+#[derive(Clone, Debug)]
+pub(super) struct Part {
+    block: Rc<Vec<u8>>,
+    /// Never beyond the block.
+    range: Range<usize>,
+}
+
+impl From<Vec<u8>> for Part {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self {
+            range: 0..bytes.len(),
+            block: Rc::new(bytes),
+        }
+    }
+}
+
+impl Deref for Part {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.block[self.range.clone()]
     }
 }
 
@@ -79,39 +110,34 @@ impl Bytes {
     pub(super) fn hold(&self) -> io::Result<()> {
         self.ends()
             .into_iter()
-            .try_for_each(|(from, len)| self.with(from, len, |_| ()))
+            .try_for_each(|(from, len)| self.read(from, len).map(|_| ()))
     }
 
     /// Whether the end and the beginning are in the file by now as they were when they were first read.
     pub(super) fn still_stands(&self) -> bool {
         self.ends().into_iter().all(|(from, len)| {
             self.read_at(from, len)
-                .and_then(|now| self.with(from, len, |then| then == now))
+                .and_then(|now| Ok(*self.read(from, len)? == *now))
                 .unwrap_or(false)
         })
     }
 
     /// Reads `len` bytes at `from`, all of them or an error. `len` must be bounded by the caller.
-    pub(super) fn read(&self, from: u64, len: u64) -> io::Result<Vec<u8>> {
-        self.with(from, len, <[u8]>::to_vec)
-    }
-
-    /// The same for those who need not keep the bytes.
-    fn with<T>(&self, from: u64, len: u64, look: impl Fn(&[u8]) -> T) -> io::Result<T> {
+    pub(super) fn read(&self, from: u64, len: u64) -> io::Result<Part> {
         let mut held = self.held.borrow_mut();
-        if let Some(bytes) = held.get(from, len) {
-            return Ok(look(bytes));
+        if let Some(part) = held.get(from, len) {
+            return Ok(part);
         }
         let end = self.size.saturating_sub(BLOCK);
         let begin = HEAD.min(self.size);
         let (start, block) = match from.checked_add(len) {
             Some(to) if from >= end && to <= self.size => (end, self.size - end),
             Some(to) if to <= begin => (0, begin),
-            _ => return Ok(look(&self.read_at(from, len)?)),
+            _ => return Ok(self.read_at(from, len)?.into()),
         };
-        let block = self.read_at(start, block)?;
+        let block = Rc::new(self.read_at(start, block)?);
         held.blocks.push((start, block));
-        Ok(look(held.get(from, len).unwrap_or_default()))
+        held.get(from, len).ok_or_else(interrupted)
     }
 
     fn read_at(&self, from: u64, len: u64) -> io::Result<Vec<u8>> {
@@ -133,7 +159,7 @@ impl Bytes {
         if let Some(print) = known {
             return Ok(print);
         }
-        let print = self.with(from, len, Print::of)?;
+        let print = Print::of(&*self.read(from, len)?);
         let mut held = self.held.borrow_mut();
         held.prints.push((from, len, print));
         Ok(print)
@@ -149,59 +175,83 @@ pub(super) fn clean(line: &[u8]) -> &[u8] {
 }
 
 /// The end of a file.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) struct Window {
-    /// From `start` to the end.
-    pub(super) bytes: Vec<u8>,
-    /// Where it starts in the file.
+    /// From `start` to the end. What is before the lines that were asked for may be in it.
+    pub(super) bytes: Part,
+    /// Where `bytes` starts in the file.
     pub(super) start: u64,
+    /// So many complete lines were asked for and are there.
+    pub(super) count: usize,
+    /// There are more of them than were asked for.
+    pub(super) more: bool,
     /// It was the bound that ended the way back, so that the first line is perhaps not whole.
     pub(super) cut: bool,
 }
 
 impl Window {
-    /// The complete lines, and what follows the last of them.
-    pub(super) fn lines(&self) -> (Vec<&[u8]>, &[u8]) {
-        let mut lines = Vec::new();
-        let mut start = 0;
-        for end in memchr_iter(b'\n', &self.bytes) {
-            lines.push(&self.bytes[start..end]);
-            start = end + 1;
+    /// The complete lines, the newest first. They are looked for as they are asked for: few are, of a log that is well.
+    pub(super) fn lines(&self) -> impl Iterator<Item = &[u8]> + Clone {
+        let mut ends = memrchr_iter(b'\n', &self.bytes);
+        let mut end = ends.next();
+        let line = move || {
+            let to = end?;
+            end = ends.next();
+            let from = end.map_or(0, |before| before + 1);
+            Some(&self.bytes[from..to])
+        };
+        std::iter::from_fn(line).take(self.count)
+    }
+
+    /// What follows the last complete line.
+    pub(super) fn rest(&self) -> &[u8] {
+        let from = memrchr(b'\n', &self.bytes).map_or(0, |end| end + 1);
+        &self.bytes[from..]
+    }
+
+    /// Where the first of the lines begins in the file.
+    pub(super) fn begin(&self) -> u64 {
+        if !self.more {
+            return self.start;
         }
-        (lines, &self.bytes[start..])
+        let before = memrchr_iter(b'\n', &self.bytes).nth(self.count);
+        self.start + before.map_or(0, |end| end as u64 + 1)
     }
 }
 
 /// Reads the last `count` complete lines before `end` and what follows them, but no more than `limit` bytes.
 pub(super) fn last(file: &Bytes, end: u64, count: usize, limit: u64) -> io::Result<Window> {
     let floor = end.saturating_sub(limit);
-    // the line end before the first line wanted is one more
-    let mut wanted = count.saturating_add(1);
-    let mut blocks: Vec<Vec<u8>> = Vec::new();
+    let mut parts = Vec::new();
+    let mut found = 0;
     let mut start = end;
     let mut length = BLOCK;
-    while start > floor && wanted > 0 {
+    // the line end before the first line wanted is one more
+    while start > floor && found <= count {
         let len = length.min(start - floor);
-        let (skipped, block, left) = file.with(start - len, len, |block| {
-            let mut left = wanted;
-            for at in memrchr_iter(b'\n', block) {
-                left -= 1;
-                if left == 0 {
-                    return (at + 1, block[at + 1..].to_vec(), left);
-                }
-            }
-            (0, block.to_vec(), left)
-        })?;
-        wanted = left;
-        start = start - len + skipped as u64;
-        blocks.push(block);
+        start -= len;
+        let part = file.read(start, len)?;
+        found += memchr_iter(b'\n', &part).count();
+        parts.push(part);
         length = (length * 2).min(CHUNK);
     }
-    blocks.reverse();
+    let bytes = match parts.pop() {
+        Some(part) if parts.is_empty() => part,
+        first => {
+            let parts: Vec<&[u8]> = first
+                .iter()
+                .chain(parts.iter().rev())
+                .map(Deref::deref)
+                .collect();
+            parts.concat().into()
+        }
+    };
     Ok(Window {
-        bytes: blocks.concat(),
+        bytes,
         start,
-        cut: wanted > 0 && start > 0,
+        count: found.min(count),
+        more: found > count,
+        cut: found <= count && start > 0,
     })
 }
 
@@ -209,7 +259,7 @@ pub(super) fn last(file: &Bytes, end: u64, count: usize, limit: u64) -> io::Resu
 pub(super) fn ends_inside(file: &Bytes, size: u64) -> io::Result<bool> {
     match size.checked_sub(1) {
         None => Ok(false),
-        Some(last) => file.with(last, 1, |byte| byte != b"\n"),
+        Some(last) => Ok(*file.read(last, 1)? != *b"\n"),
     }
 }
 
@@ -272,7 +322,7 @@ pub(super) fn each_line(
         if std::mem::take(&mut first) && chunk.first() == Some(&0) {
             passing = false;
         }
-        let mut rest = chunk.as_slice();
+        let mut rest: &[u8] = &chunk;
         while let Some(at) = memchr(b'\n', rest) {
             let piece = &rest[..at];
             rest = &rest[at + 1..];
@@ -378,7 +428,7 @@ mod tests {
         let before = bytes.print(0, size).unwrap();
         assert!(bytes.still_stands());
         bytes.file().write_all_at(b"two\n", 0).unwrap();
-        assert_eq!(bytes.read(0, 3).unwrap(), b"one");
+        assert_eq!(*bytes.read(0, 3).unwrap(), *b"one");
         assert_eq!(bytes.print(0, size).unwrap(), before);
         assert!(!bytes.still_stands());
     }
@@ -457,12 +507,20 @@ mod tests {
         ] {
             let (file, end) = file(content.as_bytes());
             let window = last(&file, end, count, 8).unwrap();
+            let begin = window.begin();
+            let skipped = usize::try_from(begin - window.start).unwrap();
             assert_eq!(
-                (window.bytes.as_slice(), window.cut),
+                (&window.bytes[skipped..], window.cut),
                 (bytes.as_bytes(), cut),
                 "{content:?} {count}"
             );
-            assert_eq!(window.start, end - bytes.len() as u64);
+            assert_eq!(begin, end - bytes.len() as u64);
+            assert_eq!(window.more, skipped > 0);
+            let mut lines: Vec<&[u8]> = bytes.as_bytes().split(|byte| *byte == b'\n').collect();
+            assert_eq!(window.rest(), lines.pop().unwrap());
+            lines.reverse();
+            assert_eq!(window.count, lines.len());
+            assert_eq!(window.lines().collect::<Vec<_>>(), lines);
         }
     }
 
@@ -475,13 +533,14 @@ mod tests {
         let (file, end) = file(&content);
         for count in [1, 30, 100, 4999, 5000, 6000] {
             let window = last(&file, end, count, u64::MAX).unwrap();
-            let (lines, rest) = window.lines();
+            let lines: Vec<&[u8]> = window.lines().collect();
             assert_eq!(lines.len(), count.min(5000));
-            assert!(rest.is_empty());
-            assert!(
-                lines[0].starts_with(format!("{} ", 5000 - lines.len()).as_bytes()),
-                "{count}"
-            );
+            assert_eq!(window.more, count < 5000);
+            assert!(window.rest().is_empty());
+            for (line, number) in lines.into_iter().zip((0..5000).rev()) {
+                let expected = format!("{number} {}", "x".repeat(number % 997));
+                assert_eq!(line, expected.as_bytes(), "{count}");
+            }
         }
     }
 
