@@ -5,14 +5,16 @@
 //! Within one boot the three together tell a clock that was set from time that passed, and sleep from both.
 //! A [`Reading`] is an argument everywhere: no code below asks for the time itself.
 
+use std::cell::RefCell;
 use std::fs::File;
 use std::io::ErrorKind::{NotFound, PermissionDenied};
 use std::io::{self, Read};
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use nix::time::{ClockId, clock_gettime};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de};
 
 /// A jump of the wall clock, or a sleep, of more than this between two runs makes log ages unsafe to judge.
 pub const JUMP: Duration = Duration::from_secs(10);
@@ -31,7 +33,8 @@ pub struct Reading {
     pub awake_ms: u64,
     /// /proc/sys/kernel/random/boot_id: another value, another boot. Empty on a machine that tells none, and
     /// [`UNREAD`] where it could not be read this time.
-    pub boot_id: String,
+    #[serde(deserialize_with = "shared")]
+    pub boot_id: Arc<str>,
 }
 
 impl Reading {
@@ -47,16 +50,16 @@ impl Reading {
             boot_ms: millis(ClockId::CLOCK_BOOTTIME),
             awake_ms: millis(ClockId::CLOCK_MONOTONIC),
             boot_id: match boot_id() {
-                Ok(id) => id,
-                Err(error) if matches!(error.kind(), NotFound | PermissionDenied) => String::new(),
-                Err(_) => UNREAD.to_owned(),
+                Ok(id) => id.into(),
+                Err(error) if matches!(error.kind(), NotFound | PermissionDenied) => "".into(),
+                Err(_) => UNREAD.into(),
             },
         }
     }
 
     /// Whether the boot can be held against a remembered one.
     pub fn knows_boot(&self) -> bool {
-        self.boot_id != UNREAD
+        *self.boot_id != *UNREAD
     }
 
     /// Whether both readings were taken within one boot. Unknown boots are never the same.
@@ -99,6 +102,32 @@ impl Reading {
     pub fn booted_at(&self) -> DateTime<Utc> {
         self.wall - millis_between(0, self.boot_ms)
     }
+}
+
+/// Reads a boot id. Nearly all that a state has are one and the same: it is kept once.
+pub fn shared<'de, D: Deserializer<'de>>(from: D) -> Result<Arc<str>, D::Error> {
+    thread_local!(static LATEST: RefCell<Arc<str>> = RefCell::new("".into()));
+
+    struct BootId;
+
+    impl de::Visitor<'_> for BootId {
+        type Value = Arc<str>;
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("a boot id")
+        }
+
+        fn visit_str<E: de::Error>(self, id: &str) -> Result<Arc<str>, E> {
+            Ok(LATEST.with_borrow_mut(|latest| {
+                if **latest != *id {
+                    *latest = id.into();
+                }
+                Arc::clone(latest)
+            }))
+        }
+    }
+
+    from.deserialize_str(BootId)
 }
 
 fn boot_id() -> io::Result<String> {
@@ -247,7 +276,7 @@ mod tests {
             wall: DateTime::from_timestamp(1_800_000_000 + wall, 0).unwrap(),
             boot_ms: boot_s * 1000,
             awake_ms: (boot_s - slept_s) * 1000,
-            boot_id: "a".to_owned(),
+            boot_id: "a".into(),
         }
     }
 
@@ -283,9 +312,9 @@ mod tests {
     fn across_boots_nothing_is_compared() {
         let before = reading(0, 1000, 0);
         let mut after = reading(86_400, 10, 0);
-        after.boot_id = "b".to_owned();
+        after.boot_id = "b".into();
         assert!(!after.jumped_since(&before));
-        after.boot_id = String::new();
+        after.boot_id = "".into();
         assert!(
             !after.same_boot(&after.clone()),
             "an unknown boot is not the same boot"

@@ -52,7 +52,7 @@ pub(crate) fn identity(pid: i32) -> Identity {
     Identity {
         pid,
         start: u64::from(pid.unsigned_abs()),
-        boot_id: "a".to_owned(),
+        boot_id: "a".into(),
     }
 }
 

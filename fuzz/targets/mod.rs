@@ -195,7 +195,7 @@ pub(crate) fn state(data: &[u8]) {
         wall: now() + TimeDelta::minutes(minute),
         boot_ms: u64::try_from(minute).unwrap() * 60_000 + 1_000_000,
         awake_ms: u64::try_from(minute).unwrap() * 60_000 + 1_000_000,
-        boot_id: "a".to_owned(),
+        boot_id: "a".into(),
     };
     memory.bring_to(&reading(0));
     let mut attempts: BTreeMap<&str, Vec<i64>> = BTreeMap::new();

@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -87,7 +88,8 @@ pub struct Identity {
     /// When it started, in clock ticks since boot (field 22 of `/proc/PID/stat`).
     pub start: u64,
     /// The boot that this was in.
-    pub boot_id: String,
+    #[serde(deserialize_with = "crate::clock::shared")]
+    pub boot_id: Arc<str>,
 }
 
 impl Identity {
@@ -147,6 +149,7 @@ pub struct Memo {
     /// The main process as it was last seen alive.
     pub main: Option<Identity>,
     /// Whether it led a process group.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub leads_group: bool,
     /// When it was last seen alive, in milliseconds of the boot clock.
     pub seen_ms: u64,

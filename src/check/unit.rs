@@ -5,6 +5,7 @@
 //! other, and to the rules for its logs.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -102,7 +103,8 @@ pub struct Memo {
     /// Its `NRestarts`.
     pub restarts: u32,
     /// The boot that this was in.
-    pub boot_id: String,
+    #[serde(deserialize_with = "crate::clock::shared")]
+    pub boot_id: Arc<str>,
 }
 
 /// What looking at a service's unit gave.

@@ -19,6 +19,7 @@ use crate::verdict::Verdict;
 
 pub mod journal;
 pub mod store;
+pub mod times;
 
 /// The form of the state file that this program writes, and the only one that it reads.
 pub const VERSION: u32 = 1;
@@ -83,6 +84,7 @@ pub struct ServiceMemory {
     /// The verdict of the last run.
     pub verdict: Option<Verdict>,
     /// Since when it has been this verdict.
+    #[serde(with = "times::perhaps")]
     pub since: Option<DateTime<Utc>>,
     /// How many runs in a row found it broken, the last one included.
     pub consecutive_failures: u32,
@@ -107,6 +109,7 @@ pub struct ServiceMemory {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub logs: log::Marks,
     /// What the run knew that charged an unfinished attempt.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub charged: Option<Charged>,
     /// When the present trouble began, be it broken, degraded or unseen.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -151,6 +154,7 @@ pub struct Charged {
 #[serde(default)]
 pub struct Report {
     /// When it looked: a run of other services alone is no look at this one.
+    #[serde(with = "times::perhaps")]
     pub time: Option<DateTime<Utc>>,
     /// The main process.
     pub pid: Option<i32>,
@@ -423,7 +427,7 @@ impl Memory {
 
 fn time_or_none<'de, D: Deserializer<'de>>(from: D) -> Result<Option<DateTime<Utc>>, D::Error> {
     let value = serde_json::Value::deserialize(from)?;
-    Ok(DateTime::deserialize(value).ok())
+    Ok(value.as_str().and_then(|text| times::read(text).ok()))
 }
 
 fn text_or_none<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
@@ -449,7 +453,7 @@ mod tests {
             wall: at(minute),
             boot_ms: boot_minute * 60_000,
             awake_ms: boot_minute * 60_000,
-            boot_id: "a".to_owned(),
+            boot_id: "a".into(),
         }
     }
 
@@ -504,7 +508,7 @@ mod tests {
         let identity = |pid| Identity {
             pid,
             start: 1,
-            boot_id: "a".to_owned(),
+            boot_id: "a".into(),
         };
         let running = |pid| Presence::Running(process::Running::just_started(identity(pid)));
         let further = log::Marks::from([("a.log".to_owned(), Arc::default())]);

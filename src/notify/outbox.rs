@@ -371,7 +371,7 @@ mod tests {
             wall: at(second),
             boot_ms: up * 1000,
             awake_ms: up * 1000,
-            boot_id: "a".to_owned(),
+            boot_id: "a".into(),
         }
     }
 

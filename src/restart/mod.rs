@@ -460,7 +460,7 @@ fn abandon(child: &mut Started, limits: &Limits) -> String {
     let main = Identity {
         pid,
         start: stat.start,
-        boot_id: String::new(),
+        boot_id: "".into(),
     };
     let running = Running::just_started(main);
     match stop::stop(Some(&running), &[], None, limits) {

@@ -312,7 +312,7 @@ mod tests {
         Identity {
             pid,
             start: world::stat(pid).unwrap().start,
-            boot_id: String::new(),
+            boot_id: "".into(),
         }
     }
 

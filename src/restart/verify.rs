@@ -107,7 +107,7 @@ impl Started {
         let members = members.into_iter().map(|(pid, stat)| Identity {
             pid,
             start: stat.start,
-            boot_id: String::new(),
+            boot_id: "".into(),
         });
         Ok(members.collect())
     }

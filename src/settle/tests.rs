@@ -583,7 +583,7 @@ impl Machine {
             wall: at(0) + TimeDelta::seconds(self.time + self.wall_offset),
             boot_ms,
             awake_ms: boot_ms,
-            boot_id: format!("boot-{}", self.boot),
+            boot_id: format!("boot-{}", self.boot).into(),
         }
     }
 

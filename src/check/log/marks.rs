@@ -14,12 +14,12 @@ use std::os::unix::fs::{DirEntryExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use serde_json::value::RawValue;
+use serde::{Deserialize, Serialize, Serializer};
 use twox_hash::XxHash3_64;
 
 use super::open::{self, Links, Opened};
 use super::tail::{self, End};
+use crate::memory::times;
 
 /// A print of the beginning is of so many bytes at most.
 pub(super) const HEAD: u64 = 1024;
@@ -39,10 +39,9 @@ const CANDIDATES: usize = 64;
 
 /// Where a log was read to: kept from run to run. Facts about the file, no judgement.
 ///
-/// In JSON it is an object; anything else, and one with values of other types, reads as the empty mark, which
-/// is as none.
+/// A mark that cannot be read is none: see [`crate::memory::store::parse_state`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, remote = "Self")]
+#[serde(default)]
 pub struct Mark {
     /// The file that was at the path.
     pub here: Place,
@@ -51,6 +50,7 @@ pub struct Mark {
     pub former: Vec<Place>,
     /// When the log was last written with content, in whichever file: the modification time of then. An empty
     /// new file does not change it.
+    #[serde(with = "times::perhaps")]
     pub written: Option<DateTime<Utc>>,
     /// The newest stamp that a line had.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -65,21 +65,6 @@ pub struct Mark {
     /// It was made by [`super::mark_end`], when a restart had stopped the process.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub restarted: bool,
-}
-
-impl Serialize for Mark {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        Self::serialize(self, serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for Mark {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // the text as it stands: a tree of values made of it first took a third of the time to load a state
-        let raw = <&RawValue>::deserialize(deserializer)?;
-        let mut json = serde_json::Deserializer::from_str(raw.get());
-        Ok(Self::deserialize(&mut json).unwrap_or_default())
-    }
 }
 
 impl Mark {
@@ -135,6 +120,7 @@ pub struct Place {
     /// Its size in bytes.
     pub size: u64,
     /// Its modification time.
+    #[serde(with = "times")]
     pub modified: DateTime<Utc>,
     /// All before this byte was judged.
     pub offset: u64,
@@ -798,7 +784,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mark_reads_back_and_damage_reads_as_none() {
+    fn a_mark_reads_back() {
         let mark = Mark {
             here: Place {
                 path: "/a/b.log".into(),
@@ -812,17 +798,6 @@ mod tests {
         };
         let text = serde_json::to_string(&mark).unwrap();
         assert_eq!(serde_json::from_str::<Mark>(&text).unwrap(), mark);
-        for damaged in [
-            "null",
-            "[]",
-            "3",
-            "{}",
-            r#"{"here":{"ino":-1}}"#,
-            r#"{"here":{"ino":"x"},"former":7}"#,
-        ] {
-            let mark: Mark = serde_json::from_str(damaged).unwrap();
-            assert!(!mark.is_known(), "{damaged}");
-        }
         let odd = r#"{"here":{"ino":5,"size":3,"offset":9},"other":1}"#;
         assert!(serde_json::from_str::<Mark>(odd).unwrap().is_known());
     }

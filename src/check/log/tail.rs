@@ -159,7 +159,7 @@ impl Bytes {
         if let Some(print) = known {
             return Ok(print);
         }
-        let print = Print::of(&*self.read(from, len)?);
+        let print = Print::of(&self.read(from, len)?);
         let mut held = self.held.borrow_mut();
         held.prints.push((from, len, print));
         Ok(print)

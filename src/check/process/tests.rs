@@ -27,7 +27,7 @@ pub(super) fn process(pid: i32, parent: i32, command: &str) -> Process {
 
 pub(super) fn now() -> Reading {
     Reading {
-        boot_id: "this".to_owned(),
+        boot_id: "this".into(),
         ..Reading::take()
     }
 }
@@ -232,10 +232,10 @@ fn f02_a_file_from_before_the_boot_is_stale_unless_the_command_line_says_otherwi
     let first = |place: &Place| {
         let mut memo = look_for(&place.rule, &Memo::default(), &world()).memo;
         if let Some(main) = &mut memo.main {
-            main.boot_id = "earlier".to_owned();
+            main.boot_id = "earlier".into();
         }
         if let Some(mark) = &mut memo.pid_file {
-            mark.named.boot_id = "earlier".to_owned();
+            mark.named.boot_id = "earlier".into();
         }
         memo
     };
@@ -314,7 +314,7 @@ fn f01_a_file_is_not_read_again_while_nobody_touched_it_and_its_process_lives() 
         Some(600)
     );
     let mut earlier = misled(&settled);
-    earlier.pid_file.as_mut().unwrap().named.boot_id = "earlier".to_owned();
+    earlier.pid_file.as_mut().unwrap().named.boot_id = "earlier".into();
     let seen = look_after(&place, 60, &earlier, &[600, 700]);
     assert_eq!(seen.presence, Presence::Absent);
     // a change that hides itself: the same size, and the time put back
@@ -738,7 +738,7 @@ fn f02_where_the_boot_cannot_be_told_nobody_is_dead() {
         ..Target::default()
     };
     let unread = Reading {
-        boot_id: crate::clock::UNREAD.to_owned(),
+        boot_id: crate::clock::UNREAD.into(),
         ..now()
     };
     let world = World::of([], ME);
@@ -767,7 +767,7 @@ fn f01_an_identity_lives_as_long_as_its_process_and_no_longer() {
         ..identity.clone()
     };
     let another_boot = Identity {
-        boot_id: "former".to_owned(),
+        boot_id: "former".into(),
         ..identity.clone()
     };
     assert!(!another_start.lives(&now) && !another_boot.lives(&now));
@@ -812,7 +812,7 @@ fn f25_what_a_dead_process_left_in_its_group_is_known_by_proof_alone() {
     let orphan: i32 = line.trim().parse().unwrap();
     let before = Reading::take();
     let now = Reading {
-        boot_id: "this".to_owned(),
+        boot_id: "this".into(),
         ..before
     };
     let memo = Memo {
@@ -835,7 +835,7 @@ fn f25_what_a_dead_process_left_in_its_group_is_known_by_proof_alone() {
         },
         Memo {
             main: memo.main.clone().map(|main| Identity {
-                boot_id: "former".to_owned(),
+                boot_id: "former".into(),
                 ..main
             }),
             ..memo.clone()
@@ -969,7 +969,7 @@ fn all_processes_are_looked_at_only_where_it_must_be() {
         main: Some(Identity {
             pid: 100,
             start: 1,
-            boot_id: boot_id.to_owned(),
+            boot_id: boot_id.into(),
         }),
         ..Memo::default()
     };
@@ -1019,7 +1019,7 @@ fn f07_what_was_started_and_not_collected_is_a_zombie() {
         main: Some(Identity {
             pid: 100,
             start,
-            boot_id: "this".to_owned(),
+            boot_id: "this".into(),
         }),
         ..Memo::default()
     };
@@ -1040,7 +1040,7 @@ fn a_lost_pid_file_ends_no_process_of_the_right_user_only() {
         main: Some(Identity {
             pid: 100,
             start: 1000,
-            boot_id: "this".to_owned(),
+            boot_id: "this".into(),
         }),
         ..Memo::default()
     };

@@ -6,7 +6,7 @@ fn reading(boot: &str) -> Reading {
         wall: at(0),
         boot_ms: 1,
         awake_ms: 1,
-        boot_id: boot.to_owned(),
+        boot_id: boot.into(),
     }
 }
 
@@ -231,7 +231,7 @@ fn f28_restarts_by_systemd_itself_are_counted_since_the_last_run() {
     let before = |restarts, boot: &str| {
         Some(Memo {
             restarts,
-            boot_id: boot.to_owned(),
+            boot_id: boot.into(),
         })
     };
     for (memo, now, grown) in [

@@ -112,7 +112,7 @@ impl Scene {
             wall: self.now,
             boot_ms: 1_000_000,
             awake_ms: 1_000_000,
-            boot_id: "b".to_owned(),
+            boot_id: "b".into(),
         }
     }
 
