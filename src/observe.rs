@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use chrono::{DateTime, Utc};
+
 use crate::check::log::{self, Author, Context};
 use crate::check::process::{self, Identity, Presence, Started, Target};
 use crate::check::unit::{self, Manager, Standing};
@@ -44,6 +46,29 @@ pub fn known_processes(memory: &Memory) -> BTreeSet<Identity> {
         .collect()
 }
 
+/// A service to be looked at.
+#[derive(Clone, Copy)]
+struct Subject<'a> {
+    /// Where it stands in the config.
+    index: usize,
+    service: &'a Service,
+    known: &'a ServiceMemory,
+}
+
+impl Subject<'_> {
+    /// Whether the watchdog has tried to start it in its present trouble. Then a log that was just written shows nothing:
+    /// it may be the last words of that very start.
+    fn is_being_started(&self) -> bool {
+        !self.known.attempt_codes.is_empty()
+    }
+
+    /// A start that failed may have gone into the background, and come up after all.
+    fn is_perhaps_started(&self) -> bool {
+        self.known.unfinished.is_some()
+            || (self.service.process.is_none() && self.is_being_started())
+    }
+}
+
 /// Looks at the services of `names`, until `deadline` at the most.
 pub fn observe(
     pool: &Pool,
@@ -53,55 +78,45 @@ pub fn observe(
     now: &Reading,
     deadline: Instant,
 ) -> BTreeMap<String, Observation> {
-    let services: Vec<usize> = (0..config.services.len())
-        .filter(|&index| {
-            config.services[index].enabled && names.contains(&config.services[index].name)
+    let nothing = ServiceMemory::default();
+    let subjects: Vec<Subject<'_>> = (config.services.iter().enumerate())
+        .filter(|(_, service)| service.enabled && names.contains(&service.name))
+        .map(|(index, service)| Subject {
+            index,
+            service,
+            known: memory.services.get(&service.name).unwrap_or(&nothing),
         })
         .collect();
-    let mut seen = look_at_processes(pool, config, &services, memory, now, deadline);
-    look_at_units(pool, config, &services, memory, now, deadline, &mut seen);
-    look_at_logs(pool, config, &services, memory, now, deadline, &mut seen);
-    seen
-}
-
-/// Whether the watchdog has tried to start a service in its present trouble. Then a log that was just written shows
-/// nothing: it may be the last words of that very start.
-fn is_being_started(memory: &Memory, service: &Service) -> bool {
-    memory
-        .services
-        .get(&service.name)
-        .is_some_and(|known| !known.attempt_codes.is_empty())
+    // in the order of the subjects
+    let mut seen = look_at_processes(pool, config, &subjects, memory, now, deadline);
+    look_at_units(pool, config, &subjects, now, deadline, &mut seen);
+    look_at_logs(
+        pool,
+        config,
+        &subjects,
+        memory.jumped_at,
+        now,
+        deadline,
+        &mut seen,
+    );
+    let names = subjects.iter().map(|subject| subject.service.name.clone());
+    names.zip(seen).collect()
 }
 
 fn look_at_processes(
     pool: &Pool,
     config: &Arc<Config>,
-    services: &[usize],
+    subjects: &[Subject<'_>],
     memory: &Memory,
     now: &Reading,
     deadline: Instant,
-) -> BTreeMap<String, Observation> {
-    let memo = |service: &Service| {
-        memory
-            .services
-            .get(&service.name)
-            .map(|known| known.process.clone())
-            .unwrap_or_default()
-    };
-    let perhaps_started = |service: &Service| {
-        memory.services.get(&service.name).is_some_and(|known| {
-            // a start that failed may have gone into the background, and come up after all
-            let tried_in_vain = !known.attempt_codes.is_empty();
-            known.unfinished.is_some() || (service.process.is_none() && tried_in_vain)
-        })
-    };
-    let survey = services.iter().any(|&index| {
-        let service = &config.services[index];
+) -> Vec<Observation> {
+    let survey = subjects.iter().any(|subject| {
         let target = Target {
-            perhaps_started: perhaps_started(service),
-            ..target(service)
+            perhaps_started: subject.is_perhaps_started(),
+            ..target(subject.service)
         };
-        process::needs_survey(&target, &memo(service), now)
+        process::needs_survey(&target, &subject.known.process, now)
     });
     // reading another process's arguments can hang in the kernel, as any other look can
     let world = if survey {
@@ -114,22 +129,20 @@ fn look_at_processes(
     } else {
         Ok(Arc::new(World::on_demand()))
     };
-    let work: Vec<_> = services
-        .iter()
-        .map(|&index| {
-            let service = &config.services[index];
-            let being_started = is_being_started(memory, service);
-            (
-                index,
-                memo(service),
-                being_started,
-                perhaps_started(service),
-            )
-        })
-        .collect();
     let known = known_processes(memory);
     let results = match &world {
         Ok(world) => {
+            let work = subjects
+                .iter()
+                .map(|subject| {
+                    (
+                        subject.index,
+                        subject.known.process.clone(),
+                        subject.is_being_started(),
+                        subject.is_perhaps_started(),
+                    )
+                })
+                .collect();
             let (config, world, now) = (Arc::clone(config), Arc::clone(world), now.clone());
             pool.side_by_side(
                 work,
@@ -143,36 +156,27 @@ fn look_at_processes(
                 },
             )
         }
-        Err(failed) => work.iter().map(|_| Err(*failed)).collect(),
+        Err(failed) => subjects.iter().map(|_| Err(*failed)).collect(),
     };
-    services
+    subjects
         .iter()
         .zip(results)
-        .map(|(&index, result)| {
-            let service = &config.services[index];
-            let observation = match result {
-                Ok(seen) => Observation {
-                    findings: seen.findings,
-                    notes: Vec::new(),
-                    presence: seen.presence,
-                    process: seen.memo,
-                    unit: None,
-                    marks: log::Marks::new(),
-                    tail: log::Tail::default(),
-                    evidence: false,
-                },
-                Err(failed) => Observation {
-                    findings: vec![given_up(Kind::Process, "its process", failed, config)],
-                    notes: Vec::new(),
-                    presence: Presence::Unseen,
-                    process: memo(service),
-                    unit: None,
-                    marks: log::Marks::new(),
-                    tail: log::Tail::default(),
-                    evidence: false,
-                },
-            };
-            (service.name.clone(), observation)
+        .map(|(subject, result)| {
+            let seen = result.unwrap_or_else(|failed| process::Seen {
+                findings: vec![given_up(Kind::Process, "its process", failed, config)],
+                presence: Presence::Unseen,
+                memo: subject.known.process.clone(),
+            });
+            Observation {
+                findings: seen.findings,
+                notes: Vec::new(),
+                presence: seen.presence,
+                process: seen.memo,
+                unit: None,
+                marks: log::Marks::new(),
+                tail: log::Tail::default(),
+                evidence: false,
+            }
         })
         .collect()
 }
@@ -181,20 +185,20 @@ fn look_at_processes(
 fn look_at_units(
     pool: &Pool,
     config: &Arc<Config>,
-    services: &[usize],
-    memory: &Memory,
+    subjects: &[Subject<'_>],
     now: &Reading,
     deadline: Instant,
-    seen: &mut BTreeMap<String, Observation>,
+    seen: &mut [Observation],
 ) {
     let mut units: BTreeMap<Manager, BTreeSet<String>> = BTreeMap::new();
-    for &index in services {
-        if let Some(unit) = &config.services[index].unit {
-            units
-                .entry(unit.manager)
-                .or_default()
-                .insert(unit.unit.clone());
-        }
+    for unit in subjects
+        .iter()
+        .filter_map(|subject| subject.service.unit.as_ref())
+    {
+        units
+            .entry(unit.manager)
+            .or_default()
+            .insert(unit.unit.clone());
     }
     let managers: Vec<Manager> = units.keys().copied().collect();
     let limit = config.check_timeout;
@@ -207,33 +211,33 @@ fn look_at_units(
         },
     );
     let answers: BTreeMap<_, _> = managers.into_iter().zip(answers).collect();
-    let mut mains = Vec::new();
-    for &index in services {
-        let service = &config.services[index];
-        let (Some(unit), Some(observation)) = (&service.unit, seen.get_mut(&service.name)) else {
+    // whose they are, and what to look at
+    let (mut whose, mut mains) = (Vec::new(), Vec::new());
+    for (place, (subject, observation)) in subjects.iter().zip(&mut *seen).enumerate() {
+        let Some(unit) = &subject.service.unit else {
             continue;
         };
-        let memo = memory
-            .services
-            .get(&service.name)
-            .and_then(|known| known.unit.clone());
+        let memo = subject.known.unit.as_ref();
         let answer = answers.get(&unit.manager);
         let judged = match answer.unwrap_or(&Err(Failed::NoThread)) {
             Ok(Ok(statuses)) => unit::judge(
                 unit,
                 statuses.get(&unit.unit),
-                memo.as_ref(),
+                memo,
                 now,
                 config.check_timeout,
             ),
-            Ok(Err(why)) => unit::unreachable(unit, memo.as_ref(), why),
-            Err(failed) => unit::unreachable(unit, memo.as_ref(), &unanswered(*failed, config)),
+            Ok(Err(why)) => unit::unreachable(unit, memo, why),
+            Err(failed) => unit::unreachable(unit, memo, &unanswered(*failed, config)),
         };
         observation.findings.extend(judged.findings.iter().cloned());
         // a process table of its own says more than systemd does
-        if service.process.is_none() {
+        if subject.service.process.is_none() {
             match judged.standing {
-                Standing::Up(Some(pid)) => mains.push((index, pid, observation.process.clone())),
+                Standing::Up(Some(pid)) => {
+                    whose.push(place);
+                    mains.push((pid, observation.process.clone()));
+                }
                 Standing::Up(None) => {}
                 Standing::Down => observation.presence = Presence::Absent,
                 Standing::Unseen => observation.presence = Presence::Unseen,
@@ -241,19 +245,12 @@ fn look_at_units(
         }
         observation.unit = Some(judged);
     }
-    let indices: Vec<usize> = mains.iter().map(|(index, ..)| *index).collect();
     let time = now.clone();
-    let results = pool.side_by_side(
-        mains,
-        config.check_timeout,
-        deadline,
-        move |(_, pid, memo)| process::look_at(pid, &memo, &time),
-    );
-    for (index, result) in indices.into_iter().zip(results) {
-        let service = &config.services[index];
-        let Some(observation) = seen.get_mut(&service.name) else {
-            continue;
-        };
+    let results = pool.side_by_side(mains, config.check_timeout, deadline, move |(pid, memo)| {
+        process::look_at(pid, &memo, &time)
+    });
+    for (place, result) in whose.into_iter().zip(results) {
+        let observation = &mut seen[place];
         match result {
             Ok(Some(main)) => {
                 observation.findings.extend(main.findings);
@@ -273,37 +270,43 @@ fn look_at_units(
 fn look_at_logs(
     pool: &Pool,
     config: &Arc<Config>,
-    services: &[usize],
-    memory: &Memory,
+    subjects: &[Subject<'_>],
+    jumped_at: Option<DateTime<Utc>>,
     now: &Reading,
     deadline: Instant,
-    seen: &mut BTreeMap<String, Observation>,
+    seen: &mut [Observation],
 ) {
-    let mut places = Vec::new();
-    let mut work = Vec::new();
-    let nothing = ServiceMemory::default();
-    for &index in services {
-        let service = &config.services[index];
-        let known = memory.services.get(&service.name).unwrap_or(&nothing);
-        let author = seen
-            .get(&service.name)
-            .map_or(Author::Perhaps, |observation| author(observation, known));
-        for (number, rule) in service.logs.iter().enumerate() {
-            places.push((index, number));
-            let marks = known.marks(seen.get(&service.name).map(|seen| &seen.presence));
-            work.push((index, number, marks.get(&rule.shown).cloned(), author));
+    // whose they are, and what to look at
+    let (mut whose, mut work) = (Vec::new(), Vec::new());
+    for (place, (subject, observation)) in subjects.iter().zip(&*seen).enumerate() {
+        let author = author(observation, subject.known);
+        // else they are shown only if something is wrong with the log itself
+        let shown = !observation.findings.is_empty()
+            || subject.known.open_trouble.is_some()
+            || subject.service.logs.len() > 1;
+        let marks = subject.known.marks(Some(&observation.presence));
+        for (number, rule) in subject.service.logs.iter().enumerate() {
+            whose.push((place, rule));
+            work.push((
+                subject.index,
+                number,
+                marks.get(&rule.shown).cloned(),
+                author,
+                shown,
+            ));
         }
     }
-    let (shared, time, jumped_at) = (Arc::clone(config), now.clone(), memory.jumped_at);
+    let (shared, time) = (Arc::clone(config), now.clone());
     let results = pool.side_by_side(
         work,
         config.check_timeout,
         deadline,
-        move |(index, number, mark, author)| {
+        move |(index, number, mark, author, shown)| {
             let context = Context {
                 now: &time,
                 jumped_at,
                 author,
+                shown,
             };
             log::look(
                 &shared.services[index].logs[number],
@@ -312,12 +315,8 @@ fn look_at_logs(
             )
         },
     );
-    for ((index, number), result) in places.into_iter().zip(results) {
-        let service = &config.services[index];
-        let rule = &service.logs[number];
-        let Some(observation) = seen.get_mut(&service.name) else {
-            continue;
-        };
+    for ((place, rule), result) in whose.into_iter().zip(results) {
+        let observation = &mut seen[place];
         match result {
             Ok(log) => {
                 observation.findings.extend(log.findings);

@@ -2,6 +2,8 @@
 //!
 //! As pure as the policy, and the other half of it: every transition of what is remembered is here.
 
+use std::sync::Arc;
+
 use chrono::{DateTime, Utc};
 
 use crate::check::process::{self, Presence};
@@ -371,13 +373,18 @@ fn remember_seen(
         return;
     }
     remembered.process = observation.process.clone();
-    let read = remembered.marks(Some(&observation.presence)).clone();
-    remembered.logs = read;
-    remembered.logs.extend(observation.marks.clone());
-    // the logs that the config no longer has
-    remembered
-        .logs
-        .retain(|shown, _| service.logs.iter().any(|rule| &rule.shown == shown));
+    // of the logs that the config has
+    let mut logs = observation.marks.clone();
+    let former = remembered.marks(Some(&observation.presence));
+    for rule in &service.logs {
+        if let Some(mark) = former
+            .get(&rule.shown)
+            .filter(|_| !logs.contains_key(&rule.shown))
+        {
+            logs.insert(rule.shown.clone(), Arc::clone(mark));
+        }
+    }
+    remembered.logs = logs;
 }
 
 /// What the journal says of a run: every change of the verdict, and every restart.

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
 
 use crate::post::{Do, ENVELOPE, Server, smtp};
 use crate::scene::{Mail, Scene, Service, alive, render};
@@ -109,6 +110,44 @@ fn what_lasts_is_told_once_and_its_end_is_told_in_the_same_thread() {
     assert!(mails[1].header("In-Reply-To").unwrap().starts_with('<'));
     assert!(mails[1].header("References").unwrap().contains(&first));
     assert_ne!(mails[1].header("Message-ID").unwrap(), first);
+}
+
+#[test]
+fn the_last_lines_of_logs_that_are_well_are_shown_beside_what_is_wrong_and_at_its_end() {
+    let one = Service::new("one")
+        .watched()
+        .log("path = \"{dir}/one.log\"");
+    let two = Service::new("two")
+        .watched()
+        .log("path = \"{dir}/two.log\"")
+        .log("path = \"{dir}/more.log\"\nmax_age = \"10s\"");
+    let scene = mailing("", &[&one, &two]);
+    for name in ["one", "two", "more"] {
+        scene.write(&format!("{name}.log"), format!("the last of {name}\n"));
+    }
+    scene.start("one", &["pid_file=one.pid"]);
+    scene.start("two", &["pid_file=two.pid"]);
+    scene.check().exits(0);
+    // the process of one, and one of the logs of the other
+    scene.kill_and_reap(scene.last("one"));
+    scene.age("more.log", Duration::from_secs(60));
+    scene
+        .check()
+        .exits(2)
+        .finds("two", "log_stale")
+        .lacks("one", "log_stale");
+    scene.start("one", &["pid_file=one.pid"]);
+    scene.append("more.log", "more\n");
+    scene.check().exits(0);
+    let bodies: Vec<String> = scene.mails().into_iter().map(|mail| mail.body).collect();
+    let quoting = |line: &str| bodies.iter().filter(|body| body.contains(line)).count();
+    for name in ["one", "two", "more"] {
+        assert_eq!(
+            quoting(&format!("> the last of {name}\n")),
+            2,
+            "{bodies:#?}"
+        );
+    }
 }
 
 #[test]

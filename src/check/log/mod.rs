@@ -110,6 +110,8 @@ pub struct Context<'a> {
     pub jumped_at: Option<DateTime<Utc>>,
     /// Who may have written what is new.
     pub author: Author,
+    /// Its last lines are wanted for a mail even where nothing is wrong with it.
+    pub shown: bool,
 }
 
 /// Who wrote the lines that are new since the last run.
@@ -134,7 +136,7 @@ pub struct Seen {
     pub notes: Vec<String>,
     /// Where the log was read to; absent where nothing could be read, and the former mark stands.
     pub mark: Option<Mark>,
-    /// The last few lines, for a mail.
+    /// The last few lines, for a mail: where something is wrong, or where they were asked for.
     pub tail: Tail,
     /// Of what is new, some is forbidden, be it within the limit: evidence, which must not count twice.
     pub evidence: bool,
@@ -277,11 +279,7 @@ fn attempt(rule: &Rule, mark: Option<&Mark>, context: Context<'_>) -> io::Result
     if was_rewritten(current) {
         return Err(tail::interrupted());
     }
-    let mut seen = Seen {
-        tail: recent.tail(),
-        ..Seen::default()
-    };
-
+    let mut seen = Seen::default();
     if let Some(sentence) = gap(route.fate, mark.is_some_and(|mark| mark.restarted)) {
         seen.note(&name, sentence);
     }
@@ -338,6 +336,9 @@ fn attempt(rule: &Rule, mark: Option<&Mark>, context: Context<'_>) -> io::Result
             count => format!("{count} lines longer than {limit} were truncated for the search"),
         };
         seen.note(&name, what);
+    }
+    if context.shown || !seen.findings.is_empty() {
+        seen.tail = recent.tail();
     }
     seen.mark = Some(next);
     Ok(seen)

@@ -988,6 +988,23 @@ fn a_short_first_look_is_judged_as_it_is() {
 // --- the rest
 
 #[test]
+fn the_tail_is_there_where_it_is_asked_for_or_something_is_wrong() {
+    for (shown, line, lines) in [
+        (false, "fine\n", 0),
+        (true, "fine\n", 2),
+        (false, "ERROR\n", 2),
+        (true, "ERROR\n", 2),
+    ] {
+        let mut scene = Scene::forbidding();
+        scene.shown = shown;
+        scene.log("begun\n");
+        scene.look();
+        scene.log(line);
+        assert_eq!(scene.look().tail.lines().len(), lines, "{shown} {line}");
+    }
+}
+
+#[test]
 fn the_tail_is_the_last_lines_across_a_rotation() {
     let mut scene = Scene::new();
     for i in 0..12 {

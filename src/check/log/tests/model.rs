@@ -13,6 +13,7 @@ pub(crate) struct Scene {
     pub(crate) mark: Option<Mark>,
     pub(crate) author: Author,
     pub(crate) jumped_at: Option<DateTime<Utc>>,
+    pub(crate) shown: bool,
 }
 
 impl Scene {
@@ -35,6 +36,7 @@ impl Scene {
             mark: None,
             author: Author::Present,
             jumped_at: None,
+            shown: true,
         }
     }
 
@@ -123,6 +125,7 @@ impl Scene {
             now: &now,
             jumped_at: self.jumped_at,
             author: self.author,
+            shown: self.shown,
         };
         let seen = look(&self.rule, self.mark.as_ref(), context);
         if let Some(mark) = &seen.mark {
