@@ -3,7 +3,7 @@
 //! Pure and total: it looks at nothing, changes nothing and cannot fail. All that a person argues about ("why
 //! was it restarted?", "why not?") is decided here, so all of it can be shown by tables.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, Utc};
 
@@ -51,67 +51,123 @@ pub struct Facts<'a> {
 
 /// Decides about every service that was looked at, in the order of `services`.
 pub fn decide(services: &[Service], facts: Facts<'_>) -> Vec<Decision> {
-    let mut made = BTreeMap::new();
-    for service in services {
-        settle_on(service, services, facts, &mut made);
+    let names = services.iter().map(|service| service.name.as_str());
+    let mut making = Making {
+        services,
+        facts,
+        places: names.zip(0..).collect(),
+        made: vec![Made::Open; services.len()],
+    };
+    for place in 0..services.len() {
+        making.settle_on(place);
     }
-    services
-        .iter()
-        .filter_map(|service| made.remove(&service.name).flatten())
-        .collect()
+    let made = making.made.into_iter().filter_map(|made| match made {
+        Made::Decided(decision) => Some(decision),
+        Made::Open | Made::Begun | Made::Unseen => None,
+    });
+    made.collect()
 }
 
-/// Decides about a service after those it depends on. `made` holds `None` for what is being decided, so that a
-/// circle of dependencies, which the config refuses, would end here all the same.
-fn settle_on(
-    service: &Service,
-    services: &[Service],
-    facts: Facts<'_>,
-    made: &mut BTreeMap<String, Option<Decision>>,
-) {
-    if made.contains_key(&service.name) {
-        return;
-    }
-    made.insert(service.name.clone(), None);
-    let mut decision = if service.enabled {
-        let Some(observation) = facts.seen.get(&service.name) else {
+/// How far deciding about a service has got.
+#[derive(Clone)]
+enum Made {
+    Open,
+    /// Those that it depends on come first. A circle of dependencies, which the config refuses, would end here.
+    Begun,
+    /// It was not looked at in this run.
+    Unseen,
+    Decided(Decision),
+}
+
+struct Making<'a> {
+    services: &'a [Service],
+    facts: Facts<'a>,
+    /// By name, where a service stands.
+    places: HashMap<&'a str, usize>,
+    /// In the order of `services`.
+    made: Vec<Made>,
+}
+
+impl Making<'_> {
+    /// Decides about a service after those that it depends on.
+    fn settle_on(&mut self, place: usize) {
+        if !matches!(self.made[place], Made::Open) {
             return;
-        };
-        let nothing = ServiceMemory::default();
-        let remembered = facts.memory.services.get(&service.name).unwrap_or(&nothing);
-        alone(service, observation, remembered, facts)
-    } else {
-        Decision {
-            service: service.name.clone(),
-            verdict: Verdict::Disabled,
-            restart: None,
-            why: None,
-            failures: 0,
         }
-    };
-    if let Some(restart) = &mut decision.restart {
-        let mut held_by = None;
-        for name in &service.depends_on {
-            if let Some(dependency) = services.iter().find(|other| &other.name == name) {
-                settle_on(dependency, services, facts, made);
+        let service = &self.services[place];
+        let mut decision = if service.enabled {
+            let Some(observation) = self.facts.seen.get(&service.name) else {
+                self.made[place] = Made::Unseen;
+                return;
+            };
+            let nothing = ServiceMemory::default();
+            let remembered = self.facts.memory.services.get(&service.name);
+            alone(
+                service,
+                observation,
+                remembered.unwrap_or(&nothing),
+                self.facts,
+            )
+        } else {
+            Decision {
+                service: service.name.clone(),
+                verdict: Verdict::Disabled,
+                restart: None,
+                why: None,
+                failures: 0,
             }
-            match standing(name, made, facts) {
-                Standing::Well => {}
-                Standing::Restarting => restart.after.push(name.clone()),
-                Standing::Broken(verdict) => {
-                    held_by.get_or_insert_with(|| {
-                        format!("waits for `{name}`, which is {}", verdict.name())
-                    });
+        };
+        if let Some(restart) = &mut decision.restart {
+            self.made[place] = Made::Begun;
+            let mut held_by = None;
+            for name in &service.depends_on {
+                match self.standing(name) {
+                    Standing::Well => {}
+                    Standing::Restarting => restart.after.push(name.clone()),
+                    Standing::Broken(verdict) => {
+                        held_by.get_or_insert_with(|| {
+                            format!("waits for `{name}`, which is {}", verdict.name())
+                        });
+                    }
+                }
+            }
+            if let Some(why) = held_by {
+                decision.restart = None;
+                decision.verdict = Verdict::Waiting;
+                decision.why = Some(why);
+            }
+        }
+        self.made[place] = Made::Decided(decision);
+    }
+
+    /// How a dependency stands, once it is decided about.
+    fn standing(&mut self, name: &str) -> Standing {
+        let place = self.places.get(name).copied();
+        if let Some(place) = place {
+            self.settle_on(place);
+        }
+        match place.map(|place| &self.made[place]) {
+            Some(Made::Decided(decision)) if decision.restart.is_some() => Standing::Restarting,
+            Some(Made::Decided(decision)) if decision.verdict.is_broken() => {
+                Standing::Broken(decision.verdict)
+            }
+            // a paused service is broken all the same
+            Some(Made::Decided(decision))
+                if decision.failures > 0 && decision.verdict == Verdict::Paused =>
+            {
+                Standing::Broken(Verdict::Paused)
+            }
+            Some(Made::Decided(_)) => Standing::Well,
+            // not looked at in this run: as the last one saw it
+            _ => {
+                let remembered = self.facts.memory.services.get(name);
+                match remembered.and_then(|service| service.verdict) {
+                    Some(verdict) if verdict.is_broken() => Standing::Broken(verdict),
+                    _ => Standing::Well,
                 }
             }
         }
-        if let Some(why) = held_by {
-            decision.restart = None;
-            decision.verdict = Verdict::Waiting;
-            decision.why = Some(why);
-        }
     }
-    made.insert(service.name.clone(), Some(decision));
 }
 
 /// How a dependency stands.
@@ -119,28 +175,6 @@ enum Standing {
     Well,
     Restarting,
     Broken(Verdict),
-}
-
-fn standing(name: &str, made: &BTreeMap<String, Option<Decision>>, facts: Facts<'_>) -> Standing {
-    match made.get(name) {
-        Some(Some(decision)) if decision.restart.is_some() => Standing::Restarting,
-        Some(Some(decision)) if decision.verdict.is_broken() => Standing::Broken(decision.verdict),
-        // a paused service is broken all the same
-        Some(Some(decision)) if decision.failures > 0 && decision.verdict == Verdict::Paused => {
-            Standing::Broken(Verdict::Paused)
-        }
-        Some(Some(_)) => Standing::Well,
-        // not looked at in this run: as the last one saw it
-        _ => match facts
-            .memory
-            .services
-            .get(name)
-            .and_then(|service| service.verdict)
-        {
-            Some(verdict) if verdict.is_broken() => Standing::Broken(verdict),
-            _ => Standing::Well,
-        },
-    }
 }
 
 /// Decides about a service as if it depended on no other.

@@ -53,6 +53,8 @@ pub struct Settled {
     pub verdict: Verdict,
     /// What to write into the journal.
     pub entries: Vec<Entry>,
+    /// Something is remembered of it now that must not be forgotten.
+    pub news: bool,
 }
 
 /// What is told, and of whom.
@@ -232,6 +234,7 @@ pub fn settle(
     wall: DateTime<Utc>,
     telling: Telling<'_>,
 ) -> Settled {
+    let former = memory.services.get(&service.name).cloned();
     let remembered = memory.services.entry(service.name.clone()).or_default();
     let (verdict, tried, held) = match outcome {
         Some(Outcome::Tried(tried)) if tried.action.ok => (Verdict::Restarted, Some(tried), None),
@@ -310,6 +313,7 @@ pub fn settle(
         max_per_hour: service.policy.max_per_hour,
     };
     let entries = journalled(service, before, verdict, remembered, wall);
+    let mut news = former.is_none_or(|former| !remembered.adds_nothing_to(&former));
     if let Some(event) = told_event(remembered, verdict)
         && let Some(mail) = telling.mail
         && is_due(remembered, event, wall, mail)
@@ -337,8 +341,13 @@ pub fn settle(
             held: false,
         };
         owe(memory, alert);
+        news = true;
     }
-    Settled { verdict, entries }
+    Settled {
+        verdict,
+        entries,
+        news,
+    }
 }
 
 /// The finding that every attempt of this trouble was made for, where there were several and it was always the
