@@ -14,7 +14,7 @@
 //! lock on a file that is renamed over would be held by two.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, BufWriter, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -32,6 +32,9 @@ use crate::sys;
 
 /// A state file larger than this is not one of ours.
 const STATE_LIMIT: u64 = 64 << 20;
+
+/// So many bytes are written at once.
+const PIECE: usize = 64 << 10;
 
 /// How many damaged files are kept for a person to look at.
 const CORRUPT_KEPT: usize = 8;
@@ -409,22 +412,20 @@ impl Store {
         if flush == Flush::Now {
             memory.flushed = memory.clock.as_ref().map(|clock| clock.wall);
         }
-        let written = serde_json::to_vec(memory)
-            .map_err(io::Error::from)
-            .and_then(|mut bytes| {
-                bytes.push(b'\n');
-                replace(&new, &bytes, flush)
-            })
-            .and_then(|()| {
-                if becomes_backup {
-                    self.back_up(&state)?;
-                }
-                fs::rename(&new, &state)?;
-                match flush {
-                    Flush::Now => File::open(&self.dir)?.sync_all(),
-                    Flush::Later => Ok(()),
-                }
-            });
+        let whole = |file: &mut BufWriter<File>| {
+            serde_json::to_writer(&mut *file, memory)?;
+            file.write_all(b"\n")
+        };
+        let written = replace(&new, flush, whole).and_then(|()| {
+            if becomes_backup {
+                self.back_up(&state)?;
+            }
+            fs::rename(&new, &state)?;
+            match flush {
+                Flush::Now => File::open(&self.dir)?.sync_all(),
+                Flush::Later => Ok(()),
+            }
+        });
         written.map_err(|source| {
             let _ = fs::remove_file(&new);
             (memory.flushed, memory.unflushed) = before;
@@ -451,7 +452,10 @@ impl Store {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             // a file system without hard links
-            Err(_) => replace(&link, &fs::read(state)?, Flush::Now)?,
+            Err(_) => {
+                let bytes = fs::read(state)?;
+                replace(&link, Flush::Now, |file| file.write_all(&bytes))?;
+            }
         }
         fs::rename(&link, &backup)?;
         // where the backup is that very file already, a rename leaves both names (rename(2))
@@ -484,7 +488,11 @@ fn remove_if_there(path: &Path) -> io::Result<()> {
 }
 
 /// Writes a new file of mode 0600, in the place of one that a run left behind that was cut short.
-fn replace(path: &Path, bytes: &[u8], flush: Flush) -> io::Result<()> {
+fn replace(
+    path: &Path,
+    flush: Flush,
+    write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
+) -> io::Result<()> {
     let create = || {
         OpenOptions::new()
             .write(true)
@@ -493,14 +501,19 @@ fn replace(path: &Path, bytes: &[u8], flush: Flush) -> io::Result<()> {
             .custom_flags(libc::O_NOFOLLOW)
             .open(path)
     };
-    let mut file = match create() {
+    let file = match create() {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             remove_if_there(path)?;
             create()?
         }
         file => file?,
     };
-    file.write_all(bytes)?;
+    // in pieces: the state of a thousand services is half a megabyte, which would be held once more
+    let mut writer = BufWriter::with_capacity(PIECE, file);
+    write(&mut writer)?;
+    let file = writer
+        .into_inner()
+        .map_err(io::IntoInnerError::into_error)?;
     match flush {
         Flush::Now => file.sync_all(),
         Flush::Later => {
