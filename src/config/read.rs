@@ -6,11 +6,13 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ops::{Range, RangeInclusive};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 use std::time::Duration;
 
-use toml::de::{DeTable, DeValue};
+use memchr::memchr;
+use toml::Spanned;
+use toml::de::{DeString, DeTable, DeValue};
 
 use super::fault::{Fault, MOST, Source, is_secret};
 use super::keys::{Layout, nearest};
@@ -136,51 +138,46 @@ impl Faults {
 }
 
 /// A value of the file with its place.
-#[derive(Clone)]
+#[derive(Clone, Copy)]
 pub(super) struct Value<'a> {
     faults: &'a Faults,
-    way: Rc<Step>,
-    /// The key that it stands under, or itself.
-    at: Range<usize>,
-    span: Range<usize>,
-    inner: &'a DeValue<'a>,
+    way: Step<'a>,
+    spanned: &'a Spanned<DeValue<'a>>,
 }
 
 /// A step on the way to a value. Its names are for messages, and a config without faults has none: they are made up
 /// when they are asked for.
-struct Step {
-    above: Option<Rc<Step>>,
-    last: Last,
+#[derive(Clone, Copy)]
+struct Step<'a> {
+    above: Option<&'a Step<'a>>,
+    last: Last<'a>,
 }
 
 /// The last part of a way.
-enum Last {
-    /// A known key.
-    Key(&'static str),
-    /// A key of the user's own.
-    Word(String),
+#[derive(Clone, Copy)]
+enum Last<'a> {
+    /// A key.
+    Key(&'a Spanned<DeString<'a>>),
     /// An entry of a list.
     Entry(usize),
 }
 
-impl Step {
+impl Step<'_> {
     /// `service.trader.log[0].expect`
     fn key(&self) -> String {
-        let above = self.above.as_deref().map(Self::key);
-        match &self.last {
-            Last::Key(word) => joined(above.as_deref(), word),
-            Last::Word(word) => joined(above.as_deref(), word),
+        let above = self.above.map(Self::key);
+        match self.last {
+            Last::Key(word) => joined(above.as_deref(), word.get_ref()),
             Last::Entry(number) => format!("{}[{number}]", above.unwrap_or_default()),
         }
     }
 
     /// What messages call it.
     fn name(&self) -> String {
-        match &self.last {
-            Last::Key(word) => format!("`{word}`"),
-            Last::Word(word) => quoted(word),
+        match self.last {
+            Last::Key(word) => quoted(word.get_ref()),
             Last::Entry(_) => {
-                let list = self.above.as_deref().map(Self::name);
+                let list = self.above.map(Self::name);
                 format!("an entry of {}", list.unwrap_or_default())
             }
         }
@@ -194,10 +191,15 @@ fn joined(above: Option<&str>, word: &str) -> String {
 /// A table of the file with its place, all of whose keys are known.
 pub(super) struct Table<'a> {
     faults: &'a Faults,
-    /// None to the whole file.
-    way: Option<Rc<Step>>,
-    at: Range<usize>,
+    /// What it is the value of: nothing where it is the whole file.
+    value: Option<Value<'a>>,
     inner: &'a DeTable<'a>,
+    /// What of it is known.
+    fields: Vec<(
+        &'static str,
+        &'a Spanned<DeString<'a>>,
+        &'a Spanned<DeValue<'a>>,
+    )>,
     layout: &'static Layout,
 }
 
@@ -208,64 +210,62 @@ impl<'a> Table<'a> {
         inner: &'a DeTable<'a>,
         layout: &'static Layout,
     ) -> Self {
-        Self::open(faults, None, 0..0, inner, layout)
+        Self::open(faults, None, inner, layout)
     }
 
     fn open(
         faults: &'a Faults,
-        way: Option<Rc<Step>>,
-        at: Range<usize>,
+        value: Option<Value<'a>>,
         inner: &'a DeTable<'a>,
         layout: &'static Layout,
     ) -> Self {
-        let table = Self {
+        let mut table = Self {
             faults,
-            way,
-            at,
+            value,
             inner,
+            fields: Vec::with_capacity(inner.len()),
             layout,
         };
-        for name in inner.keys() {
+        for (name, value) in inner {
             let word: &str = name.get_ref();
-            if !layout.keys.contains(&word) {
-                faults.note(
+            match layout.keys.iter().find(|key| **key == word) {
+                Some(key) => table.fields.push((key, name, value)),
+                None => faults.note(
                     Kind::Presence,
                     &name.span(),
                     &joined(table.key().as_deref(), word),
                     &format!("unknown key {}", quoted(word)),
                     Some(layout.advice(word)),
-                );
+                ),
             }
         }
         table
     }
 
     fn key(&self) -> Option<String> {
-        self.way.as_deref().map(Step::key)
+        self.value.map(|value| value.way.key())
     }
 
     /// The value of a key, if it is there.
-    pub(super) fn get(&self, key: &'static str) -> Option<Value<'a>> {
+    pub(super) fn get(&self, key: &'static str) -> Option<Value<'_>> {
         debug_assert!(
             self.layout.keys.contains(&key),
             "`{key}` is not in the list of keys"
         );
-        let (name, value) = self.inner.get_key_value(key)?;
+        let (_, name, value) = self.fields.iter().find(|(word, ..)| *word == key)?;
         Some(Value {
             faults: self.faults,
-            way: Rc::new(Step {
-                above: self.way.clone(),
-                last: Last::Key(key),
-            }),
-            at: name.span(),
-            span: value.span(),
-            inner: value.get_ref(),
+            way: Step {
+                above: self.value.as_ref().map(|value| &value.way),
+                last: Last::Key(name),
+            },
+            spanned: value,
         })
     }
 
     /// Whether a key is there, right or wrong.
     pub(super) fn has(&self, key: &'static str) -> bool {
-        self.inner.contains_key(key)
+        self.fields.iter().any(|(word, ..)| *word == key)
     }
 
     /// Whether a key is there under a wrong name, which is fault enough.
@@ -279,12 +279,11 @@ impl<'a> Table<'a> {
 
     /// Whether one of some keys is there, right or wrong or misspelt.
     pub(super) fn has_any(&self, keys: &[&'static str]) -> bool {
-        keys.iter()
-            .any(|key| self.has(key) || self.is_misspelt(key))
+        keys.iter().any(|key| self.has(key)) || keys.iter().any(|key| self.is_misspelt(key))
     }
 
     /// The value of a key that must be there.
-    pub(super) fn require(&self, key: &'static str, help: &str) -> Option<Value<'a>> {
+    pub(super) fn require(&self, key: &'static str, help: &str) -> Option<Value<'_>> {
         let value = self.get(key);
         if value.is_none() && !self.is_misspelt(key) {
             self.lacks(&format!("`{key}` is missing"), help);
@@ -297,7 +296,7 @@ impl<'a> Table<'a> {
         let help = Some(help.to_owned());
         self.faults.note(
             Kind::Absence,
-            &self.at,
+            &self.value.map(|value| value.at()).unwrap_or_default(),
             &self.key().unwrap_or_default(),
             message,
             help,
@@ -305,11 +304,10 @@ impl<'a> Table<'a> {
     }
 
     /// Of several keys only one may be there: gives the one that is there, and notes every further one.
-    pub(super) fn at_most_one(&self, keys: &[&'static str], help: &str) -> Option<Value<'a>> {
-        let mut there: Vec<_> = keys.iter().filter_map(|key| self.get(key)).collect();
-        there.sort_by_key(|value| value.at.start);
-        let first = there.first()?.clone();
-        for value in there.iter().skip(1) {
+    pub(super) fn at_most_one(&self, keys: &[&'static str], help: &str) -> Option<Value<'_>> {
+        let there = || keys.iter().filter_map(|key| self.get(key));
+        let first = there().min_by_key(|value| value.at().start)?;
+        for value in there().filter(|value| value.at().start > first.at().start) {
             value.misplaced(&format!("{} beside {}", value.name(), first.name()), help);
         }
         Some(first)
@@ -324,22 +322,51 @@ impl<'a> Value<'a> {
 
     /// Where it stands, for later.
     pub(super) fn span(&self) -> Range<usize> {
-        self.span.clone()
+        self.spanned.span()
+    }
+
+    /// Where the key is that it stands under, or itself.
+    fn at(&self) -> Range<usize> {
+        match self.way.last {
+            Last::Key(word) => word.span(),
+            Last::Entry(_) => self.span(),
+        }
+    }
+
+    /// An entry of it, where it is a list.
+    pub(super) fn entry(&self, number: usize) -> Option<Value<'_>> {
+        let entry = self.inner().as_array()?.get(number)?;
+        Some(self.within(Last::Entry(number), entry))
+    }
+
+    fn within<'s>(&'s self, last: Last<'s>, spanned: &'s Spanned<DeValue<'s>>) -> Value<'s> {
+        Value {
+            faults: self.faults,
+            way: Step {
+                above: Some(&self.way),
+                last,
+            },
+            spanned,
+        }
+    }
+
+    fn inner(&self) -> &'a DeValue<'a> {
+        self.spanned.get_ref()
     }
 
     /// Notes what is wrong with the value.
     pub(super) fn wrong(&self, message: &str, help: impl Into<String>) {
-        self.note(Kind::Presence, &self.span, message, Some(help.into()));
+        self.note(Kind::Presence, &self.span(), message, Some(help.into()));
     }
 
     /// Notes that what the value names is not there.
     pub(super) fn absent(&self, message: &str, help: impl Into<String>) {
-        self.note(Kind::Absence, &self.span, message, Some(help.into()));
+        self.note(Kind::Absence, &self.span(), message, Some(help.into()));
     }
 
     /// Notes what is wrong with its being there.
     pub(super) fn misplaced(&self, message: &str, help: impl Into<String>) {
-        self.note(Kind::Presence, &self.at, message, Some(help.into()));
+        self.note(Kind::Presence, &self.at(), message, Some(help.into()));
     }
 
     fn note(&self, kind: Kind, span: &Range<usize>, message: &str, help: Option<String>) {
@@ -353,7 +380,7 @@ impl<'a> Value<'a> {
 
     /// Notes that it is of the wrong type.
     fn type_is_wrong(&self, wanted: &str, help: Option<String>) {
-        let found = match self.inner {
+        let found = match self.inner() {
             DeValue::String(_) => "a string",
             DeValue::Integer(_) => "a whole number",
             DeValue::Float(_) => "a fraction",
@@ -363,13 +390,13 @@ impl<'a> Value<'a> {
             DeValue::Table(_) => "a table",
         };
         let message = format!("{} must be {wanted}, not {found}", self.name());
-        self.note(Kind::Presence, &self.span, &message, help);
+        self.note(Kind::Presence, &self.span(), &message, help);
     }
 
     /// A text, which may be empty, without a NUL: it ends up in paths, arguments and headers.
     pub(super) fn text(&self) -> Option<&'a str> {
-        let Some(text) = self.inner.as_str() else {
-            let help = match self.inner {
+        let Some(text) = self.inner().as_str() else {
+            let help = match self.inner() {
                 _ if self.is_secret() => Some("write it in quotes".to_owned()),
                 DeValue::Integer(number) if number.radix() == 10 => {
                     Some(format!("write it in quotes: \"{number}\""))
@@ -380,7 +407,7 @@ impl<'a> Value<'a> {
             self.type_is_wrong("a string", help);
             return None;
         };
-        if text.contains('\0') {
+        if memchr(0, text.as_bytes()).is_some() {
             self.wrong(
                 &format!("{} must not hold a NUL character", self.name()),
                 "no program could be given it",
@@ -392,7 +419,7 @@ impl<'a> Value<'a> {
 
     /// A text, with advice for somebody who wrote something else.
     pub(super) fn text_or(&self, help: &str) -> Option<&'a str> {
-        if self.inner.as_str().is_none() {
+        if self.inner().as_str().is_none() {
             self.type_is_wrong("a string", Some(help.to_owned()));
             return None;
         }
@@ -414,9 +441,9 @@ impl<'a> Value<'a> {
 
     /// True or false.
     pub(super) fn flag(&self) -> Option<bool> {
-        let flag = self.inner.as_bool();
+        let flag = self.inner().as_bool();
         if flag.is_none() {
-            let help = match self.inner.as_str() {
+            let help = match self.inner().as_str() {
                 Some(text @ ("true" | "false")) => format!("write {text} without the quotes"),
                 _ => "write true or false".to_owned(),
             };
@@ -427,9 +454,9 @@ impl<'a> Value<'a> {
 
     /// A whole number within a range.
     pub(super) fn whole<T: TryFrom<i64>>(&self, range: RangeInclusive<i64>) -> Option<T> {
-        let DeValue::Integer(integer) = self.inner else {
+        let DeValue::Integer(integer) = self.inner() else {
             let help = self
-                .inner
+                .inner()
                 .as_str()
                 .filter(|text| text.parse::<i64>().is_ok())
                 .map(|text| format!("write {text} without the quotes"));
@@ -454,8 +481,8 @@ impl<'a> Value<'a> {
 
     /// A duration, which may be zero.
     pub(super) fn duration(&self) -> Option<Duration> {
-        let Some(text) = self.inner.as_str() else {
-            let help = match self.inner {
+        let Some(text) = self.inner().as_str() else {
+            let help = match self.inner() {
                 DeValue::Integer(number) if number.radix() == 10 => {
                     format!("write it with a unit, in quotes: \"{number}s\"")
                 }
@@ -546,16 +573,8 @@ impl<'a> Value<'a> {
             );
             return None;
         }
-        let known = self.faults.patterns.borrow().get(text).cloned();
-        if known.is_some() {
-            return known;
-        }
         match Pattern::new(text) {
-            Ok(pattern) => {
-                let mut patterns = self.faults.patterns.borrow_mut();
-                patterns.insert(text.to_owned(), pattern.clone());
-                Some(pattern)
-            }
+            Ok(pattern) => Some(pattern),
             Err(reason) => {
                 self.wrong(
                     &format!("{} is not a valid pattern: {reason}", self.name()),
@@ -566,15 +585,28 @@ impl<'a> Value<'a> {
         }
     }
 
+    /// A pattern that other services may have as well.
+    pub(super) fn shared_pattern(&self) -> Option<Pattern> {
+        let patterns = &self.faults.patterns;
+        let known = |text| patterns.borrow().get(text).cloned();
+        if let Some(pattern) = self.inner().as_str().and_then(known) {
+            return Some(pattern);
+        }
+        let pattern = self.pattern()?;
+        let text = pattern.source().to_owned();
+        patterns.borrow_mut().insert(text, pattern.clone());
+        Some(pattern)
+    }
+
     /// A user or group: a name or a number.
     pub(super) fn account(&self) -> Option<String> {
-        if let DeValue::Integer(_) = self.inner {
+        if let DeValue::Integer(_) = self.inner() {
             // the greatest number means "no change" to the system calls that take it
             return self
                 .whole::<u32>(0..=i64::from(u32::MAX) - 1)
                 .map(|id| id.to_string());
         }
-        if self.inner.as_str().is_none() {
+        if self.inner().as_str().is_none() {
             self.type_is_wrong("a name or a number", None);
             return None;
         }
@@ -590,9 +622,9 @@ impl<'a> Value<'a> {
     }
 
     /// A list, each entry read by `each`.
-    pub(super) fn list<T>(&self, each: impl Fn(&Value<'a>) -> Option<T>) -> Option<Vec<T>> {
-        let Some(array) = self.inner.as_array() else {
-            let help = match self.inner.as_str() {
+    pub(super) fn list<T>(&self, each: impl Fn(&Value<'_>) -> Option<T>) -> Option<Vec<T>> {
+        let Some(array) = self.inner().as_array() else {
+            let help = match self.inner().as_str() {
                 Some(text) if text.len() <= 60 => {
                     format!("write it as a list: [{}]", written(text))
                 }
@@ -601,33 +633,28 @@ impl<'a> Value<'a> {
             self.type_is_wrong("a list", Some(help));
             return None;
         };
-        Some(
+        // a list that is collected has room for four at least, and a thousand services have lists
+        let mut list = Vec::with_capacity(array.len());
+        list.extend(
             array
                 .iter()
                 .enumerate()
-                .filter_map(|(number, entry)| {
-                    each(&Value {
-                        faults: self.faults,
-                        way: Rc::new(Step {
-                            above: Some(Rc::clone(&self.way)),
-                            last: Last::Entry(number),
-                        }),
-                        at: entry.span(),
-                        span: entry.span(),
-                        inner: entry.get_ref(),
-                    })
-                })
-                .collect(),
-        )
+                .filter_map(|(number, entry)| each(&self.within(Last::Entry(number), entry))),
+        );
+        Some(list)
     }
 
     /// A list with something in it.
     pub(super) fn filled_list<T>(
         &self,
         help: &str,
-        each: impl Fn(&Value<'a>) -> Option<T>,
+        each: impl Fn(&Value<'_>) -> Option<T>,
     ) -> Option<Vec<T>> {
-        if self.inner.as_array().is_some_and(|array| array.is_empty()) {
+        if self
+            .inner()
+            .as_array()
+            .is_some_and(|array| array.is_empty())
+        {
             self.wrong(&format!("{} must not be empty", self.name()), help);
             return None;
         }
@@ -636,7 +663,7 @@ impl<'a> Value<'a> {
 
     /// A program and its arguments.
     pub(super) fn command(&self) -> Option<Vec<String>> {
-        if let Some(text) = self.inner.as_str() {
+        if let Some(text) = self.inner().as_str() {
             let plain =
                 !text.contains(['"', '\'', '\\', '|', '&', ';', '<', '>', '$', '*', '`', '(']);
             let words: Vec<_> = if plain {
@@ -669,7 +696,7 @@ impl<'a> Value<'a> {
             ),
             _ => return Some(words),
         };
-        if let Some(entry) = self.inner.as_array().and_then(|array| array.first()) {
+        if let Some(entry) = self.inner().as_array().and_then(|array| array.first()) {
             let (message, help) = fault;
             self.note(
                 Kind::Presence,
@@ -683,24 +710,22 @@ impl<'a> Value<'a> {
 
     /// A table of a known kind.
     pub(super) fn table(&self, layout: &'static Layout) -> Option<Table<'a>> {
-        let Some(inner) = self.inner.as_table() else {
+        let Some(inner) = self.inner().as_table() else {
             let help = format!("write it like {}", layout.sample);
             self.type_is_wrong("a table", Some(help));
             return None;
         };
-        Some(Table::open(
-            self.faults,
-            Some(Rc::clone(&self.way)),
-            self.at.clone(),
-            inner,
-            layout,
-        ))
+        Some(Table::open(self.faults, Some(*self), inner, layout))
     }
 
-    /// A list of tables of a known kind.
-    pub(super) fn tables_of(&self, layout: &'static Layout) -> Option<Vec<Table<'a>>> {
-        if self.inner.is_array() {
-            return self.list(|entry| entry.table(layout));
+    /// A list of tables of a known kind, each read by `each`.
+    pub(super) fn tables_of<T>(
+        &self,
+        layout: &'static Layout,
+        each: impl Fn(&Table<'_>) -> Option<T>,
+    ) -> Option<Vec<T>> {
+        if self.inner().is_array() {
+            return self.list(|entry| each(&entry.table(layout)?));
         }
         self.type_is_wrong(
             "a list of tables",
@@ -714,45 +739,34 @@ impl<'a> Value<'a> {
 
     /// Whether it is a table rather than a short form.
     pub(super) fn is_table(&self) -> bool {
-        self.inner.is_table()
+        self.inner().is_table()
     }
 
     /// The entries of a table whose keys are the user's own, in the order of the file.
-    pub(super) fn entries(&self, sample: &str) -> Option<Vec<(String, Value<'a>)>> {
-        let Some(inner) = self.inner.as_table() else {
+    pub(super) fn entries(&self, sample: &str) -> Option<Vec<(&str, Value<'_>)>> {
+        let Some(inner) = self.inner().as_table() else {
             self.type_is_wrong("a table", Some(format!("write it like {sample}")));
             return None;
         };
         let mut entries: Vec<_> = inner
             .iter()
-            .map(|(key, value)| {
-                let word: &str = key.get_ref();
-                let entry = Value {
-                    faults: self.faults,
-                    way: Rc::new(Step {
-                        above: Some(Rc::clone(&self.way)),
-                        last: Last::Word(word.to_owned()),
-                    }),
-                    at: key.span(),
-                    span: value.span(),
-                    inner: value.get_ref(),
-                };
-                (word.to_owned(), entry)
+            .map(|(key, value)| -> (&str, _) {
+                (key.get_ref(), self.within(Last::Key(key), value))
             })
             .collect();
-        entries.sort_by_key(|(_, entry)| entry.at.start);
+        entries.sort_by_key(|(_, entry)| entry.at().start);
         Some(entries)
     }
 
     /// The name of an environment variable or a credential: somebody may have put the secret itself here.
     pub(super) fn secret_place(&self, valid: impl Fn(&str) -> bool, help: &str) -> Option<String> {
-        let Some(text) = self.inner.as_str() else {
+        let Some(text) = self.inner().as_str() else {
             self.text();
             return None;
         };
         if text.is_empty() || text.contains('\0') || !valid(text) {
             let message = format!("{} is not a name", self.name());
-            self.note(Kind::Secret, &self.span, &message, Some(help.to_owned()));
+            self.note(Kind::Secret, &self.span(), &message, Some(help.to_owned()));
             return None;
         }
         Some(text.to_owned())
@@ -760,8 +774,22 @@ impl<'a> Value<'a> {
 }
 
 /// A path made absolute and rid of its `.` parts; `..` is left to the system, which knows the links.
-pub(super) fn absolute(base: &Path, path: impl AsRef<Path>) -> PathBuf {
-    base.join(path).components().collect()
+pub(super) fn absolute(base: &Path, path: &str) -> PathBuf {
+    let joined = if path.starts_with('/') {
+        PathBuf::from(path)
+    } else {
+        let mut joined = PathBuf::with_capacity(base.as_os_str().len() + 1 + path.len());
+        joined.push(base);
+        joined.push(path);
+        joined
+    };
+    // most paths are written as they are meant
+    let bytes = joined.as_os_str().as_bytes();
+    let may_differ = |pair: &[u8]| matches!(pair, b"//" | b"/.");
+    if bytes.ends_with(b"/") || bytes.windows(2).any(may_differ) {
+        return joined.components().collect();
+    }
+    joined
 }
 
 /// A word of the user's in a message.
@@ -776,4 +804,44 @@ pub(super) fn quoted(word: &str) -> String {
 /// A text as TOML would have it.
 fn written(text: &str) -> String {
     toml::Value::String(text.to_owned()).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_path_is_put_together_of_its_parts() {
+        for (path, meant) in [
+            ("a.pid", "/srv/a.pid"),
+            ("./a", "/srv/a"),
+            (".hidden", "/srv/.hidden"),
+            ("a//b/", "/srv/a/b"),
+            ("a/./b/.", "/srv/a/b"),
+            ("a/../b", "/srv/a/../b"),
+            ("/run/a.pid", "/run/a.pid"),
+            ("//run/./a", "/run/a"),
+            ("/", "/"),
+            (".", "/srv"),
+        ] {
+            let path = absolute(Path::new("/srv"), path);
+            // paths are equal where their parts are, however they are written
+            assert_eq!(path.as_os_str(), meant);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_path_that_is_taken_as_it_is_has_the_parts_that_it_is_written_with(
+            base in "/[a./]{0,6}",
+            path in "[ab./]{0,12}",
+        ) {
+            let base = Path::new(&base);
+            let (path, whole) = (absolute(base, &path), base.join(&path));
+            let whole: PathBuf = whole.components().collect();
+            prop_assert_eq!(path.as_os_str(), whole.as_os_str());
+        }
+    }
 }

@@ -1,9 +1,12 @@
 //! The `[service.NAME]` tables, and the `restart` table that they share with `[defaults]`.
 
+use std::borrow::Cow;
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use chrono::format::{Item, Parsed, StrftimeItems};
+use memchr::memchr3;
 use nix::sys::signal::Signal;
 
 use super::fault::MOST;
@@ -134,38 +137,56 @@ impl Written {
     }
 }
 
-/// A service with the places that are needed to hold it against the others.
-pub(super) struct Placed<'a> {
-    /// Its name, even where it is wrong.
-    pub(super) name: String,
-    /// Absent where something is wrong with it.
-    pub(super) service: Option<Service>,
-    /// The entries of its `depends_on`.
-    pub(super) depends_on: Vec<(String, Value<'a>)>,
+/// A service that depends on others.
+struct Dependent<'a> {
+    /// Which of all it is.
+    number: usize,
+    table: Table<'a>,
+    /// Whom it depends on, by the entries of its list; absent where one is wrong.
+    names: Vec<Option<String>>,
 }
 
-/// Reads one service.
-pub(super) fn read<'a>(
-    name: &str,
-    value: &Value<'a>,
+impl Dependent<'_> {
+    /// Hands out an entry of its list.
+    fn entry(&self, number: usize, note: impl FnOnce(&Value<'_>)) {
+        let list = self.table.get("depends_on");
+        if let Some(entry) = list.as_ref().and_then(|list| list.entry(number)) {
+            note(&entry);
+        }
+    }
+}
+
+/// Reads the services, and holds them against one another: who depends on whom.
+pub(super) fn read(
+    entries: &[(&str, Value<'_>)],
     folder: &Path,
     defaults: &Written,
-) -> Placed<'a> {
-    let mut placed = Placed {
-        name: name.to_owned(),
-        service: None,
-        depends_on: Vec::new(),
-    };
-    check_name(name, value);
-    let Some(table) = value.table(&keys::SERVICE) else {
-        return placed;
-    };
-    placed.depends_on = table
-        .get("depends_on")
-        .and_then(|value| value.list(|entry| Some((entry.filled()?, entry.clone()))))
-        .unwrap_or_default();
-    placed.service = Some(body(name, &table, folder, defaults, &placed.depends_on));
-    placed
+    many: impl Fn() -> bool,
+) -> Vec<Service> {
+    let mut services = Vec::with_capacity(entries.len());
+    let mut dependents = Vec::new();
+    for (number, (name, value)) in entries.iter().enumerate() {
+        check_name(name, value);
+        let Some(table) = value.table(&keys::SERVICE) else {
+            continue;
+        };
+        let names = table
+            .get("depends_on")
+            .and_then(|value| value.list(|entry| Some(entry.filled())))
+            .unwrap_or_default();
+        let mut service = body(name, &table, folder, defaults);
+        if !names.is_empty() {
+            service.depends_on = names.iter().flatten().cloned().collect();
+            dependents.push(Dependent {
+                number,
+                table,
+                names,
+            });
+        }
+        services.push(service);
+    }
+    check_dependencies(entries, &dependents, many);
+    services
 }
 
 fn check_name(name: &str, value: &Value<'_>) {
@@ -181,14 +202,10 @@ fn check_name(name: &str, value: &Value<'_>) {
     }
 }
 
-fn body(
-    name: &str,
-    table: &Table<'_>,
-    folder: &Path,
-    defaults: &Written,
-    depends_on: &[(String, Value<'_>)],
-) -> Service {
-    let description = table.get("description").and_then(|value| value.text());
+fn body(name: &str, table: &Table<'_>, folder: &Path, defaults: &Written) -> Service {
+    let description = table
+        .get("description")
+        .and_then(|value| value.text().map(str::to_owned));
     let enabled = table.get("enabled").and_then(|value| value.flag());
     let working_dir = table
         .get("working_dir")
@@ -211,9 +228,8 @@ fn body(
     let unit = table.get("systemd").and_then(|value| unit(&value));
     let logs = table
         .get("log")
-        .and_then(|value| value.tables_of(&keys::LOG))
+        .and_then(|value| value.tables_of(&keys::LOG, |table| log(table, base)))
         .unwrap_or_default();
-    let logs = logs.iter().filter_map(|table| log(table, base)).collect();
 
     let restart_table = table
         .get("restart")
@@ -224,9 +240,9 @@ fn body(
     one_way(table, command.as_ref());
     let restart = restart_table
         .as_ref()
-        .map(Restart::read)
-        .unwrap_or_default()
-        .or(&defaults.restart);
+        .map_or(Cow::Borrowed(&defaults.restart), |table| {
+            Cow::Owned(Restart::read(table).or(&defaults.restart))
+        });
     if !table.has_any(&["process", "spawn", "systemd", "log"]) {
         table.lacks(
             &format!("service {} has nothing to look at", quoted(name)),
@@ -243,10 +259,10 @@ fn body(
         });
     Service {
         name: name.to_owned(),
-        description: description.map(str::to_owned),
+        description,
         enabled: enabled.unwrap_or(true),
         start_grace: start_grace.unwrap_or(START_GRACE),
-        depends_on: depends_on.iter().map(|(name, _)| name.clone()).collect(),
+        depends_on: Vec::new(),
         process,
         logs,
         unit,
@@ -275,9 +291,10 @@ fn process_rule(table: &Table<'_>, base: &Path) -> process::Rule {
             "by a user alone no process is known",
         );
     }
-    let shown = table
-        .get("pid_file")
-        .and_then(|value| value.path_text())
+    let pid_file = table.get("pid_file");
+    let shown = pid_file
+        .as_ref()
+        .and_then(Value::path_text)
         .unwrap_or_default();
     let command_line = table.get("command_line").and_then(|value| {
         let pattern = value.pattern()?;
@@ -292,7 +309,7 @@ fn process_rule(table: &Table<'_>, base: &Path) -> process::Rule {
     process::Rule {
         shown: shown.to_owned(),
         // a PID file that is wrong still counts as one, so that nothing else is said to lack it
-        pid_file: table.has("pid_file").then(|| absolute(base, shown)),
+        pid_file: pid_file.map(|_| absolute(base, shown)),
         command_line,
         user: table.get("user").and_then(|value| value.account()),
     }
@@ -335,15 +352,15 @@ fn spawn(value: &Value<'_>, base: &Path, pid_file: Option<&Path>) -> Option<Spaw
 
 fn variables(value: &Value<'_>) -> Option<Vec<(String, String)>> {
     let entries = value.entries("env = { MODE = \"live\" }")?;
-    let read = |(name, value): (String, Value<'_>)| {
+    let read = |(name, value): (&str, Value<'_>)| {
         if name.is_empty() || name.contains(['=', '\0']) {
             value.misplaced(
-                &format!("{} cannot be the name of a variable", quoted(&name)),
+                &format!("{} cannot be the name of a variable", quoted(name)),
                 "a name is not empty and has no '=' in it",
             );
             return None;
         }
-        Some((name, value.text()?.to_owned()))
+        Some((name.to_owned(), value.text()?.to_owned()))
     };
     Some(entries.into_iter().filter_map(read).collect())
 }
@@ -488,7 +505,7 @@ fn log(table: &Table<'_>, base: &Path) -> Option<Rule> {
 /// must not become a part of the pattern.
 fn log_path(value: &Value<'_>, base: &Path) -> Option<(String, PathBuf)> {
     let shown = value.path_text()?;
-    if !shown.contains(['*', '?', '[']) {
+    if memchr3(b'*', b'?', b'[', shown.as_bytes()).is_none() {
         return Some((shown.to_owned(), absolute(base, shown)));
     }
     if let Err(error) = glob::Pattern::new(shown) {
@@ -514,12 +531,12 @@ fn counted(
     least: i64,
 ) -> Option<(crate::check::pattern::Pattern, u64)> {
     if !entry.is_table() {
-        return Some((entry.pattern()?, default));
+        return Some((entry.shared_pattern()?, default));
     }
     let table = entry.table(layout)?;
     let pattern = table
         .require("pattern", &format!("write it like {}", layout.sample))
-        .and_then(|value| value.pattern());
+        .and_then(|value| value.shared_pattern());
     let count = table
         .get(key)
         .and_then(|value| value.whole(least..=i64::MAX));
@@ -538,9 +555,9 @@ fn stamp(table: &Table<'_>) -> Option<Stamp> {
             );
         }
     }
-    let after = after.and_then(|value| value.text());
+    let after = after.as_ref().and_then(Value::text);
     let zone = zone.and_then(|value| value.choice(&[("local", Zone::Local), ("utc", Zone::Utc)]));
-    let format = format.and_then(|value| {
+    let format = format.as_ref().and_then(|value| {
         let format = value.text()?;
         match check_format(format) {
             Ok(()) => Some(format),
@@ -587,71 +604,86 @@ fn check_format(format: &str) -> Result<(), &'static str> {
     }
 }
 
-/// Holds the services against one another: who depends on whom.
-pub(super) fn check_dependencies(services: &[Placed<'_>], many: impl Fn() -> bool) {
-    let index: std::collections::HashMap<&str, usize> = services
+fn check_dependencies(
+    entries: &[(&str, Value<'_>)],
+    dependents: &[Dependent<'_>],
+    many: impl Fn() -> bool,
+) {
+    if dependents.is_empty() {
+        return;
+    }
+    let index: HashMap<&str, usize> = entries
         .iter()
         .enumerate()
-        .map(|(number, placed)| (placed.name.as_str(), number))
+        .map(|(number, (name, _))| (*name, number))
         .collect();
-    let mut edges: Vec<Vec<(usize, usize)>> = vec![Vec::new(); services.len()];
-    for (number, placed) in services.iter().enumerate() {
-        for (entry, (name, value)) in placed.depends_on.iter().enumerate() {
+    let mut edges: Vec<Vec<(usize, usize)>> = vec![Vec::new(); entries.len()];
+    for dependent in dependents {
+        for (entry, name) in dependent.names.iter().enumerate() {
+            let Some(name) = name else { continue };
             match index.get(name.as_str()) {
-                Some(other) if *other == number => value.wrong(
-                    &format!("service {} depends on itself", quoted(name)),
-                    "leave it out",
-                ),
-                Some(other) => edges[number].push((*other, entry)),
+                Some(other) if *other == dependent.number => dependent.entry(entry, |value| {
+                    value.wrong(
+                        &format!("service {} depends on itself", quoted(name)),
+                        "leave it out",
+                    );
+                }),
+                Some(other) => edges[dependent.number].push((*other, entry)),
                 None => {
                     let near = if many() {
                         None
                     } else {
+                        let others = entries.iter().enumerate();
                         keys::nearest(
                             name,
-                            services
-                                .iter()
-                                .map(|other| other.name.as_str())
-                                .filter(|other| *other != placed.name),
+                            others
+                                .filter(|(other, _)| *other != dependent.number)
+                                .map(|(_, (name, _))| *name),
                         )
                     };
-                    value.absent(
-                        &format!("no service {}", quoted(name)),
-                        near.map_or_else(
-                            || "`depends_on` names other services of this file".to_owned(),
-                            |near| format!("did you mean `{near}`?"),
-                        ),
-                    );
+                    dependent.entry(entry, |value| {
+                        value.absent(
+                            &format!("no service {}", quoted(name)),
+                            near.map_or_else(
+                                || "`depends_on` names other services of this file".to_owned(),
+                                |near| format!("did you mean `{near}`?"),
+                            ),
+                        );
+                    });
                 }
             }
         }
     }
     for cycle in cycles(&edges) {
-        note_cycle(services, &cycle);
+        note_cycle(entries, dependents, &cycle);
     }
 }
 
-fn note_cycle(services: &[Placed<'_>], cycle: &[(usize, usize)]) {
+fn note_cycle(
+    entries: &[(&str, Value<'_>)],
+    dependents: &[Dependent<'_>],
+    cycle: &[(usize, usize)],
+) {
     let Some((first, entry)) = cycle.first() else {
         return;
     };
+    let name = |number: &usize| entries.get(*number).map(|(name, _)| *name);
     let mut names: Vec<&str> = cycle
         .iter()
         .take(10)
-        .filter_map(|(number, _)| services.get(*number))
-        .map(|placed| placed.name.as_str())
+        .filter_map(|(number, _)| name(number))
         .collect();
     if cycle.len() > 10 {
         names.push("…");
     }
-    if let Some(placed) = services.get(*first)
-        && let Some((_, value)) = placed.depends_on.get(*entry)
-    {
-        names.push(&placed.name);
-        value.wrong(
-            &format!("services depend on one another: {}", names.join(" → ")),
-            "none of them could ever be the first to be restarted; take one arrow out",
-        );
+    names.extend(name(first));
+    if let Ok(at) = dependents.binary_search_by_key(first, |dependent| dependent.number) {
+        dependents[at].entry(*entry, |value| {
+            value.wrong(
+                &format!("services depend on one another: {}", names.join(" → ")),
+                "none of them could ever be the first to be restarted; take one arrow out",
+            );
+        });
     }
 }
 

@@ -10,7 +10,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::environment::Environment;
 use super::fault::{Fault, MOST, Source, is_secret};
-use super::read::{Faults, Table, quoted};
+use super::read::{Faults, Table, Value, quoted};
 use super::service::{self, Written};
 use super::{Config, Logging, keys, mail};
 
@@ -23,8 +23,8 @@ pub(super) struct Read {
 
 /// Reads a whole config, or finds all that is wrong with it.
 pub(super) fn read(text: &str, path: &Path, environment: &Environment) -> Result<Read, Vec<Fault>> {
-    let faults = Faults::default();
     let (tree, slips) = DeTable::parse_recoverable(text);
+    let faults = Faults::default();
     let is_toml = slips.is_empty();
     // where all is well, nobody asks what stands on which line, and which lines hold a secret
     let shown = LazyCell::new(|| {
@@ -159,21 +159,18 @@ fn body(
         .get("mail")
         .map_or((None, None), |value| mail::read(&value, folder));
 
-    let entries = match top.get("service") {
-        Some(value) => value.entries("[service.NAME]").unwrap_or_default(),
-        None => Vec::new(),
-    };
-    if entries.is_empty() && top.get("service").is_none_or(|value| value.is_table()) {
+    let table = top.get("service");
+    let entries = table
+        .as_ref()
+        .and_then(|value| value.entries("[service.NAME]"))
+        .unwrap_or_default();
+    if entries.is_empty() && table.as_ref().is_none_or(Value::is_table) {
         faults.absence(
             "there is no service in this config",
             "the least is [service.trader] with a line spawn = { command = [\"python3\", \"main.py\"] }",
         );
     }
-    let services: Vec<_> = entries
-        .iter()
-        .map(|(name, value)| service::read(name, value, folder, &defaults))
-        .collect();
-    service::check_dependencies(&services, || faults.many());
+    let services = service::read(&entries, folder, &defaults, || faults.many());
     let config = Config {
         path: path.to_owned(),
         state_dir: state_dir.unwrap_or_else(PathBuf::new),
@@ -182,10 +179,7 @@ fn body(
         logging,
         defaults: defaults.meant(),
         mail,
-        services: services
-            .into_iter()
-            .filter_map(|placed| placed.service)
-            .collect(),
+        services,
     };
     (config, password)
 }

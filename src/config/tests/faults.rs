@@ -73,6 +73,31 @@ fn faults_without_end_are_told_up_to_a_number() {
 }
 
 #[test]
+fn each_entry_that_a_service_cannot_depend_on_is_pointed_at() {
+    let faults = bad("state_dir = \"/s\"\n\
+         [service.a]\nspawn.command = [\"x\"]\ndepends_on = [\"\", \"b\", \"nobody\", \"a\"]\n\
+         [service.b]\nspawn.command = [\"x\"]\n\
+         [service.c]\nspawn.command = [\"x\"]\ndepends_on = [3, \"b\", \"d\"]\n\
+         [service.d]\nspawn.command = [\"x\"]\ndepends_on = [\"c\"]\n");
+    let places: Vec<_> = faults
+        .iter()
+        .map(|fault| (fault.key.as_str(), fault.line, fault.column))
+        .collect();
+    assert_eq!(
+        places,
+        [
+            ("service.a.depends_on[0]", 4, 15),
+            ("service.a.depends_on[2]", 4, 24),
+            ("service.a.depends_on[3]", 4, 34),
+            ("service.c.depends_on[0]", 9, 15),
+            ("service.c.depends_on[2]", 9, 23),
+        ],
+        "{}",
+        told(&faults)
+    );
+}
+
+#[test]
 fn a_long_chain_of_services_is_no_trouble() {
     let mut text = String::new();
     for number in 0..10_000 {
