@@ -1,6 +1,6 @@
 //! Services, what is seen of them and what is done to them, for the tests of the pure rooms.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -23,7 +23,7 @@ pub(crate) fn service(name: &str) -> Service {
         name: name.to_owned(),
         description: None,
         enabled: true,
-        working_dir: PathBuf::from("/"),
+        working_dir: Path::new("/").into(),
         start_grace: Duration::from_secs(60),
         depends_on: Vec::new(),
         process: None,
@@ -31,7 +31,7 @@ pub(crate) fn service(name: &str) -> Service {
         unit: None,
         way: Some(Way::Command(Command {
             command: vec!["/bin/true".to_owned()],
-            working_dir: PathBuf::from("/"),
+            working_dir: Path::new("/").into(),
         })),
         policy: Policy {
             max_per_hour: 3,

@@ -5,6 +5,7 @@
 //! `load.rs` touches the world, to find the file, to judge whom it could come from, and who can read its secrets.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use log::LevelFilter;
@@ -105,8 +106,8 @@ pub struct Service {
     pub description: Option<String>,
     /// Whether it is looked at.
     pub enabled: bool,
-    /// Absolute.
-    pub working_dir: PathBuf,
+    /// Absolute; most have that of the config.
+    pub working_dir: Arc<Path>,
     /// A younger process is not judged by its logs.
     pub start_grace: Duration,
     /// Services that must be well before this one is restarted.

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::format::{Item, Parsed, StrftimeItems};
@@ -163,6 +164,7 @@ pub(super) fn read(
     defaults: &Written,
     many: impl Fn() -> bool,
 ) -> Vec<Service> {
+    let folder = Arc::from(folder);
     let mut services = Vec::with_capacity(entries.len());
     let mut dependents = Vec::new();
     for (number, (name, value)) in entries.iter().enumerate() {
@@ -174,7 +176,7 @@ pub(super) fn read(
             .get("depends_on")
             .and_then(|value| value.list(|entry| Some(entry.filled())))
             .unwrap_or_default();
-        let mut service = body(name, &table, folder, defaults);
+        let mut service = body(name, &table, &folder, defaults);
         if !names.is_empty() {
             service.depends_on = names.iter().flatten().cloned().collect();
             dependents.push(Dependent {
@@ -202,7 +204,7 @@ fn check_name(name: &str, value: &Value<'_>) {
     }
 }
 
-fn body(name: &str, table: &Table<'_>, folder: &Path, defaults: &Written) -> Service {
+fn body(name: &str, table: &Table<'_>, folder: &Arc<Path>, defaults: &Written) -> Service {
     let description = table
         .get("description")
         .and_then(|value| value.text().map(str::to_owned));
@@ -210,7 +212,7 @@ fn body(name: &str, table: &Table<'_>, folder: &Path, defaults: &Written) -> Ser
     let working_dir = table
         .get("working_dir")
         .and_then(|value| value.path(folder))
-        .unwrap_or_else(|| folder.to_owned());
+        .map_or_else(|| Arc::clone(folder), Arc::from);
     let base = &working_dir;
     let start_grace = table
         .get("start_grace")
@@ -249,12 +251,12 @@ fn body(name: &str, table: &Table<'_>, folder: &Path, defaults: &Written) -> Ser
             "give it one of process, systemd, log, or spawn alone",
         );
     }
-    let way = (spawn.map(Way::Spawn))
+    let way = (spawn.map(|spawn| Way::Spawn(Box::new(spawn))))
         .or_else(|| unit.clone().map(Way::Systemd))
         .or_else(|| {
             Some(Way::Command(Command {
                 command: restart.command.clone()?,
-                working_dir: working_dir.clone(),
+                working_dir: Arc::clone(&working_dir),
             }))
         });
     Service {
@@ -315,7 +317,7 @@ fn process_rule(table: &Table<'_>, base: &Path) -> process::Rule {
     }
 }
 
-fn spawn(value: &Value<'_>, base: &Path, pid_file: Option<&Path>) -> Option<Spawn> {
+fn spawn(value: &Value<'_>, base: &Arc<Path>, pid_file: Option<&Path>) -> Option<Spawn> {
     let table = value.table(&keys::SPAWN)?;
     let path = |key| table.get(key).and_then(|value| value.path(base));
     let account = |key| table.get(key).and_then(|value| value.account());
@@ -345,7 +347,7 @@ fn spawn(value: &Value<'_>, base: &Path, pid_file: Option<&Path>) -> Option<Spaw
         umask: umask.unwrap_or(0o022),
         nice: nice.unwrap_or(0),
         write_pid_file: pid_file.filter(|_| wanted).map(Path::to_owned),
-        working_dir: base.to_owned(),
+        working_dir: Arc::clone(base),
         command: command?,
     })
 }

@@ -47,7 +47,7 @@ const OUTLAST_POLL: Duration = Duration::from_millis(100);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Way {
     /// A program of the watchdog's own starting.
-    Spawn(Spawn),
+    Spawn(Box<Spawn>),
     /// A systemd unit.
     Systemd(Unit),
     /// A command that is run to its end.
@@ -89,7 +89,7 @@ pub struct Spawn {
     /// The PID file that the watchdog writes for a program that writes none, absolute.
     pub write_pid_file: Option<PathBuf>,
     /// The working folder, absolute.
-    pub working_dir: PathBuf,
+    pub working_dir: Arc<Path>,
 }
 
 /// A command that restarts a service: `restart.command`.
@@ -98,7 +98,7 @@ pub struct Command {
     /// The program and its arguments, at least the program.
     pub command: Vec<String>,
     /// The working folder, absolute.
-    pub working_dir: PathBuf,
+    pub working_dir: Arc<Path>,
 }
 
 impl Command {
@@ -115,7 +115,7 @@ impl Command {
             umask: 0o022,
             nice: 0,
             write_pid_file: None,
-            working_dir: self.working_dir.clone(),
+            working_dir: Arc::clone(&self.working_dir),
         }
     }
 }

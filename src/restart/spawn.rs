@@ -245,7 +245,7 @@ mod tests {
     fn plain() -> Spawn {
         let command = super::super::Command {
             command: vec!["x".to_owned()],
-            working_dir: "/srv".into(),
+            working_dir: Path::new("/srv").into(),
         };
         command.as_spawn()
     }

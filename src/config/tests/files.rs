@@ -61,7 +61,7 @@ fn a_config_is_loaded() {
     let scene = Scene::new(LEAST);
     let config = scene.load().unwrap();
     assert_eq!(config.path, scene.config);
-    assert_eq!(config.services[0].working_dir, scene.dir.path());
+    assert_eq!(&*config.services[0].working_dir, scene.dir.path());
 }
 
 #[test]

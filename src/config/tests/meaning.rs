@@ -113,7 +113,7 @@ fn every_key_is_meant_as_it_is_written() {
         "the order of the file"
     );
     let first = config.service("z.first").unwrap();
-    assert_eq!(first.working_dir, Path::new("/etc/watchdog/trader"));
+    assert_eq!(&*first.working_dir, Path::new("/etc/watchdog/trader"));
     assert_eq!(first.start_grace, Duration::from_secs(90));
     assert_eq!(first.depends_on, ["second"]);
     let process = first.process.as_ref().unwrap();
@@ -219,7 +219,7 @@ fn spawn_alone_is_a_whole_config() {
     let service = &config.services[0];
     assert_eq!(service.process, None);
     assert!(service.logs.is_empty() && service.unit.is_none() && service.enabled);
-    assert_eq!(service.working_dir, Path::new("/etc/watchdog"));
+    assert_eq!(&*service.working_dir, Path::new("/etc/watchdog"));
     assert_eq!(config.state_dir, Path::new("/var/lib/watchdog"));
     assert_eq!(config.mail, None);
 }
