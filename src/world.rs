@@ -22,6 +22,7 @@ use nix::unistd::Pid;
 use sysinfo::{ProcessRefreshKind, ProcessesToUpdate, System, ThreadKind, UpdateKind};
 
 mod glance;
+mod index;
 mod proc;
 
 use glance::Glance;

@@ -2,18 +2,25 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use memchr::memmem::Finder;
 
 use super::World;
+use super::index::Index;
 use super::proc::{
     Stat, append_command, is_forbidden, is_gone, listed, settled_command, stat, ticks_per_second,
 };
 
+/// So many searches are made without an index. To make one takes as many instructions as 37 searches for a short text,
+/// but as 3 to 7 for one of more than 32 bytes, where memchr has no vectors for all of the work: this is in between, and
+/// few services never pay for it.
+const SEARCHES_WITHOUT_INDEX: usize = 16;
+
 /// The command lines of all processes, and what was looked up of them since.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Glance {
     /// All of them, each with a zero behind it: searching them at once is far cheaper than one by one.
     text: Vec<u8>,
@@ -24,6 +31,10 @@ pub(super) struct Glance {
     /// When it began, in clock ticks since boot.
     began: u64,
     parents: Mutex<HashMap<i32, Option<i32>>>,
+    /// How often it was searched.
+    searches: AtomicUsize,
+    /// Of `text`, where it was searched often enough; none where that is too long.
+    index: OnceLock<Option<Index>>,
 }
 
 impl Glance {
@@ -63,7 +74,7 @@ impl Glance {
             places,
             silent,
             began,
-            parents: Mutex::default(),
+            ..Self::default()
         };
         (glance, gap)
     }
@@ -87,17 +98,30 @@ impl Glance {
         }
     }
 
+    /// The index of the text, once it was searched often enough.
+    fn index(&self) -> Option<&Index> {
+        if self.searches.fetch_add(1, Ordering::Relaxed) < SEARCHES_WITHOUT_INDEX {
+            return None;
+        }
+        let made = self.index.get_or_init(|| Index::of(&self.text));
+        made.as_ref()
+    }
+
     /// The PIDs of wanted command lines.
-    pub(super) fn matching(
-        &self,
-        needle: Option<&Finder<'_>>,
+    pub(super) fn matching<'a>(
+        &'a self,
+        needle: Option<&'a Finder<'_>>,
         wanted: impl Fn(&[u8]) -> bool,
     ) -> impl Iterator<Item = i32> {
         let mut at = 0;
+        let mut indexed = needle.and_then(|needle| self.index()?.find(needle.needle(), &self.text));
         let next = move || {
             if let Some(needle) = needle {
-                let found = self.places.get(at)?.1;
-                let found = found + needle.find(&self.text[found..])?;
+                let from = self.places.get(at)?.1;
+                let found = match &mut indexed {
+                    Some(places) => places.find(|&place| place >= from)?,
+                    None => from + needle.find(&self.text[from..])?,
+                };
                 // what is found across the end of one is in none
                 at += self.places[at..].partition_point(|place| place.2 <= found);
             }
@@ -138,6 +162,10 @@ impl Glances {
 #[cfg(test)]
 mod tests {
     use std::io::Read;
+
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample::{self, select};
 
     use super::super::Process;
     use super::*;
@@ -185,28 +213,115 @@ mod tests {
         assert_eq!(most, surveyed[..2]);
     }
 
-    #[test]
-    fn command_lines_are_searched_one_by_one_and_all_at_once_alike() {
-        let commands = ["ab", "b", "a", "xab", "ba ab", "b"];
+    /// A glance at processes 1, 2, ... that was searched `searches` times.
+    fn glance_at<T: AsRef<[u8]>>(commands: &[T], searches: usize) -> Glance {
         let mut glance = Glance {
-            text: Vec::new(),
-            places: Vec::new(),
-            silent: Vec::new(),
-            began: 0,
-            parents: Mutex::default(),
+            searches: searches.into(),
+            ..Glance::default()
         };
         for (pid, command) in (1..).zip(commands) {
             let start = glance.text.len();
-            glance.text.extend_from_slice(command.as_bytes());
+            glance.text.extend_from_slice(command.as_ref());
             glance.places.push((pid, start, glance.text.len()));
             glance.text.push(0);
         }
-        for text in ["a", "b", "ab", "ba", "x", "b\0b", "ab\0", "none"] {
+        glance
+    }
+
+    #[test]
+    fn command_lines_are_searched_one_by_one_and_all_at_once_alike() {
+        // so much that two or three of anything are rare
+        let long = "x".repeat(20 * 64);
+        let commands = [
+            "worker 1",
+            "worker",
+            "k",
+            "worker 12",
+            "1 worker",
+            "12",
+            &long,
+            "er 1",
+        ];
+        let searched = |searches: usize| glance_at(&commands, searches);
+        for (text, pids, is_in_index) in [
+            ("worker 1", &[1, 4][..], true),
+            ("worker", &[1, 2, 4, 5], true),
+            ("er 1", &[1, 4, 8], true),
+            ("12\0x", &[], true),
+            ("rker\0k\0", &[], true),
+            ("\0er 1", &[], true),
+            ("er 1\0", &[], true),
+            ("nowhere", &[], true),
+            ("xxxx", &[7], false),
+            ("k", &[1, 2, 3, 4, 5], false),
+            ("12", &[4, 6], false),
+            ("12\0", &[], false),
+            ("", &[1, 2, 3, 4, 5, 6, 7, 8], false),
+        ] {
             let needle = Finder::new(text);
             let wanted = |command: &[u8]| needle.find(command).is_some();
-            let one_by_one: Vec<i32> = glance.matching(None, wanted).collect();
-            let at_once: Vec<i32> = glance.matching(Some(&needle), wanted).collect();
-            assert_eq!(at_once, one_by_one, "{text:?}");
+            let one_by_one: Vec<i32> = searched(0).matching(None, wanted).collect();
+            assert_eq!(one_by_one, pids, "{text:?}");
+            for searches in [0, SEARCHES_WITHOUT_INDEX] {
+                let glance = searched(searches);
+                let at_once: Vec<i32> = glance.matching(Some(&needle), wanted).collect();
+                assert_eq!(at_once, pids, "{text:?} after {searches}");
+            }
+            let index = Index::of(&searched(0).text).unwrap();
+            let found = index.find(text.as_bytes(), &searched(0).text).is_some();
+            assert_eq!(found, is_in_index, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn an_index_is_made_once_many_have_searched() {
+        let glance = glance_at(&["worker 1"], 0);
+        let needle = Finder::new("worker");
+        for searches in 0..3 * SEARCHES_WITHOUT_INDEX {
+            let is_made = glance.index.get().is_some();
+            assert_eq!(is_made, searches > SEARCHES_WITHOUT_INDEX, "{searches}");
+            // who has no needle is not helped by it
+            assert_eq!(glance.matching(None, |_| true).count(), 1);
+            assert_eq!(glance.matching(Some(&needle), |_| true).count(), 1);
+        }
+    }
+
+    /// Bytes of so few kinds that most needles are found, now and then across the end of a command line.
+    fn bytes(length: std::ops::Range<usize>) -> impl Strategy<Value = Vec<u8>> {
+        vec(select(b"ab\0".to_vec()), length)
+    }
+
+    proptest! {
+        #[test]
+        fn an_index_finds_what_a_search_finds(
+            mut commands in vec(bytes(1..12), 0..12),
+            needles in vec((bytes(0..9), any::<sample::Index>(), 0..20_usize), 1..8),
+            (filler, most) in (any::<sample::Index>(), 0..12_usize),
+        ) {
+            // so much that what else there is is rare
+            commands.insert(filler.index(commands.len() + 1), vec![b'x'; 4000]);
+            let plain = glance_at(&commands, 0);
+            let indexed = glance_at(&commands, SEARCHES_WITHOUT_INDEX);
+            let of_text = |at: &sample::Index, length: usize| {
+                let from = at.index(plain.text.len());
+                plain.text[from..].iter().take(length).copied().collect()
+            };
+            let parts: Vec<Vec<u8>> = needles.iter().map(|(_, at, length)| of_text(at, *length)).collect();
+            for needle in needles.iter().map(|(needle, ..)| needle).chain(&parts) {
+                let needle = Finder::new(needle);
+                let wanted = |command: &[u8]| needle.find(command).is_some();
+                let among = |glance: &Glance, needle: Option<&Finder<'_>>| -> Vec<i32> {
+                    glance.matching(needle, wanted).take(most).collect()
+                };
+                let one_by_one = among(&plain, None);
+                prop_assert_eq!(&among(&plain, Some(&needle)), &one_by_one);
+                prop_assert_eq!(&among(&indexed, Some(&needle)), &one_by_one);
+                // nor is anything else looked at
+                let looked_at = |glance: &Glance| -> Vec<i32> {
+                    glance.matching(Some(&needle), |_| true).collect()
+                };
+                prop_assert_eq!(looked_at(&indexed), looked_at(&plain));
+            }
         }
     }
 
