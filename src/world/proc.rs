@@ -118,19 +118,18 @@ pub fn stat(pid: i32) -> io::Result<Stat> {
 /// Parses the line of `/proc/PID/stat`. The name in parentheses may itself hold spaces and parentheses, so all
 /// is counted from the last closing one.
 pub fn parse_stat(bytes: &[u8]) -> Option<Stat> {
-    let close = bytes.iter().rposition(|&b| b == b')')?;
-    let rest = std::str::from_utf8(bytes.get(close + 1..)?).ok()?;
-    let mut fields = rest.split_ascii_whitespace();
-    let state = State::from_letter(*fields.next()?.as_bytes().first()?);
-    let parent = fields.next()?.parse().ok()?;
-    let group = fields.next()?.parse().ok()?;
+    let close = memchr::memrchr(b')', bytes)?;
+    let mut fields = bytes[close + 1..]
+        .split(u8::is_ascii_whitespace)
+        .filter(|field| !field.is_empty());
+    let state = State::from_letter(*fields.next()?.first()?);
+    let parent = number(fields.next()?)?;
+    let group = number(fields.next()?)?;
     // group is field 5
-    let flags: u64 = fields.nth(9 - 6)?.parse().ok()?;
-    let start = fields.nth(22 - 10)?.parse().ok()?;
+    let flags: u64 = number(fields.nth(9 - 6)?)?;
+    let start = number(fields.nth(22 - 10)?)?;
     // a sandbox may write fewer
-    let exit_signal = fields
-        .nth(38 - 23)
-        .and_then(|field| field.parse::<i64>().ok());
+    let exit_signal: Option<i64> = fields.nth(38 - 23).and_then(number);
     Some(Stat {
         state,
         parent,
@@ -139,6 +138,10 @@ pub fn parse_stat(bytes: &[u8]) -> Option<Stat> {
         thread: exit_signal.is_some_and(|signal| signal < 0),
         start,
     })
+}
+
+fn number<T: std::str::FromStr>(field: &[u8]) -> Option<T> {
+    std::str::from_utf8(field).ok()?.parse().ok()
 }
 
 /// How many clock ticks a second has in `/proc/PID/stat`.
