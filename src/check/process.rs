@@ -106,8 +106,6 @@ impl Identity {
 pub struct Running {
     /// Its main process.
     pub main: Identity,
-    /// The main process's effective user, where known.
-    pub uid: Option<u32>,
     /// All processes that are surely the service's, the main one first.
     pub all: Vec<Identity>,
     /// How long the main process has run.
@@ -122,7 +120,6 @@ impl Running {
         Self {
             all: vec![main.clone()],
             main,
-            uid: None,
             age: Duration::ZERO,
             named_by: None,
         }

@@ -121,7 +121,6 @@ impl<'a> Search<'a> {
                 });
                 Presence::Running(Running {
                     age: age(&main, self.now),
-                    uid: main.uid,
                     all: all.iter().map(|process| self.identity(process)).collect(),
                     main: identity,
                     named_by: named_by.map(|(path, _)| path),
