@@ -6,9 +6,10 @@
 //! commands that a person runs, which ask more of each process and are rare.
 //!
 //! Each way is where it is best. For one PID, sysinfo makes about 40 system calls and reads all of `/proc/stat` before
-//! it begins (30 µs, and 160 µs for ten); the two facts that a check needs take 4 (6 µs, 44 µs). For a table of 2000
-//! processes it makes 21 calls a process (40 ms), and a glance 3 (`pgrep -f`: 19). What sysinfo rounds or leaves out,
-//! the exact start time and the state letter, comes from `/proc/PID/stat` in either case.
+//! it begins (30 µs, and 160 µs for ten); what a check needs takes 3, and a fourth where a process must be a certain
+//! user's (6 µs, 44 µs). For a table of 2000 processes it makes 21 calls a process (40 ms), and a glance 3 (`pgrep -f`:
+//! 19). What sysinfo rounds or leaves out, the exact start time and the state letter, comes from `/proc/PID/stat` in
+//! either case.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -73,7 +74,7 @@ pub struct Process {
     pub state: State,
     /// When it started, in clock ticks since boot: with the PID and the boot, its identity.
     pub start: u64,
-    /// Its effective user, where that could be read.
+    /// Its effective user, where that was asked for and could be read.
     pub uid: Option<u32>,
     /// Its arguments joined by single spaces, cut at 256 KiB. Empty for zombies and kernel threads, and where the
     /// world is looked at on demand: then nobody asks.
@@ -210,13 +211,22 @@ impl World {
 
     /// The process with a PID. What a survey does not know is looked up again: it may have started since.
     pub fn process(&self, pid: i32) -> Lookup {
+        self.look_up(pid, |_| Ok(None))
+    }
+
+    /// The same with its user, for a system call more.
+    pub fn process_with_user(&self, pid: i32) -> Lookup {
+        self.look_up(pid, |pid| effective_user(pid).map(Some))
+    }
+
+    fn look_up(&self, pid: i32, user: impl FnOnce(i32) -> io::Result<Option<u32>>) -> Lookup {
         match &self.known {
             Known::All(table) => match table.get(&pid) {
                 Some(process) => Lookup::Found(process.clone()),
-                None => look_up(pid, |stat| settled_command(pid, stat)),
+                None => look_up(pid, user, |stat| settled_command(pid, stat)),
             },
-            Known::Commands(glance) => look_up(pid, |stat| glance.command(pid, stat)),
-            Known::Nothing => look_up(pid, |_| Ok(Vec::new())),
+            Known::Commands(glance) => look_up(pid, user, |stat| glance.command(pid, stat)),
+            Known::Nothing => look_up(pid, user, |_| Ok(Vec::new())),
         }
     }
 
@@ -248,12 +258,12 @@ impl World {
     }
 
     /// The processes whose command lines are wanted, by PID, `most` at the most. A `needle` stands in each that is;
-    /// none is empty. What was just found out about one, `at_hand`, is not asked for again.
+    /// none is empty. `look` looks at each of them where no more is known than its command line.
     pub fn with_command(
         &self,
         needle: Option<&Finder<'_>>,
         most: usize,
-        at_hand: Option<&Process>,
+        look: impl Fn(i32) -> Lookup,
         wanted: impl Fn(&[u8]) -> bool,
         also: impl Fn(&Process) -> bool,
     ) -> Vec<Process> {
@@ -266,8 +276,6 @@ impl World {
                 .cloned()
                 .collect(),
             Known::Commands(glance) => {
-                let at_hand = |pid: i32| at_hand.filter(|process| process.pid == pid).cloned();
-                let look = |pid: i32| at_hand(pid).map_or_else(|| self.process(pid), Lookup::Found);
                 let known = |pid: i32| match look(pid) {
                     Lookup::Found(process) => Some(process),
                     Lookup::Hidden(why) => {
@@ -374,23 +382,27 @@ fn whole(pid: i32, seen: Option<&sysinfo::Process>) -> io::Result<Process> {
         Some(uid) => **uid,
         None => effective_user(pid)?,
     };
-    Ok(process(pid, &stat, uid, command))
+    Ok(process(pid, &stat, Some(uid), command))
 }
 
-fn process(pid: i32, stat: &Stat, uid: u32, command: Vec<u8>) -> Process {
+fn process(pid: i32, stat: &Stat, uid: Option<u32>, command: Vec<u8>) -> Process {
     Process {
         pid,
         parent: stat.parent,
         group: stat.group,
         state: stat.state,
         start: stat.start,
-        uid: Some(uid),
+        uid,
         command,
         kernel: stat.kernel,
     }
 }
 
-fn look_up(pid: i32, command: impl FnOnce(&Stat) -> io::Result<Vec<u8>>) -> Lookup {
+fn look_up(
+    pid: i32,
+    user: impl FnOnce(i32) -> io::Result<Option<u32>>,
+    command: impl FnOnce(&Stat) -> io::Result<Vec<u8>>,
+) -> Lookup {
     // zero and below are groups and everybody to kill(2), never a process
     if pid <= 0 {
         return Lookup::Gone;
@@ -401,7 +413,7 @@ fn look_up(pid: i32, command: impl FnOnce(&Stat) -> io::Result<Vec<u8>>) -> Look
             let leader = status(pid, b"Tgid:").and_then(|id| id.trim().parse().ok());
             return Ok(Lookup::Thread(leader.unwrap_or_default()));
         }
-        let (uid, command) = (effective_user(pid)?, command(&stat)?);
+        let (uid, command) = (user(pid)?, command(&stat)?);
         Ok(Lookup::Found(process(pid, &stat, uid, command)))
     };
     seen().unwrap_or_else(|error: io::Error| {
@@ -455,9 +467,16 @@ mod tests {
     #[test]
     fn this_process_is_found_both_ways() {
         let me = nix::unistd::getpid().as_raw();
-        let Lookup::Found(by_pid) = World::on_demand().process(me) else {
+        let Lookup::Found(by_pid) = World::on_demand().process_with_user(me) else {
             panic!("not found by PID");
         };
+        let of_anybody = |process: &Process| {
+            Lookup::Found(Process {
+                uid: None,
+                ..process.clone()
+            })
+        };
+        assert_eq!(World::on_demand().process(me), of_anybody(&by_pid));
         let world = World::survey();
         let by_table = world.all().find(|p| p.pid == me).unwrap();
         assert!(!by_table.command.is_empty());
@@ -469,7 +488,8 @@ mod tests {
         assert_eq!(by_pid.uid, Some(nix::unistd::geteuid().as_raw()));
         assert!(world.is_lineage(me) && world.is_lineage(by_pid.parent));
         let glance = World::glance();
-        assert_eq!(glance.process(me), Lookup::Found(by_pid.clone()));
+        assert_eq!(glance.process(me), of_anybody(&by_pid));
+        assert_eq!(glance.process_with_user(me), Lookup::Found(by_pid.clone()));
         assert!(glance.is_lineage(me) && glance.is_lineage(by_pid.parent));
         assert!(glance.is_this_program(me) && !glance.is_in_other_namespace(me));
     }

@@ -194,11 +194,12 @@ mod tests {
         let ours = |process: &Process| pids.contains(&process.pid);
         let needle = Finder::new("glanced-at ");
         let wanted = |command: &[u8]| needle.find(command).is_some();
-        let surveyed = World::survey().with_command(None, 99, None, wanted, ours);
         let glance = World::glance();
-        let glanced = glance.with_command(Some(&needle), 99, None, wanted, ours);
-        let without_needle = glance.with_command(None, 99, None, wanted, ours);
-        let most = glance.with_command(Some(&needle), 2, None, wanted, ours);
+        let look = |pid: i32| glance.process_with_user(pid);
+        let surveyed = World::survey().with_command(None, 99, look, wanted, ours);
+        let glanced = glance.with_command(Some(&needle), 99, look, wanted, ours);
+        let without_needle = glance.with_command(None, 99, look, wanted, ours);
+        let most = glance.with_command(Some(&needle), 2, look, wanted, ours);
         for mut child in children {
             child.kill().unwrap();
             child.wait().unwrap();
@@ -336,7 +337,8 @@ mod tests {
                 .unwrap();
             let pid = i32::try_from(child.id()).unwrap();
             let sees = |world: &World| {
-                let found = world.with_command(None, 1, None, |_| true, |found| found.pid == pid);
+                let look = |pid: i32| world.process(pid);
+                let found = world.with_command(None, 1, look, |_| true, |found| found.pid == pid);
                 !found.is_empty()
             };
             std::thread::scope(|scope| {

@@ -83,6 +83,14 @@ impl<'a> Search<'a> {
         }
     }
 
+    /// The process with a PID, and whose it is where it must be a certain user's.
+    fn process(&self, pid: i32, uid: Option<u32>) -> Lookup {
+        match uid {
+            Some(_) => self.world.process_with_user(pid),
+            None => self.world.process(pid),
+        }
+    }
+
     fn found(&mut self, code: &'static str, severity: Severity, message: String) {
         self.findings
             .push(Finding::new(Kind::Process, code, severity, message));
@@ -312,7 +320,7 @@ impl<'a> Search<'a> {
             .main
             .as_ref()
             .filter(|main| main.boot_id == self.now.boot_id)?;
-        match self.world.process(known.pid) {
+        match self.process(known.pid, uid) {
             Lookup::Found(process)
                 if process.start == known.start
                     && process.state != State::Zombie
@@ -345,7 +353,7 @@ impl<'a> Search<'a> {
         let candidates = self.world.with_command(
             None,
             MATCHES_LIMIT,
-            None,
+            |pid| self.world.process_with_user(pid),
             |command| runs(command, &wanted),
             |process| {
                 process.uid == Some(uid)
@@ -368,10 +376,14 @@ impl<'a> Search<'a> {
         uid: Option<u32>,
         at_hand: Option<&Process>,
     ) -> Vec<Process> {
+        let at_hand_or_anew = |pid: i32| match at_hand.filter(|named| named.pid == pid) {
+            Some(named) => Lookup::Found(named.clone()),
+            None => self.process(pid, uid),
+        };
         self.world.with_command(
             pattern.needle(),
             MATCHES_LIMIT,
-            at_hand,
+            at_hand_or_anew,
             |command| pattern.matches(command),
             |process| {
                 // the PID file answers for its own
@@ -474,7 +486,7 @@ impl<'a> Search<'a> {
         if pid == self.world.me() {
             return Named::Not(format!("PID file {shown} names the watchdog itself"));
         }
-        let process = match self.world.process(pid) {
+        let process = match self.process(pid, uid) {
             Lookup::Found(process) => process,
             Lookup::Gone => {
                 return Named::Not(format!(

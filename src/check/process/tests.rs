@@ -1,7 +1,8 @@
 //! Worlds made by hand, and real processes where only those tell.
 
 use std::fs::{File, OpenOptions};
-use std::process::{Child, Command};
+use std::io::Read;
+use std::process::{Child, Command, Stdio};
 
 use super::pid_file::PidFile;
 use super::search::{BOOT_SLACK, REREAD_AFTER};
@@ -526,6 +527,53 @@ fn a_user_narrows_what_matches() {
     place.rule.user = Some("7".to_owned());
     let seen = look_for(&place.rule, &Memo::default(), &world);
     assert_eq!(codes(&seen), [MISSING]);
+}
+
+#[test]
+fn real_processes_are_asked_whose_they_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut child = Command::new("sh")
+        .args(["-c", "echo; read line"])
+        .arg(dir.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // it has become its program once it says something
+    let mut said = child.stdout.take().unwrap();
+    said.read_exact(&mut [0]).unwrap();
+    let it = Real(child);
+    let by_file = Place::new(&it.pid().to_string()).aged(60);
+    let lost = Place::without_file();
+    let now = now();
+    let memo = Memo {
+        main: Some(identity_of(it.pid(), &now)),
+        ..Memo::default()
+    };
+    let by_line = pattern_rule(dir.path().to_str().unwrap());
+    let me = nix::unistd::geteuid().as_raw();
+    for (world, rules) in [
+        (World::on_demand(), &[&by_file.rule, &lost.rule][..]),
+        (World::glance(), &[&by_line, &by_file.rule, &lost.rule]),
+    ] {
+        for rule in rules {
+            for (user, found) in [(None, true), (Some(me), true), (Some(me + 1), false)] {
+                let rule = Rule {
+                    user: user.map(|user| user.to_string()),
+                    ..(*rule).clone()
+                };
+                let seen = look_for(&rule, &memo, &world);
+                // where its file is lost, it is remembered
+                let expected = found.then_some(it.pid());
+                assert_eq!(pid(&seen), expected, "{rule:?} {:?}", seen.findings);
+                let mut messages = seen.findings.iter().map(|finding| &finding.message);
+                let whose = messages.find(|text| text.contains("a process of user "));
+                let is_named = rule.pid_file == by_file.rule.pid_file;
+                assert_eq!(whose.is_some(), is_named && !found, "{rule:?}");
+                assert!(whose.is_none_or(|text| !text.contains('?')), "{whose:?}");
+            }
+        }
+    }
 }
 
 #[test]
