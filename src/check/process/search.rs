@@ -98,7 +98,7 @@ impl<'a> Search<'a> {
 
     /// Turns the outcome into findings, evidence for a restart, and what to remember.
     pub(super) fn conclude(mut self, outcome: Outcome) -> Seen {
-        let mut memo = self.memo.clone();
+        let mut memo = None;
         let presence = match outcome {
             Outcome::Found {
                 main,
@@ -121,11 +121,14 @@ impl<'a> Search<'a> {
                     }
                 }
                 let identity = self.identity(&main);
-                memo.main = Some(identity.clone());
-                memo.leads_group = main.group == main.pid;
-                memo.seen_ms = self.now.boot_ms;
-                memo.pid_file = named_by.as_ref().map_or(memo.pid_file, |(_, file)| {
-                    Some(file.mark(identity.clone(), self.now))
+                memo = Some(Memo {
+                    main: Some(identity.clone()),
+                    leads_group: main.group == main.pid,
+                    seen_ms: self.now.boot_ms,
+                    pid_file: match &named_by {
+                        Some((_, file)) => Some(file.mark(identity.clone(), self.now)),
+                        None => self.memo.pid_file.clone(),
+                    },
                 });
                 Presence::Running(Running {
                     age: age(&main, self.now),
@@ -155,7 +158,7 @@ impl<'a> Search<'a> {
         Seen {
             findings: self.findings,
             presence,
-            memo,
+            memo: memo.unwrap_or_else(|| self.memo.clone()),
         }
     }
 
@@ -573,16 +576,15 @@ enum Named {
 }
 
 /// The processes that no other of them descends to: a parent and its children count as one.
-fn roots(processes: &[Process], world: &World) -> Vec<Process> {
+fn roots<'a>(processes: &'a [Process], world: &World) -> Vec<&'a Process> {
     // the usual, and nobody need be asked for its parents
     if processes.len() < 2 {
-        return processes.to_vec();
+        return processes.iter().collect();
     }
     let pids: BTreeSet<i32> = processes.iter().map(|process| process.pid).collect();
     processes
         .iter()
         .filter(|process| !ancestors(process.pid, world).any(|pid| pids.contains(&pid)))
-        .cloned()
         .collect()
 }
 
@@ -596,11 +598,11 @@ fn ancestors(pid: i32, world: &World) -> impl Iterator<Item = i32> {
     std::iter::successors(parent(&pid), parent).take(256)
 }
 
-fn eldest(processes: &[Process]) -> Option<Process> {
+fn eldest(processes: &[&Process]) -> Option<Process> {
     processes
         .iter()
         .min_by_key(|process| (process.start, process.pid))
-        .cloned()
+        .map(|&process| process.clone())
 }
 
 /// Whether a command line runs just these arguments, by itself or through the interpreter of a script (`#!`
