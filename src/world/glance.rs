@@ -15,8 +15,8 @@ use super::proc::{
 };
 
 /// So many searches are made without an index. To make one takes as many instructions as 37 searches for a short text,
-/// but as 3 to 7 for one of more than 32 bytes, where memchr has no vectors for all of the work: this is in between, and
-/// few services never pay for it.
+/// but as 3 to 7 for one of more than 32 bytes, which memchr finds harder: this is in between, and a dozen services
+/// never pay for it.
 const SEARCHES_WITHOUT_INDEX: usize = 16;
 
 /// The command lines of all processes, and what was looked up of them since.
