@@ -16,6 +16,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use nix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Deserializer, Serialize, de};
 
+pub mod times;
+
 /// A jump of the wall clock, or a sleep, of more than this between two runs makes log ages unsafe to judge.
 pub const JUMP: Duration = Duration::from_secs(10);
 
@@ -278,6 +280,25 @@ mod tests {
             awake_ms: (boot_s - slept_s) * 1000,
             boot_id: "a".into(),
         }
+    }
+
+    #[test]
+    fn boot_ids_that_are_the_same_are_kept_once() {
+        let read = |id: &str| {
+            let text = format!(
+                r#"{{"wall":"2026-11-22T12:00:00Z","boot_ms":1,"awake_ms":1,"boot_id":{id}}}"#
+            );
+            serde_json::from_str::<Reading>(&text)
+        };
+        let [first, again, other, back] =
+            ["\"a\"", "\"a\"", "\"b\"", "\"a\""].map(|id| read(id).unwrap().boot_id);
+        assert_eq!([&*first, &*again, &*other, &*back], ["a", "a", "b", "a"]);
+        assert!(Arc::ptr_eq(&first, &again) && !Arc::ptr_eq(&first, &back));
+        let why = read("7").unwrap_err().to_string();
+        assert!(
+            why.starts_with("invalid type: integer `7`, expected a boot id"),
+            "{why}"
+        );
     }
 
     #[test]

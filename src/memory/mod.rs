@@ -12,14 +12,13 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::check::process::{self, Identity, Presence};
 use crate::check::{Finding, log, unit};
-use crate::clock::Reading;
+use crate::clock::{Reading, times};
 use crate::notify::{Alert, Event};
 use crate::restart::Action;
 use crate::verdict::Verdict;
 
 pub mod journal;
 pub mod store;
-pub mod times;
 
 /// The form of the state file that this program writes, and the only one that it reads.
 pub const VERSION: u32 = 1;

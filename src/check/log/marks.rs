@@ -19,7 +19,7 @@ use twox_hash::XxHash3_64;
 
 use super::open::{self, Links, Opened};
 use super::tail::{self, End};
-use crate::memory::times;
+use crate::clock::times;
 
 /// A print of the beginning is of so many bytes at most.
 pub(super) const HEAD: u64 = 1024;
@@ -39,7 +39,7 @@ const CANDIDATES: usize = 64;
 
 /// Where a log was read to: kept from run to run. Facts about the file, no judgement.
 ///
-/// A mark that cannot be read is none: see [`crate::memory::store::parse_state`].
+/// Of a state in which one cannot be read, that one alone is none.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Mark {

@@ -40,8 +40,8 @@ pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<DateTime<Utc>, 
     from.deserialize_str(Text)
 }
 
-/// Reads a time from its text.
-pub(super) fn read(text: &str) -> chrono::ParseResult<DateTime<Utc>> {
+/// Reads a time from its text. An error where it is none.
+pub fn read(text: &str) -> chrono::ParseResult<DateTime<Utc>> {
     match humantime::parse_rfc3339(text) {
         Ok(time) => Ok(time.into()),
         // another zone, a year of five digits
@@ -149,5 +149,10 @@ mod tests {
             );
         }
         assert!(read(r#"{"at":null}"#).is_err());
+        let why = read(r#"{"at":3}"#).unwrap_err().to_string();
+        assert!(
+            why.starts_with("invalid type: integer `3`, expected an RFC 3339 time"),
+            "{why}"
+        );
     }
 }
