@@ -167,7 +167,7 @@ mod tests {
     use proptest::prelude::*;
     use proptest::sample::{self, select};
 
-    use super::super::Process;
+    use super::super::{Known, Lookup, Process};
     use super::*;
 
     #[test]
@@ -212,6 +212,40 @@ mod tests {
         );
         assert_eq!((&glanced, &without_needle), (&surveyed, &surveyed));
         assert_eq!(most, surveyed[..2]);
+    }
+
+    #[test]
+    fn what_a_glance_has_seen_is_not_read_again() {
+        let mut child = std::process::Command::new("sh")
+            .args(["-c", "echo; read line; exec sleep 60", "seen"])
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        let seen = || match World::glance().process(pid) {
+            Lookup::Found(process) => process.command,
+            other => panic!("{other:?}"),
+        };
+        // begun in a later clock tick than the process
+        let start = stat(pid).unwrap().start;
+        let is_later =
+            |world: &World| matches!(&world.known, Known::Commands(glance) if glance.began > start);
+        let glance = (0..10_000).map(|_| World::glance()).find(is_later).unwrap();
+        let before = seen();
+        drop(child.stdin.take());
+        let end = Instant::now() + Duration::from_secs(60);
+        while seen() == before && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        assert_ne!(seen(), before);
+        let Lookup::Found(process) = glance.process(pid) else {
+            panic!("not found");
+        };
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(process.command, before);
     }
 
     /// A glance at processes 1, 2, ... that was searched `searches` times.
