@@ -336,12 +336,43 @@ fn restarts_follow_dependencies() {
         &nothing,
     );
     assert_eq!(well["app"].restart, Some(Restart::default()));
+    // whatever it was when the last run looked
+    let mut down = Memory::default();
+    let broken = ServiceMemory {
+        verdict: Some(Verdict::Down),
+        ..ServiceMemory::default()
+    };
+    down.services.insert("db".to_owned(), broken);
+    for (db, restart) in [(fine.clone(), Some(Restart::default())), (None, None)] {
+        let services = [("db", &[][..], db), ("app", &["db"], dead.clone())];
+        assert_eq!(decide_many(&services, &down)["app"].restart, restart);
+    }
     // a dependent that is well is left alone
     let only_db = decide_many(
         &[("db", &[], dead.clone()), ("app", &["db"], fine)],
         &nothing,
     );
     assert!(only_db["db"].restart.is_some() && only_db["app"].verdict == Verdict::Healthy);
+}
+
+#[test]
+fn a_dependency_that_is_left_alone_is_waited_for_only_where_it_is_broken() {
+    let mut memory = Memory::default();
+    let paused = ServiceMemory {
+        paused_until: Some(at(NOW + 10)),
+        ..ServiceMemory::default()
+    };
+    memory.services.insert("db".to_owned(), paused);
+    for (db, why) in [
+        (gone(), Some("waits for `db`, which is paused")),
+        (up(1, 3600), None),
+    ] {
+        let services = [("db", &[][..], Some(db)), ("app", &["db"], Some(gone()))];
+        let decisions = decide_many(&services, &memory);
+        assert_eq!(decisions["db"].verdict, Verdict::Paused);
+        assert_eq!(decisions["app"].why.as_deref(), why);
+        assert_eq!(decisions["app"].restart.is_some(), why.is_none());
+    }
 }
 
 #[test]
