@@ -336,16 +336,21 @@ fn restarts_follow_dependencies() {
         &nothing,
     );
     assert_eq!(well["app"].restart, Some(Restart::default()));
-    // whatever it was when the last run looked
-    let mut down = Memory::default();
-    let broken = ServiceMemory {
-        verdict: Some(Verdict::Down),
-        ..ServiceMemory::default()
-    };
-    down.services.insert("db".to_owned(), broken);
-    for (db, restart) in [(fine.clone(), Some(Restart::default())), (None, None)] {
+    // what the last run saw of it counts only where this one did not look
+    for (verdict, db, is_restarted) in [
+        (Verdict::Down, fine.clone(), true),
+        (Verdict::Down, None, false),
+        (Verdict::Healthy, None, true),
+    ] {
+        let mut memory = Memory::default();
+        let known = ServiceMemory {
+            verdict: Some(verdict),
+            ..ServiceMemory::default()
+        };
+        memory.services.insert("db".to_owned(), known);
         let services = [("db", &[][..], db), ("app", &["db"], dead.clone())];
-        assert_eq!(decide_many(&services, &down)["app"].restart, restart);
+        let app = &decide_many(&services, &memory)["app"];
+        assert_eq!(app.restart.is_some(), is_restarted, "{verdict:?}");
     }
     // a dependent that is well is left alone
     let only_db = decide_many(

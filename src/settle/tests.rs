@@ -153,7 +153,7 @@ fn a_good_restart_is_told_as_such_and_not_again_as_a_recovery() {
 fn the_journal_has_every_change_and_every_restart() {
     let (service, mut memory) = (service("a"), Memory::default());
     let settings = mail();
-    let mut events = Vec::new();
+    let (mut events, mut news) = (Vec::new(), Vec::new());
     let mut step = |memory: &mut Memory, observation: &Observation, second: i64| {
         let seen = BTreeMap::from([("a".to_owned(), observation.clone())]);
         let facts = Facts {
@@ -179,6 +179,7 @@ fn the_journal_has_every_change_and_every_restart() {
             at(second),
             telling,
         );
+        news.push(settled.news);
         events.extend(settled.entries.into_iter().map(|entry| entry.event));
     };
     let warned = with(up(99, 600), Kind::Log, "log_error", Severity::Warning);
@@ -213,6 +214,8 @@ fn the_journal_has_every_change_and_every_restart() {
             "recovered"
         ]
     );
+    // what is as it was need not be on the disk
+    assert_eq!(news, [true, false, true, true, true, true, false, true]);
 }
 
 #[test]
