@@ -246,7 +246,6 @@ pub mod as_text {
     use serde::Serializer;
 
     /// Serialises as [`super::exact`].
-    #[allow(clippy::trivially_copy_pass_by_ref)] // serde's signature
     pub fn serialize<S: Serializer>(value: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&super::exact(*value))
     }
@@ -256,7 +255,6 @@ pub mod as_text {
         use super::{Duration, Serializer};
 
         /// Serialises as [`super::super::exact`], or not at all.
-        #[allow(clippy::ref_option)] // serde's signature
         pub fn serialize<S: Serializer>(
             value: &Option<Duration>,
             serializer: S,

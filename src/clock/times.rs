@@ -1,5 +1,5 @@
-//! Times in the state: RFC 3339, as chrono writes and reads them, by humantime in a fifth of the time. A state has
-//! four for each service, and chrono's took as long as all else in it.
+//! Times in the state: RFC 3339, as chrono writes and reads them, by humantime in less than half of the instructions. A
+//! state has four for each service: by chrono they were 18 of the 62 million that the state of a thousand services took.
 //!
 //! For `#[serde(with = "…")]`.
 
@@ -58,8 +58,6 @@ pub mod perhaps {
     struct Time(#[serde(with = "super")] DateTime<Utc>);
 
     /// Writes a time, or null.
-    // serde passes what it serializes by reference
-    #[allow(clippy::ref_option, clippy::trivially_copy_pass_by_ref)]
     pub fn serialize<S: Serializer>(
         time: &Option<DateTime<Utc>>,
         serializer: S,

@@ -172,7 +172,7 @@ pub fn run(config: Config, options: &cli::Check, style: Style) -> Result<u8, Err
         options,
         style,
     );
-    // it ends with the process: to free it piece by piece takes a twentieth of the run
+    // it ends with the process: to free thousands of pieces one by one helps nobody
     std::mem::forget((config, memory, seen, decisions));
     code
 }

@@ -508,7 +508,7 @@ fn replace(
         }
         file => file?,
     };
-    // in pieces: the state of a thousand services is half a megabyte, which would be held once more
+    // in pieces: the state of a thousand services is nearly a megabyte, which would be held once more
     let mut writer = BufWriter::with_capacity(PIECE, file);
     write(&mut writer)?;
     let file = writer
@@ -627,8 +627,7 @@ pub fn parse_state(bytes: &[u8]) -> Result<Memory, String> {
 }
 
 /// A state of which nothing but marks of logs cannot be read, with empty ones in their place: a log that is read from
-/// its end is a small loss beside that of all attempts. Only now: to try each mark by itself first took a tenth of the
-/// time to load a state.
+/// its end is a small loss beside that of all attempts. Only now: to be ready for it, each mark was read twice by each run.
 fn without_damaged_marks(bytes: &[u8]) -> Option<Memory> {
     let mut state: Value = serde_json::from_slice(bytes).ok()?;
     let services = state.get_mut("services")?.as_object_mut()?.values_mut();

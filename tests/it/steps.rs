@@ -126,7 +126,7 @@ struct Walk<'a> {
 impl<'a> Walk<'a> {
     fn begin(scene: &'a Scene, mut command: Command, fault: Option<Fault<'a>>) -> Self {
         // reaped by its PID, with all that is traced
-        #[allow(clippy::zombie_processes)]
+        #[expect(clippy::zombie_processes)]
         let child = command.spawn().unwrap();
         let main = Pid::from_raw(pid_of(&child));
         let stopped = waitpid(main, Some(WaitPidFlag::WUNTRACED)).unwrap();

@@ -165,8 +165,7 @@ impl Print {
 mod hexadecimal {
     use serde::{Deserializer, Serializer, de};
 
-    // serde passes what it serializes by reference
-    #[allow(clippy::trivially_copy_pass_by_ref)]
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
     pub(super) fn serialize<S: Serializer>(hash: &u64, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(&format_args!("{hash:016x}"))
     }
