@@ -2,7 +2,7 @@
 //!
 //! A log is somebody else's file, and it is rotated, truncated, compressed and replaced while it is looked at.
 //! So a look opens it once, reads by position and within bounds, and remembers a [`Mark`]: what was where. The
-//! next look finds its way from there (`marks`), reads lines (`tail`) and asks patterns about them. What it
+//! next look finds its way from there (`route`), reads lines (`tail`) and asks patterns about them. What it
 //! could not see it says in its notes; where it is unsure whether a line or an age counts, it decides for what
 //! restarts nothing.
 
@@ -23,14 +23,15 @@ use crate::clock::{self, Reading};
 mod marks;
 mod open;
 mod patterns;
+mod route;
 mod stamp;
 mod tail;
 
 pub use marks::{Mark, Place, Print};
 
-use marks::{Fate, Piece, Route};
 use open::{Links, Opened, Trouble};
 use patterns::Tally;
+use route::{Fate, Piece, Route};
 use tail::{Stretch, Window};
 
 /// One `[[service.NAME.log]]` table.
@@ -356,7 +357,7 @@ fn end_of(rule: &Rule, mark: Option<&Mark>) -> io::Result<Option<Mark>> {
             restarted: true,
             ..mark.clone()
         };
-        if let Some(old) = marks::whereabouts(&rule.path, &mark.here) {
+        if let Some(old) = route::whereabouts(&rule.path, &mark.here) {
             end.here = Place::at_end(&old, old.path.clone())?;
         }
         return Ok(Some(end));
