@@ -44,6 +44,7 @@ pub mod pool;
 pub mod progress;
 pub mod report;
 pub mod restart;
+pub mod run;
 pub mod settle;
 pub mod sys;
 pub mod systemctl;

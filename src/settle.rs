@@ -11,8 +11,9 @@ use crate::check::{Observation, Severity, log, unit};
 use crate::config::{OnExhausted, Service};
 use crate::decide::Decision;
 use crate::memory::journal::{self, Entry};
-use crate::memory::{Charged, Memory, Report, ServiceMemory};
+use crate::memory::{Charged, LastResult, Memory, ServiceMemory};
 use crate::notify::{Alert, Event, Message, mail};
+use crate::report::ServiceReport;
 use crate::restart::Action;
 use crate::verdict::Verdict;
 
@@ -49,8 +50,8 @@ pub struct Tried {
 /// What was settled about a service.
 #[derive(Clone, Debug)]
 pub struct Settled {
-    /// The verdict of this run.
-    pub verdict: Verdict,
+    /// What this run came to.
+    pub report: ServiceReport,
     /// What to write into the journal.
     pub entries: Vec<Entry>,
     /// Something is remembered of it now that must not be forgotten.
@@ -299,8 +300,10 @@ pub fn settle(
             .flat_map(|seen| seen.notes.iter().cloned()),
     );
     let action = tried.map(|tried| tried.action.clone());
-    remembered.report = Report {
-        time: Some(wall),
+    let report = ServiceReport {
+        name: service.name.clone(),
+        verdict,
+        since: remembered.since,
         pid: match &action {
             Some(action) => action.new_pid,
             None => observation.and_then(Observation::pid),
@@ -308,11 +311,14 @@ pub fn settle(
         findings: observation
             .map(|seen| seen.findings.clone())
             .unwrap_or_default(),
-        action: action.clone(),
-        notes: notes.clone(),
+        action,
+        restarts_last_hour: remembered.attempts_in_hour(wall),
         max_per_hour: service.policy.max_per_hour,
+        notes: notes.clone(),
+        would_restart: decision.restart.is_some() && outcome.is_none(),
     };
-    let entries = journalled(service, before, verdict, remembered, wall);
+    remembered.report = last_result(&report, wall);
+    let entries = journalled(before, &report, wall);
     let mut news = former.is_none_or(|former| !remembered.adds_nothing_to(&former));
     if let Some(event) = told_event(remembered, verdict)
         && let Some(mail) = telling.mail
@@ -324,11 +330,11 @@ pub fn settle(
             time: wall,
             service: service.name.clone(),
             event,
-            findings: remembered.report.findings.clone(),
-            action,
+            findings: report.findings.clone(),
+            action: report.action.clone(),
             since: remembered.trouble_since.or(since),
-            attempts: remembered.attempts_in_hour(wall),
-            max_per_hour: service.policy.max_per_hour,
+            attempts: report.restarts_last_hour,
+            max_per_hour: report.max_per_hour,
             log_tail: observation
                 .map(|seen| seen.tail.lines())
                 .unwrap_or_default(),
@@ -343,8 +349,17 @@ pub fn settle(
         owe(memory, alert);
         news = true;
     }
+    // a pause that the verdict does not show: of a disabled service
+    let pause = memory
+        .services
+        .get(&service.name)
+        .and_then(|known| known.pause_told(wall));
+    let mut report = report;
+    report
+        .notes
+        .extend(pause.filter(|_| verdict != Verdict::Paused));
     Settled {
-        verdict,
+        report,
         entries,
         news,
     }
@@ -396,30 +411,33 @@ fn remember_seen(
     remembered.logs = logs;
 }
 
+/// What `status` and `why` will show of this run.
+fn last_result(report: &ServiceReport, now: DateTime<Utc>) -> LastResult {
+    LastResult {
+        time: Some(now),
+        pid: report.pid,
+        findings: report.findings.clone(),
+        action: report.action.clone(),
+        notes: report.notes.clone(),
+        max_per_hour: report.max_per_hour,
+    }
+}
+
 /// What the journal says of a run: every change of the verdict, and every restart.
-fn journalled(
-    service: &Service,
-    before: Option<Verdict>,
-    verdict: Verdict,
-    remembered: &ServiceMemory,
-    now: DateTime<Utc>,
-) -> Vec<Entry> {
-    let report = &remembered.report;
+fn journalled(before: Option<Verdict>, report: &ServiceReport, now: DateTime<Utc>) -> Vec<Entry> {
+    let verdict = report.verdict;
     let recovered =
         verdict == Verdict::Healthy && before.is_some_and(|before| before.exit_code().code() != 0);
     let first_and_well = before.is_none() && verdict.exit_code().code() == 0;
     if (before == Some(verdict) && report.action.is_none()) || first_and_well {
         return Vec::new();
     }
-    let mut entry = Entry::new(
-        now,
-        &service.name,
-        if recovered {
-            "recovered"
-        } else {
-            verdict.name()
-        },
-    );
+    let event = if recovered {
+        "recovered"
+    } else {
+        verdict.name()
+    };
+    let mut entry = Entry::new(now, &report.name, event);
     entry.verdict = Some(verdict);
     entry.findings.clone_from(&report.findings);
     entry.action.clone_from(&report.action);

@@ -1,129 +1,104 @@
 //! `watchdog restart`: the whole restart sequence now, because a person says so.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
-use std::time::Instant;
-
-use crate::act::{Stage, act};
-use crate::check::Severity;
 use crate::check::process::Presence;
+use crate::check::{Observation, Severity};
 use crate::cli;
-use crate::clock::{self, Reading};
-use crate::commands::{one, open, print, selected};
-use crate::config::Config;
+use crate::clock;
+use crate::commands::{one, print, selected};
+use crate::config::{Config, Service};
 use crate::decide::{Decision, Restart};
 use crate::error::Error;
-use crate::memory::journal;
-use crate::observe::observe;
-use crate::pool::Pool;
 use crate::report::page::Style;
 use crate::report::text::table;
-use crate::report::{self, Report};
-use crate::settle::{Telling, settle};
+use crate::run::{Access, Alerts, Run, Session};
+use crate::verdict::Verdict;
 
-/// Restarts one service, counted as an attempt like any other. Refused, with exit code 1, where there is no way
+/// Restarts one service, recorded as an attempt like any other. Refused, with exit code 1, where there is no way
 /// to do it, where its process could not be seen, and, unless forced, where the budget is spent.
 pub fn run(config: Config, options: &cli::Restart, style: Style) -> Result<u8, Error> {
-    let began = Instant::now();
     let names = selected(&config, std::slice::from_ref(&options.service))?;
-    let config = Arc::new(config);
-    let (store, lock, mut memory, now) = open(&config)?;
-    let mark = lock.mark()?;
-    let service = one(&config, &options.service)?;
-    let refuse = |why: &str| {
-        ::log::error!("{} is not restarted: {why}", service.name);
-        Ok(1)
-    };
-    if service.way.is_none() {
-        return refuse("its config has no way to restart it (spawn, systemd or restart.command)");
-    }
-    let deadline = began + config.run_timeout;
-    let seen = observe(&Pool::new(), &config, &names, &memory, &now, deadline);
-    let observation = seen.get(&service.name);
-    if observation.is_none_or(|seen| seen.presence == Presence::Unseen) {
-        let why: Vec<&str> = observation
-            .iter()
-            .flat_map(|seen| &seen.findings)
-            .filter(|finding| finding.severity == Severity::Unknown)
-            .map(|finding| finding.message.as_str())
-            .collect();
-        return refuse(&format!(
-            "its process could not be seen, and a second copy might be started: {}",
-            why.join("; ")
-        ));
-    }
-    let known = memory.services.entry(service.name.clone()).or_default();
-    if let Some(frees) = known.budget_frees_at(now.wall, service.policy.max_per_hour)
-        && !options.force
-    {
-        return refuse(&format!(
-            "it has had {} of {} restarts in the last hour, and the next is free at {}; --force does it all the same",
-            known.attempts_in_hour(now.wall),
-            service.policy.max_per_hour,
-            clock::stamp(frees)
-        ));
-    }
-    let decision = Decision {
-        service: service.name.clone(),
-        verdict: crate::verdict::Verdict::Failing,
-        restart: Some(Restart::default()),
-        why: None,
-        failures: known.consecutive_failures,
-    };
-    let cut_short = memory.cut_short();
-    let stage = Stage {
-        config: &config,
-        store: &store,
-        lock: &mark,
-        seen: &seen,
-        cut_short: &cut_short,
-        now: now.wall,
-        deadline,
-        watched: crate::progress::is_watched(),
-    };
-    let mut acted = act(&stage, std::slice::from_ref(&decision), &mut memory);
-    if let Some(error) = acted.unwritable.take() {
+    let run = Run::begin(
+        config,
+        names,
+        Alerts::OwnTrouble,
+        crate::progress::is_watched(),
+    );
+    let service = one(&run.config, &options.service)?;
+
+    let mut session = run.open(false)?;
+    if let Access::Refused(error) = session.access {
         return Err(error.into());
     }
-    // whoever asked for it is looking: there is nobody to mail
-    let settled = settle(
-        &mut memory,
-        service,
-        &decision,
-        seen.get(&service.name),
-        acted.outcomes.get(&service.name),
-        now.wall,
-        Telling { mail: None },
-    );
-    store.save(&mut memory)?;
-    if let Err(error) = journal::append(store.dir(), &settled.entries) {
-        ::log::warn!(
-            "the journal in {} cannot be written: {error}",
-            store.dir().display()
-        );
+    let observations = run.observe(&session);
+    if let Some(why) = refusal(&run, &session, service, &observations, options.force) {
+        ::log::error!("{} is not restarted: {why}", service.name);
+        return Ok(1);
     }
-    show(&config, &memory, &names, &now, style)?;
-    Ok(u8::from(
-        settled.verdict != crate::verdict::Verdict::Restarted,
-    ))
+    run.recover(&mut session, &observations);
+    let decisions = [forced(&session, service)];
+    let acted = run.act(&mut session, &observations, &decisions);
+    let results = run.settle(&mut session, &observations, &decisions, &acted);
+    run.record(&mut session, &results);
+    let report = run.report(session, results, None)?;
+
+    print(&table(&report, style))?;
+    let restarted = |service: &crate::report::ServiceReport| service.verdict == Verdict::Restarted;
+    Ok(u8::from(!report.services.iter().all(restarted)))
 }
 
-fn show(
-    config: &Config,
-    memory: &crate::memory::Memory,
-    names: &BTreeSet<String>,
-    now: &Reading,
-    style: Style,
-) -> Result<(), Error> {
-    let services = report::services(config, memory, now.wall, |name| names.contains(name));
-    let report = Report {
-        version: 1,
-        host: report::host(),
-        time: Some(now.wall),
-        duration_ms: None,
-        exit_code: 0,
-        services,
-        mail: None,
-    };
-    print(&table(&report, style))
+/// Why the service is not restarted although a person asks for it.
+fn refusal(
+    run: &Run,
+    session: &Session,
+    service: &Service,
+    observations: &crate::run::Observations,
+    force: bool,
+) -> Option<String> {
+    if service.way.is_none() {
+        let why = "its config has no way to restart it (spawn, systemd or restart.command)";
+        return Some(why.to_owned());
+    }
+    if !service.enabled {
+        return Some("it is disabled (enabled = false)".to_owned());
+    }
+    let observation = observations.get(&service.name);
+    if observation.is_none_or(|seen| seen.presence == Presence::Unseen) {
+        return Some(format!(
+            "its process could not be seen, and a second copy might be started: {}",
+            unknowns(observation)
+        ));
+    }
+    let now = run.now.wall;
+    let known = session.memory.services.get(&service.name)?;
+    let frees = known.budget_frees_at(now, service.policy.max_per_hour)?;
+    (!force).then(|| {
+        format!(
+            "it has had {} of {} restarts in the last hour, and the next is free at {}; --force does it all the same",
+            known.attempts_in_hour(now),
+            service.policy.max_per_hour,
+            clock::stamp(frees)
+        )
+    })
+}
+
+fn unknowns(observation: Option<&Observation>) -> String {
+    let why: Vec<&str> = observation
+        .iter()
+        .flat_map(|seen| &seen.findings)
+        .filter(|finding| finding.severity == Severity::Unknown)
+        .map(|finding| finding.message.as_str())
+        .collect();
+    why.join("; ")
+}
+
+/// The decision that a person has made.
+fn forced(session: &Session, service: &Service) -> Decision {
+    let known = session.memory.services.get(&service.name);
+    Decision {
+        service: service.name.clone(),
+        verdict: Verdict::Failing,
+        restart: Some(Restart::default()),
+        why: None,
+        failures: known.map_or(0, |known| known.consecutive_failures),
+    }
 }

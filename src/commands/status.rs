@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::memory::store::Store;
 use crate::report::page::{Page, Style};
 use crate::report::text::table;
-use crate::report::{self, Report};
+use crate::report::{self, RunReport};
 use crate::verdict::ExitCode;
 
 /// Shows the recorded verdicts, and answers with their exit code; with 3 where there are none, or too old ones.
@@ -22,7 +22,7 @@ pub fn run(config: &Config, options: &cli::Status, style: Style) -> Result<u8, E
         ::log::warn!("{sentence}");
     }
     let memory = loaded.memory;
-    let services = report::services(config, &memory, now, |name| names.contains(name));
+    let services = report::recorded(config, &memory, now, |name| names.contains(name));
     let mut code = report::exit_code(&services);
     let mut remarks = Vec::new();
     match memory.last_run {
@@ -53,7 +53,7 @@ pub fn run(config: &Config, options: &cli::Status, style: Style) -> Result<u8, E
             }
         }
     }
-    let report = Report {
+    let report = RunReport {
         version: 1,
         host: report::host(),
         time: memory.last_run,

@@ -135,7 +135,7 @@ pub struct ServiceMemory {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub thread: Vec<String>,
     /// What the last run saw and did, for `status`.
-    pub report: Report,
+    pub report: LastResult,
 }
 
 /// What a run knew when it charged a restart attempt.
@@ -151,7 +151,7 @@ pub struct Charged {
 /// What the last run saw and did.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Report {
+pub struct LastResult {
     /// When it looked: a run of other services alone is no look at this one.
     #[serde(with = "times::perhaps")]
     pub time: Option<DateTime<Utc>>,
@@ -170,7 +170,7 @@ pub struct Report {
     pub max_per_hour: u32,
 }
 
-impl Report {
+impl LastResult {
     fn differs_by_its_time_at_most(&self, before: &Self) -> bool {
         let Self {
             time: _,

@@ -12,9 +12,9 @@ use crate::verdict::{ExitCode, Verdict};
 pub mod page;
 pub mod text;
 
-/// The whole of `check --json` and `status --json`.
+/// What a run came to: the value that the run hands to its reports, and all of `check --json` and `status --json`.
 #[derive(Clone, Debug, Serialize)]
-pub struct Report {
+pub struct RunReport {
     /// 1.
     pub version: u32,
     /// The name of this machine.
@@ -27,15 +27,15 @@ pub struct Report {
     /// What the process exits with.
     pub exit_code: u8,
     /// The services, in the order of the config.
-    pub services: Vec<Service>,
+    pub services: Vec<ServiceReport>,
     /// What became of the mail.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mail: Option<Mail>,
 }
 
-/// One service in a report.
+/// What a run came to for one service.
 #[derive(Clone, Debug, Serialize)]
-pub struct Service {
+pub struct ServiceReport {
     /// Its name.
     pub name: String,
     /// Its verdict.
@@ -68,21 +68,21 @@ pub struct Mail {
     pub queued: usize,
 }
 
-/// The services of `names` as they are remembered, in the order of the config. Those that no run has looked at
+/// The wanted services as the last run recorded them, in the order of the config. Those that no run has checked
 /// are left out.
-pub fn services(
+pub fn recorded(
     config: &Config,
     memory: &Memory,
     now: DateTime<Utc>,
     wanted: impl Fn(&str) -> bool,
-) -> Vec<Service> {
+) -> Vec<ServiceReport> {
     config
         .services
         .iter()
         .filter(|service| wanted(&service.name))
         .filter_map(|service| {
             let known = memory.services.get(&service.name)?;
-            Some(Service {
+            Some(ServiceReport {
                 name: service.name.clone(),
                 verdict: known.verdict?,
                 since: known.since,
@@ -98,19 +98,16 @@ pub fn services(
         .collect()
 }
 
-/// The notes of the last run, and a pause that has begun since.
+/// The notes of the last run, and a pause that its verdict does not show.
 fn notes(known: &ServiceMemory, now: DateTime<Utc>) -> Vec<String> {
     let mut notes = known.report.notes.clone();
-    notes.extend(
-        known
-            .pause_told(now)
-            .filter(|_| known.verdict != Some(Verdict::Paused)),
-    );
+    let pause = known.pause_told(now);
+    notes.extend(pause.filter(|_| known.verdict != Some(Verdict::Paused)));
     notes
 }
 
 /// The exit code that services add up to.
-pub fn exit_code(services: &[Service]) -> ExitCode {
+pub fn exit_code(services: &[ServiceReport]) -> ExitCode {
     ExitCode::of(services.iter().map(|service| service.verdict))
 }
 

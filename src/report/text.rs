@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::page::{Page, Style, columns};
-use super::{Report, Service};
+use super::{RunReport, ServiceReport};
 use crate::check::{Finding, Severity};
 use crate::clock;
 use crate::memory::journal::Entry;
@@ -19,7 +19,7 @@ const GAP: usize = 2;
 const NAMES: usize = 24;
 
 /// The report as a table: verdict first, then the service, then why, then what was done.
-pub fn table(report: &Report, style: Style) -> String {
+pub fn table(report: &RunReport, style: Style) -> String {
     let mut page = Page::new(style);
     let facts: Vec<String> = report
         .services
@@ -57,7 +57,7 @@ pub fn table(report: &Report, style: Style) -> String {
 }
 
 /// What a table says of a service beside its name.
-fn facts(service: &Service, report: &Report) -> String {
+fn facts(service: &ServiceReport, report: &RunReport) -> String {
     let mut facts = Vec::new();
     if let Some(pid) = service.pid {
         facts.push(format!("PID {pid}"));
@@ -79,7 +79,7 @@ fn facts(service: &Service, report: &Report) -> String {
     facts.join(", ")
 }
 
-fn add_service(page: &mut Page, service: &Service, column: usize, facts: &str) {
+fn add_service(page: &mut Page, service: &ServiceReport, column: usize, facts: &str) {
     let line = format!("{:<column$}  {facts}", service.name);
     page.verdict(
         service.verdict.name(),
@@ -171,8 +171,8 @@ mod tests {
     use crate::report::page::{Paint, columns};
     use crate::verdict::Verdict;
 
-    fn named(name: &str, verdict: Verdict) -> Service {
-        Service {
+    fn named(name: &str, verdict: Verdict) -> ServiceReport {
+        ServiceReport {
             name: name.to_owned(),
             verdict,
             since: Some(at(0)),
@@ -186,8 +186,8 @@ mod tests {
         }
     }
 
-    fn report(services: Vec<Service>) -> Report {
-        Report {
+    fn report(services: Vec<ServiceReport>) -> RunReport {
+        RunReport {
             version: 1,
             host: "h".to_owned(),
             time: Some(at(720)),
@@ -198,12 +198,12 @@ mod tests {
         }
     }
 
-    fn typical() -> Report {
-        let healthy = Service {
+    fn typical() -> RunReport {
+        let healthy = ServiceReport {
             pid: Some(812),
             ..named("feed", Verdict::Healthy)
         };
-        let restarted = Service {
+        let restarted = ServiceReport {
             since: Some(at(720)),
             pid: Some(4980),
             findings: vec![stale()],
@@ -211,7 +211,7 @@ mod tests {
             restarts_last_hour: 1,
             ..named("trader", Verdict::Restarted)
         };
-        let failed = Service {
+        let failed = ServiceReport {
             findings: vec![Finding::new(
                 Kind::Process,
                 "process_missing",
@@ -231,7 +231,7 @@ mod tests {
             restarts_last_hour: 2,
             ..named("bot", Verdict::RestartFailed)
         };
-        let waiting = Service {
+        let waiting = ServiceReport {
             findings: vec![stale()],
             notes: vec!["waits for `bot`, which did not come up".to_owned()],
             ..named(

@@ -84,6 +84,7 @@ fn run(
         now,
         telling,
     )
+    .report
     .verdict
 }
 

@@ -12,10 +12,11 @@ const LAYERS: &[&[&str]] = &[
     &["restart"],
     &["notify"],
     &["config", "memory"],
-    &["observe", "decide"],
+    &["observe", "decide", "report"],
     &["settle", "progress"],
-    &["act", "report"],
+    &["act"],
     &["deliver", "cli", "logging", "error"],
+    &["run"],
     &["commands"],
     &["lib", "main"],
 ];

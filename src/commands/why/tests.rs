@@ -6,7 +6,7 @@ use crate::check::log::{Expect, Mark, Rule};
 use crate::check::pattern::Pattern;
 use crate::check::{Severity, process};
 use crate::fixtures::{self, alert, at, service};
-use crate::memory::Report;
+use crate::memory::LastResult;
 use crate::notify::Event;
 use crate::notify::mail::Transport;
 use crate::restart::Action;
@@ -105,7 +105,7 @@ fn a_spent_budget_is_told_with_all_its_figures() {
         consecutive_failures: 4,
         attempts: vec![at(-1800), at(-900), at(-600)],
         trouble_since: Some(at(-2000)),
-        report: Report {
+        report: LastResult {
             time: None,
             pid: Some(5000),
             findings: vec![Finding::new(
@@ -364,7 +364,7 @@ fn a_service_that_has_no_way_or_no_run_is_told_so() {
 #[test]
 fn f75_what_logs_and_programs_wrote_is_escaped() {
     let known = ServiceMemory {
-        report: Report {
+        report: LastResult {
             findings: vec![Finding::new(
                 Kind::Process,
                 "process_missing",
@@ -372,7 +372,7 @@ fn f75_what_logs_and_programs_wrote_is_escaped() {
                 "another program: \x1b[2J\x07",
             )],
             notes: vec!["a\rb".to_owned()],
-            ..Report::default()
+            ..LastResult::default()
         },
         ..remembered(Verdict::Down)
     };

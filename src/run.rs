@@ -1,0 +1,471 @@
+//! The steps of a run, for the commands that make one: `check` and `restart`.
+//!
+//! Each step takes the results of the earlier ones as values and hands its own on. What the state may be used for
+//! is such a value too ([`Access`]): a dry run, a state directory that cannot be used and a disk that hangs go
+//! through the same steps, which then write nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Instant;
+
+use chrono::{DateTime, Utc};
+
+use crate::act::{Acted, Stage, act};
+use crate::check::process::Presence;
+use crate::check::{Finding, Observation, Severity};
+use crate::clock::Reading;
+use crate::config::{Config, Service};
+use crate::decide::{Decision, Facts, decide};
+use crate::deliver::{self, deliver};
+use crate::error::Error;
+use crate::memory::Memory;
+use crate::memory::journal::{self, Entry};
+use crate::memory::store::{Loaded, Lock, Store, StoreError};
+use crate::notify;
+use crate::observe::observe;
+use crate::pool::{Failed, Pool};
+use crate::report::{self, Mail, RunReport, ServiceReport};
+use crate::restart::FileMark;
+use crate::settle::{Telling, close_threads, settle, take_up, tell_own_trouble};
+use crate::verdict::ExitCode;
+
+/// What was observed, by service.
+pub type Observations = BTreeMap<String, Observation>;
+
+/// What a run alerts about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Alerts {
+    /// Services, and trouble of the watchdog itself.
+    All,
+    /// Trouble of the watchdog itself: a person who asked for a restart sees how it goes.
+    OwnTrouble,
+    /// Nothing.
+    None,
+}
+
+/// What a run is about: fixed before its first step.
+#[derive(Debug)]
+pub struct Run {
+    /// The config.
+    pub config: Arc<Config>,
+    /// The services that were asked for.
+    pub names: BTreeSet<String>,
+    /// What the clocks showed when the run began. The only time that decisions know.
+    pub now: Reading,
+    /// What it alerts about.
+    pub alerts: Alerts,
+    /// Whether a person watches who would wonder about long waits.
+    pub watched: bool,
+    began: Instant,
+    deadline: Instant,
+    pool: Pool,
+}
+
+/// How a run may use the state.
+#[derive(Debug)]
+pub enum Access {
+    /// It has the lock, and records what it does.
+    Writable {
+        /// The state directory.
+        store: Store,
+        /// The lock, held until the end of the run.
+        lock: Lock,
+        /// The file that the lock is on.
+        lock_file: FileMark,
+    },
+    /// A dry run: it reads the state, and does nothing.
+    ReadOnly,
+    /// The state directory cannot be used, for this reason: nothing can be recorded, so nothing is restarted.
+    Refused(StoreError),
+}
+
+/// The state in the hands of a run.
+#[derive(Debug)]
+pub struct Session {
+    /// How it may be used.
+    pub access: Access,
+    /// What is remembered.
+    pub memory: Memory,
+    /// Whether the remembered attempts can be relied on.
+    pub trusted: bool,
+    /// What was found damaged, as sentences.
+    damage: Vec<String>,
+    /// The services whose restart an earlier run did not see the end of.
+    interrupted: BTreeSet<String>,
+    /// The clock was set or jumped, or the state was not flushed to the disk for long: it must be flushed now.
+    must_flush: bool,
+    before: TopLevel,
+}
+
+/// What is remembered beside the services, and of how many of them.
+#[derive(Debug, PartialEq)]
+struct TopLevel {
+    jumped_at: Option<DateTime<Utc>>,
+    pending_alerts: usize,
+    mails: usize,
+    services: usize,
+}
+
+impl TopLevel {
+    fn of(memory: &Memory) -> Self {
+        Self {
+            jumped_at: memory.jumped_at,
+            pending_alerts: memory.owed.len(),
+            mails: memory.mails.len(),
+            services: memory.services.len(),
+        }
+    }
+}
+
+/// What all steps up to the restarts came to.
+#[derive(Debug)]
+pub struct Results {
+    /// The services in the order of the config.
+    pub services: Vec<ServiceReport>,
+    /// What to write into the journal.
+    entries: Vec<Entry>,
+    /// The state has changed in a way that must survive a crash.
+    must_flush: bool,
+}
+
+impl Run {
+    /// A run over these services that begins now.
+    pub fn begin(config: Config, names: BTreeSet<String>, alerts: Alerts, watched: bool) -> Self {
+        let began = Instant::now();
+        Self {
+            deadline: began + config.run_timeout,
+            now: Reading::take(),
+            config: Arc::new(config),
+            names,
+            alerts,
+            watched,
+            began,
+            pool: Pool::new(),
+        }
+    }
+
+    /// Whom to alert about trouble of the watchdog itself.
+    fn alerting(&self) -> Telling<'_> {
+        let mail = self.config.mail.as_ref();
+        Telling {
+            mail: mail.filter(|_| self.alerts != Alerts::None),
+        }
+    }
+
+    /// Whom to alert about services.
+    fn alerting_about_services(&self, session: &Session) -> Telling<'_> {
+        let wanted = self.alerts == Alerts::All && !matches!(session.access, Access::ReadOnly);
+        Telling {
+            mail: self.config.mail.as_ref().filter(|_| wanted),
+        }
+    }
+
+    /// Takes the lock and loads the state; a dry run only reads. Another run that holds the lock is an error, any
+    /// other trouble with the state directory is an [`Access::Refused`].
+    pub fn open(&self, dry_run: bool) -> Result<Session, Error> {
+        if dry_run {
+            let loaded = Store::at(&self.config.state_dir).look();
+            return Ok(self.session(Access::ReadOnly, loaded));
+        }
+        match self.lock_and_load()? {
+            Ok((access, loaded)) => Ok(self.session(access, loaded)),
+            Err(busy @ StoreError::Busy { .. }) => Err(busy.into()),
+            Err(error) => Ok(self.session(Access::Refused(error), Loaded::default())),
+        }
+    }
+
+    /// A disk that hangs blocks whoever asks it, so a thread of the pool asks.
+    fn lock_and_load(&self) -> Result<Result<(Access, Loaded), StoreError>, Error> {
+        let path = self.config.state_dir.clone();
+        let limit = self.config.check_timeout.min(self.config.run_timeout);
+        let now = self.now.wall;
+        let asked = self.pool.alone(limit, {
+            let path = path.clone();
+            move || {
+                let store = Store::prepare(&path)?;
+                let lock = store.lock()?;
+                let loaded = store.load(now)?;
+                let access = Access::Writable {
+                    lock_file: lock.mark()?,
+                    lock,
+                    store,
+                };
+                Ok((access, loaded))
+            }
+        });
+        match asked {
+            Ok(opened) => Ok(opened),
+            Err(Failed::Panicked) => Err(Error::fault()),
+            Err(_) => Ok(Err(StoreError::Hangs { path, limit })),
+        }
+    }
+
+    fn session(&self, access: Access, loaded: Loaded) -> Session {
+        let Loaded {
+            mut memory,
+            damage,
+            trusted,
+        } = loaded;
+        let long_unflushed = memory.is_long_unflushed(self.now.wall);
+        let clock_set = memory.bring_to(&self.now);
+        Session {
+            access,
+            trusted,
+            damage,
+            interrupted: memory.cut_short(),
+            must_flush: long_unflushed || clock_set,
+            before: TopLevel::of(&memory),
+            memory,
+        }
+    }
+
+    /// Runs all checks of the services, side by side.
+    pub fn observe(&self, session: &Session) -> Observations {
+        observe(
+            &self.pool,
+            &self.config,
+            &self.names,
+            &session.memory,
+            &self.now,
+            self.deadline,
+        )
+    }
+
+    /// Journals and alerts about what earlier runs left behind: restarts that they did not see the end of, a damaged
+    /// state. Journal first: a crash in between then duplicates an entry instead of losing it.
+    pub fn recover(&self, session: &mut Session, observations: &Observations) {
+        let Access::Writable { store, .. } = &session.access else {
+            return;
+        };
+        let unseen = |name: &str| {
+            let unseen = observations
+                .get(name)
+                .is_none_or(|seen| seen.presence == Presence::Unseen);
+            unseen && self.config.service(name).is_some_and(|it| it.enabled)
+        };
+        let (memory, now) = (&mut session.memory, self.now.wall);
+        let mut entries = take_up(memory, now, self.alerting(), unseen);
+        for sentence in &session.damage {
+            ::log::error!("{sentence}");
+            let mut entry = Entry::new(now, "watchdog", "state_damaged");
+            entry.message = Some(sentence.clone());
+            entries.push(entry);
+            tell_own_trouble(memory, now, sentence.clone(), self.alerting());
+        }
+        session.must_flush |= !entries.is_empty();
+        append_or_warn(store, &entries);
+    }
+
+    /// Decides about every service that was observed.
+    pub fn decide(&self, session: &Session, observations: &Observations) -> Vec<Decision> {
+        let facts = Facts {
+            seen: observations,
+            memory: &session.memory,
+            now: self.now.wall,
+            trusted: session.trusted,
+        };
+        decide(&self.config.services, facts)
+    }
+
+    /// Records and makes the restarts that were decided. Where the state cannot be written, nothing is done.
+    pub fn act(
+        &self,
+        session: &mut Session,
+        observations: &Observations,
+        decisions: &[Decision],
+    ) -> Acted {
+        let Access::Writable {
+            store, lock_file, ..
+        } = &session.access
+        else {
+            return Acted::default();
+        };
+        let stage = Stage {
+            config: &self.config,
+            store,
+            lock: lock_file,
+            seen: observations,
+            cut_short: &session.interrupted,
+            now: self.now.wall,
+            deadline: self.deadline,
+            watched: self.watched,
+        };
+        let mut acted = act(&stage, decisions, &mut session.memory);
+        if let Some(error) = acted.unwritable.take() {
+            session.access = Access::Refused(error);
+        }
+        acted
+    }
+
+    /// Brings the state up to date with what was observed, decided and done, and gives back what it all came to.
+    pub fn settle(
+        &self,
+        session: &mut Session,
+        observations: &Observations,
+        decisions: &[Decision],
+        acted: &Acted,
+    ) -> Results {
+        let alerting = self.alerting_about_services(session);
+        let mut results = Results {
+            services: Vec::with_capacity(decisions.len()),
+            entries: Vec::new(),
+            must_flush: !acted.outcomes.is_empty(),
+        };
+        for (service, decision) in self.decided(decisions) {
+            let settled = settle(
+                &mut session.memory,
+                service,
+                decision,
+                observations.get(&service.name),
+                acted.outcomes.get(&service.name),
+                self.now.wall,
+                alerting,
+            );
+            results.services.push(settled.report);
+            results.entries.extend(settled.entries);
+            results.must_flush |= settled.news;
+        }
+        results.must_flush |= !results.entries.is_empty();
+        results
+    }
+
+    /// The services that were decided about; decisions come in the order of the config.
+    fn decided<'a>(
+        &'a self,
+        decisions: &'a [Decision],
+    ) -> impl Iterator<Item = (&'a Service, &'a Decision)> {
+        let mut services = self.config.services.iter();
+        decisions.iter().map_while(move |decision| {
+            let service = services.find(|service| service.name == decision.service)?;
+            Some((service, decision))
+        })
+    }
+
+    /// Writes journal and state. Where that fails, the access becomes [`Access::Refused`]. Journal first: a crash in
+    /// between then duplicates an entry instead of losing it.
+    pub fn record(&self, session: &mut Session, results: &Results) {
+        session.must_flush |= close_threads(&mut session.memory);
+        session.memory.last_run = Some(self.now.wall);
+        self.forget_removed_services(&mut session.memory);
+        let Access::Writable {
+            store, lock_file, ..
+        } = &session.access
+        else {
+            return;
+        };
+        // what was done is in the audit trail, whatever becomes of the state
+        append_or_warn(store, &results.entries);
+        let flush = session.must_flush
+            || results.must_flush
+            || session.before != TopLevel::of(&session.memory);
+        let saved = if !lock_file.holds() {
+            let path = lock_file.path.clone();
+            Err(StoreError::Unlocked { path })
+        } else if flush {
+            store.save(&mut session.memory)
+        } else {
+            store.save_unflushed(&mut session.memory)
+        };
+        if let Err(error) = saved {
+            session.access = Access::Refused(error);
+        }
+    }
+
+    /// Forgets services that the config no longer has, but not attempts that still count: taking a service out and
+    /// putting it back in must not double its budget.
+    fn forget_removed_services(&self, memory: &mut Memory) {
+        let configured: BTreeSet<&str> = (self.config.services.iter())
+            .map(|service| service.name.as_str())
+            .collect();
+        memory.services.retain(|name, known| {
+            configured.contains(name.as_str()) || known.attempts_in_hour(self.now.wall) > 0
+        });
+    }
+
+    /// Sends what is pending. Where the state cannot be written there is no outbox: a person is alerted at once.
+    pub fn alert(&self, session: &mut Session, results: &Results) -> Mail {
+        match (&session.access, self.alerting().mail) {
+            (Access::Writable { store, .. }, Some(settings)) => deliver(
+                &self.config,
+                settings,
+                store,
+                &mut session.memory,
+                &self.now,
+            ),
+            (Access::Refused(error), _) => {
+                self.alert_unrecorded(&error.to_string(), &mut session.memory, results);
+                Mail::default()
+            }
+            _ => Mail::default(),
+        }
+    }
+
+    fn alert_unrecorded(&self, error: &str, memory: &mut Memory, results: &Results) {
+        let unwell: Vec<String> = (results.services.iter())
+            .filter(|service| service.verdict.exit_code() != ExitCode::Ok)
+            .map(sentence)
+            .collect();
+        if let Some(settings) = self.alerting().mail {
+            let mut message = format!("{error}; nothing is restarted until that is mended");
+            for sentence in &unwell {
+                message.push_str("; ");
+                message.push_str(sentence);
+            }
+            let now = self.now.wall;
+            tell_own_trouble(memory, now, message, self.alerting());
+            let sent = deliver::at_once(&self.config, settings, memory, now);
+            for trouble in sent.iter().flat_map(notify::Report::troubles) {
+                ::log::error!("{trouble}");
+            }
+        }
+        for sentence in unwell {
+            ::log::error!("{sentence}");
+        }
+    }
+
+    /// What the run came to; an error where it could not be recorded.
+    pub fn report(
+        &self,
+        session: Session,
+        results: Results,
+        mail: Option<Mail>,
+    ) -> Result<RunReport, Error> {
+        let Session { access, memory, .. } = session;
+        // skip thousands of destructors: the process exits now
+        std::mem::forget(memory);
+        if let Access::Refused(error) = access {
+            return Err(error.into());
+        }
+        Ok(RunReport {
+            version: 1,
+            host: report::host(),
+            time: Some(self.now.wall),
+            duration_ms: Some(u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)),
+            exit_code: report::exit_code(&results.services).code(),
+            services: results.services,
+            mail,
+        })
+    }
+}
+
+/// A service and what is wrong with it: the first of its worst findings, since that of the process comes first.
+fn sentence(service: &ServiceReport) -> String {
+    let worst = service.findings.iter().rev().max_by_key(severity_of);
+    let why = worst
+        .map(|finding| format!(": {}", finding.message))
+        .unwrap_or_default();
+    format!("{} is {}{why}", service.name, service.verdict.name())
+}
+
+fn severity_of(finding: &&Finding) -> Severity {
+    finding.severity
+}
+
+fn append_or_warn(store: &Store, entries: &[Entry]) {
+    if let Err(error) = journal::append(store.dir(), entries) {
+        ::log::warn!(
+            "the journal in {} cannot be written: {error}",
+            store.dir().display()
+        );
+    }
+}
