@@ -316,3 +316,39 @@ fn f32_a_thousand_services_of_which_a_fifth_is_dead() {
     assert_eq!(restarts, dead.len());
     scene.run(&["check"]).exits(0);
 }
+
+/// A `systemctl show` that says of each unit that it runs, in as many bytes as `padding` makes it.
+fn fake_systemctl(scene: &Scene, padding: usize) {
+    let script = format!(
+        "#!/bin/sh\nwhile [ \"$1\" != -- ]; do shift; done\nshift\necho $# >>{{dir}}/calls\nfor unit; do\n\
+         printf 'Id=%s\\nNames=%s %0{padding}d.service\\nLoadState=loaded\\nActiveState=active\\nSubState=exited\\n\
+         MainPID=0\\nNRestarts=0\\nResult=success\\n\\n' \"$unit\" \"$unit\" 0\ndone\n"
+    );
+    scene.write("systemctl", scene.fill(&script));
+    scene.shell("chmod 755 {dir}/systemctl").exits(0);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn each_of_three_hundred_units_is_seen_whatever_systemctl_says_of_them() {
+    let mut config = String::new();
+    for number in 0..300 {
+        let unit = format!("systemd = {{ unit = \"u{number}.service\" }}");
+        write!(config, "[service.u{number}]\n{unit}\n").unwrap();
+    }
+    // the last of them are asked for once more, by halves
+    for (padding, calls) in [(1, 3), (150, 3), (600, 9)] {
+        let scene = Scene::with(&config);
+        fake_systemctl(&scene, padding);
+        let outcome = scene
+            .shell(
+                "exec unshare -m /bin/sh -c 'mount --bind {dir}/systemctl $(command -v systemctl) && exec {watchdog} check --json'",
+            )
+            .exits(0);
+        let json = outcome.json();
+        let services = json["services"].as_array().unwrap();
+        let healthy = services.iter().filter(|it| it["verdict"] == "healthy");
+        assert_eq!(healthy.count(), 300, "{padding}");
+        assert_eq!(numbers(&scene.read("calls")).len(), calls, "{padding}");
+    }
+}
