@@ -32,7 +32,7 @@ use proc::{
     COMMAND_LIMIT, effective_user, in_other_namespace, is_forbidden, listed, settled_command,
     status,
 };
-pub use proc::{Stat, group_members, is_gone, parse_stat, stat, ticks_per_second};
+pub use proc::{Stat, group_members, is_gone, parse_stat, stat, ticks_per_second, working_dir};
 
 /// More ancestors than a process tree has: a bound for the walk up.
 const ANCESTORS_LIMIT: usize = 256;
@@ -46,16 +46,17 @@ pub enum State {
     Stopped,
     /// `t`: stopped by a debugger.
     Traced,
-    /// `Z` or `X`: ended, only its exit status is left.
+    /// `Z` or `X`, and no other thread runs: ended, only its exit status is left.
     Zombie,
 }
 
 impl State {
-    fn from_letter(letter: u8) -> Self {
+    /// The letter is that of the main thread. Where it has ended and others run, the process is alive.
+    fn of(letter: u8, main_ended: bool) -> Self {
         match letter {
             b'T' => Self::Stopped,
             b't' => Self::Traced,
-            b'Z' | b'X' | b'x' => Self::Zombie,
+            b'Z' | b'X' | b'x' if !main_ended => Self::Zombie,
             _ => Self::Alive,
         }
     }

@@ -361,8 +361,7 @@ impl<'a> Search<'a> {
             |process| {
                 process.uid == Some(uid)
                     && self.eligible(process)
-                    && fs::read_link(format!("/proc/{}/cwd", process.pid))
-                        .is_ok_and(|cwd| cwd == folder)
+                    && world::working_dir(process.pid).is_ok_and(|cwd| cwd == folder)
                     && !self.taken.contains(&self.identity(process))
             },
         );
