@@ -285,9 +285,12 @@ impl World {
                     }
                     Lookup::Gone | Lookup::Thread(_) => None,
                 };
+                // its PID may be another's by now
+                let is_wanted = |process: &Process| wanted(&process.command);
                 let found: Vec<Process> = glance
                     .matching(needle, &wanted)
                     .filter_map(known)
+                    .filter(is_wanted)
                     .filter(&also)
                     .take(most)
                     .collect();
@@ -298,7 +301,7 @@ impl World {
                 let silent = glance.silent.iter().copied();
                 silent
                     .filter_map(known)
-                    .filter(|process| !process.command.is_empty() && wanted(&process.command))
+                    .filter(|process| !process.command.is_empty() && is_wanted(process))
                     .filter(also)
                     .take(most)
                     .collect()

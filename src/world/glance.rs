@@ -215,6 +215,33 @@ mod tests {
     }
 
     #[test]
+    fn a_pid_that_has_become_another_process_since_is_not_found() {
+        let glance = glance_at(&["bot.py", "bot.py"], 0);
+        let world = World::with(
+            Known::Commands(glance),
+            99,
+            std::collections::BTreeSet::new(),
+        );
+        let process = |pid: i32, command: &str| Process {
+            pid,
+            parent: 1,
+            group: pid,
+            state: super::super::State::Alive,
+            start: 7,
+            uid: None,
+            command: command.as_bytes().to_vec(),
+            kernel: false,
+        };
+        let look = |pid: i32| {
+            let command = if pid == 1 { "vi notes" } else { "bot.py" };
+            Lookup::Found(process(pid, command))
+        };
+        let wanted = |command: &[u8]| command == b"bot.py";
+        let found = world.with_command(None, 9, look, wanted, |_| true);
+        assert_eq!(found, [process(2, "bot.py")]);
+    }
+
+    #[test]
     fn what_a_glance_has_seen_is_not_read_again() {
         let mut child = std::process::Command::new("sh")
             .args(["-c", "echo; read line; exec sleep 60", "seen"])
