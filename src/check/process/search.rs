@@ -15,7 +15,7 @@ use crate::check::pattern::Pattern;
 use crate::check::{Finding, Kind, Severity};
 use crate::clock::Reading;
 use crate::text::printable;
-use crate::world::{self, Lookup, Process, State, World};
+use crate::world::{self, Lookup, Matches, Process, State, World};
 
 /// How long after the first reading the second one comes.
 pub(super) const REREAD_AFTER: Duration = Duration::from_millis(100);
@@ -181,10 +181,12 @@ impl<'a> Search<'a> {
             Some((_, Named::Own(main, _))) => Some(main),
             _ => None,
         };
-        let matches = rule
+        let (matches, gap) = rule
             .command_line
             .as_ref()
-            .map(|pattern| self.matching(pattern, uid, at_hand));
+            .map(|pattern| self.matching(pattern, uid, at_hand))
+            .map(|matches| (matches.found, matches.gap))
+            .unzip();
         let mut zombie = None;
         let stale = match named {
             Some((path, Named::Own(main, file))) => {
@@ -257,7 +259,7 @@ impl<'a> Search<'a> {
         if let Some(pid) = zombie {
             return Outcome::Zombie(pid);
         }
-        if let Some(gap) = self.world.gap().filter(|_| rule.command_line.is_some()) {
+        if let Some(gap) = gap.flatten() {
             return Outcome::Unseen(format!("no process was found, but {gap}"));
         }
         let none_matches = rule
@@ -365,19 +367,17 @@ impl<'a> Search<'a> {
                     && !self.taken.contains(&self.identity(process))
             },
         );
-        match (eldest(&roots(&candidates, self.world)), self.world.gap()) {
+        match (
+            eldest(&roots(&candidates.found, self.world)),
+            candidates.gap,
+        ) {
             (None, Some(gap)) => Err(format!("no process was found, but {gap}")),
             (found, _) => Ok(found),
         }
     }
 
     /// All processes that a pattern matches and that may be the service's.
-    fn matching(
-        &self,
-        pattern: &Pattern,
-        uid: Option<u32>,
-        at_hand: Option<&Process>,
-    ) -> Vec<Process> {
+    fn matching(&self, pattern: &Pattern, uid: Option<u32>, at_hand: Option<&Process>) -> Matches {
         let at_hand_or_anew = |pid: i32| match at_hand.filter(|named| named.pid == pid) {
             Some(named) => Lookup::Found(named.clone()),
             None => self.process(pid, uid),

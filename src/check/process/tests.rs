@@ -1179,11 +1179,7 @@ fn a_parent_and_its_only_child_are_one_whichever_the_file_names() {
 #[test]
 fn where_processes_could_not_be_read_nobody_is_missing() {
     let why = "/proc/7 cannot be read: Too many open files (os error 24)";
-    let world = || {
-        let world = World::of([], ME);
-        world.miss(why.to_owned());
-        world
-    };
+    let world = || World::of([], ME).with_gap(why.to_owned());
     let started = Target {
         started: Some(Started {
             command: &["x".to_owned()],
