@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::pid_file::{PidFile, is_fresh};
+use super::script::FirstLine;
 use super::{
     Identity, MISSING, Memo, PID_FILE_STALE, Presence, Rule, Running, STOPPED, Seen, Started,
     TOO_MANY, UNREADABLE, ZOMBIE, resolve_user,
@@ -355,11 +356,14 @@ impl<'a> Search<'a> {
             }
         };
         let wanted = started.command.join(" ").into_bytes();
+        let program = started.command.first().map_or("", String::as_str);
+        let first_line = FirstLine::of(program, &folder)
+            .map_err(|error| format!("its program {program} cannot be looked at: {error}"))?;
         let candidates = self.world.with_command(
             None,
             MATCHES_LIMIT,
             |pid| self.world.process_with_user(pid),
-            |command| runs(command, &wanted),
+            |command| first_line.runs(command, &wanted),
             |process| {
                 process.uid == Some(uid)
                     && self.eligible(process)
@@ -604,18 +608,6 @@ fn eldest(processes: &[&Process]) -> Option<Process> {
         .map(|&process| process.clone())
 }
 
-/// Whether a command line runs just these arguments, by itself or through the interpreter of a script (`#!`
-/// puts the interpreter and at most one argument in front).
-fn runs(command: &[u8], wanted: &[u8]) -> bool {
-    if command == wanted {
-        return true;
-    }
-    command
-        .strip_suffix(wanted)
-        .and_then(|rest| rest.strip_suffix(b" "))
-        .is_some_and(|interpreter| interpreter.iter().filter(|&&b| b == b' ').nth(1).is_none())
-}
-
 fn age(process: &Process, now: &Reading) -> Duration {
     let started_ms = process.start.saturating_mul(1000) / world::ticks_per_second();
     Duration::from_millis(now.boot_ms.saturating_sub(started_ms))
@@ -644,15 +636,6 @@ fn user_name(uid: u32) -> String {
 mod tests {
     use super::super::tests::{now, process};
     use super::*;
-
-    #[test]
-    fn a_script_is_known_behind_its_interpreter() {
-        assert!(runs(b"./bot.sh x", b"./bot.sh x"));
-        assert!(runs(b"/bin/sh ./bot.sh x", b"./bot.sh x"));
-        assert!(runs(b"/usr/bin/env python3 ./bot.py", b"./bot.py"));
-        assert!(!runs(b"vim -R -n ./bot.py", b"./bot.py"));
-        assert!(!runs(b"x./bot.py", b"./bot.py"));
-    }
 
     #[test]
     fn an_age_is_counted_from_the_start_in_clock_ticks() {
