@@ -187,6 +187,36 @@ fn f45_where_both_are_damaged_nothing_is_restarted_in_that_run() {
 }
 
 #[test]
+fn a_state_with_times_beyond_all_measure_is_brought_back() {
+    let scene = Scene::of(&[&broken("a").restart("settle", "\"0s\"")]);
+    scene.check().exits(2);
+    let count = |count: u64| Value::from(count);
+    for (key, value) in [
+        ("boot_ms", count(u64::MAX)),
+        ("boot_ms", count(1 << 62)),
+        ("boot_ms", count(0)),
+        ("awake_ms", count(u64::MAX)),
+        ("wall", "+262142-12-31T23:59:59Z".into()),
+        ("wall", "-262143-01-01T00:00:00Z".into()),
+    ] {
+        scene.edit_state(|state| {
+            state["clock"][key] = value.clone();
+            let service = &mut state["services"]["a"];
+            service["attempts"][0] = "+262142-12-31T23:59:59Z".into();
+            service["process"]["seen_ms"] = count(u64::MAX);
+        });
+        for command in ["status", "why"] {
+            let outcome = scene.run(&[command, "a"]);
+            assert!(outcome.code < 64, "{command}, {key} = {value}");
+        }
+        let outcome = scene.check();
+        assert!(outcome.code < 64, "{key} = {value}: {}", outcome.code);
+        let boot = scene.state()["clock"]["boot_ms"].as_u64().unwrap();
+        assert!(boot < 1 << 60, "{key} = {value}");
+    }
+}
+
+#[test]
 fn f45_a_damaged_state_is_mailed_about() {
     let scene = Scene::new();
     scene.config(&format!("{MAIL}{}", render(&[&Service::new("a")])));

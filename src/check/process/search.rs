@@ -565,7 +565,7 @@ impl<'a> Search<'a> {
         let slack = chrono::TimeDelta::from_std(BOOT_SLACK).unwrap_or_default();
         // what is in memory does not survive a boot, whatever its time: a board without a battery clock boots
         // in the past and jumps ahead when it finds the network
-        let outlived = file.modified_at() + slack < self.now.booted_at() && !file.is_in_memory();
+        let outlived = self.now.booted_at() - file.modified_at() > slack && !file.is_in_memory();
         outlived.then(|| format!("is older than the last boot; PID {pid} is another process"))
     }
 }

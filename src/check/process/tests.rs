@@ -4,6 +4,8 @@ use std::fs::{File, OpenOptions};
 use std::io::Read;
 use std::process::{Child, Command, Stdio};
 
+use chrono::{DateTime, Utc};
+
 use super::pid_file::PidFile;
 use super::search::{BOOT_SLACK, REREAD_AFTER};
 use super::*;
@@ -1156,6 +1158,30 @@ fn f02_a_file_is_held_against_the_boot_with_care() {
         nix::sys::statfs::statfs(shm).unwrap().filesystem_type() == nix::sys::statfs::TMPFS_MAGIC;
     assert_eq!(file.is_in_memory(), in_memory);
     assert_eq!(judged(&place.aged(up + 3600)).is_empty(), in_memory);
+}
+
+#[test]
+fn a_file_of_any_time_is_held_against_the_boot() {
+    // there, a file can have any time; on disks the furthest that they can hold
+    let Ok(dir) = tempfile::tempdir_in("/dev/shm") else {
+        return;
+    };
+    let mut place = Place::new("600");
+    std::fs::write(dir.path().join("app.pid"), "600").unwrap();
+    place.dir = dir;
+    place.rule.pid_file = Some(place.path());
+    let file = OpenOptions::new().write(true).open(place.path()).unwrap();
+    let epoch = std::time::SystemTime::UNIX_EPOCH;
+    let far = Duration::from_secs(9_000_000_000_000);
+    let last = Duration::from_secs(DateTime::<Utc>::MAX_UTC.timestamp().unsigned_abs());
+    for time in [epoch - far, epoch, epoch + last, epoch + far] {
+        file.set_modified(time).unwrap();
+        for (pid, found) in [(600, true), (601, false)] {
+            let world = World::of([process(pid, 1, "app")], ME);
+            let seen = look_for(&place.rule, &Memo::default(), &world);
+            assert_eq!(codes(&seen).is_empty(), found, "{time:?}");
+        }
+    }
 }
 
 #[test]
