@@ -981,6 +981,17 @@ fn what_runs_already_is_found_by_its_arguments_folder_and_user() {
             file.display()
         )
     );
+    // nor is it known what may stand before a script that cannot be read
+    std::os::unix::fs::symlink("circle", dir.path().join("circle")).unwrap();
+    let circle = ["./circle".to_owned()];
+    let unread = Started {
+        command: &circle,
+        ..started
+    };
+    assert_eq!(
+        is_being_run(unread, &now).unwrap_err(),
+        "its program ./circle cannot be looked at: Too many levels of symbolic links (os error 40)"
+    );
     // its PID file is still to come
     let place = Place::without_file();
     let target = Target {
