@@ -39,6 +39,8 @@ pub struct Ended {
     pub stdout: Vec<u8>,
     /// The last 64 KiB of what it wrote to standard error.
     pub stderr: Vec<u8>,
+    /// Whether it wrote more to standard output than `stdout` has: whoever reads facts from it misses the first of them.
+    pub is_cut: bool,
     /// Whether it had read its input to the end, where it was given one and read it in order.
     pub read_all: bool,
 }
@@ -136,10 +138,12 @@ fn run_bounded(
     }
     let status = if gone { Some(child.wait()?) } else { None };
     let in_time = !matches!(waited?, Wait::TooLong);
+    let (said, is_cut) = end_of(&mut stdout)?;
     Ok(Ended {
         status: status.filter(|_| in_time),
-        stdout: end_of(&mut stdout)?,
-        stderr: end_of(&mut stderr)?,
+        stdout: said,
+        stderr: end_of(&mut stderr)?.0,
+        is_cut,
         // the offset is one for both, as the file was opened but once
         read_all: match (&mut given, input) {
             (Some(file), Some(input)) => {
@@ -194,13 +198,13 @@ pub fn run(command: Command, input: Option<&[u8]>, limit: Duration) -> io::Resul
     )
 }
 
-/// The end of a file, as far as it is worth reading.
-fn end_of(file: &mut File) -> io::Result<Vec<u8>> {
+/// The end of a file, as far as it is worth reading, and whether there is more before it.
+fn end_of(file: &mut File) -> io::Result<(Vec<u8>, bool)> {
     let length = file.seek(SeekFrom::End(0))?;
     file.seek(SeekFrom::Start(length.saturating_sub(OUTPUT_LIMIT)))?;
     let mut bytes = Vec::new();
     file.take(OUTPUT_LIMIT).read_to_end(&mut bytes)?;
-    Ok(bytes)
+    Ok((bytes, length > OUTPUT_LIMIT))
 }
 
 /// The last lines of some output, each of them safe to show, blank ones left out.
@@ -237,6 +241,16 @@ mod tests {
             (&b"yes\n"[..], &b"no\n"[..])
         );
         assert!(ended.read_all);
+    }
+
+    #[test]
+    fn output_that_is_longer_than_what_is_read_is_marked_as_cut() {
+        for (count, is_cut) in [(OUTPUT_LIMIT, false), (OUTPUT_LIMIT + 1, true)] {
+            let script = format!("head -c {count} /dev/zero");
+            let ended = run(shell(&script), None, Duration::from_secs(30)).unwrap();
+            assert_eq!(ended.is_cut, is_cut, "{count}");
+            assert_eq!(u64::try_from(ended.stdout.len()).unwrap(), OUTPUT_LIMIT);
+        }
     }
 
     #[test]

@@ -70,13 +70,16 @@ impl Reading {
     }
 
     /// How far the wall clock was moved between `earlier` and this reading, beyond the time that passed.
-    /// Zero across boots: there is no clock to hold it against.
+    /// Zero across boots: there is no clock to hold it against. The same where the boot clock has gone back, as in a
+    /// state that somebody has edited.
     pub fn wall_moved_since(&self, earlier: &Self) -> TimeDelta {
-        if !self.same_boot(earlier) {
-            return TimeDelta::zero();
+        let passed = self.boot_ms.checked_sub(earlier.boot_ms);
+        match passed.map(millis) {
+            Some(passed) if self.same_boot(earlier) => (self.wall - earlier.wall)
+                .checked_sub(&passed)
+                .unwrap_or_default(),
+            _ => TimeDelta::zero(),
         }
-        let passed = millis_between(earlier.boot_ms, self.boot_ms);
-        (self.wall - earlier.wall) - passed
     }
 
     /// How long the machine slept between `earlier` and this reading. Zero across boots.
@@ -102,7 +105,9 @@ impl Reading {
 
     /// When this boot began, by today's wall clock.
     pub fn booted_at(&self) -> DateTime<Utc> {
-        self.wall - millis_between(0, self.boot_ms)
+        self.wall
+            .checked_sub_signed(millis(self.boot_ms))
+            .unwrap_or(DateTime::<Utc>::MIN_UTC)
     }
 }
 
@@ -139,10 +144,18 @@ fn boot_id() -> io::Result<String> {
     Ok(String::from_utf8_lossy(&id[..length]).trim().to_owned())
 }
 
-/// The time between two millisecond counts, negative where the second is the smaller.
-fn millis_between(from: u64, to: u64) -> TimeDelta {
-    let clamp = |ms: u64| i64::try_from(ms).unwrap_or(i64::MAX);
-    TimeDelta::milliseconds(clamp(to).saturating_sub(clamp(from)))
+fn millis(count: u64) -> TimeDelta {
+    TimeDelta::milliseconds(i64::try_from(count).unwrap_or(i64::MAX))
+}
+
+/// The time of a file, from its seconds and nanoseconds; what chrono cannot hold is as far away as it can.
+pub fn of_file((seconds, nanos): (i64, i64)) -> DateTime<Utc> {
+    let nanos = u32::try_from(nanos).unwrap_or(0);
+    DateTime::from_timestamp(seconds, nanos).unwrap_or(if seconds.is_negative() {
+        DateTime::<Utc>::MIN_UTC
+    } else {
+        DateTime::<Utc>::MAX_UTC
+    })
 }
 
 /// How long ago `then` was; zero for the future.
@@ -338,6 +351,31 @@ mod tests {
             !after.same_boot(&after.clone()),
             "an unknown boot is not the same boot"
         );
+    }
+
+    #[test]
+    fn no_reading_is_too_far_away_to_be_compared() {
+        let now = reading(0, 1000, 0);
+        let walls = [DateTime::<Utc>::MIN_UTC, now.wall, DateTime::<Utc>::MAX_UTC];
+        let counts = [0, 1_000_000, 1 << 62, u64::MAX];
+        let extremes = walls.iter().flat_map(|&wall| {
+            counts.map(|boot_ms| Reading {
+                wall,
+                boot_ms,
+                ..now.clone()
+            })
+        });
+        for other in extremes {
+            let moved = now.wall_moved_since(&other);
+            let (back, ahead) = (other.wall_moved_since(&now), other.jumped_since(&now));
+            assert!(now.jumped_since(&other) || moved.is_zero(), "{other:?}");
+            assert!(ahead || back.is_zero(), "{other:?}");
+            assert!(other.booted_at() <= other.wall);
+            // a clock that cannot go back tells nothing where it did
+            if other.boot_ms > now.boot_ms {
+                assert_eq!(moved, TimeDelta::zero());
+            }
+        }
     }
 
     #[test]

@@ -11,11 +11,12 @@
 //! 19). What sysinfo rounds or leaves out, the exact start time and the state letter, comes from `/proc/PID/stat` in
 //! either case.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::OnceLock;
 
 use memchr::memmem::Finder;
 use nix::errno::Errno;
@@ -32,7 +33,7 @@ use proc::{
     COMMAND_LIMIT, effective_user, in_other_namespace, is_forbidden, listed, settled_command,
     status,
 };
-pub use proc::{Stat, group_members, is_gone, parse_stat, stat, ticks_per_second};
+pub use proc::{Stat, group_members, is_gone, parse_stat, stat, ticks_per_second, working_dir};
 
 /// More ancestors than a process tree has: a bound for the walk up.
 const ANCESTORS_LIMIT: usize = 256;
@@ -46,16 +47,17 @@ pub enum State {
     Stopped,
     /// `t`: stopped by a debugger.
     Traced,
-    /// `Z` or `X`: ended, only its exit status is left.
+    /// `Z` or `X`, and no other thread runs: ended, only its exit status is left.
     Zombie,
 }
 
 impl State {
-    fn from_letter(letter: u8) -> Self {
+    /// The letter is that of the main thread. Where it has ended and others run, the process is alive.
+    fn of(letter: u8, main_ended: bool) -> Self {
         match letter {
             b'T' => Self::Stopped,
             b't' => Self::Traced,
-            b'Z' | b'X' | b'x' => Self::Zombie,
+            b'Z' | b'X' | b'x' if !main_ended => Self::Zombie,
             _ => Self::Alive,
         }
     }
@@ -96,12 +98,22 @@ pub enum Lookup {
     Hidden(String),
 }
 
+/// What a search for command lines gave.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Matches {
+    /// The processes that match.
+    pub found: Vec<Process>,
+    /// Why a process that matches may be missing among them, where one may be: it may not be looked at, or there was no
+    /// descriptor or memory left for that. What stood in the way of another search says nothing of this one.
+    pub gap: Option<String>,
+}
+
 /// The processes, as of one instant or on demand.
 #[derive(Debug)]
 pub struct World {
     known: Known,
-    /// Why a process that runs may be missing.
-    gap: Mutex<Option<String>>,
+    /// Why a process that runs may be missing in what is known beforehand.
+    gap: Option<String>,
     hidden: bool,
     me: i32,
     ancestors: BTreeSet<i32>,
@@ -122,7 +134,7 @@ impl World {
     fn with(known: Known, me: i32, ancestors: BTreeSet<i32>) -> Self {
         Self {
             known,
-            gap: Mutex::default(),
+            gap: None,
             hidden: false,
             me,
             ancestors,
@@ -143,7 +155,7 @@ impl World {
         let (me, ancestors) = lineage(parent);
         Self {
             hidden: others_are_hidden(),
-            gap: Mutex::new(gap),
+            gap,
             ..Self::with(Known::All(table), me, ancestors)
         }
     }
@@ -154,7 +166,7 @@ impl World {
         let (me, ancestors) = lineage(|pid| glance.parent(pid));
         Self {
             hidden: others_are_hidden(),
-            gap: Mutex::new(gap),
+            gap,
             ..Self::with(Known::Commands(glance), me, ancestors)
         }
     }
@@ -163,6 +175,15 @@ impl World {
     pub fn on_demand() -> Self {
         let me = nix::unistd::getpid().as_raw();
         Self::with(Known::Nothing, me, BTreeSet::new())
+    }
+
+    /// The same where a process that runs may be missing, and why.
+    #[must_use]
+    pub fn with_gap(self, why: String) -> Self {
+        Self {
+            gap: Some(why),
+            ..self
+        }
     }
 
     /// A world made by hand, with the watchdog as process `me`.
@@ -192,21 +213,6 @@ impl World {
     /// Whether other users' processes are hidden from this one (a `/proc` mounted with hidepid).
     pub fn hides_others(&self) -> bool {
         self.hidden
-    }
-
-    /// Why a process that runs may be missing among those that were found, where one may be: there was no descriptor or
-    /// memory left to look at it with. To be asked after the search.
-    pub fn gap(&self) -> Option<String> {
-        self.gap
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-    }
-
-    /// Remembers why a process that runs may be missing; the first reason stays.
-    pub fn miss(&self, why: String) {
-        let mut gap = self.gap.lock().unwrap_or_else(PoisonError::into_inner);
-        gap.get_or_insert(why);
     }
 
     /// The process with a PID. What a survey does not know is looked up again: it may have started since.
@@ -266,8 +272,9 @@ impl World {
         look: impl Fn(i32) -> Lookup,
         wanted: impl Fn(&[u8]) -> bool,
         also: impl Fn(&Process) -> bool,
-    ) -> Vec<Process> {
-        match &self.known {
+    ) -> Matches {
+        let gap = RefCell::new(self.gap.clone());
+        let found = match &self.known {
             Known::All(table) => table
                 .values()
                 .filter(|process| !process.command.is_empty() && wanted(&process.command))
@@ -279,30 +286,37 @@ impl World {
                 let known = |pid: i32| match look(pid) {
                     Lookup::Found(process) => Some(process),
                     Lookup::Hidden(why) => {
-                        self.miss(why);
+                        gap.borrow_mut().get_or_insert(why);
                         None
                     }
                     Lookup::Gone | Lookup::Thread(_) => None,
                 };
-                let found: Vec<Process> = glance
+                // its PID may be another's by now
+                let is_wanted = |process: &Process| wanted(&process.command);
+                let mut found: Vec<Process> = glance
                     .matching(needle, &wanted)
                     .filter_map(known)
+                    .filter(is_wanted)
                     .filter(&also)
                     .take(most)
                     .collect();
-                if !found.is_empty() {
-                    return found;
+                if found.is_empty() {
+                    // one that was in the middle of an exec has its arguments by now
+                    let silent = glance.silent.iter().copied();
+                    found = silent
+                        .filter_map(known)
+                        .filter(|process| !process.command.is_empty() && is_wanted(process))
+                        .filter(also)
+                        .take(most)
+                        .collect();
                 }
-                // one that was in the middle of an exec has its arguments by now
-                let silent = glance.silent.iter().copied();
-                silent
-                    .filter_map(known)
-                    .filter(|process| !process.command.is_empty() && wanted(&process.command))
-                    .filter(also)
-                    .take(most)
-                    .collect()
+                found
             }
             Known::Nothing => Vec::new(),
+        };
+        Matches {
+            found,
+            gap: gap.into_inner(),
         }
     }
 

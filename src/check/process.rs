@@ -18,6 +18,7 @@ use crate::clock::Reading;
 use crate::world::{self, Lookup, State, World};
 
 mod pid_file;
+mod script;
 mod search;
 
 pub use pid_file::{PidFileMark, holds_only_a_pid, parse_pid_file};

@@ -1,6 +1,6 @@
 //! systemd units: what systemd says of a unit, and what of that is wrong.
 //!
-//! All units of a manager are asked for in one call. What comes back is judged by a pure function; that a unit is
+//! All units of a manager are asked for in one call, a hundred at the most. What comes back is judged by a pure function; that a unit is
 //! `active` says only that its process has not ended, so its main process is handed on to be looked at like any
 //! other, and to the rules for its logs.
 
@@ -33,6 +33,8 @@ pub const UNREACHABLE: &str = "systemd_unreachable";
 /// What is asked of a unit.
 const PROPERTIES: &str = "--property=Id,Names,LoadState,LoadError,ActiveState,SubState,MainPID,NRestarts,Result,\
                           ExecMainCode,ExecMainStatus,InvocationID,Job,ConditionResult,ConditionTimestampMonotonic";
+/// So many units are asked for in one call at the most: a helper's output is read only up to a limit.
+const UNITS_PER_CALL: usize = 100;
 /// How often a unit that is stopping or reloading is asked for again.
 const POLL: Duration = Duration::from_millis(200);
 /// `CLD_EXITED` of wait(2), as `ExecMainCode` has it.
@@ -185,7 +187,7 @@ fn exec_failure(status: i32) -> Option<&'static str> {
     })
 }
 
-/// Asks a manager for all of its units in one call; those that are stopping or reloading are waited for, as long
+/// Asks a manager for all of its units at once; those that are stopping or reloading are waited for, as long
 /// as `limit` allows. A unit that systemd has nothing to say of is left out.
 ///
 /// The error is a sentence.
@@ -215,24 +217,59 @@ pub fn look(
     }
 }
 
-/// One call for the state of some units, by their names.
+/// Asks for the state of some units, by their names, in as few calls as their number allows and within `limit`. A unit
+/// that systemd has nothing to say of is left out.
+///
+/// The error is a sentence.
 pub fn ask(
     manager: Manager,
     units: &[String],
     limit: Duration,
 ) -> Result<BTreeMap<String, Status>, String> {
+    let deadline = Instant::now() + limit;
+    let mut known = BTreeMap::new();
+    for units in calls(units) {
+        ask_once(manager, units, limit, deadline, &mut known)?;
+    }
+    Ok(known)
+}
+
+/// The units of each call. They are about as many in each: a call for a single one that systemd has nothing to say of
+/// would look like a manager that does not answer.
+fn calls(units: &[String]) -> impl Iterator<Item = &[String]> {
+    let calls = units.len().div_ceil(UNITS_PER_CALL).max(1);
+    units.chunks(units.len().div_ceil(calls).max(1))
+}
+
+/// One call; two for half of the units each where its output was too long to be read as a whole.
+fn ask_once(
+    manager: Manager,
+    units: &[String],
+    limit: Duration,
+    deadline: Instant,
+    known: &mut BTreeMap<String, Status>,
+) -> Result<(), String> {
     let mut args = vec!["show", PROPERTIES, "--"];
     args.extend(units.iter().map(String::as_str));
-    let ended = systemctl(manager, &args, limit)?;
+    let left = deadline.saturating_duration_since(Instant::now());
+    let ended = systemctl(manager, &args, left)?;
+    if ended.is_cut {
+        let (first, second) = units.split_at(units.len() / 2);
+        if first.is_empty() {
+            return Err("the output of systemctl is too long".to_owned());
+        }
+        ask_once(manager, first, limit, deadline, known)?;
+        return ask_once(manager, second, limit, deadline, known);
+    }
     let statuses = parse(&ended.stdout);
     if statuses.is_empty() {
         return Err(complaint(&ended, limit));
     }
-    let named = units.iter().filter_map(|unit| {
+    known.extend(units.iter().filter_map(|unit| {
         let status = statuses.iter().find(|status| status.names.contains(unit))?;
         Some((unit.clone(), status.clone()))
-    });
-    Ok(named.collect())
+    }));
+    Ok(())
 }
 
 /// Reads the output of `systemctl show`: a block of `Key=value` lines for each unit, with blank lines between.

@@ -276,7 +276,8 @@ impl ServiceMemory {
         let over = recent
             .len()
             .checked_sub(usize::try_from(max).unwrap_or(usize::MAX))?;
-        Some(*recent.get(over)? + HOUR)
+        let hour = TimeDelta::from_std(HOUR).ok()?;
+        recent.get(over)?.checked_add_signed(hour)
     }
 
     /// Where its logs were read to. A run that was cut short had read further; but where the process still runs that

@@ -16,7 +16,7 @@ use crate::check::process::{Identity, Running};
 use crate::clock;
 use crate::files::{self, Extent, Writers};
 use crate::sys::PidFd;
-use crate::world::{self, State};
+use crate::world::{self, Stat, State};
 
 /// How long a killed process may take to be gone. Only one in uninterruptible sleep takes longer.
 const KILL_WAIT: Duration = Duration::from_secs(5);
@@ -170,11 +170,19 @@ fn signal_all(held: &[Held], signal: Signal) -> Result<(), String> {
     Ok(())
 }
 
-/// Kills what is left of the groups whose leaders have ended. While any of them lives, the group's number is
-/// taken, so none of them can be a stranger.
+/// The members of the group that a process leads, or led while it lived. While any of them lives, the group's number is
+/// taken, so none of them can be a stranger; none where the group has died out and a new process has its number.
+fn members(leader: &Identity) -> io::Result<Vec<(i32, Stat)>> {
+    let members = world::group_members(leader.pid)?;
+    // asked after they were listed: it may have happened meanwhile
+    let taken_over = world::stat(leader.pid).is_ok_and(|stat| stat.start != leader.start);
+    Ok(if taken_over { Vec::new() } else { members })
+}
+
+/// Kills what is left of the groups whose leaders have ended.
 fn kill_groups(held: &[Held]) {
     for leader in held.iter().filter(|process| process.leads) {
-        for (pid, seen) in world::group_members(leader.identity.pid).unwrap_or_default() {
+        for (pid, seen) in members(&leader.identity).unwrap_or_default() {
             if let Ok(Some(handle)) = PidFd::open(pid)
                 && world::stat(pid)
                     .is_ok_and(|stat| stat.start == seen.start && stat.group == seen.group)
@@ -214,13 +222,7 @@ fn living(held: &[Held]) -> io::Result<BTreeSet<i32>> {
         .map(|process| process.identity.pid)
         .collect();
     for leader in held.iter().filter(|process| process.leads) {
-        // a new process that got the number of a group that has died out is none of ours
-        let taken_over =
-            world::stat(leader.identity.pid).is_ok_and(|stat| stat.start != leader.identity.start);
-        if !taken_over {
-            let members = world::group_members(leader.identity.pid)?;
-            pids.extend(members.into_iter().map(|(pid, _)| pid));
-        }
+        pids.extend(members(&leader.identity)?.into_iter().map(|(pid, _)| pid));
     }
     Ok(pids)
 }
@@ -361,6 +363,29 @@ mod tests {
             hold(&inner, 0).unwrap().is_none(),
             "the child of the group lives"
         );
+    }
+
+    #[test]
+    fn f01_a_group_whose_number_has_been_given_to_another_is_not_killed() {
+        let mut child = Command::new("sh")
+            .args(["-c", "read line; exit 7"])
+            .stdin(std::process::Stdio::piped())
+            .process_group(0)
+            .spawn()
+            .unwrap();
+        let mut former = identity(child.id());
+        let mut held = Held {
+            handle: PidFd::open(former.pid).unwrap().unwrap(),
+            group: former.pid,
+            leads: true,
+            identity: former.clone(),
+        };
+        assert_eq!(members(&former).unwrap().len(), 1);
+        former.start -= 1;
+        held.identity = former;
+        kill_groups(&[held]);
+        drop(child.stdin.take());
+        assert_eq!(child.wait().unwrap().code(), Some(7));
     }
 
     #[test]

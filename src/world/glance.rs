@@ -196,10 +196,16 @@ mod tests {
         let wanted = |command: &[u8]| needle.find(command).is_some();
         let glance = World::glance();
         let look = |pid: i32| glance.process_with_user(pid);
-        let surveyed = World::survey().with_command(None, 99, look, wanted, ours);
-        let glanced = glance.with_command(Some(&needle), 99, look, wanted, ours);
-        let without_needle = glance.with_command(None, 99, look, wanted, ours);
-        let most = glance.with_command(Some(&needle), 2, look, wanted, ours);
+        let surveyed = World::survey()
+            .with_command(None, 99, look, wanted, ours)
+            .found;
+        let glanced = glance
+            .with_command(Some(&needle), 99, look, wanted, ours)
+            .found;
+        let without_needle = glance.with_command(None, 99, look, wanted, ours).found;
+        let most = glance
+            .with_command(Some(&needle), 2, look, wanted, ours)
+            .found;
         for mut child in children {
             child.kill().unwrap();
             child.wait().unwrap();
@@ -212,6 +218,59 @@ mod tests {
         );
         assert_eq!((&glanced, &without_needle), (&surveyed, &surveyed));
         assert_eq!(most, surveyed[..2]);
+    }
+
+    #[test]
+    fn a_pid_that_has_become_another_process_since_is_not_found() {
+        let glance = glance_at(&["bot.py", "bot.py"], 0);
+        let world = World::with(
+            Known::Commands(glance),
+            99,
+            std::collections::BTreeSet::new(),
+        );
+        let process = |pid: i32, command: &str| Process {
+            pid,
+            parent: 1,
+            group: pid,
+            state: super::super::State::Alive,
+            start: 7,
+            uid: None,
+            command: command.as_bytes().to_vec(),
+            kernel: false,
+        };
+        let look = |pid: i32| {
+            let command = if pid == 1 { "vi notes" } else { "bot.py" };
+            Lookup::Found(process(pid, command))
+        };
+        let wanted = |command: &[u8]| command == b"bot.py";
+        let found = world.with_command(None, 9, look, wanted, |_| true);
+        assert_eq!(found.found, [process(2, "bot.py")]);
+    }
+
+    #[test]
+    fn one_that_is_hidden_concerns_those_searches_alone_that_it_matches() {
+        let glance = glance_at(&["hidden.py"], 0);
+        let world = World::with(
+            Known::Commands(glance),
+            99,
+            std::collections::BTreeSet::new(),
+        );
+        let look = |_| Lookup::Hidden("no".to_owned());
+        let gap = |command: &[u8]| {
+            let wanted = |its: &[u8]| its == command;
+            world.with_command(None, 9, look, wanted, |_| true).gap
+        };
+        for (command, expected) in [
+            (&b"other.py"[..], None),
+            (b"hidden.py", Some("no")),
+            // whatever was searched for before
+            (b"other.py", None),
+        ] {
+            assert_eq!(gap(command).as_deref(), expected);
+        }
+        let world = world.with_gap("too few".to_owned());
+        let found = world.with_command(None, 9, look, |_| false, |_| true);
+        assert_eq!(found.gap.as_deref(), Some("too few"));
     }
 
     #[test]
@@ -373,7 +432,7 @@ mod tests {
             let sees = |world: &World| {
                 let look = |pid: i32| world.process(pid);
                 let found = world.with_command(None, 1, look, |_| true, |found| found.pid == pid);
-                !found.is_empty()
+                !found.found.is_empty()
             };
             std::thread::scope(|scope| {
                 for asking in [(); 8].map(|()| scope.spawn(|| glances.ask())) {

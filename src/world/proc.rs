@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::State;
@@ -40,6 +41,12 @@ pub(super) fn is_forbidden(error: &io::Error) -> bool {
 pub(super) fn settled_command(pid: i32, stat: &Stat) -> io::Result<Vec<u8>> {
     let mut text = Vec::new();
     let mut buffer = vec![0; 4096];
+    if stat.main_ended {
+        let read = |thread: PathBuf| {
+            append_arguments(File::open(thread.join("cmdline"))?, &mut buffer, &mut text)
+        };
+        return of_other_threads(pid, read).map(|()| text);
+    }
     for look in 0..EXEC_LOOKS {
         if look > 0 {
             std::thread::sleep(EXEC_PAUSE);
@@ -50,6 +57,35 @@ pub(super) fn settled_command(pid: i32, stat: &Stat) -> io::Result<Vec<u8>> {
         }
     }
     Ok(text)
+}
+
+/// What the other threads of a process tell of it, in the place of its main thread: that has no memory, program or
+/// working directory any more once it has ended.
+fn of_other_threads<T>(pid: i32, mut read: impl FnMut(PathBuf) -> io::Result<T>) -> io::Result<T> {
+    let main = pid.to_string();
+    let mut result = Err(io::ErrorKind::NotFound.into());
+    for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
+        let thread = thread?;
+        if thread.file_name() == *main {
+            continue;
+        }
+        result = read(thread.path());
+        // one may have ended just now
+        if result.is_ok() {
+            break;
+        }
+    }
+    result
+}
+
+/// The working directory of a process.
+pub fn working_dir(pid: i32) -> io::Result<PathBuf> {
+    fs::read_link(format!("/proc/{pid}/cwd")).or_else(|error| match stat(pid) {
+        Ok(stat) if stat.main_ended => {
+            of_other_threads(pid, |thread| fs::read_link(thread.join("cwd")))
+        }
+        _ => Err(error),
+    })
 }
 
 /// Appends the command line of a process to `text`: its arguments, joined by single spaces. `buffer` may grow.
@@ -93,8 +129,10 @@ fn append_arguments(
 /// The fields of `/proc/PID/stat` that are used here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stat {
-    /// Field 3.
+    /// Of field 3.
     pub state: State,
+    /// Its main thread has ended, and others run (field 20): its letter is `Z`, yet it is alive.
+    pub main_ended: bool,
     /// Field 4.
     pub parent: i32,
     /// Field 5.
@@ -122,16 +160,20 @@ pub fn parse_stat(bytes: &[u8]) -> Option<Stat> {
     let mut fields = bytes[close + 1..]
         .split(u8::is_ascii_whitespace)
         .filter(|field| !field.is_empty());
-    let state = State::from_letter(*fields.next()?.first()?);
+    let letter = *fields.next()?.first()?;
     let parent = number(fields.next()?)?;
     let group = number(fields.next()?)?;
     // group is field 5
     let flags: u64 = number(fields.nth(9 - 6)?)?;
-    let start = number(fields.nth(22 - 10)?)?;
+    let threads: i64 = number(fields.nth(20 - 10)?)?;
+    let start = number(fields.nth(22 - 21)?)?;
     // a sandbox may write fewer
     let exit_signal: Option<i64> = fields.nth(38 - 23).and_then(number);
+    // the main thread is counted until it is collected, and that is when all others have ended
+    let main_ended = letter == b'Z' && threads > 1;
     Some(Stat {
-        state,
+        state: State::of(letter, main_ended),
+        main_ended,
         parent,
         group,
         kernel: flags & KERNEL_THREAD != 0,
@@ -203,6 +245,7 @@ mod tests {
             stat,
             Stat {
                 state: State::Stopped,
+                main_ended: false,
                 parent: 17,
                 group: 4700,
                 kernel: false,
@@ -214,6 +257,25 @@ mod tests {
             parse_stat(b"2 (kthreadd) S 0 0 0 0 -1 2129984 0 0 0 0 0 0 0 0 20 0 1 0 3 0 0")
                 .unwrap();
         assert!(kernel.kernel && !kernel.thread);
+    }
+
+    #[test]
+    fn a_process_is_alive_while_it_has_a_thread_beside_its_main_one() {
+        for (letter, threads, state) in [
+            ("Z", 1, State::Zombie),
+            ("X", 0, State::Zombie),
+            ("Z", 2, State::Alive),
+            ("Z", 40, State::Alive),
+            ("S", 2, State::Alive),
+            ("T", 2, State::Stopped),
+        ] {
+            let line =
+                format!("7 (z) {letter} 1 7 7 0 -1 4 0 0 0 0 0 0 0 0 20 0 {threads} 0 99 0 0");
+            let stat = parse_stat(line.as_bytes()).unwrap();
+            assert_eq!(stat.state, state, "{letter} {threads}");
+            assert_eq!(stat.main_ended, letter == "Z" && threads > 1);
+            assert_eq!(stat.start, 99);
+        }
     }
 
     #[test]

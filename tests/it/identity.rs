@@ -693,6 +693,84 @@ fn a_pid_file_that_others_can_write_signals_no_process_of_root() {
     assert_eq!(scene.read("victim.signals"), "");
 }
 
+/// A program that works on in a thread after its main thread has ended; then it writes its PID file.
+const ENDS_ITS_MAIN_THREAD: &str = r#"
+#include <pthread.h>
+#include <stdio.h>
+#include <unistd.h>
+
+static char **words;
+static pthread_t first;
+
+static void *work(void *nothing) {
+    pthread_join(first, NULL);
+    for (int i = 1; i < 3; i++) {
+        FILE *file = fopen(words[i], i == 1 ? "w" : "a");
+        fprintf(file, "%d\n", getpid());
+        fclose(file);
+    }
+    for (;;) pause();
+    return nothing;
+}
+
+int main(int count, char **values) {
+    pthread_t worker;
+    words = values;
+    first = pthread_self();
+    pthread_create(&worker, NULL, work, NULL);
+    pthread_exit(NULL);
+}
+"#;
+
+#[test]
+fn a_process_lives_on_after_its_main_thread_and_is_stopped_with_all_of_its_threads() {
+    for process in [
+        Some("{ pid_file = \"z.pid\" }"),
+        Some("{ command_line = '{dir}/z ' }"),
+        Some("{ pid_file = \"z.pid\", command_line = '{dir}/z ' }"),
+        None,
+    ] {
+        let service = Service::new("z")
+            .known_by(process)
+            .spawn("command", "[\"{dir}/z\", \"z.pid\", \"z.starts\"]")
+            .log("path = \"z.log\"\nmax_age = \"1h\"");
+        let scene = Scene::of(&[&service]);
+        scene.write("z.c", ENDS_ITS_MAIN_THREAD);
+        scene
+            .shell("cc -pthread -o {dir}/z {dir}/z.c 2>&1")
+            .exits(0);
+        scene.write("z.log", "old\n");
+        scene.age("z.log", Duration::from_hours(2));
+        let starts = || numbers(&scene.read("z.starts"));
+        let has_lost_its_main_thread = |pid: i32| {
+            fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|it| it.contains(") Z "))
+        };
+        scene.check().exits(1).verdict("z", "restarted");
+        scene.wait_until("the end of its main thread", || {
+            starts().len() == 1 && has_lost_its_main_thread(starts()[0])
+        });
+        let pid = starts()[0];
+        scene.write("z.log", "fresh\n");
+        let outcome = scene.check().exits(0).verdict("z", "healthy");
+        assert_eq!(outcome.service("z")["pid"], pid, "{process:?}");
+        // and one that must go is stopped before another is started
+        scene.age("z.log", Duration::from_hours(2));
+        scene.check().exits(1).restarted_for("z", "log_stale");
+        assert!(!alive(pid), "{process:?}: two copies");
+        scene.wait_until("the second start", || starts().len() == 2);
+        scene.write("z.log", "fresh\n");
+        scene.check().exits(0).verdict("z", "healthy");
+        assert_eq!(starts().len(), 2, "{process:?}");
+        // nor is one started beside it when nothing is remembered
+        scene.wait_until("the end of its main thread", || {
+            has_lost_its_main_thread(starts()[1])
+        });
+        fs::remove_dir_all(scene.path("state")).unwrap();
+        let outcome = scene.check().exits(0).verdict("z", "healthy");
+        assert_eq!(outcome.service("z")["pid"], starts()[1], "{process:?}");
+    }
+}
+
 /// A PID namespace of the scene's own: numbers can be used up in it, and a signal to all hits nobody outside.
 struct PidNamespace<'a> {
     scene: &'a Scene,

@@ -886,6 +886,8 @@ pub(crate) struct Proc {
     pub(crate) nice: i32,
     /// Its start, in ticks since boot.
     pub(crate) start: u64,
+    /// Where `/proc` has its facts: that of another thread where the main one has ended before it.
+    facts: PathBuf,
     arguments: Vec<u8>,
 }
 
@@ -898,16 +900,26 @@ impl Proc {
         let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
         // numbered as in proc(5)
         let field = |number: usize| fields.get(number - 3).copied();
+        let state = field(3)?.chars().next()?;
+        let mut facts = PathBuf::from(format!("/proc/{pid}"));
+        let main_ended = state == 'Z' && field(20)?.parse::<u32>().ok()? > 1;
+        if main_ended {
+            let mut threads = fs::read_dir(facts.join("task")).ok()?.flatten();
+            facts = threads
+                .find(|it| it.file_name() != *pid.to_string())?
+                .path();
+        }
         Some(Self {
             pid,
-            state: field(3)?.chars().next()?,
+            state: if main_ended { 'S' } else { state },
             parent: field(4)?.parse().ok()?,
             group: field(5)?.parse().ok()?,
             session: field(6)?.parse().ok()?,
             terminal: field(7)?.parse().ok()?,
             nice: field(19)?.parse().ok()?,
             start: field(22)?.parse().ok()?,
-            arguments: fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default(),
+            arguments: fs::read(facts.join("cmdline")).unwrap_or_default(),
+            facts,
         })
     }
 
@@ -925,9 +937,9 @@ impl Proc {
     fn mentions(&self, mark: &[u8]) -> bool {
         let holds = |bytes: &[u8]| bytes.windows(mark.len()).any(|window| window == mark);
         holds(&self.arguments)
-            || fs::read_link(format!("/proc/{}/cwd", self.pid))
+            || fs::read_link(self.facts.join("cwd"))
                 .is_ok_and(|cwd| cwd.as_os_str().as_bytes().starts_with(mark))
-            || fs::read(format!("/proc/{}/environ", self.pid)).is_ok_and(|bytes| holds(&bytes))
+            || fs::read(self.facts.join("environ")).is_ok_and(|bytes| holds(&bytes))
     }
 }
 

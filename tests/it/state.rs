@@ -187,6 +187,38 @@ fn f45_where_both_are_damaged_nothing_is_restarted_in_that_run() {
 }
 
 #[test]
+fn a_state_with_times_beyond_all_measure_is_brought_back() {
+    let scene = Scene::of(&[&broken("a")]);
+    scene.check().exits(2);
+    let (first, last) = ("-262143-01-01T00:00:00Z", "+262142-12-31T23:59:59Z");
+    let walls = [
+        Value::from(first),
+        scene.state()["clock"]["wall"].clone(),
+        last.into(),
+    ];
+    for (wall, count) in walls
+        .iter()
+        .flat_map(|wall| [0, 1 << 62, u64::MAX].map(|count| (wall, count)))
+    {
+        let shown = format!("{wall}, {count}");
+        scene.edit_state(|state| {
+            state["clock"]["wall"] = wall.clone();
+            state["clock"]["boot_ms"] = count.into();
+            state["clock"]["awake_ms"] = count.into();
+            let service = &mut state["services"]["a"];
+            service["attempts"][0] = last.into();
+            service["process"]["seen_ms"] = u64::MAX.into();
+        });
+        for command in ["status", "why"] {
+            assert!(scene.run(&[command, "a"]).code < 64, "{command}: {shown}");
+        }
+        assert!(scene.check().code < 64, "{shown}");
+        let boot = scene.state()["clock"]["boot_ms"].as_u64().unwrap();
+        assert!(boot < 1 << 60, "{shown}");
+    }
+}
+
+#[test]
 fn f45_a_damaged_state_is_mailed_about() {
     let scene = Scene::new();
     scene.config(&format!("{MAIL}{}", render(&[&Service::new("a")])));

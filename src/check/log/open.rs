@@ -13,6 +13,7 @@ use glob::MatchOptions;
 use nix::errno::Errno;
 
 use super::tail::Bytes;
+use crate::clock;
 use crate::files::{self, Refusal};
 
 pub(super) use crate::files::Links;
@@ -60,7 +61,7 @@ fn would_tell(changed: (i64, i64), asked: DateTime<Utc>) -> bool {
         // on some file systems times are whole seconds
         return changed.0.saturating_add(1) < asked.timestamp();
     }
-    time(changed.0, changed.1)
+    clock::of_file(changed)
         .checked_add_signed(TICKS)
         .is_some_and(|over| over < asked)
 }
@@ -111,17 +112,7 @@ fn changed(meta: &Metadata) -> (i64, i64) {
 
 /// The modification time.
 pub(super) fn modified(meta: &Metadata) -> DateTime<Utc> {
-    time(meta.mtime(), meta.mtime_nsec())
-}
-
-/// A time of a file; what chrono cannot hold is as far away as it can.
-fn time(seconds: i64, nanos: i64) -> DateTime<Utc> {
-    let nanos = u32::try_from(nanos).unwrap_or(0);
-    DateTime::from_timestamp(seconds, nanos).unwrap_or(if seconds.is_negative() {
-        DateTime::<Utc>::MIN_UTC
-    } else {
-        DateTime::<Utc>::MAX_UTC
-    })
+    clock::of_file((meta.mtime(), meta.mtime_nsec()))
 }
 
 /// Why a path that a person wrote cannot be opened.
@@ -418,7 +409,7 @@ mod tests {
             (i64::MIN, 0, DateTime::<Utc>::MIN_UTC),
             (i64::MAX, 0, DateTime::<Utc>::MAX_UTC),
         ] {
-            assert_eq!(time(seconds, nanos), expected);
+            assert_eq!(clock::of_file((seconds, nanos)), expected);
         }
     }
 

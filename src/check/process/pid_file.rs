@@ -149,7 +149,7 @@ impl PidFile {
     }
 
     pub(super) fn mark(&self, named: Identity, now: &Reading) -> PidFileMark {
-        let is_settled = clock::age(now.wall, time(self.changed)) >= FRESH;
+        let is_settled = clock::age(now.wall, clock::of_file(self.changed)) >= FRESH;
         PidFileMark {
             file: self.file,
             modified: self.modified,
@@ -160,13 +160,8 @@ impl PidFile {
     }
 
     pub(super) fn modified_at(&self) -> DateTime<Utc> {
-        time(self.modified)
+        clock::of_file(self.modified)
     }
-}
-
-fn time((seconds, nanoseconds): (i64, i64)) -> DateTime<Utc> {
-    DateTime::from_timestamp(seconds, u32::try_from(nanoseconds).unwrap_or_default())
-        .unwrap_or_default()
 }
 
 /// The PID on the first line of a PID file: a positive decimal integer above 1 with nothing beside it but white
@@ -218,7 +213,8 @@ pub fn holds_only_a_pid(path: &Path) -> bool {
 
 /// Whether a PID file was written so recently that it may be half written.
 pub(super) fn is_fresh(path: &Path, now: &Reading) -> bool {
-    fs::metadata(path)
-        .and_then(|meta| meta.modified())
-        .is_ok_and(|modified| clock::age(now.wall, modified.into()) < FRESH)
+    fs::metadata(path).is_ok_and(|meta| {
+        let modified = clock::of_file((meta.mtime(), meta.mtime_nsec()));
+        clock::age(now.wall, modified) < FRESH
+    })
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::pid_file::{PidFile, is_fresh};
+use super::script::FirstLine;
 use super::{
     Identity, MISSING, Memo, PID_FILE_STALE, Presence, Rule, Running, STOPPED, Seen, Started,
     TOO_MANY, UNREADABLE, ZOMBIE, resolve_user,
@@ -15,7 +16,7 @@ use crate::check::pattern::Pattern;
 use crate::check::{Finding, Kind, Severity};
 use crate::clock::Reading;
 use crate::text::printable;
-use crate::world::{self, Lookup, Process, State, World};
+use crate::world::{self, Lookup, Matches, Process, State, World};
 
 /// How long after the first reading the second one comes.
 pub(super) const REREAD_AFTER: Duration = Duration::from_millis(100);
@@ -181,10 +182,12 @@ impl<'a> Search<'a> {
             Some((_, Named::Own(main, _))) => Some(main),
             _ => None,
         };
-        let matches = rule
+        let (matches, gap) = rule
             .command_line
             .as_ref()
-            .map(|pattern| self.matching(pattern, uid, at_hand));
+            .map(|pattern| self.matching(pattern, uid, at_hand))
+            .map(|matches| (matches.found, matches.gap))
+            .unzip();
         let mut zombie = None;
         let stale = match named {
             Some((path, Named::Own(main, file))) => {
@@ -257,7 +260,7 @@ impl<'a> Search<'a> {
         if let Some(pid) = zombie {
             return Outcome::Zombie(pid);
         }
-        if let Some(gap) = self.world.gap().filter(|_| rule.command_line.is_some()) {
+        if let Some(gap) = gap.flatten() {
             return Outcome::Unseen(format!("no process was found, but {gap}"));
         }
         let none_matches = rule
@@ -353,32 +356,32 @@ impl<'a> Search<'a> {
             }
         };
         let wanted = started.command.join(" ").into_bytes();
+        let program = started.command.first().map_or("", String::as_str);
+        let first_line = FirstLine::of(program, &folder)
+            .map_err(|error| format!("its program {program} cannot be looked at: {error}"))?;
         let candidates = self.world.with_command(
             None,
             MATCHES_LIMIT,
             |pid| self.world.process_with_user(pid),
-            |command| runs(command, &wanted),
+            |command| first_line.runs(command, &wanted),
             |process| {
                 process.uid == Some(uid)
                     && self.eligible(process)
-                    && fs::read_link(format!("/proc/{}/cwd", process.pid))
-                        .is_ok_and(|cwd| cwd == folder)
+                    && world::working_dir(process.pid).is_ok_and(|cwd| cwd == folder)
                     && !self.taken.contains(&self.identity(process))
             },
         );
-        match (eldest(&roots(&candidates, self.world)), self.world.gap()) {
+        match (
+            eldest(&roots(&candidates.found, self.world)),
+            candidates.gap,
+        ) {
             (None, Some(gap)) => Err(format!("no process was found, but {gap}")),
             (found, _) => Ok(found),
         }
     }
 
     /// All processes that a pattern matches and that may be the service's.
-    fn matching(
-        &self,
-        pattern: &Pattern,
-        uid: Option<u32>,
-        at_hand: Option<&Process>,
-    ) -> Vec<Process> {
+    fn matching(&self, pattern: &Pattern, uid: Option<u32>, at_hand: Option<&Process>) -> Matches {
         let at_hand_or_anew = |pid: i32| match at_hand.filter(|named| named.pid == pid) {
             Some(named) => Lookup::Found(named.clone()),
             None => self.process(pid, uid),
@@ -562,7 +565,7 @@ impl<'a> Search<'a> {
         let slack = chrono::TimeDelta::from_std(BOOT_SLACK).unwrap_or_default();
         // what is in memory does not survive a boot, whatever its time: a board without a battery clock boots
         // in the past and jumps ahead when it finds the network
-        let outlived = file.modified_at() + slack < self.now.booted_at() && !file.is_in_memory();
+        let outlived = self.now.booted_at() - file.modified_at() > slack && !file.is_in_memory();
         outlived.then(|| format!("is older than the last boot; PID {pid} is another process"))
     }
 }
@@ -605,18 +608,6 @@ fn eldest(processes: &[&Process]) -> Option<Process> {
         .map(|&process| process.clone())
 }
 
-/// Whether a command line runs just these arguments, by itself or through the interpreter of a script (`#!`
-/// puts the interpreter and at most one argument in front).
-fn runs(command: &[u8], wanted: &[u8]) -> bool {
-    if command == wanted {
-        return true;
-    }
-    command
-        .strip_suffix(wanted)
-        .and_then(|rest| rest.strip_suffix(b" "))
-        .is_some_and(|interpreter| interpreter.iter().filter(|&&b| b == b' ').nth(1).is_none())
-}
-
 fn age(process: &Process, now: &Reading) -> Duration {
     let started_ms = process.start.saturating_mul(1000) / world::ticks_per_second();
     Duration::from_millis(now.boot_ms.saturating_sub(started_ms))
@@ -645,15 +636,6 @@ fn user_name(uid: u32) -> String {
 mod tests {
     use super::super::tests::{now, process};
     use super::*;
-
-    #[test]
-    fn a_script_is_known_behind_its_interpreter() {
-        assert!(runs(b"./bot.sh x", b"./bot.sh x"));
-        assert!(runs(b"/bin/sh ./bot.sh x", b"./bot.sh x"));
-        assert!(runs(b"/usr/bin/env python3 ./bot.py", b"./bot.py"));
-        assert!(!runs(b"vim -R -n ./bot.py", b"./bot.py"));
-        assert!(!runs(b"x./bot.py", b"./bot.py"));
-    }
 
     #[test]
     fn an_age_is_counted_from_the_start_in_clock_ticks() {

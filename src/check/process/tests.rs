@@ -4,6 +4,8 @@ use std::fs::{File, OpenOptions};
 use std::io::Read;
 use std::process::{Child, Command, Stdio};
 
+use chrono::{DateTime, Utc};
+
 use super::pid_file::PidFile;
 use super::search::{BOOT_SLACK, REREAD_AFTER};
 use super::*;
@@ -979,6 +981,17 @@ fn what_runs_already_is_found_by_its_arguments_folder_and_user() {
             file.display()
         )
     );
+    // nor is it known what may stand before a script that cannot be read
+    std::os::unix::fs::symlink("circle", dir.path().join("circle")).unwrap();
+    let circle = ["./circle".to_owned()];
+    let unread = Started {
+        command: &circle,
+        ..started
+    };
+    assert_eq!(
+        is_being_run(unread, &now).unwrap_err(),
+        "its program ./circle cannot be looked at: Too many levels of symbolic links (os error 40)"
+    );
     // its PID file is still to come
     let place = Place::without_file();
     let target = Target {
@@ -1159,6 +1172,30 @@ fn f02_a_file_is_held_against_the_boot_with_care() {
 }
 
 #[test]
+fn a_file_of_any_time_is_held_against_the_boot() {
+    // there, a file can have any time; on disks the furthest that they can hold
+    let Ok(dir) = tempfile::tempdir_in("/dev/shm") else {
+        return;
+    };
+    let mut place = Place::new("600");
+    std::fs::write(dir.path().join("app.pid"), "600").unwrap();
+    place.dir = dir;
+    place.rule.pid_file = Some(place.path());
+    let file = OpenOptions::new().write(true).open(place.path()).unwrap();
+    let epoch = std::time::SystemTime::UNIX_EPOCH;
+    let far = Duration::from_secs(9_000_000_000_000);
+    let last = Duration::from_secs(DateTime::<Utc>::MAX_UTC.timestamp().unsigned_abs());
+    for time in [epoch - far, epoch, epoch + last, epoch + far] {
+        file.set_modified(time).unwrap();
+        for (pid, found) in [(600, true), (601, false)] {
+            let world = World::of([process(pid, 1, "app")], ME);
+            let seen = look_for(&place.rule, &Memo::default(), &world);
+            assert_eq!(codes(&seen).is_empty(), found, "{time:?}");
+        }
+    }
+}
+
+#[test]
 fn a_parent_and_its_only_child_are_one_whichever_the_file_names() {
     let two = || World::of([process(600, 1, "app"), process(601, 600, "app")], ME);
     for (named, alone) in [("600", true), ("601", true), ("700", false)] {
@@ -1179,11 +1216,7 @@ fn a_parent_and_its_only_child_are_one_whichever_the_file_names() {
 #[test]
 fn where_processes_could_not_be_read_nobody_is_missing() {
     let why = "/proc/7 cannot be read: Too many open files (os error 24)";
-    let world = || {
-        let world = World::of([], ME);
-        world.miss(why.to_owned());
-        world
-    };
+    let world = || World::of([], ME).with_gap(why.to_owned());
     let started = Target {
         started: Some(Started {
             command: &["x".to_owned()],

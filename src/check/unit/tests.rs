@@ -296,3 +296,22 @@ fn what_systemds_own_exit_statuses_mean_is_said() {
         );
     }
 }
+
+#[test]
+fn units_are_asked_for_in_calls_of_about_the_same_size() {
+    for (count, expected) in [
+        (1, &[1][..]),
+        (100, &[100]),
+        (101, &[51, 50]),
+        (300, &[100, 100, 100]),
+        (301, &[76, 76, 76, 73]),
+    ] {
+        let units: Vec<String> = (0..count)
+            .map(|number| format!("{number}.service"))
+            .collect();
+        let sizes: Vec<usize> = calls(&units).map(<[String]>::len).collect();
+        assert_eq!(sizes, expected);
+        assert_eq!(calls(&units).collect::<Vec<_>>().concat(), units);
+    }
+    assert_eq!(calls(&[]).count(), 0);
+}

@@ -140,7 +140,7 @@ impl OwnUnit {
             SANDBOX.join(",")
         );
         let ended = systemctl(manager, &["show", &wanted, "--", name], LIMIT).ok()?;
-        if !succeeded(&ended) {
+        if !succeeded(&ended) || ended.is_cut {
             return None;
         }
         let properties: BTreeMap<String, String> = String::from_utf8_lossy(&ended.stdout)
