@@ -25,6 +25,7 @@ fn mail() -> Settings {
 fn trader() -> Service {
     let log = |shown: &str, max_age| Rule {
         shown: shown.to_owned(),
+        key: shown.to_owned(),
         path: format!("/srv/trader/{shown}").into(),
         max_age,
         lines: 100,

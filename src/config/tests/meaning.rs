@@ -599,3 +599,30 @@ fn the_reader_asks_for_every_key_that_it_lists() {
     }
     assert_eq!(silent, BTreeSet::new());
 }
+
+#[test]
+fn logs_of_one_path_have_keys_in_the_order_of_the_file() {
+    for (paths, keys) in [
+        (&["a.log", "b.log"][..], &["a.log", "b.log"][..]),
+        (
+            &["a.log", "b.log", "a.log", "a.log"],
+            &["a.log", "b.log", "a.log#2", "a.log#3"],
+        ),
+        // the name of a file may look like a number
+        (
+            &["a.log", "a.log", "a.log#2"],
+            &["a.log", "a.log#3", "a.log#2"],
+        ),
+    ] {
+        let logs = paths
+            .iter()
+            .map(|path| format!("[[service.a.log]]\npath = \"{path}\"\n"));
+        let config = good(&logs.collect::<String>());
+        let found: Vec<&str> = config.services[0]
+            .logs
+            .iter()
+            .map(|rule| rule.key.as_str())
+            .collect();
+        assert_eq!(found, keys);
+    }
+}
