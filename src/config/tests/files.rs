@@ -7,9 +7,10 @@ use std::path::PathBuf;
 use tempfile::TempDir;
 
 use super::super::environment::Search;
-use super::super::load::{load_in, search};
+use super::super::load::{load_in, open, search};
 use super::super::trust::{Facts, refusals, secret_refusal};
 use super::*;
+use crate::fixtures::{Met, opens_a_fifo};
 
 const LEAST: &str = "[service.x]\nspawn = { command = [\"x\"] }\n";
 
@@ -87,8 +88,18 @@ fn what_is_no_config_is_refused_at_once() {
     let device = load_in(Path::new("/dev/null"), &scene.environment).unwrap_err();
     assert_eq!(
         device.to_string(),
-        "error: /dev/null: this is a device or a socket, not a file\n  = help: a config is a regular file"
+        "error: /dev/null: this is a device, not a file\n  = help: a config is a regular file"
     );
+}
+
+#[test]
+fn what_is_swapped_for_a_fifo_is_never_opened() {
+    let scene = Scene::new(LEAST);
+    let read = |path: &Path| match open(path) {
+        Ok(_) => Met::File,
+        Err(_) => Met::Fifo,
+    };
+    assert!(!opens_a_fifo(&scene.config, read));
 }
 
 #[test]
