@@ -63,6 +63,13 @@ impl Rule {
     pub fn mark_in<'a>(&self, marks: &'a Marks) -> Option<&'a Arc<Mark>> {
         marks.get(&self.key).or_else(|| marks.get(&self.shown))
     }
+
+    /// Why one of its patterns cannot be searched for.
+    fn fault(&self) -> Option<String> {
+        let expected = self.expect.iter().map(|expect| &expect.pattern);
+        let forbidden = self.forbid.iter().map(|forbid| &forbid.pattern);
+        expected.chain(forbidden).find_map(Pattern::fault)
+    }
 }
 
 /// Gives each of a service's logs a key of its own. That of the first table with a path is the path alone, so tables
@@ -204,10 +211,17 @@ impl Tail {
 /// Looks at one log.
 pub fn look(rule: &Rule, mark: Option<&Mark>, context: Context<'_>) -> Seen {
     let mark = mark.filter(|mark| mark.is_known());
-    again(|| attempt(rule, mark, context)).unwrap_or_else(|error| Seen {
-        findings: vec![unreadable(rule, &open::reason(&error))],
+    let nothing_seen = |why: &str| Seen {
+        findings: vec![unreadable(rule, why)],
         ..Seen::default()
-    })
+    };
+    let seen = again(|| attempt(rule, mark, context));
+    match (seen, rule.fault()) {
+        (Err(error), _) => nothing_seen(&open::reason(&error)),
+        // the former mark stands, so that its lines are judged by a run that can
+        (Ok(_), Some(fault)) => nothing_seen(&fault),
+        (Ok(seen), None) => seen,
+    }
 }
 
 /// A mark at the present end of a log: what is in it now is not judged again. Taken when a restart has stopped

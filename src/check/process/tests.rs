@@ -1238,3 +1238,17 @@ fn of_a_parent_and_its_children_of_the_same_tick_the_parent_is_the_main_one() {
         assert_eq!((codes(&seen), pid(&seen)), (vec![], Some(700)), "{count}");
     }
 }
+
+#[test]
+fn a_command_line_that_cannot_be_searched_for_is_unknown() {
+    let rule = Rule {
+        shown: String::new(),
+        pid_file: None,
+        command_line: Some(crate::check::pattern::tests::broken()),
+        user: None,
+    };
+    let world = World::of([process(4242, 1, "app")], ME);
+    let seen = look_for(&rule, &Memo::default(), &world);
+    assert_eq!(seen.presence, Presence::Unseen);
+    assert_eq!(worst(&seen.findings), Some(Severity::Unknown));
+}
