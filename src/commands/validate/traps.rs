@@ -639,10 +639,10 @@ mod tests {
     use super::*;
     use crate::fixtures;
 
-    fn depending(name: String, depends_on: Vec<String>) -> Service {
+    fn depending(name: &str, depends_on: Vec<String>) -> Service {
         Service {
             depends_on,
-            ..fixtures::service(&name)
+            ..fixtures::service(name)
         }
     }
 
@@ -652,7 +652,7 @@ mod tests {
         // each depends on the next
         let after = |n: usize| (n + 1 < 16_000).then(|| format!("s{}", n + 1));
         let chain: Vec<Service> = (0..16_000)
-            .map(|n| depending(format!("s{n}"), after(n).into_iter().collect()))
+            .map(|n| depending(&format!("s{n}"), after(n).into_iter().collect()))
             .collect();
         assert_eq!(longest_chains(&chain)["s0"], one * 16_000);
         // each of a layer depends on all of the next: there are 5^19 ways from the first to the last
@@ -661,7 +661,7 @@ mod tests {
             .flat_map(|n| {
                 let next = layer(n + 1).filter(move |_| n < 19);
                 let next: Vec<String> = next.collect();
-                layer(n).map(move |name| depending(name, next.clone()))
+                layer(n).map(move |name| depending(&name, next.clone()))
             })
             .collect();
         assert_eq!(longest_chains(&layers)["s0-0"], one * 20);
