@@ -10,12 +10,12 @@ use crate::check::Kind;
 use crate::clock::Reading;
 use crate::decide::{Facts, decide};
 use crate::fixtures::{at, gone, identity, service, up, with};
-use crate::notify::mail::{Settings, Transport};
+use crate::notify::mail::{Mailbox, Settings, Transport};
 
 fn mail() -> Settings {
     Settings {
-        from: "w@example.org".to_owned(),
-        to: vec!["o@example.org".to_owned()],
+        from: Mailbox::parse("w@example.org").unwrap(),
+        to: vec![Mailbox::parse("o@example.org").unwrap()],
         on: vec![
             Event::Restarted,
             Event::RestartFailed,
