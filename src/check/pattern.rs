@@ -298,7 +298,10 @@ impl Serialize for Pattern {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+pub(crate) use tests::broken;
+
+#[cfg(test)]
+mod tests {
     use super::*;
 
     /// One that was read, and cannot be compiled.

@@ -465,6 +465,15 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_has_gone_cannot_be_read() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(
+            read(&folder.path().join("1.json")).unwrap_err(),
+            "cannot be read (No such file or directory (os error 2))"
+        );
+    }
+
+    #[test]
     fn files_set_aside_are_bounded() {
         let state = tempfile::tempdir().unwrap();
         let outbox = Outbox::at(state.path());

@@ -1207,7 +1207,7 @@ fn a_pattern_that_cannot_be_compiled_is_unknown_and_nothing_is_lost() {
     let before = scene.mark.clone();
     scene.log("ERROR\n");
     scene.rule.expect = vec![Expect {
-        pattern: crate::check::pattern::tests::broken(),
+        pattern: crate::check::pattern::broken(),
         at_least: 1,
     }];
     let seen = scene.look();

@@ -1244,7 +1244,7 @@ fn a_command_line_that_cannot_be_searched_for_is_unknown() {
     let rule = Rule {
         shown: String::new(),
         pid_file: None,
-        command_line: Some(crate::check::pattern::tests::broken()),
+        command_line: Some(crate::check::pattern::broken()),
         user: None,
     };
     let world = World::of([process(4242, 1, "app")], ME);
