@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 use crate::check::process::Presence;
 use crate::check::{Finding, Kind, Observation, Severity, worst};
 use crate::clock;
-use crate::config::{OnExhausted, Service};
+use crate::config::{OnExhausted, Service, dependencies_first};
 use crate::memory::{GRACES, Memory, ServiceMemory};
 use crate::verdict::Verdict;
 
@@ -58,7 +58,7 @@ pub fn decide(services: &[Service], facts: Facts<'_>) -> Vec<Decision> {
         places: names.zip(0..).collect(),
         made: vec![Made::Open; services.len()],
     };
-    for place in 0..services.len() {
+    for place in dependencies_first(services) {
         making.settle_on(place);
     }
     let made = making.made.into_iter().filter_map(|made| match made {

@@ -149,7 +149,7 @@ impl Step<'_> {
             return false;
         };
         let ids = memory.owed.iter().map(|alert| alert.id.clone()).collect();
-        let entry = outbox::Entry::new(message, &self.settings.to, ids, self.clock);
+        let entry = outbox::Entry::new(message, &self.settings.recipients(), ids, self.clock);
         match self.outbox.add(entry.clone()) {
             Ok(kept) => {
                 queued(memory, &entry.message, |_| true);
@@ -478,7 +478,7 @@ mod tests {
     fn f73_what_was_held_back_counts_by_runs() {
         let mut memory = Memory::default();
         let settings = mail::Settings {
-            from: String::new(),
+            from: mail::Mailbox::parse("w@example.org").unwrap(),
             to: Vec::new(),
             on: Vec::new(),
             remind_every: Duration::ZERO,

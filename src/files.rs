@@ -69,7 +69,12 @@ pub fn open(path: &Path, links: Links) -> Result<(File, Metadata), Refusal> {
     let file = OpenOptions::new()
         .read(true)
         .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
-        .open(format!("/proc/self/fd/{}", handle.as_raw_fd()))?;
+        .open(format!("/proc/self/fd/{}", handle.as_raw_fd()))
+        .map_err(|error| match error.kind() {
+            // something was there: what has no /proc to get at it by must not be taken for missing
+            io::ErrorKind::NotFound => io::Error::other(format!("/proc/self/fd: {error}")),
+            _ => error,
+        })?;
     // this leads to what the handle is on, whatever its path means by now
     Ok((file, meta))
 }
@@ -147,10 +152,14 @@ pub fn misleaders(path: &Path, me: u32) -> Writers {
 }
 
 /// One thing on the way along a path.
-struct Place {
-    meta: Metadata,
+#[derive(Debug)]
+pub struct Place {
+    /// Where it is, by a path without links.
+    pub path: PathBuf,
+    /// What it is; a link is not followed.
+    pub meta: Metadata,
     /// It is in a folder where only owners rename and remove.
-    in_sticky: bool,
+    pub in_sticky: bool,
     last: bool,
 }
 
@@ -184,8 +193,8 @@ pub fn writers(path: &Path, me: u32, extent: Extent) -> Writers {
     writers
 }
 
-/// Everything on the way along a path, and whether its end is missing.
-fn walk(path: &Path) -> io::Result<(Vec<Place>, bool)> {
+/// Everything on the way along a path, each folder and each link, and whether its end is missing.
+pub fn walk(path: &Path) -> io::Result<(Vec<Place>, bool)> {
     let path = std::path::absolute(path)?;
     let mut rest: VecDeque<OsString> = parts(&path);
     let mut here = PathBuf::from("/");
@@ -194,6 +203,7 @@ fn walk(path: &Path) -> io::Result<(Vec<Place>, bool)> {
     let root_is_sticky = root.mode() & STICKY != 0;
     let mut here_is_sticky = root_is_sticky;
     let mut places = vec![Place {
+        path: here.clone(),
         meta: root,
         in_sticky: false,
         last: rest.is_empty(),
@@ -233,6 +243,7 @@ fn walk(path: &Path) -> io::Result<(Vec<Place>, bool)> {
         let is_link = meta.file_type().is_symlink();
         let is_sticky = meta.mode() & STICKY != 0;
         places.push(Place {
+            path: next.clone(),
             meta,
             in_sticky: here_is_sticky,
             last: rest.is_empty() && !is_link,

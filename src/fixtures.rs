@@ -1,6 +1,10 @@
 //! Services, what is seen of them and what is done to them, for the tests of the pure rooms.
 
+use std::fs::{self, File};
+use std::os::unix::fs::{OpenOptionsExt, symlink};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -146,4 +150,59 @@ pub(crate) fn alert(service: &str, event: Event) -> Alert {
         next_attempt: None,
         held: false,
     }
+}
+
+/// Reads a path again and again while it is swapped between a good file and a FIFO, and says whether the FIFO was ever
+/// opened. `read` says which of the two it met.
+pub(crate) fn opens_a_fifo(good: &Path, read: impl Fn(&Path) -> Met) -> bool {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let fifo = at("fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    // this waits until somebody opens it for reading
+    let writer = thread::spawn({
+        let fifo = fifo.clone();
+        move || drop(File::options().write(true).open(fifo).unwrap())
+    });
+    let path = at("swapped");
+    let targets = [fifo.as_path(), good];
+    symlink(good, &path).unwrap();
+    let (over, turns) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let opened = thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                let turn = turns.fetch_add(1, Ordering::Relaxed);
+                symlink(targets[turn % 2], at("next")).unwrap();
+                fs::rename(at("next"), &path).unwrap();
+            }
+        });
+        // each was met often, so it was swapped now and then while it was read
+        let (mut fifos, mut files) = (0, 0);
+        while (fifos < SWAPS || files < SWAPS) && !writer.is_finished() {
+            match read(&path) {
+                Met::Fifo => fifos += 1,
+                Met::File => files += 1,
+            }
+        }
+        over.store(true, Ordering::Relaxed);
+        writer.is_finished()
+    });
+    // so that the writer ends
+    let reader = File::options()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(&fifo);
+    drop(reader.unwrap());
+    writer.join().unwrap();
+    opened
+}
+
+/// How often each of two things is to be met.
+const SWAPS: usize = 5000;
+
+/// What was met at a path.
+#[derive(Debug)]
+pub(crate) enum Met {
+    Fifo,
+    File,
 }

@@ -290,7 +290,7 @@ fn look_at_logs(
             work.push((
                 subject.index,
                 number,
-                marks.get(&rule.shown).cloned(),
+                rule.mark_in(marks).cloned(),
                 author,
                 shown,
             ));
@@ -315,16 +315,24 @@ fn look_at_logs(
             )
         },
     );
+    // several tables may have one path: its last lines are shown once, and what both of them note
+    let mut shown = BTreeSet::new();
     for ((place, rule), result) in whose.into_iter().zip(results) {
         let observation = &mut seen[place];
         match result {
             Ok(log) => {
                 observation.findings.extend(log.findings);
-                observation.notes.extend(log.notes);
-                observation.tail.append(log.tail);
+                for note in log.notes {
+                    if !observation.notes.contains(&note) {
+                        observation.notes.push(note);
+                    }
+                }
+                if !log.tail.is_empty() && shown.insert((place, &rule.path)) {
+                    observation.tail.append(log.tail);
+                }
                 observation.evidence |= log.evidence;
                 if let Some(mark) = log.mark {
-                    observation.marks.insert(rule.shown.clone(), Arc::new(mark));
+                    observation.marks.insert(rule.key.clone(), Arc::new(mark));
                 }
             }
             Err(failed) => {

@@ -76,6 +76,7 @@ pub fn charge(
     let remembered = memory.services.entry(service.name.clone()).or_default();
     remembered.charge(now, codes);
     let mut logs = remembered.logs.clone();
+    logs.extend(marks_of(service, &remembered.logs));
     logs.extend(observation.marks.clone());
     remembered.charged = Some(Charged {
         main: match &observation.presence {
@@ -400,13 +401,8 @@ fn remember_seen(
     // of the logs that the config has
     let mut logs = observation.marks.clone();
     let former = remembered.marks(Some(&observation.presence));
-    for rule in &service.logs {
-        if let Some(mark) = former
-            .get(&rule.shown)
-            .filter(|_| !logs.contains_key(&rule.shown))
-        {
-            logs.insert(rule.shown.clone(), Arc::clone(mark));
-        }
+    for (key, mark) in marks_of(service, former) {
+        logs.entry(key).or_insert(mark);
     }
     remembered.logs = logs;
 }
@@ -421,6 +417,13 @@ fn last_result(report: &ServiceReport, now: DateTime<Utc>) -> LastResult {
         notes: report.notes.clone(),
         max_per_hour: report.max_per_hour,
     }
+}
+
+/// The marks of the logs that the config has, each under its key.
+fn marks_of(service: &Service, marks: &log::Marks) -> log::Marks {
+    let logs = service.logs.iter();
+    logs.filter_map(|rule| Some((rule.key.clone(), Arc::clone(rule.mark_in(marks)?))))
+        .collect()
 }
 
 /// What the journal says of a run: every change of the verdict, and every restart.

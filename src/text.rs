@@ -26,32 +26,47 @@ pub fn visible_lines(text: &str) -> String {
     shown
 }
 
-/// Whether a character does something and shows nothing: controls, marks without a width of their own, line separators,
-/// and those that reverse the reading direction.
+/// Whether a character does something and shows nothing: controls, marks and fillers without a width of their own, line
+/// separators, tags, and those that reverse the reading direction. Not the selectors of a variant, which are a part of
+/// many an emoji.
 pub fn is_unseen(c: char) -> bool {
     c.is_control()
         || matches!(
             c,
-            '\u{61c}'
+            '\u{ad}'
+                | '\u{34f}'
+                | '\u{61c}'
+                | '\u{115f}'..='\u{1160}'
+                | '\u{17b4}'..='\u{17b5}'
+                | '\u{180e}'
                 | '\u{200b}'..='\u{200f}'
                 | '\u{2028}'..='\u{202e}'
                 | '\u{2060}'..='\u{206f}'
+                | '\u{3164}'
                 | '\u{feff}'
+                | '\u{ffa0}'
+                | '\u{fff9}'..='\u{fffb}'
+                | '\u{1d173}'..='\u{1d17a}'
+                | '\u{e0000}'..='\u{e0fff}'
         )
 }
 
+/// What is shown in the place of a character that [is unseen](is_unseen); nothing for all others. The one form of it:
+/// what reaches a mail, a terminal or a log was written by this.
+pub fn escape(c: char) -> Option<String> {
+    match c {
+        '\t' => Some("    ".to_owned()),
+        c if c.is_control() => Some(format!("\\x{:02x}", u32::from(c))),
+        c if is_unseen(c) => Some(format!("\\u{{{:x}}}", u32::from(c))),
+        _ => None,
+    }
+}
+
 fn push_visible(shown: &mut String, c: char) {
-    use std::fmt::Write as _;
-    let written = match c {
-        '\t' => write!(shown, "    "),
-        c if c.is_control() => write!(shown, "\\x{:02x}", u32::from(c)),
-        c if is_unseen(c) => write!(shown, "\\u{{{:x}}}", u32::from(c)),
-        c => {
-            shown.push(c);
-            Ok(())
-        }
-    };
-    debug_assert!(written.is_ok(), "a String takes all that is written");
+    match escape(c) {
+        Some(escaped) => shown.push_str(&escaped),
+        None => shown.push(c),
+    }
 }
 
 /// At most `limit` characters of the text, with the last one an ellipsis where something was left out.
@@ -136,5 +151,19 @@ mod tests {
         );
         assert_eq!(printable(b"abcdef", 3), "abc…");
         assert_eq!(printable(b"abc", 3), "abc");
+    }
+
+    #[test]
+    fn no_text_shows_a_character_that_is_unseen() {
+        for c in (0..=0x1_2000)
+            .chain(0x1_d100..0x1_d200)
+            .chain(0xd_fff0..0xe_1010)
+            .filter_map(char::from_u32)
+        {
+            let shown = visible(&c.to_string());
+            assert!(!shown.chars().any(is_unseen), "{c:?}");
+            assert_eq!(shown == c.to_string(), !is_unseen(c), "{c:?}");
+        }
+        assert_eq!(visible("\u{26a0}\u{fe0f}"), "\u{26a0}\u{fe0f}", "an emoji");
     }
 }

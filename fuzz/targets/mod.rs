@@ -23,7 +23,7 @@ use watchdog::decide::{self, Facts};
 use watchdog::memory::journal::Entry;
 use watchdog::memory::store::{Loaded, Store};
 use watchdog::memory::{Memory, journal as journal_file};
-use watchdog::notify::mail::{Secret, Settings, Smtp, Tls, Transport, eml, send_to};
+use watchdog::notify::mail::{Mailbox, Secret, Settings, Smtp, Tls, Transport, eml, send_to};
 use watchdog::notify::{Alert, Event, Message, message, outbox};
 use watchdog::settle::{Outcome, Telling, charge, settle};
 
@@ -386,7 +386,7 @@ pub(crate) fn smtp(data: &[u8]) {
     };
     let report = send_to(
         &settings,
-        &settings.to,
+        &settings.recipients(),
         &plain_message(),
         Duration::from_secs(20),
     );
@@ -437,11 +437,10 @@ pub(crate) fn env_file(data: &[u8]) {
 
 fn settings() -> Settings {
     Settings {
-        from: "watchdog@example.org".to_owned(),
-        to: vec![
-            "ops@example.org".to_owned(),
-            "Boss <boss@example.org>".to_owned(),
-        ],
+        from: Mailbox::parse("watchdog@example.org").unwrap(),
+        to: ["ops@example.org", "Boss <boss@example.org>"]
+            .map(|to| Mailbox::parse(to).unwrap())
+            .to_vec(),
         on: Vec::new(),
         remind_every: Duration::from_secs(3600),
         max_per_hour: 12,

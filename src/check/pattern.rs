@@ -43,7 +43,7 @@ enum Search {
     /// It is an expression, which cannot match without `needle` where there is one.
     Expression {
         needle: Option<Box<Finder<'static>>>,
-        compiled: OnceLock<Option<Regex>>,
+        compiled: OnceLock<Result<Regex, String>>,
     },
 }
 
@@ -87,7 +87,7 @@ impl Pattern {
                 compiled: if parts(&hir) <= SURELY_SMALL {
                     OnceLock::new()
                 } else {
-                    OnceLock::from(Some(compile(source)?))
+                    OnceLock::from(Ok(compile(source, COMPILED_LIMIT)?))
                 },
             },
         };
@@ -103,7 +103,7 @@ impl Pattern {
         }
     }
 
-    /// Whether the pattern matches anywhere in `bytes`.
+    /// Whether the pattern matches anywhere in `bytes`. Where it is false, [`Pattern::fault`] says whether that was seen.
     pub fn matches(&self, bytes: &[u8]) -> bool {
         match &self.inner.search {
             Search::Texts(texts) => texts.iter().any(|text| text.is_in(bytes)),
@@ -112,11 +112,26 @@ impl Pattern {
                     .as_ref()
                     .is_none_or(|needle| needle.find(bytes).is_some())
                     && compiled
-                        // what is surely small compiles; a test holds the measure
-                        .get_or_init(|| compile(self.source()).ok())
+                        // its size was measured when it was read: a bound would only turn a wrong measure into a fault
+                        .get_or_init(|| compile(self.source(), usize::MAX))
                         .as_ref()
-                        .is_some_and(|regex| regex.is_match(bytes))
+                        .is_ok_and(|regex| regex.is_match(bytes))
             }
+        }
+    }
+
+    /// Why it could not be compiled when it was first needed. What it was searched for in is unknown then: an expression
+    /// that does not work is not one that never matches.
+    pub fn fault(&self) -> Option<String> {
+        match &self.inner.search {
+            Search::Expression { compiled, .. } => {
+                let error = compiled.get()?.as_ref().err()?;
+                Some(format!(
+                    "`{}` cannot be searched for: {error}",
+                    self.source()
+                ))
+            }
+            Search::Texts(_) => None,
         }
     }
 
@@ -145,10 +160,10 @@ fn reason(message: &str) -> String {
     )
 }
 
-fn compile(source: &str) -> Result<Regex, String> {
+fn compile(source: &str, limit: usize) -> Result<Regex, String> {
     RegexBuilder::new(source)
         .unicode(false)
-        .size_limit(COMPILED_LIMIT)
+        .size_limit(limit)
         .build()
         .map_err(|error| match error {
             regex::Error::CompiledTooBig(_) => {
@@ -283,8 +298,34 @@ impl Serialize for Pattern {
 }
 
 #[cfg(test)]
+pub(crate) use tests::broken;
+
+#[cfg(test)]
 mod tests {
     use super::*;
+
+    /// One that was read, and cannot be compiled.
+    pub(crate) fn broken() -> Pattern {
+        Pattern::with(
+            "a(",
+            Search::Expression {
+                needle: None,
+                compiled: OnceLock::new(),
+            },
+        )
+    }
+
+    #[test]
+    fn what_cannot_be_compiled_has_a_fault() {
+        let pattern = broken();
+        assert_eq!(pattern.fault(), None, "nobody has needed it");
+        assert!(!pattern.matches(b"a"));
+        assert_eq!(
+            pattern.fault().unwrap(),
+            "`a(` cannot be searched for: unclosed group"
+        );
+        assert_eq!(Pattern::new("a|b").unwrap().fault(), None);
+    }
 
     #[test]
     fn searches_bytes_that_are_not_utf8() {
@@ -324,7 +365,7 @@ mod tests {
 
     /// What the regex crate says itself.
     fn plainly(source: &str, bytes: &[u8]) -> bool {
-        compile(source).unwrap().is_match(bytes)
+        compile(source, COMPILED_LIMIT).unwrap().is_match(bytes)
     }
 
     #[test]
@@ -429,7 +470,7 @@ mod tests {
                     .unwrap();
                 if parts(&hir) <= SURELY_SMALL {
                     small += 1;
-                    compile(&source).unwrap();
+                    compile(&source, COMPILED_LIMIT).unwrap();
                 }
             }
         }

@@ -244,7 +244,11 @@ pub fn look(
         },
         (None, None) => Outcome::NotApplicable,
     };
-    search.conclude(outcome)
+    let pattern = target.rule.and_then(|rule| rule.command_line.as_ref());
+    search.conclude(match pattern.and_then(Pattern::fault) {
+        Some(fault) => Outcome::Unseen(fault),
+        None => outcome,
+    })
 }
 
 /// Whether just these arguments run, in this folder and as this user, whoever started them. The error is why that

@@ -31,8 +31,8 @@ pub fn run(config: &Config, style: Style) -> Result<u8, Error> {
         0,
         &format!(
             "A message from {} to {}, by {}",
-            settings.from,
-            settings.to.join(", "),
+            settings.from.as_str(),
+            settings.recipients().join(", "),
             way(settings)
         ),
     )?;
@@ -41,7 +41,7 @@ pub fn run(config: &Config, style: Style) -> Result<u8, Error> {
     let mut told = Ok(());
     let report = mail::send_telling(
         settings,
-        &settings.to,
+        &settings.recipients(),
         &message,
         settings.transport.timeout(),
         &mut |step| {

@@ -197,7 +197,7 @@ impl Known<'_> {
 
     fn log_check(&self, number: usize, remembered: &ServiceMemory) -> String {
         let rule = &self.service.logs[number];
-        let mark = remembered.logs.get(&rule.shown);
+        let mark = rule.mark_in(&remembered.logs);
         let mut facts = Vec::new();
         if let Some(limit) = rule.max_age {
             let (how, time) = match (&rule.stamp, mark) {

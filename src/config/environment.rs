@@ -6,8 +6,8 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use super::fault::Fault;
-use super::mail::{DEFAULT_EVENTS, MAX_PER_HOUR, REMIND_EVERY, TIMEOUT, is_mailbox};
-use crate::notify::mail::{Secret, Settings, Smtp, Tls, Transport};
+use super::mail::{DEFAULT_EVENTS, MAX_PER_HOUR, REMIND_EVERY, TIMEOUT};
+use crate::notify::mail::{Mailbox, Secret, Settings, Smtp, Tls, Transport};
 
 /// The part of the process environment that a config depends on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -87,13 +87,12 @@ impl Environment {
                 Some(help),
             ));
         };
-        let to: Vec<String> = to
-            .split(',')
-            .map(str::trim)
-            .filter(|address| !address.is_empty())
-            .map(str::to_owned)
-            .collect();
-        if to.is_empty() || !to.iter().all(|address| is_mailbox(address)) {
+        let to = to.split(',').filter(|address| !address.trim().is_empty());
+        let to: Vec<Mailbox> = to
+            .map(Mailbox::parse)
+            .collect::<Result<_, _>>()
+            .unwrap_or_default();
+        if to.is_empty() {
             fault(
                 "ALERT_EMAIL_TO",
                 "is not a list of mail addresses",
@@ -103,7 +102,8 @@ impl Environment {
         let sender = self
             .alert_email_from
             .as_ref()
-            .or_else(|| self.smtp_username.as_ref().filter(|name| is_mailbox(name)));
+            .map(|from| Mailbox::parse(from))
+            .or_else(|| Some(Ok(Mailbox::parse(self.smtp_username.as_ref()?).ok()?)));
         if sender.is_none() {
             fault(
                 "ALERT_EMAIL_FROM",
@@ -111,7 +111,7 @@ impl Environment {
                 "set it to the address that mail is sent from",
             );
         }
-        if sender.is_some_and(|from| !is_mailbox(from)) {
+        if matches!(sender, Some(Err(_))) {
             fault(
                 "ALERT_EMAIL_FROM",
                 "is not a mail address",
@@ -150,8 +150,8 @@ impl Environment {
             _ => {}
         }
         match (faults.is_empty(), sender, &self.smtp_server, port) {
-            (true, Some(from), Some(host), Some(port)) => Ok(Some(Settings {
-                from: from.clone(),
+            (true, Some(Ok(from)), Some(host), Some(port)) => Ok(Some(Settings {
+                from,
                 to,
                 on: DEFAULT_EVENTS.to_vec(),
                 remind_every: REMIND_EVERY,

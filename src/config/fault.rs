@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 use unicode_width::UnicodeWidthChar;
 
 use super::trust::Refusal;
+use crate::text::escape;
+pub(super) use crate::text::visible;
 
 /// How many faults of a file are told; a file with more is not a config.
 pub(super) const MOST: usize = 100;
@@ -388,33 +390,13 @@ impl Piece {
 
 /// A character as it is shown, and its columns.
 fn cell(c: char) -> (String, usize) {
-    if c == '\t' {
-        return ("    ".to_owned(), 4);
-    }
-    if steers(c) {
-        let shown = c.escape_unicode().to_string();
-        let width = shown.len();
-        return (shown, width);
-    }
-    (c.to_string(), c.width().unwrap_or_default())
-}
-
-/// Whether a character steers a terminal or turns the writing round, and so is shown by its number.
-fn steers(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
-}
-
-/// A text for a terminal, in one line.
-pub(super) fn visible(text: &str) -> String {
-    text.chars().fold(String::new(), |mut all, c| {
-        if steers(c) {
-            all.extend(c.escape_unicode());
-        } else {
-            all.push(c);
+    match escape(c) {
+        Some(shown) => {
+            let width = shown.len();
+            (shown, width)
         }
-        all
-    })
+        None => (c.to_string(), c.width().unwrap_or_default()),
+    }
 }
 
 /// A path for a terminal.

@@ -1,15 +1,15 @@
 //! Finding, trusting and reading the config file: all that this room does to the world.
 
-use std::fs::{self, File, Metadata, OpenOptions};
+use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
 use std::ops::Range;
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::environment::{Environment, Search};
 use super::fault::{ConfigError, Source};
 use super::trust::{self, Facts};
 use super::{Config, top};
+use crate::files::{self, Links, Refusal};
 use crate::notify::mail::{Secret, Transport};
 
 /// The largest config, in bytes: a thousand services fit.
@@ -78,17 +78,11 @@ pub(super) fn load_in(path: &Path, environment: &Environment) -> Result<Config, 
     Ok(read.config)
 }
 
-/// Opens what is a file, and nothing else: a FIFO would block, and to open some devices is to act on them.
-fn open(path: &Path) -> Result<(File, Metadata), ConfigError> {
-    let unreadable = |error: io::Error| ConfigError::unreadable(path, &error);
-    regular(path, &fs::metadata(path).map_err(unreadable)?)?;
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags(nix::libc::O_NONBLOCK | nix::libc::O_NOCTTY)
-        .open(path)
-        .map_err(unreadable)?;
-    let metadata = file.metadata().map_err(unreadable)?;
-    regular(path, &metadata)?;
+pub(super) fn open(path: &Path) -> Result<(File, Metadata), ConfigError> {
+    let (file, metadata) = files::open(path, Links::Follow).map_err(|refusal| match refusal {
+        Refusal::Kind(kind) => not_a_file(path, kind),
+        Refusal::Io(error) => ConfigError::unreadable(path, &error),
+    })?;
     if metadata.len() > LARGEST {
         return Err(too_large(path, &format!("{} bytes", metadata.len())));
     }
@@ -103,32 +97,18 @@ fn too_large(path: &Path, size: &str) -> ConfigError {
     }
 }
 
-fn regular(path: &Path, metadata: &Metadata) -> Result<(), ConfigError> {
-    let kind = metadata.file_type();
-    if kind.is_file() {
-        return Ok(());
-    }
-    let (what, help) = if kind.is_dir() {
-        (
-            "a folder",
-            format!(
-                "name the file in it: {}",
-                path.join("watchdog.toml").display()
-            ),
-        )
-    } else if kind.is_fifo() {
-        ("a FIFO", "a config is a regular file".to_owned())
+fn not_a_file(path: &Path, kind: &str) -> ConfigError {
+    let help = if path.is_dir() {
+        let inside = path.join("watchdog.toml");
+        format!("name the file in it: {}", inside.display())
     } else {
-        (
-            "a device or a socket",
-            "a config is a regular file".to_owned(),
-        )
+        "a config is a regular file".to_owned()
     };
-    Err(ConfigError::Unreadable {
+    ConfigError::Unreadable {
         path: path.to_owned(),
-        reason: format!("this is {what}, not a file"),
+        reason: format!("this is {kind}, not a file"),
         help: Some(super::fault::visible(&help)),
-    })
+    }
 }
 
 fn text(path: &Path, file: File, size: u64) -> Result<String, ConfigError> {

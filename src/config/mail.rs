@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::keys;
 use super::read::{Table, Value};
 use crate::notify::Event;
-use crate::notify::mail::{Secret, Settings, Smtp, Tls, Transport};
+use crate::notify::mail::{Mailbox, Secret, Settings, Smtp, Tls, Transport};
 
 /// What is told by a config that does not say.
 pub(super) const DEFAULT_EVENTS: [Event; 5] = [
@@ -49,11 +49,6 @@ const PASSWORDS: [&str; 4] = [
     "password",
 ];
 
-/// Whether mail can be addressed so: `ops@example.org`, or with a name before it.
-pub(super) fn is_mailbox(text: &str) -> bool {
-    text.parse::<lettre::message::Mailbox>().is_ok()
-}
-
 /// Reads the table; the place of its password is told apart, for that file is looked at later.
 pub(super) fn read(value: &Value<'_>, folder: &Path) -> (Option<Settings>, Option<Range<usize>>) {
     let Some(table) = value.table(&keys::MAIL) else {
@@ -88,10 +83,10 @@ pub(super) fn read(value: &Value<'_>, folder: &Path) -> (Option<Settings>, Optio
     (settings, password)
 }
 
-fn mailbox(value: &Value<'_>) -> Option<String> {
+fn mailbox(value: &Value<'_>) -> Option<Mailbox> {
     let text = value.filled()?;
-    if is_mailbox(&text) {
-        return Some(text);
+    if let Ok(mailbox) = Mailbox::parse(&text) {
+        return Some(mailbox);
     }
     value.wrong(
         "this is not a mail address",

@@ -4,6 +4,7 @@
 //! in the file; nothing here does. Nothing but the config itself is opened, resolved or run on the way; only
 //! `load.rs` touches the world, to find the file, to judge whom it could come from, and who can read its secrets.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -146,4 +147,36 @@ pub enum OnExhausted {
     Wait,
     /// Nothing more until `watchdog reset`.
     GiveUp,
+}
+
+/// Where the services stand, each after all that it depends on. Without recursion: a chain of services may be longer than
+/// a stack is deep.
+pub fn dependencies_first(services: &[Service]) -> Vec<usize> {
+    if services.iter().all(|service| service.depends_on.is_empty()) {
+        return (0..services.len()).collect();
+    }
+    let names = services.iter().map(|service| service.name.as_str());
+    let places: HashMap<&str, usize> = names.zip(0..).collect();
+    let mut order = Vec::with_capacity(services.len());
+    let mut begun = vec![false; services.len()];
+    for root in 0..services.len() {
+        // the way from the root: a service, and which of its dependencies comes next
+        let mut way = Vec::new();
+        if !std::mem::replace(&mut begun[root], true) {
+            way.push((root, 0));
+        }
+        while let Some((place, next)) = way.pop() {
+            let Some(name) = services[place].depends_on.get(next) else {
+                order.push(place);
+                continue;
+            };
+            way.push((place, next + 1));
+            if let Some(&other) = places.get(name.as_str())
+                && !std::mem::replace(&mut begun[other], true)
+            {
+                way.push((other, 0));
+            }
+        }
+    }
+    order
 }

@@ -13,7 +13,7 @@ use nix::sys::signal::Signal;
 use super::fault::MOST;
 use super::read::{Table, Value, absolute, quoted};
 use super::{Defaults, OnExhausted, Policy, Service, keys};
-use crate::check::log::{Expect, Forbid, Rule, Stamp, Zone};
+use crate::check::log::{Expect, Forbid, Rule, Stamp, Zone, assign_keys};
 use crate::check::unit::{Manager, Unit};
 use crate::check::{Severity, process};
 use crate::restart::{Command, Limits, Spawn, Way};
@@ -228,10 +228,11 @@ fn body(name: &str, table: &Table<'_>, folder: &Arc<Path>, defaults: &Written) -
         .get("spawn")
         .and_then(|value| spawn(&value, base, pid_file));
     let unit = table.get("systemd").and_then(|value| unit(&value));
-    let logs = table
+    let mut logs = table
         .get("log")
         .and_then(|value| value.tables_of(&keys::LOG, |table| log(table, base)))
         .unwrap_or_default();
+    assign_keys(&mut logs);
 
     let restart_table = table
         .get("restart")
@@ -492,6 +493,7 @@ fn log(table: &Table<'_>, base: &Path) -> Option<Rule> {
     let stamp = stamp(table);
     let (shown, path) = path?;
     Some(Rule {
+        key: shown.clone(),
         shown,
         path,
         max_age,

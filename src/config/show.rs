@@ -16,7 +16,7 @@ use crate::check::pattern::Pattern;
 use crate::check::unit::Unit;
 use crate::check::{Severity, process};
 use crate::clock::as_text;
-use crate::notify::mail::{Secret, Settings, Smtp, Tls, Transport};
+use crate::notify::mail::{Mailbox, Secret, Settings, Smtp, Tls, Transport};
 use crate::restart::{Limits, Spawn, Way};
 
 /// What stands for a secret.
@@ -153,7 +153,7 @@ impl<'a> Restart<'a> {
 #[derive(Serialize)]
 struct Mail<'a> {
     from: &'a str,
-    to: &'a [String],
+    to: Vec<&'a str>,
     on: Vec<&'static str>,
     #[serde(with = "as_text")]
     remind_every: Duration,
@@ -200,8 +200,8 @@ impl<'a> Mail<'a> {
             Transport::Directory(path) => (None, None, Some(path.as_path())),
         };
         Self {
-            from: &mail.from,
-            to: &mail.to,
+            from: mail.from.as_str(),
+            to: mail.to.iter().map(Mailbox::as_str).collect(),
             on: mail.on.iter().map(|event| event.name()).collect(),
             remind_every: mail.remind_every,
             max_per_hour: mail.max_per_hour,

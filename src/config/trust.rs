@@ -4,7 +4,7 @@
 //! one of its folders, has the power of the user who runs the watchdog. The judgement is a function of plain
 //! facts; what gathers them takes those of the opened file, so that nobody can swap it in between.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use nix::unistd::{Uid, User};
 
 use super::fault::visible_path;
+use crate::files;
 
 /// A file or folder, and who may do what with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +26,8 @@ pub struct Facts {
     pub mode: u32,
     /// A folder, in which names can be changed, or a file.
     pub folder: bool,
+    /// A symbolic link.
+    pub link: bool,
 }
 
 impl Facts {
@@ -35,6 +38,7 @@ impl Facts {
             uid: metadata.uid(),
             mode: metadata.mode() & 0o7777,
             folder: metadata.is_dir(),
+            link: metadata.is_symlink(),
         }
     }
 }
@@ -69,7 +73,7 @@ pub fn refusals(user: u32, facts: &[Facts]) -> Vec<Refusal> {
 
 fn judge(user: u32, facts: &Facts) -> Vec<Refusal> {
     let mut refusals = Vec::new();
-    let power = match (facts.folder, user) {
+    let power = match (facts.folder || facts.link, user) {
         (false, 0) => "change what root runs".to_owned(),
         (false, _) => format!("change what {} runs", account(user)),
         (true, _) => "put another config in its place".to_owned(),
@@ -79,8 +83,16 @@ fn judge(user: u32, facts: &Facts) -> Vec<Refusal> {
         refusals.push(Refusal {
             path: facts.path.clone(),
             reason: format!("belongs to {}, who could {power}", account(facts.uid)),
-            remedy: format!("chown {} {path}", account(user)),
+            remedy: if facts.link {
+                format!("chown -h {} {path}", account(user))
+            } else {
+                format!("chown {} {path}", account(user))
+            },
         });
+    }
+    if facts.link {
+        // its mode says nothing
+        return refusals;
     }
     // in a sticky folder only owners rename; of a file, or a folder of its own, it says nothing
     let sticky = facts.folder && facts.mode & 0o1000 != 0;
@@ -127,29 +139,19 @@ pub fn secret_refusal(user: u32, facts: &Facts) -> Option<Refusal> {
     })
 }
 
-/// The folders whose owners could put another file in the place of `path`: those above what it is, and those
-/// above the link that it may be, which relative paths in it are relative to.
-pub(super) fn folders(path: &Path) -> std::io::Result<BTreeSet<PathBuf>> {
-    let named = path.parent().unwrap_or(path).canonicalize()?;
-    let real = match path.file_name() {
-        // the rest of its path is known by now, and a config is seldom a link
-        Some(name) if !path.is_symlink() => named.join(name),
-        _ => path.canonicalize()?,
-    };
-    let above = real.parent().unwrap_or(&real);
-    Ok(above
-        .ancestors()
-        .chain(named.ancestors())
-        .map(Path::to_owned)
-        .collect())
-}
-
-/// Gathers the facts about the folders of a config.
+/// Gathers the facts about all that decides what a config's path means: the folders on the way, those that a link on the
+/// way leads through as well, and links that their owners could replace.
 pub(super) fn folder_facts(path: &Path) -> std::io::Result<Vec<Facts>> {
-    folders(path)?
-        .iter()
-        .map(|folder| Ok(Facts::of(folder, &folder.metadata()?)))
-        .collect()
+    let (places, missing) = files::walk(path)?;
+    if missing {
+        return Err(std::io::ErrorKind::NotFound.into());
+    }
+    let facts = places.into_iter().filter_map(|place| {
+        let facts = Facts::of(&place.path, &place.meta);
+        (facts.folder || (facts.link && place.in_sticky)).then_some((place.path, facts))
+    });
+    // one may be passed more than once
+    Ok(facts.collect::<BTreeMap<_, _>>().into_values().collect())
 }
 
 /// A user as a person and chown know them.

@@ -361,6 +361,32 @@ fn restarts_follow_dependencies() {
 }
 
 #[test]
+fn a_chain_of_services_may_be_longer_than_a_stack_is_deep() {
+    let services: Vec<Service> = (0..16_000)
+        .map(|n| Service {
+            depends_on: (n + 1 < 16_000)
+                .then(|| format!("s{}", n + 1))
+                .into_iter()
+                .collect(),
+            ..service(&format!("s{n}"))
+        })
+        .collect();
+    let seen = services
+        .iter()
+        .map(|service| (service.name.clone(), gone()))
+        .collect();
+    let facts = Facts {
+        seen: &seen,
+        memory: &Memory::default(),
+        now: at(NOW),
+        trusted: true,
+    };
+    let decisions = decide(&services, facts);
+    assert!(decisions.iter().all(restarts));
+    assert_eq!(decisions[0].restart.as_ref().unwrap().after, ["s1"]);
+}
+
+#[test]
 fn a_dependency_that_is_left_alone_is_waited_for_only_where_it_is_broken() {
     let mut memory = Memory::default();
     let paused = ServiceMemory {

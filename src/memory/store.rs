@@ -26,7 +26,7 @@ use thiserror::Error;
 
 use super::{Memory, VERSION, journal};
 use crate::check::log::Mark;
-use crate::files::{self, Extent, Writers};
+use crate::files::{self, Extent, Links, Refusal, Writers};
 use crate::restart::FileMark;
 use crate::sys;
 
@@ -561,23 +561,12 @@ impl Unusable {
 
 /// Reads one state file: `None` where there is none.
 fn read_state(path: &Path) -> Result<Option<Memory>, Unusable> {
-    let opened = OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
-        .open(path);
-    let file = match opened {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) if error.raw_os_error() == Some(libc::ELOOP) => {
-            return Err("is a symbolic link".to_owned().into());
-        }
-        opened => opened.map_err(|error| Unusable::from_io("cannot be opened", error))?,
+    let (file, meta) = match files::open(path, Links::Refuse) {
+        Err(Refusal::Io(error)) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(Refusal::Io(error)) => return Err(Unusable::from_io("cannot be opened", error)),
+        Err(Refusal::Kind(kind)) => return Err(format!("is {kind}, not a regular file").into()),
+        Ok(opened) => opened,
     };
-    let meta = file
-        .metadata()
-        .map_err(|error| Unusable::from_io("cannot be looked at", error))?;
-    if !meta.is_file() {
-        return Err("is not a regular file".to_owned().into());
-    }
     let me = nix::unistd::geteuid().as_raw();
     if meta.uid() != me && meta.uid() != 0 {
         return Err(format!("belongs to another user (UID {})", meta.uid()).into());

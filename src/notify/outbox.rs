@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Message, nonce};
 use crate::clock::{Reading, age};
+use crate::files::{self, Links, Refusal};
 
 /// How many messages are kept, at the most.
 pub const LIMIT: usize = 200;
@@ -318,20 +319,10 @@ pub fn surplus(entries: &[Kept]) -> usize {
 
 /// Reads one file and its size. The error says what is wrong with it.
 fn read(path: &Path) -> Result<(Entry, u64), String> {
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
-        .open(path)
-        .map_err(|error| match error.raw_os_error() {
-            Some(libc::ELOOP) => "is a symbolic link".to_owned(),
-            _ => format!("cannot be read ({error})"),
-        })?;
-    let meta = file
-        .metadata()
-        .map_err(|error| format!("cannot be read ({error})"))?;
-    if !meta.is_file() {
-        return Err("is not a regular file".to_owned());
-    }
+    let (file, meta) = files::open(path, Links::Refuse).map_err(|refusal| match refusal {
+        Refusal::Kind(kind) => format!("is {kind}, not a regular file"),
+        Refusal::Io(error) => format!("cannot be read ({error})"),
+    })?;
     if meta.uid() != nix::unistd::geteuid().as_raw() {
         return Err(format!("belongs to another user (UID {})", meta.uid()));
     }
@@ -458,8 +449,8 @@ mod tests {
                 0,
             ),
             ("0-torn.json is damaged (", 5),
-            ("0-fifo.json is not a regular file;", 2),
-            ("0-link.json is a symbolic link;", 3),
+            ("0-fifo.json is a FIFO, not a regular file;", 2),
+            ("0-link.json is a symbolic link, not a regular file;", 3),
         ] {
             assert!(
                 loaded.troubles.iter().any(|told| told.contains(name)),
@@ -471,6 +462,15 @@ mod tests {
         assert!(dir.join("notes.txt").exists());
         assert_eq!(fs::read(&target).unwrap(), whole);
         assert!(outbox.load().troubles.is_empty(), "told once");
+    }
+
+    #[test]
+    fn a_file_that_has_gone_cannot_be_read() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(
+            read(&folder.path().join("1.json")).unwrap_err(),
+            "cannot be read (No such file or directory (os error 2))"
+        );
     }
 
     #[test]

@@ -342,16 +342,15 @@ fn ends_of_logs(job: &Job<'_>) -> log_check::Marks {
     let work: Vec<_> = job
         .logs
         .iter()
-        .map(|rule| (rule.clone(), job.marks.get(&rule.shown).cloned()))
+        .map(|rule| (rule.clone(), rule.mark_in(&job.marks).cloned()))
         .collect();
     let deadline = Instant::now() + MARK_LIMIT;
     let ends = Pool::new().side_by_side(work, MARK_LIMIT, deadline, |(rule, mark)| {
         log_check::mark_end(&rule, mark.as_deref())
     });
-    let names = job.logs.iter().map(|rule| rule.shown.clone());
-    names
-        .zip(ends)
-        .filter_map(|(name, end)| Some((name, Arc::new(end.ok().flatten()?))))
+    let keys = job.logs.iter().map(|rule| rule.key.clone());
+    keys.zip(ends)
+        .filter_map(|(key, end)| Some((key, Arc::new(end.ok().flatten()?))))
         .collect()
 }
 

@@ -10,12 +10,12 @@ use crate::check::Kind;
 use crate::clock::Reading;
 use crate::decide::{Facts, decide};
 use crate::fixtures::{at, gone, identity, service, up, with};
-use crate::notify::mail::{Settings, Transport};
+use crate::notify::mail::{Mailbox, Settings, Transport};
 
 fn mail() -> Settings {
     Settings {
-        from: "w@example.org".to_owned(),
-        to: vec!["o@example.org".to_owned()],
+        from: Mailbox::parse("w@example.org").unwrap(),
+        to: vec![Mailbox::parse("o@example.org").unwrap()],
         on: vec![
             Event::Restarted,
             Event::RestartFailed,
@@ -944,6 +944,7 @@ fn trouble_begins_with_a_verdict_that_is_trouble_and_ends_when_all_is_well() {
 fn marks_are_kept_of_the_logs_that_the_config_has() {
     let rule = |shown: &str| log::Rule {
         shown: shown.to_owned(),
+        key: shown.to_owned(),
         path: shown.into(),
         max_age: None,
         lines: 1,
@@ -973,6 +974,44 @@ fn marks_are_kept_of_the_logs_that_the_config_has() {
             .collect();
         assert_eq!(left, kept, "{in_config:?}");
     }
+}
+
+#[test]
+fn tables_of_one_log_go_on_from_the_position_that_they_shared() {
+    let rule = |key: &str| log::Rule {
+        shown: "a.log".to_owned(),
+        key: key.to_owned(),
+        path: "/a.log".into(),
+        max_age: None,
+        lines: 1,
+        expect: Vec::new(),
+        forbid: Vec::new(),
+        stamp: None,
+        severity: Severity::Critical,
+    };
+    let mark = |inode| {
+        let mut mark = log::Mark::default();
+        mark.here.ino = inode;
+        Arc::new(mark)
+    };
+    let mut memory = Memory::default();
+    let mut service = service("a");
+    service.logs = vec![rule("a.log"), rule("a.log#2")];
+    let known = memory.services.entry("a".to_owned()).or_default();
+    known.logs.insert("a.log".to_owned(), mark(1));
+    // the second one could not be read in this run
+    let mut seen = up(1, 3600);
+    seen.marks.insert("a.log".to_owned(), mark(2));
+    let mut charged = memory.clone();
+    charge(&mut charged, &service, &seen, at(60));
+    run(&mut memory, &service, &seen, 60, true);
+    let expected = log::Marks::from([
+        ("a.log".to_owned(), mark(2)),
+        ("a.log#2".to_owned(), mark(1)),
+    ]);
+    assert_eq!(memory.services["a"].logs, expected);
+    let charged = charged.services["a"].charged.as_ref();
+    assert_eq!(charged.unwrap().logs, expected);
 }
 
 #[test]

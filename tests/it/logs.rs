@@ -213,6 +213,22 @@ fn f53_rotation_by_rename_loses_and_doubles_no_line() {
 }
 
 #[test]
+fn two_tables_of_one_log_have_each_a_position_of_its_own() {
+    let service = Service::logs("a")
+        .log("path = \"a.log\"\nforbid = ['ERROR']")
+        .log("path = \"a.log\"\nmax_age = \"5m\"\nseverity = \"warning\"");
+    let scene = Scene::of(&[&service]);
+    scene.write("a.log", "first\n");
+    quiet(scene.check());
+    // half a line is not judged, and the second table, which forbids nothing, is through with it
+    scene.append("a.log", "ERR");
+    quiet(scene.check());
+    scene.append("a.log", "OR\n");
+    told(scene.check());
+    quiet(scene.check());
+}
+
+#[test]
 fn f53_the_old_file_may_be_written_a_while_longer() {
     let scene = tailing("forbid = [{ pattern = 'ERROR', at_most = 2 }]");
     scene.append("a.log", "ERROR 1\n");

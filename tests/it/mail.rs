@@ -551,3 +551,16 @@ fn a_test_mail_is_sent_or_says_why_not() {
     let outcome = none.run(&["test-mail"]);
     assert!([1, 78].contains(&outcome.code), "{}", outcome.code);
 }
+
+#[test]
+fn the_last_lines_of_a_log_with_two_tables_are_mailed_once() {
+    let service = Service::logs("a")
+        .log("path = \"a.log\"\nforbid = ['ERROR']")
+        .log("path = \"a.log\"\nseverity = \"warning\"\nforbid = ['ERROR']");
+    let scene = mailing("", &[&service]);
+    scene.write("a.log", "first\n");
+    scene.check().exits(0);
+    scene.append("a.log", "before\nERROR\n");
+    scene.check().exits(2);
+    assert_eq!(scene.mails()[0].body.matches("before").count(), 1);
+}

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
-use watchdog::notify::mail::{self, Secret, Settings, Smtp, Tls, Transport};
+use watchdog::notify::mail::{self, Mailbox, Secret, Settings, Smtp, Tls, Transport};
 use watchdog::notify::{Event, Message, Outcome};
 
 /// More than any delivery here takes.
@@ -114,8 +114,8 @@ impl Drop for Scene {
 
 fn settings(smtp: Smtp, to: &[&str]) -> Settings {
     Settings {
-        from: "Watchdog <watchdog@example.org>".to_owned(),
-        to: to.iter().map(|to| (*to).to_owned()).collect(),
+        from: Mailbox::parse("Watchdog <watchdog@example.org>").unwrap(),
+        to: to.iter().map(|to| Mailbox::parse(to).unwrap()).collect(),
         on: Vec::new(),
         remind_every: Duration::from_hours(1),
         max_per_hour: 12,

@@ -398,7 +398,7 @@ fn a_damaged_state_says_what_became_of_it() {
     assert!(
         outcome
             .stderr
-            .contains("/state/state.json is a symbolic link; it was set aside"),
+            .contains("/state/state.json is a symbolic link, not a regular file; it was set aside"),
         "{}",
         outcome.stderr
     );

@@ -6,7 +6,7 @@
 //! could not see it says in its notes; where it is unsure whether a line or an age counts, it decides for what
 //! restarts nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -39,6 +39,8 @@ use tail::{Stretch, Window};
 pub struct Rule {
     /// The path as the config has it, for messages.
     pub shown: String,
+    /// What its position is kept under: `shown`, with a number where a table before it has the same path.
+    pub key: String,
     /// The absolute path; it may be a glob, which takes its newest match.
     pub path: PathBuf,
     /// The freshness limit; absent: freshness is not judged.
@@ -53,6 +55,38 @@ pub struct Rule {
     pub stamp: Option<Stamp>,
     /// The worst that a finding of this log can be: [`Severity::Critical`] or [`Severity::Warning`].
     pub severity: Severity,
+}
+
+impl Rule {
+    /// The position of this log, where one is kept. A table that has none of its own begins at that of the first one
+    /// with the same path: they were kept as one once.
+    pub fn mark_in<'a>(&self, marks: &'a Marks) -> Option<&'a Arc<Mark>> {
+        marks.get(&self.key).or_else(|| marks.get(&self.shown))
+    }
+
+    /// Why one of its patterns cannot be searched for.
+    fn fault(&self) -> Option<String> {
+        let expected = self.expect.iter().map(|expect| &expect.pattern);
+        let forbidden = self.forbid.iter().map(|forbid| &forbid.pattern);
+        expected.chain(forbidden).find_map(Pattern::fault)
+    }
+}
+
+/// Gives each of a service's logs a key of its own. That of the first table with a path is the path alone, so tables
+/// that are moved in the file keep their positions.
+pub fn assign_keys(rules: &mut [Rule]) {
+    let paths: BTreeSet<String> = rules.iter().map(|rule| rule.shown.clone()).collect();
+    let mut taken = BTreeSet::new();
+    for rule in rules {
+        let numbered = (2_usize..).map(|number| format!("{}#{number}", rule.shown));
+        // a file may be called `a.log#2`, too
+        let numbered = numbered.filter(|key| !paths.contains(key));
+        let key = std::iter::once(rule.shown.clone())
+            .chain(numbered)
+            .find(|key| !taken.contains(key));
+        rule.key = key.unwrap_or_default();
+        taken.insert(rule.key.clone());
+    }
 }
 
 /// A pattern that must be there.
@@ -124,7 +158,7 @@ pub enum Author {
     Perhaps,
 }
 
-/// The marks of a service's logs, by the path in its config.
+/// The marks of a service's logs, by [`Rule::key`].
 pub type Marks = BTreeMap<String, Arc<Mark>>;
 
 /// What looking at a log gave.
@@ -151,6 +185,11 @@ pub struct Tail {
 }
 
 impl Tail {
+    /// Whether there are no lines.
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
     /// Adds the lines of another log behind these.
     pub fn append(&mut self, mut other: Self) {
         if self.bytes.is_empty() {
@@ -172,10 +211,17 @@ impl Tail {
 /// Looks at one log.
 pub fn look(rule: &Rule, mark: Option<&Mark>, context: Context<'_>) -> Seen {
     let mark = mark.filter(|mark| mark.is_known());
-    again(|| attempt(rule, mark, context)).unwrap_or_else(|error| Seen {
-        findings: vec![unreadable(rule, &open::reason(&error))],
+    let nothing_seen = |why: &str| Seen {
+        findings: vec![unreadable(rule, why)],
         ..Seen::default()
-    })
+    };
+    let seen = again(|| attempt(rule, mark, context));
+    match (seen, rule.fault()) {
+        (Err(error), _) => nothing_seen(&open::reason(&error)),
+        // the former mark stands, so that its lines are judged by a run that can
+        (Ok(_), Some(fault)) => nothing_seen(&fault),
+        (Ok(seen), None) => seen,
+    }
 }
 
 /// A mark at the present end of a log: what is in it now is not judged again. Taken when a restart has stopped

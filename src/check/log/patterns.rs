@@ -5,6 +5,7 @@
 //! keeps the plain way fast enough.
 
 use super::{Expect, Forbid};
+use crate::text::visible;
 
 /// Of a line that is shown, so many bytes.
 const SHOWN: usize = 200;
@@ -75,20 +76,10 @@ pub(super) fn missed<'a>(
     })
 }
 
-/// The beginning of a line, fit for a sentence: control characters, and what turns the direction of writing,
-/// as escapes.
+/// The beginning of a line, fit for a sentence: what steers a terminal or is not seen, as escapes.
 pub(super) fn excerpt(line: &[u8]) -> String {
     let shown = shorten(line, SHOWN);
-    let mut text = String::with_capacity(shown.len());
-    for character in String::from_utf8_lossy(shown).chars() {
-        if character.is_control()
-            || matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-        {
-            text.extend(character.escape_default());
-        } else {
-            text.push(character);
-        }
-    }
+    let mut text = visible(&String::from_utf8_lossy(shown));
     if shown.len() < line.len() {
         text.push('…');
     }
@@ -156,9 +147,14 @@ mod tests {
     fn an_excerpt_is_short_and_harmless() {
         assert_eq!(
             excerpt(b"\x1b[31mred\x00 \xff"),
-            "\\u{1b}[31mred\\u{0} \u{fffd}"
+            "\\x1b[31mred\\x00 \u{fffd}"
         );
         assert_eq!(excerpt("\u{202e}abc".as_bytes()), "\\u{202e}abc");
+        // as do marks without a width and line separators
+        assert_eq!(
+            excerpt("a\u{200b}b\u{2028}c\u{feff}\u{e0041}".as_bytes()),
+            "a\\u{200b}b\\u{2028}c\\u{feff}\\u{e0041}"
+        );
         let long = "\u{20ac}".repeat(100);
         let shown = excerpt(long.as_bytes());
         assert_eq!(shown, format!("{}…", "\u{20ac}".repeat(66)));

@@ -1198,3 +1198,25 @@ proptest! {
         play(&steps);
     }
 }
+
+#[test]
+fn a_pattern_that_cannot_be_compiled_is_unknown_and_nothing_is_lost() {
+    let mut scene = Scene::forbidding();
+    scene.log("first\n");
+    scene.look();
+    let before = scene.mark.clone();
+    scene.log("ERROR\n");
+    scene.rule.expect = vec![Expect {
+        pattern: crate::check::pattern::broken(),
+        at_least: 1,
+    }];
+    let seen = scene.look();
+    assert_eq!(
+        sentences(&seen),
+        ["logs/app.log: `a(` cannot be searched for: unclosed group"]
+    );
+    assert_eq!(seen.findings[0].severity, Severity::Unknown);
+    assert_eq!(scene.mark, before);
+    scene.rule.expect.clear();
+    assert!(scene.found()[0].contains("1 new line matches `ERROR`"));
+}

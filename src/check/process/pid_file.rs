@@ -3,9 +3,9 @@
 //! Anybody may write anything there, at any moment: half a number, a gigabyte, a FIFO in its place. Nothing of it
 //! blocks, and only a positive decimal integer on the first line is a PID.
 
-use std::fs::{self, File, Metadata, OpenOptions};
+use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Identity;
 use crate::clock::{self, Reading};
+use crate::files::{self, Links, Refusal};
 use crate::text::printable;
 
 /// More of a PID file is never read; a longer one names nothing.
@@ -67,8 +68,7 @@ pub(super) struct PidFile {
 }
 
 impl PidFile {
-    /// Reads a PID file: `None` where there is none. What is no regular file is never opened for reading, so
-    /// that a FIFO or a device cannot block.
+    /// Reads a PID file: `None` where there is none. What is no regular file is never opened.
     pub(super) fn read(path: &Path) -> io::Result<Option<Self>> {
         let absent = |error: &io::Error| {
             matches!(
@@ -80,30 +80,15 @@ impl PidFile {
             why_nothing: "is not a regular file".to_owned(),
             ..Self::default()
         };
-        let meta = match fs::metadata(path) {
-            Err(error) if absent(&error) => return Ok(None),
-            Err(error) if error.raw_os_error() == Some(libc::ELOOP) => {
+        let (file, meta) = match files::open(path, Links::Follow) {
+            Err(Refusal::Kind(_)) => return Ok(Some(this)),
+            Err(Refusal::Io(error)) if absent(&error) => return Ok(None),
+            Err(Refusal::Io(error)) if error.raw_os_error() == Some(libc::ELOOP) => {
                 "is a circle of symbolic links".clone_into(&mut this.why_nothing);
                 return Ok(Some(this));
             }
-            meta => meta?,
+            opened => opened.map_err(io::Error::from)?,
         };
-        if !meta.is_file() {
-            return Ok(Some(this));
-        }
-        let opened = OpenOptions::new()
-            .read(true)
-            .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
-            .open(path);
-        let file = match opened {
-            Err(error) if absent(&error) => return Ok(None),
-            file => file?,
-        };
-        // it may have been replaced since
-        let meta = file.metadata()?;
-        if !meta.is_file() {
-            return Ok(Some(this));
-        }
         this.take_facts(&meta);
         // a regular file gives all that fits at once
         let mut bytes = [0; PID_FILE_LIMIT + 1];
@@ -197,13 +182,7 @@ pub fn parse_pid_file(bytes: &[u8]) -> Result<i32, String> {
 /// Whether a PID file is a regular file with one line at the most.
 pub fn holds_only_a_pid(path: &Path) -> bool {
     let read = || -> io::Result<bool> {
-        if !fs::metadata(path)?.is_file() {
-            return Ok(false);
-        }
-        let file = OpenOptions::new()
-            .read(true)
-            .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
-            .open(path)?;
+        let (file, _) = files::open(path, Links::Follow)?;
         let mut bytes = Vec::new();
         file.take(PID_FILE_LIMIT as u64).read_to_end(&mut bytes)?;
         Ok(!bytes.trim_ascii().contains(&b'\n'))

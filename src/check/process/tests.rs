@@ -10,6 +10,7 @@ use super::pid_file::PidFile;
 use super::search::{BOOT_SLACK, REREAD_AFTER};
 use super::*;
 use crate::check::{Severity, worst};
+use crate::fixtures::{Met, opens_a_fifo};
 use crate::world::Process;
 
 /// The watchdog's PID in worlds that are made by hand.
@@ -364,6 +365,16 @@ fn f03_a_file_that_is_empty_at_this_instant_is_read_again() {
     let seen = look_for(&place.rule, &Memo::default(), &World::of([], ME));
     assert_eq!(codes(&seen), [MISSING]);
     assert_eq!(seen.findings[0].message, "PID file app.pid is empty");
+}
+
+#[test]
+fn what_is_swapped_for_a_fifo_is_never_opened() {
+    let place = Place::new("4242\n");
+    let met = |is_file| if is_file { Met::File } else { Met::Fifo };
+    let read = |path: &Path| met(PidFile::read(path).unwrap().unwrap().pid.is_some());
+    assert!(!opens_a_fifo(&place.path(), read));
+    let holds = |path: &Path| met(holds_only_a_pid(path));
+    assert!(!opens_a_fifo(&place.path(), holds));
 }
 
 #[test]
@@ -1259,4 +1270,18 @@ fn of_a_parent_and_its_children_of_the_same_tick_the_parent_is_the_main_one() {
         let seen = look_for(&pattern_rule("^app"), &Memo::default(), &world);
         assert_eq!((codes(&seen), pid(&seen)), (vec![], Some(700)), "{count}");
     }
+}
+
+#[test]
+fn a_command_line_that_cannot_be_searched_for_is_unknown() {
+    let rule = Rule {
+        shown: String::new(),
+        pid_file: None,
+        command_line: Some(crate::check::pattern::broken()),
+        user: None,
+    };
+    let world = World::of([process(4242, 1, "app")], ME);
+    let seen = look_for(&rule, &Memo::default(), &world);
+    assert_eq!(seen.presence, Presence::Unseen);
+    assert_eq!(worst(&seen.findings), Some(Severity::Unknown));
 }

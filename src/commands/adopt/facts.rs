@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -12,6 +12,7 @@ use std::time::SystemTime;
 use nix::unistd::{Gid, Group, Uid, User};
 
 use crate::check::process::parse_pid_file;
+use crate::files::{self, Links};
 use crate::restart::scope::{self, Place};
 use crate::systemctl::is_booted;
 use crate::world;
@@ -249,8 +250,12 @@ pub(super) fn is_log(open: &Open) -> bool {
 /// Looks for a file that its PID is in: where programs keep them, where it works, and where its arguments point.
 fn pid_file(pid: i32, name: &str, arguments: &[String], working_dir: &Path) -> Option<PathBuf> {
     let holds = |path: &Path| {
-        fs::metadata(path).is_ok_and(|meta| meta.is_file() && meta.len() <= PID_FILE_LIMIT)
-            && fs::read(path).is_ok_and(|bytes| parse_pid_file(&bytes) == Ok(pid))
+        let mut bytes = Vec::new();
+        files::open(path, Links::Follow).is_ok_and(|(file, _)| {
+            file.take(PID_FILE_LIMIT + 1)
+                .read_to_end(&mut bytes)
+                .is_ok()
+        }) && parse_pid_file(&bytes) == Ok(pid)
     };
     let mentioned: Vec<PathBuf> = arguments
         .iter()

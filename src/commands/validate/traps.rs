@@ -1,6 +1,6 @@
 //! The traps that a config can hold, each found by a function of its own.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use nix::unistd::{AccessFlags, access};
 use crate::check::log;
 use crate::check::process::{self, Presence, resolve_user};
 use crate::clock::{Reading, age, rough};
-use crate::config::{Config, Service};
+use crate::config::{Config, Service, dependencies_first};
 use crate::files::{self, Extent};
 use crate::memory::HOUR;
 use crate::memory::store::Store;
@@ -92,12 +92,13 @@ pub(super) fn find(config: &Config, world: &World, now: &Reading) -> Vec<Trap> {
     units::own(config, &mut traps);
     in_state(config, now, &mut traps);
     in_mail(config, &mut traps);
+    let chains = longest_chains(&config.services);
     for service in config.services.iter().filter(|service| service.enabled) {
         in_process(service, world, now, &mut traps);
         in_reach_of_pattern(service, config, &mut traps);
         in_way(service, &mut traps);
         in_logs(service, &mut traps);
-        in_limits(service, config, &mut traps);
+        in_limits(service, config, &chains, &mut traps);
         in_dependencies(service, config, &mut traps);
     }
     units::watched(config, &mut traps);
@@ -514,10 +515,14 @@ fn longest(service: &Service) -> Duration {
     }
 }
 
-fn in_limits(service: &Service, config: &Config, traps: &mut Traps) {
+fn in_limits(
+    service: &Service,
+    config: &Config,
+    chains: &HashMap<&str, Duration>,
+    traps: &mut Traps,
+) {
     let own = longest(service);
-    let mut passed = BTreeSet::new();
-    let chain = longest_chain(service, config, &mut passed);
+    let chain = chains.get(service.name.as_str()).copied().unwrap_or(own);
     let what = if own > config.run_timeout {
         Some(("stop_timeout, start_timeout and settle", own))
     } else if chain > config.run_timeout {
@@ -553,22 +558,19 @@ fn in_limits(service: &Service, config: &Config, traps: &mut Traps) {
     }
 }
 
-fn longest_chain<'a>(
-    service: &'a Service,
-    config: &'a Config,
-    passed: &mut BTreeSet<&'a str>,
-) -> Duration {
-    if !passed.insert(&service.name) {
-        return Duration::ZERO;
+/// The longest that each service's restart can take together with those of what it depends on, by name.
+fn longest_chains(services: &[Service]) -> HashMap<&str, Duration> {
+    let mut chains: HashMap<&str, Duration> = HashMap::with_capacity(services.len());
+    for place in dependencies_first(services) {
+        let service = &services[place];
+        let before = service.depends_on.iter();
+        let before = before
+            .filter_map(|name| chains.get(name.as_str()).copied())
+            .max();
+        let all = before.unwrap_or_default().saturating_add(longest(service));
+        chains.insert(&service.name, all);
     }
-    let before = service
-        .depends_on
-        .iter()
-        .filter_map(|name| config.service(name))
-        .map(|other| longest_chain(other, config, &mut passed.clone()))
-        .max()
-        .unwrap_or_default();
-    before + longest(service)
+    chains
 }
 
 fn in_dependencies(service: &Service, config: &Config, traps: &mut Traps) {
@@ -629,5 +631,39 @@ fn shared(config: &Config, traps: &mut Traps) {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixtures;
+
+    fn depending(name: &str, depends_on: Vec<String>) -> Service {
+        Service {
+            depends_on,
+            ..fixtures::service(name)
+        }
+    }
+
+    #[test]
+    fn the_longest_chain_is_found_in_any_graph() {
+        let one = longest(&fixtures::service("a"));
+        // each depends on the next
+        let after = |n: usize| (n + 1 < 16_000).then(|| format!("s{}", n + 1));
+        let chain: Vec<Service> = (0..16_000)
+            .map(|n| depending(&format!("s{n}"), after(n).into_iter().collect()))
+            .collect();
+        assert_eq!(longest_chains(&chain)["s0"], one * 16_000);
+        // each of a layer depends on all of the next: there are 5^19 ways from the first to the last
+        let layer = |n: usize| (0..5).map(move |m| format!("s{n}-{m}"));
+        let layers: Vec<Service> = (0..20)
+            .flat_map(|n| {
+                let next = layer(n + 1).filter(move |_| n < 19);
+                let next: Vec<String> = next.collect();
+                layer(n).map(move |name| depending(&name, next.clone()))
+            })
+            .collect();
+        assert_eq!(longest_chains(&layers)["s0-0"], one * 20);
     }
 }

@@ -8,13 +8,13 @@ use crate::check::{Severity, process};
 use crate::fixtures::{self, alert, at, service};
 use crate::memory::LastResult;
 use crate::notify::Event;
-use crate::notify::mail::Transport;
+use crate::notify::mail::{Mailbox, Transport};
 use crate::restart::Action;
 
 fn mail() -> Settings {
     Settings {
-        from: "w@example.org".to_owned(),
-        to: vec!["o@example.org".to_owned()],
+        from: Mailbox::parse("w@example.org").unwrap(),
+        to: vec![Mailbox::parse("o@example.org").unwrap()],
         on: vec![Event::Restarted, Event::Exhausted, Event::Down],
         remind_every: Duration::from_secs(3600),
         max_per_hour: 12,
@@ -25,6 +25,7 @@ fn mail() -> Settings {
 fn trader() -> Service {
     let log = |shown: &str, max_age| Rule {
         shown: shown.to_owned(),
+        key: shown.to_owned(),
         path: format!("/srv/trader/{shown}").into(),
         max_age,
         lines: 100,

@@ -7,9 +7,10 @@ use std::path::PathBuf;
 use tempfile::TempDir;
 
 use super::super::environment::Search;
-use super::super::load::{load_in, search};
+use super::super::load::{load_in, open, search};
 use super::super::trust::{Facts, refusals, secret_refusal};
 use super::*;
+use crate::fixtures::{Met, opens_a_fifo};
 
 const LEAST: &str = "[service.x]\nspawn = { command = [\"x\"] }\n";
 
@@ -87,8 +88,18 @@ fn what_is_no_config_is_refused_at_once() {
     let device = load_in(Path::new("/dev/null"), &scene.environment).unwrap_err();
     assert_eq!(
         device.to_string(),
-        "error: /dev/null: this is a device or a socket, not a file\n  = help: a config is a regular file"
+        "error: /dev/null: this is a device, not a file\n  = help: a config is a regular file"
     );
+}
+
+#[test]
+fn what_is_swapped_for_a_fifo_is_never_opened() {
+    let scene = Scene::new(LEAST);
+    let read = |path: &Path| match open(path) {
+        Ok(_) => Met::File,
+        Err(_) => Met::Fifo,
+    };
+    assert!(!opens_a_fifo(&scene.config, read));
 }
 
 #[test]
@@ -208,6 +219,48 @@ fn f77_a_link_is_judged_by_both_its_ends() {
 }
 
 #[test]
+fn each_link_on_the_way_to_a_config_is_judged() {
+    let scenes = [Scene::new(LEAST), Scene::new(LEAST), Scene::new(LEAST)];
+    let [scene, between, end] = &scenes;
+    // a link to a link in a folder of its own
+    let (first, second) = (
+        scene.dir.path().join("link.toml"),
+        between.dir.path().join("link.toml"),
+    );
+    std::os::unix::fs::symlink(&end.config, &second).unwrap();
+    std::os::unix::fs::symlink(&second, &first).unwrap();
+    // and a link to a directory, in another's directory
+    let way = between.dir.path().join("way");
+    std::os::unix::fs::symlink(end.dir.path(), &way).unwrap();
+    let through = scene.dir.path().join("through");
+    std::os::unix::fs::symlink(&way, &through).unwrap();
+    for path in [first, through.join("watchdog.toml")] {
+        assert!(load_in(&path, &scene.environment).is_ok());
+        mode(between.dir.path(), 0o757);
+        let error = load_in(&path, &scene.environment).unwrap_err().to_string();
+        assert!(
+            error.contains(between.dir.path().to_str().unwrap()),
+            "{error}"
+        );
+        mode(between.dir.path(), 0o755);
+    }
+    // in a sticky directory a link is its owner's to replace
+    if scene.environment.uid == 0 {
+        mode(between.dir.path(), 0o1777);
+        std::os::unix::fs::lchown(&way, Some(4242), None).unwrap();
+        let error = load_in(&through.join("watchdog.toml"), &scene.environment).unwrap_err();
+        let way = way.display();
+        assert_eq!(
+            error.to_string(),
+            format!(
+                "error: {way} belongs to 4242, who could put another config in its place\n  \
+                 = help: chown -h root {way}"
+            )
+        );
+    }
+}
+
+#[test]
 fn f76_secrets_that_others_can_read_are_refused() {
     let mail = |secret: &str| {
         format!(
@@ -271,12 +324,14 @@ fn f77_trust_by_table() {
         uid,
         mode,
         folder: false,
+        link: false,
     };
     let folder = |uid, mode| Facts {
         path: "/etc/w".into(),
         uid,
         mode,
         folder: true,
+        link: false,
     };
     let me = 4_000_001;
     let other = 4_000_002;

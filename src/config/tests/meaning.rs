@@ -89,7 +89,7 @@ fn every_key_is_meant_as_it_is_written() {
     );
 
     let mail = config.mail.as_ref().unwrap();
-    assert_eq!(mail.to, ["ops@example.org", "root@localhost"]);
+    assert_eq!(mail.recipients(), ["ops@example.org", "root@localhost"]);
     assert_eq!(mail.on, [Event::Down, Event::Unknown]);
     assert_eq!(mail.remind_every, Duration::from_mins(30));
     assert_eq!(mail.max_per_hour, 3);
@@ -508,8 +508,8 @@ fn mail_is_taken_from_the_environment_where_the_config_has_none() {
     ] {
         let config = parse(LEAST, Path::new(PLACE), &environment).unwrap();
         let mail = config.mail.clone().unwrap();
-        assert_eq!(mail.to, ["ops@example.org", "root@localhost"]);
-        assert_eq!(mail.from, "watchdog@example.org");
+        assert_eq!(mail.recipients(), ["ops@example.org", "root@localhost"]);
+        assert_eq!(mail.from.as_str(), "watchdog@example.org");
         let Transport::Smtp(smtp) = mail.transport else {
             panic!("smtp");
         };
@@ -520,7 +520,7 @@ fn mail_is_taken_from_the_environment_where_the_config_has_none() {
     }
     let text = format!("[mail]\nfrom = \"a@b\"\nto = [\"c@d\"]\ndirectory = \"x\"\n{LEAST}");
     let config = parse(&text, Path::new(PLACE), &mailing()).unwrap();
-    assert_eq!(config.mail.unwrap().from, "a@b", "the table wins");
+    assert_eq!(config.mail.unwrap().from.as_str(), "a@b", "the table wins");
 }
 
 #[test]
@@ -598,4 +598,31 @@ fn the_reader_asks_for_every_key_that_it_lists() {
         }
     }
     assert_eq!(silent, BTreeSet::new());
+}
+
+#[test]
+fn logs_of_one_path_have_keys_in_the_order_of_the_file() {
+    for (paths, keys) in [
+        (&["a.log", "b.log"][..], &["a.log", "b.log"][..]),
+        (
+            &["a.log", "b.log", "a.log", "a.log"],
+            &["a.log", "b.log", "a.log#2", "a.log#3"],
+        ),
+        // the name of a file may look like a number
+        (
+            &["a.log", "a.log", "a.log#2"],
+            &["a.log", "a.log#3", "a.log#2"],
+        ),
+    ] {
+        let logs = paths
+            .iter()
+            .map(|path| format!("[[service.a.log]]\npath = \"{path}\"\n"));
+        let config = good(&logs.collect::<String>());
+        let found: Vec<&str> = config.services[0]
+            .logs
+            .iter()
+            .map(|rule| rule.key.as_str())
+            .collect();
+        assert_eq!(found, keys);
+    }
 }

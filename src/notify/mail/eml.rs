@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use lettre::message::header::{HeaderName, HeaderValue};
 use lettre::message::{MessageBuilder, SinglePart};
 
-use super::{Settings, address};
+use super::Settings;
 use crate::notify::Message;
 use crate::text::{cut, visible, visible_lines};
 
@@ -22,13 +22,12 @@ const ID_LIMIT: usize = 250;
 ///
 /// Text that would not fit is encoded, and arrives as it was. The error names what in the config is wrong.
 pub fn eml(settings: &Settings, message: &Message) -> Result<Vec<u8>, String> {
-    let from = address(&settings.from).map_err(|error| format!("[mail] from: {error}"))?;
     let mut builder = lettre::Message::builder()
-        .from(from)
+        .from(settings.from.parsed.clone())
         .date(header_time(message.time))
         .subject(cut(&visible(&message.subject), SUBJECT_LIMIT));
     let mut seen = Vec::new();
-    for to in settings.to.iter().filter_map(|to| address(to).ok()) {
+    for to in settings.to.iter().map(|to| to.parsed.clone()) {
         if !seen.contains(&to.email) {
             seen.push(to.email.clone());
             builder = builder.to(to);

@@ -21,6 +21,7 @@ impl Scene {
         let dir = tempfile::tempdir().unwrap();
         let rule = Rule {
             shown: "logs/app.log".to_owned(),
+            key: "logs/app.log".to_owned(),
             path: dir.path().join("app.log"),
             max_age: None,
             lines: 100,

@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::thread::JoinHandle;
 
-use super::super::tests::{message, settings};
+use super::super::tests::{mailbox, message, settings};
 use super::super::{Secret, Transport, send};
 use super::*;
 use crate::notify::Report;
@@ -126,7 +126,7 @@ pub(super) fn smtp(port: u16) -> Smtp {
 fn try_it(smtp: Smtp) -> Report {
     let mut settings = settings(Transport::Smtp(smtp));
     settings.to = ["ops@example.org", "gone@example.org", "full@example.org"]
-        .map(str::to_owned)
+        .map(mailbox)
         .to_vec();
     send(&settings, &message())
 }
@@ -703,7 +703,7 @@ fn a_ca_file_that_is_none_is_said() {
 #[test]
 fn addresses_beyond_ascii_need_a_server_that_takes_them() {
     let mut settings = settings(Transport::Smtp(smtp(0)));
-    settings.to = vec!["größe@example.org".to_owned(), "ops@example.org".to_owned()];
+    settings.to = vec![mailbox("größe@example.org"), mailbox("ops@example.org")];
     let server = Server::start(good);
     settings.transport = Transport::Smtp(smtp(server.port));
     let plain_letters = format!(
@@ -721,7 +721,7 @@ fn addresses_beyond_ascii_need_a_server_that_takes_them() {
     let server = Server::start(good);
     settings.transport = Transport::Smtp(smtp(server.port));
     let sender = settings.from.clone();
-    settings.from = "wächter@example.org".to_owned();
+    settings.from = mailbox("wächter@example.org");
     let report = send(&settings, &message());
     assert_eq!(
         shared_trouble(&report, server.port).0,

@@ -1,6 +1,6 @@
 //! TLS with a mail server: whom to trust, the handshake, and what its errors mean for somebody who has to mend them.
 
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Read};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -10,6 +10,7 @@ use rustls::{CertificateError, ClientConfig, ClientConnection, RootCertStore, St
 
 use super::connection::{Timed, is_timeout};
 use super::{SHOWN, Smtp, Step, Tls, at, host, no_answer, plain};
+use crate::files::{self, Links};
 use crate::text::{cut, visible};
 
 /// What a session needs to begin one.
@@ -48,7 +49,11 @@ pub(super) fn client(smtp: &Smtp) -> Result<Client, String> {
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let shown = path.display();
-    let pem = std::fs::read(path).map_err(|error| {
+    let mut pem = Vec::new();
+    let read = files::open(path, Links::Follow)
+        .map_err(io::Error::from)
+        .and_then(|(mut file, _)| file.read_to_end(&mut pem));
+    read.map_err(|error| {
         format!(
             "{shown}: the certificates cannot be read: {}; check [mail] ca_file",
             plain(&error)
