@@ -648,6 +648,31 @@ fn decimal(number: i32, buffer: &mut [u8; 12]) -> &[u8] {
     &buffer[at..]
 }
 
+/// The system calls that take ids of 32 bits. Where an architecture has had ids of 16 bits, the plain names still mean
+/// those, and would read a list of groups as twice as many others.
+mod ids {
+    #[cfg(target_arch = "m68k")]
+    compile_error!("the libc crate has no calls that take ids of 32 bits here");
+    #[cfg(not(any(target_arch = "arm", target_arch = "sparc", target_arch = "x86")))]
+    pub(super) use libc::{
+        SYS_setfsgid as SETFSGID, SYS_setfsuid as SETFSUID, SYS_setgroups as SETGROUPS,
+    };
+    #[cfg(any(target_arch = "arm", target_arch = "sparc", target_arch = "x86"))]
+    pub(super) use libc::{
+        SYS_setfsgid32 as SETFSGID, SYS_setfsuid32 as SETFSUID, SYS_setgroups32 as SETGROUPS,
+    };
+
+    /// The id in the answer of a call.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "an id is the lower 32 bits"
+    )]
+    pub(super) fn present(answer: libc::c_long) -> u32 {
+        answer as u32
+    }
+}
+
 /// Does something with the file rights of another user, in a thread of its own: what that user may not read is
 /// not read for him by root.
 pub fn with_rights_of<T: Send>(
@@ -660,11 +685,12 @@ pub fn with_rights_of<T: Send>(
             // the C library would change those of all threads); the group list outlives its call. The thread
             // ends with this scope, and its rights with it.
             let taken = unsafe {
-                libc::syscall(libc::SYS_setgroups, who.groups.len(), who.groups.as_ptr()) == 0 && {
-                    libc::syscall(libc::SYS_setfsgid, who.gid);
-                    libc::syscall(libc::SYS_setfsuid, who.uid);
-                    // it answers with the former value, so asking for an impossible one tells the present
-                    libc::syscall(libc::SYS_setfsuid, -1) == libc::c_long::from(who.uid)
+                libc::syscall(ids::SETGROUPS, who.groups.len(), who.groups.as_ptr()) == 0 && {
+                    libc::syscall(ids::SETFSGID, who.gid);
+                    // it answers with the former value, so asking for an impossible one tells the present. As 32
+                    // bits, which is what there is of an id: a long may have no room for a large one
+                    libc::syscall(ids::SETFSUID, who.uid);
+                    ids::present(libc::syscall(ids::SETFSUID, -1)) == who.uid
                 }
             };
             if taken {
@@ -726,6 +752,21 @@ mod tests {
             path: path.to_owned(),
             own_only,
         }
+    }
+
+    #[test]
+    fn ids_have_32_bits_on_every_architecture() {
+        // arch/*/entry/syscalls of Linux: what ends in 32 there, or the only one
+        let expected = match std::env::consts::ARCH {
+            "x86" | "arm" => Some([206, 215, 216]),
+            "x86_64" => Some([116, 122, 123]),
+            "aarch64" | "riscv64" | "riscv32" | "loongarch64" => Some([159, 151, 152]),
+            _ => None,
+        };
+        let used = [ids::SETGROUPS, ids::SETFSUID, ids::SETFSGID];
+        assert!(expected.is_none_or(|expected| expected == used), "{used:?}");
+        assert_eq!(ids::present(-2), u32::MAX - 1);
+        assert_eq!(ids::present(70_000), 70_000);
     }
 
     #[test]
