@@ -209,12 +209,7 @@ fn begin(
         return;
     }
     *memory = charged;
-    if let Err(error) = journal::append(stage.store.dir(), &entries) {
-        ::log::warn!(
-            "the journal in {} cannot be written: {error}",
-            stage.store.dir().display()
-        );
-    }
+    journal::append_or_warn(stage.store.dir(), &entries);
     for service in ready {
         if run_beside(stage, service, memory, Arc::clone(glances), tell.clone()) {
             let old = stage

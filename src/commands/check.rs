@@ -106,7 +106,7 @@ pub fn run(config: Config, options: &cli::Check, style: Style) -> Result<u8, Err
     let mut taken_up = take_up(&mut memory, now.wall, telling, left_out);
     taken_up.extend(own_troubles(&mut memory, &damage, &now, telling));
     // before what this run does itself: that the state no longer knows of it then
-    note(&store, &taken_up);
+    journal::append_or_warn(store.dir(), &taken_up);
     let decisions = decided(&config, &seen, &memory, &now, trusted);
     let stage = Stage {
         config: &config,
@@ -146,7 +146,7 @@ pub fn run(config: Config, options: &cli::Check, style: Style) -> Result<u8, Err
             return Some(StoreError::Unlocked { path });
         }
         // before the state knows: a run that is killed between the two is told twice there, and not never
-        note(&store, &settled.entries);
+        journal::append_or_warn(store.dir(), &settled.entries);
         let saved = if nothing_new {
             store.save_unflushed(&mut memory)
         } else {
@@ -309,15 +309,6 @@ fn forget_strangers(config: &Config, memory: &mut Memory, now: DateTime<Utc>) {
     memory
         .services
         .retain(|name, known| names.contains(name.as_str()) || known.attempts_in_hour(now) > 0);
-}
-
-fn note(store: &Store, entries: &[Entry]) {
-    if let Err(error) = journal::append(store.dir(), entries) {
-        ::log::warn!(
-            "the journal in {} cannot be written: {error}",
-            store.dir().display()
-        );
-    }
 }
 
 /// The state cannot be written: nothing can be remembered, so a person is told at once.

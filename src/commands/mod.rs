@@ -98,12 +98,7 @@ fn change(
     let (store, _lock, mut memory, now) = open(config)?;
     let entries = change(&mut memory, now.wall);
     store.save_twice(&mut memory)?;
-    if let Err(error) = journal::append(store.dir(), &entries) {
-        ::log::warn!(
-            "the journal in {} cannot be written: {error}",
-            store.dir().display()
-        );
-    }
+    journal::append_or_warn(store.dir(), &entries);
     Ok(())
 }
 

@@ -96,12 +96,7 @@ pub fn run(config: Config, options: &cli::Restart, style: Style) -> Result<u8, E
         Telling { mail: None },
     );
     store.save(&mut memory)?;
-    if let Err(error) = journal::append(store.dir(), &settled.entries) {
-        ::log::warn!(
-            "the journal in {} cannot be written: {error}",
-            store.dir().display()
-        );
-    }
+    journal::append_or_warn(store.dir(), &settled.entries);
     show(&config, &memory, &names, &now, style)?;
     Ok(u8::from(
         settled.verdict != crate::verdict::Verdict::Restarted,
