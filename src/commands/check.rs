@@ -11,7 +11,7 @@ use crate::check::Observation;
 use crate::check::process::Presence;
 use crate::cli;
 use crate::clock::Reading;
-use crate::commands::{print, selected};
+use crate::commands::{damage_entries, print, selected};
 use crate::config::Config;
 use crate::decide::{Decision, Facts, decide};
 use crate::deliver::{self, deliver};
@@ -104,7 +104,12 @@ pub fn run(config: Config, options: &cli::Check, style: Style) -> Result<u8, Err
     };
     let cut_short = memory.cut_short();
     let mut taken_up = take_up(&mut memory, now.wall, telling, left_out);
-    taken_up.extend(own_troubles(&mut memory, &damage, &now, telling));
+    taken_up.extend(damage_entries(&damage, now.wall));
+    let damage = std::mem::take(&mut memory.damage).into_iter().chain(damage);
+    for sentence in damage {
+        tell_own_trouble(&mut memory, now.wall, sentence, telling);
+    }
+    memory.attempts_lost = false;
     // before what this run does itself: that the state no longer knows of it then
     journal::append_or_warn(store.dir(), &taken_up);
     let decisions = decided(&config, &seen, &memory, &now, trusted);
@@ -219,28 +224,12 @@ fn decided(
     decide(&config.services, facts)
 }
 
-/// What is wrong with the state.
-fn own_troubles(
-    memory: &mut Memory,
-    damage: &[String],
-    now: &Reading,
-    telling: Telling<'_>,
-) -> Vec<Entry> {
-    let mut entries = Vec::new();
-    for sentence in damage {
-        ::log::error!("{sentence}");
-        let mut entry = Entry::new(now.wall, "watchdog", "state_damaged");
-        entry.message = Some(sentence.clone());
-        entries.push(entry);
-        tell_own_trouble(memory, now.wall, sentence.clone(), telling);
-    }
-    entries
-}
-
 /// What is remembered beside the services, and of how many of them.
 #[derive(PartialEq)]
 struct Beside {
     jumped_at: Option<DateTime<Utc>>,
+    damage: usize,
+    attempts_lost: bool,
     owed: usize,
     mails: usize,
     services: usize,
@@ -250,6 +239,8 @@ impl Beside {
     fn of(memory: &Memory) -> Self {
         Self {
             jumped_at: memory.jumped_at,
+            damage: memory.damage.len(),
+            attempts_lost: memory.attempts_lost,
             owed: memory.owed.len(),
             mails: memory.mails.len(),
             services: memory.services.len(),

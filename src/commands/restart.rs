@@ -9,7 +9,7 @@ use crate::check::Severity;
 use crate::check::process::Presence;
 use crate::cli;
 use crate::clock::{self, Reading};
-use crate::commands::{one, open, print, selected};
+use crate::commands::{Opened, one, open, print, selected};
 use crate::config::Config;
 use crate::decide::{Decision, Restart};
 use crate::error::Error;
@@ -22,12 +22,17 @@ use crate::report::{self, Report};
 use crate::settle::{Telling, settle};
 
 /// Restarts one service, counted as an attempt like any other. Refused, with exit code 1, where there is no way
-/// to do it, where its process could not be seen, and, unless forced, where the budget is spent.
+/// to do it, where its process could not be seen, and, unless forced, where the budget is spent or not known.
 pub fn run(config: Config, options: &cli::Restart, style: Style) -> Result<u8, Error> {
     let began = Instant::now();
     let names = selected(&config, std::slice::from_ref(&options.service))?;
     let config = Arc::new(config);
-    let (store, lock, mut memory, now) = open(&config)?;
+    let Opened {
+        store,
+        lock,
+        mut memory,
+        now,
+    } = open(&config)?;
     let mark = lock.mark()?;
     let service = one(&config, &options.service)?;
     let refuse = |why: &str| {
@@ -51,6 +56,12 @@ pub fn run(config: Config, options: &cli::Restart, style: Style) -> Result<u8, E
             "its process could not be seen, and a second copy might be started: {}",
             why.join("; ")
         ));
+    }
+    if memory.attempts_lost && !options.force {
+        return refuse(
+            "the state and its backup were damaged, and how often it was restarted in the last hour is not known; the \
+             next check takes that up; --force does it all the same",
+        );
     }
     let known = memory.services.entry(service.name.clone()).or_default();
     if let Some(frees) = known.budget_frees_at(now.wall, service.policy.max_per_hour)
