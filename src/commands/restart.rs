@@ -14,6 +14,7 @@ use crate::config::Config;
 use crate::decide::{Decision, Restart};
 use crate::error::Error;
 use crate::memory::journal;
+use crate::memory::store::StoreError;
 use crate::observe::observe;
 use crate::pool::Pool;
 use crate::report::page::Style;
@@ -106,8 +107,13 @@ pub fn run(config: Config, options: &cli::Restart, style: Style) -> Result<u8, E
         now.wall,
         Telling { mail: None },
     );
-    store.save(&mut memory)?;
+    // before the state knows, and where it cannot: the restart was made
     journal::append_or_warn(store.dir(), &settled.entries);
+    if !mark.holds() {
+        let path = mark.path.clone();
+        return Err(StoreError::Unlocked { path }.into());
+    }
+    store.save(&mut memory)?;
     show(&config, &memory, &names, &now, style)?;
     Ok(u8::from(
         settled.verdict != crate::verdict::Verdict::Restarted,

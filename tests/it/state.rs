@@ -248,6 +248,46 @@ fn a_forced_restart_goes_on_where_both_are_damaged() {
     scene.check().verdict("a", "restarted");
 }
 
+/// A service whose restart command runs a script besides, and the scene that it is in.
+fn scene_with_command(script: &str) -> Scene {
+    let service = Service::new("a")
+        .watched()
+        .restart("command", "[\"/bin/sh\", \"{dir}/begin.sh\"]");
+    let scene = Scene::of(&[&service]);
+    let start = "exec /bin/sh {dir}/prog.sh a fork=1 pid_file=a.pid";
+    scene.write("begin.sh", scene.fill(start));
+    scene.check().exits(1).verdict("a", "restarted");
+    scene.write("begin.sh", scene.fill(&format!("{script}\n{start}\n")));
+    scene
+}
+
+fn restarts_in_journal(scene: &Scene) -> usize {
+    let journal = scene.journal();
+    let made = |line: &&Value| line["event"] == "restarted" && line["action"]["ok"] == true;
+    journal.iter().filter(made).count()
+}
+
+#[test]
+fn a_restart_that_was_made_is_journalled_although_the_state_cannot_be_saved() {
+    // a directory in the place of the file that the state is written to
+    let scene = scene_with_command("mkdir -p {dir}/state/state.json.new/x");
+    scene.run(&["restart", "a"]).exits(73);
+    assert_eq!(scene.copies("a"), 1);
+    assert_eq!(restarts_in_journal(&scene), 2);
+    fs::remove_dir_all(scene.path("state/state.json.new")).unwrap();
+    let outcome = scene.check();
+    assert_eq!(outcome.service("a")["restarts_last_hour"], 2);
+}
+
+#[test]
+fn a_restart_whose_lock_was_taken_away_leaves_the_state_to_others() {
+    let scene =
+        scene_with_command("mv {dir}/state/lock {dir}/away; echo mine > {dir}/state/state.json");
+    scene.run(&["restart", "a"]).exits(73);
+    assert_eq!(scene.read("state/state.json"), "mine\n");
+    assert_eq!(restarts_in_journal(&scene), 2);
+}
+
 #[test]
 fn damage_that_a_command_finds_is_alerted_about_by_the_next_check() {
     let scene = Scene::new();
