@@ -514,32 +514,8 @@ fn become_detached(
             size_of::<libc::pid_t>(),
         );
         check(Step::Session, libc::setsid())?;
-        // ignored signals are inherited through exec: nohup and shells leave some behind
-        for signal in 1..=SIGNALS {
-            // the bare call: the C library refuses those that it keeps to itself
-            let default = [0_u64; 4];
-            libc::syscall(
-                libc::SYS_rt_sigaction,
-                signal,
-                default.as_ptr(),
-                std::ptr::null::<u64>(),
-                size_of::<u64>(),
-            );
-        }
-        let none = 0_u64;
-        libc::syscall(
-            libc::SYS_rt_sigprocmask,
-            libc::SIG_SETMASK,
-            std::ptr::from_ref(&none),
-            std::ptr::null::<u64>(),
-            size_of::<u64>(),
-        );
-        if plan.nice != 0 {
-            check(
-                Step::Nice,
-                libc::setpriority(libc::PRIO_PROCESS, 0, plan.nice),
-            )?;
-        }
+        reset_signals();
+        set_niceness(plan.nice).map_err(|errno| (Step::Nice, errno))?;
         libc::umask(plan.umask);
         if let Some(who) = &plan.credentials {
             check(
@@ -610,6 +586,78 @@ fn become_detached(
         );
     }
     Err((Step::Exec, Errno::last()))
+}
+
+/// Gives every signal its default disposition, and blocks none. Async-signal-safe.
+fn reset_signals() {
+    // SAFETY: bare system calls that read from locals of the size that they are told.
+    unsafe {
+        // ignored signals are inherited through exec: nohup and shells leave some behind
+        for signal in 1..=SIGNALS {
+            // the bare call: the C library refuses those that it keeps to itself
+            let default = [0_u64; 4];
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                default.as_ptr(),
+                std::ptr::null::<u64>(),
+                size_of::<u64>(),
+            );
+        }
+        let none = 0_u64;
+        libc::syscall(
+            libc::SYS_rt_sigprocmask,
+            libc::SIG_SETMASK,
+            std::ptr::from_ref(&none),
+            std::ptr::null::<u64>(),
+            size_of::<u64>(),
+        );
+    }
+}
+
+/// Sets the niceness of the calling thread, which a fork inherits. Where that takes a privilege that is not there, one
+/// of 0 or more is left as it is: the program can do its work all the same. Async-signal-safe.
+fn set_niceness(nice: i32) -> Result<(), Errno> {
+    // SAFETY: a system call on integers.
+    if unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, nice) } == 0 {
+        return Ok(());
+    }
+    match Errno::last() {
+        Errno::EACCES | Errno::EPERM if nice >= 0 => Ok(()),
+        errno => Err(errno),
+    }
+}
+
+/// The niceness of this thread, where that is more than `nice` and there is no privilege to lower it: children keep it.
+pub fn niceness_kept(nice: i32) -> Option<i32> {
+    // SAFETY: a system call on integers.
+    let own = || unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) };
+    if own() <= nice {
+        return None;
+    }
+    // in a thread that ends with it: on Linux, each thread has a niceness of its own
+    let tried = std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().spawn_scoped(scope, || {
+            let _ = set_niceness(nice);
+            own()
+        })?;
+        thread.join().map_err(|_| io::Error::from(ErrorKind::Other))
+    });
+    tried.ok().filter(|&reached| reached > nice)
+}
+
+/// Has a command begin with what a program gets that the watchdog spawns, however the watchdog was started: no signal
+/// ignored or blocked, its own niceness and umask.
+pub fn begin_afresh(command: &mut Command, nice: i32, umask: u32) {
+    // SAFETY: the closure runs in the child of a process that has threads; it makes only async-signal-safe calls on
+    // integers.
+    unsafe {
+        command.pre_exec(move || {
+            reset_signals();
+            libc::umask(umask);
+            set_niceness(nice).map_err(io::Error::from)
+        });
+    }
 }
 
 /// Marks every descriptor but the standard three to be closed by exec, also those that the watchdog was itself

@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::environment::{account, environment};
 use super::{Command, scope};
 use crate::child::{self, Ended};
+use crate::sys;
 
 /// How many of the last lines of a command's output are told.
 pub const TOLD_LINES: usize = 20;
@@ -35,6 +36,9 @@ pub fn run(
         .current_dir(&command.working_dir)
         .env_clear()
         .envs(variables);
+    let like = command.as_spawn();
+    super::tell_niceness_kept(service, like.nice);
+    sys::begin_afresh(&mut process, like.nice, like.umask);
     // a file that a person can see and delete: what the command leaves running may go on writing to it
     let file = OpenOptions::new()
         .read(true)
