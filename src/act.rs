@@ -19,6 +19,7 @@ use crate::memory::journal::{self, Entry};
 use crate::memory::store::{Store, StoreError};
 use crate::observe::{known_processes, target};
 use crate::progress::{Progress, TICK};
+use crate::restart::command::output_file;
 use crate::restart::{Action, Done, FileMark, Job, Way, restart};
 use crate::settle::{Outcome, Tried, charge};
 use crate::world::Glances;
@@ -256,7 +257,7 @@ fn run_beside(
         .get(&name)
         .and_then(|known| Some(known.charged.as_ref()?.logs.clone()))
         .unwrap_or_default();
-    let output = stage.store.dir().join(format!("{name}.out"));
+    let output = output_file(stage.store.dir(), &name);
     let cut_short = stage.cut_short.contains(&name);
     let lock = stage.lock.clone();
     thread::Builder::new()

@@ -4,7 +4,8 @@
 //! output open for ever, and then a reader of a pipe would wait for ever, or end it by going away.
 
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Seek, Write};
+use std::os::unix::fs::FileExt;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -97,8 +98,8 @@ fn run_bounded(
     mut command: Command,
     input: Option<&[u8]>,
     limit: Duration,
-    mut stdout: File,
-    mut stderr: File,
+    stdout: File,
+    stderr: File,
     bound: Option<u64>,
     before_exec: Option<impl FnOnce(i32) -> Result<(), String> + Send>,
 ) -> io::Result<Ended> {
@@ -138,8 +139,8 @@ fn run_bounded(
     let in_time = !matches!(waited?, Wait::TooLong);
     Ok(Ended {
         status: status.filter(|_| in_time),
-        stdout: end_of(&mut stdout)?,
-        stderr: end_of(&mut stderr)?,
+        stdout: end_of(&stdout)?,
+        stderr: end_of(&stderr)?,
         // the offset is one for both, as the file was opened but once
         read_all: match (&mut given, input) {
             (Some(file), Some(input)) => {
@@ -194,12 +195,20 @@ pub fn run(command: Command, input: Option<&[u8]>, limit: Duration) -> io::Resul
     )
 }
 
-/// The end of a file, as far as it is worth reading.
-fn end_of(file: &mut File) -> io::Result<Vec<u8>> {
-    let length = file.seek(SeekFrom::End(0))?;
-    file.seek(SeekFrom::Start(length.saturating_sub(OUTPUT_LIMIT)))?;
-    let mut bytes = Vec::new();
-    file.take(OUTPUT_LIMIT).read_to_end(&mut bytes)?;
+/// The end of a file, as far as it is worth reading. Its offset is not moved: whoever writes to it still shares that.
+fn end_of(file: &File) -> io::Result<Vec<u8>> {
+    let start = file.metadata()?.len().saturating_sub(OUTPUT_LIMIT);
+    let mut bytes = vec![0; usize::try_from(OUTPUT_LIMIT).unwrap_or(usize::MAX)];
+    let mut filled = 0;
+    while filled < bytes.len() {
+        match file.read_at(&mut bytes[filled..], start + filled as u64) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    bytes.truncate(filled);
     Ok(bytes)
 }
 
@@ -267,6 +276,17 @@ mod tests {
         if let Some(handle) = PidFd::open(pid).unwrap() {
             assert!(handle.has_ended(Duration::from_secs(20)).unwrap());
         }
+    }
+
+    #[test]
+    fn reading_output_leaves_its_offset_to_the_writer() {
+        let mut file = scratch(b"").unwrap();
+        file.write_all(&vec![b'x'; 100_000]).unwrap();
+        assert_eq!(end_of(&file).unwrap(), vec![b'x'; 64 << 10]);
+        file.rewind().unwrap();
+        file.write_all(b"abc").unwrap();
+        let end = end_of(&file).unwrap();
+        assert_eq!((file.stream_position().unwrap(), end.len()), (3, 64 << 10));
     }
 
     #[test]

@@ -26,6 +26,7 @@ use crate::report::page::Style;
 use crate::report::text::table;
 use crate::report::{self, Report};
 use crate::restart::FileMark;
+use crate::restart::command::empty_large_outputs;
 use crate::settle::{Telling, close_threads, settle, take_up, tell_own_trouble};
 use crate::verdict::ExitCode;
 
@@ -197,6 +198,7 @@ fn take(
         move || {
             let store = Store::prepare(&path)?;
             let lock = store.lock()?;
+            empty_large_outputs(store.dir());
             let loaded = store.load(now)?;
             Ok((lock.mark()?, lock, store, loaded))
         }

@@ -799,6 +799,27 @@ fn f18_a_restart_commands_daemon_keeps_nobody_waiting() {
 }
 
 #[test]
+fn the_output_of_a_restart_commands_daemon_is_bounded_and_in_order() {
+    let service = Service::new("a").watched().restart(
+        "command",
+        "[\"/bin/sh\", \"{dir}/prog.sh\", \"a\", \"fork=1\", \"print=1\", \"pid_file=a.pid\"]",
+    );
+    let scene = Scene::of(&[&service]);
+    scene.check().exits(1).verdict("a", "restarted");
+    let size = || scene.path("state/a.out").metadata().unwrap().len();
+    // as if the daemon had written it
+    scene.append("state/a.out", "x".repeat(2 << 20));
+    scene.check().exits(0);
+    assert!(size() < 1 << 20, "{}", size());
+    scene.wait_until("further output", || size() > 0);
+    assert!(
+        !scene.read("state/a.out").contains('\0'),
+        "no hole before it"
+    );
+    assert!(size() < 1 << 20, "{}", size());
+}
+
+#[test]
 fn a_program_that_daemonises_is_found_by_its_pid_file() {
     let service = Service::new("a")
         .known_by(Some("{ pid_file = \"a.pid\" }"))
