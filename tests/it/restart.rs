@@ -817,6 +817,17 @@ fn the_output_of_a_restart_commands_daemon_is_bounded_and_in_order() {
         "no hole before it"
     );
     assert!(size() < 1 << 20, "{}", size());
+    // a second name may be that of another file
+    scene.append("state/a.out", "x".repeat(2 << 20));
+    fs::hard_link(scene.path("state/a.out"), scene.path("other")).unwrap();
+    let outcome = scene.check().exits(0);
+    assert!(
+        outcome
+            .stderr
+            .contains("a.out cannot be emptied: it has another name"),
+        "{}",
+        outcome.stderr
+    );
 }
 
 #[test]
