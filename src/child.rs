@@ -87,8 +87,8 @@ pub fn run_into(
     command: Command,
     input: Option<&[u8]>,
     limit: Duration,
-    stdout: File,
-    stderr: File,
+    stdout: &File,
+    stderr: &File,
     before_exec: Option<impl FnOnce(i32) -> Result<(), String> + Send>,
 ) -> io::Result<Ended> {
     run_bounded(command, input, limit, stdout, stderr, None, before_exec)
@@ -98,8 +98,8 @@ fn run_bounded(
     mut command: Command,
     input: Option<&[u8]>,
     limit: Duration,
-    stdout: File,
-    stderr: File,
+    stdout: &File,
+    stderr: &File,
     bound: Option<u64>,
     before_exec: Option<impl FnOnce(i32) -> Result<(), String> + Send>,
 ) -> io::Result<Ended> {
@@ -120,7 +120,7 @@ fn run_bounded(
     let handle = PidFd::open(pid);
     let floods = || {
         let written = |file: &File| file.metadata().map_or(0, |meta| meta.len());
-        bound.is_some_and(|bound| written(&stdout) + written(&stderr) > bound)
+        bound.is_some_and(|bound| written(stdout) + written(stderr) > bound)
     };
     let waited = match &handle {
         Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
@@ -139,8 +139,8 @@ fn run_bounded(
     let in_time = !matches!(waited?, Wait::TooLong);
     Ok(Ended {
         status: status.filter(|_| in_time),
-        stdout: end_of(&stdout)?,
-        stderr: end_of(&stderr)?,
+        stdout: end_of(stdout)?,
+        stderr: end_of(stderr)?,
         // the offset is one for both, as the file was opened but once
         read_all: match (&mut given, input) {
             (Some(file), Some(input)) => {
@@ -188,8 +188,8 @@ pub fn run(command: Command, input: Option<&[u8]>, limit: Duration) -> io::Resul
         command,
         input,
         limit,
-        stdout,
-        stderr,
+        &stdout,
+        &stderr,
         Some(MEMORY_LIMIT),
         unhindered,
     )

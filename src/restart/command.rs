@@ -75,13 +75,12 @@ pub fn run(
         })
         .or_else(|_| child::scratch(b""));
     let ended = file.and_then(|file| {
-        let second = file.try_clone()?;
         // what it leaves running is to outlive the run
         let shelter = scope::shelter();
         let take_in = shelter
             .as_ref()
             .map(|shelter| |pid| shelter.take_in(service, pid));
-        child::run_into(process, None, limit, file, second, take_in)
+        child::run_into(process, None, limit, &file, &file, take_in)
     });
     let ended = ended.map_err(|error| {
         // the folder may be what is not there, or may not be entered; it has no part in what else fails
