@@ -19,6 +19,7 @@ use crate::memory::journal::{self, Entry};
 use crate::memory::store::{Store, StoreError};
 use crate::observe::{known_processes, target};
 use crate::progress::{Progress, TICK};
+use crate::restart::command::output_file;
 use crate::restart::{Action, Done, FileMark, Job, Way, restart};
 use crate::settle::{Outcome, Tried, charge};
 use crate::world::Glances;
@@ -209,12 +210,7 @@ fn begin(
         return;
     }
     *memory = charged;
-    if let Err(error) = journal::append(stage.store.dir(), &entries) {
-        ::log::warn!(
-            "the journal in {} cannot be written: {error}",
-            stage.store.dir().display()
-        );
-    }
+    journal::append_or_warn(stage.store.dir(), &entries);
     for service in ready {
         if run_beside(stage, service, memory, Arc::clone(glances), tell.clone()) {
             let old = stage
@@ -261,7 +257,7 @@ fn run_beside(
         .get(&name)
         .and_then(|known| Some(known.charged.as_ref()?.logs.clone()))
         .unwrap_or_default();
-    let output = stage.store.dir().join(format!("{name}.out"));
+    let output = output_file(stage.store.dir(), &name);
     let cut_short = stage.cut_short.contains(&name);
     let lock = stage.lock.clone();
     thread::Builder::new()

@@ -4,7 +4,8 @@
 //! output open for ever, and then a reader of a pipe would wait for ever, or end it by going away.
 
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Seek, Write};
+use std::os::unix::fs::FileExt;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -88,8 +89,8 @@ pub fn run_into(
     command: Command,
     input: Option<&[u8]>,
     limit: Duration,
-    stdout: File,
-    stderr: File,
+    stdout: &File,
+    stderr: &File,
     before_exec: Option<impl FnOnce(i32) -> Result<(), String> + Send>,
 ) -> io::Result<Ended> {
     run_bounded(command, input, limit, stdout, stderr, None, before_exec)
@@ -99,8 +100,8 @@ fn run_bounded(
     mut command: Command,
     input: Option<&[u8]>,
     limit: Duration,
-    mut stdout: File,
-    mut stderr: File,
+    stdout: &File,
+    stderr: &File,
     bound: Option<u64>,
     before_exec: Option<impl FnOnce(i32) -> Result<(), String> + Send>,
 ) -> io::Result<Ended> {
@@ -121,7 +122,7 @@ fn run_bounded(
     let handle = PidFd::open(pid);
     let floods = || {
         let written = |file: &File| file.metadata().map_or(0, |meta| meta.len());
-        bound.is_some_and(|bound| written(&stdout) + written(&stderr) > bound)
+        bound.is_some_and(|bound| written(stdout) + written(stderr) > bound)
     };
     let waited = match &handle {
         Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
@@ -138,11 +139,11 @@ fn run_bounded(
     }
     let status = if gone { Some(child.wait()?) } else { None };
     let in_time = !matches!(waited?, Wait::TooLong);
-    let (said, is_cut) = end_of(&mut stdout)?;
+    let (said, is_cut) = end_of(stdout)?;
     Ok(Ended {
         status: status.filter(|_| in_time),
         stdout: said,
-        stderr: end_of(&mut stderr)?.0,
+        stderr: end_of(stderr)?.0,
         is_cut,
         // the offset is one for both, as the file was opened but once
         read_all: match (&mut given, input) {
@@ -191,20 +192,30 @@ pub fn run(command: Command, input: Option<&[u8]>, limit: Duration) -> io::Resul
         command,
         input,
         limit,
-        stdout,
-        stderr,
+        &stdout,
+        &stderr,
         Some(MEMORY_LIMIT),
         unhindered,
     )
 }
 
-/// The end of a file, as far as it is worth reading, and whether there is more before it.
-fn end_of(file: &mut File) -> io::Result<(Vec<u8>, bool)> {
-    let length = file.seek(SeekFrom::End(0))?;
-    file.seek(SeekFrom::Start(length.saturating_sub(OUTPUT_LIMIT)))?;
-    let mut bytes = Vec::new();
-    file.take(OUTPUT_LIMIT).read_to_end(&mut bytes)?;
-    Ok((bytes, length > OUTPUT_LIMIT))
+/// The end of a file, as far as it is worth reading, and whether there is more before it. Its offset is not moved:
+/// whoever writes to it still shares that.
+fn end_of(file: &File) -> io::Result<(Vec<u8>, bool)> {
+    let length = file.metadata()?.len();
+    let start = length.saturating_sub(OUTPUT_LIMIT);
+    let mut bytes = vec![0; usize::try_from(OUTPUT_LIMIT).unwrap_or(usize::MAX)];
+    let mut filled = 0;
+    while filled < bytes.len() {
+        match file.read_at(&mut bytes[filled..], start + filled as u64) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    bytes.truncate(filled);
+    Ok((bytes, start > 0))
 }
 
 /// The last lines of some output, each of them safe to show, blank ones left out.
@@ -281,6 +292,17 @@ mod tests {
         if let Some(handle) = PidFd::open(pid).unwrap() {
             assert!(handle.has_ended(Duration::from_secs(20)).unwrap());
         }
+    }
+
+    #[test]
+    fn reading_output_leaves_its_offset_to_the_writer() {
+        let mut file = scratch(b"").unwrap();
+        file.write_all(&vec![b'x'; 100_000]).unwrap();
+        assert_eq!(end_of(&file).unwrap(), (vec![b'x'; 64 << 10], true));
+        file.rewind().unwrap();
+        file.write_all(b"abc").unwrap();
+        let (end, _) = end_of(&file).unwrap();
+        assert_eq!((file.stream_position().unwrap(), end.len()), (3, 64 << 10));
     }
 
     #[test]

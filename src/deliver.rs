@@ -112,12 +112,7 @@ impl Step<'_> {
         let mut entry = Entry::new(self.now, "watchdog", event);
         entry.about = about.to_vec();
         entry.message = Some(message);
-        if let Err(error) = journal::append(self.state_dir, &[entry]) {
-            ::log::warn!(
-                "the journal in {} cannot be written: {error}",
-                self.state_dir.display()
-            );
-        }
+        journal::append_or_warn(self.state_dir, &[entry]);
     }
 
     fn drop_oldest_alerts(&self, memory: &mut Memory) -> bool {

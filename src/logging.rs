@@ -1,11 +1,11 @@
 //! The watchdog's own log: to standard error, and to a file where the config names one.
 
 use std::io::{self, LineWriter};
+use std::path::Path;
 
 use log::LevelFilter;
 use simplelog::{CombinedLogger, ConfigBuilder, SharedLogger, WriteLogger};
 
-use crate::config::Logging;
 use crate::files;
 use crate::restart::REPORTED;
 
@@ -23,9 +23,9 @@ pub fn level(verbose: u8, quiet: bool) -> LevelFilter {
     }
 }
 
-/// Begins to log. A file that cannot be opened is said on standard error, and is no reason to stop looking after
+/// Begins to log: to standard error, and what `in_file` lets through to `file`. A file that cannot be opened is said on standard error, and is no reason to stop looking after
 /// services.
-pub fn begin(logging: &Logging, stderr: LevelFilter) {
+pub fn begin(file: Option<&Path>, in_file: LevelFilter, stderr: LevelFilter) {
     let mut plain = ConfigBuilder::new();
     plain
         .set_time_level(LevelFilter::Off)
@@ -48,7 +48,7 @@ pub fn begin(logging: &Logging, stderr: LevelFilter) {
         LineWriter::with_capacity(LINE, io::stderr()),
     )];
     let mut failed = None;
-    if let Some(path) = &logging.file {
+    if let Some(path) = file {
         let misleaders = files::misleaders(path, nix::unistd::geteuid().as_raw());
         let file = if misleaders.are_none() {
             files::append(path, 0o640)
@@ -59,7 +59,7 @@ pub fn begin(logging: &Logging, stderr: LevelFilter) {
         };
         match file {
             Ok(file) => loggers.push(WriteLogger::new(
-                logging.level,
+                in_file,
                 dated,
                 LineWriter::with_capacity(LINE, file),
             )),

@@ -26,22 +26,12 @@ use crate::observe::observe;
 use crate::pool::{Failed, Pool};
 use crate::report::{self, Mail, RunReport, ServiceReport};
 use crate::restart::FileMark;
+use crate::restart::command::empty_large_outputs;
 use crate::settle::{Telling, close_threads, settle, take_up, tell_own_trouble};
 use crate::verdict::ExitCode;
 
 /// What was observed, by service.
 pub type Observations = BTreeMap<String, Observation>;
-
-/// What a run alerts about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Alerts {
-    /// Services, and trouble of the watchdog itself.
-    All,
-    /// Trouble of the watchdog itself: a person who asked for a restart sees how it goes.
-    OwnTrouble,
-    /// Nothing.
-    None,
-}
 
 /// What a run is about: fixed before its first step.
 #[derive(Debug)]
@@ -52,8 +42,8 @@ pub struct Run {
     pub names: BTreeSet<String>,
     /// What the clocks showed when the run began. The only time that decisions know.
     pub now: Reading,
-    /// What it alerts about.
-    pub alerts: Alerts,
+    /// Whether anybody is alerted.
+    pub alerts: bool,
     /// Whether a person watches who would wonder about long waits.
     pub watched: bool,
     began: Instant,
@@ -117,6 +107,17 @@ impl TopLevel {
     }
 }
 
+/// Logs what of the state is damaged, and returns it for the journal.
+pub fn damage_entries(damage: &[String], now: DateTime<Utc>) -> Vec<Entry> {
+    let entry = |sentence: &String| {
+        ::log::error!("{sentence}");
+        let mut entry = Entry::new(now, "watchdog", "state_damaged");
+        entry.message = Some(sentence.clone());
+        entry
+    };
+    damage.iter().map(entry).collect()
+}
+
 /// What all steps up to the restarts came to.
 #[derive(Debug)]
 pub struct Results {
@@ -130,7 +131,7 @@ pub struct Results {
 
 impl Run {
     /// A run over these services that begins now.
-    pub fn begin(config: Config, names: BTreeSet<String>, alerts: Alerts, watched: bool) -> Self {
+    pub fn begin(config: Config, names: BTreeSet<String>, alerts: bool, watched: bool) -> Self {
         let began = Instant::now();
         Self {
             deadline: began + config.run_timeout,
@@ -144,19 +145,10 @@ impl Run {
         }
     }
 
-    /// Whom to alert about trouble of the watchdog itself.
+    /// Whom to alert.
     fn alerting(&self) -> Telling<'_> {
-        let mail = self.config.mail.as_ref();
         Telling {
-            mail: mail.filter(|_| self.alerts != Alerts::None),
-        }
-    }
-
-    /// Whom to alert about services.
-    fn alerting_about_services(&self, session: &Session) -> Telling<'_> {
-        let wanted = self.alerts == Alerts::All && !matches!(session.access, Access::ReadOnly);
-        Telling {
-            mail: self.config.mail.as_ref().filter(|_| wanted),
+            mail: self.config.mail.as_ref().filter(|_| self.alerts),
         }
     }
 
@@ -184,6 +176,7 @@ impl Run {
             move || {
                 let store = Store::prepare(&path)?;
                 let lock = store.lock()?;
+                empty_large_outputs(store.dir());
                 let loaded = store.load(now)?;
                 let access = Access::Writable {
                     lock_file: lock.mark()?,
@@ -219,6 +212,21 @@ impl Run {
         }
     }
 
+    /// Journals and saves at once what of the state was found damaged, for a run that is no check: the next check
+    /// alerts about it, and restarts nothing where attempts may be missing.
+    pub fn keep_damage(&self, session: &mut Session) -> Result<(), StoreError> {
+        let Access::Writable { store, .. } = &session.access else {
+            return Ok(());
+        };
+        if session.damage.is_empty() {
+            return Ok(());
+        }
+        journal::append_or_warn(store.dir(), &damage_entries(&session.damage, self.now.wall));
+        session.memory.damage.append(&mut session.damage);
+        session.memory.attempts_lost = !session.trusted;
+        store.save_twice(&mut session.memory)
+    }
+
     /// Runs all checks of the services, side by side.
     pub fn observe(&self, session: &Session) -> Observations {
         observe(
@@ -245,15 +253,15 @@ impl Run {
         };
         let (memory, now) = (&mut session.memory, self.now.wall);
         let mut entries = take_up(memory, now, self.alerting(), unseen);
-        for sentence in &session.damage {
-            ::log::error!("{sentence}");
-            let mut entry = Entry::new(now, "watchdog", "state_damaged");
-            entry.message = Some(sentence.clone());
-            entries.push(entry);
-            tell_own_trouble(memory, now, sentence.clone(), self.alerting());
+        // damage that a command found was journalled by it, and is remembered until here
+        let earlier = std::mem::take(&mut memory.damage);
+        entries.extend(damage_entries(&session.damage, now));
+        session.must_flush |= !entries.is_empty() || !earlier.is_empty() || memory.attempts_lost;
+        memory.attempts_lost = false;
+        for sentence in earlier.into_iter().chain(session.damage.drain(..)) {
+            tell_own_trouble(memory, now, sentence, self.alerting());
         }
-        session.must_flush |= !entries.is_empty();
-        append_or_warn(store, &entries);
+        journal::append_or_warn(store.dir(), &entries);
     }
 
     /// Decides about every service that was observed.
@@ -305,7 +313,11 @@ impl Run {
         decisions: &[Decision],
         acted: &Acted,
     ) -> Results {
-        let alerting = self.alerting_about_services(session);
+        // a dry run alerts nobody
+        let alerting = match session.access {
+            Access::ReadOnly => Telling { mail: None },
+            _ => self.alerting(),
+        };
         let mut results = Results {
             services: Vec::with_capacity(decisions.len()),
             entries: Vec::new(),
@@ -354,7 +366,7 @@ impl Run {
             return;
         };
         // what was done is in the audit trail, whatever becomes of the state
-        append_or_warn(store, &results.entries);
+        journal::append_or_warn(store.dir(), &results.entries);
         let flush = session.must_flush
             || results.must_flush
             || session.before != TopLevel::of(&session.memory);
@@ -459,13 +471,4 @@ fn sentence(service: &ServiceReport) -> String {
 
 fn severity_of(finding: &&Finding) -> Severity {
     finding.severity
-}
-
-fn append_or_warn(store: &Store, entries: &[Entry]) {
-    if let Err(error) = journal::append(store.dir(), entries) {
-        ::log::warn!(
-            "the journal in {} cannot be written: {error}",
-            store.dir().display()
-        );
-    }
 }

@@ -514,32 +514,8 @@ fn become_detached(
             size_of::<libc::pid_t>(),
         );
         check(Step::Session, libc::setsid())?;
-        // ignored signals are inherited through exec: nohup and shells leave some behind
-        for signal in 1..=SIGNALS {
-            // the bare call: the C library refuses those that it keeps to itself
-            let default = [0_u64; 4];
-            libc::syscall(
-                libc::SYS_rt_sigaction,
-                signal,
-                default.as_ptr(),
-                std::ptr::null::<u64>(),
-                size_of::<u64>(),
-            );
-        }
-        let none = 0_u64;
-        libc::syscall(
-            libc::SYS_rt_sigprocmask,
-            libc::SIG_SETMASK,
-            std::ptr::from_ref(&none),
-            std::ptr::null::<u64>(),
-            size_of::<u64>(),
-        );
-        if plan.nice != 0 {
-            check(
-                Step::Nice,
-                libc::setpriority(libc::PRIO_PROCESS, 0, plan.nice),
-            )?;
-        }
+        reset_signals();
+        set_niceness(plan.nice).map_err(|errno| (Step::Nice, errno))?;
         libc::umask(plan.umask);
         if let Some(who) = &plan.credentials {
             check(
@@ -612,6 +588,78 @@ fn become_detached(
     Err((Step::Exec, Errno::last()))
 }
 
+/// Gives every signal its default disposition, and blocks none. Async-signal-safe.
+fn reset_signals() {
+    // SAFETY: bare system calls that read from locals of the size that they are told.
+    unsafe {
+        // ignored signals are inherited through exec: nohup and shells leave some behind
+        for signal in 1..=SIGNALS {
+            // the bare call: the C library refuses those that it keeps to itself
+            let default = [0_u64; 4];
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                default.as_ptr(),
+                std::ptr::null::<u64>(),
+                size_of::<u64>(),
+            );
+        }
+        let none = 0_u64;
+        libc::syscall(
+            libc::SYS_rt_sigprocmask,
+            libc::SIG_SETMASK,
+            std::ptr::from_ref(&none),
+            std::ptr::null::<u64>(),
+            size_of::<u64>(),
+        );
+    }
+}
+
+/// Sets the niceness of the calling thread, which a fork inherits. Where that takes a privilege that is not there, one
+/// of 0 or more is left as it is: the program can do its work all the same. Async-signal-safe.
+fn set_niceness(nice: i32) -> Result<(), Errno> {
+    // SAFETY: a system call on integers.
+    if unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, nice) } == 0 {
+        return Ok(());
+    }
+    match Errno::last() {
+        Errno::EACCES | Errno::EPERM if nice >= 0 => Ok(()),
+        errno => Err(errno),
+    }
+}
+
+/// The niceness of this thread, where that is more than `nice` and there is no privilege to lower it: children keep it.
+pub fn niceness_kept(nice: i32) -> Option<i32> {
+    // SAFETY: a system call on integers.
+    let own = || unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) };
+    if own() <= nice {
+        return None;
+    }
+    // in a thread that ends with it: on Linux, each thread has a niceness of its own
+    let tried = std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().spawn_scoped(scope, || {
+            let _ = set_niceness(nice);
+            own()
+        })?;
+        thread.join().map_err(|_| io::Error::from(ErrorKind::Other))
+    });
+    tried.ok().filter(|&reached| reached > nice)
+}
+
+/// Has a command begin with what a program gets that the watchdog spawns, however the watchdog was started: no signal
+/// ignored or blocked, its own niceness and umask.
+pub fn begin_afresh(command: &mut Command, nice: i32, umask: u32) {
+    // SAFETY: the closure runs in the child of a process that has threads; it makes only async-signal-safe calls on
+    // integers.
+    unsafe {
+        command.pre_exec(move || {
+            reset_signals();
+            libc::umask(umask);
+            set_niceness(nice).map_err(io::Error::from)
+        });
+    }
+}
+
 /// Marks every descriptor but the standard three to be closed by exec, also those that the watchdog was itself
 /// handed by a careless parent.
 fn close_on_exec() {
@@ -648,6 +696,31 @@ fn decimal(number: i32, buffer: &mut [u8; 12]) -> &[u8] {
     &buffer[at..]
 }
 
+/// The system calls that take ids of 32 bits. Where an architecture has had ids of 16 bits, the plain names still mean
+/// those, and would read a list of groups as twice as many others.
+mod ids {
+    #[cfg(target_arch = "m68k")]
+    compile_error!("the libc crate has no calls that take ids of 32 bits here");
+    #[cfg(not(any(target_arch = "arm", target_arch = "sparc", target_arch = "x86")))]
+    pub(super) use libc::{
+        SYS_setfsgid as SETFSGID, SYS_setfsuid as SETFSUID, SYS_setgroups as SETGROUPS,
+    };
+    #[cfg(any(target_arch = "arm", target_arch = "sparc", target_arch = "x86"))]
+    pub(super) use libc::{
+        SYS_setfsgid32 as SETFSGID, SYS_setfsuid32 as SETFSUID, SYS_setgroups32 as SETGROUPS,
+    };
+
+    /// The id in the answer of a call.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "an id is the lower 32 bits"
+    )]
+    pub(super) fn present(answer: libc::c_long) -> u32 {
+        answer as u32
+    }
+}
+
 /// Does something with the file rights of another user, in a thread of its own: what that user may not read is
 /// not read for him by root.
 pub fn with_rights_of<T: Send>(
@@ -660,11 +733,12 @@ pub fn with_rights_of<T: Send>(
             // the C library would change those of all threads); the group list outlives its call. The thread
             // ends with this scope, and its rights with it.
             let taken = unsafe {
-                libc::syscall(libc::SYS_setgroups, who.groups.len(), who.groups.as_ptr()) == 0 && {
-                    libc::syscall(libc::SYS_setfsgid, who.gid);
-                    libc::syscall(libc::SYS_setfsuid, who.uid);
-                    // it answers with the former value, so asking for an impossible one tells the present
-                    libc::syscall(libc::SYS_setfsuid, -1) == libc::c_long::from(who.uid)
+                libc::syscall(ids::SETGROUPS, who.groups.len(), who.groups.as_ptr()) == 0 && {
+                    libc::syscall(ids::SETFSGID, who.gid);
+                    // it answers with the former value, so asking for an impossible one tells the present. As 32
+                    // bits, which is what there is of an id: a long may have no room for a large one
+                    libc::syscall(ids::SETFSUID, who.uid);
+                    ids::present(libc::syscall(ids::SETFSUID, -1)) == who.uid
                 }
             };
             if taken {
@@ -726,6 +800,21 @@ mod tests {
             path: path.to_owned(),
             own_only,
         }
+    }
+
+    #[test]
+    fn ids_have_32_bits_on_every_architecture() {
+        // arch/*/entry/syscalls of Linux: what ends in 32 there, or the only one
+        let expected = match std::env::consts::ARCH {
+            "x86" | "arm" => Some([206, 215, 216]),
+            "x86_64" => Some([116, 122, 123]),
+            "aarch64" | "riscv64" | "riscv32" | "loongarch64" => Some([159, 151, 152]),
+            _ => None,
+        };
+        let used = [ids::SETGROUPS, ids::SETFSUID, ids::SETFSGID];
+        assert!(expected.is_none_or(|expected| expected == used), "{used:?}");
+        assert_eq!(ids::present(-2), u32::MAX - 1);
+        assert_eq!(ids::present(70_000), 70_000);
     }
 
     #[test]

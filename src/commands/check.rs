@@ -7,19 +7,14 @@ use crate::error::Error;
 use crate::report::RunReport;
 use crate::report::page::Style;
 use crate::report::text::table;
-use crate::run::{Alerts, Run};
+use crate::run::Run;
 use crate::verdict::ExitCode;
 
 /// One run, from the config to the exit code.
 pub fn run(config: Config, options: &cli::Check, style: Style) -> Result<u8, Error> {
     let names = selected(&config, &options.services)?;
     let watched = !options.quiet && crate::progress::is_watched();
-    let alerts = if options.no_mail {
-        Alerts::None
-    } else {
-        Alerts::All
-    };
-    let run = Run::begin(config, names, alerts, watched);
+    let run = Run::begin(config, names, !options.no_mail, watched);
 
     let mut session = run.open(options.dry_run)?;
     let observations = run.observe(&session);

@@ -10,7 +10,8 @@ use crate::config::{Config, Service};
 use crate::error::Error;
 use crate::memory::Memory;
 use crate::memory::journal::{self, Entry};
-use crate::memory::store::{Lock, Store};
+use crate::memory::store::{Loaded, Lock, Store};
+use crate::run::damage_entries;
 
 pub mod adopt;
 pub mod check;
@@ -77,17 +78,38 @@ pub fn print(text: &str) -> Result<(), Error> {
     }
 }
 
-/// Takes the lock and loads the state, for a person's command that changes it.
-fn open(config: &Config) -> Result<(Store, Lock, Memory, Reading), Error> {
+/// The state, under its lock, for a command that changes it because a person asked.
+struct Opened {
+    store: Store,
+    lock: Lock,
+    memory: Memory,
+    now: Reading,
+}
+
+/// Takes the lock and loads the state. Where it is damaged, that is journalled and saved at once, whatever the command
+/// comes to: the next check alerts about it, and restarts nothing where attempts may be missing.
+fn open(config: &Config) -> Result<Opened, Error> {
     let now = Reading::take();
     let store = Store::prepare(&config.state_dir)?;
     let lock = store.lock()?;
-    let mut loaded = store.load(now.wall)?;
-    for sentence in &loaded.damage {
-        ::log::error!("{sentence}");
+    let Loaded {
+        mut memory,
+        damage,
+        trusted,
+    } = store.load(now.wall)?;
+    memory.bring_to(&now);
+    if !damage.is_empty() {
+        journal::append_or_warn(store.dir(), &damage_entries(&damage, now.wall));
+        memory.damage.extend(damage);
+        memory.attempts_lost = !trusted;
+        store.save_twice(&mut memory)?;
     }
-    loaded.memory.bring_to(&now);
-    Ok((store, lock, loaded.memory, now))
+    Ok(Opened {
+        store,
+        lock,
+        memory,
+        now,
+    })
 }
 
 /// Changes the state as a person asked, under the lock, and notes it in the journal.
@@ -95,15 +117,15 @@ fn change(
     config: &Config,
     change: impl FnOnce(&mut Memory, DateTime<Utc>) -> Vec<Entry>,
 ) -> Result<(), Error> {
-    let (store, _lock, mut memory, now) = open(config)?;
+    let Opened {
+        store,
+        lock: _lock,
+        mut memory,
+        now,
+    } = open(config)?;
     let entries = change(&mut memory, now.wall);
     store.save_twice(&mut memory)?;
-    if let Err(error) = journal::append(store.dir(), &entries) {
-        ::log::warn!(
-            "the journal in {} cannot be written: {error}",
-            store.dir().display()
-        );
-    }
+    journal::append_or_warn(store.dir(), &entries);
     Ok(())
 }
 

@@ -10,31 +10,27 @@ use crate::decide::{Decision, Restart};
 use crate::error::Error;
 use crate::report::page::Style;
 use crate::report::text::table;
-use crate::run::{Access, Alerts, Run, Session};
+use crate::run::{Access, Run, Session};
 use crate::verdict::Verdict;
 
 /// Restarts one service, recorded as an attempt like any other. Refused, with exit code 1, where there is no way
 /// to do it, where its process could not be seen, and, unless forced, where the budget is spent.
 pub fn run(config: Config, options: &cli::Restart, style: Style) -> Result<u8, Error> {
     let names = selected(&config, std::slice::from_ref(&options.service))?;
-    let run = Run::begin(
-        config,
-        names,
-        Alerts::OwnTrouble,
-        crate::progress::is_watched(),
-    );
+    // whoever asked for it is looking: there is nobody to alert
+    let run = Run::begin(config, names, false, crate::progress::is_watched());
     let service = one(&run.config, &options.service)?;
 
     let mut session = run.open(false)?;
     if let Access::Refused(error) = session.access {
         return Err(error.into());
     }
+    run.keep_damage(&mut session)?;
     let observations = run.observe(&session);
     if let Some(why) = refusal(&run, &session, service, &observations, options.force) {
         ::log::error!("{} is not restarted: {why}", service.name);
         return Ok(1);
     }
-    run.recover(&mut session, &observations);
     let decisions = [forced(&session, service)];
     let acted = run.act(&mut session, &observations, &decisions);
     let results = run.settle(&mut session, &observations, &decisions, &acted);
@@ -67,6 +63,11 @@ fn refusal(
             "its process could not be seen, and a second copy might be started: {}",
             unknowns(observation)
         ));
+    }
+    if session.memory.attempts_lost && !force {
+        let why = "the state and its backup were damaged, and how often it was restarted in the last hour is not known; the \
+                   next check takes that up; --force does it all the same";
+        return Some(why.to_owned());
     }
     let now = run.now.wall;
     let known = session.memory.services.get(&service.name)?;

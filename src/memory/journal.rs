@@ -98,6 +98,16 @@ pub fn append(state_dir: &Path, entries: &[Entry]) -> io::Result<()> {
     file.write_all(&lines)
 }
 
+/// Appends entries. A journal that cannot be written is logged about, and is no reason to stop.
+pub fn append_or_warn(state_dir: &Path, entries: &[Entry]) {
+    if let Err(error) = append(state_dir, entries) {
+        ::log::warn!(
+            "the journal in {} cannot be written: {error}",
+            state_dir.display()
+        );
+    }
+}
+
 /// Whether the last line was cut short, by a full disk or a crash: the next one must not be glued to it.
 fn ends_torn(file: &mut File) -> io::Result<bool> {
     if file.seek(SeekFrom::End(0))? == 0 {

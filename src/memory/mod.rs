@@ -46,6 +46,13 @@ pub struct Memory {
     /// The file that this was read from, or written to last, was not: the system writes it in its own time.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unflushed: bool,
+    /// What of the state was found damaged outside of a check; the next check alerts about it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub damage: Vec<String>,
+    /// Both the state and its backup were damaged, and no check has run since: attempts may be missing, and the next
+    /// check restarts nothing.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub attempts_lost: bool,
     /// When a run last found that the wall clock had jumped, or that the machine had slept.
     #[serde(default)]
     pub jumped_at: Option<DateTime<Utc>>,
@@ -68,6 +75,8 @@ impl Default for Memory {
             clock: None,
             flushed: None,
             unflushed: false,
+            damage: Vec::new(),
+            attempts_lost: false,
             jumped_at: None,
             services: BTreeMap::new(),
             owed: Vec::new(),

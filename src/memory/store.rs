@@ -312,9 +312,9 @@ impl Store {
         let first = check(&state, "");
         if let Ok(Some(memory)) = first {
             return Loaded {
+                trusted: !memory.attempts_lost,
                 memory,
                 damage,
-                trusted: true,
             };
         }
         let second = check(&backup, "bak-");
@@ -326,9 +326,9 @@ impl Store {
                     backup.display()
                 ));
                 Loaded {
+                    trusted: !memory.attempts_lost,
                     memory,
                     damage,
-                    trusted: true,
                 }
             }
             Ok(None) | Err(()) => Loaded {

@@ -1,17 +1,45 @@
 //! Restarting by a command that is run to its end.
 
 use std::collections::BTreeMap;
-use std::fs::OpenOptions;
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::environment::{account, environment};
 use super::{Command, scope};
 use crate::child::{self, Ended};
+use crate::files;
+use crate::sys;
 
 /// How many of the last lines of a command's output are told.
 pub const TOLD_LINES: usize = 20;
+
+/// How large the output of a command that has ended may grow, in bytes.
+const OUTPUT_LIMIT: u64 = 1 << 20;
+
+/// The file in `state_dir` that the output of a service's command goes to.
+pub fn output_file(state_dir: &Path, service: &str) -> PathBuf {
+    state_dir.join(format!("{service}.out"))
+}
+
+/// Empties the outputs that have grown too large: what a command has left running may hold one open for as long as it
+/// lives, and would fill the disk that the state is on.
+pub fn empty_large_outputs(state_dir: &Path) {
+    let outputs = fs::read_dir(state_dir)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "out"));
+    for path in outputs {
+        let is_large = fs::symlink_metadata(&path)
+            .is_ok_and(|meta| meta.is_file() && meta.len() > OUTPUT_LIMIT);
+        if is_large && let Err(error) = files::append(&path, 0o600).and_then(|file| file.set_len(0))
+        {
+            ::log::warn!("{} cannot be emptied: {error}", path.display());
+        }
+    }
+}
 
 /// Runs the command of `service`, `limit` at the most, with its output in the file `output`; exit status 0 is success. What it
 /// printed last is in the error.
@@ -35,24 +63,24 @@ pub fn run(
         .current_dir(&command.working_dir)
         .env_clear()
         .envs(variables);
-    // a file that a person can see and delete: what the command leaves running may go on writing to it
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .custom_flags(libc::O_NOFOLLOW)
-        .open(output)
+    let like = command.as_spawn();
+    super::tell_niceness_kept(service, like.nice);
+    sys::begin_afresh(&mut process, like.nice, like.umask);
+    // a file that a person can see: what the command leaves running may go on writing to it, at its end wherever that
+    // is by then
+    let file = files::append(output, 0o600)
+        .and_then(|file| {
+            file.set_len(0)?;
+            Ok(file)
+        })
         .or_else(|_| child::scratch(b""));
     let ended = file.and_then(|file| {
-        let second = file.try_clone()?;
         // what it leaves running is to outlive the run
         let shelter = scope::shelter();
         let take_in = shelter
             .as_ref()
             .map(|shelter| |pid| shelter.take_in(service, pid));
-        child::run_into(process, None, limit, file, second, take_in)
+        child::run_into(process, None, limit, &file, &file, take_in)
     });
     let ended = ended.map_err(|error| {
         // the folder may be what is not there, or may not be entered; it has no part in what else fails

@@ -213,6 +213,8 @@ pub fn parse_env_file(text: &str) -> Result<Vec<(String, String)>, String> {
 /// Takes quotes and backslashes away as a shell does; an unquoted ` #` begins a comment.
 fn unquote(text: &str) -> Result<String, &'static str> {
     let mut value = String::new();
+    // where the value ends if only unquoted blanks follow: quoted ones belong to it
+    let mut end = 0;
     let mut chars = text.trim().chars().peekable();
     while let Some(c) = chars.next() {
         match c {
@@ -238,12 +240,15 @@ fn unquote(text: &str) -> Result<String, &'static str> {
             '\\' => value.extend(chars.next()),
             c if c.is_whitespace() => {
                 if chars.peek() == Some(&'#') {
-                    return Ok(value.trim_end().to_owned());
+                    value.truncate(end);
+                    return Ok(value);
                 }
                 value.push(c);
+                continue;
             }
             c => value.push(c),
         }
+        end = value.len();
     }
     Ok(value)
 }
@@ -266,6 +271,21 @@ mod tests {
         let expected: Vec<(String, String)> =
             expected.map(|(k, v)| (k.to_owned(), v.to_owned())).to_vec();
         assert_eq!(parse_env_file(text), Ok(expected));
+    }
+
+    #[test]
+    fn quoted_and_escaped_blanks_before_a_comment_are_kept() {
+        for (text, value) in [
+            ("A=\"x \" # c", "x "),
+            ("A='x ' \t # c", "x "),
+            ("A=x\\  # c", "x "),
+            ("A=\"x \"  y  # c", "x   y"),
+            ("A=x  # c", "x"),
+            ("A=\" \" # c", " "),
+        ] {
+            let expected = vec![("A".to_owned(), value.to_owned())];
+            assert_eq!(parse_env_file(text), Ok(expected), "{text}");
+        }
     }
 
     #[test]

@@ -18,6 +18,7 @@ use crate::check::unit::{self, Unit};
 use crate::clock::Reading;
 use crate::files::{self, Extent};
 use crate::pool::Pool;
+use crate::sys;
 use crate::world::{Glances, State};
 use verify::{Awaited, Fallen, Started, Up};
 
@@ -445,6 +446,15 @@ fn start_by_spawn(job: &Job<'_>, plan: &Spawn) -> Result<Up, Failure> {
             memo,
         }
     })
+}
+
+/// Logs that a child's niceness stays what it is, where that is not the one that it was to have.
+fn tell_niceness_kept(service: &str, nice: i32) {
+    if let Some(kept) = sys::niceness_kept(nice) {
+        ::log::debug!(
+            "{service}: its niceness stays at {kept}: to lower it to {nice} takes CAP_SYS_NICE"
+        );
+    }
 }
 
 /// Ends what was started and has not come up: left alone, the next attempt would start a second one beside it.

@@ -57,6 +57,7 @@ pub fn start(
         remove: stale.map(c_path).transpose()?,
         pid_file: spawn.write_pid_file.as_deref().map(target).transpose()?,
     };
+    super::tell_niceness_kept(service, spawn.nice);
     let shelter = scope::shelter();
     let take_in = shelter
         .as_ref()

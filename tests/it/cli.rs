@@ -609,6 +609,22 @@ fn dry_run_on_a_first_run_makes_no_state_directory() {
 }
 
 #[test]
+fn dry_run_neither_makes_nor_writes_its_own_log() {
+    let scene = Scene::new();
+    scene.config(&format!(
+        "[logging]\nfile = \"own.log\"\nlevel = \"trace\"\n{}",
+        render(&[&broken("a")])
+    ));
+    scene.run(&["check", "--dry-run"]).exits(1);
+    assert!(!scene.has("own.log"));
+    scene.run(&["check"]).exits(2);
+    assert!(scene.has("own.log"));
+    let before = scene.read("own.log");
+    scene.run(&["check", "--dry-run", "-vvv"]);
+    assert_eq!(scene.read("own.log"), before);
+}
+
+#[test]
 fn f22_quiet_prints_nothing_where_all_is_well() {
     let scene = Scene::of(&[&Service::new("a")]);
     let outcome = scene.run(&["check", "-q"]).exits(1);

@@ -219,6 +219,128 @@ fn a_state_with_times_beyond_all_measure_is_brought_back() {
 }
 
 #[test]
+fn where_both_are_damaged_no_command_frees_the_budget_for_the_next_check() {
+    for command in [
+        &["pause", "b"][..],
+        &["resume", "b"],
+        &["reset", "b"],
+        &["restart", "a"],
+    ] {
+        let scene = Scene::new();
+        let services = [&Service::new("a"), &Service::new("b")];
+        scene.config(&format!("{MAIL}{}", render(&services)));
+        scene.check().exits(1);
+        scene.check().exits(0);
+        let mails = scene.mails().len();
+        scene.kill(scene.last("a"));
+        scene.write("state/state.json", "{");
+        scene.write("state/state.json.bak", "{");
+        let code = i32::from(command[0] == "restart");
+        let outcome = scene.run(command).exits(code);
+        if code == 1 {
+            assert!(
+                outcome.text().contains(
+                    "a is not restarted: the state and its backup were damaged, and how often it was restarted in \
+                     the last hour is not known; the next check takes that up; --force does it all the same"
+                ),
+                "{}",
+                outcome.text()
+            );
+        }
+        // again: what the first command saved is as little to be relied on
+        scene.run(command).exits(code);
+        assert_eq!(scene.starts("a").len(), 1, "{command:?}");
+        let damaged = || {
+            let journal = scene.journal();
+            let is_damage = |line: &&Value| line["event"] == "state_damaged";
+            journal.iter().filter(is_damage).count()
+        };
+        assert_eq!(damaged(), 2, "{command:?}: journalled at once, and once");
+        assert_eq!(scene.mails().len(), mails, "{command:?}");
+        scene.check().exits(2).verdict("a", "waiting");
+        assert_eq!(scene.starts("a").len(), 1, "{command:?}");
+        let new = &scene.mails()[mails..];
+        let told = |mail: &crate::scene::Mail| mail.body.contains("state.json.bak");
+        assert_eq!(new.iter().filter(|mail| told(mail)).count(), 1, "{new:?}");
+        scene.check().exits(1).verdict("a", "restarted");
+        assert_eq!(damaged(), 2, "{command:?}");
+    }
+}
+
+#[test]
+fn a_forced_restart_goes_on_where_both_are_damaged() {
+    let scene = Scene::of(&[&Service::new("a")]);
+    scene.check().exits(1);
+    scene.write("state/state.json", "{");
+    scene.write("state/state.json.bak", "{");
+    scene.run(&["restart", "a", "--force"]).exits(0);
+    assert_eq!(scene.starts("a").len(), 2);
+    scene.kill(scene.last("a"));
+    scene.check().verdict("a", "waiting");
+    scene.check().verdict("a", "restarted");
+}
+
+/// A service whose restart command runs a script besides, and the scene that it is in.
+fn scene_with_command(script: &str) -> Scene {
+    let service = Service::new("a")
+        .watched()
+        .restart("command", "[\"/bin/sh\", \"{dir}/begin.sh\"]");
+    let scene = Scene::of(&[&service]);
+    let start = "exec /bin/sh {dir}/prog.sh a fork=1 pid_file=a.pid";
+    scene.write("begin.sh", scene.fill(start));
+    scene.check().exits(1).verdict("a", "restarted");
+    scene.write("begin.sh", scene.fill(&format!("{script}\n{start}\n")));
+    scene
+}
+
+fn restarts_in_journal(scene: &Scene) -> usize {
+    let journal = scene.journal();
+    let made = |line: &&Value| line["event"] == "restarted" && line["action"]["ok"] == true;
+    journal.iter().filter(made).count()
+}
+
+#[test]
+fn a_restart_that_was_made_is_journalled_although_the_state_cannot_be_saved() {
+    // a directory in the place of the file that the state is written to
+    let scene = scene_with_command("mkdir -p {dir}/state/state.json.new/x");
+    scene.run(&["restart", "a"]).exits(73);
+    assert_eq!(scene.copies("a"), 1);
+    assert_eq!(restarts_in_journal(&scene), 2);
+    fs::remove_dir_all(scene.path("state/state.json.new")).unwrap();
+    let outcome = scene.check();
+    assert_eq!(outcome.service("a")["restarts_last_hour"], 2);
+}
+
+#[test]
+fn a_restart_whose_lock_was_taken_away_leaves_the_state_to_others() {
+    let scene =
+        scene_with_command("mv {dir}/state/lock {dir}/away; echo mine > {dir}/state/state.json");
+    scene.run(&["restart", "a"]).exits(73);
+    assert_eq!(scene.read("state/state.json"), "mine\n");
+    assert_eq!(restarts_in_journal(&scene), 2);
+}
+
+#[test]
+fn damage_that_a_command_finds_is_alerted_about_by_the_next_check() {
+    let scene = Scene::new();
+    scene.config(&format!("{MAIL}{}", render(&[&Service::new("a")])));
+    scene.start("a", &["pid_file=a.pid"]);
+    scene.check().exits(0);
+    scene.check().exits(0);
+    scene.write("state/state.json", "{");
+    scene.run(&["pause", "a"]).exits(0);
+    scene.run(&["resume", "a"]).exits(0);
+    assert!(scene.mails().is_empty());
+    // the backup knew all attempts
+    scene.kill(scene.last("a"));
+    scene.check().exits(1).verdict("a", "restarted");
+    let told = |mail: &crate::scene::Mail| mail.body.contains("state.json.corrupt-");
+    assert_eq!(scene.mails().iter().filter(|mail| told(mail)).count(), 1);
+    scene.check().exits(0);
+    assert_eq!(scene.mails().iter().filter(|mail| told(mail)).count(), 1);
+}
+
+#[test]
 fn f45_a_damaged_state_is_mailed_about() {
     let scene = Scene::new();
     scene.config(&format!("{MAIL}{}", render(&[&Service::new("a")])));
