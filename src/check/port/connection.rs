@@ -4,13 +4,13 @@
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
 use nix::poll::PollFlags;
 use rustls::ClientConnection;
 use socket2::{Domain, SockAddr, Socket, Type};
 
+use super::errno::{fault, is_shortage};
 use super::tls::{self, Trust};
 use super::{ANSWER_LIMIT, End, Failure, Fault, Rule, Step};
 
@@ -431,70 +431,4 @@ fn to_send(rule: &Rule) -> &[u8] {
 
 fn is_nothing(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
-}
-
-/// Whether it failed for want of descriptors or memory on this side.
-pub(super) fn is_shortage(error: &io::Error) -> bool {
-    matches!(
-        error.raw_os_error(),
-        Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM)
-    )
-}
-
-/// What an error of a socket means; `elapsed` is how long the connection was tried.
-fn fault(error: &io::Error, step: Step, elapsed: Duration) -> Fault {
-    match error.raw_os_error() {
-        Some(libc::ECONNREFUSED) => Fault::Refused,
-        Some(libc::ECONNRESET | libc::EPIPE | libc::ECONNABORTED) => Fault::Reset(step),
-        // the kernel gave up sooner
-        Some(libc::ETIMEDOUT) => Fault::TimedOut {
-            step,
-            after: elapsed,
-        },
-        code => Fault::Unreadable(unreadable(code, error)),
-    }
-}
-
-/// What an error of the connection to a unix socket means. It looks at the path, and may block.
-pub(super) fn unix_fault(error: &io::Error, path: &Path) -> Fault {
-    match error.raw_os_error() {
-        Some(libc::ENOENT | libc::ENOTDIR) => Fault::NoSocket,
-        Some(libc::ECONNREFUSED) => {
-            use std::os::unix::fs::FileTypeExt;
-            match path.metadata() {
-                Ok(meta) if !meta.file_type().is_socket() => Fault::NotASocket,
-                _ => Fault::Refused,
-            }
-        }
-        Some(libc::EPROTOTYPE) => Fault::Unreadable(
-            "is a socket of another type (datagram), and no stream can be opened to it".to_owned(),
-        ),
-        Some(libc::EACCES | libc::EPERM) => Fault::Unreadable(
-            "cannot be connected to: no permission for the socket or a directory above it; run the watchdog as a user who may, or as root"
-                .to_owned(),
-        ),
-        code => Fault::Unreadable(unreadable(code, error)),
-    }
-}
-
-fn unreadable(code: Option<i32>, error: &io::Error) -> String {
-    match code {
-        Some(libc::EHOSTUNREACH | libc::EHOSTDOWN) => {
-            "cannot be reached: no route to host; is the network up".to_owned()
-        }
-        Some(libc::ENETUNREACH | libc::ENETDOWN) => {
-            "cannot be reached: network is unreachable; is the network up".to_owned()
-        }
-        Some(libc::EACCES | libc::EPERM) => {
-            "cannot be connected to: no permission; does a firewall of this host forbid it"
-                .to_owned()
-        }
-        Some(libc::EADDRNOTAVAIL) => {
-            "cannot be connected to: no local address or port is left for it".to_owned()
-        }
-        Some(libc::EAFNOSUPPORT) => {
-            "cannot be connected to: this host has no such kind of address".to_owned()
-        }
-        _ => format!("cannot be connected to: {error}"),
-    }
 }

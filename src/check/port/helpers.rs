@@ -8,7 +8,6 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -17,11 +16,13 @@ use std::time::{Duration, Instant};
 use socket2::{Domain, SockAddr, Socket};
 
 use super::Fault;
-use super::connection::{is_shortage, stream, unix_fault};
+use super::connection::stream;
+use super::errno::{is_shortage, unix_fault};
 use super::tls::Trust;
 
-/// Threads at the most, hung ones included.
-const MOST: usize = 32;
+/// Threads of each kind at the most, hung ones included: for names, and for what is local. Names that nobody resolves
+/// must not hold up the others.
+const MOST: [usize; 2] = [64, 16];
 
 /// Another thread is added where work is still waiting after so long.
 pub(super) const STALL: Duration = Duration::from_millis(20);
@@ -38,6 +39,16 @@ pub(super) enum Job {
     Trust(Option<PathBuf>),
     /// A connection to a unix socket, for the probe of this number.
     Unix(usize, PathBuf),
+}
+
+impl Job {
+    /// Which kind of threads does it.
+    fn kind(&self) -> usize {
+        match self {
+            Self::Resolve(_) => 0,
+            Self::Trust(_) | Self::Unix(..) => 1,
+        }
+    }
 }
 
 /// What came of a job.
@@ -61,17 +72,25 @@ pub(super) enum Unconnected {
 
 /// The helper threads of one look.
 pub(super) struct Helpers {
-    shared: Arc<Shared>,
+    crews: [Crew; 2],
+    wake: Arc<UnixStream>,
     results: Receiver<Done>,
     sender: Sender<Done>,
     woken: UnixStream,
+}
+
+/// The threads of one kind.
+#[derive(Default)]
+struct Crew {
+    shared: Arc<Mutex<Work>>,
     hired_at: Option<Instant>,
 }
 
-struct Shared {
-    queue: Mutex<VecDeque<Job>>,
-    threads: AtomicUsize,
-    wake: UnixStream,
+#[derive(Default)]
+struct Work {
+    queue: VecDeque<Job>,
+    /// Hung ones included.
+    threads: usize,
 }
 
 impl Helpers {
@@ -82,49 +101,50 @@ impl Helpers {
         wake.set_nonblocking(true)?;
         let (sender, results) = channel();
         Ok(Self {
-            shared: Arc::new(Shared {
-                queue: Mutex::default(),
-                threads: AtomicUsize::new(0),
-                wake,
-            }),
+            crews: Default::default(),
+            wake: Arc::new(wake),
             results,
             sender,
             woken,
-            hired_at: None,
         })
     }
 
     /// Takes a job into the queue.
     pub(super) fn give(&mut self, job: Job) {
-        queue(&self.shared).push_back(job);
+        lock(&self.crews[job.kind()].shared).queue.push_back(job);
     }
 
-    /// Adds a thread where work is waiting and none was added of late. Whether there is work that waits still for one.
+    /// Adds threads where work is waiting and none was added of late. Whether there is work that waits still for one.
     pub(super) fn staff(&mut self, now: Instant) -> io::Result<bool> {
-        if queue(&self.shared).is_empty() {
-            return Ok(false);
+        let mut is_waiting = false;
+        for (crew, most) in self.crews.iter_mut().zip(MOST) {
+            let mut work = lock(&crew.shared);
+            if work.queue.is_empty() || work.threads >= most {
+                continue;
+            }
+            is_waiting = true;
+            let is_late = |at| now.saturating_duration_since(at) >= STALL;
+            if work.threads > 0 && !crew.hired_at.is_none_or(is_late) {
+                continue;
+            }
+            crew.hired_at = Some(now);
+            let (shared, wake, sender) = (
+                Arc::clone(&crew.shared),
+                Arc::clone(&self.wake),
+                self.sender.clone(),
+            );
+            let made = thread::Builder::new()
+                .name("port helper".to_owned())
+                .stack_size(STACK)
+                .spawn(move || serve(&shared, &sender, &wake));
+            match made {
+                Ok(_) => work.threads += 1,
+                // those that there are may still come to it
+                Err(_) if work.threads > 0 => {}
+                Err(error) => return Err(error),
+            }
         }
-        let threads = self.shared.threads.load(Ordering::SeqCst);
-        let lately = self
-            .hired_at
-            .is_some_and(|at| now.saturating_duration_since(at) < STALL);
-        if threads >= MOST || (threads > 0 && lately) {
-            return Ok(threads < MOST);
-        }
-        self.hired_at = Some(now);
-        let shared = Arc::clone(&self.shared);
-        let sender = self.sender.clone();
-        self.shared.threads.fetch_add(1, Ordering::SeqCst);
-        let made = thread::Builder::new()
-            .name("port helper".to_owned())
-            .stack_size(STACK)
-            .spawn(move || work(&shared, &sender));
-        if let Err(error) = made {
-            let left = self.shared.threads.fetch_sub(1, Ordering::SeqCst);
-            // those that there are may still come to it
-            return if left > 1 { Ok(true) } else { Err(error) };
-        }
-        Ok(true)
+        Ok(is_waiting)
     }
 
     /// What is done by now.
@@ -143,42 +163,44 @@ impl Helpers {
 impl Drop for Helpers {
     fn drop(&mut self) {
         // nobody waits for it any more
-        queue(&self.shared).clear();
+        for crew in &self.crews {
+            lock(&crew.shared).queue.clear();
+        }
     }
 }
 
-fn queue(shared: &Shared) -> MutexGuard<'_, VecDeque<Job>> {
-    shared.queue.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(work: &Mutex<Work>) -> MutexGuard<'_, Work> {
+    work.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn work(shared: &Shared, sender: &Sender<Done>) {
-    loop {
-        let job = {
-            let mut queue = queue(shared);
-            let job = queue.pop_front();
-            if job.is_none() {
-                // under the lock of the queue: a job that comes later finds one thread less
-                shared.threads.fetch_sub(1, Ordering::SeqCst);
-            }
-            job
-        };
+/// The next job; a thread that finds none ends, and is counted no more.
+fn next(work: &Mutex<Work>) -> Option<Job> {
+    let mut work = lock(work);
+    let job = work.queue.pop_front();
+    if job.is_none() {
+        work.threads -= 1;
+    }
+    job
+}
+
+fn serve(work: &Mutex<Work>, sender: &Sender<Done>, mut wake: &UnixStream) {
+    while let Some(job) = next(work) {
         let done = match job {
-            Some(Job::Resolve(name)) => {
+            Job::Resolve(name) => {
                 let addresses = resolve(&name);
                 Done::Resolved(name, addresses)
             }
-            Some(Job::Trust(ca_file)) => {
+            Job::Trust(ca_file) => {
                 let trust = Trust::load(ca_file.as_deref()).map(Arc::new);
                 Done::Trust(ca_file, trust)
             }
-            Some(Job::Unix(number, path)) => Done::Unix(number, connect(&path)),
-            None => return,
+            Job::Unix(number, path) => Done::Unix(number, connect(&path)),
         };
         if sender.send(done).is_err() {
             return;
         }
         // where it is full there is a byte to be read already
-        let _ = (&shared.wake).write(&[0]);
+        let _ = wake.write(&[0]);
     }
 }
 

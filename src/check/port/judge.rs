@@ -315,11 +315,15 @@ pub fn explain(
         );
     }
     if let Some(since) = state.failing_since {
-        let mut line = format!("it has failed for {}", rough(age(now, since)));
-        if !rule.for_.is_zero() {
-            line.push_str(&format!(", and counts once that is {}", exact(rule.for_)));
-        }
-        lines.push(line);
+        let counts = if rule.for_.is_zero() {
+            String::new()
+        } else {
+            format!(", and counts once that is {}", exact(rule.for_))
+        };
+        lines.push(format!(
+            "it has failed for {}{counts}",
+            rough(age(now, since))
+        ));
     }
     lines
 }

@@ -10,9 +10,11 @@
 use std::time::{Duration, SystemTime};
 
 mod connection;
+mod errno;
 mod helpers;
 mod judge;
 mod look;
+mod probe;
 mod rule;
 mod tls;
 

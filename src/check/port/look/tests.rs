@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::path::Path;
 use std::process::Command;
@@ -13,15 +14,15 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use super::super::connection::KEPT;
-use super::super::{ANSWER_LIMIT, End, State, judge};
+use super::super::connection::{Connection, KEPT, Progress};
+use super::super::{ANSWER_LIMIT, End, Fault, State, Step, judge};
 use super::*;
 use crate::check::pattern::Pattern;
 
 /// For what does not wait for it: a machine under load may be slow.
 const LONG: Duration = Duration::from_secs(30);
 /// For what has to wait for its end.
-const SHORT: Duration = Duration::from_millis(400);
+const SHORT: Duration = Duration::from_secs(1);
 
 fn far() -> Instant {
     Instant::now() + Duration::from_secs(300)
@@ -171,7 +172,7 @@ fn an_answer_is_waited_for_and_matched() {
     assert_eq!(
         sentence(&wrong, &raw),
         format!(
-            "port_unexpected: {} answered `-NOAUTH \\x1b[31m\\x0d\\x0a` (15 bytes, and no more within 400ms), \
+            "port_unexpected: {} answered `-NOAUTH \\x1b[31m\\x0d\\x0a` (15 bytes, and no more within 1s), \
              which does not match `^\\+PONG\\r\\n`",
             wrong.address
         )
@@ -212,7 +213,7 @@ fn silence_is_a_failure_and_says_what_was_waited_for() {
     let raw = ask(&closed, SHORT);
     assert_eq!(
         sentence(&closed, &raw),
-        format!("port_closed: {address} timed out after 400ms: no connection was accepted")
+        format!("port_closed: {address} timed out after 1s: no connection was accepted")
     );
     drop(kept);
     // the kernel accepts for a program that does not
@@ -222,7 +223,7 @@ fn silence_is_a_failure_and_says_what_was_waited_for() {
     assert_eq!(
         sentence(&frozen, &raw),
         format!(
-            "port_closed: {} timed out after 400ms: it accepted the connection and sent nothing",
+            "port_closed: {} timed out after 1s: it accepted the connection and sent nothing",
             frozen.address
         )
     );
@@ -403,7 +404,7 @@ fn a_unix_socket_with_a_full_queue_is_tried_until_it_has_room() {
     let rule = rule(&format!("unix:{}", path.display()));
     let raw = ask(&rule, SHORT);
     assert!(
-        sentence(&rule, &raw).ends_with("timed out after 400ms: no connection was accepted"),
+        sentence(&rule, &raw).ends_with("timed out after 1s: no connection was accepted"),
         "{raw:?}"
     );
     let accepting = thread::spawn(move || while listener.accept().is_ok() {});
@@ -417,11 +418,10 @@ fn no_permission_for_a_unix_socket_is_unknown() {
     if nix::unistd::geteuid().is_root() {
         return;
     }
-    use std::os::unix::fs::PermissionsExt;
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("x.sock");
     let _listener = UnixListener::bind(&path).unwrap();
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0)).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o000)).unwrap();
     let rule = rule(&format!("unix:{}", path.display()));
     let raw = ask(&rule, LONG);
     assert!(
@@ -520,6 +520,40 @@ fn what_the_run_has_no_time_for_is_unknown() {
 }
 
 #[test]
+fn silence_is_unknown_where_this_side_was_not_there_to_hear() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let silent = expecting(&listener.local_addr().unwrap().to_string(), "x");
+    let mut look = Look::new(&[(&silent, SHORT)], far(), 100);
+    look.stalled = Duration::from_millis(600);
+    let raws = look.run();
+    let said = sentence(&silent, &raws[0]);
+    assert!(
+        said.starts_with("probe_unreadable: ") && said.contains("this host was too busy to ask: "),
+        "{said}"
+    );
+}
+
+#[test]
+fn names_that_hang_hold_up_no_unix_socket() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("x.sock");
+    let _listener = UnixListener::bind(&path).unwrap();
+    let unix = rule(&format!("unix:{}", path.display()));
+    let names: Vec<Rule> = (0..200)
+        .map(|n| rule(&format!("no-such-name-{n}.invalid:80")))
+        .collect();
+    let mut probes: Vec<_> = names.iter().map(|name| (name, SHORT)).collect();
+    probes.push((&unix, LONG));
+    let raws = look(&probes, far());
+    assert_eq!(raws[200], passed());
+    assert!(
+        raws[..200]
+            .iter()
+            .all(|raw| matches!(raw, Raw::NotAsked(_)))
+    );
+}
+
+#[test]
 fn a_connection_with_itself_is_none() {
     let (socket, address) = refusing(Ipv4Addr::LOCALHOST, 0);
     socket.connect(&SockAddr::from(address)).unwrap();
@@ -577,15 +611,15 @@ fn probes_share_what_descriptors_there_are() {
     assert_eq!(
         sentence(&open, &raws[1]),
         format!(
-            "probe_unreadable: {address} cannot be asked: no descriptor was free within 400ms (ulimit -n, LimitNOFILE=)"
+            "probe_unreadable: {address} cannot be asked: no descriptor was free within 1s (ulimit -n, LimitNOFILE=)"
         )
     );
     // one that had little time left does not tell whether the other side is silent
     let raws = Look::new(&[(&silent, SHORT), (&silent, SHORT * 3 / 2)], far(), 1).run();
     let said = sentence(&silent, &raws[1]);
     assert!(
-        said.contains("did not answer, but no descriptor was free for the first 4")
-            && said.ends_with("of 600ms"),
+        said.contains("did not answer, but no descriptor was free for the first 1")
+            && said.ends_with("of 1.5s"),
         "{said}"
     );
 }
