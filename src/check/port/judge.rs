@@ -243,9 +243,14 @@ fn unexpected(rule: &Rule, first: &[u8], length: usize, end: End) -> String {
     format!("answered `{shown}` ({length} {unit}, {end}), which does not match `{expected}`")
 }
 
-/// What a person should know of a probe before it is relied on, given what it came to just now and whether the service
-/// runs, where that is known.
-pub fn traps(rule: &Rule, raw: &Raw, is_running: Option<bool>) -> Vec<String> {
+/// What a person should know of a probe before it is relied on, given what it came to just now, whether the service
+/// runs, and whether it is the service that listens ([`super::is_held_by`]), where those are known.
+pub fn traps(
+    rule: &Rule,
+    raw: &Raw,
+    is_running: Option<bool>,
+    is_held: Option<bool>,
+) -> Vec<String> {
     let address = &rule.address;
     let found = match raw {
         Raw::NotAsked(why) => Some(format!(
@@ -253,6 +258,9 @@ pub fn traps(rule: &Rule, raw: &Raw, is_running: Option<bool>) -> Vec<String> {
         )),
         Raw::Passed { .. } if is_running == Some(false) => Some(format!(
             "{address} answers although the service does not run: another program listens there, and the probe would pass whatever the service does"
+        )),
+        Raw::Passed { .. } if is_held == Some(false) => Some(format!(
+            "{address} answers, but none of the service's processes listens there: where that is no proxy of it, the probe would pass whatever the service does"
         )),
         Raw::Passed { .. } => None,
         Raw::Failed(failures) => {
@@ -648,12 +656,23 @@ mod tests {
                 Some("another program listens there"),
             ),
         ] {
-            let found = traps(&ip, raw, is_running);
+            let found = traps(&ip, raw, is_running, None);
             assert_eq!(found.len(), usize::from(part.is_some()), "{found:?}");
             if let Some(part) = part {
                 assert!(found[0].contains(part), "{found:?}");
             }
         }
+    }
+
+    #[test]
+    fn a_port_of_another_process_is_a_trap() {
+        let ip = rule("10.0.0.1:1");
+        let passed = Raw::Passed {
+            certificate_ends: None,
+        };
+        let found = |is_held| traps(&ip, &passed, Some(true), is_held);
+        assert!(found(Some(true)).is_empty() && found(None).is_empty());
+        assert!(found(Some(false))[0].contains("none of the service's processes listens there"));
     }
 
     #[test]

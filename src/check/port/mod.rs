@@ -14,6 +14,7 @@ mod errno;
 mod helpers;
 mod judge;
 mod look;
+mod owner;
 mod probe;
 mod rule;
 mod tls;
@@ -23,6 +24,7 @@ pub use self::judge::{
     UNREADABLE, explain, judge, traps,
 };
 pub use self::look::look;
+pub use self::owner::is_held_by;
 pub use self::rule::{Address, Rule};
 
 /// So much of an answer is read.
