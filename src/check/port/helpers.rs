@@ -134,7 +134,7 @@ impl Helpers {
                 self.sender.clone(),
             );
             let made = thread::Builder::new()
-                .name("port helper".to_owned())
+                .name("helper".to_owned())
                 .stack_size(STACK)
                 .spawn(move || serve(&shared, &sender, &wake));
             match made {
@@ -214,9 +214,6 @@ fn resolve(name: &str) -> Result<Vec<SocketAddr>, String> {
         if !addresses.contains(&address) {
             addresses.push(address);
         }
-    }
-    if addresses.is_empty() {
-        return Err("it has no address".to_owned());
     }
     Ok(addresses)
 }

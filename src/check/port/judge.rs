@@ -155,7 +155,7 @@ fn failed(rule: &Rule, failures: &[Failure]) -> Problem {
     };
     let address = &rule.address;
     let message = match failures {
-        [] => format!("{address} was not tried"),
+        [] => format!("{address} was not tried: it has no address"),
         [one] => match address {
             Address::Name { .. } => {
                 format!("{address} ({}) {}", one.place, sentence(rule, &one.fault))
@@ -539,6 +539,13 @@ mod tests {
         assert_eq!(severity(&one(Fault::Refused)), Severity::Warning);
         let not_asked = Raw::NotAsked("cannot be resolved: no such name".to_owned());
         assert_eq!(severity(&not_asked), Severity::Unknown);
+        // a name without an address
+        let untried = now_judged(&warning, &Raw::Failed(Vec::new())).problems;
+        assert_eq!(untried[0].severity, Severity::Unknown);
+        assert_eq!(
+            untried[0].message,
+            "10.0.0.1:1 was not tried: it has no address"
+        );
     }
 
     #[test]
@@ -636,7 +643,13 @@ mod tests {
         for (raw, is_running, part) in [
             (&passed, Some(true), None),
             (&passed, None, None),
-            (&passed, Some(false), Some("another program listens there")),
+            (
+                &passed,
+                Some(false),
+                Some(
+                    "10.0.0.1:1 answers although the service does not run: another program listens there",
+                ),
+            ),
             (
                 &not_asked,
                 None,
@@ -647,7 +660,9 @@ mod tests {
             (
                 &refused,
                 Some(true),
-                Some("would be port_closed in the next run"),
+                Some(
+                    "nothing listens there while the service runs: it would be port_closed in the next run",
+                ),
             ),
             (&unexpected, None, Some("would be port_unexpected")),
             (

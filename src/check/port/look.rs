@@ -5,6 +5,7 @@
 //! waits for its share of the time. The first address that passes decides.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
@@ -60,6 +61,14 @@ struct Look<'a> {
     stalled: Duration,
 }
 
+fn no_descriptor(error: &io::Error) -> String {
+    format!("there is no descriptor for it: {error} (ulimit -n, LimitNOFILE=)")
+}
+
+fn no_poll(error: Errno) -> String {
+    format!("cannot be asked: the system cannot wait for sockets: {error}")
+}
+
 impl<'a> Look<'a> {
     fn new(probes: &[(&'a Rule, Duration)], run_ends: Instant, descriptors: usize) -> Self {
         let began = Instant::now();
@@ -105,7 +114,7 @@ impl<'a> Look<'a> {
             match Helpers::new() {
                 Ok(helpers) => self.helpers = Some(helpers),
                 Err(error) => {
-                    self.no_helper = Some(format!("there is no descriptor for it ({error})"));
+                    self.no_helper = Some(no_descriptor(&error));
                 }
             }
         }
@@ -131,7 +140,7 @@ impl<'a> Look<'a> {
             Ok(ready) => ready,
             Err(Errno::EINTR) => return,
             Err(error) => {
-                let why = format!("cannot be asked: poll failed: {error}");
+                let why = no_poll(error);
                 for probe in self.probes.iter_mut().filter(|probe| probe.raw.is_none()) {
                     probe.raw = Some(Raw::NotAsked(why.clone()));
                 }

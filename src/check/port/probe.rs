@@ -294,12 +294,12 @@ impl<'a> Probe<'a> {
         } else {
             // what could begin so late says more about this side than about the other
             late.filter(|&late| late > self.timeout / 2).map(|late| {
-                let why = match (self.is_starved, &self.rule.address) {
-                    (true, _) => "no descriptor was free for the first",
-                    (false, Address::Name { .. }) => "the name was resolved only after",
-                    (false, _) => "it could be begun only after",
-                };
-                format!("did not answer, but {why} {} of {limit}", rough(late))
+                let late = rough(late);
+                if self.is_starved {
+                    format!("did not answer, but no descriptor was free for the first {late} of {limit}")
+                } else {
+                    format!("did not answer, but its name or certificates took the first {late} of {limit}")
+                }
             })
         };
         self.raw = Some(match unasked {

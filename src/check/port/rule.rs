@@ -305,7 +305,7 @@ mod tests {
         let long = format!("unix:/{}", "x".repeat(107));
         let long_label = format!("{}.org:80", "x".repeat(64));
         for (text, part) in [
-            ("", "no port; write \"host:port\""),
+            ("", "there is no port; write \"host:port\", as in"),
             ("localhost", "no port; write \"host:port\""),
             ("localhost:", "no port behind the colon"),
             (
@@ -324,22 +324,37 @@ mod tests {
             ("::1", "an IPv6 address is written in brackets"),
             ("[::1]", "no port; write \"[::1]:4002\""),
             ("[::1]4002", "no port; write \"[::1]:4002\""),
-            ("[::1:4002", "is not closed"),
+            ("[::1:4002", "the bracket of the IPv6 address is not closed"),
             ("[127.0.0.1]:80", "`127.0.0.1` is not an IPv6 address"),
             ("[fe80::1%]:80", "is not an IPv6 address"),
             ("300.1.1.1:80", "`300.1.1.1` is not an IPv4 address"),
             ("127.1:80", "is not an IPv4 address"),
-            ("bücher.example:80", "xn--"),
+            (
+                "bücher.example:80",
+                "has characters that no host name has; write its ASCII form",
+            ),
             ("a b:80", "has a ` ` in it"),
             ("user@host:80", "has a `@` in it"),
             ("a..b:80", "a part of it is empty"),
             (&long_label, "too long"),
-            ("http://localhost:80", "without `http://`"),
-            ("/run/x.sock", "\"unix:/run/x.sock\""),
+            (
+                "http://localhost:80",
+                "an address is \"host:port\", without `http://`",
+            ),
+            (
+                "/run/x.sock",
+                "a unix socket is written with its kind: \"unix:/run/x.sock\"",
+            ),
             ("unix:", "no path behind `unix:`"),
-            ("unix:x.sock", "begins with `/`"),
-            ("unix:/a\0b", "no zero byte"),
-            (&long, "at most 107 bytes, this one has 108"),
+            (
+                "unix:x.sock",
+                "the path of a unix socket begins with `/`, not `x.sock`",
+            ),
+            ("unix:/a\0b", "a path has no zero byte in it"),
+            (
+                &long,
+                "the path of a unix socket has at most 107 bytes, this one has 108",
+            ),
         ] {
             let error = Address::parse(text).unwrap_err();
             assert!(error.contains(part), "{text:?}: {error}");
@@ -358,7 +373,7 @@ mod tests {
             with_host
                 .contradiction()
                 .unwrap()
-                .contains("`host` means nothing")
+                .contains("`host` means nothing without `tls = true`")
         );
         let tls = |rule: Rule| Rule { tls: true, ..rule };
         assert_eq!(tls(with_host.clone()).contradiction(), None);
@@ -372,7 +387,7 @@ mod tests {
             tls(rule("unix:/x"))
                 .contradiction()
                 .unwrap()
-                .contains("needs `host`")
+                .contains("`tls` over a unix socket needs `host`")
         );
         let blank = Rule {
             host: Some("a b".to_owned()),

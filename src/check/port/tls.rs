@@ -53,18 +53,17 @@ impl Trust {
                     .to_owned(),
             );
         }
-        Self::of(roots).map_err(|error| format!("TLS cannot be set up: {error}"))
+        Self::of(roots).map_err(|error| not_set_up(&error))
     }
 
-    fn of(roots: RootCertStore) -> Result<Self, String> {
+    fn of(roots: RootCertStore) -> Result<Self, Error> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let verifier =
             WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
                 .build()
-                .map_err(|error| error.to_string())?;
+                .map_err(|error| Error::General(error.to_string()))?;
         let mut config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(|error| error.to_string())?
+            .with_safe_default_protocol_versions()?
             .with_webpki_verifier(Arc::clone(&verifier))
             .with_no_client_auth();
         // a resumed session shows no certificate
@@ -85,7 +84,7 @@ impl Trust {
         };
         let server = ServerName::try_from(name.to_owned()).map_err(|_| no_name())?;
         let mut session = ClientConnection::new(Arc::clone(&self.config), server)
-            .map_err(|error| format!("TLS cannot be set up: {error}"))?;
+            .map_err(|error| not_set_up(&error))?;
         // what is sent is the config's, and as long as it is there
         session.set_buffer_limit(None);
         Ok(session)
@@ -110,6 +109,10 @@ impl Trust {
             _ => None,
         }
     }
+}
+
+fn not_set_up(error: &Error) -> String {
+    format!("TLS cannot be set up: {error}")
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
@@ -245,12 +248,28 @@ mod tests {
     }
 
     #[test]
+    fn what_the_library_cannot_do_is_said() {
+        assert_eq!(
+            not_set_up(&Error::FailedToGetRandomBytes),
+            "TLS cannot be set up: failed to get random bytes"
+        );
+        // without any authority there is no verification
+        assert!(Trust::of(RootCertStore::empty()).is_err());
+    }
+
+    #[test]
     fn a_ca_file_is_read_or_said_to_be_wrong() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("ca.pem");
         let error = |path: &Path| Trust::load(Some(path)).unwrap_err();
-        assert!(error(&path).contains("cannot be read"), "{}", error(&path));
-        assert!(error(directory.path()).contains("cannot be read"));
+        let shown = path.display();
+        for unread in [&path, directory.path()] {
+            let said = error(unread);
+            assert!(
+                said.contains(" cannot be read: ") && said.ends_with("; check ca_file"),
+                "{said}"
+            );
+        }
         std::fs::write(&path, "").unwrap();
         assert!(error(&path).contains("no certificate in"));
         std::fs::write(&path, "-----BEGIN CERTIFICATE-----\nx\n").unwrap();
@@ -260,6 +279,10 @@ mod tests {
             "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
         )
         .unwrap();
-        assert!(error(&path).contains("cannot be used"), "{}", error(&path));
+        assert!(
+            error(&path).starts_with(&format!("a certificate in {shown} cannot be used: ")),
+            "{}",
+            error(&path)
+        );
     }
 }

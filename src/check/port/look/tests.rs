@@ -534,6 +534,51 @@ fn silence_is_unknown_where_this_side_was_not_there_to_hear() {
 }
 
 #[test]
+fn time_that_this_side_took_is_not_held_against_the_other() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let late = expecting(&format!("late.example:{}", address.port()), "x");
+    let mut look = Look::new(&[(&late, SHORT)], far(), 100);
+    look.helpers = None;
+    while look.began.elapsed() < SHORT * 3 / 5 {
+        look.round();
+    }
+    for known in look.names.values_mut() {
+        *known = Some(Ok(vec![address]));
+    }
+    let said = sentence(&late, &look.run()[0]);
+    assert!(
+        said.contains("did not answer, but its name or certificates took the first "),
+        "{said}"
+    );
+    // nobody reads the certificates
+    let tls = Rule {
+        tls: true,
+        ..rule(&address.to_string())
+    };
+    let unread = |no_helper: Option<String>| {
+        let mut look = Look::new(&[(&tls, Duration::from_millis(100))], far(), 100);
+        look.helpers = None;
+        look.no_helper = no_helper;
+        sentence(&tls, &look.run()[0])
+    };
+    assert!(unread(None).ends_with(
+        "cannot be asked: the certificates of authorities could not be read within 100ms"
+    ));
+    let none = io::Error::from_raw_os_error(libc::EMFILE);
+    let said = unread(Some(no_descriptor(&none)));
+    assert!(
+        said.contains(
+            "cannot be asked: there is no descriptor for it: Too many open files (os error 24) (ulimit -n"
+        ),
+        "{said}"
+    );
+    assert!(
+        no_poll(Errno::ENOMEM).starts_with("cannot be asked: the system cannot wait for sockets: ")
+    );
+}
+
+#[test]
 fn names_that_hang_hold_up_no_unix_socket() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("x.sock");
