@@ -17,7 +17,7 @@ use super::{ANSWER_LIMIT, End, Failure, Fault, Rule, Step};
 /// Of an answer that is not as expected, so many bytes are kept.
 pub(super) const KEPT: usize = 100;
 
-/// One read of an answer: no other side gets more at a time, so that a flood holds up nobody.
+/// The size of one read of an answer. There is one read a round, so that a flood from one server delays no other probe.
 const READ: usize = 16 << 10;
 
 /// An answer is searched no more often than this, or when it has doubled: searching it after each byte would take the
@@ -197,7 +197,7 @@ impl Connection {
             if self.sent == to_send(rule).len() && flushed {
                 return Ok(self.passed(trust));
             }
-            // nobody asks what it answers, but it has to be taken off so that it takes the rest of ours
+            // without `expect` the answer is dropped, but it must be read: else the server may not read the rest of `send`
             self.receive(now)?;
             self.answer.clear();
             return if self.is_closed {
@@ -263,7 +263,7 @@ impl Connection {
             && here == there
             && here.as_socket().is_some()
         {
-            // the kernel took the very port for our end, and connected us with ourselves: nobody listens
+            // the kernel chose the probed port as the local one and connected the socket with itself: nothing listens
             return Err(Fault::Refused);
         }
         self.step = match self.session {
@@ -284,7 +284,7 @@ impl Connection {
             while session.wants_write() {
                 match session.write_tls(&mut wire) {
                     Ok(length) if length > 0 => moved = true,
-                    // where the other side has gone, its last words say more than this
+                    // after an error of a write the read below tells why: an alert, or the end of the stream
                     _ => break,
                 }
             }
@@ -296,7 +296,7 @@ impl Connection {
                     Err(error) => return Err(fault(&error, self.step, elapsed)),
                 }
                 if let Err(error) = session.process_new_packets() {
-                    // the alert that says why; that it arrives is no matter
+                    // the alert that says why; whether it arrives does not matter
                     let _ = session.write_tls(&mut wire);
                     return Err(tls::fault(&error, name));
                 }
@@ -343,7 +343,8 @@ impl Connection {
         Ok(())
     }
 
-    /// Takes off what arrived: one read of a socket, and all that a session has, of which no socket would tell again.
+    /// Reads what arrived: once from a socket, and until it is empty from a session, since poll knows nothing of what a
+    /// session has buffered.
     fn receive(&mut self, now: Instant) -> Result<(), Fault> {
         let mut bytes = [0; READ];
         loop {
@@ -354,7 +355,7 @@ impl Connection {
             let bytes = &mut bytes[..room];
             let read = match &mut self.session {
                 Some((session, _)) => match session.reader().read(bytes) {
-                    // without a good-bye, as many do
+                    // closed without close_notify, as many servers do
                     Err(error) if error.kind() == ErrorKind::UnexpectedEof => Ok(0),
                     read => read,
                 },
@@ -382,7 +383,7 @@ impl Connection {
         let mut ends = None;
         if let (Some((session, name)), Some(trust)) = (&mut self.session, trust) {
             ends = trust.ends_soon(session, name);
-            // a good-bye, so that no server logs a broken session; that it arrives is no matter
+            // close_notify, so that the server logs no broken session; whether it arrives does not matter
             session.send_close_notify();
             let _ = session.write_tls(&mut Wire(&self.socket));
         }

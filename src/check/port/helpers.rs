@@ -20,8 +20,8 @@ use super::connection::stream;
 use super::errno::{is_shortage, unix_fault};
 use super::tls::Trust;
 
-/// Threads of each kind at the most, hung ones included: for names, and for what is local. Names that nobody resolves
-/// must not hold up the others.
+/// The most threads of each kind, hung ones included: for names, and for what is local. Names that do not resolve must
+/// not delay unix sockets and certificates.
 const MOST: [usize; 2] = [64, 16];
 
 /// Another thread is added where work is still waiting after so long.
@@ -72,7 +72,7 @@ pub(super) enum Unconnected {
 
 /// The helper threads of one look.
 pub(super) struct Helpers {
-    crews: [Crew; 2],
+    workers: [Workers; 2],
     wake: Arc<UnixStream>,
     results: Receiver<Done>,
     sender: Sender<Done>,
@@ -81,9 +81,9 @@ pub(super) struct Helpers {
 
 /// The threads of one kind.
 #[derive(Default)]
-struct Crew {
+struct Workers {
     shared: Arc<Mutex<Work>>,
-    hired_at: Option<Instant>,
+    added_at: Option<Instant>,
 }
 
 #[derive(Default)]
@@ -101,7 +101,7 @@ impl Helpers {
         wake.set_nonblocking(true)?;
         let (sender, results) = channel();
         Ok(Self {
-            crews: Default::default(),
+            workers: Default::default(),
             wake: Arc::new(wake),
             results,
             sender,
@@ -110,26 +110,26 @@ impl Helpers {
     }
 
     /// Takes a job into the queue.
-    pub(super) fn give(&mut self, job: Job) {
-        lock(&self.crews[job.kind()].shared).queue.push_back(job);
+    pub(super) fn push(&mut self, job: Job) {
+        lock(&self.workers[job.kind()].shared).queue.push_back(job);
     }
 
     /// Adds threads where work is waiting and none was added of late. Whether there is work that waits still for one.
-    pub(super) fn staff(&mut self, now: Instant) -> io::Result<bool> {
+    pub(super) fn add_threads(&mut self, now: Instant) -> io::Result<bool> {
         let mut is_waiting = false;
-        for (crew, most) in self.crews.iter_mut().zip(MOST) {
-            let mut work = lock(&crew.shared);
+        for (kind, most) in self.workers.iter_mut().zip(MOST) {
+            let mut work = lock(&kind.shared);
             if work.queue.is_empty() || work.threads >= most {
                 continue;
             }
             is_waiting = true;
             let is_late = |at| now.saturating_duration_since(at) >= STALL;
-            if work.threads > 0 && !crew.hired_at.is_none_or(is_late) {
+            if work.threads > 0 && !kind.added_at.is_none_or(is_late) {
                 continue;
             }
-            crew.hired_at = Some(now);
+            kind.added_at = Some(now);
             let (shared, wake, sender) = (
-                Arc::clone(&crew.shared),
+                Arc::clone(&kind.shared),
                 Arc::clone(&self.wake),
                 self.sender.clone(),
             );
@@ -162,9 +162,9 @@ impl Helpers {
 
 impl Drop for Helpers {
     fn drop(&mut self) {
-        // nobody waits for it any more
-        for crew in &self.crews {
-            lock(&crew.shared).queue.clear();
+        // the results would not be used
+        for kind in &self.workers {
+            lock(&kind.shared).queue.clear();
         }
     }
 }

@@ -30,8 +30,8 @@ pub const CODES: [&str; 5] = [
     UNREADABLE,
 ];
 
-/// Of a name with many addresses, so many are told about.
-const TOLD: usize = 4;
+/// Of a name with many addresses, so many are shown.
+const SHOWN_ADDRESSES: usize = 4;
 
 /// What is kept from run to run.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -165,18 +165,18 @@ fn failed(rule: &Rule, failures: &[Failure]) -> Problem {
             }
         },
         many => {
-            let mut told: Vec<String> = many
+            let mut shown: Vec<String> = many
                 .iter()
-                .take(TOLD)
+                .take(SHOWN_ADDRESSES)
                 .map(|failure| format!("{} {}", failure.place, sentence(rule, &failure.fault)))
                 .collect();
-            if many.len() > TOLD {
-                told.push(format!("and {} more", many.len() - TOLD));
+            if many.len() > SHOWN_ADDRESSES {
+                shown.push(format!("and {} more", many.len() - SHOWN_ADDRESSES));
             }
             let all = if many.len() == 2 { "both" } else { "all" };
             format!(
                 "{address} failed at {all} of its addresses: {}",
-                told.join("; ")
+                shown.join("; ")
             )
         }
     };

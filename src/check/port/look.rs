@@ -88,11 +88,11 @@ impl<'a> Look<'a> {
                 && !look.names.contains_key(name)
             {
                 look.names.insert(name.clone(), None);
-                look.give(Job::Resolve(name.clone()));
+                look.push(Job::Resolve(name.clone()));
             }
             if rule.tls && !look.trusts.contains_key(&rule.ca_file) {
                 look.trusts.insert(rule.ca_file.clone(), None);
-                look.give(Job::Trust(rule.ca_file.clone()));
+                look.push(Job::Trust(rule.ca_file.clone()));
             }
             let probe = Probe::new(rule, timeout, began, run_ends);
             look.probes.push(probe);
@@ -109,7 +109,7 @@ impl<'a> Look<'a> {
         raws.map(|raw| raw.unwrap_or_else(missing)).collect()
     }
 
-    fn give(&mut self, job: Job) {
+    fn push(&mut self, job: Job) {
         if self.helpers.is_none() {
             match Helpers::new() {
                 Ok(helpers) => self.helpers = Some(helpers),
@@ -119,7 +119,7 @@ impl<'a> Look<'a> {
             }
         }
         if let Some(helpers) = &mut self.helpers {
-            helpers.give(job);
+            helpers.push(job);
         }
     }
 
@@ -127,11 +127,11 @@ impl<'a> Look<'a> {
         let now = Instant::now();
         self.take_results(now);
         self.begin(now);
-        let is_hiring = self.staff(now);
+        let is_waiting = self.add_threads(now);
         for probe in self.probes.iter_mut().filter(|probe| probe.raw.is_none()) {
             probe.conclude();
         }
-        let wait = self.next_event(now, is_hiring);
+        let wait = self.next_event(now, is_waiting);
         let Some(wait) = wait.map(|wait| wait.min(now + TICK)) else {
             return;
         };
@@ -160,12 +160,16 @@ impl<'a> Look<'a> {
         }
     }
 
-    fn staff(&mut self, now: Instant) -> bool {
-        match self.helpers.as_mut().map(|helpers| helpers.staff(now)) {
+    fn add_threads(&mut self, now: Instant) -> bool {
+        match self
+            .helpers
+            .as_mut()
+            .map(|helpers| helpers.add_threads(now))
+        {
             None => false,
-            Some(Ok(is_hiring)) => {
+            Some(Ok(is_waiting)) => {
                 self.no_helper = None;
-                is_hiring
+                is_waiting
             }
             Some(Err(error)) => {
                 let why = format!("there is no thread for it: {error} (ulimit -u, TasksMax=)");
@@ -229,7 +233,7 @@ impl<'a> Look<'a> {
             }
         }
         for job in jobs {
-            self.give(job);
+            self.push(job);
         }
     }
 
@@ -241,7 +245,7 @@ impl<'a> Look<'a> {
     }
 
     /// When something has to be done though no socket is ready; none where all is over.
-    fn next_event(&self, now: Instant, is_hiring: bool) -> Option<Instant> {
+    fn next_event(&self, now: Instant, is_waiting: bool) -> Option<Instant> {
         let has_room = self.free() > 0;
         let mut next: Option<Instant> = None;
         for probe in self.probes.iter().filter(|p| p.raw.is_none()) {
@@ -259,7 +263,7 @@ impl<'a> Look<'a> {
             next = Some(next.map_or(at, |next| next.min(at)));
         }
         next.map(|next| {
-            if is_hiring {
+            if is_waiting {
                 next.min(now + STALL)
             } else {
                 next

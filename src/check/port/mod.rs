@@ -1,4 +1,4 @@
-//! Ports: whether somebody accepts connections, and answers as expected.
+//! Ports: whether connections are accepted, and answered as expected.
 //!
 //! All probes of a run share one thread and one poll(2) loop, so that a thousand silent addresses take as long as one.
 //! What blocks without a limit (the resolver, the path of a unix socket, files of certificates) is done in helper
@@ -60,7 +60,7 @@ pub struct Failure {
 /// What happened at an address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// Nobody listens there.
+    /// Nothing listens there.
     Refused,
     /// There is no file at the path of the unix socket.
     NoSocket,

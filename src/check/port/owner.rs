@@ -15,7 +15,7 @@ const LISTENS: &str = "0A";
 /// The flag of a unix socket that listens.
 const ACCEPTS: &str = "00010000";
 
-/// Whether one of these processes listens at the address; none where that cannot be known: nobody is found to listen,
+/// Whether one of these processes listens at the address; none where that cannot be known: no listener is found,
 /// a name, or a process whose descriptors may not be read.
 pub fn is_held_by(address: &Address, pids: &[i32]) -> Option<bool> {
     let inodes = match address {

@@ -188,13 +188,13 @@ fn an_answer_is_waited_for_and_matched() {
 #[test]
 fn a_large_send_is_taken_in_pieces() {
     let size = 8 << 20;
-    let (tell, told) = channel();
+    let (send, received) = channel();
     let address = serve(move |mut stream| {
         let mut all = vec![0; size];
         // answered and sent at the same time
         stream.write_all(&vec![b'.'; 1000]).unwrap();
         stream.read_exact(&mut all).unwrap();
-        tell.send(all.iter().all(|&byte| byte == b'x')).unwrap();
+        send.send(all.iter().all(|&byte| byte == b'x')).unwrap();
         stream.write_all(b"done").unwrap();
         drain(&stream);
     });
@@ -203,7 +203,7 @@ fn a_large_send_is_taken_in_pieces() {
         ..expecting(&address, "done$")
     };
     assert_eq!(ask(&rule, LONG), passed());
-    assert!(told.recv_timeout(LONG).unwrap());
+    assert!(received.recv_timeout(LONG).unwrap());
 }
 
 #[test]
@@ -715,7 +715,7 @@ fn serve_tls(directory: &Path, name: &str, answer: &'static [u8]) -> String {
 
 #[test]
 #[ignore = "needs openssl"]
-fn certificates_are_verified_and_their_end_is_told() {
+fn certificates_are_verified_and_their_end_is_reported() {
     let directory = tempfile::tempdir().unwrap();
     authority(directory.path());
     let tls = |address: &str| Rule {
