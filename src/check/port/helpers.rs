@@ -27,8 +27,8 @@ const MOST: [usize; 2] = [64, 16];
 /// Another thread is added where work is still waiting after so long.
 pub(super) const STALL: Duration = Duration::from_millis(20);
 
-/// What a resolver and its plugins need is about a third of it.
-const STACK: usize = 256 << 10;
+/// Less than the default, since there may be many, and enough for the plugins of a resolver.
+const STACK: usize = 512 << 10;
 
 /// Something that may block.
 #[derive(Debug)]
