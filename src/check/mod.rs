@@ -12,6 +12,7 @@ use self::process::Presence;
 
 pub mod log;
 pub mod pattern;
+pub mod port;
 pub mod process;
 pub mod unit;
 

@@ -1,0 +1,767 @@
+//! What a probe means: findings, notes, and since when it has failed. Nothing here looks at anything.
+
+use std::time::SystemTime;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use super::{Address, End, Failure, Fault, Raw, Rule, Step};
+use crate::check::Severity;
+use crate::clock::{age, exact, rough};
+use crate::text::printable;
+
+/// Refused, timed out, reset, or no socket.
+pub const CLOSED: &str = "port_closed";
+/// The answer is not as expected.
+pub const UNEXPECTED: &str = "port_unexpected";
+/// The certificate cannot be trusted.
+pub const CERTIFICATE_INVALID: &str = "certificate_invalid";
+/// The certificate ends soon.
+pub const CERTIFICATE_EXPIRING: &str = "certificate_expiring";
+/// It could not be asked.
+pub const UNREADABLE: &str = "probe_unreadable";
+
+/// All codes of this kind of check.
+pub const CODES: [&str; 5] = [
+    CLOSED,
+    UNEXPECTED,
+    CERTIFICATE_INVALID,
+    CERTIFICATE_EXPIRING,
+    UNREADABLE,
+];
+
+/// Of a name with many addresses, so many are shown.
+const SHOWN_ADDRESSES: usize = 4;
+
+/// What is kept from run to run.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    /// The first of the runs in which it has failed without a break.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failing_since: Option<DateTime<Utc>>,
+}
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Its code, of [`CODES`].
+    pub code: &'static str,
+    /// How bad it is.
+    pub severity: Severity,
+    /// A sentence with the address and the figures in it.
+    pub message: String,
+}
+
+/// What a probe came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Judged {
+    /// What is wrong.
+    pub problems: Vec<Problem>,
+    /// What a person should know although nothing is wrong yet.
+    pub notes: Vec<String>,
+    /// What to keep.
+    pub state: State,
+}
+
+/// Judges a probe.
+pub fn judge(rule: &Rule, raw: &Raw, state: &State, now: DateTime<Utc>) -> Judged {
+    let failed = match raw {
+        Raw::Passed { certificate_ends } => {
+            let ending = certificate_ends.map(|ends| expiring(rule, ends, now));
+            return Judged {
+                problems: ending.into_iter().collect(),
+                notes: Vec::new(),
+                state: State::default(),
+            };
+        }
+        Raw::NotAsked(why) => Problem {
+            code: UNREADABLE,
+            severity: Severity::Unknown,
+            message: format!("{} {why}", rule.address),
+        },
+        Raw::Failed(failures) => failed(rule, failures),
+    };
+    if failed.code == UNREADABLE {
+        // neither confirmed nor ended
+        return Judged {
+            problems: vec![failed],
+            notes: Vec::new(),
+            state: state.clone(),
+        };
+    }
+    // a clock that was set back makes it no longer
+    let since = state.failing_since.map_or(now, |since| since.min(now));
+    let lasted = age(now, since);
+    let state = State {
+        failing_since: Some(since),
+    };
+    if lasted < rule.for_ {
+        let note = format!(
+            "{}; that counts once it has lasted {} ({} so far)",
+            failed.message,
+            exact(rule.for_),
+            rough(lasted)
+        );
+        return Judged {
+            problems: Vec::new(),
+            notes: vec![note],
+            state,
+        };
+    }
+    Judged {
+        problems: vec![failed],
+        notes: Vec::new(),
+        state,
+    }
+}
+
+fn expiring(rule: &Rule, ends: SystemTime, now: DateTime<Utc>) -> Problem {
+    let left = age(DateTime::from(ends), now);
+    Problem {
+        code: CERTIFICATE_EXPIRING,
+        severity: Severity::Warning,
+        message: format!(
+            "the certificate of {} ends in {}, at {}; renew it",
+            rule.address,
+            rough(left),
+            humantime::format_rfc3339_seconds(ends)
+        ),
+    }
+}
+
+/// Which code a fault has. In their order, the one that got furthest first: an address without a route is no reason to
+/// doubt what another one said, since most names have addresses of both kinds and many hosts a route to only one.
+fn code(fault: &Fault) -> (u8, &'static str) {
+    match fault {
+        Fault::Unexpected { .. } | Fault::NoTls(_) => (0, UNEXPECTED),
+        Fault::Certificate(_) => (1, CERTIFICATE_INVALID),
+        Fault::Refused
+        | Fault::NoSocket
+        | Fault::NotASocket
+        | Fault::Reset(_)
+        | Fault::HungUp(_)
+        | Fault::TimedOut { .. } => (2, CLOSED),
+        Fault::Unreadable(_) => (3, UNREADABLE),
+    }
+}
+
+fn failed(rule: &Rule, failures: &[Failure]) -> Problem {
+    let codes = failures.iter().map(|failure| code(&failure.fault));
+    let code = codes.min().map_or(UNREADABLE, |(_, code)| code);
+    let severity = if code == UNREADABLE {
+        Severity::Unknown
+    } else {
+        rule.severity
+    };
+    let address = &rule.address;
+    let message = match failures {
+        [] => format!("{address} was not tried: it has no address"),
+        [one] => match address {
+            Address::Name { .. } => {
+                format!("{address} ({}) {}", one.place, sentence(rule, &one.fault))
+            }
+            Address::Ip(_) | Address::Unix(_) => {
+                format!("{address} {}", sentence(rule, &one.fault))
+            }
+        },
+        many => {
+            let mut shown: Vec<String> = many
+                .iter()
+                .take(SHOWN_ADDRESSES)
+                .map(|failure| format!("{} {}", failure.place, sentence(rule, &failure.fault)))
+                .collect();
+            if many.len() > SHOWN_ADDRESSES {
+                shown.push(format!("and {} more", many.len() - SHOWN_ADDRESSES));
+            }
+            let all = if many.len() == 2 { "both" } else { "all" };
+            format!(
+                "{address} failed at {all} of its addresses: {}",
+                shown.join("; ")
+            )
+        }
+    };
+    Problem {
+        code,
+        severity,
+        message,
+    }
+}
+
+/// What happened, as the rest of a sentence that begins with the address.
+fn sentence(rule: &Rule, fault: &Fault) -> String {
+    match fault {
+        Fault::Refused => match rule.address {
+            Address::Unix(_) => {
+                "refused the connection: the socket is there, and nothing listens on it".to_owned()
+            }
+            Address::Ip(_) | Address::Name { .. } => {
+                "refused the connection: nothing listens there".to_owned()
+            }
+        },
+        Fault::NoSocket => "is closed: there is no such socket".to_owned(),
+        Fault::NotASocket => "is closed: the file there is not a socket".to_owned(),
+        Fault::Reset(Step::Connect) => "reset the connection".to_owned(),
+        Fault::Reset(Step::Handshake) => "reset the connection in the TLS handshake".to_owned(),
+        Fault::Reset(Step::Answer) => "reset the connection before it had answered".to_owned(),
+        Fault::HungUp(Step::Handshake) => "closed the connection in the TLS handshake".to_owned(),
+        Fault::HungUp(_) => "closed the connection before all was sent".to_owned(),
+        Fault::TimedOut { step, after } => {
+            let what = match step {
+                Step::Connect => "no connection was accepted",
+                Step::Handshake => {
+                    "it accepted the connection and did not finish the TLS handshake"
+                }
+                Step::Answer if rule.expect.is_some() => {
+                    "it accepted the connection and sent nothing"
+                }
+                Step::Answer => "it accepted the connection and did not take what was sent",
+            };
+            format!("timed out after {}: {what}", rough(*after))
+        }
+        Fault::Unexpected { first, length, end } => unexpected(rule, first, *length, *end),
+        Fault::NoTls(why) => format!("answers, but {why}"),
+        Fault::Certificate(why) => format!("answers, but its certificate {why}"),
+        Fault::Unreadable(why) => why.clone(),
+    }
+}
+
+fn unexpected(rule: &Rule, first: &[u8], length: usize, end: End) -> String {
+    let expected = rule.expect.as_ref().map_or("", |expect| expect.source());
+    if length == 0 {
+        return format!("closed the connection without an answer; expected `{expected}`");
+    }
+    let mut shown = printable(first, first.len());
+    if length > first.len() {
+        shown.push('…');
+    }
+    let end = match end {
+        End::Closed => "then it closed the connection".to_owned(),
+        End::Limit => "the most that is read".to_owned(),
+        End::Timeout(after) => format!("and no more within {}", rough(after)),
+    };
+    let unit = if length == 1 { "byte" } else { "bytes" };
+    format!("answered `{shown}` ({length} {unit}, {end}), which does not match `{expected}`")
+}
+
+/// What a person should know of a probe before it is relied on, given what it came to just now, whether the service
+/// runs, and whether it is the service that listens ([`super::is_held_by`]), where those are known.
+pub fn traps(
+    rule: &Rule,
+    raw: &Raw,
+    is_running: Option<bool>,
+    is_held: Option<bool>,
+) -> Vec<String> {
+    let address = &rule.address;
+    let found = match raw {
+        Raw::NotAsked(why) => Some(format!(
+            "{address} {why}; until that is mended the probe is unknown in each run, and finds nothing"
+        )),
+        Raw::Passed { .. } if is_running == Some(false) => Some(format!(
+            "{address} answers although the service does not run: another program listens there, and the probe would pass whatever the service does"
+        )),
+        Raw::Passed { .. } if is_held == Some(false) => Some(format!(
+            "{address} answers, but none of the service's processes listens there: where that is no proxy of it, the probe would pass whatever the service does"
+        )),
+        Raw::Passed { .. } => None,
+        Raw::Failed(failures) => {
+            let failed = failed(rule, failures);
+            match (failed.code, is_running) {
+                (UNREADABLE, _) => Some(format!(
+                    "{}; until that is mended the probe is unknown in each run, and finds nothing",
+                    failed.message
+                )),
+                (UNEXPECTED | CERTIFICATE_INVALID, Some(false)) => Some(format!(
+                    "{}, and the service does not run: another program listens there",
+                    failed.message
+                )),
+                // that nothing listens while nothing runs is as it should be
+                (_, Some(false)) => None,
+                (code, _) => Some(format!(
+                    "{} while the service runs: it would be {code} in the next run",
+                    failed.message
+                ))
+                .filter(|_| is_running == Some(true) || code != CLOSED),
+            }
+        }
+    };
+    found.into_iter().collect()
+}
+
+/// What the probe does and how it stands, in lines for `why`. `timeout` is the one that holds for it.
+pub fn explain(
+    rule: &Rule,
+    timeout: std::time::Duration,
+    state: &State,
+    now: DateTime<Utc>,
+) -> Vec<String> {
+    let mut asks = vec!["accept a connection".to_owned()];
+    if rule.tls {
+        let name = rule.server_name().unwrap_or_default();
+        asks.push(format!(
+            "show a certificate for `{name}` that is trusted here"
+        ));
+    }
+    if let Some(send) = &rule.send {
+        asks.push(format!(
+            "take `{}`",
+            printable(send, super::connection::KEPT)
+        ));
+    }
+    if let Some(expect) = &rule.expect {
+        asks.push(format!("answer with what matches `{}`", expect.source()));
+    }
+    let mut lines = vec![format!(
+        "{} has to {} within {}",
+        rule.address,
+        asks.join(", "),
+        exact(timeout)
+    )];
+    if rule.expect.is_none() && !rule.tls {
+        lines.push(
+            "the kernel accepts connections for a program that is frozen: only `expect` finds that"
+                .to_owned(),
+        );
+    }
+    if let Some(since) = state.failing_since {
+        let counts = if rule.for_.is_zero() {
+            String::new()
+        } else {
+            format!(", and counts once that is {}", exact(rule.for_))
+        };
+        lines.push(format!(
+            "it has failed for {}{counts}",
+            rough(age(now, since))
+        ));
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use chrono::TimeDelta;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::check::pattern::Pattern;
+    use crate::fixtures::at;
+
+    const TEN: Duration = Duration::from_secs(10);
+
+    fn rule(address: &str) -> Rule {
+        Rule {
+            expect: Some(Pattern::new(r"^\+PONG").unwrap()),
+            ..Rule::new(Address::parse(address).unwrap())
+        }
+    }
+
+    fn failure(place: &str, fault: Fault) -> Failure {
+        Failure {
+            place: place.to_owned(),
+            fault,
+        }
+    }
+
+    fn one(fault: Fault) -> Raw {
+        Raw::Failed(vec![failure("10.0.0.1", fault)])
+    }
+
+    fn timed_out(step: Step) -> Fault {
+        Fault::TimedOut { step, after: TEN }
+    }
+
+    fn unexpected(first: &[u8], length: usize, end: End) -> Fault {
+        Fault::Unexpected {
+            first: first.to_vec(),
+            length,
+            end,
+        }
+    }
+
+    fn now_judged(rule: &Rule, raw: &Raw) -> Judged {
+        judge(rule, raw, &State::default(), at(0))
+    }
+
+    #[test]
+    fn each_fault_has_its_code_and_its_sentence() {
+        let ip = rule("10.0.0.1:6379");
+        let cases = [
+            (
+                Fault::Refused,
+                CLOSED,
+                "refused the connection: nothing listens there",
+            ),
+            (
+                Fault::NoSocket,
+                CLOSED,
+                "is closed: there is no such socket",
+            ),
+            (
+                Fault::NotASocket,
+                CLOSED,
+                "is closed: the file there is not a socket",
+            ),
+            (Fault::Reset(Step::Connect), CLOSED, "reset the connection"),
+            (
+                Fault::Reset(Step::Handshake),
+                CLOSED,
+                "reset the connection in the TLS handshake",
+            ),
+            (
+                Fault::Reset(Step::Answer),
+                CLOSED,
+                "reset the connection before it had answered",
+            ),
+            (
+                Fault::HungUp(Step::Handshake),
+                CLOSED,
+                "closed the connection in the TLS handshake",
+            ),
+            (
+                Fault::HungUp(Step::Answer),
+                CLOSED,
+                "closed the connection before all was sent",
+            ),
+            (
+                timed_out(Step::Connect),
+                CLOSED,
+                "timed out after 10s: no connection was accepted",
+            ),
+            (
+                timed_out(Step::Handshake),
+                CLOSED,
+                "timed out after 10s: it accepted the connection and did not finish the TLS handshake",
+            ),
+            (
+                timed_out(Step::Answer),
+                CLOSED,
+                "timed out after 10s: it accepted the connection and sent nothing",
+            ),
+            (
+                unexpected(b"", 0, End::Closed),
+                UNEXPECTED,
+                r"closed the connection without an answer; expected `^\+PONG`",
+            ),
+            (
+                unexpected(b"-ERR\r\n", 6, End::Closed),
+                UNEXPECTED,
+                r"answered `-ERR\x0d\x0a` (6 bytes, then it closed the connection), which does not match `^\+PONG`",
+            ),
+            (
+                unexpected(b"\xff", 1, End::Timeout(TEN)),
+                UNEXPECTED,
+                "answered `\u{fffd}` (1 byte, and no more within 10s), which does not match `^\\+PONG`",
+            ),
+            (
+                unexpected(b"ab", 65_536, End::Limit),
+                UNEXPECTED,
+                r"answered `ab…` (65536 bytes, the most that is read), which does not match `^\+PONG`",
+            ),
+            (
+                Fault::NoTls("it does not speak TLS".to_owned()),
+                UNEXPECTED,
+                "answers, but it does not speak TLS",
+            ),
+            (
+                Fault::Certificate("is not valid yet".to_owned()),
+                CERTIFICATE_INVALID,
+                "answers, but its certificate is not valid yet",
+            ),
+            (
+                Fault::Unreadable("cannot be reached: no route to host".to_owned()),
+                UNREADABLE,
+                "cannot be reached: no route to host",
+            ),
+        ];
+        for (fault, code, ending) in cases {
+            let judged = now_judged(&ip, &one(fault));
+            let [problem] = judged.problems.as_slice() else {
+                panic!("{judged:?}");
+            };
+            assert_eq!(problem.code, code);
+            assert_eq!(problem.message, format!("10.0.0.1:6379 {ending}"));
+            let is_unknown = code == UNREADABLE;
+            assert_eq!(problem.severity == Severity::Unknown, is_unknown);
+            assert_eq!(judged.state.failing_since.is_none(), is_unknown);
+            assert!(CODES.contains(&code));
+        }
+    }
+
+    #[test]
+    fn a_name_tells_of_its_addresses_and_the_one_that_got_furthest_decides() {
+        let name = rule("db.example:5432");
+        let unreadable = || Fault::Unreadable("cannot be reached: no route".to_owned());
+        let v6 = |fault| failure("fd00::1", fault);
+        let v4 = |fault| failure("10.0.0.1", fault);
+        for (failures, code, message) in [
+            (
+                vec![v6(unreadable()), v4(Fault::Refused)],
+                CLOSED,
+                "db.example:5432 failed at both of its addresses: fd00::1 cannot be reached: no route; \
+                 10.0.0.1 refused the connection: nothing listens there",
+            ),
+            (
+                vec![
+                    v6(timed_out(Step::Connect)),
+                    v4(Fault::NoTls("it does not speak TLS".to_owned())),
+                ],
+                UNEXPECTED,
+                "db.example:5432 failed at both of its addresses: fd00::1 timed out after 10s: no connection was accepted; \
+                 10.0.0.1 answers, but it does not speak TLS",
+            ),
+            (
+                vec![v4(Fault::Refused)],
+                CLOSED,
+                "db.example:5432 (10.0.0.1) refused the connection: nothing listens there",
+            ),
+            (
+                vec![v4(unreadable()); 6],
+                UNREADABLE,
+                "db.example:5432 failed at all of its addresses: 10.0.0.1 cannot be reached: no route; \
+                 10.0.0.1 cannot be reached: no route; 10.0.0.1 cannot be reached: no route; \
+                 10.0.0.1 cannot be reached: no route; and 2 more",
+            ),
+        ] {
+            let judged = now_judged(&name, &Raw::Failed(failures));
+            assert_eq!(judged.problems[0].code, code);
+            assert_eq!(judged.problems[0].message, message);
+        }
+    }
+
+    #[test]
+    fn severity_is_the_rules_own_but_for_what_is_unknown() {
+        let warning = Rule {
+            severity: Severity::Warning,
+            ..rule("10.0.0.1:1")
+        };
+        let severity = |raw: &Raw| now_judged(&warning, raw).problems[0].severity;
+        assert_eq!(severity(&one(Fault::Refused)), Severity::Warning);
+        let not_asked = Raw::NotAsked("cannot be resolved: no such name".to_owned());
+        assert_eq!(severity(&not_asked), Severity::Unknown);
+        // a name without an address
+        let untried = now_judged(&warning, &Raw::Failed(Vec::new())).problems;
+        assert_eq!(untried[0].severity, Severity::Unknown);
+        assert_eq!(
+            untried[0].message,
+            "10.0.0.1:1 was not tried: it has no address"
+        );
+    }
+
+    #[test]
+    fn a_certificate_that_ends_soon_is_a_warning_and_no_failure() {
+        let tls = rule("10.0.0.1:443");
+        let ends = at(0) + TimeDelta::days(3) + TimeDelta::hours(2);
+        let raw = Raw::Passed {
+            certificate_ends: Some(ends.into()),
+        };
+        let failing = State {
+            failing_since: Some(at(-60)),
+        };
+        let judged = judge(&tls, &raw, &failing, at(0));
+        assert_eq!(judged.state, State::default());
+        assert_eq!(
+            judged.problems,
+            [Problem {
+                code: CERTIFICATE_EXPIRING,
+                severity: Severity::Warning,
+                message: format!(
+                    "the certificate of 10.0.0.1:443 ends in 3d 2h, at {}; renew it",
+                    humantime::format_rfc3339_seconds(ends.into())
+                )
+            }]
+        );
+    }
+
+    #[test]
+    fn a_failure_counts_once_it_has_lasted() {
+        let slow = Rule {
+            for_: Duration::from_secs(120),
+            ..rule("10.0.0.1:1")
+        };
+        let refused = one(Fault::Refused);
+        let unknown = Raw::NotAsked("cannot be resolved: no such name".to_owned());
+        let passed = Raw::Passed {
+            certificate_ends: None,
+        };
+        let mut state = State::default();
+        // seconds, what it came to, whether it is a finding, whether it is a note
+        for (second, raw, code, is_noted) in [
+            (0, &refused, None, true),
+            (60, &refused, None, true),
+            (90, &unknown, Some(UNREADABLE), false),
+            (119, &refused, None, true),
+            (120, &refused, Some(CLOSED), false),
+            (180, &refused, Some(CLOSED), false),
+            (200, &passed, None, false),
+            (210, &refused, None, true),
+            // the clock is set back, and it begins anew
+            (100, &refused, None, true),
+            (219, &refused, None, true),
+            (220, &refused, Some(CLOSED), false),
+        ] {
+            let judged = judge(&slow, raw, &state, at(second));
+            let found = judged.problems.first().map(|problem| problem.code);
+            assert_eq!(found, code, "{second}");
+            assert_eq!(!judged.notes.is_empty(), is_noted, "{second}");
+            state = judged.state;
+        }
+        let judged = judge(
+            &slow,
+            &refused,
+            &State {
+                failing_since: Some(at(-65)),
+            },
+            at(0),
+        );
+        assert_eq!(
+            judged.notes,
+            ["10.0.0.1:1 refused the connection: nothing listens there; \
+              that counts once it has lasted 2m (1m 5s so far)"]
+        );
+    }
+
+    #[test]
+    fn the_state_is_small_and_reads_back() {
+        let state = State {
+            failing_since: Some(at(0)),
+        };
+        let text = serde_json::to_string(&state).unwrap();
+        assert_eq!(serde_json::from_str::<State>(&text).unwrap(), state);
+        assert_eq!(serde_json::to_string(&State::default()).unwrap(), "{}");
+    }
+
+    #[test]
+    fn traps_say_what_the_probe_will_come_to() {
+        let ip = rule("10.0.0.1:1");
+        let passed = Raw::Passed {
+            certificate_ends: None,
+        };
+        let not_asked = Raw::NotAsked("cannot be resolved: no such name".to_owned());
+        let refused = one(Fault::Refused);
+        let unexpected = one(unexpected(b"x", 1, End::Closed));
+        for (raw, is_running, part) in [
+            (&passed, Some(true), None),
+            (&passed, None, None),
+            (
+                &passed,
+                Some(false),
+                Some(
+                    "10.0.0.1:1 answers although the service does not run: another program listens there",
+                ),
+            ),
+            (
+                &not_asked,
+                None,
+                Some("cannot be resolved: no such name; until that is mended"),
+            ),
+            (&refused, Some(false), None),
+            (&refused, None, None),
+            (
+                &refused,
+                Some(true),
+                Some(
+                    "nothing listens there while the service runs: it would be port_closed in the next run",
+                ),
+            ),
+            (&unexpected, None, Some("would be port_unexpected")),
+            (
+                &unexpected,
+                Some(false),
+                Some("another program listens there"),
+            ),
+        ] {
+            let found = traps(&ip, raw, is_running, None);
+            assert_eq!(found.len(), usize::from(part.is_some()), "{found:?}");
+            if let Some(part) = part {
+                assert!(found[0].contains(part), "{found:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_port_of_another_process_is_a_trap() {
+        let ip = rule("10.0.0.1:1");
+        let passed = Raw::Passed {
+            certificate_ends: None,
+        };
+        let found = |is_held| traps(&ip, &passed, Some(true), is_held);
+        assert!(found(Some(true)).is_empty() && found(None).is_empty());
+        assert!(found(Some(false))[0].contains("none of the service's processes listens there"));
+    }
+
+    #[test]
+    fn why_says_what_is_asked_and_how_it_stands() {
+        let full = Rule {
+            send: Some(b"PING\r\n".to_vec()),
+            tls: true,
+            for_: Duration::from_secs(300),
+            ..rule("db.example:6379")
+        };
+        let failing = State {
+            failing_since: Some(at(-90)),
+        };
+        assert_eq!(
+            explain(&full, TEN, &failing, at(0)),
+            [
+                r"db.example:6379 has to accept a connection, show a certificate for `db.example` that is trusted here, take `PING\x0d\x0a`, answer with what matches `^\+PONG` within 10s",
+                "it has failed for 1m 30s, and counts once that is 5m"
+            ]
+        );
+        let bare = Rule::new(Address::parse("10.0.0.1:1").unwrap());
+        let lines = explain(&bare, TEN, &State::default(), at(0));
+        assert_eq!(lines[0], "10.0.0.1:1 has to accept a connection within 10s");
+        assert!(lines[1].contains("only `expect` finds that"));
+        assert_eq!(lines.len(), 2);
+    }
+
+    fn any_fault() -> impl Strategy<Value = Fault> {
+        let step = || {
+            prop_oneof![
+                Just(Step::Connect),
+                Just(Step::Handshake),
+                Just(Step::Answer)
+            ]
+        };
+        prop_oneof![
+            Just(Fault::Refused),
+            Just(Fault::NoSocket),
+            step().prop_map(Fault::Reset),
+            step().prop_map(timed_out),
+            proptest::collection::vec(any::<u8>(), 0..100).prop_map(|first| unexpected(
+                &first,
+                first.len(),
+                End::Closed
+            )),
+            "\\PC{0,20}".prop_map(Fault::Certificate),
+            "\\PC{0,20}".prop_map(Fault::Unreadable),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn what_could_not_be_asked_never_counts_and_what_failed_always_does(
+            faults in proptest::collection::vec(any_fault(), 1..8),
+            since in proptest::option::of(-500i64..500),
+            for_ in 0u64..400,
+        ) {
+            let rule = Rule { for_: Duration::from_secs(for_), ..rule("db.example:1") };
+            let all_unreadable = faults.iter().all(|fault| matches!(fault, Fault::Unreadable(_)));
+            let failures = faults.into_iter().map(|fault| failure("10.0.0.1", fault)).collect();
+            let state = State { failing_since: since.map(at) };
+            let judged = judge(&rule, &Raw::Failed(failures), &state, at(0));
+            prop_assert_eq!(judged.problems.len() + judged.notes.len(), 1);
+            if all_unreadable {
+                prop_assert_eq!(judged.problems[0].severity, Severity::Unknown);
+                prop_assert_eq!(&judged.state, &state);
+            } else {
+                let lasted = since.map_or(0, |since| -since.min(0)).unsigned_abs();
+                prop_assert_eq!(judged.notes.is_empty(), lasted >= for_);
+                prop_assert!(judged.state.failing_since.is_some_and(|since| since <= at(0)));
+            }
+            for text in judged.notes.iter().chain(judged.problems.iter().map(|p| &p.message)) {
+                prop_assert!(!text.contains(['\r', '\n', '\x1b']), "{:?}", text);
+            }
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! Ports: whether connections are accepted, and answered as expected.
+//!
+//! All probes of a run share one thread and one poll(2) loop, so that a thousand silent addresses take as long as one.
+//! What blocks without a limit (the resolver, the path of a unix socket, files of certificates) is done in helper
+//! threads that are given up at the deadline. A probe that could not be made is told apart from one that failed:
+//! silence of the other side is a failure, a missing route or descriptor is not.
+//!
+//! The kernel completes connections for a program that is frozen, so only a probe with `expect` finds one that is.
+
+use std::time::{Duration, SystemTime};
+
+mod connection;
+mod errno;
+mod helpers;
+mod judge;
+mod look;
+mod owner;
+mod probe;
+mod rule;
+mod tls;
+
+pub use self::judge::{
+    CERTIFICATE_EXPIRING, CERTIFICATE_INVALID, CLOSED, CODES, Judged, Problem, State, UNEXPECTED,
+    UNREADABLE, explain, judge, traps,
+};
+pub use self::look::look;
+pub use self::owner::is_held_by;
+pub use self::rule::{Address, Rule};
+
+/// So much of an answer is read.
+pub const ANSWER_LIMIT: usize = 64 << 10;
+
+/// A certificate that ends sooner than this is reported.
+pub const EXPIRY_WARNING: Duration = Duration::from_secs(14 * 24 * 60 * 60);
+
+/// What one probe came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Raw {
+    /// It connected, and the answer was as expected.
+    Passed {
+        /// When the certificate ends, where that is within [`EXPIRY_WARNING`].
+        certificate_ends: Option<SystemTime>,
+    },
+    /// Each address that was tried failed: one for an IP address or a unix socket, perhaps several for a name.
+    Failed(Vec<Failure>),
+    /// It could not be made, and so says nothing about the service. The text continues a sentence that begins with the
+    /// address.
+    NotAsked(String),
+}
+
+/// One address that failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The IP address or the path.
+    pub place: String,
+    /// What happened there.
+    pub fault: Fault,
+}
+
+/// What happened at an address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Nothing listens there.
+    Refused,
+    /// There is no file at the path of the unix socket.
+    NoSocket,
+    /// The file at the path is not a socket.
+    NotASocket,
+    /// The other side broke the connection off.
+    Reset(Step),
+    /// The other side closed the connection before it could be judged.
+    HungUp(Step),
+    /// Nothing happened until the end of the timeout.
+    TimedOut {
+        /// What was waited for.
+        step: Step,
+        /// The timeout.
+        after: Duration,
+    },
+    /// What arrived does not match `expect`.
+    Unexpected {
+        /// The first bytes of it.
+        first: Vec<u8>,
+        /// How many bytes arrived.
+        length: usize,
+        /// Why no more were waited for.
+        end: End,
+    },
+    /// No TLS session came about, for another reason than the certificate.
+    NoTls(String),
+    /// The certificate cannot be trusted; the text continues "its certificate".
+    Certificate(String),
+    /// The connection could not be tried from here: no route, no permission.
+    Unreadable(String),
+}
+
+/// How far a connection got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// The connection itself.
+    Connect,
+    /// The TLS handshake.
+    Handshake,
+    /// Sending, and the answer.
+    Answer,
+}
+
+/// Why no more of an answer was waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The other side closed the connection.
+    Closed,
+    /// [`ANSWER_LIMIT`] was reached.
+    Limit,
+    /// The timeout, of this length, was over.
+    Timeout(Duration),
+}

@@ -1,0 +1,288 @@
+//! TLS with a server that is probed: whom to trust, sessions, and what is wrong with a certificate.
+//!
+//! When a certificate ends is asked of the same verification that found it good: it is repeated for a time
+//! [`EXPIRY_WARNING`] ahead, and its error has the end in it. That needs no reader of certificates, and covers the
+//! intermediate ones as well, which end too.
+
+use std::io::Read;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use rustls::client::danger::ServerCertVerifier;
+use rustls::client::{Resumption, WebPkiServerVerifier};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{CertificateError, ClientConfig, ClientConnection, Error, RootCertStore};
+
+use super::{EXPIRY_WARNING, Fault};
+use crate::files::{self, Links};
+use crate::text::{cut, visible};
+
+/// The longest file of certificates that is read: the system's own has a quarter of it.
+const CA_FILE_LIMIT: u64 = 1 << 20;
+
+/// Of a text from elsewhere, so many characters are shown.
+const SHOWN: usize = 200;
+
+/// Whom to trust.
+#[derive(Debug)]
+pub(super) struct Trust {
+    config: Arc<ClientConfig>,
+    verifier: Arc<WebPkiServerVerifier>,
+}
+
+impl Trust {
+    /// The system's authorities, and those of `ca_file`. It reads files, and may block.
+    pub(super) fn load(ca_file: Option<&Path>) -> Result<Self, String> {
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        if let Some(path) = ca_file {
+            for certificate in certificates(path)? {
+                roots.add(certificate).map_err(|error| {
+                    format!(
+                        "a certificate in {} cannot be used: {error}; check ca_file",
+                        path.display()
+                    )
+                })?;
+            }
+        }
+        if roots.is_empty() {
+            return Err(
+                "no certificate authority is known here, so no server can be trusted; install ca-certificates, or set ca_file"
+                    .to_owned(),
+            );
+        }
+        Self::of(roots).map_err(|error| not_set_up(&error))
+    }
+
+    fn of(roots: RootCertStore) -> Result<Self, Error> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let verifier =
+            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
+                .build()
+                .map_err(|error| Error::General(error.to_string()))?;
+        let mut config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_webpki_verifier(Arc::clone(&verifier))
+            .with_no_client_auth();
+        // a resumed session shows no certificate
+        config.resumption = Resumption::disabled();
+        Ok(Self {
+            config: Arc::new(config),
+            verifier,
+        })
+    }
+
+    /// A session with a server of this name, not yet begun.
+    pub(super) fn session(&self, name: &str) -> Result<ClientConnection, String> {
+        let no_name = || {
+            format!(
+                "`{}` is not a name that a certificate can have",
+                visible(name)
+            )
+        };
+        let server = ServerName::try_from(name.to_owned()).map_err(|_| no_name())?;
+        let mut session = ClientConnection::new(Arc::clone(&self.config), server)
+            .map_err(|error| not_set_up(&error))?;
+        // what is sent is the config's, and as long as it is there
+        session.set_buffer_limit(None);
+        Ok(session)
+    }
+
+    /// When the certificates of a session end, where that is soon.
+    pub(super) fn ends_soon(&self, session: &ClientConnection, name: &str) -> Option<SystemTime> {
+        let (leaf, others) = session.peer_certificates()?.split_first()?;
+        let server = ServerName::try_from(name).ok()?;
+        let ahead = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .ok()?
+            .checked_add(EXPIRY_WARNING)?;
+        let ahead = UnixTime::since_unix_epoch(ahead);
+        match self
+            .verifier
+            .verify_server_cert(leaf, others, &server, &[], ahead)
+        {
+            Err(Error::InvalidCertificate(CertificateError::ExpiredContext {
+                not_after, ..
+            })) => SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(not_after.as_secs())),
+            _ => None,
+        }
+    }
+}
+
+fn not_set_up(error: &Error) -> String {
+    format!("TLS cannot be set up: {error}")
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let shown = path.display();
+    let mut pem = Vec::new();
+    let unreadable =
+        |error: std::io::Error| format!("{shown} cannot be read: {error}; check ca_file");
+    let (file, _) = files::open(path, Links::Follow).map_err(|error| unreadable(error.into()))?;
+    file.take(CA_FILE_LIMIT)
+        .read_to_end(&mut pem)
+        .map_err(unreadable)?;
+    let certificates: Vec<_> = CertificateDer::pem_slice_iter(&pem)
+        .collect::<Result<_, _>>()
+        .map_err(|error| format!("{shown} is not a PEM file: {error}; check ca_file"))?;
+    if certificates.is_empty() {
+        return Err(format!(
+            "there is no certificate in {shown}; ca_file wants PEM, -----BEGIN CERTIFICATE-----"
+        ));
+    }
+    Ok(certificates)
+}
+
+/// What an error of a session with a server of this name means.
+pub(super) fn fault(error: &Error, name: &str) -> Fault {
+    let text = |error: &dyn std::fmt::Display| cut(&visible(&error.to_string()), SHOWN);
+    let reason = match error {
+        Error::InvalidCertificate(reason) => reason,
+        Error::InvalidMessage(_) => return Fault::NoTls("it does not speak TLS".to_owned()),
+        other => return Fault::NoTls(format!("no TLS session came about: {}", text(other))),
+    };
+    Fault::Certificate(match reason {
+        CertificateError::NotValidForName => {
+            format!("is not valid for the name `{}`; set `host` to a name that it has", visible(name))
+        }
+        CertificateError::NotValidForNameContext { presented, .. } => {
+            let names: Vec<String> = presented.iter().map(|name| bare_name(name)).collect();
+            let names = if names.is_empty() {
+                "no name at all".to_owned()
+            } else {
+                cut(&names.join(", "), SHOWN)
+            };
+            format!(
+                "is not valid for the name `{}` (it is for {names}); set `host` to a name that it has",
+                visible(name)
+            )
+        }
+        CertificateError::ExpiredContext { not_after, .. } => format!(
+            "ended at {}; renew it (or is the clock of this host wrong)",
+            humantime::format_rfc3339_seconds(
+                SystemTime::UNIX_EPOCH + Duration::from_secs(not_after.as_secs())
+            )
+        ),
+        CertificateError::Expired => {
+            "has ended; renew it (or is the clock of this host wrong)".to_owned()
+        }
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "is not valid yet; is the clock of this host right".to_owned()
+        }
+        // an authority of that name is known, and it is another one that signed
+        CertificateError::UnknownIssuer
+        | CertificateError::BadSignature
+        | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
+            "comes from an authority that is not trusted here; set `ca_file` to the certificate of that authority"
+                .to_owned()
+        }
+        other => format!("cannot be trusted: {}", text(other)),
+    })
+}
+
+/// `DnsName("x")` as the library has it, as a name.
+fn bare_name(presented: &str) -> String {
+    visible(presented.split('"').nth(1).unwrap_or(presented))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_with_a_session_is_told_apart() {
+        use CertificateError as C;
+        let expected = ServerName::try_from("a.example").unwrap();
+        let presented = |names: &[&str]| C::NotValidForNameContext {
+            expected: expected.clone(),
+            presented: names.iter().map(|&name| name.to_owned()).collect(),
+        };
+        let at = |seconds| UnixTime::since_unix_epoch(Duration::from_secs(seconds));
+        for (reason, beginning) in [
+            (
+                C::NotValidForName,
+                "is not valid for the name `a.example`; set `host`",
+            ),
+            (
+                presented(&[]),
+                "is not valid for the name `a.example` (it is for no name at all)",
+            ),
+            (
+                presented(&["DnsName(\"b.example\")", "odd"]),
+                "is not valid for the name `a.example` (it is for b.example, odd); set `host`",
+            ),
+            (C::Expired, "has ended; renew it"),
+            (
+                C::ExpiredContext {
+                    time: at(9),
+                    not_after: at(0),
+                },
+                "ended at 1970-01-01T00:00:00Z; renew it",
+            ),
+            (C::NotValidYet, "is not valid yet"),
+            (
+                C::UnknownIssuer,
+                "comes from an authority that is not trusted here; set `ca_file`",
+            ),
+            (C::Revoked, "cannot be trusted: "),
+        ] {
+            let Fault::Certificate(text) = fault(&Error::InvalidCertificate(reason), "a.example")
+            else {
+                panic!("{beginning}");
+            };
+            assert!(text.starts_with(beginning), "{text}");
+        }
+        assert_eq!(
+            fault(
+                &Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType),
+                "x"
+            ),
+            Fault::NoTls("it does not speak TLS".to_owned())
+        );
+        assert_eq!(
+            fault(&Error::DecryptError, "x"),
+            Fault::NoTls("no TLS session came about: cannot decrypt peer's message".to_owned())
+        );
+    }
+
+    #[test]
+    fn what_the_library_cannot_do_is_said() {
+        assert_eq!(
+            not_set_up(&Error::FailedToGetRandomBytes),
+            "TLS cannot be set up: failed to get random bytes"
+        );
+        // without any authority there is no verification
+        assert!(Trust::of(RootCertStore::empty()).is_err());
+    }
+
+    #[test]
+    fn a_ca_file_is_read_or_said_to_be_wrong() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("ca.pem");
+        let error = |path: &Path| Trust::load(Some(path)).unwrap_err();
+        let shown = path.display();
+        for unread in [&path, directory.path()] {
+            let said = error(unread);
+            assert!(
+                said.contains(" cannot be read: ") && said.ends_with("; check ca_file"),
+                "{said}"
+            );
+        }
+        std::fs::write(&path, "").unwrap();
+        assert!(error(&path).contains("no certificate in"));
+        std::fs::write(&path, "-----BEGIN CERTIFICATE-----\nx\n").unwrap();
+        assert!(error(&path).contains("not a PEM file"), "{}", error(&path));
+        std::fs::write(
+            &path,
+            "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+        )
+        .unwrap();
+        assert!(
+            error(&path).starts_with(&format!("a certificate in {shown} cannot be used: ")),
+            "{}",
+            error(&path)
+        );
+    }
+}
