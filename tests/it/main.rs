@@ -24,7 +24,6 @@ mod logs;
 mod mail;
 mod outbox;
 mod package;
-mod post;
 mod readme;
 mod real_mail;
 mod real_postfix;
