@@ -16,6 +16,7 @@ use crate::config::Config;
 use crate::decide::{Decision, Facts, decide};
 use crate::deliver::{self, deliver};
 use crate::error::Error;
+use crate::files::FileMark;
 use crate::memory::Memory;
 use crate::memory::journal::{self, Entry};
 use crate::memory::store::{Loaded, Lock, Store, StoreError};
@@ -25,7 +26,6 @@ use crate::pool::{Failed, Pool};
 use crate::report::page::Style;
 use crate::report::text::table;
 use crate::report::{self, Report};
-use crate::restart::FileMark;
 use crate::settle::{Telling, close_threads, settle, take_up, tell_own_trouble};
 use crate::verdict::ExitCode;
 
