@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use unicode_width::UnicodeWidthChar;
 
 use super::trust::Refusal;
+use super::visible::{steers, visible, visible_path};
 
 /// How many faults of a file are told; a file with more is not a config.
 pub(super) const MOST: usize = 100;
@@ -397,29 +398,6 @@ fn cell(c: char) -> (String, usize) {
         return (shown, width);
     }
     (c.to_string(), c.width().unwrap_or_default())
-}
-
-/// Whether a character steers a terminal or turns the writing round, and so is shown by its number.
-fn steers(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
-}
-
-/// A text for a terminal, in one line.
-pub(super) fn visible(text: &str) -> String {
-    text.chars().fold(String::new(), |mut all, c| {
-        if steers(c) {
-            all.extend(c.escape_unicode());
-        } else {
-            all.push(c);
-        }
-        all
-    })
-}
-
-/// A path for a terminal.
-pub(super) fn visible_path(path: &Path) -> String {
-    visible(&path.to_string_lossy())
 }
 
 /// Whether a key or variable of this name holds a secret, rather than the place of one.

@@ -127,7 +127,7 @@ fn regular(path: &Path, metadata: &Metadata) -> Result<(), ConfigError> {
     Err(ConfigError::Unreadable {
         path: path.to_owned(),
         reason: format!("this is {what}, not a file"),
-        help: Some(super::fault::visible(&help)),
+        help: Some(super::visible::visible(&help)),
     })
 }
 

@@ -27,6 +27,7 @@ mod show;
 mod tests;
 mod top;
 pub mod trust;
+mod visible;
 
 pub use environment::Environment;
 pub use fault::{ConfigError, Fault};

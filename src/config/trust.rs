@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use nix::unistd::{Uid, User};
 
-use super::fault::visible_path;
+use super::visible::visible_path;
 
 /// A file or folder, and who may do what with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
