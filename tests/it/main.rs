@@ -28,6 +28,7 @@ mod readme;
 mod real_mail;
 mod real_postfix;
 mod restart;
+mod run_all;
 mod scene;
 mod sentences;
 mod shell;
