@@ -14,13 +14,14 @@ use crate::check::process::{Memo, Presence};
 use crate::check::{Observation, log};
 use crate::config::{Config, Service};
 use crate::decide::Decision;
+use crate::files::FileMark;
 use crate::memory::Memory;
 use crate::memory::journal::{self, Entry};
 use crate::memory::store::{Store, StoreError};
 use crate::observe::{known_processes, target};
 use crate::progress::{Progress, TICK};
 use crate::restart::command::output_file;
-use crate::restart::{Action, Done, FileMark, Job, Way, restart};
+use crate::restart::{Action, Done, Job, Way, restart};
 use crate::settle::{Outcome, Tried, charge};
 use crate::world::Glances;
 

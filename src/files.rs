@@ -28,6 +28,22 @@ pub enum Links {
     Refuse,
 }
 
+/// A file by its name and by what it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileMark {
+    /// Its name.
+    pub path: PathBuf,
+    /// Its device and inode.
+    pub file: (u64, u64),
+}
+
+impl FileMark {
+    /// Whether the name still means the file.
+    pub fn holds(&self) -> bool {
+        fs::symlink_metadata(&self.path).is_ok_and(|meta| (meta.dev(), meta.ino()) == self.file)
+    }
+}
+
 /// Why a file was not opened.
 #[derive(Debug)]
 pub enum Refusal {

@@ -3,6 +3,8 @@
 //! Log lines, error texts and the replies of mail servers are written by others. What could move a cursor, forge
 //! a header or turn a line around is shown as an escape, so that it is seen and does nothing.
 
+use std::path::Path;
+
 /// The text with tabs as four spaces and every control and direction character as an escape: one line, always.
 pub fn visible(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
@@ -10,6 +12,11 @@ pub fn visible(text: &str) -> String {
         push_visible(&mut shown, c);
     }
     shown
+}
+
+/// A path for a terminal, in one line.
+pub fn visible_path(path: &Path) -> String {
+    visible(&path.to_string_lossy())
 }
 
 /// The same for a text of several lines: line feeds stay, carriage returns before them go.

@@ -12,8 +12,7 @@ use std::path::{Path, PathBuf};
 use unicode_width::UnicodeWidthChar;
 
 use super::trust::Refusal;
-use crate::text::escape;
-pub(super) use crate::text::visible;
+use crate::text::{escape, visible, visible_path};
 
 /// How many faults of a file are told; a file with more is not a config.
 pub(super) const MOST: usize = 100;
@@ -397,11 +396,6 @@ fn cell(c: char) -> (String, usize) {
         }
         None => (c.to_string(), c.width().unwrap_or_default()),
     }
-}
-
-/// A path for a terminal.
-pub(super) fn visible_path(path: &Path) -> String {
-    visible(&path.to_string_lossy())
 }
 
 /// Whether a key or variable of this name holds a secret, rather than the place of one.

@@ -107,7 +107,7 @@ fn not_a_file(path: &Path, kind: &str) -> ConfigError {
     ConfigError::Unreadable {
         path: path.to_owned(),
         reason: format!("this is {kind}, not a file"),
-        help: Some(super::fault::visible(&help)),
+        help: Some(crate::text::visible(&help)),
     }
 }
 

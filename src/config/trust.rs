@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 
 use nix::unistd::{Uid, User};
 
-use super::fault::visible_path;
 use crate::files;
+use crate::text::visible_path;
 
 /// A file or folder, and who may do what with it.
 #[derive(Clone, Debug, PartialEq, Eq)]

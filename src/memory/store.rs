@@ -26,8 +26,7 @@ use thiserror::Error;
 
 use super::{Memory, VERSION, journal};
 use crate::check::log::Mark;
-use crate::files::{self, Extent, Links, Refusal, Writers};
-use crate::restart::FileMark;
+use crate::files::{self, Extent, FileMark, Links, Refusal, Writers};
 use crate::sys;
 
 /// A state file larger than this is not one of ours.

@@ -4,7 +4,6 @@
 //! troubles are an [`Action`] with `ok: false`, never an error that ends the run.
 
 use std::collections::BTreeSet;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,7 +15,7 @@ use crate::check::log as log_check;
 use crate::check::process::{self, Identity, Presence, Running, Target};
 use crate::check::unit::{self, Unit};
 use crate::clock::Reading;
-use crate::files::{self, Extent};
+use crate::files::{self, Extent, FileMark};
 use crate::pool::Pool;
 use crate::sys;
 use crate::world::{Glances, State};
@@ -185,23 +184,6 @@ pub struct Job<'a> {
     pub cut_short: bool,
     /// The lock that keeps other runs from starting the same.
     pub lock: FileMark,
-}
-
-/// A file by its name and by what it is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FileMark {
-    /// Its name.
-    pub path: PathBuf,
-    /// Its device and inode.
-    pub file: (u64, u64),
-}
-
-impl FileMark {
-    /// Whether the name still means the file.
-    pub fn holds(&self) -> bool {
-        std::fs::symlink_metadata(&self.path)
-            .is_ok_and(|meta| (meta.dev(), meta.ino()) == self.file)
-    }
 }
 
 /// What a restart came to.

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::post::{ENVELOPE, Server};
+use crate::scene::servers::{ENVELOPE, Server};
 use crate::scene::{Mail, Outcome, Scene, Service, alive, render};
 use crate::steps::{Fault, When, takes_room, walk};
 

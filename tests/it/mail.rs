@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
-use crate::post::{Do, ENVELOPE, Server, smtp};
+use crate::scene::servers::{Do, ENVELOPE, Server, smtp};
 use crate::scene::{Mail, Scene, Service, alive, render};
 
 /// A scene whose mail goes into a folder.

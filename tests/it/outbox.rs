@@ -6,7 +6,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 
 use serde_json::{Value, json};
 
-use crate::post::{Do, ENVELOPE, Server, smtp};
+use crate::scene::servers::{Do, ENVELOPE, Server, smtp};
 use crate::scene::{Mail, Scene, Service, alive, environment, render, when};
 
 fn watched() -> Service {

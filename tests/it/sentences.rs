@@ -4,7 +4,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use crate::post::{Do, ENVELOPE, Server};
+use crate::scene::servers::{Do, ENVELOPE, Server};
 use crate::scene::{Scene, Service, root};
 
 /// Words with single spaces between, as they would stand in one line.

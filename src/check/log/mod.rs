@@ -20,6 +20,8 @@ use super::pattern::Pattern;
 use super::{Finding, Kind, Severity};
 use crate::clock::{self, Reading};
 
+mod bytes;
+mod fingerprint;
 mod marks;
 mod open;
 mod patterns;
@@ -27,7 +29,8 @@ mod route;
 mod stamp;
 mod tail;
 
-pub use marks::{Mark, Place, Print};
+pub use fingerprint::Print;
+pub use marks::{Mark, Place};
 
 use open::{Links, Opened, Trouble};
 use patterns::Tally;
@@ -324,7 +327,7 @@ fn attempt(rule: &Rule, mark: Option<&Mark>, context: Context<'_>) -> io::Result
     let recent = Recent::read(&route.current.opened, aged, &next.former, wanted)?;
     let current = &route.current.opened;
     if was_rewritten(current) {
-        return Err(tail::interrupted());
+        return Err(bytes::interrupted());
     }
     let mut seen = Seen::default();
     if let Some(sentence) = gap(route.fate, mark.is_some_and(|mark| mark.restarted)) {

@@ -12,7 +12,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use glob::MatchOptions;
 use nix::errno::Errno;
 
-use super::tail::Bytes;
+use super::bytes::Bytes;
 use crate::clock;
 use crate::files::{self, Refusal};
 

@@ -12,9 +12,9 @@ use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
 
+use super::bytes;
 use super::marks::{Mark, Place};
 use super::open::{self, Links, Opened};
-use super::tail;
 
 /// So many earlier files of a log are remembered: those that a late writer, an `expect` or a glob of several
 /// living files may come back to.
@@ -107,7 +107,7 @@ impl Route {
 
     /// The way from a mark. `path` is the path of the rule, perhaps a glob.
     ///
-    /// Where files were renamed meanwhile the error is [`tail::interrupted`].
+    /// Where files were renamed meanwhile the error is [`bytes::interrupted`].
     pub(super) fn from(path: &Path, mark: &Mark, current: Opened) -> io::Result<Self> {
         let here = &mark.here;
         let same = here.is(&current);
@@ -122,7 +122,7 @@ impl Route {
         if folder.still_stands() {
             Ok(route)
         } else {
-            Err(tail::interrupted())
+            Err(bytes::interrupted())
         }
     }
 

@@ -1,170 +1,19 @@
-//! Bytes and lines of a log: the last ones read backwards, the new ones forwards, both with bounds.
+//! Lines of a log: the last ones read backwards, the new ones forwards, both with bounds.
 //!
-//! Only positioned reads of one open file: a mapping dies of SIGBUS when a log is truncated under it. A read
-//! that ends early means exactly that, and is an error ([`io::ErrorKind::UnexpectedEof`]) for the caller to
-//! begin again. What is read never depends on the size of the log, only on the bounds here.
+//! What is read never depends on the size of the log, only on the bounds here.
 
-use std::cell::RefCell;
-use std::fs::File;
 use std::io;
-use std::ops::{Deref, Range};
-use std::os::unix::fs::FileExt;
-use std::rc::Rc;
+use std::ops::Deref;
 
 use memchr::{memchr, memchr_iter, memrchr, memrchr_iter};
 
-use super::marks::{HEAD, Print, TAIL};
+use super::bytes::{BLOCK, Bytes, Part};
 
 /// A line is cut here: what is beyond is not searched.
 pub(super) const LINE: usize = 64 << 10;
 
-/// What is read at once backwards.
-const BLOCK: u64 = 16 << 10;
-
 /// What is read at once forwards.
 const CHUNK: u64 = 256 << 10;
-
-/// What was read does not belong together, because the log was rotated or truncated meanwhile: as a read that
-/// ends early, to be begun again.
-pub(super) fn interrupted() -> io::Error {
-    io::ErrorKind::UnexpectedEof.into()
-}
-
-/// A file of a size, open for reading.
-///
-/// Its end is asked for again and again, by the print of what was read last, by `expect` and by `forbid`; so it is read
-/// once, and kept, and so is the beginning: one or two system calls a log instead of eleven.
-#[derive(Debug)]
-pub(super) struct Bytes {
-    file: File,
-    size: u64,
-    held: RefCell<Held>,
-}
-
-#[derive(Debug, Default)]
-struct Held {
-    /// Where each begins.
-    blocks: Vec<(u64, Rc<Vec<u8>>)>,
-    /// Where each was taken, and of how many bytes.
-    prints: Vec<(u64, u64, Print)>,
-}
-
-impl Held {
-    fn get(&self, from: u64, len: u64) -> Option<Part> {
-        self.blocks.iter().find_map(|(start, block)| {
-            let begin = usize::try_from(from.checked_sub(*start)?).ok()?;
-            let range = begin..begin.checked_add(usize::try_from(len).ok()?)?;
-            (range.end <= block.len()).then(|| Part {
-                block: Rc::clone(block),
-                range,
-            })
-        })
-    }
-}
-
-/// Some bytes of a file, perhaps of a block that others look at as well.
-#[derive(Clone, Debug)]
-pub(super) struct Part {
-    block: Rc<Vec<u8>>,
-    /// Never beyond the block.
-    range: Range<usize>,
-}
-
-impl From<Vec<u8>> for Part {
-    fn from(bytes: Vec<u8>) -> Self {
-        Self {
-            range: 0..bytes.len(),
-            block: Rc::new(bytes),
-        }
-    }
-}
-
-impl Deref for Part {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        &self.block[self.range.clone()]
-    }
-}
-
-impl Bytes {
-    pub(super) fn new(file: File, size: u64) -> Self {
-        Self {
-            file,
-            size,
-            held: RefCell::default(),
-        }
-    }
-
-    pub(super) fn file(&self) -> &File {
-        &self.file
-    }
-
-    /// What is known of a file when it is to be known again, the end first: it may hold the beginning as well.
-    fn ends(&self) -> [(u64, u64); 2] {
-        let len = self.size.min(TAIL);
-        [(self.size - len, len), (0, self.size.min(HEAD))]
-    }
-
-    /// Reads the end and the beginning, to be asked for later.
-    pub(super) fn hold(&self) -> io::Result<()> {
-        self.ends()
-            .into_iter()
-            .try_for_each(|(from, len)| self.read(from, len).map(|_| ()))
-    }
-
-    /// Whether the end and the beginning are in the file by now as they were when they were first read.
-    pub(super) fn still_stands(&self) -> bool {
-        self.ends().into_iter().all(|(from, len)| {
-            self.read_at(from, len)
-                .and_then(|now| Ok(*self.read(from, len)? == *now))
-                .unwrap_or(false)
-        })
-    }
-
-    /// Reads `len` bytes at `from`, all of them or an error. `len` must be bounded by the caller.
-    pub(super) fn read(&self, from: u64, len: u64) -> io::Result<Part> {
-        let mut held = self.held.borrow_mut();
-        if let Some(part) = held.get(from, len) {
-            return Ok(part);
-        }
-        let end = self.size.saturating_sub(BLOCK);
-        let begin = HEAD.min(self.size);
-        let (start, block) = match from.checked_add(len) {
-            Some(to) if from >= end && to <= self.size => (end, self.size - end),
-            Some(to) if to <= begin => (0, begin),
-            _ => return Ok(self.read_at(from, len)?.into()),
-        };
-        let block = Rc::new(self.read_at(start, block)?);
-        held.blocks.push((start, block));
-        held.get(from, len).ok_or_else(interrupted)
-    }
-
-    fn read_at(&self, from: u64, len: u64) -> io::Result<Vec<u8>> {
-        let len = usize::try_from(len).map_err(io::Error::other)?;
-        let mut bytes = vec![0; len];
-        self.file.read_exact_at(&mut bytes, from)?;
-        Ok(bytes)
-    }
-
-    /// A print of `len` bytes at `from`.
-    pub(super) fn print(&self, from: u64, len: u64) -> io::Result<Print> {
-        let known = self
-            .held
-            .borrow()
-            .prints
-            .iter()
-            .find(|(at, of, _)| (*at, *of) == (from, len))
-            .map(|(.., print)| *print);
-        if let Some(print) = known {
-            return Ok(print);
-        }
-        let print = Print::of(&self.read(from, len)?);
-        let mut held = self.held.borrow_mut();
-        held.prints.push((from, len, print));
-        Ok(print)
-    }
-}
 
 /// A line as patterns see it: without the zeros that a hole puts before it, without its line end, and cut.
 pub(super) fn clean(line: &[u8]) -> &[u8] {
@@ -393,86 +242,6 @@ mod tests {
         file.write_all(content).unwrap();
         let size = content.len() as u64;
         (Bytes::new(file, size), size)
-    }
-
-    #[test]
-    fn what_is_held_is_what_stands_in_the_file() {
-        let content: Vec<u8> = (0..40_000_u32).map(|n| (n % 251) as u8).collect();
-        for size in [
-            0, 1, 255, 256, 1023, 1024, 1025, 16_383, 16_384, 16_385, 17_000, 40_000,
-        ] {
-            let (file, size) = file(&content[..size]);
-            let whole = size.max(1);
-            for len in [1, 256, 1024, 5000, whole] {
-                for from in [0, 1, 300, 1023, 17_000, whole.saturating_sub(len), whole] {
-                    let expected = usize::try_from(from)
-                        .ok()
-                        .zip(usize::try_from(from + len).ok())
-                        .filter(|_| from + len <= size)
-                        .map(|(from, to)| &content[from..to]);
-                    assert_eq!(
-                        file.read(from, len).ok().as_deref(),
-                        expected,
-                        "{len} at {from} of {size}"
-                    );
-                    assert_eq!(file.print(from, len).ok(), expected.map(Print::of));
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn what_was_read_is_kept_and_whether_it_still_stands_is_asked_of_the_file() {
-        let (bytes, size) = file(b"one\n");
-        bytes.hold().unwrap();
-        let before = bytes.print(0, size).unwrap();
-        assert!(bytes.still_stands());
-        bytes.file().write_all_at(b"two\n", 0).unwrap();
-        assert_eq!(*bytes.read(0, 3).unwrap(), *b"one");
-        assert_eq!(bytes.print(0, size).unwrap(), before);
-        assert!(!bytes.still_stands());
-    }
-
-    #[test]
-    fn of_a_long_file_both_ends_must_still_stand() {
-        let size = 3 * BLOCK;
-        for (at, stands) in [
-            (0, false),
-            (HEAD - 1, false),
-            (HEAD, true),
-            (size / 2, true),
-            (size - TAIL - 1, true),
-            (size - TAIL, false),
-            (size - 1, false),
-        ] {
-            let (bytes, _) = file(&vec![b'a'; usize::try_from(size).unwrap()]);
-            bytes.hold().unwrap();
-            bytes.file().write_all_at(b"b", at).unwrap();
-            assert_eq!(bytes.still_stands(), stands, "{at}");
-        }
-        let (bytes, _) = file(b"");
-        bytes.hold().unwrap();
-        assert!(bytes.still_stands());
-        let (bytes, _) = file(b"short\n");
-        bytes.hold().unwrap();
-        bytes.file().set_len(2).unwrap();
-        assert!(!bytes.still_stands());
-    }
-
-    #[test]
-    fn the_end_and_the_beginning_are_read_once() {
-        let (file, size) = file(&vec![b'x'; 40_000]);
-        for _ in 0..3 {
-            file.print(size - 256, 256).unwrap();
-            file.print(0, 1024).unwrap();
-            file.read(size - 1, 1).unwrap();
-            file.read(size - BLOCK, BLOCK).unwrap();
-            file.read(20, 30).unwrap();
-        }
-        let held: Vec<(u64, usize)> = (file.held.borrow().blocks.iter())
-            .map(|(start, block)| (*start, block.len()))
-            .collect();
-        assert_eq!(held, [(size - BLOCK, 16 << 10), (0, 1024)]);
     }
 
     /// How often this thread has read so far.

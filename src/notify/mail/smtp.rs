@@ -26,9 +26,11 @@ use crate::notify::Outcome;
 use crate::text::{cut, visible};
 
 mod connection;
+mod timed;
 mod tls;
 
-use connection::{Channel, connect, is_timeout};
+use connection::{Channel, connect};
+use timed::is_timeout;
 
 /// How much later than the session itself its caller gives up: the session knows more about what happened.
 const SLACK: Duration = Duration::from_millis(500);

@@ -8,7 +8,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{CertificateError, ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
-use super::connection::{Timed, is_timeout};
+use super::timed::{Timed, is_timeout};
 use super::{SHOWN, Smtp, Step, Tls, at, host, no_answer, plain};
 use crate::files::{self, Links};
 use crate::text::{cut, visible};

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use crate::scene::{Scene, Service, render, signal, wait_until};
+use super::{Scene, Service, render, signal, wait_until};
 
 /// The first keys of a `[mail]` table.
 pub(crate) const ENVELOPE: &str =
