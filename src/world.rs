@@ -162,7 +162,11 @@ impl World {
 
     /// Looks at the command line of every process there is: for services that are known by theirs.
     pub fn glance() -> Self {
-        let (glance, gap) = Glance::take();
+        Self::of_scan(&Scan::default())
+    }
+
+    fn of_scan(scan: &Scan) -> Self {
+        let (glance, gap) = Glance::take(scan);
         let (me, ancestors) = lineage(|pid| glance.parent(pid));
         Self {
             hidden: others_are_hidden(),

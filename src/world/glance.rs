@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, mpsc};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use memchr::memmem::Finder;
@@ -18,6 +19,9 @@ use super::proc::{
 /// but as 3 to 7 for one of more than 32 bytes, which memchr finds harder: this is in between, and a dozen services
 /// never pay for it.
 const SEARCHES_WITHOUT_INDEX: usize = 16;
+
+/// How long a scan during a restart may take.
+const SCAN_LIMIT: Duration = Duration::from_secs(10);
 
 /// The command lines of all processes, and what was looked up of them since.
 #[derive(Debug, Default)]
@@ -38,14 +42,15 @@ pub(super) struct Glance {
 }
 
 impl Glance {
-    /// A glance, and why one that runs may be missing in it.
-    pub(super) fn take() -> (Self, Option<String>) {
+    /// A glance at all processes but the skipped ones, and why one that runs may be missing in it. What is read at the
+    /// moment stands in `reading`.
+    pub(super) fn take(scan: &Scan) -> (Self, Option<String>) {
         let began =
             nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME).map_or(0, |time| {
                 let millis = Duration::from(time).as_millis();
                 u64::try_from(millis).unwrap_or_default() * ticks_per_second() / 1000
             });
-        let mut gap = None;
+        let mut gap = scan.skipped();
         let mut pids = listed().unwrap_or_else(|error| {
             gap = Some(format!("/proc cannot be read: {error}"));
             Vec::new()
@@ -56,6 +61,10 @@ impl Glance {
         let mut places = Vec::new();
         let mut buffer = vec![0; 4096];
         for pid in pids {
+            if scan.skip.contains(&pid) {
+                continue;
+            }
+            scan.reading.store(pid, Ordering::Relaxed);
             let start = text.len();
             match append_command(pid, &mut buffer, &mut text) {
                 Ok(()) if text.len() > start => {
@@ -135,6 +144,67 @@ impl Glance {
     }
 }
 
+/// Reading the command line of a process blocks while the kernel holds a lock on its memory, in the worst case for ever.
+/// One such process must not hide all others: a scan that has not ended in time is made again without the one that it was
+/// reading.
+#[derive(Debug, Default)]
+pub struct Scan {
+    /// Processes that earlier scans did not get past.
+    skip: Vec<i32>,
+    /// The one that is being read.
+    reading: AtomicI32,
+}
+
+/// So many processes are skipped at the most: each has cost a share of the time, and leaves a thread behind.
+const MOST_SKIPPED: usize = 4;
+
+impl Scan {
+    /// Reads the command lines of all processes but the skipped ones.
+    pub fn run(&self) -> World {
+        World::of_scan(self)
+    }
+
+    /// The scan to make where this one has not ended in time.
+    fn without_the_one_it_reads(&self) -> Self {
+        let mut skip = self.skip.clone();
+        skip.push(self.reading.load(Ordering::Relaxed));
+        Self {
+            skip,
+            reading: AtomicI32::default(),
+        }
+    }
+
+    /// Why a process may be missing: those that were skipped.
+    fn skipped(&self) -> Option<String> {
+        let pids: Vec<String> = self.skip.iter().map(ToString::to_string).collect();
+        (!pids.is_empty()).then(|| {
+            format!(
+                "the command line of PID {} cannot be read: the read does not return",
+                pids.join(", ")
+            )
+        })
+    }
+}
+
+/// Scans all processes within `limit`, as `run` does it, which has to give back an error where its own limit is over.
+/// Half of the time is for the first scan, half of what is left for each that skips one process more.
+pub fn scan_within<E>(
+    limit: Duration,
+    mut run: impl FnMut(Arc<Scan>, Duration) -> Result<World, E>,
+) -> Result<World, E> {
+    let mut scan = Arc::new(Scan::default());
+    let mut share = limit / 2;
+    loop {
+        match run(Arc::clone(&scan), share) {
+            Err(_) if scan.skip.len() < MOST_SKIPPED => {
+                scan = Arc::new(scan.without_the_one_it_reads());
+                share /= 2;
+            }
+            scanned => return scanned,
+        }
+    }
+}
+
 /// Glances for many who want one at about the same time: as fresh as one of one's own, for it was begun after it was
 /// asked for, but one at a time, and one for all who have waited for the one before to end.
 #[derive(Debug, Default)]
@@ -153,7 +223,19 @@ impl Glances {
             return Arc::clone(world);
         }
         let begun = Instant::now();
-        let world = Arc::new(World::glance());
+        let world = scan_within(SCAN_LIMIT, |scan, limit| {
+            let (sender, scanned) = mpsc::channel();
+            let scanner = thread::Builder::new().name("scan".to_owned());
+            scanner
+                .spawn(move || sender.send(scan.run()))
+                .map_err(|_| ())?;
+            scanned.recv_timeout(limit).map_err(|_| ())
+        });
+        // where even that did not end, a process may be running that is not seen
+        let world = world.unwrap_or_else(|()| {
+            World::on_demand().with_gap("the process table did not answer in time".to_owned())
+        });
+        let world = Arc::new(world);
         *latest = Some((begun, Arc::clone(&world)));
         world
     }
@@ -169,6 +251,59 @@ mod tests {
 
     use super::super::{Known, Lookup, Process};
     use super::*;
+
+    /// Scans where reading the command line of each of `hung` blocks, with the skipped PIDs of each.
+    fn scans(hung: &[i32]) -> (Vec<Vec<i32>>, Vec<Duration>, Result<World, ()>) {
+        let (mut made, mut limits) = (Vec::new(), Vec::new());
+        let scanned = scan_within(Duration::from_secs(8), |scan, limit| {
+            made.push(scan.skip.clone());
+            limits.push(limit);
+            match hung.iter().find(|pid| !scan.skip.contains(pid)) {
+                Some(&pid) => {
+                    scan.reading.store(pid, Ordering::Relaxed);
+                    Err(())
+                }
+                None => Ok(World::on_demand()),
+            }
+        });
+        (made, limits, scanned)
+    }
+
+    #[test]
+    fn a_process_that_cannot_be_read_is_skipped_by_the_next_scan() {
+        let secs = Duration::from_secs;
+        let (made, limits, scanned) = scans(&[]);
+        assert_eq!((made, limits), (vec![vec![]], vec![secs(4)]));
+        assert!(scanned.is_ok());
+        let (made, limits, scanned) = scans(&[7, 9]);
+        assert_eq!(made, [vec![], vec![7], vec![7, 9]]);
+        assert_eq!(limits, [secs(4), secs(2), secs(1)]);
+        assert!(scanned.is_ok());
+        let (made, limits, scanned) = scans(&[1, 2, 3, 4, 5, 6]);
+        assert_eq!(made.len(), 1 + MOST_SKIPPED);
+        assert!(limits.iter().sum::<Duration>() < secs(8));
+        assert!(scanned.is_err());
+    }
+
+    #[test]
+    fn what_was_skipped_may_be_missing() {
+        let me = nix::unistd::getpid().as_raw();
+        let scan = Scan {
+            skip: vec![me],
+            ..Scan::default()
+        };
+        let world = scan.run();
+        let own = std::fs::read("/proc/self/cmdline").unwrap();
+        let program = own.split(|byte| *byte == 0).next().unwrap();
+        let wanted = |command: &[u8]| command.starts_with(program);
+        let look = |pid: i32| world.process(pid);
+        let matches = world.with_command(None, 99, look, wanted, |process| process.pid == me);
+        assert_eq!(matches.found, []);
+        assert_eq!(
+            matches.gap.unwrap(),
+            format!("the command line of PID {me} cannot be read: the read does not return")
+        );
+    }
 
     #[test]
     fn a_glance_sees_what_a_survey_sees() {
