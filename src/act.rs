@@ -11,7 +11,7 @@ use std::thread;
 use std::time::Instant;
 
 use crate::check::process::{Memo, Presence};
-use crate::check::{Observation, log};
+use crate::check::{CheckStates, Observation};
 use crate::config::{Config, Service};
 use crate::decide::Decision;
 use crate::files::FileMark;
@@ -253,10 +253,10 @@ fn run_beside(
         ),
         None => return false,
     };
-    let marks = memory
+    let states = memory
         .services
         .get(&name)
-        .and_then(|known| Some(known.charged.as_ref()?.logs.clone()))
+        .and_then(|known| Some(known.charged.as_ref()?.checks.clone()))
         .unwrap_or_default();
     let output = output_file(stage.store.dir(), &name);
     let cut_short = stage.cut_short.contains(&name);
@@ -275,8 +275,8 @@ fn run_beside(
                 target: target(service),
                 memo,
                 running,
-                logs: &service.logs,
-                marks,
+                checks: &service.checks,
+                states,
                 taken,
                 glances: &glances,
                 output,
@@ -305,7 +305,7 @@ fn failed_inside(way: &Way, memo: &Memo) -> Done {
         },
         process: memo.clone(),
         unit: None,
-        marks: log::Marks::new(),
+        checks: CheckStates::default(),
     }
 }
 
@@ -314,7 +314,7 @@ fn finished(done: Done) -> Outcome {
         action: done.action,
         process: done.process,
         unit: done.unit,
-        marks: done.marks,
+        checks: done.checks,
     }))
 }
 

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use chrono::{DateTime, Utc};
 
 use crate::check::process::Presence;
-use crate::check::{Finding, Kind, Observation, Severity, worst};
+use crate::check::{Finding, Grace, Kind, Observation, Severity, worst};
 use crate::clock;
 use crate::config::{OnExhausted, Service, dependencies_first};
 use crate::memory::{GRACES, Memory, ServiceMemory};
@@ -193,11 +193,10 @@ fn alone(
         observation
             .findings
             .iter()
-            .partition(|finding| match finding.check {
-                Kind::Log => graced || activating.is_some(),
-                // whatever is missing, systemd is busy bringing it up
-                Kind::Process => activating.is_some(),
-                Kind::Unit => false,
+            .partition(|finding| match finding.grace() {
+                Grace::None => false,
+                Grace::Activating => activating.is_some(),
+                Grace::Young => graced || activating.is_some(),
             });
     let severity = worst(judged);
     let broken = severity == Some(Severity::Critical);

@@ -11,7 +11,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use nix::sys::signal::Signal;
 
 use crate::check::process::{Identity, Memo, Presence, Running};
-use crate::check::{Finding, Kind, Observation, Severity, log};
+use crate::check::{CheckStates, Finding, Kind, Observation, Severity, log};
 use crate::config::{OnExhausted, Policy, Service};
 use crate::notify::{Alert, Event};
 use crate::restart::{Action, Command, Limits, Way};
@@ -31,7 +31,7 @@ pub(crate) fn service(name: &str) -> Service {
         start_grace: Duration::from_secs(60),
         depends_on: Vec::new(),
         process: None,
-        logs: Vec::new(),
+        checks: Vec::new(),
         unit: None,
         way: Some(Way::Command(Command {
             command: vec!["/bin/true".to_owned()],
@@ -75,9 +75,9 @@ pub(crate) fn up(pid: i32, age: u64) -> Observation {
             ..Memo::default()
         },
         unit: None,
-        marks: log::Marks::new(),
+        checks: CheckStates::default(),
         tail: log::Tail::default(),
-        evidence: false,
+        consumed: false,
     }
 }
 

@@ -2,20 +2,22 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
-use chrono::{DateTime, Utc};
-
-use crate::check::log::{self, Author, Context};
+use crate::check::log::{self, Author};
 use crate::check::process::{self, Identity, Presence, Started, Target};
 use crate::check::unit::{self, Manager, Standing};
-use crate::check::{Finding, Kind, Observation, Severity, TIMED_OUT};
+use crate::check::{
+    self, CheckState, CheckStates, Checked, Circumstances, Finding, Job, Kind, Looking,
+    Observation, Rule, Slot,
+};
 use crate::clock::{self, Reading};
 use crate::config::{Config, Service};
 use crate::memory::{Memory, ServiceMemory};
 use crate::pool::{Failed, Pool};
 use crate::restart::Way;
-use crate::world::World;
+use crate::world::{World, scan_within};
 
 /// What a call of systemctl may take beyond its own limit: to be killed and collected.
 const SYSTEMCTL_SLACK: Duration = Duration::from_secs(2);
@@ -32,7 +34,7 @@ pub fn target(service: &Service) -> Target<'_> {
             }),
             _ => None,
         },
-        has_other_checks: !service.logs.is_empty() || service.unit.is_some(),
+        has_other_checks: !service.checks.is_empty() || service.unit.is_some(),
         perhaps_started: false,
     }
 }
@@ -70,6 +72,8 @@ impl Subject<'_> {
 }
 
 /// Looks at the services of `names`, until `deadline` at the most.
+///
+/// Probes wait for others over a network, so they begin at once, in a thread of their own, beside all else.
 pub fn observe(
     pool: &Pool,
     config: &Arc<Config>,
@@ -87,83 +91,204 @@ pub fn observe(
             known: memory.services.get(&service.name).unwrap_or(&nothing),
         })
         .collect();
-    // in the order of the subjects
-    let mut seen = look_at_processes(pool, config, &subjects, memory, now, deadline);
-    look_at_units(pool, config, &subjects, now, deadline, &mut seen);
-    look_at_logs(
+    let looking = Looking {
         pool,
-        config,
-        &subjects,
-        memory.jumped_at,
         now,
+        jumped_at: memory.jumped_at,
+        check_timeout: config.check_timeout,
+        run_timeout: config.run_timeout,
         deadline,
-        &mut seen,
-    );
+    };
+    let probes = jobs(&subjects, &[], Rule::is_probe);
+    // in the order of the subjects
+    let seen = thread::scope(|scope| {
+        let slots: Vec<(Slot, Kind)> = (probes.iter())
+            .map(|job| (job.slot, job.rule.kind()))
+            .collect();
+        let looking = &looking;
+        let probes = (!probes.is_empty()).then(|| {
+            thread::Builder::new()
+                .name("probes".to_owned())
+                .spawn_scoped(scope, move || check::look(probes, looking))
+        });
+        let mut seen = look_at_processes(&subjects, config, memory, looking);
+        look_at_units(&subjects, config, looking, &mut seen);
+        let rest = jobs(&subjects, &seen, |rule| !rule.is_probe());
+        add(&subjects, check::look(rest, looking), &mut seen);
+        let probed = match probes {
+            None => Vec::new(),
+            Some(Err(_)) => without_result(&subjects, slots, Failed::NoThread, looking),
+            Some(Ok(thread)) => thread
+                .join()
+                .unwrap_or_else(|_| without_result(&subjects, slots, Failed::Panicked, looking)),
+        };
+        add(&subjects, probed, &mut seen);
+        seen
+    });
     let names = subjects.iter().map(|subject| subject.service.name.clone());
     names.zip(seen).collect()
 }
 
-fn look_at_processes(
-    pool: &Pool,
-    config: &Arc<Config>,
+/// The checks to make, of the wanted rules. `seen` is what is known of their services by then.
+fn jobs(
     subjects: &[Subject<'_>],
-    memory: &Memory,
-    now: &Reading,
-    deadline: Instant,
-) -> Vec<Observation> {
-    let survey = subjects.iter().any(|subject| {
-        let target = Target {
-            perhaps_started: subject.is_perhaps_started(),
-            ..target(subject.service)
+    seen: &[Observation],
+    wanted: impl Fn(&Rule) -> bool,
+) -> Vec<Job> {
+    let mut jobs = Vec::new();
+    for (place, subject) in subjects.iter().enumerate() {
+        let checks = &subject.service.checks;
+        if !checks.iter().any(|check| wanted(&check.rule)) {
+            continue;
+        }
+        let observation = seen.get(place);
+        let presence = observation.map(|seen| &seen.presence);
+        let states = subject.known.states_of(checks, presence);
+        let circumstances = Circumstances {
+            author: author(presence, subject.known),
+            // else they are shown only if something is wrong with the log itself
+            shown: observation.is_some_and(|seen| !seen.findings.is_empty())
+                || subject.known.open_trouble.is_some()
+                || checks.len() > 1,
         };
-        process::needs_survey(&target, &subject.known.process, now)
+        for (number, check) in checks.iter().enumerate() {
+            if wanted(&check.rule) {
+                jobs.push(Job {
+                    slot: (place, number),
+                    rule: check.rule.clone(),
+                    state: states.get(&check.id).cloned(),
+                    circumstances,
+                });
+            }
+        }
+    }
+    jobs
+}
+
+/// Adds what checks came to, to what is known of their services.
+fn add(
+    subjects: &[Subject<'_>],
+    mut checked: Vec<(Slot, Checked<CheckState>)>,
+    seen: &mut [Observation],
+) {
+    checked.sort_by_key(|(slot, _)| *slot);
+    // several checks may have one target: its last lines are shown once, and what both of them note
+    let mut shown = BTreeSet::new();
+    for ((place, number), checked) in checked {
+        let check = &subjects[place].service.checks[number];
+        let observation = &mut seen[place];
+        // the missing process is the finding
+        if check.rule.is_probe() && observation.presence == Presence::Absent {
+            continue;
+        }
+        observation
+            .findings
+            .extend(checked.findings.into_iter().map(|finding| Finding {
+                id: check.id.clone(),
+                ..finding
+            }));
+        for note in checked.notes {
+            if !observation.notes.contains(&note) {
+                observation.notes.push(note);
+            }
+        }
+        if !checked.tail.is_empty() && shown.insert((place, check.rule.target())) {
+            observation.tail.append(checked.tail);
+        }
+        observation.consumed |= checked.consumed;
+        if let Some(state) = checked.state {
+            observation.checks.insert(check.id.clone(), state);
+        }
+    }
+}
+
+/// What checks come to that were not made.
+fn without_result(
+    subjects: &[Subject<'_>],
+    slots: Vec<(Slot, Kind)>,
+    failed: Failed,
+    looking: &Looking<'_>,
+) -> Vec<(Slot, Checked<CheckState>)> {
+    let checked = slots.into_iter().map(|((place, number), kind)| {
+        let target = subjects[place].service.checks[number].rule.target();
+        let findings = vec![looking.given_up(kind, &target, failed)];
+        let checked = Checked {
+            findings,
+            ..Checked::default()
+        };
+        ((place, number), checked)
     });
-    // reading another process's arguments can hang in the kernel, as any other look can
-    let world = if survey {
-        pool.side_by_side(vec![()], config.check_timeout, deadline, |()| {
-            World::glance()
+    checked.collect()
+}
+
+fn look_at_processes(
+    subjects: &[Subject<'_>],
+    config: &Arc<Config>,
+    memory: &Memory,
+    looking: &Looking<'_>,
+) -> Vec<Observation> {
+    let (pool, now, deadline) = (looking.pool, looking.now, looking.deadline);
+    let needs_scan: Vec<bool> = subjects
+        .iter()
+        .map(|subject| {
+            let target = Target {
+                perhaps_started: subject.is_perhaps_started(),
+                ..target(subject.service)
+            };
+            process::needs_survey(&target, &subject.known.process, now)
         })
-        .pop()
-        .unwrap_or(Err(Failed::NoThread))
+        .collect();
+    let on_demand = Arc::new(World::on_demand());
+    // a hang in the kernel costs only those services that need to know all processes
+    let scanned = if needs_scan.contains(&true) {
+        scan_within(config.check_timeout, |scan, limit| {
+            let mut results = pool.side_by_side(vec![scan], limit, deadline, |scan| scan.run());
+            results.pop().unwrap_or(Err(Failed::NoThread))
+        })
         .map(Arc::new)
     } else {
-        Ok(Arc::new(World::on_demand()))
+        Ok(Arc::clone(&on_demand))
     };
     let known = known_processes(memory);
-    let results = match &world {
-        Ok(world) => {
-            let work = subjects
-                .iter()
-                .map(|subject| {
-                    (
-                        subject.index,
-                        subject.known.process.clone(),
-                        subject.is_being_started(),
-                        subject.is_perhaps_started(),
-                    )
-                })
-                .collect();
-            let (config, world, now) = (Arc::clone(config), Arc::clone(world), now.clone());
-            pool.side_by_side(
-                work,
-                config.check_timeout,
-                deadline,
-                move |(index, memo, being_started, perhaps_started)| {
-                    let mut target = target(&config.services[index]);
-                    target.has_other_checks &= !being_started;
-                    target.perhaps_started = perhaps_started;
-                    process::look(&target, &memo, &world, &now, &known)
-                },
-            )
-        }
-        Err(failed) => subjects.iter().map(|_| Err(*failed)).collect(),
-    };
+    let (mut work, mut places) = (Vec::new(), Vec::new());
+    for (place, (subject, needs_scan)) in subjects.iter().zip(needs_scan).enumerate() {
+        let world = match &scanned {
+            Ok(world) => world,
+            Err(_) if !needs_scan => &on_demand,
+            Err(_) => continue,
+        };
+        places.push(place);
+        work.push((
+            subject.index,
+            Arc::clone(world),
+            subject.known.process.clone(),
+            subject.is_being_started(),
+            subject.is_perhaps_started(),
+        ));
+    }
+    let failed = scanned.err().unwrap_or(Failed::NoThread);
+    let mut results: Vec<_> = subjects.iter().map(|_| Err(failed)).collect();
+    let (shared, time) = (Arc::clone(config), now.clone());
+    let looked = pool.side_by_side(
+        work,
+        config.check_timeout,
+        deadline,
+        move |(index, world, memo, being_started, perhaps_started)| {
+            let mut target = target(&shared.services[index]);
+            target.has_other_checks &= !being_started;
+            target.perhaps_started = perhaps_started;
+            process::look(&target, &memo, &world, &time, &known)
+        },
+    );
+    for (place, result) in places.into_iter().zip(looked) {
+        results[place] = result;
+    }
     subjects
         .iter()
         .zip(results)
         .map(|(subject, result)| {
             let seen = result.unwrap_or_else(|failed| process::Seen {
-                findings: vec![given_up(Kind::Process, "its process", failed, config)],
+                findings: vec![looking.given_up(Kind::Process, "its process", failed)],
                 presence: Presence::Unseen,
                 memo: subject.known.process.clone(),
             });
@@ -173,9 +298,9 @@ fn look_at_processes(
                 presence: seen.presence,
                 process: seen.memo,
                 unit: None,
-                marks: log::Marks::new(),
+                checks: CheckStates::default(),
                 tail: log::Tail::default(),
-                evidence: false,
+                consumed: false,
             }
         })
         .collect()
@@ -183,13 +308,12 @@ fn look_at_processes(
 
 /// Asks each systemd once for all of its units, and looks at their main processes.
 fn look_at_units(
-    pool: &Pool,
-    config: &Arc<Config>,
     subjects: &[Subject<'_>],
-    now: &Reading,
-    deadline: Instant,
+    config: &Config,
+    looking: &Looking<'_>,
     seen: &mut [Observation],
 ) {
+    let (pool, now, deadline) = (looking.pool, looking.now, looking.deadline);
     let mut units: BTreeMap<Manager, BTreeSet<String>> = BTreeMap::new();
     for unit in subjects
         .iter()
@@ -259,7 +383,7 @@ fn look_at_units(
             }
             Ok(None) => {}
             Err(failed) => {
-                let finding = given_up(Kind::Process, "its process", failed, config);
+                let finding = looking.given_up(Kind::Process, "its process", failed);
                 observation.findings.push(finding);
                 observation.presence = Presence::Unseen;
             }
@@ -267,114 +391,16 @@ fn look_at_units(
     }
 }
 
-fn look_at_logs(
-    pool: &Pool,
-    config: &Arc<Config>,
-    subjects: &[Subject<'_>],
-    jumped_at: Option<DateTime<Utc>>,
-    now: &Reading,
-    deadline: Instant,
-    seen: &mut [Observation],
-) {
-    // whose they are, and what to look at
-    let (mut whose, mut work) = (Vec::new(), Vec::new());
-    for (place, (subject, observation)) in subjects.iter().zip(&*seen).enumerate() {
-        let author = author(observation, subject.known);
-        // else they are shown only if something is wrong with the log itself
-        let shown = !observation.findings.is_empty()
-            || subject.known.open_trouble.is_some()
-            || subject.service.logs.len() > 1;
-        let marks = subject.known.marks(Some(&observation.presence));
-        for (number, rule) in subject.service.logs.iter().enumerate() {
-            whose.push((place, rule));
-            work.push((
-                subject.index,
-                number,
-                rule.mark_in(marks).cloned(),
-                author,
-                shown,
-            ));
-        }
-    }
-    let (shared, time) = (Arc::clone(config), now.clone());
-    let results = pool.side_by_side(
-        work,
-        config.check_timeout,
-        deadline,
-        move |(index, number, mark, author, shown)| {
-            let context = Context {
-                now: &time,
-                jumped_at,
-                author,
-                shown,
-            };
-            log::look(
-                &shared.services[index].logs[number],
-                mark.as_deref(),
-                context,
-            )
-        },
-    );
-    // several tables may have one path: its last lines are shown once, and what both of them note
-    let mut shown = BTreeSet::new();
-    for ((place, rule), result) in whose.into_iter().zip(results) {
-        let observation = &mut seen[place];
-        match result {
-            Ok(log) => {
-                observation.findings.extend(log.findings);
-                for note in log.notes {
-                    if !observation.notes.contains(&note) {
-                        observation.notes.push(note);
-                    }
-                }
-                if !log.tail.is_empty() && shown.insert((place, &rule.path)) {
-                    observation.tail.append(log.tail);
-                }
-                observation.evidence |= log.evidence;
-                if let Some(mark) = log.mark {
-                    observation.marks.insert(rule.key.clone(), Arc::new(mark));
-                }
-            }
-            Err(failed) => {
-                let finding = given_up(Kind::Log, &rule.shown, failed, config);
-                observation.findings.push(finding);
-            }
-        }
-    }
-}
-
 /// Who wrote what is new in a service's logs: the present process, if it is the one that ran at the last look,
 /// or if the service has none that could be known.
-fn author(observation: &Observation, known: &ServiceMemory) -> Author {
-    match &observation.presence {
-        Presence::NotApplicable => Author::Present,
-        Presence::Running(running) if known.process.main.as_ref() == Some(&running.main) => {
+fn author(presence: Option<&Presence>, known: &ServiceMemory) -> Author {
+    match presence {
+        Some(Presence::NotApplicable) => Author::Present,
+        Some(Presence::Running(running)) if known.process.main.as_ref() == Some(&running.main) => {
             Author::Present
         }
         _ => Author::Perhaps,
     }
-}
-
-/// The finding in place of what a look would have found.
-fn given_up(check: Kind, what: &str, failed: Failed, config: &Config) -> Finding {
-    let why = match failed {
-        Failed::TimedOut => format!(
-            "could not be looked at within {} (a dead disk or network share?)",
-            clock::rough(config.check_timeout)
-        ),
-        Failed::OutOfTime => format!(
-            "could not be looked at before the run had to end (run_timeout {})",
-            clock::rough(config.run_timeout)
-        ),
-        Failed::NoThread => {
-            "could not be looked at: there is no thread to be had (ulimit -u, TasksMax=)".to_owned()
-        }
-        Failed::Panicked => {
-            "could not be looked at: a fault of the watchdog; please report this".to_owned()
-        }
-    };
-    let message = format!("{what} {why}");
-    Finding::new(check, TIMED_OUT, Severity::Unknown, message)
 }
 
 /// Why a systemd has not said anything.
@@ -397,6 +423,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+    use crate::check::Severity;
     use crate::config::{self, Environment};
 
     #[test]
@@ -425,7 +452,16 @@ mod tests {
                 "asking failed by a fault of the watchdog; please report this",
             ),
         ] {
-            let finding = given_up(Kind::Log, "a.log", failed, &config);
+            let (pool, now) = (Pool::new(), Reading::take());
+            let looking = Looking {
+                pool: &pool,
+                now: &now,
+                jumped_at: None,
+                check_timeout: config.check_timeout,
+                run_timeout: config.run_timeout,
+                deadline: Instant::now(),
+            };
+            let finding = looking.given_up(Kind::Log, "a.log", failed);
             assert_eq!(finding.message, look);
             assert_eq!(finding.severity, Severity::Unknown);
             assert_eq!(unanswered(failed, &config), answer);

@@ -321,7 +321,8 @@ impl Run {
         let mut results = Results {
             services: Vec::with_capacity(decisions.len()),
             entries: Vec::new(),
-            must_flush: !acted.outcomes.is_empty(),
+            must_flush: !acted.outcomes.is_empty()
+                || observations.values().any(|seen| seen.consumed),
         };
         for (service, decision) in self.decided(decisions) {
             let settled = settle(

@@ -2,12 +2,10 @@
 //!
 //! As pure as the policy, and the other half of it: every transition of what is remembered is here.
 
-use std::sync::Arc;
-
 use chrono::{DateTime, Utc};
 
 use crate::check::process::{self, Presence};
-use crate::check::{Observation, Severity, log, unit};
+use crate::check::{CheckStates, Observation, Severity, log, unit};
 use crate::config::{OnExhausted, Service};
 use crate::decide::Decision;
 use crate::memory::journal::{self, Entry};
@@ -43,8 +41,8 @@ pub struct Tried {
     pub process: process::Memo,
     /// The systemd unit that runs now, as it is to be remembered.
     pub unit: Option<unit::Memo>,
-    /// The ends of the logs when the old process had been stopped.
-    pub marks: log::Marks,
+    /// What the checks remember since the old process was stopped.
+    pub checks: CheckStates,
 }
 
 /// What was settled about a service.
@@ -75,15 +73,15 @@ pub fn charge(
     let codes = critical_codes(observation);
     let remembered = memory.services.entry(service.name.clone()).or_default();
     remembered.charge(now, codes);
-    let mut logs = remembered.logs.clone();
-    logs.extend(marks_of(service, &remembered.logs));
-    logs.extend(observation.marks.clone());
+    let mut checks = remembered.states_of(&service.checks, None);
+    checks.extend(observation.checks.clone());
     remembered.charged = Some(Charged {
         main: match &observation.presence {
             Presence::Running(running) => Some(running.main.clone()),
             _ => None,
         },
-        logs,
+        checks,
+        logs: log::Positions::new(),
     });
     let mut entry = Entry::new(now, &service.name, journal::RESTARTING);
     entry.findings.clone_from(&observation.findings);
@@ -276,7 +274,7 @@ pub fn settle(
         if tried.unit.is_some() {
             remembered.unit.clone_from(&tried.unit);
         }
-        remembered.logs.extend(tried.marks.clone());
+        remembered.checks.extend(tried.checks.clone());
     }
     if verdict == Verdict::Exhausted && service.policy.on_exhausted == OnExhausted::GiveUp {
         remembered.given_up.get_or_insert(wall);
@@ -398,13 +396,10 @@ fn remember_seen(
         return;
     }
     remembered.process = observation.process.clone();
-    // of the logs that the config has
-    let mut logs = observation.marks.clone();
-    let former = remembered.marks(Some(&observation.presence));
-    for (key, mark) in marks_of(service, former) {
-        logs.entry(key).or_insert(mark);
-    }
-    remembered.logs = logs;
+    let mut checks = remembered.states_of(&service.checks, Some(&observation.presence));
+    checks.extend(observation.checks.clone());
+    remembered.checks = checks;
+    remembered.logs.clear();
 }
 
 /// What `status` and `why` will show of this run.
@@ -417,13 +412,6 @@ fn last_result(report: &ServiceReport, now: DateTime<Utc>) -> LastResult {
         notes: report.notes.clone(),
         max_per_hour: report.max_per_hour,
     }
-}
-
-/// The marks of the logs that the config has, each under its key.
-fn marks_of(service: &Service, marks: &log::Marks) -> log::Marks {
-    let logs = service.logs.iter();
-    logs.filter_map(|rule| Some((rule.key.clone(), Arc::clone(rule.mark_in(marks)?))))
-        .collect()
 }
 
 /// What the journal says of a run: every change of the verdict, and every restart.

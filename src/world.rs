@@ -28,7 +28,7 @@ mod index;
 mod proc;
 
 use glance::Glance;
-pub use glance::Glances;
+pub use glance::{Glances, Scan, scan_within};
 use proc::{
     COMMAND_LIMIT, effective_user, in_other_namespace, is_forbidden, listed, settled_command,
     status,

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use watchdog::check::process::{Memo, Presence, parse_pid_file};
-use watchdog::check::{Finding, Kind, Observation, Severity, log as log_check};
+use watchdog::check::{CheckStates, Finding, Kind, Observation, Severity, log as log_check};
 use watchdog::clock::Reading;
 use watchdog::config::{self, Config, Environment};
 use watchdog::decide::{self, Facts};
@@ -152,9 +152,9 @@ fn gone() -> Observation {
         presence: Presence::Absent,
         process: Memo::default(),
         unit: None,
-        marks: log_check::Marks::new(),
+        checks: CheckStates::default(),
         tail: log_check::Tail::default(),
-        evidence: false,
+        consumed: false,
     }
 }
 

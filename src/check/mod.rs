@@ -1,22 +1,34 @@
 //! What can be seen of a service, and what is wrong with it.
 //!
-//! Each kind of check has a file: it looks, and gives back [`Finding`]s for people and for the policy, and
-//! evidence for the next run and for the restart. Nothing above this room knows how a kind of check looks;
-//! nothing in it knows what will be done about a finding.
+//! What a service is made of (a process, a unit) says whether it runs, and which process that is. All else that is
+//! checked is a [`CheckKind`]: a file of its own, and a line in the list below. A kind looks, judges, and says what it
+//! wants to remember; [`Finding`]s are all that the policy and the reports know of it. Layers above do not depend on a
+//! kind, and nothing here knows what is done about a finding.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::time::Duration;
 
+use chrono::{DateTime, TimeDelta, Utc};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use self::process::Presence;
+use crate::clock::{self, Reading};
+use crate::pool::{Failed, Pool};
 
+mod id;
+mod kinds;
 pub mod log;
 pub mod pattern;
 pub mod port;
 pub mod process;
 pub mod unit;
 
-/// The kinds of checks there are: a new kind is a file beside this one, and a line here.
+pub use id::CheckId;
+pub use kinds::{CheckState, CheckStates, Job, Rule, Slot, code, look};
+
+/// What finds something, by the name that reports give it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
@@ -26,6 +38,8 @@ pub enum Kind {
     Unit,
     /// Freshness and patterns of log files.
     Log,
+    /// Ports that accept connections.
+    Port,
 }
 
 /// How bad a finding is, in the order of the exit codes: what could not be seen is worse than a warning, and
@@ -33,12 +47,38 @@ pub enum Kind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
-    /// Told, and never a reason to restart.
+    /// Reported, and never a reason to restart.
     Warning,
     /// Could not be seen, and so never a reason to restart.
     Unknown,
     /// A reason to restart.
     Critical,
+}
+
+/// While which a finding is not held against a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Grace {
+    /// Never: it counts at once.
+    None,
+    /// While systemd is bringing the service up.
+    Activating,
+    /// While systemd is bringing it up, and while its process is younger than `start_grace`.
+    Young,
+}
+
+/// A code that findings have: a name that scripts rely on, and what it means for the policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Code {
+    /// Its name: `log_stale`.
+    pub name: &'static str,
+    /// While which it does not count.
+    pub grace: Grace,
+}
+
+impl Code {
+    const fn new(name: &'static str, grace: Grace) -> Self {
+        Self { name, grace }
+    }
 }
 
 /// One thing that a check found, the only thing that the policy and the reports know of checks.
@@ -52,6 +92,9 @@ pub struct Finding {
     pub severity: Severity,
     /// A sentence with the figures in it, for a person.
     pub message: String,
+    /// Which check of the service found it, where it has several of the kind: `log:/srv/a.log`.
+    #[serde(default, skip_serializing_if = "CheckId::is_none")]
+    pub id: CheckId,
 }
 
 impl Finding {
@@ -67,6 +110,17 @@ impl Finding {
             code: Cow::Borrowed(code),
             severity,
             message: message.into(),
+            id: CheckId::default(),
+        }
+    }
+
+    /// While which it is not held against the service. A code that this version does not know counts at once.
+    pub fn grace(&self) -> Grace {
+        match (&*self.code, self.check) {
+            // given up after its limit: as any other finding of its kind
+            (TIMED_OUT, Kind::Log) => Grace::Young,
+            (TIMED_OUT, Kind::Process) => Grace::Activating,
+            (name, _) => code(name).map_or(Grace::None, |code| code.grace),
         }
     }
 }
@@ -77,6 +131,159 @@ pub const TIMED_OUT: &str = "check_timed_out";
 /// The worst severity among findings, if there are any.
 pub fn worst<'a>(findings: impl IntoIterator<Item = &'a Finding>) -> Option<Severity> {
     findings.into_iter().map(|finding| finding.severity).max()
+}
+
+/// One check of a service beside what it is made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Check {
+    /// Its name in the state and in reports, unique within the service.
+    pub id: CheckId,
+    /// What is checked.
+    pub rule: Rule,
+}
+
+/// Gives each of a service's checks a name of its own, in the order of the file.
+pub fn assign_ids(rules: Vec<Rule>) -> Vec<Check> {
+    let first = |rule: &Rule| format!("{}:{}", rule.kind_name(), rule.target());
+    // a file may be called `a.log#2`, too
+    let targets: BTreeSet<String> = match rules.len() {
+        0 | 1 => BTreeSet::new(),
+        _ => rules.iter().map(first).collect(),
+    };
+    let mut taken = BTreeSet::new();
+    let named = |rule: Rule| {
+        let first = first(&rule);
+        let numbered = (2_usize..).map(|number| format!("{first}#{number}"));
+        let numbered = numbered.filter(|id| !targets.contains(id));
+        let id = std::iter::once(first.clone())
+            .chain(numbered)
+            .find(|id| !taken.contains(id))
+            .unwrap_or_default();
+        taken.insert(id.clone());
+        Check {
+            id: id.into(),
+            rule,
+        }
+    };
+    rules.into_iter().map(named).collect()
+}
+
+/// What one check came to. `S` is what it remembers.
+#[derive(Clone, Debug)]
+pub struct Checked<S> {
+    /// What is wrong.
+    pub findings: Vec<Finding>,
+    /// What a person should know although nothing is wrong with the service.
+    pub notes: Vec<String>,
+    /// What to remember; absent: nothing could be seen, and what was remembered stands.
+    pub state: Option<S>,
+    /// The last few lines of a log, for an alert.
+    pub tail: log::Tail,
+    /// Something was found that must not count twice, though it may be no finding yet.
+    pub consumed: bool,
+}
+
+impl<S> Default for Checked<S> {
+    fn default() -> Self {
+        Self {
+            findings: Vec::new(),
+            notes: Vec::new(),
+            state: None,
+            tail: log::Tail::default(),
+            consumed: false,
+        }
+    }
+}
+
+/// What a look depends on beside the rule and what is remembered: the same for all looks of a run.
+#[derive(Debug)]
+pub struct Looking<'a> {
+    /// Where blocking work is done.
+    pub pool: &'a Pool,
+    /// The time of this run.
+    pub now: &'a Reading,
+    /// When the wall clock last jumped or the machine last slept: ages are not judged until a while after.
+    pub jumped_at: Option<DateTime<Utc>>,
+    /// The limit of one check.
+    pub check_timeout: Duration,
+    /// The limit of the run.
+    pub run_timeout: Duration,
+    /// When the run has to end.
+    pub deadline: std::time::Instant,
+}
+
+impl Looking<'_> {
+    /// The finding in place of what a check would have found that has no result.
+    pub fn given_up(&self, check: Kind, what: &str, failed: Failed) -> Finding {
+        let why = match failed {
+            Failed::TimedOut => format!(
+                "could not be looked at within {} (a dead disk or network share?)",
+                clock::rough(self.check_timeout)
+            ),
+            Failed::OutOfTime => format!(
+                "could not be looked at before the run had to end (run_timeout {})",
+                clock::rough(self.run_timeout)
+            ),
+            Failed::NoThread => {
+                "could not be looked at: there is no thread to be had (ulimit -u, TasksMax=)"
+                    .to_owned()
+            }
+            Failed::Panicked => {
+                "could not be looked at: a fault of the watchdog; please report this".to_owned()
+            }
+        };
+        Finding::new(check, TIMED_OUT, Severity::Unknown, format!("{what} {why}"))
+    }
+}
+
+/// What a look at one service depends on.
+#[derive(Clone, Copy, Debug)]
+pub struct Circumstances {
+    /// Who may have written what is new in a log.
+    pub author: log::Author,
+    /// The last lines of logs are wanted for an alert even where nothing is wrong with them.
+    pub shown: bool,
+}
+
+/// A kind of check. All that the rest of the program knows of it goes through here.
+pub trait CheckKind {
+    /// What a config table says.
+    type Rule: Send + Sync + 'static;
+    /// What is remembered from run to run.
+    type State: Serialize + DeserializeOwned + Clone + PartialEq + Send + Sync + 'static;
+
+    /// Its name in reports; in lower case, the first part of its checks' ids.
+    const KIND: Kind;
+    /// The codes of its findings.
+    const CODES: &'static [Code];
+    /// It waits for others over a network, so it is done beside the rest from the start of a run.
+    const IS_PROBE: bool;
+
+    /// What is checked, the second part of a check's id.
+    fn target(rule: &Self::Rule) -> String;
+
+    /// Makes all checks of this kind, in order.
+    fn look(jobs: Vec<kinds::JobOf<Self>>, looking: &Looking<'_>) -> Vec<Checked<Self::State>>;
+
+    /// What to remember once a restart has stopped what ran; absent: what was remembered stands.
+    fn when_stopped(_rule: &Self::Rule, _state: Option<&Self::State>) -> Option<Self::State> {
+        None
+    }
+
+    /// Whether `state` knows nothing that must survive a crash and that `former` does not.
+    fn adds_nothing(state: &Self::State, former: &Self::State) -> bool {
+        state == former
+    }
+
+    /// Moves remembered times after the wall clock was set by so much.
+    fn move_times(_state: &mut Self::State, _by: TimeDelta) {}
+
+    /// What it checks, and how that stood at the time of the last run, for `why`.
+    fn explain(
+        rule: &Self::Rule,
+        state: Option<&Self::State>,
+        last_run: Option<DateTime<Utc>>,
+    ) -> String;
 }
 
 /// All that the checks of one service gave in one run.
@@ -92,12 +299,12 @@ pub struct Observation {
     pub process: process::Memo,
     /// What systemd said of its unit, where it has one.
     pub unit: Option<unit::Seen>,
-    /// Where its logs were read to.
-    pub marks: log::Marks,
+    /// What its checks want to remember.
+    pub checks: CheckStates,
     /// The last lines of its logs.
     pub tail: log::Tail,
     /// Something was found that must not count twice, though it may be no finding yet.
-    pub evidence: bool,
+    pub consumed: bool,
 }
 
 impl Observation {

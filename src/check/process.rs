@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::Finding;
 use super::pattern::Pattern;
+use super::{Code, Finding, Grace};
 use crate::clock::Reading;
 use crate::world::{self, Lookup, State, World};
 
@@ -36,6 +36,16 @@ pub const PID_FILE_STALE: &str = "pid_file_stale";
 pub const TOO_MANY: &str = "too_many_processes";
 /// It could not be looked at.
 pub const UNREADABLE: &str = "process_unreadable";
+
+/// The codes of findings about processes. Whatever is missing, systemd may be busy bringing it up.
+pub(super) const CODES: &[Code] = &[
+    Code::new(MISSING, Grace::Activating),
+    Code::new(ZOMBIE, Grace::Activating),
+    Code::new(STOPPED, Grace::Activating),
+    Code::new(PID_FILE_STALE, Grace::Activating),
+    Code::new(TOO_MANY, Grace::Activating),
+    Code::new(UNREADABLE, Grace::Activating),
+];
 
 /// A service's `process` table.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Finding, Kind, Severity};
+use super::{Code, Finding, Grace, Kind, Severity};
 use crate::clock::{self, Reading};
 use crate::systemctl::{complaint, systemctl};
 use crate::text::printable;
@@ -29,6 +29,16 @@ pub const NOT_FOUND: &str = "unit_not_found";
 pub const MASKED: &str = "unit_masked";
 /// systemd did not answer.
 pub const UNREACHABLE: &str = "systemd_unreachable";
+
+/// The codes of findings about units.
+pub(super) const CODES: &[Code] = &[
+    Code::new(INACTIVE, Grace::None),
+    Code::new(FAILED, Grace::None),
+    Code::new(RESTARTED, Grace::None),
+    Code::new(NOT_FOUND, Grace::None),
+    Code::new(MASKED, Grace::None),
+    Code::new(UNREACHABLE, Grace::None),
+];
 
 /// What is asked of a unit.
 const PROPERTIES: &str = "--property=Id,Names,LoadState,LoadError,ActiveState,SubState,MainPID,NRestarts,Result,\

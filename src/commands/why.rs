@@ -3,8 +3,6 @@
 //! All of it comes from what runs have recorded: nothing is looked at anew, so that the answer is about the
 //! decision that was made and not about one that would be made now. [`account`] is pure.
 
-use std::time::Duration;
-
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::check::{Finding, Kind};
@@ -156,11 +154,11 @@ impl Known<'_> {
                 finding.check == Kind::Unit
             });
         }
-        for (number, rule) in self.service.logs.iter().enumerate() {
-            let last = number + 1 == self.service.logs.len();
-            tell(page, &self.log_check(number, remembered), &|finding| {
-                finding.check == Kind::Log && (last || finding.message.starts_with(&rule.shown))
-            });
+        for check in &self.service.checks {
+            let what = check
+                .rule
+                .explain(remembered.state_of(check).as_ref(), report.time);
+            tell(page, &what, &|finding| finding.id == check.id);
         }
         for finding in left {
             let bad = severity(finding.severity);
@@ -193,50 +191,6 @@ impl Known<'_> {
             by.push(format!("user {user}"));
         }
         Some(format!("process, known by {}{pid}", by.join(" and ")))
-    }
-
-    fn log_check(&self, number: usize, remembered: &ServiceMemory) -> String {
-        let rule = &self.service.logs[number];
-        let mark = rule.mark_in(&remembered.logs);
-        let mut facts = Vec::new();
-        if let Some(limit) = rule.max_age {
-            let (how, time) = match (&rule.stamp, mark) {
-                (Some(_), Some(mark)) => ("newest line stamped", mark.stamped),
-                (_, Some(mark)) => ("last written", mark.written),
-                (_, None) => ("", None),
-            };
-            match (time, remembered.report.time) {
-                (Some(time), Some(run)) => {
-                    let before = match age(run, time) {
-                        age if age < Duration::from_secs(1) => "just".to_owned(),
-                        age => rough(age),
-                    };
-                    facts.push(format!(
-                        "{how} {}, {before} before that run (limit {})",
-                        stamp(time),
-                        rough(limit)
-                    ));
-                }
-                _ => facts.push(format!("limit {}", rough(limit))),
-            }
-        }
-        if !rule.expect.is_empty() {
-            facts.push(format!(
-                "{} expected in its last {} lines",
-                count(rule.expect.len(), "pattern"),
-                rule.lines
-            ));
-        }
-        if !rule.forbid.is_empty() {
-            facts.push(format!(
-                "{} forbidden in new lines",
-                count(rule.forbid.len(), "pattern")
-            ));
-        }
-        if facts.is_empty() {
-            facts.push("it has to be there".to_owned());
-        }
-        format!("log {}: {}", rule.shown, facts.join("; "))
     }
 
     fn add_decision(&self, page: &mut Page, remembered: &ServiceMemory, verdict: Verdict) {

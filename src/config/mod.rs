@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use log::LevelFilter;
 
-use crate::check::{log as log_check, process};
+use crate::check::{Check, Rule, log as log_check, process};
 use crate::notify;
 use crate::restart::{Limits, Way};
 
@@ -115,8 +115,8 @@ pub struct Service {
     pub depends_on: Vec<String>,
     /// How its process is known. Absent: it has only logs, a unit, or what the watchdog itself started.
     pub process: Option<process::Rule>,
-    /// Its logs.
-    pub logs: Vec<log_check::Rule>,
+    /// Its checks beside what it is made of: logs, ports.
+    pub checks: Vec<Check>,
     /// Its systemd unit, which is a check as well.
     pub unit: Option<crate::check::unit::Unit>,
     /// How it is restarted; absent: it is only watched.
@@ -125,6 +125,15 @@ pub struct Service {
     pub policy: Policy,
     /// The limits of a restart.
     pub limits: Limits,
+}
+
+impl Service {
+    /// Its logs, in the order of the file.
+    pub fn logs(&self) -> impl Iterator<Item = &log_check::Rule> {
+        self.checks.iter().filter_map(|check| match &check.rule {
+            Rule::Log(rule) => Some(&**rule),
+        })
+    }
 }
 
 /// When a service is restarted.

@@ -13,8 +13,9 @@ use nix::sys::signal::Signal;
 use super::fault::MOST;
 use super::read::{Table, Value, absolute, quoted};
 use super::{Defaults, OnExhausted, Policy, Service, keys};
-use crate::check::log::{Expect, Forbid, Rule, Stamp, Zone, assign_keys};
+use crate::check::log::{self, Expect, Forbid, Stamp, Zone};
 use crate::check::unit::{Manager, Unit};
+use crate::check::{Rule, assign_ids};
 use crate::check::{Severity, process};
 use crate::restart::{Command, Limits, Spawn, Way};
 
@@ -228,11 +229,11 @@ fn body(name: &str, table: &Table<'_>, folder: &Arc<Path>, defaults: &Written) -
         .get("spawn")
         .and_then(|value| spawn(&value, base, pid_file));
     let unit = table.get("systemd").and_then(|value| unit(&value));
-    let mut logs = table
+    let logs = table
         .get("log")
         .and_then(|value| value.tables_of(&keys::LOG, |table| log(table, base)))
         .unwrap_or_default();
-    assign_keys(&mut logs);
+    let rules = logs.into_iter().map(|rule| Rule::Log(Arc::new(rule)));
 
     let restart_table = table
         .get("restart")
@@ -267,7 +268,7 @@ fn body(name: &str, table: &Table<'_>, folder: &Arc<Path>, defaults: &Written) -
         start_grace: start_grace.unwrap_or(START_GRACE),
         depends_on: Vec::new(),
         process,
-        logs,
+        checks: assign_ids(rules.collect()),
         unit,
         way,
         policy: restart.policy(),
@@ -456,7 +457,7 @@ fn unit_name(value: &Value<'_>) -> Option<String> {
     Some(format!("{stem}.{suffix}"))
 }
 
-fn log(table: &Table<'_>, base: &Path) -> Option<Rule> {
+fn log(table: &Table<'_>, base: &Path) -> Option<log::Rule> {
     let path = table
         .require("path", "write path = \"logs/trader.log\"")
         .and_then(|value| log_path(&value, base));
@@ -492,8 +493,7 @@ fn log(table: &Table<'_>, base: &Path) -> Option<Rule> {
     let max_age = table.get("max_age").and_then(|value| value.time());
     let stamp = stamp(table);
     let (shown, path) = path?;
-    Some(Rule {
-        key: shown.clone(),
+    Some(log::Rule {
         shown,
         path,
         max_age,

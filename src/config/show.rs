@@ -277,7 +277,7 @@ impl<'a> ShownService<'a> {
             process: service.process.as_ref().map(Process::of),
             spawn,
             systemd: service.unit.as_ref(),
-            log: service.logs.iter().map(Log::of).collect(),
+            log: service.logs().map(Log::of).collect(),
             restart: Restart::of(&service.policy, &service.limits, command),
         }
     }

@@ -11,7 +11,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::check::process::{self, Identity, Presence};
-use crate::check::{Finding, log, unit};
+use crate::check::{Check, CheckState, CheckStates, Finding, Rule, log, unit};
 use crate::clock::{Reading, times};
 use crate::notify::{Alert, Event};
 use crate::restart::Action;
@@ -113,9 +113,12 @@ pub struct ServiceMemory {
     /// Young processes that were seen since it was last healthy.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub young: Vec<Identity>,
-    /// Its logs.
+    /// What its checks remember, by their ids.
+    #[serde(skip_serializing_if = "CheckStates::is_empty")]
+    pub checks: CheckStates,
+    /// Positions in logs that version 1 wrote, until the logs are read again.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub logs: log::Marks,
+    pub logs: log::Positions,
     /// What the run knew that charged an unfinished attempt.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub charged: Option<Charged>,
@@ -153,8 +156,12 @@ pub struct ServiceMemory {
 pub struct Charged {
     /// The process that was to be stopped.
     pub main: Option<Identity>,
-    /// Where the logs had been read to.
-    pub logs: log::Marks,
+    /// What the checks remembered.
+    #[serde(skip_serializing_if = "CheckStates::is_empty")]
+    pub checks: CheckStates,
+    /// Positions in logs that version 1 wrote.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub logs: log::Positions,
 }
 
 /// What the last run saw and did.
@@ -212,6 +219,7 @@ impl ServiceMemory {
             process,
             unit,
             young,
+            checks,
             logs,
             trouble_since,
             attempt_codes,
@@ -243,13 +251,8 @@ impl ServiceMemory {
             }
             && *unit == before.unit
             && *young == before.young
-            && logs.len() == before.logs.len()
-            && logs.iter().all(|(shown, mark)| {
-                before
-                    .logs
-                    .get(shown)
-                    .is_some_and(|former| mark.adds_nothing_to(former))
-            })
+            && checks.add_nothing_to(&before.checks)
+            && *logs == before.logs
             && *trouble_since == before.trouble_since
             && *attempt_codes == before.attempt_codes
             && *paused_until == before.paused_until
@@ -289,18 +292,32 @@ impl ServiceMemory {
         recent.get(over)?.checked_add_signed(hour)
     }
 
-    /// Where its logs were read to. A run that was cut short had read further; but where the process still runs that
-    /// it was about to stop, what it read there counts as unread: the restart that it was evidence for never came.
-    pub fn marks(&self, presence: Option<&Presence>) -> &log::Marks {
-        let Some(charged) = &self.charged else {
-            return &self.logs;
-        };
-        match presence {
-            Some(Presence::Running(running)) if charged.main.as_ref() == Some(&running.main) => {
-                &self.logs
+    /// What a check of the service remembers.
+    pub fn state_of(&self, check: &Check) -> Option<CheckState> {
+        find(&self.checks, &self.logs, check)
+    }
+
+    /// What the configured checks remember, and states of kinds that this version does not have. A run that was cut
+    /// short had read further; but where the process still runs that it was about to stop, what it read there counts as
+    /// unread: the restart that it was evidence for never came.
+    pub fn states_of(&self, configured: &[Check], presence: Option<&Presence>) -> CheckStates {
+        let (states, logs) = match (&self.charged, presence) {
+            (Some(charged), Some(Presence::Running(running)))
+                if charged.main.as_ref() == Some(&running.main) =>
+            {
+                (&self.checks, &self.logs)
             }
-            _ => &charged.logs,
-        }
+            (Some(charged), Some(_)) => (&charged.checks, &charged.logs),
+            _ => (&self.checks, &self.logs),
+        };
+        let known = configured
+            .iter()
+            .filter_map(|check| Some((check.id.clone(), find(states, logs, check)?)));
+        let others = states
+            .iter()
+            .filter(|(_, state)| matches!(state, CheckState::Other(_)))
+            .map(|(id, state)| (id.clone(), state.clone()));
+        others.chain(known).collect()
     }
 
     /// Whether a person has asked to leave it alone at `now`.
@@ -388,12 +405,16 @@ impl Memory {
                     if let Some(until) = &mut service.paused_until {
                         *until = until.checked_add_signed(moved).unwrap_or(now.wall);
                     }
-                    let charged = service
-                        .charged
-                        .iter_mut()
-                        .flat_map(|charged| charged.logs.values_mut());
-                    for mark in service.logs.values_mut().chain(charged) {
-                        Arc::make_mut(mark).move_times(moved);
+                    let (mut checks, mut logs) = (Vec::new(), Vec::new());
+                    if let Some(charged) = &mut service.charged {
+                        checks.extend(charged.checks.values_mut());
+                        logs.extend(charged.logs.values_mut());
+                    }
+                    for state in checks.into_iter().chain(service.checks.values_mut()) {
+                        state.move_times(moved);
+                    }
+                    for position in logs.into_iter().chain(service.logs.values_mut()) {
+                        Arc::make_mut(position).move_times(moved);
                     }
                 }
             }
@@ -434,6 +455,14 @@ impl Memory {
     }
 }
 
+/// What a check remembers: by its id, or as version 1 wrote it. Several tables of one path were one then.
+fn find(states: &CheckStates, logs: &log::Positions, check: &Check) -> Option<CheckState> {
+    let state = states.get(&check.id).cloned();
+    state.or_else(|| match &check.rule {
+        Rule::Log(rule) => logs.get(&rule.shown).cloned().map(CheckState::Log),
+    })
+}
+
 fn time_or_none<'de, D: Deserializer<'de>>(from: D) -> Result<Option<DateTime<Utc>>, D::Error> {
     let value = serde_json::Value::deserialize(from)?;
     Ok(value.as_str().and_then(|text| times::read(text).ok()))
@@ -452,6 +481,7 @@ fn within_hour(now: DateTime<Utc>, at: DateTime<Utc>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::check::assign_ids;
 
     fn at(minute: i64) -> DateTime<Utc> {
         DateTime::from_timestamp(1_800_000_000 + minute * 60, 0).unwrap()
@@ -520,17 +550,33 @@ mod tests {
             boot_id: "a".into(),
         };
         let running = |pid| Presence::Running(process::Running::just_started(identity(pid)));
-        let further = log::Marks::from([("a.log".to_owned(), Arc::default())]);
+        let rule = log::Rule::fixture("a.log");
+        let checks = assign_ids(vec![Rule::Log(Arc::new(rule))]);
+        let further: CheckStates = [(checks[0].id.clone(), CheckState::Log(Arc::default()))]
+            .into_iter()
+            .collect();
+        let nothing = CheckStates::default();
         let mut service = ServiceMemory::default();
-        assert_eq!(service.marks(Some(&running(7))), &log::Marks::new());
+        assert_eq!(service.states_of(&checks, Some(&running(7))), nothing);
         service.charged = Some(Charged {
             main: Some(identity(7)),
-            logs: further.clone(),
+            checks: further.clone(),
+            ..Charged::default()
         });
-        assert_eq!(service.marks(Some(&running(7))), &log::Marks::new());
+        assert_eq!(service.states_of(&checks, Some(&running(7))), nothing);
         for presence in [running(8), Presence::Absent, Presence::NotApplicable] {
-            assert_eq!(service.marks(Some(&presence)), &further);
+            assert_eq!(service.states_of(&checks, Some(&presence)), further);
         }
+    }
+
+    #[test]
+    fn states_of_unknown_kinds_are_kept_and_of_removed_checks_are_not() {
+        let state =
+            r#"{"checks":{"tape:/dev/st0":{"block":7},"log:/gone.log":{"here":{"ino":5}}}}"#;
+        let service: ServiceMemory = serde_json::from_str(state).unwrap();
+        let kept = service.states_of(&[], Some(&Presence::Absent));
+        let written = serde_json::to_string(&kept).unwrap();
+        assert_eq!(written, r#"{"tape:/dev/st0":{"block":7}}"#);
     }
 
     #[test]

@@ -21,10 +21,11 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use thiserror::Error;
 
 use super::{Memory, VERSION, journal};
+use crate::check::CheckStates;
 use crate::check::log::Mark;
 use crate::files::{self, Extent, FileMark, Links, Refusal, Writers};
 use crate::sys;
@@ -621,11 +622,21 @@ fn without_damaged_marks(bytes: &[u8]) -> Option<Memory> {
     let services = state.get_mut("services")?.as_object_mut()?.values_mut();
     let mut mended = false;
     for service in services {
-        for logs in ["/logs", "/charged/logs"] {
-            let marks = service.pointer_mut(logs).and_then(Value::as_object_mut);
-            for mark in marks.into_iter().flat_map(Map::values_mut) {
-                if Mark::deserialize(&*mark).is_err() {
-                    *mark = json!({});
+        for (place, by_id) in [
+            ("/checks", true),
+            ("/charged/checks", true),
+            ("/logs", false),
+            ("/charged/logs", false),
+        ] {
+            let states = service.pointer_mut(place).and_then(Value::as_object_mut);
+            for (id, state) in states.into_iter().flatten() {
+                let is_read = if by_id {
+                    CheckStates::can_read(id, state)
+                } else {
+                    Mark::deserialize(&*state).is_ok()
+                };
+                if !is_read {
+                    *state = json!({});
                     mended = true;
                 }
             }
@@ -637,6 +648,7 @@ fn without_damaged_marks(bytes: &[u8]) -> Option<Memory> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::check::CheckState;
     use crate::memory::ServiceMemory;
 
     #[test]
@@ -668,6 +680,7 @@ mod tests {
                 "attempts": [attempt],
                 "logs": {"/a.log": mark, "/b.log": known},
                 "charged": {"logs": {"/b.log": known, "/c.log": mark}},
+                "checks": {"log:/a.log": mark, "log:/b.log": known},
             }}});
             let memory = parse_state(state.to_string().as_bytes()).unwrap();
             let service = &memory.services["a"];
@@ -675,6 +688,12 @@ mod tests {
                 service.attempts,
                 [attempt.parse::<DateTime<Utc>>().unwrap()]
             );
+            for (id, expected) in [("log:/a.log", is_known), ("log:/b.log", true)] {
+                let Some(CheckState::Log(state)) = service.checks.get(&id.to_owned().into()) else {
+                    panic!("{id}");
+                };
+                assert_eq!(state.here.ino != 0, expected, "{id}: {mark}");
+            }
             let charged = &service.charged.as_ref().unwrap().logs;
             for (marks, name, expected) in [
                 (&service.logs, "/a.log", is_known),

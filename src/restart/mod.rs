@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 
-use crate::check::log as log_check;
 use crate::check::process::{self, Identity, Presence, Running, Target};
 use crate::check::unit::{self, Unit};
+use crate::check::{Check, CheckStates};
 use crate::clock::Reading;
 use crate::files::{self, Extent, FileMark};
 use crate::pool::Pool;
@@ -170,10 +170,10 @@ pub struct Job<'a> {
     pub memo: process::Memo,
     /// What runs of it.
     pub running: Option<Running>,
-    /// Its logs, whose present ends are marked once the old process is gone.
-    pub logs: &'a [log_check::Rule],
-    /// Where its logs were read to.
-    pub marks: log_check::Marks,
+    /// Its checks: what they remember begins anew once the old process is gone.
+    pub checks: &'a [Check],
+    /// What they remember.
+    pub states: CheckStates,
     /// Processes that the services are known to have.
     pub taken: BTreeSet<Identity>,
     /// The processes of the machine, for all the restarts of a run.
@@ -195,8 +195,8 @@ pub struct Done {
     pub process: process::Memo,
     /// What to remember of the systemd unit, where that is what was restarted.
     pub unit: Option<unit::Memo>,
-    /// The ends of the logs when the old process was gone.
-    pub marks: log_check::Marks,
+    /// What the checks remember since the old process was gone.
+    pub checks: CheckStates,
 }
 
 /// Why a restart failed.
@@ -226,8 +226,8 @@ impl From<Fallen> for Failure {
 /// Stops what is left of a service, starts it, and sees that it stays up.
 pub fn restart(job: &Job<'_>) -> Done {
     let began = Instant::now();
-    let mut marks = log_check::Marks::new();
-    let outcome = attempt(job, &mut marks);
+    let mut states = CheckStates::default();
+    let outcome = attempt(job, &mut states);
     let mut done = Done {
         action: Action {
             kind: "restart".to_owned(),
@@ -241,7 +241,7 @@ pub fn restart(job: &Job<'_>) -> Done {
         },
         process: job.memo.clone(),
         unit: None,
-        marks,
+        checks: states,
     };
     match outcome {
         Ok(up) => {
@@ -264,7 +264,7 @@ pub fn restart(job: &Job<'_>) -> Done {
     done
 }
 
-fn attempt(job: &Job<'_>, marks: &mut log_check::Marks) -> Result<Up, Failure> {
+fn attempt(job: &Job<'_>, states: &mut CheckStates) -> Result<Up, Failure> {
     let service = job.service;
     let now = Reading::take();
     let leftovers = if now.knows_boot() {
@@ -298,7 +298,7 @@ fn attempt(job: &Job<'_>, marks: &mut log_check::Marks) -> Result<Up, Failure> {
             stop::stop(job.running.as_ref(), &leftovers, named_by(job), job.limits)?;
         }
     }
-    marks.extend(ends_of_logs(job));
+    states.extend(states_when_stopped(job));
     if let Some(up) = running_after_all(job)? {
         return Ok(up);
     }
@@ -320,20 +320,20 @@ fn attempt(job: &Job<'_>, marks: &mut log_check::Marks) -> Result<Up, Failure> {
     Ok(up)
 }
 
-/// Where the logs end now. A log on a dead disk or network share keeps nobody from being started.
-fn ends_of_logs(job: &Job<'_>) -> log_check::Marks {
+/// What the checks remember from now on. A log on a dead disk or network share keeps nobody from being started.
+fn states_when_stopped(job: &Job<'_>) -> CheckStates {
     let work: Vec<_> = job
-        .logs
+        .checks
         .iter()
-        .map(|rule| (rule.clone(), rule.mark_in(&job.marks).cloned()))
+        .map(|check| (check.rule.clone(), job.states.get(&check.id).cloned()))
         .collect();
     let deadline = Instant::now() + MARK_LIMIT;
-    let ends = Pool::new().side_by_side(work, MARK_LIMIT, deadline, |(rule, mark)| {
-        log_check::mark_end(&rule, mark.as_deref())
+    let next = Pool::new().side_by_side(work, MARK_LIMIT, deadline, |(rule, state)| {
+        rule.when_stopped(state.as_ref())
     });
-    let keys = job.logs.iter().map(|rule| rule.key.clone());
-    keys.zip(ends)
-        .filter_map(|(key, end)| Some((key, Arc::new(end.ok().flatten()?))))
+    let ids = job.checks.iter().map(|check| check.id.clone());
+    ids.zip(next)
+        .filter_map(|(id, next)| Some((id, next.ok().flatten()?)))
         .collect()
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use proptest::prelude::*;
 
-use crate::check::Kind;
+use crate::check::{CheckState, CheckStates, Kind, Rule, assign_ids};
 use crate::clock::Reading;
 use crate::decide::{Facts, decide};
 use crate::fixtures::{at, gone, identity, service, up, with};
@@ -46,7 +46,7 @@ fn tried(ok: bool) -> Outcome {
             ..process::Memo::default()
         },
         unit: None,
-        marks: log::Marks::new(),
+        checks: CheckStates::default(),
     }))
 }
 
@@ -466,8 +466,12 @@ fn logs_that_the_config_no_longer_has_are_forgotten() {
     let (service, mut memory) = (service("a"), Memory::default());
     let remembered = memory.services.entry("a".to_owned()).or_default();
     remembered.logs.insert("old.log".to_owned(), Arc::default());
+    let old = "log:/old.log".to_owned();
+    remembered
+        .checks
+        .insert(old.into(), CheckState::Log(Arc::default()));
     run(&mut memory, &service, &up(1, 3600), 0, false);
-    assert!(memory.services["a"].logs.is_empty());
+    assert!(memory.services["a"].logs.is_empty() && memory.services["a"].checks.is_empty());
 }
 
 #[test]
@@ -940,78 +944,70 @@ fn trouble_begins_with_a_verdict_that_is_trouble_and_ends_when_all_is_well() {
     }
 }
 
+fn with_logs(paths: &[&str]) -> Service {
+    let rule = |path: &&str| Rule::Log(Arc::new(log::Rule::fixture(path)));
+    Service {
+        checks: assign_ids(paths.iter().map(rule).collect()),
+        ..service("a")
+    }
+}
+
+fn position(inode: u64) -> Arc<log::Mark> {
+    let mut position = log::Mark::default();
+    position.here.ino = inode;
+    Arc::new(position)
+}
+
+fn states(positions: &[(&str, u64)]) -> CheckStates {
+    let state =
+        |&(id, inode): &(&str, u64)| (id.to_owned().into(), CheckState::Log(position(inode)));
+    positions.iter().map(state).collect()
+}
+
 #[test]
-fn marks_are_kept_of_the_logs_that_the_config_has() {
-    let rule = |shown: &str| log::Rule {
-        shown: shown.to_owned(),
-        key: shown.to_owned(),
-        path: shown.into(),
-        max_age: None,
-        lines: 1,
-        expect: Vec::new(),
-        forbid: Vec::new(),
-        stamp: None,
-        severity: Severity::Critical,
-    };
+fn positions_are_kept_of_the_logs_that_the_config_has() {
+    let (a, b) = (("log:/a.log", 1), ("log:/b.log", 2));
     for (in_config, kept) in [
-        (&["a.log"][..], &["a.log"][..]),
-        (&["a.log", "new.log"], &["a.log"]),
-        (&["b.log", "a.log"], &["a.log", "b.log"]),
+        (&["a.log"][..], &[a][..]),
+        (&["a.log", "new.log"], &[a]),
+        (&["b.log", "a.log"], &[a, b]),
         (&[], &[]),
     ] {
-        let mut memory = Memory::default();
-        let mut service = service("a");
-        service.logs = in_config.iter().map(|shown| rule(shown)).collect();
-        let known = memory.services.entry("a".to_owned()).or_default();
-        for shown in ["a.log", "b.log"] {
-            known.logs.insert(shown.to_owned(), Arc::default());
+        // as this version wrote them, and as version 1 did
+        for version in [1, 2] {
+            let mut memory = Memory::default();
+            let known = memory.services.entry("a".to_owned()).or_default();
+            if version == 1 {
+                known.logs.insert("a.log".to_owned(), position(1));
+                known.logs.insert("b.log".to_owned(), position(2));
+            } else {
+                known.checks = states(&[a, b]);
+            }
+            let service = with_logs(in_config);
+            run(&mut memory, &service, &up(1, 3600), 60, true);
+            let known = &memory.services["a"];
+            assert_eq!(known.checks, states(kept), "{in_config:?} {version}");
+            assert!(known.logs.is_empty());
         }
-        run(&mut memory, &service, &up(1, 3600), 60, true);
-        let left: Vec<&str> = memory.services["a"]
-            .logs
-            .keys()
-            .map(String::as_str)
-            .collect();
-        assert_eq!(left, kept, "{in_config:?}");
     }
 }
 
 #[test]
 fn tables_of_one_log_go_on_from_the_position_that_they_shared() {
-    let rule = |key: &str| log::Rule {
-        shown: "a.log".to_owned(),
-        key: key.to_owned(),
-        path: "/a.log".into(),
-        max_age: None,
-        lines: 1,
-        expect: Vec::new(),
-        forbid: Vec::new(),
-        stamp: None,
-        severity: Severity::Critical,
-    };
-    let mark = |inode| {
-        let mut mark = log::Mark::default();
-        mark.here.ino = inode;
-        Arc::new(mark)
-    };
     let mut memory = Memory::default();
-    let mut service = service("a");
-    service.logs = vec![rule("a.log"), rule("a.log#2")];
+    let service = with_logs(&["a.log", "a.log"]);
     let known = memory.services.entry("a".to_owned()).or_default();
-    known.logs.insert("a.log".to_owned(), mark(1));
+    known.logs.insert("a.log".to_owned(), position(1));
     // the second one could not be read in this run
     let mut seen = up(1, 3600);
-    seen.marks.insert("a.log".to_owned(), mark(2));
+    seen.checks = states(&[("log:/a.log", 2)]);
     let mut charged = memory.clone();
     charge(&mut charged, &service, &seen, at(60));
     run(&mut memory, &service, &seen, 60, true);
-    let expected = log::Marks::from([
-        ("a.log".to_owned(), mark(2)),
-        ("a.log#2".to_owned(), mark(1)),
-    ]);
-    assert_eq!(memory.services["a"].logs, expected);
+    let expected = states(&[("log:/a.log", 2), ("log:/a.log#2", 1)]);
+    assert_eq!(memory.services["a"].checks, expected);
     let charged = charged.services["a"].charged.as_ref();
-    assert_eq!(charged.unwrap().logs, expected);
+    assert_eq!(charged.unwrap().checks, expected);
 }
 
 #[test]

@@ -6,7 +6,7 @@
 //! could not see it says in its notes; where it is unsure whether a line or an age counts, it decides for what
 //! restarts nothing.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,8 +16,9 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 
+use super::kinds::JobOf;
 use super::pattern::Pattern;
-use super::{Finding, Kind, Severity};
+use super::{CheckKind, Checked, Code, Finding, Grace, Kind, Looking, Severity};
 use crate::clock::{self, Reading};
 
 mod bytes;
@@ -42,8 +43,6 @@ use tail::{Stretch, Window};
 pub struct Rule {
     /// The path as the config has it, for messages.
     pub shown: String,
-    /// What its position is kept under: `shown`, with a number where a table before it has the same path.
-    pub key: String,
     /// The absolute path; it may be a glob, which takes its newest match.
     pub path: PathBuf,
     /// The freshness limit; absent: freshness is not judged.
@@ -61,10 +60,19 @@ pub struct Rule {
 }
 
 impl Rule {
-    /// The position of this log, where one is kept. A table that has none of its own begins at that of the first one
-    /// with the same path: they were kept as one once.
-    pub fn mark_in<'a>(&self, marks: &'a Marks) -> Option<&'a Arc<Mark>> {
-        marks.get(&self.key).or_else(|| marks.get(&self.shown))
+    /// A log that only has to be there.
+    #[cfg(test)]
+    pub(crate) fn fixture(path: &str) -> Self {
+        Self {
+            shown: path.to_owned(),
+            path: Path::new("/").join(path),
+            max_age: None,
+            lines: 1,
+            expect: Vec::new(),
+            forbid: Vec::new(),
+            stamp: None,
+            severity: Severity::Critical,
+        }
     }
 
     /// Why one of its patterns cannot be searched for.
@@ -72,23 +80,6 @@ impl Rule {
         let expected = self.expect.iter().map(|expect| &expect.pattern);
         let forbidden = self.forbid.iter().map(|forbid| &forbid.pattern);
         expected.chain(forbidden).find_map(Pattern::fault)
-    }
-}
-
-/// Gives each of a service's logs a key of its own. That of the first table with a path is the path alone, so tables
-/// that are moved in the file keep their positions.
-pub fn assign_keys(rules: &mut [Rule]) {
-    let paths: BTreeSet<String> = rules.iter().map(|rule| rule.shown.clone()).collect();
-    let mut taken = BTreeSet::new();
-    for rule in rules {
-        let numbered = (2_usize..).map(|number| format!("{}#{number}", rule.shown));
-        // a file may be called `a.log#2`, too
-        let numbered = numbered.filter(|key| !paths.contains(key));
-        let key = std::iter::once(rule.shown.clone())
-            .chain(numbered)
-            .find(|key| !taken.contains(key));
-        rule.key = key.unwrap_or_default();
-        taken.insert(rule.key.clone());
     }
 }
 
@@ -161,24 +152,12 @@ pub enum Author {
     Perhaps,
 }
 
-/// The marks of a service's logs, by [`Rule::key`].
-pub type Marks = BTreeMap<String, Arc<Mark>>;
+/// Positions as state version 1 has them: by the path in the config.
+pub type Positions = BTreeMap<String, Arc<Mark>>;
 
-/// What looking at a log gave.
-#[derive(Clone, Debug, Default)]
-pub struct Seen {
-    /// What is wrong.
-    pub findings: Vec<Finding>,
-    /// What a person should know although nothing is wrong with the service: lines that could not be read any
-    /// more, and the like.
-    pub notes: Vec<String>,
-    /// Where the log was read to; absent where nothing could be read, and the former mark stands.
-    pub mark: Option<Mark>,
-    /// The last few lines, for a mail: where something is wrong, or where they were asked for.
-    pub tail: Tail,
-    /// Of what is new, some is forbidden, be it within the limit: evidence, which must not count twice.
-    pub evidence: bool,
-}
+/// What looking at a log gave. Its state is absent where nothing could be read, and the former one stands. It is
+/// consumed where some of what is new is forbidden, be it within the limit.
+pub type Seen = Checked<Mark>;
 
 /// The last few lines of a log, as bytes: few are ever shown, so they become text only then.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -209,6 +188,110 @@ impl Tail {
             .map(|line| String::from_utf8_lossy(&line[..line.len() - 1]).into_owned())
             .collect()
     }
+}
+
+/// The log check.
+#[derive(Debug)]
+pub struct Logs;
+
+impl CheckKind for Logs {
+    type Rule = Rule;
+    type State = Mark;
+
+    const KIND: Kind = Kind::Log;
+    const CODES: &'static [Code] = &[
+        Code::new("log_missing", Grace::Young),
+        Code::new("log_stale", Grace::Young),
+        Code::new("log_quiet", Grace::Young),
+        Code::new("log_error", Grace::Young),
+        Code::new("log_in_future", Grace::Young),
+        Code::new("log_unreadable", Grace::Young),
+    ];
+    const IS_PROBE: bool = false;
+
+    fn target(rule: &Rule) -> String {
+        rule.path.to_string_lossy().into_owned()
+    }
+
+    fn look(jobs: Vec<JobOf<Self>>, looking: &Looking<'_>) -> Vec<Seen> {
+        let rules: Vec<Arc<Rule>> = jobs.iter().map(|job| Arc::clone(&job.rule)).collect();
+        let (now, jumped_at) = (looking.now.clone(), looking.jumped_at);
+        let results =
+            looking
+                .pool
+                .side_by_side(jobs, looking.check_timeout, looking.deadline, move |job| {
+                    let context = Context {
+                        now: &now,
+                        jumped_at,
+                        author: job.circumstances.author,
+                        shown: job.circumstances.shown,
+                    };
+                    look(&job.rule, job.state.as_deref(), context)
+                });
+        let checked = results.into_iter().zip(rules).map(|(result, rule)| {
+            result.unwrap_or_else(|failed| Seen {
+                findings: vec![looking.given_up(Kind::Log, &rule.shown, failed)],
+                ..Seen::default()
+            })
+        });
+        checked.collect()
+    }
+
+    fn when_stopped(rule: &Rule, state: Option<&Mark>) -> Option<Mark> {
+        mark_end(rule, state)
+    }
+
+    fn adds_nothing(state: &Mark, former: &Mark) -> bool {
+        state.adds_nothing_to(former)
+    }
+
+    fn move_times(state: &mut Mark, by: TimeDelta) {
+        state.move_times(by);
+    }
+
+    fn explain(rule: &Rule, state: Option<&Mark>, last_run: Option<DateTime<Utc>>) -> String {
+        let mut facts = Vec::new();
+        if let Some(limit) = rule.max_age {
+            let (how, time) = match (&rule.stamp, state) {
+                (Some(_), Some(mark)) => ("newest line stamped", mark.stamped),
+                (_, Some(mark)) => ("last written", mark.written),
+                (_, None) => ("", None),
+            };
+            match (time, last_run) {
+                (Some(time), Some(run)) => {
+                    let before = match clock::age(run, time) {
+                        age if age < Duration::from_secs(1) => "just".to_owned(),
+                        age => clock::rough(age),
+                    };
+                    facts.push(format!(
+                        "{how} {}, {before} before that run (limit {})",
+                        clock::stamp(time),
+                        clock::rough(limit)
+                    ));
+                }
+                _ => facts.push(format!("limit {}", clock::rough(limit))),
+            }
+        }
+        if !rule.expect.is_empty() {
+            facts.push(format!(
+                "{} expected in its last {} lines",
+                patterns(rule.expect.len()),
+                rule.lines
+            ));
+        }
+        if !rule.forbid.is_empty() {
+            let forbidden = patterns(rule.forbid.len());
+            facts.push(format!("{forbidden} forbidden in new lines"));
+        }
+        if facts.is_empty() {
+            facts.push("it has to be there".to_owned());
+        }
+        format!("log {}: {}", rule.shown, facts.join("; "))
+    }
+}
+
+fn patterns(count: usize) -> String {
+    format!("{count} pattern{}", if count == 1 { "" } else { "s" })
 }
 
 /// Looks at one log.
@@ -341,7 +424,7 @@ fn attempt(rule: &Rule, mark: Option<&Mark>, context: Context<'_>) -> io::Result
     };
     freshness.judge(&route, &recent, &mut next, &mut seen)?;
     judge_expect(rule, &name, &recent, &mut next, &mut seen);
-    seen.evidence = news.tally.hits.iter().any(|hits| hits.count > 0);
+    seen.consumed = news.tally.hits.iter().any(|hits| hits.count > 0);
     let old = mark.is_none() || context.author == Author::Perhaps;
     for (forbid, hits) in news.tally.beyond() {
         let lines = match (mark.is_none(), hits.count) {
@@ -390,7 +473,7 @@ fn attempt(rule: &Rule, mark: Option<&Mark>, context: Context<'_>) -> io::Result
     if context.shown || !seen.findings.is_empty() {
         seen.tail = recent.tail();
     }
-    seen.mark = Some(next);
+    seen.state = Some(next);
     Ok(seen)
 }
 
@@ -831,7 +914,7 @@ fn finding(rule: &Rule, code: &'static str, severity: Severity, name: &str, why:
     Finding::new(Kind::Log, code, severity, format!("{name}: {why}"))
 }
 
-impl Seen {
+impl Checked<Mark> {
     fn note(&mut self, name: &str, what: impl AsRef<str>) {
         self.notes.push(format!("{name}: {}", what.as_ref()));
     }

@@ -92,7 +92,7 @@ fn f50_a_time_in_the_future_is_told_and_not_fresh_for_ever() {
         "{seen:?}"
     );
     assert!(
-        seen.mark.unwrap().written.unwrap() <= scene.now,
+        seen.state.unwrap().written.unwrap() <= scene.now,
         "a time to come is not remembered"
     );
     scene.pass(172_800 - 200);
@@ -378,7 +378,7 @@ fn f53_a_log_missing_for_the_moment_of_a_rotation() {
     fs::rename(scene.at("app.log"), scene.at("app.log.1")).unwrap();
     let seen = scene.look();
     assert_eq!(codes(&seen), one("log_missing", Severity::Critical));
-    assert!(seen.mark.is_none(), "the former mark stands");
+    assert!(seen.state.is_none(), "the former mark stands");
     scene.log("ERROR 2\n");
     let found = scene.found();
     assert!(found[0].contains(": 2 new lines"), "{found:?}");

@@ -292,8 +292,7 @@ fn in_reach_of_pattern(service: &Service, config: &Config, traps: &mut Traps) {
     ];
     lines.extend(
         service
-            .logs
-            .iter()
+            .logs()
             .map(|rule| format!("tail -f {}", rule.path.display())),
     );
     if let Some(Way::Spawn(spawn)) = &service.way {
@@ -455,7 +454,7 @@ fn missing_folder(service: &Service, place: &str, path: Option<&Path>, traps: &m
 }
 
 fn in_logs(service: &Service, traps: &mut Traps) {
-    for (number, rule) in service.logs.iter().enumerate() {
+    for (number, rule) in service.logs().enumerate() {
         let place = |key: &str| format!("log.{number}.{key}");
         if log::resolve(&rule.path).is_none() {
             traps.of(

@@ -4,7 +4,7 @@ use std::time::Duration;
 use super::*;
 use crate::check::log::{Expect, Mark, Rule};
 use crate::check::pattern::Pattern;
-use crate::check::{Severity, process};
+use crate::check::{self, Check, Severity, assign_ids, process};
 use crate::fixtures::{self, alert, at, service};
 use crate::memory::LastResult;
 use crate::notify::Event;
@@ -22,10 +22,16 @@ fn mail() -> Settings {
     }
 }
 
+fn checks(logs: Vec<Rule>) -> Vec<Check> {
+    let rules = logs
+        .into_iter()
+        .map(|rule| check::Rule::Log(Arc::new(rule)));
+    assign_ids(rules.collect())
+}
+
 fn trader() -> Service {
     let log = |shown: &str, max_age| Rule {
         shown: shown.to_owned(),
-        key: shown.to_owned(),
         path: format!("/srv/trader/{shown}").into(),
         max_age,
         lines: 100,
@@ -41,7 +47,7 @@ fn trader() -> Service {
             command_line: Some(Pattern::new(r"main\.py").unwrap()),
             user: None,
         }),
-        logs: vec![
+        checks: checks(vec![
             log("trader.log", Some(Duration::from_secs(300))),
             Rule {
                 expect: vec![Expect {
@@ -50,7 +56,7 @@ fn trader() -> Service {
                 }],
                 ..log("ticks.log", None)
             },
-        ],
+        ]),
         ..service("trader")
     }
 }
@@ -109,12 +115,15 @@ fn a_spent_budget_is_told_with_all_its_figures() {
         report: LastResult {
             time: None,
             pid: Some(5000),
-            findings: vec![Finding::new(
-                Kind::Log,
-                "log_stale",
-                Severity::Critical,
-                "trader.log: no write for 7m 12s (limit 5m)",
-            )],
+            findings: vec![Finding {
+                id: "log:/srv/trader/trader.log".to_owned().into(),
+                ..Finding::new(
+                    Kind::Log,
+                    "log_stale",
+                    Severity::Critical,
+                    "trader.log: no write for 7m 12s (limit 5m)",
+                )
+            }],
             action: None,
             notes: vec![
                 "3 of 3 restarts in the last hour; the next can be made at 2027-01-15T08:30:00Z"

@@ -109,8 +109,14 @@ fn the_example_states_the_defaults() {
     assert_eq!(stated.limits, holds.limits);
     assert_eq!(stated.enabled, holds.enabled);
     assert_eq!(stated.start_grace, holds.start_grace);
-    assert_eq!(stated.logs[0].lines, holds.logs[0].lines);
-    assert_eq!(stated.logs[0].severity, holds.logs[0].severity);
+    assert_eq!(
+        stated.logs().next().unwrap().lines,
+        holds.logs().next().unwrap().lines
+    );
+    assert_eq!(
+        stated.logs().next().unwrap().severity,
+        holds.logs().next().unwrap().severity
+    );
     let (Some(stated), Some(holds)) = (example.mail, least.mail) else {
         panic!("both have mail");
     };

@@ -133,7 +133,7 @@ fn every_key_is_meant_as_it_is_written() {
     assert_eq!(spawn.stderr.as_deref(), Some(Path::new("/var/log/err.log")));
     assert_eq!((spawn.umask, spawn.nice), (0o027, -5));
     assert_eq!(spawn.write_pid_file.as_deref(), Some(pid_file));
-    let log = &first.logs[0];
+    let log = first.logs().next().unwrap();
     assert_eq!(log.shown, "logs/trader-*.log");
     assert_eq!(
         log.path,
@@ -143,8 +143,8 @@ fn every_key_is_meant_as_it_is_written() {
     assert_eq!((log.forbid[0].at_most, log.forbid[1].at_most), (0, 5));
     assert_eq!(log.stamp.as_ref().unwrap().zone, Zone::Utc);
     assert_eq!(log.severity, Severity::Warning);
-    assert_eq!(first.logs[1].severity, Severity::Critical);
-    assert_eq!(first.logs[1].max_age, None);
+    assert_eq!(first.logs().nth(1).unwrap().severity, Severity::Critical);
+    assert_eq!(first.logs().nth(1).unwrap().max_age, None);
 
     // what the service does not say is the defaults', and what they do not say is built in
     assert_eq!(first.policy.max_per_hour, 0);
@@ -218,7 +218,7 @@ fn spawn_alone_is_a_whole_config() {
     let config = good("[service.x]\nspawn = { command = [\"x\"] }\n");
     let service = &config.services[0];
     assert_eq!(service.process, None);
-    assert!(service.logs.is_empty() && service.unit.is_none() && service.enabled);
+    assert!(service.checks.is_empty() && service.unit.is_none() && service.enabled);
     assert_eq!(&*service.working_dir, Path::new("/etc/watchdog"));
     assert_eq!(config.state_dir, Path::new("/var/lib/watchdog"));
     assert_eq!(config.mail, None);
@@ -302,7 +302,7 @@ fn formats_that_say_the_time_are_taken() {
         let config = good(&format!(
             "[[service.x.log]]\npath = \"x\"\ntimestamp = \"{format}\"\n"
         ));
-        assert!(config.services[0].logs[0].stamp.is_some());
+        assert!(config.services[0].logs().next().unwrap().stamp.is_some());
     }
 }
 
@@ -311,11 +311,7 @@ fn a_folder_with_brackets_is_no_part_of_a_glob() {
     let place = Path::new("/srv/[a]/watchdog.toml");
     let text = "[[service.x.log]]\npath = \"l-*.log\"\n[[service.x.log]]\npath = \"l.log\"\n";
     let config = parse(text, place, &bare()).unwrap();
-    let paths: Vec<_> = config.services[0]
-        .logs
-        .iter()
-        .map(|log| &log.path)
-        .collect();
+    let paths: Vec<_> = config.services[0].logs().map(|log| &log.path).collect();
     assert_eq!(paths[0], Path::new("/srv/[[]a[]]/l-*.log"));
     assert_eq!(paths[1], Path::new("/srv/[a]/l.log"));
 }
@@ -601,7 +597,7 @@ fn the_reader_asks_for_every_key_that_it_lists() {
 }
 
 #[test]
-fn logs_of_one_path_have_keys_in_the_order_of_the_file() {
+fn checks_of_one_target_have_ids_in_the_order_of_the_file() {
     for (paths, keys) in [
         (&["a.log", "b.log"][..], &["a.log", "b.log"][..]),
         (
@@ -618,11 +614,15 @@ fn logs_of_one_path_have_keys_in_the_order_of_the_file() {
             .iter()
             .map(|path| format!("[[service.a.log]]\npath = \"{path}\"\n"));
         let config = good(&logs.collect::<String>());
-        let found: Vec<&str> = config.services[0]
-            .logs
+        let found: Vec<String> = config.services[0]
+            .checks
             .iter()
-            .map(|rule| rule.key.as_str())
+            .map(|check| check.id.to_string())
             .collect();
-        assert_eq!(found, keys);
+        let expected: Vec<String> = keys
+            .iter()
+            .map(|key| format!("log:/etc/watchdog/{key}"))
+            .collect();
+        assert_eq!(found, expected);
     }
 }

@@ -21,7 +21,6 @@ impl Scene {
         let dir = tempfile::tempdir().unwrap();
         let rule = Rule {
             shown: "logs/app.log".to_owned(),
-            key: "logs/app.log".to_owned(),
             path: dir.path().join("app.log"),
             max_age: None,
             lines: 100,
@@ -129,7 +128,7 @@ impl Scene {
             shown: self.shown,
         };
         let seen = look(&self.rule, self.mark.as_ref(), context);
-        if let Some(mark) = &seen.mark {
+        if let Some(mark) = &seen.state {
             let text = serde_json::to_string(mark).unwrap();
             self.mark = Some(serde_json::from_str(&text).unwrap());
             assert_eq!(self.mark.as_ref(), Some(mark));

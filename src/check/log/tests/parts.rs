@@ -49,7 +49,7 @@ fn what_never_reads_to_its_end_is_unreadable_and_leaves_the_mark() {
         ["logs/app.log: it was rotated or truncated again and again while it was read"]
     );
     assert_eq!(codes(&seen), one("log_unreadable", Severity::Unknown));
-    assert_eq!(seen.mark, None);
+    assert_eq!(seen.state, None);
     assert_eq!(mark_end(&scene.rule, mark.as_ref()), mark);
 }
 
@@ -121,7 +121,7 @@ fn evidence_is_what_is_forbidden_within_the_limit_or_beyond() {
         scene.log(content);
         let seen = scene.look();
         assert_eq!(
-            (seen.evidence, seen.findings.len()),
+            (seen.consumed, seen.findings.len()),
             (evidence, findings),
             "{content:?}"
         );

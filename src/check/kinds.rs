@@ -1,0 +1,311 @@
+//! The list of the kinds of checks, and all that forwards to them.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde::de::{DeserializeSeed, Error as _, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::Value;
+
+use super::{CheckId, CheckKind, Checked, Circumstances, Code, Looking, log, process, unit};
+
+/// One check to make, of a kind.
+#[derive(Debug)]
+pub struct JobOf<K: CheckKind + ?Sized> {
+    /// What is checked.
+    pub rule: Arc<K::Rule>,
+    /// What is remembered of it.
+    pub state: Option<Arc<K::State>>,
+    /// What it depends on beside.
+    pub circumstances: Circumstances,
+}
+
+/// Whose check it is: the number of the service among those that are observed, and of the check among its own.
+pub type Slot = (usize, usize);
+
+/// One check to make.
+#[derive(Debug)]
+pub struct Job {
+    /// Whose it is.
+    pub slot: Slot,
+    /// What is checked.
+    pub rule: Rule,
+    /// What is remembered of it.
+    pub state: Option<CheckState>,
+    /// What it depends on beside.
+    pub circumstances: Circumstances,
+}
+
+macro_rules! checks {
+    ($($(#[$doc:meta])* $name:ident, $text:literal: $kind:ty;)*) => {
+        /// What is checked, of whatever kind.
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub enum Rule {
+            $($(#[$doc])* $name(Arc<<$kind as CheckKind>::Rule>),)*
+        }
+
+        /// What a check remembers, of whatever kind.
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub enum CheckState {
+            $($(#[$doc])* $name(Arc<<$kind as CheckKind>::State>),)*
+            /// Of a kind that this version does not have: kept as it is, so that an older version forgets nothing.
+            Other(Value),
+        }
+
+        impl Rule {
+            /// The name of its kind, in lower case.
+            pub fn kind_name(&self) -> &'static str {
+                match self {
+                    $(Self::$name(_) => $text,)*
+                }
+            }
+
+            /// Its kind.
+            pub fn kind(&self) -> super::Kind {
+                match self {
+                    $(Self::$name(_) => <$kind as CheckKind>::KIND,)*
+                }
+            }
+
+            /// What is checked, as its id has it.
+            pub fn target(&self) -> String {
+                match self {
+                    $(Self::$name(rule) => <$kind as CheckKind>::target(rule),)*
+                }
+            }
+
+            /// Whether it waits for others over a network.
+            pub fn is_probe(&self) -> bool {
+                match self {
+                    $(Self::$name(_) => <$kind as CheckKind>::IS_PROBE,)*
+                }
+            }
+
+            /// What to remember once a restart has stopped what ran; absent: what was remembered stands.
+            pub fn when_stopped(&self, state: Option<&CheckState>) -> Option<CheckState> {
+                match self {
+                    $(Self::$name(rule) => {
+                        let state = match state {
+                            Some(CheckState::$name(state)) => Some(&**state),
+                            _ => None,
+                        };
+                        let next = <$kind as CheckKind>::when_stopped(rule, state)?;
+                        Some(CheckState::$name(Arc::new(next)))
+                    })*
+                }
+            }
+
+            /// What it checks, and how that stood at the time of the last run.
+            pub fn explain(
+                &self,
+                state: Option<&CheckState>,
+                last_run: Option<DateTime<Utc>>,
+            ) -> String {
+                match self {
+                    $(Self::$name(rule) => {
+                        let state = match state {
+                            Some(CheckState::$name(state)) => Some(&**state),
+                            _ => None,
+                        };
+                        <$kind as CheckKind>::explain(rule, state, last_run)
+                    })*
+                }
+            }
+        }
+
+        impl CheckState {
+            /// Whether this knows nothing that must survive a crash and that `former` does not.
+            pub fn adds_nothing_to(&self, former: &Self) -> bool {
+                match (self, former) {
+                    $((Self::$name(state), Self::$name(former)) => {
+                        Arc::ptr_eq(state, former)
+                            || <$kind as CheckKind>::adds_nothing(state, former)
+                    })*
+                    (state, former) => state == former,
+                }
+            }
+
+            /// Moves remembered times after the wall clock was set by so much.
+            pub fn move_times(&mut self, by: TimeDelta) {
+                match self {
+                    $(Self::$name(state) => {
+                        <$kind as CheckKind>::move_times(Arc::make_mut(state), by);
+                    })*
+                    Self::Other(_) => {}
+                }
+            }
+        }
+
+        impl Serialize for CheckState {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                match self {
+                    $(Self::$name(state) => state.serialize(serializer),)*
+                    Self::Other(value) => value.serialize(serializer),
+                }
+            }
+        }
+
+        /// Reads the state of a check of this kind.
+        struct OfKind<'a>(&'a str);
+
+        impl<'de> DeserializeSeed<'de> for OfKind<'_> {
+            type Value = CheckState;
+
+            fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<CheckState, D::Error> {
+                match self.0 {
+                    $($text => Deserialize::deserialize(from)
+                        .map(|state| CheckState::$name(Arc::new(state))),)*
+                    _ => Value::deserialize(from).map(CheckState::Other),
+                }
+            }
+        }
+
+        /// The code of this name, whatever finds it.
+        pub fn code(name: &str) -> Option<&'static Code> {
+            let all = [process::CODES, unit::CODES, $(<$kind as CheckKind>::CODES),*];
+            all.into_iter().flatten().find(|code| code.name == name)
+        }
+
+        /// Makes checks: those of each kind together. What they came to is in no order.
+        pub fn look(jobs: Vec<Job>, looking: &Looking<'_>) -> Vec<(Slot, Checked<CheckState>)> {
+            #[derive(Default)]
+            #[expect(non_snake_case, reason = "named as the variants")]
+            struct Batches {
+                $($name: (Vec<Slot>, Vec<JobOf<$kind>>),)*
+            }
+            let mut batches = Batches::default();
+            for job in jobs {
+                match job.rule {
+                    $(Rule::$name(rule) => {
+                        batches.$name.0.push(job.slot);
+                        batches.$name.1.push(JobOf {
+                            rule,
+                            state: match job.state {
+                                Some(CheckState::$name(state)) => Some(state),
+                                _ => None,
+                            },
+                            circumstances: job.circumstances,
+                        });
+                    })*
+                }
+            }
+            let mut all = Vec::new();
+            $(
+                let (slots, jobs) = batches.$name;
+                if !jobs.is_empty() {
+                    let checked = <$kind as CheckKind>::look(jobs, looking);
+                    all.extend(slots.into_iter().zip(checked).map(|(slot, checked)| {
+                        let state = |state| CheckState::$name(Arc::new(state));
+                        (slot, Checked {
+                            findings: checked.findings,
+                            notes: checked.notes,
+                            state: checked.state.map(state),
+                            tail: checked.tail,
+                            consumed: checked.consumed,
+                        })
+                    }));
+                }
+            )*
+            all
+        }
+    };
+}
+
+// a new kind of check is a file beside this one, and a line here
+checks! {
+    /// A log file.
+    Log, "log": log::Logs;
+}
+
+/// What the checks of a service remember, by their ids.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CheckStates(BTreeMap<CheckId, CheckState>);
+
+impl CheckStates {
+    /// Whether nothing is remembered.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// What the check of this id remembers.
+    pub fn get(&self, id: &CheckId) -> Option<&CheckState> {
+        self.0.get(id)
+    }
+
+    /// Remembers something for a check.
+    pub fn insert(&mut self, id: CheckId, state: CheckState) {
+        self.0.insert(id, state);
+    }
+
+    /// All of it, by id.
+    pub fn iter(&self) -> impl Iterator<Item = (&CheckId, &CheckState)> {
+        self.0.iter()
+    }
+
+    /// All of it, to be changed.
+    pub fn values_mut(&mut self) -> impl Iterator<Item = &mut CheckState> {
+        self.0.values_mut()
+    }
+
+    /// Takes over what others have, over what is here.
+    pub fn extend(&mut self, others: Self) {
+        self.0.extend(others.0);
+    }
+
+    /// Whether this knows nothing that must survive a crash and that `former` does not.
+    pub fn add_nothing_to(&self, former: &Self) -> bool {
+        self.0.len() == former.0.len()
+            && self.0.iter().all(|(id, state)| {
+                let former = former.0.get(id);
+                former.is_some_and(|former| state.adds_nothing_to(former))
+            })
+    }
+
+    /// Whether a JSON value can be read as the state of the check of this id.
+    pub fn can_read(id: &str, value: &Value) -> bool {
+        let kind = id.split(':').next().unwrap_or_default();
+        OfKind(kind).deserialize(value).is_ok()
+    }
+}
+
+impl FromIterator<(CheckId, CheckState)> for CheckStates {
+    fn from_iter<I: IntoIterator<Item = (CheckId, CheckState)>>(states: I) -> Self {
+        Self(states.into_iter().collect())
+    }
+}
+
+impl Serialize for CheckStates {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for CheckStates {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct States;
+
+        impl<'de> Visitor<'de> for States {
+            type Value = CheckStates;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("the states of checks by their ids")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<CheckStates, A::Error> {
+                let mut states = BTreeMap::new();
+                while let Some(id) = map.next_key::<CheckId>()? {
+                    if id.is_none() {
+                        return Err(A::Error::custom("a check without an id"));
+                    }
+                    let state = map.next_value_seed(OfKind(id.kind()))?;
+                    states.insert(id, state);
+                }
+                Ok(CheckStates(states))
+            }
+        }
+
+        from.deserialize_map(States)
+    }
+}
