@@ -32,6 +32,7 @@ mod run_all;
 mod scene;
 mod sentences;
 mod shell;
+mod situations;
 mod soak;
 mod state;
 mod steps;

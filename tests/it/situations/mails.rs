@@ -1,0 +1,103 @@
+//! What `test-mail` and the outbox say.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use super::Golden;
+use crate::scene::Scene;
+use crate::scene::servers::{Do, ENVELOPE, Server};
+
+/// A scene whose mail goes through a program that ends like this.
+fn mailer(script: &str) -> Scene {
+    let scene = Scene::with(&format!(
+        "{ENVELOPE}sendmail = {{ command = \"{{dir}}/mailer\" }}\n\
+         [service.a]\nprocess = {{ pid_file = \"a.pid\" }}\n"
+    ));
+    scene.write("mailer", format!("#!/bin/sh\ncat >/dev/null\n{script}\n"));
+    fs::set_permissions(scene.path("mailer"), fs::Permissions::from_mode(0o755)).unwrap();
+    scene
+}
+
+#[test]
+fn mailers_and_how_they_end() {
+    let mut golden = Golden::new("mailers");
+    for script in [
+        "exit 0",
+        "exit 64",
+        "exit 65",
+        "exit 67",
+        "exit 68",
+        "exit 69",
+        "exit 73",
+        "exit 75",
+        "exit 77",
+        "exit 78",
+        "exit 9",
+        "kill -9 $$",
+    ] {
+        golden.title(script);
+        golden.run(&mailer(script), &["test-mail"]);
+    }
+    golden.title("a run whose mail has to wait");
+    let scene = mailer("exit 75");
+    golden.run(&scene, &["check"]);
+    golden.run(&scene, &["status"]);
+    golden.run(&scene, &["history"]);
+    golden.compare();
+}
+
+#[test]
+fn servers_and_how_they_answer() {
+    let mut golden = Golden::new("mail_servers");
+    let service = "[service.a]\n[[service.a.log]]\npath = \"prog.sh\"\n";
+    let scene = Scene::new();
+    for (what, step, fault) in [
+        ("well", "", None),
+        (
+            "refuses the recipient",
+            "RCPT",
+            Some(Do::Say("550 no such user")),
+        ),
+        (
+            "refuses for now",
+            "RCPT",
+            Some(Do::Say("451 come back later")),
+        ),
+        ("refuses the message", ".", Some(Do::Say("554 no"))),
+        ("hangs up", "MAIL", Some(Do::Close)),
+        ("does not answer", "DATA", Some(Do::Hang)),
+        ("does not answer to the message", ".", Some(Do::Hang)),
+        ("talks nonsense", "", Some(Do::Say("hello"))),
+    ] {
+        let server = Server::new();
+        if let Some(fault) = fault {
+            server.at(step, fault);
+        }
+        scene.config(&format!("{ENVELOPE}{}\n{service}", server.table()));
+        golden.title(what);
+        golden.run(&scene, &["test-mail"]);
+    }
+    golden.title("nobody is there");
+    let port = crate::scene::free_port();
+    scene.config(&format!(
+        "{ENVELOPE}smtp = {{ host = \"127.0.0.1\", port = {port}, tls = \"none\" }}\n{service}"
+    ));
+    golden.run(&scene, &["test-mail"]);
+    golden.title("no authority is known");
+    scene.config(&format!(
+        "{ENVELOPE}smtp = {{ host = \"127.0.0.1\", port = {port}, tls = \"tls\" }}\n{service}"
+    ));
+    let mut command = scene.command(&["test-mail"]);
+    command
+        .env("SSL_CERT_FILE", "/dev/null")
+        .env("SSL_CERT_DIR", scene.dir());
+    golden.command(
+        &scene,
+        "SSL_CERT_FILE=/dev/null watchdog test-mail",
+        command,
+    );
+    golden.title("no mail at all");
+    scene.config(service);
+    golden.run(&scene, &["test-mail"]);
+    golden.compare();
+}

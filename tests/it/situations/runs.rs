@@ -1,0 +1,139 @@
+//! What is said by runs that cannot begin, or were cut short, or cannot rely on what is remembered.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use super::Golden;
+use crate::scene::{MAIL, Scene};
+
+const QUIET: &str = "[service.a]\n[[service.a.log]]\npath = \"prog.sh\"\n";
+
+#[test]
+fn states_that_cannot_be_used() {
+    let mut golden = Golden::new("states_unusable");
+    let scene = Scene::with(QUIET);
+    fs::create_dir(scene.path("state")).unwrap();
+    fs::set_permissions(scene.path("state"), fs::Permissions::from_mode(0o777)).unwrap();
+    golden.title("a directory that all can write");
+    golden.run(&scene, &["check"]);
+    let scene = Scene::with(QUIET);
+    scene.write("state", "");
+    golden.title("a file in its place");
+    golden.run(&scene, &["check"]);
+    golden.run(&scene, &["status"]);
+    let scene = Scene::with(QUIET);
+    fs::create_dir_all(scene.path("state/lock")).unwrap();
+    fs::set_permissions(scene.path("state"), fs::Permissions::from_mode(0o700)).unwrap();
+    golden.title("a directory for a lock");
+    golden.run(&scene, &["check"]);
+    let scene = Scene::new();
+    scene.raw_config(&format!("state_dir = \"prog.sh/a/state\"\n{QUIET}"));
+    golden.title("below a file");
+    golden.run(&scene, &["check"]);
+
+    let scene = Scene::with(QUIET);
+    scene.run(&["check"]).exits(0);
+    golden.title("another run has the lock");
+    golden.command(
+        &scene,
+        "flock state/lock watchdog check",
+        scene.shell_command("exec flock {dir}/state/lock {watchdog} check"),
+    );
+    golden.title("a journal with a damaged line");
+    scene.append("state/journal.jsonl", "no JSON\n");
+    golden.run(&scene, &["history"]);
+    golden.title("a directory for a journal");
+    fs::remove_file(scene.path("state/journal.jsonl")).unwrap();
+    fs::create_dir(scene.path("state/journal.jsonl")).unwrap();
+    golden.run(&scene, &["history"]);
+    golden.run(&scene, &["why", "a"]);
+    golden.compare();
+}
+
+#[test]
+fn a_state_that_cannot_be_written_is_mailed() {
+    let mut golden = Golden::new("state_unwritable_mail");
+    let scene = Scene::new();
+    scene.write("blocker", "");
+    scene.raw_config(&format!(
+        "state_dir = \"blocker/state\"\n{MAIL}[service.a]\nprocess = {{ pid_file = \"a.pid\" }}\n"
+    ));
+    golden.run(&scene, &["check"]);
+    golden.mails(&scene);
+    golden.title("soon after");
+    golden.run(&scene, &["-v", "check"]);
+    golden.compare();
+}
+
+#[test]
+fn a_damaged_state() {
+    let mut golden = Golden::new("state_damaged");
+    let config = format!(
+        "{MAIL}[service.a]\nprocess = {{ pid_file = \"a.pid\" }}\nrestart = {{ command = [\"true\"] }}\n"
+    );
+    let scene = Scene::with(&config);
+    scene.run(&["pause", "a"]).exits(0);
+    scene.run(&["resume", "a"]).exits(0);
+    scene.write("state/state.json", "{");
+    golden.title("and its backup is good");
+    golden.run(&scene, &["check", "--dry-run"]);
+    scene.write("state/state.json.bak", "{");
+    golden.title("and its backup too");
+    golden.run(&scene, &["status"]);
+    golden.run(&scene, &["check"]);
+    golden.mails(&scene);
+    golden.run(&scene, &["history"]);
+    golden.compare();
+}
+
+#[test]
+fn a_run_that_is_cut_short() {
+    let mut golden = Golden::new("cut_short");
+    let service = "[service.a]\nprocess = { pid_file = \"a.pid\" }\n\
+         spawn = { command = [\"sleep\", \"1000\"] }\nrestart = { start_timeout = \"30s\" }\n";
+    let scene = Scene::with(&format!("run_timeout = \"1s\"\n{MAIL}{service}"));
+    golden.title("the run that ends too soon");
+    golden.run(&scene, &["check"]);
+    golden.title("the next");
+    scene.config(&format!("{MAIL}{}", service.replace("30s", "300ms")));
+    golden.run(&scene, &["check"]);
+    golden.mails(&scene);
+    golden.compare();
+}
+
+#[test]
+fn configs_that_are_none() {
+    let mut golden = Golden::new("configs");
+    let scene = Scene::new();
+    golden.title("not there");
+    golden.run(&scene, &["check"]);
+    scene.config("[service.a]\nx = 1\ny = 2\nprocess = { pid_fiel = \"a.pid\" }\n");
+    golden.title("with faults");
+    golden.run(&scene, &["check"]);
+    golden.run(&scene, &["validate"]);
+    golden.run(&scene, &["status"]);
+    scene.config("[service.a\n");
+    golden.title("no TOML");
+    golden.run(&scene, &["validate"]);
+    scene.config(QUIET);
+    fs::set_permissions(
+        scene.path("watchdog.toml"),
+        fs::Permissions::from_mode(0o666),
+    )
+    .unwrap();
+    golden.title("that all can write");
+    golden.run(&scene, &["check"]);
+    fs::set_permissions(
+        scene.path("watchdog.toml"),
+        fs::Permissions::from_mode(0o600),
+    )
+    .unwrap();
+    golden.title("without a fault");
+    golden.run(&scene, &["validate"]);
+    scene.config(
+        "[logging]\nfile = \"nowhere/watchdog.log\"\n[service.a]\n[[service.a.log]]\npath = \"prog.sh\"\n",
+    );
+    golden.title("with a log that cannot be opened");
+    golden.run(&scene, &["check"]);
+    golden.compare();
+}
