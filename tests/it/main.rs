@@ -37,7 +37,6 @@ mod soak;
 mod state;
 mod steps;
 mod systemd;
-mod texts;
 mod traps;
 mod wording;
 mod zoo;

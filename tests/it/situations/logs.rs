@@ -128,3 +128,17 @@ fn a_young_process() {
     golden.run(&scene, &["why", "a"]);
     golden.compare();
 }
+
+#[test]
+fn logs_that_are_well() {
+    let mut golden = Golden::new("logs_well");
+    let scene = Scene::with(
+        "[service.a]\n[[service.a.log]]\npath = \"prog.sh\"\n[[service.a.log]]\npath = \"a.log\"\nmax_age = \"5m\"\n\
+         timestamp = \"%Y-%m-%dT%H:%M:%SZ\"\n",
+    );
+    let stamp = Utc::now().format("%Y-%m-%dT%H:%M:%SZ");
+    scene.write("a.log", format!("{stamp} tick\n"));
+    golden.run(&scene, &["check"]);
+    golden.run(&scene, &["why", "a"]);
+    golden.compare();
+}

@@ -43,6 +43,19 @@ fn mailers_and_how_they_end() {
     golden.run(&scene, &["check"]);
     golden.run(&scene, &["status"]);
     golden.run(&scene, &["history"]);
+    golden.title("and has waited for four days");
+    let kept = fs::read_dir(scene.path("state/outbox"))
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap()
+        .path();
+    let mut message: serde_json::Value = serde_json::from_slice(&fs::read(&kept).unwrap()).unwrap();
+    let since = chrono::Utc::now() - chrono::TimeDelta::days(4);
+    message["since"] = since.to_rfc3339().into();
+    fs::write(&kept, message.to_string()).unwrap();
+    golden.run(&scene, &["check"]);
+    golden.run(&scene, &["history"]);
     golden.compare();
 }
 
@@ -96,6 +109,11 @@ fn servers_and_how_they_answer() {
         "SSL_CERT_FILE=/dev/null watchdog test-mail",
         command,
     );
+    golden.title("into a directory");
+    scene.config(&format!("{ENVELOPE}directory = \"mails\"\n{service}"));
+    golden.replace_pattern(r"written to .*\.eml", "written to {file}");
+    golden.run(&scene, &["test-mail"]);
+    golden.mails(&scene);
     golden.title("no mail at all");
     scene.config(service);
     golden.run(&scene, &["test-mail"]);

@@ -43,7 +43,7 @@ fn directory() -> PathBuf {
 struct Golden {
     name: &'static str,
     text: String,
-    also: Vec<(&'static str, &'static str)>,
+    also: Vec<(Regex, &'static str)>,
 }
 
 impl Golden {
@@ -62,8 +62,14 @@ impl Golden {
     }
 
     /// Replaces what depends on chance in what comes next.
-    fn replace(&mut self, text: &'static str, by: &'static str) {
-        self.also.push((text, by));
+    fn replace(&mut self, text: &str, by: &'static str) {
+        self.also
+            .push((Regex::new(&regex::escape(text)).unwrap(), by));
+    }
+
+    /// The same for all that matches a pattern.
+    fn replace_pattern(&mut self, pattern: &str, by: &'static str) {
+        self.also.push((Regex::new(pattern).unwrap(), by));
     }
 
     /// Runs the program, and records what it says.
@@ -130,7 +136,7 @@ impl Golden {
                 .replace(scene.dir(), "{dir}"),
         );
         for (chance, by) in &self.also {
-            text = text.replace(chance, by);
+            text = chance.replace_all(&text, *by).into_owned();
         }
         self.text.push_str(&text);
     }
@@ -200,6 +206,8 @@ fn normal(text: &str) -> String {
         (r"\d{8}T\d{6}Z", "{time}"),
         (r"\.[0-9a-f]{16}\b", ".{id}"),
         (r"\bjust now\b", "{span} ago"),
+        (r"\b(?:just|SPAN) before that run", "{span} before that run"),
+        (r"(\[watchdog\]) [0-9A-Za-z._-]+:", "$1 {host}:"),
         (r"\bSPAN (ago|ahead|between)\b", "{span} $1"),
         (r"\b(in|after|took) SPAN\b", "$1 {span}"),
         (r#"("[a-z_]*_ms"):\d+"#, "$1:{ms}"),
@@ -207,6 +215,10 @@ fn normal(text: &str) -> String {
         (r"\bport \d+", "port {port}"),
         (r"\bUID \d+", "UID {uid}"),
         (r"\bwhat [0-9A-Za-z_-]+ runs\b", "what {user} runs"),
+        (
+            r"\ba process of user [0-9A-Za-z_-]+",
+            "a process of user {user}",
+        ),
     ];
     let mut text = text.replace(env!("CARGO_PKG_VERSION"), "{version}");
     for (pattern, name) in rules {

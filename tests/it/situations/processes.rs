@@ -66,6 +66,10 @@ fn processes_in_odd_states() {
     scene.wait_until("its PID file", || scene.has("a.pid"));
     golden.title("another program has the PID");
     golden.run(&scene, &["check"]);
+    // nobody who runs tests
+    scene.config("[service.a]\nprocess = { pid_file = \"a.pid\", user = \"daemon\" }\n");
+    golden.title("another user's");
+    golden.run(&scene, &["check"]);
     scene.config("[service.a]\nprocess = { pid_file = \"a.pid\" }\n");
     scene.freeze(pid);
     golden.title("stopped");
@@ -114,5 +118,22 @@ fn processes_in_odd_states() {
     golden.title("a user that there is not");
     scene.config("[service.a]\nprocess = { pid_file = \"a.pid\", user = \"no-such-user\" }\n");
     golden.run(&scene, &["check"]);
+    golden.compare();
+}
+
+#[test]
+fn what_a_process_left_behind() {
+    let mut golden = Golden::new("left_behind");
+    let scene = Scene::with(
+        "[service.a]\nspawn = { command = [\"sh\", \"-c\", \"sleep 1000 & echo $! >child; exec sleep 1001\"] }\n\
+         restart = { settle = \"0s\" }\n",
+    );
+    let main = scene.check().exits(1).service("a")["pid"].as_i64().unwrap();
+    scene.wait_until("its child", || {
+        scene.has("child") && scene.read("child").ends_with('\n')
+    });
+    scene.check().exits(0);
+    scene.kill_and_reap(i32::try_from(main).unwrap());
+    golden.run(&scene, &["-v", "check"]);
     golden.compare();
 }

@@ -243,3 +243,44 @@ fn warnings_alone() {
     golden.run(&scene, &["why", "a"]);
     golden.compare();
 }
+
+#[test]
+fn a_second_copy_that_is_not_started() {
+    let mut golden = Golden::new("no_second_copy");
+    golden.title("its restart command still runs since a run that was cut short");
+    let command = "[\"/bin/sh\", \"-c\", \"echo $$ >{dir}/ran; while :; do sleep 0.1; done\"]";
+    let scene = Scene::with(&format!(
+        "[service.a]\nprocess = {{ pid_file = \"a.pid\" }}\nrestart = {{ start_timeout = \"1s\", command = {command} }}\n"
+    ));
+    let config = scene.read("watchdog.toml");
+    scene.raw_config(&config.replace("1s", "5m"));
+    let run = scene.begin(scene.command(&["check"]));
+    scene.wait_until("its command", || {
+        scene.has("ran") && scene.read("ran").ends_with('\n')
+    });
+    scene.kill(run.pid());
+    scene.end(run);
+    scene.raw_config(&config);
+    golden.run(&scene, &["-v", "check"]);
+
+    golden.title("it has come up again by itself");
+    let scene = Scene::with(
+        "[service.a]\nprocess = { pid_file = \"a.pid\" }\nspawn = { command = [\"touch\", \"{dir}/ran\"] }\n",
+    );
+    // told to end, it has a successor in a session of its own
+    scene.write(
+        "heir.sh",
+        "trap 'setsid /bin/sh \"$0\" & while [ \"$(cat a.pid)\" = $$ ]; do :; done; exit' TERM\n\
+         echo $$ >a.new; mv a.new a.pid\nwhile :; do sleep 0.1; done\n",
+    );
+    let mut first = std::process::Command::new("/bin/sh")
+        .arg(scene.path("heir.sh"))
+        .current_dir(scene.dir())
+        .spawn()
+        .unwrap();
+    scene.wait_until("its PID file", || scene.has("a.pid"));
+    golden.run(&scene, &["restart", "a"]);
+    first.wait().unwrap();
+    assert!(!scene.has("ran"));
+    golden.compare();
+}

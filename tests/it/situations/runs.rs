@@ -16,6 +16,8 @@ fn states_that_cannot_be_used() {
     fs::set_permissions(scene.path("state"), fs::Permissions::from_mode(0o777)).unwrap();
     golden.title("a directory that all can write");
     golden.run(&scene, &["check"]);
+    golden.run(&scene, &["pause", "a"]);
+    golden.run(&scene, &["reset", "a"]);
     let scene = Scene::with(QUIET);
     scene.write("state", "");
     golden.title("a file in its place");
@@ -62,6 +64,12 @@ fn a_state_that_cannot_be_written_is_mailed() {
     golden.mails(&scene);
     golden.title("soon after");
     golden.run(&scene, &["-v", "check"]);
+    assert!(scene.mails().is_empty(), "the same is mailed once");
+    golden.title("where it cannot be noted that a mail was sent");
+    let mut command = scene.command(&["-v", "check"]);
+    command.env("TMPDIR", scene.path("nowhere"));
+    golden.replace_pattern(r"/watchdog-[0-9a-z-]+\.told", "/{note}");
+    golden.command(&scene, "TMPDIR=nowhere watchdog -v check", command);
     golden.compare();
 }
 
@@ -87,6 +95,31 @@ fn a_damaged_state() {
 }
 
 #[test]
+fn states_and_what_became_of_them() {
+    let mut golden = Golden::new("states_set_aside");
+    for (what, text) in [
+        ("empty", ""),
+        ("cut off", "{"),
+        ("of a newer watchdog", "{\"version\":99}"),
+        ("of no version", "{\"version\":0}"),
+    ] {
+        let scene = Scene::with(QUIET);
+        scene.run(&["check"]).exits(0);
+        scene.run(&["check"]).exits(0);
+        scene.write("state/state.json", text);
+        golden.title(what);
+        golden.run(&scene, &["check"]);
+    }
+    let scene = Scene::with(QUIET);
+    scene.run(&["check"]).exits(0);
+    fs::rename(scene.path("state/state.json"), scene.path("state/other")).unwrap();
+    std::os::unix::fs::symlink("other", scene.path("state/state.json")).unwrap();
+    golden.title("a symbolic link");
+    golden.run(&scene, &["check"]);
+    golden.compare();
+}
+
+#[test]
 fn a_run_that_is_cut_short() {
     let mut golden = Golden::new("cut_short");
     let service = "[service.a]\nprocess = { pid_file = \"a.pid\" }\n\
@@ -98,6 +131,7 @@ fn a_run_that_is_cut_short() {
     scene.config(&format!("{MAIL}{}", service.replace("30s", "300ms")));
     golden.run(&scene, &["check"]);
     golden.mails(&scene);
+    golden.run(&scene, &["history"]);
     golden.compare();
 }
 
@@ -135,5 +169,26 @@ fn configs_that_are_none() {
     );
     golden.title("with a log that cannot be opened");
     golden.run(&scene, &["check"]);
+    scene.config(
+        "[mail]\nfrom = \"w@example.org\"\nto = [\"o@example.org\"]\n\
+         smtp = { host = \"h\", username = \"u\", password_file = \"prog.sh/pass\" }\n\
+         [service.a]\n[[service.a.log]]\npath = \"prog.sh\"\n",
+    );
+    golden.title("with a password file that cannot be there");
+    golden.run(&scene, &["validate"]);
+    scene.config(QUIET);
+    golden.title("a full disk for standard output");
+    golden.command(
+        &scene,
+        "watchdog status >/dev/full",
+        scene.shell_command("exec {watchdog} status >/dev/full"),
+    );
+    scene.config("[service.a]\nprocess = { command_line = '{dir}/prog\\.sh x( |$)' }\n");
+    let pid = scene.start("x", &[]);
+    scene.wait_until("its line", || {
+        scene.run(&["validate"]).stdout.contains(&pid.to_string())
+    });
+    golden.title("what a pattern matches");
+    golden.run(&scene, &["validate"]);
     golden.compare();
 }
