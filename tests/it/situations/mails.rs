@@ -4,8 +4,8 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use super::Golden;
-use crate::scene::Scene;
 use crate::scene::servers::{Do, ENVELOPE, Server};
+use crate::scene::{MAIL, Scene};
 
 /// A scene whose mail goes through a program that ends like this.
 fn mailer(script: &str) -> Scene {
@@ -117,5 +117,61 @@ fn servers_and_how_they_answer() {
     golden.title("no mail at all");
     scene.config(service);
     golden.run(&scene, &["test-mail"]);
+    golden.compare();
+}
+
+#[test]
+fn all_kinds_of_alerts() {
+    let mut golden = Golden::new("alerts");
+    let on = "on = [\"restarted\", \"restart_failed\", \"exhausted\", \"down\", \"degraded\", \"unknown\", \"recovered\"]";
+    let scene = Scene::with(&format!(
+        "{MAIL}{on}\n[service.l]\n[[service.l.log]]\npath = \"l.log\"\nforbid = ['ERROR']\n\
+         [service.w]\n[[service.w.log]]\npath = \"w.log\"\nforbid = ['ERROR']\nseverity = \"warning\"\n\
+         [service.u]\n[[service.u.log]]\npath = \"u.log\"\n\
+         [service.c]\nrestart = {{ settle = \"0s\", command = [\"touch\", \"{{dir}}/c.log\"] }}\n\
+         [[service.c.log]]\npath = \"c.log\"\n"
+    ));
+    for name in ["l.log", "w.log", "u.log", "c.log"] {
+        scene.write(name, "fine\n");
+    }
+    scene.run(&["check"]).exits(0);
+    scene.append("l.log", "before\nERROR one\nafter\n");
+    scene.append("w.log", "ERROR two\n");
+    fs::remove_file(scene.path("u.log")).unwrap();
+    fs::create_dir(scene.path("u.log")).unwrap();
+    fs::rename(scene.path("c.log"), scene.path("c.log.1")).unwrap();
+    golden.title("trouble of all kinds");
+    golden.run(&scene, &["check"]);
+    golden.mails(&scene);
+    golden.title("all is well again");
+    fs::remove_dir(scene.path("u.log")).unwrap();
+    scene.write("u.log", "fine\n");
+    golden.run(&scene, &["check"]);
+    golden.mails(&scene);
+    golden.compare();
+}
+
+#[test]
+fn mails_that_are_held_back() {
+    let mut golden = Golden::new("held_back");
+    let scene = Scene::with(&format!(
+        "{MAIL}max_per_hour = 1\n[service.a]\nprocess = {{ pid_file = \"a.pid\" }}\n\
+         [service.b]\nprocess = {{ pid_file = \"b.pid\" }}\n[service.d]\nenabled = false\nprocess = {{ pid_file = \"d.pid\" }}\n"
+    ));
+    scene.run(&["check", "a"]).exits(2);
+    fs::remove_dir_all(scene.path("mails")).unwrap();
+    golden.title("the hour has its one");
+    golden.run(&scene, &["check"]);
+    golden.run(&scene, &["why", "b"]);
+    golden.run(&scene, &["why", "d"]);
+    golden.title("the next hour");
+    scene.edit_state(|state| {
+        for time in state["mails"].as_array_mut().unwrap() {
+            let earlier = crate::scene::when(time) - chrono::TimeDelta::minutes(61);
+            *time = earlier.to_rfc3339().into();
+        }
+    });
+    golden.run(&scene, &["check"]);
+    golden.mails(&scene);
     golden.compare();
 }

@@ -193,7 +193,12 @@ fn joined(text: &str, width: usize) -> String {
         }
         columns = line.chars().count();
     }
-    lines.iter().map(|line| format!("{line}\n")).collect()
+    ended(&lines)
+}
+
+/// Lines with a line end each.
+fn ended(lines: &[String]) -> String {
+    lines.iter().flat_map(|line| [line, "\n"]).collect()
 }
 
 /// The text with names for what differs from run to run, PIDs aside.
@@ -227,20 +232,22 @@ fn normal(text: &str) -> String {
     }
     // columns that were as wide as what stood in them; an excerpt of a config stays as it is
     let gaps = Regex::new(r"([!-~]) {3,}([!-~])").unwrap();
-    text.lines()
+    let lines: Vec<String> = text
+        .lines()
         .map(|line| {
             if line.trim_start().starts_with('|') {
-                format!("{line}\n")
+                line.to_owned()
             } else {
-                gaps.replace_all(line, "$1  $2").into_owned() + "\n"
+                gaps.replace_all(line, "$1  $2").into_owned()
             }
         })
-        .collect()
+        .collect();
+    ended(&lines)
 }
 
 /// The text with a name for each PID: the first, the second.
 fn without_pids(text: &str) -> String {
-    let named =
+    let contexts =
         Regex::new(r#"(?-u)\b(PIDs? (?:is )?|[a-z_]*pid":|names |adopt |, )(\d{2,7})\b"#).unwrap();
     let mut names = BTreeMap::new();
     let mut context = |found: &Captures<'_>| {
@@ -255,7 +262,11 @@ fn without_pids(text: &str) -> String {
             .or_insert_with(|| format!("{{pid{next}}}"));
         format!("{before}{name}")
     };
-    let text = named.replace_all(text, &mut context).into_owned();
+    // the second of a pair is no other number
+    let text = Regex::new(r"(?-u)(\bPID \d+) and (\d)")
+        .unwrap()
+        .replace_all(text, "$1 and PID $2");
+    let text = contexts.replace_all(&text, &mut context).into_owned();
     Regex::new(r"(?-u)\b\d{4,7}\b")
         .unwrap()
         .replace_all(&text, |number: &Captures<'_>| {
@@ -300,12 +311,13 @@ fn difference(expected: &str, found: &str) -> String {
             .iter()
             .any(|(mark, _)| *mark != ' ')
     };
-    lines
+    let shown: Vec<String> = lines
         .iter()
         .enumerate()
         .filter(|(at, _)| near(*at))
-        .map(|(_, (mark, line))| format!("{mark}{line}\n"))
-        .collect()
+        .map(|(_, (mark, line))| format!("{mark}{line}"))
+        .collect();
+    ended(&shown)
 }
 
 #[test]

@@ -115,6 +115,10 @@ fn processes_in_odd_states() {
         Scene::with("[service.a]\nprocess = { command_line = '{dir}/prog\\.sh [xy]( |$)' }\n");
     golden.title("nothing matches");
     golden.run(&scene, &["check"]);
+    golden.title("two match that are unrelated");
+    scene.start("x", &[]);
+    scene.start("y", &[]);
+    golden.run(&scene, &["check"]);
     golden.title("a user that there is not");
     scene.config("[service.a]\nprocess = { pid_file = \"a.pid\", user = \"no-such-user\" }\n");
     golden.run(&scene, &["check"]);

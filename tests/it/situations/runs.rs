@@ -141,6 +141,27 @@ fn configs_that_are_none() {
     let scene = Scene::new();
     golden.title("not there");
     golden.run(&scene, &["check"]);
+    fs::create_dir(scene.path("watchdog.toml")).unwrap();
+    golden.title("a directory");
+    golden.run(&scene, &["check"]);
+    fs::remove_dir(scene.path("watchdog.toml")).unwrap();
+    nix::unistd::mkfifo(
+        &scene.path("watchdog.toml"),
+        nix::sys::stat::Mode::from_bits_truncate(0o600),
+    )
+    .unwrap();
+    golden.title("a FIFO");
+    golden.run(&scene, &["check"]);
+    fs::remove_file(scene.path("watchdog.toml")).unwrap();
+    for (what, bytes) in [
+        ("no UTF-8", b"[service.a]\n# \xff\n".to_vec()),
+        ("too large", vec![b'#'; 2 << 20]),
+    ] {
+        scene.raw_config("");
+        scene.write("watchdog.toml", bytes);
+        golden.title(what);
+        golden.run(&scene, &["check"]);
+    }
     scene.config("[service.a]\nx = 1\ny = 2\nprocess = { pid_fiel = \"a.pid\" }\n");
     golden.title("with faults");
     golden.run(&scene, &["check"]);
@@ -190,5 +211,39 @@ fn configs_that_are_none() {
     });
     golden.title("what a pattern matches");
     golden.run(&scene, &["validate"]);
+    golden.compare();
+}
+
+#[test]
+fn mail_from_the_environment() {
+    let mut golden = Golden::new("environment");
+    let scene = Scene::with(QUIET);
+    for variables in [
+        &[("ALERT_EMAIL_TO", "nobody"), ("SMTP_PORT", "x")][..],
+        &[
+            ("ALERT_EMAIL_TO", "o@example.org"),
+            ("ALERT_EMAIL_FROM", "nobody"),
+            ("SMTP_SERVER", "mail.example.org"),
+            ("SMTP_USERNAME", "u"),
+        ],
+        &[
+            ("ALERT_EMAIL_TO", "o@example.org"),
+            ("ALERT_EMAIL_FROM", "w@example.org"),
+            ("SMTP_SERVER", "mail.example.org"),
+            ("SMTP_PASSWORD", "p"),
+        ],
+    ] {
+        let mut command = scene.command(&["validate"]);
+        command.envs(variables.iter().copied());
+        let set: Vec<String> = variables
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
+        golden.command(
+            &scene,
+            &format!("{} watchdog validate", set.join(" ")),
+            command,
+        );
+    }
     golden.compare();
 }
