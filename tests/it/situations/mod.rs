@@ -15,6 +15,7 @@ mod mails;
 mod processes;
 mod restarts;
 mod runs;
+mod traps;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -58,7 +59,10 @@ impl Golden {
 
     /// Says what comes next.
     fn title(&mut self, title: &str) {
-        let _ = writeln!(self.text, "\n## {}", watchdog::text::visible(title));
+        self.text.push('\n');
+        for line in title.lines() {
+            let _ = writeln!(self.text, "## {}", watchdog::text::visible(line));
+        }
     }
 
     /// Replaces what depends on chance in what comes next.
@@ -214,7 +218,7 @@ fn normal(text: &str) -> String {
         (r"\b(?:just|SPAN) before that run", "{span} before that run"),
         (r"(\[watchdog\]) [0-9A-Za-z._-]+:", "$1 {host}:"),
         (r"\bSPAN (ago|ahead|between)\b", "{span} $1"),
-        (r"\b(in|after|took) SPAN\b", "$1 {span}"),
+        (r"\b(in|took|failed after|up after) SPAN\b", "$1 {span}"),
         (r#"("[a-z_]*_ms"):\d+"#, "$1:{ms}"),
         (r"127\.0\.0\.1:\d+", "127.0.0.1:{port}"),
         (r"\bport \d+", "port {port}"),
