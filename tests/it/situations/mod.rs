@@ -16,6 +16,7 @@ mod processes;
 mod restarts;
 mod runs;
 mod traps;
+mod units;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
