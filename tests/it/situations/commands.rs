@@ -73,6 +73,15 @@ fn json() {
 }
 
 #[test]
+fn programs_that_cannot_be_adopted() {
+    let mut golden = Golden::new("not_adopted");
+    let scene = Scene::with(CONFIG);
+    golden.run(&scene, &["adopt", "4194305"]);
+    golden.run(&scene, &["adopt", "no-such-program"]);
+    golden.compare();
+}
+
+#[test]
 fn times_that_are_none() {
     let mut golden = Golden::new("no_times");
     let scene = Scene::with(CONFIG);

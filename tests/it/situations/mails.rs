@@ -175,3 +175,102 @@ fn mails_that_are_held_back() {
     golden.mails(&scene);
     golden.compare();
 }
+
+#[test]
+fn logins_and_passwords() {
+    let mut golden = Golden::new("logins");
+    let service = "[service.a]\n[[service.a.log]]\npath = \"prog.sh\"\n";
+    let scene = Scene::new();
+    for (name, bytes) in [
+        ("pass", &b"secret\n"[..]),
+        ("empty", b"\n"),
+        ("bytes", b"\xff\n"),
+    ] {
+        scene.write(name, bytes);
+        fs::set_permissions(scene.path(name), fs::Permissions::from_mode(0o600)).unwrap();
+    }
+    for (what, keys, offers, step, fault) in [
+        ("well", "password_file = \"pass\"", true, "", None),
+        (
+            "refused",
+            "password_file = \"pass\"",
+            true,
+            "AUTH",
+            Some(Do::Say("535 5.7.8 no")),
+        ),
+        (
+            "no login is offered",
+            "password_file = \"pass\"",
+            false,
+            "",
+            None,
+        ),
+        (
+            "an empty password",
+            "password_file = \"empty\"",
+            true,
+            "",
+            None,
+        ),
+        (
+            "a password of bytes",
+            "password_file = \"bytes\"",
+            true,
+            "",
+            None,
+        ),
+        (
+            "no such variable",
+            "password_env = \"NO_SUCH_VARIABLE\"",
+            true,
+            "",
+            None,
+        ),
+        (
+            "an empty variable",
+            "password_env = \"EMPTY\"",
+            true,
+            "",
+            None,
+        ),
+        (
+            "no credentials",
+            "password_credential = \"smtp\"",
+            true,
+            "",
+            None,
+        ),
+    ] {
+        let server = Server::new();
+        if offers {
+            server.offer_login();
+        }
+        if let Some(fault) = fault {
+            server.at(step, fault);
+        }
+        scene.config(&format!(
+            "{ENVELOPE}smtp = {{ host = \"127.0.0.1\", port = {}, tls = \"none\", timeout = \"2s\", username = \"u\", {keys} }}\n{service}",
+            server.port
+        ));
+        let mut command = scene.command(&["test-mail"]);
+        command.env("EMPTY", "");
+        golden.title(what);
+        golden.command(&scene, "watchdog test-mail", command);
+    }
+    // what needs certificate authorities depends on the machine
+    for (what, step, fault) in [
+        ("it does not greet", "", Do::Hang),
+        (
+            "it wants a login",
+            "MAIL",
+            Do::Say("530 5.7.0 authentication required"),
+        ),
+    ] {
+        let server = Server::new();
+        server.at(step, fault);
+        scene.config(&format!("{ENVELOPE}{}\n{service}", server.table()));
+        golden.title(what);
+        golden.run(&scene, &["test-mail"]);
+    }
+    golden.compare();
+}

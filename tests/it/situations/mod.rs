@@ -222,7 +222,7 @@ fn normal(text: &str) -> String {
         (r"\b(in|took|failed after|up after) SPAN\b", "$1 {span}"),
         (r#"("[a-z_]*_ms"):\d+"#, "$1:{ms}"),
         (r"127\.0\.0\.1:\d+", "127.0.0.1:{port}"),
-        (r"\bport \d+", "port {port}"),
+        (r", port \d+,", ", port {port},"),
         (r"\bUID \d+", "UID {uid}"),
         (r"\bwhat [0-9A-Za-z_-]+ runs\b", "what {user} runs"),
         (
