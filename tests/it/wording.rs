@@ -1,5 +1,7 @@
 //! No sentence that the program can say is without a test: read off its source, and held against what the tests say.
 //!
+//! What the tests say is in their strings and in the files of [`crate::situations`].
+//!
 //! A sentence is a string with two words in a row. Of each, the longest piece between two placeholders counts: four
 //! words in a row of it (all of it, where it is shorter) have to stand in some string of a test. That does not tell
 //! that the test produces it, only that somebody thought of it there; a sentence that nobody thought of is found.
@@ -131,6 +133,11 @@ fn every_sentence_stands_in_a_test() {
     }
     let faults = fs::read_to_string(top.join("src/config/tests/faults.txt")).unwrap();
     tested.push_str(&flat(&faults));
+    for entry in fs::read_dir(top.join("tests/it/golden")).unwrap() {
+        let said = fs::read_to_string(entry.unwrap().path()).unwrap();
+        tested.push_str(&flat(&said));
+        tested.push('\n');
+    }
 
     let (mut sentences, mut without) = (0, Vec::new());
     for (name, source) in &said {
