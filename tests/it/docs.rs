@@ -33,7 +33,8 @@ struct Page {
 
 impl Page {
     fn at(path: PathBuf) -> Self {
-        let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path:?}: {error}"));
+        let text =
+            fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         Self { path, text }
     }
 
