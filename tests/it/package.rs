@@ -25,6 +25,10 @@ test -s /usr/share/bash-completion/completions/watchdog
 test -s /usr/share/zsh/vendor-completions/_watchdog
 test -s /usr/share/fish/vendor_completions.d/watchdog.fish
 test -s /etc/logrotate.d/service-watchdog
+# dpkg can be told to leave documentation out
+if [ -d /usr/share/doc/service-watchdog/docs ]; then
+    test -s /usr/share/doc/service-watchdog/docs/troubleshooting.md || test -s /usr/share/doc/service-watchdog/docs/troubleshooting.md.gz
+fi
 
 # the units, where this source has them
 [ -z "$UNITS" ] || grep -q '^ExecStart=/usr/bin/watchdog ' /usr/lib/systemd/system/watchdog.service
@@ -166,6 +170,9 @@ fn the_rpm_package_holds_the_program_and_all_that_belongs_to_it() {
         "usr/share/zsh/site-functions/_watchdog",
         "usr/share/fish/vendor_completions.d/watchdog.fish",
         "usr/share/doc/service-watchdog/examples/watchdog.toml",
+        "usr/share/doc/service-watchdog/README.md",
+        "usr/share/doc/service-watchdog/docs/troubleshooting.md",
+        "usr/share/doc/service-watchdog/docs/terminal.svg",
     ] {
         assert!(scene.has(&format!("root/{file}")), "{file}");
     }

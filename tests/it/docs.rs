@@ -1,27 +1,79 @@
-//! The README is true: its screens are what is printed, its configs are right, and it knows every command.
+//! README.md and docs/ are true: their screens are what is printed, their configs are right, their links lead
+//! somewhere, and every command and key is in them.
 //!
-//! A comment `<!-- scene: NAME -->` before a screen names what [`prepare`] makes; it lasts to the next heading. There
-//! the configs are written where they would stand, and the lines after `$` are run one after the other, in one shell.
-//! What no two runs have in common is made alike on both sides: times, PIDs, ages, the mail server's name, address and
-//! port, and where lines are broken.
+//! A comment `<!-- scene: NAME -->` before a screen names what [`prepare`] makes; it lasts to the next heading, or to
+//! `<!-- scene: -->`. There the configs are written where they would stand, and the lines after `$` are run one after
+//! the other, in one shell. What no two runs have in common is made alike on both sides: times, PIDs, ages, the mail
+//! server's name, address and port, and where lines are broken.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
+use chrono::{DateTime, TimeDelta, Utc};
 use regex::Regex;
+use watchdog::config::keys::LAYOUTS;
 
 use crate::real_mail;
 use crate::scene::{Scene, WATCHDOG};
 
-/// What the README calls the folder that a scene is in.
+/// What the pages call the directory that a scene is in.
 const FOLDER: &str = "/srv/trader";
 
-/// The script of the README's first example.
+/// The script of the README's example.
 const TRADER: &str = "#!/bin/sh\necho $$ >{dir}/trader.pid\nexec >>{dir}/trader.log\nwhile :; do date; sleep 1; done\n";
 
-fn readme() -> String {
-    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap()
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+
+/// A page: where it is, and what it says.
+struct Page {
+    path: PathBuf,
+    text: String,
+}
+
+impl Page {
+    fn at(path: PathBuf) -> Self {
+        let text =
+            fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        Self { path, text }
+    }
+
+    fn named(name: &str) -> Self {
+        Self::at(Path::new(ROOT).join(name))
+    }
+
+    /// What a link can lead to within the page: its headings, as GitHub writes them into a URL.
+    fn anchors(&self) -> Vec<String> {
+        let mut in_block = false;
+        self.text
+            .lines()
+            .filter(|line| {
+                in_block ^= line.starts_with("```");
+                !in_block && line.starts_with('#')
+            })
+            .filter_map(|line| line.trim_start_matches('#').strip_prefix(' '))
+            .map(|heading| {
+                heading
+                    .to_lowercase()
+                    .chars()
+                    .filter(|c| c.is_alphanumeric() || " -_".contains(*c))
+                    .map(|c| if c == ' ' { '-' } else { c })
+                    .collect()
+            })
+            .collect()
+    }
+}
+
+/// README.md, and then the pages of docs/ by their names.
+fn pages() -> Vec<Page> {
+    let mut paths: Vec<_> = fs::read_dir(Path::new(ROOT).join("docs"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "md"))
+        .collect();
+    paths.sort();
+    paths.insert(0, Path::new(ROOT).join("README.md"));
+    paths.into_iter().map(Page::at).collect()
 }
 
 /// A fenced block: the scene that it belongs to, its language, and its text.
@@ -50,9 +102,12 @@ fn blocks(text: &str) -> Vec<Block> {
             let block = blocks.last_mut().unwrap();
             block.text.push_str(line);
             block.text.push('\n');
-        } else if let Some(rest) = line.strip_prefix("<!-- scene: ") {
-            scene = rest.strip_suffix(" -->").map(str::to_owned);
-        } else if line.starts_with('#') {
+        } else if let Some(name) = line
+            .strip_prefix("<!-- scene: ")
+            .and_then(|rest| rest.strip_suffix(" -->"))
+        {
+            scene = Some(name.to_owned());
+        } else if line == "<!-- scene: -->" || line.starts_with('#') {
             scene = None;
         }
     }
@@ -102,6 +157,15 @@ fn prepare(name: &str) -> Scene {
             for _ in 0..2 {
                 scene.run(&["check"]).exits(2);
             }
+        }
+        "import" => {
+            let now = Utc::now();
+            let at = |time: DateTime<Utc>| time.format("[%Y-%m-%d %H:%M:%S]").to_string();
+            let (old, new) = (at(now - TimeDelta::hours(2)), at(now));
+            scene.write(
+                "node.log",
+                format!("{old} Imported new chain segment\n{new} Looking for peers\n"),
+            );
         }
         MAIL => {}
         other => panic!("nobody knows how to prepare the scene {other}"),
@@ -186,24 +250,26 @@ fn play(scene: &Scene, screen: &str) {
     let mut command = scene.shell_command(&script);
     command
         .env("PATH", format!("{}:/usr/bin:/bin", bin.display()))
-        .env("WATCHDOG_CONFIG", scene.path("watchdog.toml"));
+        .env("WATCHDOG_CONFIG", scene.path("watchdog.toml"))
+        // the state that another config of the same user shares
+        .env("STATE_DIRECTORY", scene.path("state"));
     let outcome = scene.finish(command);
     let printed: Vec<&str> = outcome.stdout.split("@@@\n").collect();
     for ((command, said), printed) in told.iter().zip(printed) {
         assert_eq!(
             alike(printed, scene),
             alike(said, scene),
-            "`{command}` prints what stands above (left), the README says what stands below (right):\n{printed}"
+            "`{command}` prints what stands above (left), the page says what stands below (right):\n{printed}"
         );
     }
 }
 
 #[test]
 #[ignore = "needs aiosmtpd and openssl"]
-fn its_screen_of_mail_is_what_is_printed() {
+fn the_screen_of_mail_is_what_is_printed() {
     let (servers, scene) = (real_mail::Scene::new(), prepare(MAIL));
     let mut played = 0;
-    for block in blocks(&readme()) {
+    for block in pages().iter().flat_map(|page| blocks(&page.text)) {
         match block.language.as_str() {
             _ if block.scene.as_deref() != Some(MAIL) => {}
             "toml" => scene.config(&delivered_here(&block.text, &servers, &scene)),
@@ -216,11 +282,11 @@ fn its_screen_of_mail_is_what_is_printed() {
     assert_eq!(played, 1);
 }
 
-#[test]
-fn its_screens_are_what_is_printed() {
+/// The screens of each page are played on their own; how many there are.
+fn screens_played(page: &Page) -> usize {
     let mut last: Option<(String, Scene)> = None;
     let mut played = 0;
-    for block in blocks(&readme()) {
+    for block in blocks(&page.text) {
         let Some(name) = block.scene else {
             assert_ne!(block.language, "console", "no scene for:\n{}", block.text);
             continue;
@@ -241,13 +307,49 @@ fn its_screens_are_what_is_printed() {
             other => panic!("a block of {other} in a scene:\n{}", block.text),
         }
     }
-    assert!(played >= 5, "{played}");
+    played
 }
 
 #[test]
-fn its_configs_are_right() {
+fn the_screens_of_the_readme_are_what_is_printed() {
+    let played = screens_played(&Page::named("README.md"));
+    assert!(played >= 4, "{played}");
+}
+
+#[test]
+fn the_screens_of_the_other_pages_are_what_is_printed() {
+    let played: usize = pages().iter().skip(1).map(screens_played).sum();
+    assert!(played >= 4, "{played}");
+}
+
+#[test]
+fn the_picture_shows_what_the_screens_show() {
+    let readme = Page::named("README.md").text;
+    let picture = Page::named("docs/terminal.svg").text;
+    let screens: String = blocks(&readme)
+        .into_iter()
+        .filter(|block| block.language == "console")
+        .map(|block| block.text)
+        .collect();
+    let span = Regex::new("<tspan[^>]*>|</tspan>").unwrap();
+    let line = Regex::new("<text[^>]*>(.*)</text>").unwrap();
+    let mut lines = 0;
+    for found in line.captures_iter(&picture) {
+        let text = span
+            .replace_all(&found[1], "")
+            .replace("&gt;", ">")
+            .replace("&lt;", "<")
+            .replace("&amp;", "&");
+        assert!(screens.lines().any(|line| line == text), "{text:?}");
+        lines += 1;
+    }
+    assert!(lines >= 5, "{lines}");
+}
+
+#[test]
+fn the_configs_are_right() {
     let mut seen = 0;
-    for block in blocks(&readme()) {
+    for block in pages().iter().flat_map(|page| blocks(&page.text)) {
         if block.language != "toml" {
             continue;
         }
@@ -266,41 +368,85 @@ fn its_configs_are_right() {
         assert_eq!(outcome.code, 0, "{}\n{}", block.text, outcome.text());
         seen += 1;
     }
-    assert!(seen >= 5, "{seen}");
+    assert!(seen >= 7, "{seen}");
 }
 
 #[test]
-fn it_knows_every_command_and_every_link() {
-    let text = readme();
-    let scene = Scene::new();
-    let commands = scene.commands();
+fn every_command_is_in_the_page_of_the_commands() {
+    let text = Page::named("docs/commands.md").text;
+    let commands = Scene::new().commands();
     assert!(commands.len() >= 10, "{commands:?}");
     for command in commands {
-        let row = format!("`watchdog {command}");
-        assert!(text.contains(&row), "the README does not tell of {command}");
+        let row = format!("| `watchdog {command}");
+        assert!(text.contains(&row), "no row for {command}");
     }
-    // what is linked to is there: a heading of its own, or a file
-    let anchors: Vec<String> = text
-        .lines()
-        .filter_map(|line| line.trim_start_matches('#').strip_prefix(' '))
-        .map(|heading| {
-            heading
-                .to_lowercase()
-                .chars()
-                .filter(|c| c.is_alphanumeric() || " -_".contains(*c))
-                .map(|c| if c == ' ' { '-' } else { c })
-                .collect()
-        })
-        .collect();
-    let link = Regex::new(r"\]\(([^)]+)\)").unwrap();
-    for target in link.captures_iter(&text).map(|found| found[1].to_owned()) {
-        match target.strip_prefix('#') {
-            Some(anchor) => assert!(anchors.iter().any(|a| a == anchor), "no heading {anchor}"),
-            None => assert!(
-                target.starts_with("https://")
-                    || Path::new(env!("CARGO_MANIFEST_DIR")).join(&target).exists(),
-                "no file {target}"
-            ),
+}
+
+#[test]
+fn every_key_is_in_the_page_of_the_config() {
+    let text = Page::named("docs/configuration.md").text;
+    let reference = text.split("## Every key").nth(1).unwrap();
+    for layout in LAYOUTS {
+        for key in layout.keys {
+            let named = Regex::new(&format!("`[^`]*(?-u:\\b){key}(?-u:\\b)[^`]*`")).unwrap();
+            assert!(named.is_match(reference), "`{key}` of {}", layout.place);
         }
+    }
+}
+
+#[test]
+fn every_link_leads_somewhere() {
+    // the text of a link can be broken over two lines, and so can its target not
+    let link = Regex::new(r"\]\(([^)\s]+)\)").unwrap();
+    let mut to_pages = 0;
+    for page in pages() {
+        let directory = page.path.parent().unwrap();
+        let shown = page.path.display();
+        for target in link
+            .captures_iter(&page.text)
+            .map(|found| found[1].to_owned())
+        {
+            if target.starts_with("https://") {
+                continue;
+            }
+            let (file, anchor) = target.split_once('#').unwrap_or((&target, ""));
+            let path = if file.is_empty() {
+                page.path.clone()
+            } else {
+                directory.join(file)
+            };
+            assert!(path.exists(), "{shown}: no file {target}");
+            if !anchor.is_empty() {
+                let anchors = Page::at(path).anchors();
+                assert!(
+                    anchors.iter().any(|there| there == anchor),
+                    "{shown}: no heading {target} among {anchors:?}"
+                );
+            }
+            to_pages += 1;
+        }
+    }
+    assert!(to_pages >= 10, "{to_pages}");
+}
+
+#[test]
+fn the_readme_is_short_and_names_every_page() {
+    let readme = Page::named("README.md").text;
+    let lines = readme.lines().count();
+    assert!(lines < 200, "{lines} lines");
+    for page in pages().iter().skip(1) {
+        let name = page.path.file_name().unwrap().to_str().unwrap();
+        assert!(readme.contains(&format!("(docs/{name})")), "{name}");
+    }
+}
+
+#[test]
+fn no_screen_puts_a_second_table_of_one_name_into_a_config() {
+    for page in pages() {
+        assert!(
+            !page.text.contains(">>watchdog.toml") && !page.text.contains(">> watchdog.toml"),
+            "{}",
+            page.path.display()
+        );
     }
 }
