@@ -86,10 +86,10 @@ pub fn open(path: &Path, links: Links) -> Result<(File, Metadata), Refusal> {
         .read(true)
         .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
         .open(format!("/proc/self/fd/{}", handle.as_raw_fd()))
-        .map_err(|error| match error.kind() {
-            // something was there: what has no /proc to get at it by must not be taken for missing
-            io::ErrorKind::NotFound => io::Error::other(format!("/proc/self/fd: {error}")),
-            _ => error,
+        // something was there: what has no /proc to get at it by must not be taken for missing
+        .map_err(|error| match fs::metadata("/proc/self/fd") {
+            Err(error) => io::Error::other(format!("/proc/self/fd: {error}")),
+            Ok(_) => error,
         })?;
     // this leads to what the handle is on, whatever its path means by now
     Ok((file, meta))

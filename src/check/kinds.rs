@@ -5,22 +5,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use serde::de::{DeserializeSeed, Error as _, MapAccess, Visitor};
+use serde::de::{DeserializeSeed, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
-use super::{CheckId, CheckKind, Checked, Circumstances, Code, Looking, log, process, unit};
-
-/// One check to make, of a kind.
-#[derive(Debug)]
-pub struct JobOf<K: CheckKind + ?Sized> {
-    /// What is checked.
-    pub rule: Arc<K::Rule>,
-    /// What is remembered of it.
-    pub state: Option<Arc<K::State>>,
-    /// What it depends on beside.
-    pub circumstances: Circumstances,
-}
+use super::{CheckId, CheckKind, Checked, Circumstances, Code, JobOf, Looking, log, process, unit};
 
 /// Whose check it is: the number of the service among those that are observed, and of the check among its own.
 pub type Slot = (usize, usize);
@@ -296,9 +285,6 @@ impl<'de> Deserialize<'de> for CheckStates {
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<CheckStates, A::Error> {
                 let mut states = BTreeMap::new();
                 while let Some(id) = map.next_key::<CheckId>()? {
-                    if id.is_none() {
-                        return Err(A::Error::custom("a check without an id"));
-                    }
                     let state = map.next_value_seed(OfKind(id.kind()))?;
                     states.insert(id, state);
                 }
@@ -307,5 +293,46 @@ impl<'de> Deserialize<'de> for CheckStates {
         }
 
         from.deserialize_map(States)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn states_are_read_by_the_kind_in_their_ids() {
+        let text = r#"{"log:/a.log":{"here":{"ino":5}},"tape:/dev/st0":[1,{"x":null}]}"#;
+        let states: CheckStates = serde_json::from_str(text).unwrap();
+        let state = |id: &str| states.get(&id.to_owned().into());
+        assert!(matches!(state("log:/a.log"), Some(CheckState::Log(mark)) if mark.here.ino == 5));
+        assert!(matches!(state("tape:/dev/st0"), Some(CheckState::Other(_))));
+        let written = serde_json::to_string(&states).unwrap();
+        assert_eq!(
+            serde_json::from_str::<CheckStates>(&written).unwrap(),
+            states
+        );
+        let error = serde_json::from_str::<CheckStates>("[]").unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .contains("expected the states of checks by their ids"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn no_code_stands_for_two_things() {
+        let all = [process::CODES, unit::CODES, log::Logs::CODES];
+        let names: Vec<&str> = all.into_iter().flatten().map(|code| code.name).collect();
+        for name in &names {
+            assert_eq!(
+                names.iter().filter(|other| *other == name).count(),
+                1,
+                "{name}"
+            );
+            assert_eq!(code(name).unwrap().name, *name);
+        }
+        assert_eq!(code("no_such_code"), None);
     }
 }

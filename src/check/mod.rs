@@ -7,6 +7,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -245,6 +246,17 @@ pub struct Circumstances {
     pub shown: bool,
 }
 
+/// One check to make, of a kind.
+#[derive(Debug)]
+pub struct JobOf<K: CheckKind + ?Sized> {
+    /// What is checked.
+    pub rule: Arc<K::Rule>,
+    /// What is remembered of it.
+    pub state: Option<Arc<K::State>>,
+    /// What it depends on beside.
+    pub circumstances: Circumstances,
+}
+
 /// A kind of check. All that the rest of the program knows of it goes through here.
 pub trait CheckKind {
     /// What a config table says.
@@ -263,7 +275,7 @@ pub trait CheckKind {
     fn target(rule: &Self::Rule) -> String;
 
     /// Makes all checks of this kind, in order.
-    fn look(jobs: Vec<kinds::JobOf<Self>>, looking: &Looking<'_>) -> Vec<Checked<Self::State>>;
+    fn look(jobs: Vec<JobOf<Self>>, looking: &Looking<'_>) -> Vec<Checked<Self::State>>;
 
     /// What to remember once a restart has stopped what ran; absent: what was remembered stands.
     fn when_stopped(_rule: &Self::Rule, _state: Option<&Self::State>) -> Option<Self::State> {

@@ -1,6 +1,6 @@
 //! The command lines of all processes, read at once and searched at once.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, mpsc};
@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 
 use memchr::memmem::Finder;
 
-use super::World;
 use super::index::Index;
 use super::proc::{
     Stat, append_command, is_forbidden, is_gone, listed, settled_command, stat, ticks_per_second,
 };
+use super::{Known, World};
 
 /// So many searches are made without an index. To make one takes as many instructions as 37 searches for a short text,
 /// but as 3 to 7 for one of more than 32 bytes, which memchr finds harder: this is in between, and a dozen services
@@ -231,14 +231,20 @@ impl Glances {
                 .map_err(|_| ())?;
             scanned.recv_timeout(limit).map_err(|_| ())
         });
-        // where even that did not end, a process may be running that is not seen
-        let world = world.unwrap_or_else(|()| {
-            World::on_demand().with_gap("the process table did not answer in time".to_owned())
-        });
-        let world = Arc::new(world);
+        let world = Arc::new(world.unwrap_or_else(|()| unscanned()));
         *latest = Some((begun, Arc::clone(&world)));
         world
     }
+}
+
+/// What is known where no scan has ended in time: any process may be running that is not seen.
+fn unscanned() -> World {
+    World::with(
+        Known::Commands(Glance::default()),
+        nix::unistd::getpid().as_raw(),
+        BTreeSet::new(),
+    )
+    .with_gap("the process table did not answer in time".to_owned())
 }
 
 #[cfg(test)]
@@ -249,7 +255,7 @@ mod tests {
     use proptest::prelude::*;
     use proptest::sample::{self, select};
 
-    use super::super::{Known, Lookup, Process};
+    use super::super::{Lookup, Process};
     use super::*;
 
     /// Scans where reading the command line of each of `hung` blocks, with the skipped PIDs of each.
@@ -283,6 +289,17 @@ mod tests {
         assert_eq!(made.len(), 1 + MOST_SKIPPED);
         assert!(limits.iter().sum::<Duration>() < secs(8));
         assert!(scanned.is_err());
+    }
+
+    #[test]
+    fn where_no_scan_ends_any_process_may_be_missing() {
+        let look = |_| Lookup::Gone;
+        let matches = unscanned().with_command(None, 9, look, |_| true, |_| true);
+        assert_eq!(matches.found, []);
+        assert_eq!(
+            matches.gap.unwrap(),
+            "the process table did not answer in time"
+        );
     }
 
     #[test]

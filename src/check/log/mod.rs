@@ -16,9 +16,8 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 
-use super::kinds::JobOf;
 use super::pattern::Pattern;
-use super::{CheckKind, Checked, Code, Finding, Grace, Kind, Looking, Severity};
+use super::{CheckKind, Checked, Code, Finding, Grace, JobOf, Kind, Looking, Severity};
 use crate::clock::{self, Reading};
 
 mod bytes;
