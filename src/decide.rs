@@ -198,6 +198,7 @@ fn alone(
                 Grace::Activating => activating.is_some(),
                 Grace::Young => graced || activating.is_some(),
             });
+    let mendable = judged.iter().any(|finding| finding.is_reason_to_restart());
     let severity = worst(judged);
     let broken = severity == Some(Severity::Critical);
     let failures = match severity {
@@ -216,6 +217,10 @@ fn alone(
     if let Some(pause) = memory.pause_told(facts.now) {
         return decision(Verdict::Paused, Some(pause));
     }
+    if broken && !mendable {
+        let why = "a restart does not mend what is wrong, so it is only alerted about".to_owned();
+        return decision(Verdict::Down, Some(why));
+    }
     if broken {
         return match obstacle(service, observation, memory, facts, failures) {
             Some((verdict, why)) => decision(verdict, Some(why)),
@@ -233,7 +238,7 @@ fn alone(
         _ if !held.is_empty() => decision(
             Verdict::Starting,
             Some(format!(
-                "its logs are not judged before its process is {} old",
+                "its logs and probes are not judged before its process is {} old",
                 clock::rough(service.start_grace)
             )),
         ),

@@ -9,7 +9,9 @@ use serde::de::{DeserializeSeed, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
-use super::{CheckId, CheckKind, Checked, Circumstances, Code, JobOf, Looking, log, process, unit};
+use super::{
+    CheckId, CheckKind, Checked, Circumstances, Code, JobOf, Looking, log, port, process, unit,
+};
 
 /// Whose check it is: the number of the service among those that are observed, and of the check among its own.
 pub type Slot = (usize, usize);
@@ -206,6 +208,8 @@ macro_rules! checks {
 checks! {
     /// A log file.
     Log, "log": log::Logs;
+    /// A port.
+    Port, "port": port::Ports;
 }
 
 /// What the checks of a service remember, by their ids.
@@ -323,7 +327,12 @@ mod tests {
 
     #[test]
     fn no_code_stands_for_two_things() {
-        let all = [process::CODES, unit::CODES, log::Logs::CODES];
+        let all = [
+            process::CODES,
+            unit::CODES,
+            log::Logs::CODES,
+            port::Ports::CODES,
+        ];
         let names: Vec<&str> = all.into_iter().flatten().map(|code| code.name).collect();
         for name in &names {
             assert_eq!(

@@ -74,11 +74,26 @@ pub struct Code {
     pub name: &'static str,
     /// While which it does not count.
     pub grace: Grace,
+    /// It is about the host or about others: to restart the service does not mend it, so it is only alerted about.
+    pub of_host: bool,
 }
 
 impl Code {
     const fn new(name: &'static str, grace: Grace) -> Self {
-        Self { name, grace }
+        Self {
+            name,
+            grace,
+            of_host: false,
+        }
+    }
+
+    /// One that a restart of the service does not mend.
+    const fn of_host(name: &'static str) -> Self {
+        Self {
+            name,
+            grace: Grace::None,
+            of_host: true,
+        }
     }
 }
 
@@ -119,10 +134,15 @@ impl Finding {
     pub fn grace(&self) -> Grace {
         match (&*self.code, self.check) {
             // given up after its limit: as any other finding of its kind
-            (TIMED_OUT, Kind::Log) => Grace::Young,
+            (TIMED_OUT, Kind::Log | Kind::Port) => Grace::Young,
             (TIMED_OUT, Kind::Process) => Grace::Activating,
             (name, _) => code(name).map_or(Grace::None, |code| code.grace),
         }
+    }
+
+    /// Whether a restart of the service may mend it.
+    pub fn is_reason_to_restart(&self) -> bool {
+        self.severity == Severity::Critical && code(&self.code).is_none_or(|code| !code.of_host)
     }
 }
 

@@ -97,6 +97,7 @@ pub static SERVICE: Layout = Layout {
         "spawn",
         "systemd",
         "log",
+        "port",
         "restart",
     ],
     sample: "[service.NAME]",
@@ -151,6 +152,15 @@ pub static LOG: Layout = Layout {
     sample: "[[service.NAME.log]]",
 };
 
+/// One of its port probes.
+pub static PORT: Layout = Layout {
+    place: "[[service.NAME.port]]",
+    keys: &[
+        "address", "send", "expect", "tls", "ca_file", "host", "severity", "timeout", "for",
+    ],
+    sample: "[[service.NAME.port]]",
+};
+
 /// A pattern that must be there, with its count.
 pub static EXPECT: Layout = Layout {
     place: "an entry of `expect`",
@@ -183,9 +193,9 @@ pub static RESTART: Layout = Layout {
 };
 
 /// All of them.
-pub static LAYOUTS: [&Layout; 14] = [
+pub static LAYOUTS: [&Layout; 15] = [
     &TOP, &LOGGING, &DEFAULTS, &MAIL, &SMTP, &SENDMAIL, &SERVICE, &PROCESS, &SPAWN, &SYSTEMD, &LOG,
-    &EXPECT, &FORBID, &RESTART,
+    &PORT, &EXPECT, &FORBID, &RESTART,
 ];
 
 impl Layout {

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use log::LevelFilter;
 
-use crate::check::{Check, Rule, log as log_check, process};
+use crate::check::{Check, Rule, log as log_check, port, process};
 use crate::notify;
 use crate::restart::{Limits, Way};
 
@@ -21,6 +21,7 @@ pub mod keys;
 mod load;
 mod mail;
 pub mod place;
+mod ports;
 mod read;
 mod service;
 mod show;
@@ -132,6 +133,15 @@ impl Service {
     pub fn logs(&self) -> impl Iterator<Item = &log_check::Rule> {
         self.checks.iter().filter_map(|check| match &check.rule {
             Rule::Log(rule) => Some(&**rule),
+            Rule::Port(_) => None,
+        })
+    }
+
+    /// Its port probes, in the order of the file.
+    pub fn ports(&self) -> impl Iterator<Item = &port::Rule> {
+        self.checks.iter().filter_map(|check| match &check.rule {
+            Rule::Port(rule) => Some(&**rule),
+            Rule::Log(_) => None,
         })
     }
 }

@@ -12,7 +12,7 @@ use nix::sys::signal::Signal;
 
 use super::fault::MOST;
 use super::read::{Table, Value, absolute, quoted};
-use super::{Defaults, OnExhausted, Policy, Service, keys};
+use super::{Defaults, OnExhausted, Policy, Service, keys, ports};
 use crate::check::log::{self, Expect, Forbid, Stamp, Zone};
 use crate::check::unit::{Manager, Unit};
 use crate::check::{Rule, assign_ids};
@@ -112,14 +112,17 @@ pub(super) struct Written {
     pub(super) start_grace: Option<Duration>,
     /// For the services.
     pub(super) restart: Restart,
+    /// For probes: the limit of one check.
+    pub(super) check_timeout: Duration,
 }
 
 impl Written {
     /// Reads the table, where there is one.
-    pub(super) fn read(value: Option<&Value<'_>>) -> Self {
+    pub(super) fn read(value: Option<&Value<'_>>, check_timeout: Duration) -> Self {
         let table = value.and_then(|value| value.table(&keys::DEFAULTS));
         let get = |key| table.as_ref().and_then(|table| table.get(key));
         Self {
+            check_timeout,
             start_grace: get("start_grace").and_then(|value| value.duration()),
             restart: get("restart")
                 .and_then(|value| value.table(&keys::RESTART))
@@ -233,7 +236,16 @@ fn body(name: &str, table: &Table<'_>, folder: &Arc<Path>, defaults: &Written) -
         .get("log")
         .and_then(|value| value.tables_of(&keys::LOG, |table| log(table, base)))
         .unwrap_or_default();
-    let rules = logs.into_iter().map(|rule| Rule::Log(Arc::new(rule)));
+    let ports = table
+        .get("port")
+        .and_then(|value| {
+            value.tables_of(&keys::PORT, |table| {
+                ports::port(table, base, defaults.check_timeout)
+            })
+        })
+        .unwrap_or_default();
+    let logs = logs.into_iter().map(|rule| Rule::Log(Arc::new(rule)));
+    let rules = logs.chain(ports.into_iter().map(|rule| Rule::Port(Arc::new(rule))));
 
     let restart_table = table
         .get("restart")
@@ -247,10 +259,10 @@ fn body(name: &str, table: &Table<'_>, folder: &Arc<Path>, defaults: &Written) -
         .map_or(Cow::Borrowed(&defaults.restart), |table| {
             Cow::Owned(Restart::read(table).or(&defaults.restart))
         });
-    if !table.has_any(&["process", "spawn", "systemd", "log"]) {
+    if !table.has_any(&["process", "spawn", "systemd", "log", "port"]) {
         table.lacks(
             &format!("service {} has nothing to look at", quoted(name)),
-            "give it one of process, systemd, log, or spawn alone",
+            "give it one of process, systemd, log, port, or spawn alone",
         );
     }
     let way = (spawn.map(|spawn| Way::Spawn(Box::new(spawn))))

@@ -3,6 +3,7 @@
 //! A mirror of the tables as a person writes them, and not of the types that the program works with: what is
 //! shown can be saved and loaded again. Paths are shown as they are meant, but for those that messages repeat.
 
+use std::borrow::Cow;
 use std::path::Path;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use super::{Config, Defaults, OnExhausted, Policy, Service};
 use crate::check::log::{Rule, Zone};
 use crate::check::pattern::Pattern;
 use crate::check::unit::Unit;
-use crate::check::{Severity, process};
+use crate::check::{Severity, port, process};
 use crate::clock::as_text;
 use crate::notify::mail::{Mailbox, Secret, Settings, Smtp, Tls, Transport};
 use crate::restart::{Limits, Spawn, Way};
@@ -258,6 +259,8 @@ struct ShownService<'a> {
     systemd: Option<&'a Unit>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     log: Vec<Log<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    port: Vec<Port<'a>>,
     restart: Restart<'a>,
 }
 
@@ -278,6 +281,7 @@ impl<'a> ShownService<'a> {
             spawn,
             systemd: service.unit.as_ref(),
             log: service.logs().map(Log::of).collect(),
+            port: service.ports().map(Port::of).collect(),
             restart: Restart::of(&service.policy, &service.limits, command),
         }
     }
@@ -407,6 +411,44 @@ impl<'a> Log<'a> {
             timestamp_after: stamp.map(|stamp| stamp.after.as_str()),
             timestamp_zone: stamp.map(|stamp| stamp.zone),
             severity: rule.severity,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Port<'a> {
+    address: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    send: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expect: Option<&'a Pattern>,
+    tls: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ca_file: Option<&'a Path>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host: Option<&'a str>,
+    severity: Severity,
+    #[serde(
+        serialize_with = "as_text::option::serialize",
+        skip_serializing_if = "Option::is_none"
+    )]
+    timeout: Option<Duration>,
+    #[serde(rename = "for", with = "as_text")]
+    for_: Duration,
+}
+
+impl<'a> Port<'a> {
+    fn of(rule: &'a port::Rule) -> Self {
+        Self {
+            address: rule.address.to_string(),
+            send: rule.send.as_deref().map(String::from_utf8_lossy),
+            expect: rule.expect.as_ref(),
+            tls: rule.tls,
+            ca_file: rule.ca_file.as_deref(),
+            host: rule.host.as_deref(),
+            severity: rule.severity,
+            timeout: rule.timeout,
+            for_: rule.for_,
         }
     }
 }

@@ -154,7 +154,7 @@ fn body(
     let check_timeout = time("check_timeout", Duration::from_secs(10));
     let run_timeout = time("run_timeout", Duration::from_mins(5));
     let logging = logging(top, folder);
-    let defaults = Written::read(top.get("defaults").as_ref());
+    let defaults = Written::read(top.get("defaults").as_ref(), check_timeout);
     let (mail, password) = top
         .get("mail")
         .map_or((None, None), |value| mail::read(&value, folder));

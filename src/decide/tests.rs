@@ -500,3 +500,34 @@ mod units {
         assert!(why.contains("not restarted: unit_masked"), "{why}");
     }
 }
+
+#[test]
+fn what_a_restart_does_not_mend_is_only_alerted_about() {
+    let invalid = |seen| with(seen, Kind::Port, "certificate_invalid", Severity::Critical);
+    let decided = decide_one(&service("a"), invalid(up(1, 3600)), attempts(&[]));
+    assert_eq!(decided.verdict, Verdict::Down);
+    assert!(decided.restart.is_none());
+    assert_eq!(
+        decided.why.as_deref(),
+        Some("a restart does not mend what is wrong, so it is only alerted about")
+    );
+    // beside what it does mend, it is no reason against it
+    let decided = decide_one(&service("a"), invalid(gone()), attempts(&[]));
+    assert!(decided.restart.is_some());
+}
+
+#[test]
+fn ports_have_the_grace_of_a_young_process_and_certificates_have_none() {
+    for (code, verdict) in [
+        ("port_closed", Verdict::Starting),
+        ("port_unexpected", Verdict::Starting),
+        ("certificate_invalid", Verdict::Down),
+    ] {
+        let seen = with(up(1, 5), Kind::Port, code, Severity::Critical);
+        assert_eq!(
+            decide_one(&service("a"), seen, attempts(&[])).verdict,
+            verdict,
+            "{code}"
+        );
+    }
+}

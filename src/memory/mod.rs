@@ -460,6 +460,7 @@ fn find(states: &CheckStates, logs: &log::Positions, check: &Check) -> Option<Ch
     let state = states.get(&check.id).cloned();
     state.or_else(|| match &check.rule {
         Rule::Log(rule) => logs.get(&rule.shown).cloned().map(CheckState::Log),
+        Rule::Port(_) => None,
     })
 }
 

@@ -25,6 +25,7 @@ mod logs;
 mod mail;
 mod outbox;
 mod package;
+mod ports;
 mod real_mail;
 mod real_postfix;
 mod restart;

@@ -9,6 +9,11 @@
 
 use std::time::{Duration, SystemTime};
 
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::pattern::Pattern;
+use super::{CheckKind, Checked, Code, Finding, Grace, JobOf, Kind, Looking};
+
 mod connection;
 mod errno;
 mod helpers;
@@ -26,6 +31,76 @@ pub use self::judge::{
 pub use self::look::look;
 pub use self::owner::is_held_by;
 pub use self::rule::{Address, Rule};
+
+/// The port check.
+#[derive(Debug)]
+pub struct Ports;
+
+impl CheckKind for Ports {
+    type Rule = Rule;
+    type State = State;
+
+    const KIND: Kind = Kind::Port;
+    const CODES: &'static [Code] = &[
+        Code::new(CLOSED, Grace::Young),
+        Code::new(UNEXPECTED, Grace::Young),
+        Code::new(UNREADABLE, Grace::Young),
+        Code::of_host(CERTIFICATE_INVALID),
+        Code::of_host(CERTIFICATE_EXPIRING),
+    ];
+    const IS_PROBE: bool = true;
+
+    fn target(rule: &Rule) -> String {
+        rule.address.to_string()
+    }
+
+    fn look(jobs: Vec<JobOf<Self>>, looking: &Looking<'_>) -> Vec<Checked<State>> {
+        let probes: Vec<(&Rule, Duration)> = jobs
+            .iter()
+            .map(|job| {
+                let timeout = job.rule.timeout.unwrap_or(looking.check_timeout);
+                (&*job.rule, timeout)
+            })
+            .collect();
+        let looked = look(&probes, looking.deadline);
+        let checked = jobs.iter().zip(&looked).map(|(job, raw)| {
+            let nothing = State::default();
+            let former = job.state.as_deref().unwrap_or(&nothing);
+            // an answer that cannot be held against its pattern says nothing about the service
+            let fault = job.rule.expect.as_ref().and_then(Pattern::fault);
+            let raw = &fault.map_or_else(|| raw.clone(), Raw::NotAsked);
+            let judged = judge(&job.rule, raw, former, looking.now.wall);
+            let finding = |it: Problem| Finding::new(Kind::Port, it.code, it.severity, it.message);
+            Checked {
+                findings: judged.problems.into_iter().map(finding).collect(),
+                notes: judged.notes,
+                state: Some(judged.state),
+                ..Checked::default()
+            }
+        });
+        checked.collect()
+    }
+
+    fn when_stopped(_rule: &Rule, _state: Option<&State>) -> Option<State> {
+        // what fails from now on is the new process's
+        Some(State::default())
+    }
+
+    fn move_times(state: &mut State, by: TimeDelta) {
+        let moved = state
+            .failing_since
+            .and_then(|since| since.checked_add_signed(by));
+        state.failing_since = moved.or(state.failing_since);
+    }
+
+    fn explain(rule: &Rule, state: Option<&State>, last_run: Option<DateTime<Utc>>) -> String {
+        let nothing = State::default();
+        let timeout = rule.timeout.unwrap_or_default();
+        let now = last_run.unwrap_or_default();
+        let lines = explain(rule, timeout, state.unwrap_or(&nothing), now);
+        format!("port {}", lines.join("; "))
+    }
+}
 
 /// So much of an answer is read.
 pub const ANSWER_LIMIT: usize = 64 << 10;

@@ -22,6 +22,7 @@ use crate::restart::{Spawn, Way, spawn};
 use crate::text::printable;
 use crate::world::World;
 
+mod ports;
 mod units;
 
 /// The shortest time from one run to the next: cron knows no seconds.
@@ -102,6 +103,7 @@ pub(super) fn find(config: &Config, world: &World, now: &Reading) -> Vec<Trap> {
         in_dependencies(service, config, &mut traps);
     }
     units::watched(config, &mut traps);
+    ports::watched(config, world, now, &mut traps);
     shared(config, &mut traps);
     traps.0
 }

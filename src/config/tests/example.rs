@@ -88,6 +88,7 @@ fn what_is_commented_out_would_be_right_too() {
             "`password_credential` beside `password_file`",
             "`password` beside `password_file`",
             "`sendmail` beside `directory`",
+            "`ca_file` means nothing without `tls = true`",
             "`restart.command` beside `spawn`",
         ]
     );
@@ -98,7 +99,8 @@ fn the_example_states_the_defaults() {
     let example = good(EXAMPLE);
     let least = good(
         "[mail]\nfrom = \"a@b\"\nto = [\"c@d\"]\ndirectory = \"x\"\n\
-         [service.x]\nspawn = { command = [\"x\"] }\n[[service.x.log]]\npath = \"y\"\n",
+         [service.x]\nspawn = { command = [\"x\"] }\n[[service.x.log]]\npath = \"y\"\n\
+         [[service.x.port]]\naddress = \"127.0.0.1:4002\"\n",
     );
     assert_eq!(example.check_timeout, least.check_timeout);
     assert_eq!(example.run_timeout, least.run_timeout);
@@ -117,6 +119,12 @@ fn the_example_states_the_defaults() {
         stated.logs().next().unwrap().severity,
         holds.logs().next().unwrap().severity
     );
+    let stated_port = stated.ports().next().unwrap();
+    let default_port = holds.ports().next().unwrap();
+    assert_eq!(stated_port.tls, default_port.tls);
+    assert_eq!(stated_port.severity, default_port.severity);
+    assert_eq!(stated_port.timeout, default_port.timeout);
+    assert_eq!(stated_port.for_, default_port.for_);
     let (Some(stated), Some(holds)) = (example.mail, least.mail) else {
         panic!("both have mail");
     };
