@@ -21,6 +21,7 @@ use crate::memory::store::{Store, StoreError};
 use crate::observe::{known_processes, target};
 use crate::progress::{Progress, TICK};
 use crate::restart::command::output_file;
+use crate::restart::stop::HELD_LIMIT;
 use crate::restart::{Action, Done, Job, Way, restart};
 use crate::settle::{Outcome, Tried, charge};
 use crate::world::Glances;
@@ -28,20 +29,26 @@ use crate::world::Glances;
 /// Restarts at the same time, at the most.
 const AT_ONCE: usize = 64;
 
-/// The descriptors that a restart may have open: pipes, the files of the program, handles of processes.
+/// The descriptors that a restart may have open beside the handles of its processes: pipes, the files of the program.
 const DESCRIPTORS_EACH: u64 = 8;
 
 /// The descriptors that are left to all else.
 const DESCRIPTORS_KEPT: u64 = 32;
 
-/// How many restarts there are descriptors for: one that fails for want of them has cost an attempt.
-fn at_once() -> usize {
+/// How many descriptors restarts may have open together: one that fails for want of them has cost an attempt.
+fn descriptors() -> u64 {
     use nix::sys::resource::{Resource, getrlimit};
-    let Ok((limit, _)) = getrlimit(Resource::RLIMIT_NOFILE) else {
-        return 1;
+    let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(limit, _)| limit);
+    limit.saturating_sub(DESCRIPTORS_KEPT)
+}
+
+/// How many descriptors a restart may have open: each process of the service is held by one while it is stopped.
+fn needs(observation: Option<&Observation>) -> u64 {
+    let held = match observation.map(|seen| &seen.presence) {
+        Some(Presence::Running(running)) => running.all.len().min(HELD_LIMIT),
+        _ => 0,
     };
-    let fit = limit.saturating_sub(DESCRIPTORS_KEPT) / DESCRIPTORS_EACH;
-    usize::try_from(fit).unwrap_or(AT_ONCE).clamp(1, AT_ONCE)
+    DESCRIPTORS_EACH + held as u64
 }
 
 /// What acting needs beside the decisions.
@@ -92,14 +99,22 @@ pub fn act(stage: &Stage<'_>, decisions: &[Decision], memory: &mut Memory) -> Ac
     let mut under_way = Vec::new();
     let (tell, told) = channel();
     let glances = Arc::new(Glances::default());
-    let at_once = at_once();
+    let descriptors = descriptors();
     loop {
         hold_back(&mut waiting, &mut acted);
         let mut ready = Vec::new();
+        let mut used: u64 = under_way
+            .iter()
+            .map(|(name, _)| needs(stage.seen.get(name)))
+            .sum();
         waiting.retain(|&(service, after)| {
-            let free = under_way.len() + ready.len() < at_once;
+            let needs = needs(stage.seen.get(&service.name));
+            let count = under_way.len() + ready.len();
+            // one alone begins in any case
+            let free = count == 0 || (count < AT_ONCE && used + needs <= descriptors);
             let begins = free && after.iter().all(|name| came_up(name, &acted));
             if begins {
+                used += needs;
                 ready.push(service);
             }
             !begins
@@ -207,6 +222,8 @@ fn begin(
         .collect();
     if let Err(error) = stage.store.save_twice(&mut charged) {
         hold(acted, UNRECORDED);
+        // the first of the two may be on the disk: as nothing was done, no run was cut short
+        let _ = stage.store.save(memory);
         acted.unwritable = Some(error);
         return;
     }
@@ -224,7 +241,7 @@ fn begin(
             let progress = Progress::new(&service.name, &service.limits, old);
             under_way.push((service.name.clone(), progress));
         } else {
-            let why = "no thread could be made for its restart".to_owned();
+            let why = "no thread could be made for its restart; the attempt counts".to_owned();
             acted
                 .outcomes
                 .insert(service.name.clone(), Outcome::Held(why));

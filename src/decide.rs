@@ -160,9 +160,14 @@ impl Making<'_> {
             Some(Made::Decided(_)) => Standing::Well,
             // not looked at in this run: as the last one saw it
             _ => {
-                let remembered = self.facts.memory.services.get(name);
-                match remembered.and_then(|service| service.verdict) {
+                let Some(remembered) = self.facts.memory.services.get(name) else {
+                    return Standing::Well;
+                };
+                match remembered.verdict {
                     Some(verdict) if verdict.is_broken() => Standing::Broken(verdict),
+                    Some(Verdict::Paused) if remembered.consecutive_failures > 0 => {
+                        Standing::Broken(Verdict::Paused)
+                    }
                     _ => Standing::Well,
                 }
             }

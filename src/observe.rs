@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use chrono::{DateTime, Utc};
+
 use crate::check::log::{self, Author};
 use crate::check::process::{self, Identity, Presence, Started, Target};
 use crate::check::unit::{self, Manager, Standing};
@@ -55,13 +57,15 @@ struct Subject<'a> {
     index: usize,
     service: &'a Service,
     known: &'a ServiceMemory,
+    /// The time of this run.
+    now: DateTime<Utc>,
 }
 
 impl Subject<'_> {
-    /// Whether the watchdog has tried to start it in its present trouble. Then a log that was just written shows nothing:
-    /// it may be the last words of that very start.
+    /// Whether the watchdog has just tried to start it. Then a log that was just written shows nothing: it may be the
+    /// last words of that very start.
     fn is_being_started(&self) -> bool {
-        !self.known.attempt_codes.is_empty()
+        self.known.is_being_started(self.now)
     }
 
     /// A start that failed may have gone into the background, and come up after all.
@@ -89,6 +93,7 @@ pub fn observe(
             index,
             service,
             known: memory.services.get(&service.name).unwrap_or(&nothing),
+            now: now.wall,
         })
         .collect();
     let looking = Looking {
@@ -115,14 +120,14 @@ pub fn observe(
         look_at_units(&subjects, config, looking, &mut seen);
         let rest = jobs(&subjects, &seen, |rule| !rule.is_probe());
         add(&subjects, check::look(rest, looking), &mut seen);
-        let probed = match probes {
+        let answers = match probes {
             None => Vec::new(),
             Some(Err(_)) => without_result(&subjects, slots, Failed::NoThread, looking),
             Some(Ok(thread)) => thread
                 .join()
                 .unwrap_or_else(|_| without_result(&subjects, slots, Failed::Panicked, looking)),
         };
-        add(&subjects, probed, &mut seen);
+        add(&subjects, answers, &mut seen);
         seen
     });
     let names = subjects.iter().map(|subject| subject.service.name.clone());

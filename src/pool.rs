@@ -16,8 +16,11 @@ use std::time::{Duration, Instant};
 
 /// Threads at the most while work gets done: more would only crowd small machines and slow disks.
 const WORKERS: usize = 4;
-/// Threads at the most where nothing gets done, hung ones included.
+/// Threads at the most where nothing gets done, hung ones aside.
 const MOST_WORKERS: usize = 64;
+/// So many hung threads are replaced by others. More hang only where a whole disk or network share does, and each costs
+/// its stack until the process ends.
+const MOST_HUNG: usize = 1024;
 /// So often it is seen whether another worker is needed.
 const STALL: Duration = Duration::from_millis(50);
 /// While work gets done, another worker is added where what is left would take longer than this.
@@ -100,6 +103,8 @@ struct Progress<T, R> {
     results: Vec<Option<Result<R, Failed>>>,
     /// How many have no result yet.
     open: usize,
+    /// How many were given up, and keep their worker until they return.
+    hung: usize,
 }
 
 impl<T, R, F: Fn(T) -> R> Round<T, R, F> {
@@ -116,6 +121,8 @@ impl<T, R, F: Fn(T) -> R> Round<T, R, F> {
             if progress.results[index].is_none() {
                 progress.results[index] = Some(result);
                 progress.open -= 1;
+            } else {
+                progress.hung = progress.hung.saturating_sub(1);
             }
         }
         if progress.open == 0 {
@@ -165,6 +172,7 @@ impl Pool {
                 began: vec![None; count],
                 results: (0..count).map(|_| None).collect(),
                 open: count,
+                hung: 0,
             }),
             all_done: Condvar::new(),
             act,
@@ -197,6 +205,7 @@ impl Pool {
                 {
                     progress.results[index] = Some(Err(Failed::TimedOut));
                     progress.open -= 1;
+                    progress.hung += 1;
                 }
             }
             let most = match progress.open {
@@ -205,6 +214,8 @@ impl Pool {
                 _ => 1,
             };
             open_before = progress.open;
+            // a hung one is replaced, so that it costs the rest nothing
+            let most = most + progress.hung.min(MOST_HUNG);
             if workers < most && !progress.queue.is_empty() {
                 workers += hire();
             }
@@ -294,6 +305,23 @@ mod tests {
 
     fn far() -> Instant {
         Instant::now() + Duration::from_secs(60)
+    }
+
+    #[test]
+    fn f35_a_hundred_hung_pieces_of_work_keep_no_other_from_being_done() {
+        let (send, hung) = channel::<()>();
+        let hung = Arc::new(Mutex::new(hung));
+        let mut work: Vec<bool> = vec![true; 100];
+        work.push(false);
+        let results = side_by_side(work, Duration::from_millis(300), far(), move |hangs| {
+            if hangs {
+                let _ = lock(&hung).recv();
+            }
+            hangs
+        });
+        assert_eq!(results[..100], vec![Err(Failed::TimedOut); 100]);
+        assert_eq!(results[100], Ok(false));
+        drop(send);
     }
 
     #[test]

@@ -11,8 +11,8 @@ use std::time::Instant;
 use chrono::{DateTime, Utc};
 
 use crate::act::{Acted, Stage, act};
+use crate::check::Observation;
 use crate::check::process::Presence;
-use crate::check::{Finding, Observation, Severity};
 use crate::clock::Reading;
 use crate::config::{Config, Service};
 use crate::decide::{Decision, Facts, decide};
@@ -272,7 +272,10 @@ impl Run {
             now: self.now.wall,
             trusted: session.trusted,
         };
-        decide(&self.config.services, facts)
+        let mut decisions = decide(&self.config.services, facts);
+        // disabled services are decided about without a look, so they may not have been asked for
+        decisions.retain(|decision| self.names.contains(&decision.service));
+        decisions
     }
 
     /// Records and makes the restarts that were decided. Where the state cannot be written, nothing is done.
@@ -463,13 +466,10 @@ impl Run {
 
 /// A service and what is wrong with it: the first of its worst findings, since that of the process comes first.
 fn sentence(service: &ServiceReport) -> String {
-    let worst = service.findings.iter().rev().max_by_key(severity_of);
+    let findings = service.findings.iter().rev();
+    let worst = findings.max_by_key(|finding| finding.severity);
     let why = worst
         .map(|finding| format!(": {}", finding.message))
         .unwrap_or_default();
     format!("{} is {}{why}", service.name, service.verdict.name())
-}
-
-fn severity_of(finding: &&Finding) -> Severity {
-    finding.severity
 }

@@ -26,7 +26,8 @@ const THREAD_KEPT: usize = 10;
 pub enum Outcome {
     /// It was tried.
     Tried(Box<Tried>),
-    /// It was not tried after all, and not charged: a service that it depends on did not come up.
+    /// It was not tried after all, for this reason. It is recorded as an attempt only where the reason came up after that:
+    /// no thread could be had.
     Held(String),
     /// It had not ended when the run had to: the next run says so.
     Unfinished,

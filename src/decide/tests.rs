@@ -531,3 +531,44 @@ fn ports_have_the_grace_of_a_young_process_and_certificates_have_none() {
         );
     }
 }
+
+#[test]
+fn a_dependency_that_was_left_out_is_as_the_last_run_saw_it() {
+    let app = Service {
+        depends_on: vec!["db".to_owned()],
+        ..service("app")
+    };
+    for (verdict, failures, waits) in [
+        (Verdict::Healthy, 0, false),
+        (Verdict::Paused, 0, false),
+        // a paused service is broken all the same
+        (Verdict::Paused, 3, true),
+        (Verdict::Down, 3, true),
+        (Verdict::Starting, 0, false),
+    ] {
+        let mut memory = Memory::default();
+        let db = ServiceMemory {
+            verdict: Some(verdict),
+            consecutive_failures: failures,
+            ..ServiceMemory::default()
+        };
+        memory.services.insert("db".to_owned(), db);
+        let seen = BTreeMap::from([("app".to_owned(), gone())]);
+        let facts = Facts {
+            seen: &seen,
+            memory: &memory,
+            now: at(0),
+            trusted: true,
+        };
+        let decisions = decide(&[service("db"), app.clone()], facts);
+        let [decision] = decisions.as_slice() else {
+            panic!("only what was looked at is decided about");
+        };
+        assert_eq!(
+            decision.verdict == Verdict::Waiting,
+            waits,
+            "{verdict:?} {failures}"
+        );
+        assert_eq!(decision.restart.is_none(), waits);
+    }
+}

@@ -29,6 +29,9 @@ pub const HOUR: Duration = Duration::from_hours(1);
 /// The number of young processes in a row that have a grace: the next one is judged at once.
 pub const GRACES: usize = 2;
 
+/// How many attempts of an incident are remembered with their findings.
+const ATTEMPT_CODES_KEPT: usize = 8;
+
 /// Everything that a run remembers for the next.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Memory {
@@ -344,6 +347,16 @@ impl ServiceMemory {
         self.attempts.push(now);
         self.unfinished = Some(now);
         self.attempt_codes.push(codes);
+        // what all attempts have in common is known from the first: it stands for those that are dropped
+        while self.attempt_codes.len() > ATTEMPT_CODES_KEPT {
+            let dropped = self.attempt_codes.remove(1);
+            self.attempt_codes[0].retain(|code| dropped.contains(code));
+        }
+    }
+
+    /// Whether the watchdog has tried to start it within the last hour, in its present trouble.
+    pub fn is_being_started(&self, now: DateTime<Utc>) -> bool {
+        !self.attempt_codes.is_empty() && self.attempts_in_hour(now) > 0
     }
 
     fn times(&mut self) -> impl Iterator<Item = &mut DateTime<Utc>> {
@@ -578,6 +591,21 @@ mod tests {
         let kept = service.states_of(&[], Some(&Presence::Absent));
         let written = serde_json::to_string(&kept).unwrap();
         assert_eq!(written, r#"{"tape:/dev/st0":{"block":7}}"#);
+    }
+
+    #[test]
+    fn what_all_attempts_have_in_common_is_kept_of_any_number_of_them() {
+        let mut service = ServiceMemory::default();
+        let both = || vec!["log_stale".to_owned(), "process_missing".to_owned()];
+        service.charge(at(0), both());
+        service.charge(at(1), vec!["process_missing".to_owned()]);
+        for minute in 2..1000 {
+            service.charge(at(minute), both());
+        }
+        assert_eq!(service.attempt_codes.len(), ATTEMPT_CODES_KEPT);
+        assert_eq!(service.attempt_codes[0], ["process_missing"]);
+        assert!(service.is_being_started(at(1000)));
+        assert!(!service.is_being_started(at(1100)), "an hour later");
     }
 
     #[test]

@@ -28,7 +28,7 @@ const ANCESTORS_LIMIT: usize = 256;
 
 /// More processes than this, members of their groups aside, are not held at the same time: each takes a descriptor,
 /// and other restarts need some too.
-const HELD_LIMIT: usize = 128;
+pub const HELD_LIMIT: usize = 128;
 
 /// A process on hold by its handle.
 struct Held {

@@ -225,9 +225,10 @@ impl Glances {
         let begun = Instant::now();
         let world = scan_within(SCAN_LIMIT, |scan, limit| {
             let (sender, scanned) = mpsc::channel();
-            let scanner = thread::Builder::new().name("scan".to_owned());
-            scanner
-                .spawn(move || sender.send(scan.run()))
+            let thread = thread::Builder::new().name("scan".to_owned());
+            thread
+                // nobody who waits any more, no matter
+                .spawn(move || drop(sender.send(scan.run())))
                 .map_err(|_| ())?;
             scanned.recv_timeout(limit).map_err(|_| ())
         });

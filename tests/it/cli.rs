@@ -1183,3 +1183,23 @@ fn f31_a_run_has_an_end_whatever_hangs() {
         "recorded"
     );
 }
+
+#[test]
+fn a_disabled_service_is_reported_where_it_was_asked_for_and_never_restarted() {
+    let off = Service::new("off").top("enabled", "false");
+    let scene = Scene::of(&[&Service::new("a"), &off]);
+    let names = |outcome: &crate::scene::Outcome| -> Vec<String> {
+        let report = outcome.json();
+        let services = report["services"].as_array().unwrap();
+        let name = |service: &serde_json::Value| service["name"].as_str().unwrap().to_owned();
+        services.iter().map(name).collect()
+    };
+    assert_eq!(names(&scene.check()), ["a", "off"]);
+    assert_eq!(names(&scene.run(&["check", "--json", "a"])), ["a"]);
+    let outcome = scene.run(&["check", "--json", "off"]).exits(0);
+    outcome.verdict("off", "disabled");
+    let outcome = scene.run(&["restart", "off"]).exits(1);
+    let refused = "off is not restarted: it is disabled (enabled = false)";
+    assert!(outcome.stderr.contains(refused), "{}", outcome.stderr);
+    assert!(scene.starts("off").is_empty());
+}
