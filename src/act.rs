@@ -10,21 +10,21 @@ use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::Instant;
 
-use crate::check::process::{Memo, Presence};
+use crate::check::process::{LastSeen, ProcessStatus};
 use crate::check::{CheckStates, Observation};
 use crate::config::{Config, Service};
 use crate::decide::Decision;
-use crate::files::FileMark;
+use crate::files::FileId;
 use crate::memory::Memory;
 use crate::memory::journal::{self, Entry};
 use crate::memory::store::{Store, StoreError};
 use crate::observe::{known_processes, target};
+use crate::process_table::SharedSnapshots;
 use crate::progress::{Progress, TICK};
 use crate::restart::command::output_file;
 use crate::restart::stop::HELD_LIMIT;
-use crate::restart::{Action, Done, Job, Way, restart};
-use crate::settle::{Outcome, Tried, charge};
-use crate::world::Glances;
+use crate::restart::{Action, Done, RestartContext, RestartMethod, restart};
+use crate::settle::{Outcome, Tried, record_attempt};
 
 /// Restarts at the same time, at the most.
 const AT_ONCE: usize = 64;
@@ -44,8 +44,8 @@ fn descriptors() -> u64 {
 
 /// How many descriptors a restart may have open: each process of the service is held by one while it is stopped.
 fn needs(observation: Option<&Observation>) -> u64 {
-    let held = match observation.map(|seen| &seen.presence) {
-        Some(Presence::Running(running)) => running.all.len().min(HELD_LIMIT),
+    let held = match observation.map(|seen| &seen.process_status) {
+        Some(ProcessStatus::Running(running)) => running.all.len().min(HELD_LIMIT),
         _ => 0,
     };
     DESCRIPTORS_EACH + held as u64
@@ -53,17 +53,17 @@ fn needs(observation: Option<&Observation>) -> u64 {
 
 /// What acting needs beside the decisions.
 #[derive(Debug)]
-pub struct Stage<'a> {
+pub struct ActContext<'a> {
     /// The config.
     pub config: &'a Arc<Config>,
     /// Where attempts are recorded.
     pub store: &'a Store,
     /// The lock that this run holds.
-    pub lock: &'a FileMark,
+    pub lock: &'a FileId,
     /// What was seen.
     pub seen: &'a BTreeMap<String, Observation>,
     /// The services that a run before was cut short over.
-    pub cut_short: &'a BTreeSet<String>,
+    pub interrupted: &'a BTreeSet<String>,
     /// The time that attempts are charged to.
     pub now: chrono::DateTime<chrono::Utc>,
     /// When the run has to end.
@@ -85,30 +85,30 @@ pub struct Acted {
 const UNRECORDED: &str = "not restarted, because the state cannot be written";
 
 /// Carries out all restarts that are due.
-pub fn act(stage: &Stage<'_>, decisions: &[Decision], memory: &mut Memory) -> Acted {
+pub fn act(context: &ActContext<'_>, decisions: &[Decision], memory: &mut Memory) -> Acted {
     let mut waiting: Vec<(&Service, &[String])> = decisions
         .iter()
         .filter_map(|decision| {
             // first of all, for there seldom is one
             let restart = decision.restart.as_ref()?;
-            let service = stage.config.service(&decision.service)?;
+            let service = context.config.service(&decision.service)?;
             Some((service, restart.after.as_slice()))
         })
         .collect();
     let mut acted = Acted::default();
     let mut under_way = Vec::new();
     let (tell, told) = channel();
-    let glances = Arc::new(Glances::default());
+    let snapshots = Arc::new(SharedSnapshots::default());
     let descriptors = descriptors();
     loop {
         hold_back(&mut waiting, &mut acted);
         let mut ready = Vec::new();
         let mut used: u64 = under_way
             .iter()
-            .map(|(name, _)| needs(stage.seen.get(name)))
+            .map(|(name, _)| needs(context.seen.get(name)))
             .sum();
         waiting.retain(|&(service, after)| {
-            let needs = needs(stage.seen.get(&service.name));
+            let needs = needs(context.seen.get(&service.name));
             let count = under_way.len() + ready.len();
             // one alone begins in any case
             let free = count == 0 || (count < AT_ONCE && used + needs <= descriptors);
@@ -120,18 +120,22 @@ pub fn act(stage: &Stage<'_>, decisions: &[Decision], memory: &mut Memory) -> Ac
             !begins
         });
         begin(
-            stage,
+            context,
             &ready,
             memory,
             &mut acted,
             &mut under_way,
-            (&glances, &tell),
+            (&snapshots, &tell),
         );
         if under_way.is_empty() {
             break;
         }
-        let left = stage.deadline.saturating_duration_since(Instant::now());
-        let limit = if stage.watched { left.min(TICK) } else { left };
+        let left = context.deadline.saturating_duration_since(Instant::now());
+        let limit = if context.watched {
+            left.min(TICK)
+        } else {
+            left
+        };
         match told.recv_timeout(limit) {
             // those that have ended meanwhile too: what follows them is charged in one write
             Ok(first) => {
@@ -191,12 +195,12 @@ fn hold_back(waiting: &mut Vec<(&Service, &[String])>, acted: &mut Acted) {
 
 /// Charges services, all of them in one write, and then starts their restarts.
 fn begin(
-    stage: &Stage<'_>,
+    context: &ActContext<'_>,
     ready: &[&Service],
     memory: &mut Memory,
     acted: &mut Acted,
     under_way: &mut Vec<(String, Progress)>,
-    (glances, tell): (&Arc<Glances>, &Sender<(String, Done)>),
+    (snapshots, tell): (&Arc<SharedSnapshots>, &Sender<(String, Done)>),
 ) {
     if ready.is_empty() {
         return;
@@ -212,30 +216,41 @@ fn begin(
         hold(acted, UNRECORDED);
         return;
     }
-    let mut charged = memory.clone();
+    let mut recorded = memory.clone();
     let entries: Vec<Entry> = ready
         .iter()
         .filter_map(|service| {
-            let observation = stage.seen.get(&service.name)?;
-            Some(charge(&mut charged, service, observation, stage.now))
+            let observation = context.seen.get(&service.name)?;
+            Some(record_attempt(
+                &mut recorded,
+                service,
+                observation,
+                context.now,
+            ))
         })
         .collect();
-    if let Err(error) = stage.store.save_twice(&mut charged) {
+    if let Err(error) = context.store.save_twice(&mut recorded) {
         hold(acted, UNRECORDED);
         // the first of the two may be on the disk: as nothing was done, no run was cut short
-        let _ = stage.store.save(memory);
+        let _ = context.store.save(memory);
         acted.unwritable = Some(error);
         return;
     }
-    *memory = charged;
-    journal::append_or_warn(stage.store.dir(), &entries);
+    *memory = recorded;
+    journal::append_or_warn(context.store.dir(), &entries);
     for service in ready {
-        if run_beside(stage, service, memory, Arc::clone(glances), tell.clone()) {
-            let old = stage
+        if run_beside(
+            context,
+            service,
+            memory,
+            Arc::clone(snapshots),
+            tell.clone(),
+        ) {
+            let old = context
                 .seen
                 .get(&service.name)
-                .and_then(|seen| match &seen.presence {
-                    Presence::Running(running) => Some(running.main.clone()),
+                .and_then(|seen| match &seen.process_status {
+                    ProcessStatus::Running(running) => Some(running.main.clone()),
                     _ => None,
                 });
             let progress = Progress::new(&service.name, &service.limits, old);
@@ -251,20 +266,20 @@ fn begin(
 
 /// Starts one restart in a thread of its own. Returns whether it began.
 fn run_beside(
-    stage: &Stage<'_>,
+    context: &ActContext<'_>,
     service: &Service,
     memory: &Memory,
-    glances: Arc<Glances>,
+    snapshots: Arc<SharedSnapshots>,
     tell: Sender<(String, Done)>,
 ) -> bool {
-    let config = Arc::clone(stage.config);
+    let config = Arc::clone(context.config);
     let name = service.name.clone();
     let taken = known_processes(memory);
-    let (memo, running) = match stage.seen.get(&name) {
+    let (last_seen, running) = match context.seen.get(&name) {
         Some(observation) => (
             observation.process.clone(),
-            match &observation.presence {
-                Presence::Running(running) => Some(running.clone()),
+            match &observation.process_status {
+                ProcessStatus::Running(running) => Some(running.clone()),
                 _ => None,
             },
         ),
@@ -273,46 +288,48 @@ fn run_beside(
     let states = memory
         .services
         .get(&name)
-        .and_then(|known| Some(known.charged.as_ref()?.checks.clone()))
+        .and_then(|known| Some(known.recorded.as_ref()?.checks.clone()))
         .unwrap_or_default();
-    let output = output_file(stage.store.dir(), &name);
-    let cut_short = stage.cut_short.contains(&name);
-    let lock = stage.lock.clone();
+    let output = output_file(context.store.dir(), &name);
+    let interrupted = context.interrupted.contains(&name);
+    let lock = context.lock.clone();
     thread::Builder::new()
         .name("restart".to_owned())
         .spawn(move || {
             let Some(service) = config.service(&name) else {
                 return;
             };
-            let Some(way) = &service.way else { return };
-            let job = Job {
+            let Some(method) = &service.method else {
+                return;
+            };
+            let context = RestartContext {
                 service: &name,
-                way,
+                method,
                 limits: &service.limits,
                 target: target(service),
-                memo,
+                last_seen,
                 running,
                 checks: &service.checks,
                 states,
                 taken,
-                glances: &glances,
+                snapshots: &snapshots,
                 output,
-                cut_short,
+                interrupted,
                 lock,
             };
             // a fault of this program must not leave the run waiting for word of it
-            let done = catch_unwind(AssertUnwindSafe(|| restart(&job)))
-                .unwrap_or_else(|_| failed_inside(way, &job.memo));
+            let done = catch_unwind(AssertUnwindSafe(|| restart(&context)))
+                .unwrap_or_else(|_| failed_inside(method, &context.last_seen));
             let _ = tell.send((name.clone(), done));
         })
         .is_ok()
 }
 
-fn failed_inside(way: &Way, memo: &Memo) -> Done {
+fn failed_inside(method: &RestartMethod, last_seen: &LastSeen) -> Done {
     Done {
         action: Action {
             kind: "restart".to_owned(),
-            method: way.name().to_owned(),
+            method: method.name().to_owned(),
             ok: false,
             old_pid: None,
             new_pid: None,
@@ -320,7 +337,7 @@ fn failed_inside(way: &Way, memo: &Memo) -> Done {
             error: Some("restarting failed inside the watchdog; please report this".to_owned()),
             stderr: Vec::new(),
         },
-        process: memo.clone(),
+        process: last_seen.clone(),
         unit: None,
         checks: CheckStates::default(),
     }
@@ -342,8 +359,8 @@ mod tests {
 
     #[test]
     fn a_fault_of_this_program_is_a_failed_restart_that_says_so() {
-        let way = service("a").way.unwrap();
-        let Outcome::Tried(tried) = finished(failed_inside(&way, &Memo::default())) else {
+        let method = service("a").method.unwrap();
+        let Outcome::Tried(tried) = finished(failed_inside(&method, &LastSeen::default())) else {
             panic!("it was tried");
         };
         assert!(!tried.action.ok);

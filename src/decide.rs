@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, Utc};
 
-use crate::check::process::Presence;
+use crate::check::process::ProcessStatus;
 use crate::check::{Finding, Grace, Kind, Observation, Severity, worst};
 use crate::clock;
 use crate::config::{OnExhausted, Service, dependencies_first};
@@ -52,57 +52,57 @@ pub struct Facts<'a> {
 /// Decides about every service that was looked at, in the order of `services`.
 pub fn decide(services: &[Service], facts: Facts<'_>) -> Vec<Decision> {
     let names = services.iter().map(|service| service.name.as_str());
-    let mut making = Making {
+    let mut resolver = Resolver {
         services,
         facts,
-        places: names.zip(0..).collect(),
-        made: vec![Made::Open; services.len()],
+        indexes: names.zip(0..).collect(),
+        visits: vec![Visit::Pending; services.len()],
     };
-    for place in dependencies_first(services) {
-        making.settle_on(place);
+    for index in dependencies_first(services) {
+        resolver.decide_one(index);
     }
-    let made = making.made.into_iter().filter_map(|made| match made {
-        Made::Decided(decision) => Some(decision),
-        Made::Open | Made::Begun | Made::Unseen => None,
+    let visits = resolver.visits.into_iter().filter_map(|made| match made {
+        Visit::Done(decision) => Some(decision),
+        Visit::Pending | Visit::InProgress | Visit::Skipped => None,
     });
-    made.collect()
+    visits.collect()
 }
 
 /// How far deciding about a service has got.
 #[derive(Clone)]
-enum Made {
-    Open,
+enum Visit {
+    Pending,
     /// Those that it depends on come first. A circle of dependencies, which the config refuses, would end here.
-    Begun,
+    InProgress,
     /// It was not looked at in this run.
-    Unseen,
-    Decided(Decision),
+    Skipped,
+    Done(Decision),
 }
 
-struct Making<'a> {
+struct Resolver<'a> {
     services: &'a [Service],
     facts: Facts<'a>,
     /// By name, where a service stands.
-    places: HashMap<&'a str, usize>,
+    indexes: HashMap<&'a str, usize>,
     /// In the order of `services`.
-    made: Vec<Made>,
+    visits: Vec<Visit>,
 }
 
-impl Making<'_> {
+impl Resolver<'_> {
     /// Decides about a service after those that it depends on.
-    fn settle_on(&mut self, place: usize) {
-        if !matches!(self.made[place], Made::Open) {
+    fn decide_one(&mut self, index: usize) {
+        if !matches!(self.visits[index], Visit::Pending) {
             return;
         }
-        let service = &self.services[place];
+        let service = &self.services[index];
         let mut decision = if service.enabled {
             let Some(observation) = self.facts.seen.get(&service.name) else {
-                self.made[place] = Made::Unseen;
+                self.visits[index] = Visit::Skipped;
                 return;
             };
             let nothing = ServiceMemory::default();
             let remembered = self.facts.memory.services.get(&service.name);
-            alone(
+            decide_without_dependencies(
                 service,
                 observation,
                 remembered.unwrap_or(&nothing),
@@ -118,13 +118,13 @@ impl Making<'_> {
             }
         };
         if let Some(restart) = &mut decision.restart {
-            self.made[place] = Made::Begun;
+            self.visits[index] = Visit::InProgress;
             let mut held_by = None;
             for name in &service.depends_on {
-                match self.standing(name) {
-                    Standing::Well => {}
-                    Standing::Restarting => restart.after.push(name.clone()),
-                    Standing::Broken(verdict) => {
+                match self.dependency_status(name) {
+                    DependencyStatus::Well => {}
+                    DependencyStatus::Restarting => restart.after.push(name.clone()),
+                    DependencyStatus::Broken(verdict) => {
                         held_by.get_or_insert_with(|| {
                             format!("waits for `{name}`, which is {}", verdict.name())
                         });
@@ -137,38 +137,40 @@ impl Making<'_> {
                 decision.why = Some(why);
             }
         }
-        self.made[place] = Made::Decided(decision);
+        self.visits[index] = Visit::Done(decision);
     }
 
     /// How a dependency stands, once it is decided about.
-    fn standing(&mut self, name: &str) -> Standing {
-        let place = self.places.get(name).copied();
-        if let Some(place) = place {
-            self.settle_on(place);
+    fn dependency_status(&mut self, name: &str) -> DependencyStatus {
+        let index = self.indexes.get(name).copied();
+        if let Some(index) = index {
+            self.decide_one(index);
         }
-        match place.map(|place| &self.made[place]) {
-            Some(Made::Decided(decision)) if decision.restart.is_some() => Standing::Restarting,
-            Some(Made::Decided(decision)) if decision.verdict.is_broken() => {
-                Standing::Broken(decision.verdict)
+        match index.map(|index| &self.visits[index]) {
+            Some(Visit::Done(decision)) if decision.restart.is_some() => {
+                DependencyStatus::Restarting
+            }
+            Some(Visit::Done(decision)) if decision.verdict.is_broken() => {
+                DependencyStatus::Broken(decision.verdict)
             }
             // a paused service is broken all the same
-            Some(Made::Decided(decision))
+            Some(Visit::Done(decision))
                 if decision.failures > 0 && decision.verdict == Verdict::Paused =>
             {
-                Standing::Broken(Verdict::Paused)
+                DependencyStatus::Broken(Verdict::Paused)
             }
-            Some(Made::Decided(_)) => Standing::Well,
+            Some(Visit::Done(_)) => DependencyStatus::Well,
             // not looked at in this run: as the last one saw it
             _ => {
                 let Some(remembered) = self.facts.memory.services.get(name) else {
-                    return Standing::Well;
+                    return DependencyStatus::Well;
                 };
                 match remembered.verdict {
-                    Some(verdict) if verdict.is_broken() => Standing::Broken(verdict),
+                    Some(verdict) if verdict.is_broken() => DependencyStatus::Broken(verdict),
                     Some(Verdict::Paused) if remembered.consecutive_failures > 0 => {
-                        Standing::Broken(Verdict::Paused)
+                        DependencyStatus::Broken(Verdict::Paused)
                     }
-                    _ => Standing::Well,
+                    _ => DependencyStatus::Well,
                 }
             }
         }
@@ -176,14 +178,14 @@ impl Making<'_> {
 }
 
 /// How a dependency stands.
-enum Standing {
+enum DependencyStatus {
     Well,
     Restarting,
     Broken(Verdict),
 }
 
 /// Decides about a service as if it depended on no other.
-fn alone(
+fn decide_without_dependencies(
     service: &Service,
     observation: &Observation,
     memory: &ServiceMemory,
@@ -227,7 +229,7 @@ fn alone(
         return decision(Verdict::Down, Some(why));
     }
     if broken {
-        return match obstacle(service, observation, memory, facts, failures) {
+        return match restart_blocked_by(service, observation, memory, facts, failures) {
             Some((verdict, why)) => decision(verdict, Some(why)),
             None => Decision {
                 restart: Some(Restart::default()),
@@ -253,7 +255,7 @@ fn alone(
 }
 
 /// Why a broken service is not restarted now; nothing where it is.
-fn obstacle(
+fn restart_blocked_by(
     service: &Service,
     observation: &Observation,
     memory: &ServiceMemory,
@@ -269,7 +271,7 @@ fn obstacle(
         );
         return Some((Verdict::Failing, why));
     }
-    if service.way.is_none() {
+    if service.method.is_none() {
         return Some((Verdict::Down, "it has no way to be restarted".to_owned()));
     }
     if policy.max_per_hour == 0 {
@@ -278,7 +280,7 @@ fn obstacle(
             "max_per_hour = 0: it is never restarted".to_owned(),
         ));
     }
-    if observation.presence == Presence::Unseen {
+    if observation.process_status == ProcessStatus::Unknown {
         let unit = observation
             .findings
             .iter()
@@ -337,11 +339,11 @@ fn obstacle(
 /// Whether its logs are held against it: not while its process is young, unless two young ones before it have
 /// not made it healthy.
 fn has_grace(service: &Service, observation: &Observation, memory: &ServiceMemory) -> bool {
-    let Presence::Running(running) = &observation.presence else {
+    let ProcessStatus::Running(running) = &observation.process_status else {
         return false;
     };
     let earlier = memory
-        .young
+        .recent_starts
         .iter()
         .take_while(|&young| *young != running.main)
         .count();

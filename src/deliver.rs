@@ -1,4 +1,4 @@
-//! Telling what is owed: one message for all of it, kept in the outbox until everybody has it.
+//! AlertConfig what is owed: one message for all of it, kept in the outbox until everybody has it.
 //!
 //! Alerts are in the state, on the disk, before this begins. They become a message in the outbox; then the state
 //! forgets them; then the message is sent; then it leaves the outbox. A run that is killed at any point between
@@ -65,7 +65,7 @@ pub fn deliver(
         });
     }
     changed |= step.drop_oldest_alerts(memory);
-    if !memory.owed.is_empty() {
+    if !memory.pending.is_empty() {
         changed |= step.compose(config, memory, &mut entries);
     }
     if changed {
@@ -87,9 +87,9 @@ pub fn deliver(
         .iter()
         .filter(|kept| !kept.entry.recipients.is_empty())
         .count();
-    if !memory.owed.is_empty() && mail.queued == 0 {
+    if !memory.pending.is_empty() && mail.queued == 0 {
         // held back, or the outbox cannot be written: kept in the state
-        mail.queued = usize::from(!memory.owed.iter().all(|alert| alert.held));
+        mail.queued = usize::from(!memory.pending.iter().all(|alert| alert.held));
     }
     mail
 }
@@ -116,8 +116,8 @@ impl Step<'_> {
     }
 
     fn drop_oldest_alerts(&self, memory: &mut Memory) -> bool {
-        let over = memory.owed.len().saturating_sub(OWED_LIMIT);
-        for alert in memory.owed.drain(..over) {
+        let over = memory.pending.len().saturating_sub(OWED_LIMIT);
+        for alert in memory.pending.drain(..over) {
             self.note(
                 "mail_given_up",
                 std::slice::from_ref(&alert.service),
@@ -137,13 +137,17 @@ impl Step<'_> {
     fn compose(&mut self, config: &Config, memory: &mut Memory, entries: &mut Vec<Kept>) -> bool {
         let most = usize::try_from(self.settings.max_per_hour).unwrap_or(usize::MAX);
         if memory.mails.len() >= most {
-            let fresh = memory.owed.iter_mut().filter(|alert| !alert.held);
+            let fresh = memory.pending.iter_mut().filter(|alert| !alert.held);
             return fresh.map(|alert| alert.held = true).count() > 0;
         }
         let Some(message) = composed(config, memory, self.now) else {
             return false;
         };
-        let ids = memory.owed.iter().map(|alert| alert.id.clone()).collect();
+        let ids = memory
+            .pending
+            .iter()
+            .map(|alert| alert.id.clone())
+            .collect();
         let entry = outbox::Entry::new(message, &self.settings.recipients(), ids, self.clock);
         match self.outbox.add(entry.clone()) {
             Ok(kept) => {
@@ -329,18 +333,18 @@ impl Step<'_> {
 /// One message for all that is owed.
 fn composed(config: &Config, memory: &Memory, now: DateTime<Utc>) -> Option<notify::Message> {
     let threads: BTreeMap<String, Vec<String>> = memory
-        .owed
+        .pending
         .iter()
         .filter_map(|alert| memory.services.get_key_value(&alert.service))
         .map(|(name, service)| (name.clone(), service.thread.clone()))
         .collect();
     let context = message::Context {
         config: Some(&config.path),
-        held_back: held_back(&memory.owed),
+        held_back: held_back(&memory.pending),
         threads: &threads,
         nonce: notify::nonce(),
     };
-    message::compose(&report::host(), now, &memory.owed, &context)
+    message::compose(&report::host(), now, &memory.pending, &context)
 }
 
 /// How many messages would have told what was held back: one for each run that had something to tell.
@@ -367,7 +371,7 @@ pub fn at_once(
     now: DateTime<Utc>,
 ) -> Option<notify::Report> {
     let message = composed(config, memory, now)?;
-    let mark = mark(config, &memory.owed);
+    let mark = mark(config, &memory.pending);
     if was_marked(&mark, settings.remind_every) {
         ::log::info!(
             "the same was mailed within {}",
@@ -482,15 +486,15 @@ mod tests {
         };
         for second in [1, 1, 2, 3] {
             let now = DateTime::from_timestamp(second, 0).unwrap();
-            let telling = crate::settle::Telling {
+            let alerting = crate::settle::AlertConfig {
                 mail: Some(&settings),
             };
-            crate::settle::tell_own_trouble(&mut memory, now, String::new(), telling);
+            crate::settle::tell_own_trouble(&mut memory, now, String::new(), alerting);
         }
-        assert_eq!(held_back(&memory.owed), 0);
-        for alert in memory.owed.iter_mut().take(3) {
+        assert_eq!(held_back(&memory.pending), 0);
+        for alert in memory.pending.iter_mut().take(3) {
             alert.held = true;
         }
-        assert_eq!(held_back(&memory.owed), 2);
+        assert_eq!(held_back(&memory.pending), 2);
     }
 }

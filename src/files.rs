@@ -30,14 +30,14 @@ pub enum Links {
 
 /// A file by its name and by what it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FileMark {
+pub struct FileId {
     /// Its name.
     pub path: PathBuf,
     /// Its device and inode.
     pub file: (u64, u64),
 }
 
-impl FileMark {
+impl FileId {
     /// Whether the name still means the file.
     pub fn holds(&self) -> bool {
         fs::symlink_metadata(&self.path).is_ok_and(|meta| (meta.dev(), meta.ino()) == self.file)

@@ -10,11 +10,11 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use nix::sys::signal::Signal;
 
-use crate::check::process::{Identity, Memo, Presence, Running};
+use crate::check::process::{Identity, LastSeen, ProcessStatus, Running};
 use crate::check::{CheckStates, Finding, Kind, Observation, Severity, log};
 use crate::config::{OnExhausted, Policy, Service};
 use crate::notify::{Alert, Event};
-use crate::restart::{Action, Command, Limits, Way};
+use crate::restart::{Action, Command, Limits, RestartMethod};
 
 /// A moment, so many seconds after a fixed one.
 pub(crate) fn at(seconds: i64) -> DateTime<Utc> {
@@ -33,7 +33,7 @@ pub(crate) fn service(name: &str) -> Service {
         process: None,
         checks: Vec::new(),
         unit: None,
-        way: Some(Way::Command(Command {
+        method: Some(RestartMethod::Command(Command {
             command: vec!["/bin/true".to_owned()],
             working_dir: Path::new("/").into(),
         })),
@@ -66,13 +66,13 @@ pub(crate) fn up(pid: i32, age: u64) -> Observation {
     Observation {
         findings: Vec::new(),
         notes: Vec::new(),
-        presence: Presence::Running(Running {
+        process_status: ProcessStatus::Running(Running {
             age: Duration::from_secs(age),
             ..Running::just_started(main.clone())
         }),
-        process: Memo {
+        process: LastSeen {
             main: Some(main),
-            ..Memo::default()
+            ..LastSeen::default()
         },
         unit: None,
         checks: CheckStates::default(),
@@ -90,7 +90,7 @@ pub(crate) fn gone() -> Observation {
             Severity::Critical,
             "gone",
         )],
-        presence: Presence::Absent,
+        process_status: ProcessStatus::NotRunning,
         ..up(1, 0)
     }
 }

@@ -41,6 +41,7 @@ pub mod memory;
 pub mod notify;
 pub mod observe;
 pub mod pool;
+pub mod process_table;
 pub mod progress;
 pub mod report;
 pub mod restart;
@@ -50,7 +51,6 @@ pub mod sys;
 pub mod systemctl;
 pub mod text;
 pub mod verdict;
-pub mod world;
 
 /// How long a run may take to write its state, on a disk that is merely slow, when its time is over.
 const LAST_RESORT: Duration = Duration::from_secs(30);

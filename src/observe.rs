@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Utc};
 
 use crate::check::log::{self, Author};
-use crate::check::process::{self, Identity, Presence, Started, Target};
-use crate::check::unit::{self, Manager, Standing};
+use crate::check::process::{self, Identity, ProcessStatus, Started, Target};
+use crate::check::unit::{self, Manager, UnitStatus};
 use crate::check::{
     self, CheckState, CheckStates, Checked, Circumstances, Finding, Job, Kind, Looking,
     Observation, Rule, Slot,
@@ -18,8 +18,8 @@ use crate::clock::{self, Reading};
 use crate::config::{Config, Service};
 use crate::memory::{Memory, ServiceMemory};
 use crate::pool::{Failed, Pool};
-use crate::restart::Way;
-use crate::world::{World, scan_within};
+use crate::process_table::{ProcessTable, scan_within};
+use crate::restart::RestartMethod;
 
 /// What a call of systemctl may take beyond its own limit: to be killed and collected.
 const SYSTEMCTL_SLACK: Duration = Duration::from_secs(2);
@@ -28,8 +28,8 @@ const SYSTEMCTL_SLACK: Duration = Duration::from_secs(2);
 pub fn target(service: &Service) -> Target<'_> {
     Target {
         rule: service.process.as_ref(),
-        started: match &service.way {
-            Some(Way::Spawn(spawn)) => Some(Started {
+        started: match &service.method {
+            Some(RestartMethod::Spawn(spawn)) => Some(Started {
                 command: &spawn.command,
                 working_dir: &spawn.working_dir,
                 user: spawn.user.as_deref(),
@@ -70,7 +70,7 @@ impl Subject<'_> {
 
     /// A start that failed may have gone into the background, and come up after all.
     fn is_perhaps_started(&self) -> bool {
-        self.known.unfinished.is_some()
+        self.known.interrupted_attempt.is_some()
             || (self.service.process.is_none() && self.is_being_started())
     }
 }
@@ -147,10 +147,10 @@ fn jobs(
             continue;
         }
         let observation = seen.get(place);
-        let presence = observation.map(|seen| &seen.presence);
-        let states = subject.known.states_of(checks, presence);
+        let process_status = observation.map(|seen| &seen.process_status);
+        let states = subject.known.states_of(checks, process_status);
         let circumstances = Circumstances {
-            author: author(presence, subject.known),
+            author: author(process_status, subject.known),
             // else they are shown only if something is wrong with the log itself
             shown: observation.is_some_and(|seen| !seen.findings.is_empty())
                 || subject.known.open_trouble.is_some()
@@ -183,7 +183,7 @@ fn add(
         let check = &subjects[place].service.checks[number];
         let observation = &mut seen[place];
         // the missing process is the finding
-        if check.rule.is_probe() && observation.presence == Presence::Absent {
+        if check.rule.is_probe() && observation.process_status == ProcessStatus::NotRunning {
             continue;
         }
         observation
@@ -240,10 +240,10 @@ fn look_at_processes(
                 perhaps_started: subject.is_perhaps_started(),
                 ..target(subject.service)
             };
-            process::needs_survey(&target, &subject.known.process, now)
+            process::needs_scan(&target, &subject.known.process, now)
         })
         .collect();
-    let on_demand = Arc::new(World::on_demand());
+    let on_demand = Arc::new(ProcessTable::on_demand());
     // a hang in the kernel costs only those services that need to know all processes
     let scanned = if needs_scan.contains(&true) {
         scan_within(config.check_timeout, |scan, limit| {
@@ -257,15 +257,15 @@ fn look_at_processes(
     let known = known_processes(memory);
     let (mut work, mut places) = (Vec::new(), Vec::new());
     for (place, (subject, needs_scan)) in subjects.iter().zip(needs_scan).enumerate() {
-        let world = match &scanned {
-            Ok(world) => world,
+        let table = match &scanned {
+            Ok(table) => table,
             Err(_) if !needs_scan => &on_demand,
             Err(_) => continue,
         };
         places.push(place);
         work.push((
             subject.index,
-            Arc::clone(world),
+            Arc::clone(table),
             subject.known.process.clone(),
             subject.is_being_started(),
             subject.is_perhaps_started(),
@@ -278,11 +278,11 @@ fn look_at_processes(
         work,
         config.check_timeout,
         deadline,
-        move |(index, world, memo, being_started, perhaps_started)| {
+        move |(index, table, last_seen, being_started, perhaps_started)| {
             let mut target = target(&shared.services[index]);
             target.has_other_checks &= !being_started;
             target.perhaps_started = perhaps_started;
-            process::look(&target, &memo, &world, &time, &known)
+            process::look(&target, &last_seen, &table, &time, &known)
         },
     );
     for (place, result) in places.into_iter().zip(looked) {
@@ -294,14 +294,14 @@ fn look_at_processes(
         .map(|(subject, result)| {
             let seen = result.unwrap_or_else(|failed| process::Seen {
                 findings: vec![looking.given_up(Kind::Process, "its process", failed)],
-                presence: Presence::Unseen,
-                memo: subject.known.process.clone(),
+                process_status: ProcessStatus::Unknown,
+                last_seen: subject.known.process.clone(),
             });
             Observation {
                 findings: seen.findings,
                 notes: Vec::new(),
-                presence: seen.presence,
-                process: seen.memo,
+                process_status: seen.process_status,
+                process: seen.last_seen,
                 unit: None,
                 checks: CheckStates::default(),
                 tail: log::Tail::default(),
@@ -346,51 +346,54 @@ fn look_at_units(
         let Some(unit) = &subject.service.unit else {
             continue;
         };
-        let memo = subject.known.unit.as_ref();
+        let last_seen = subject.known.unit.as_ref();
         let answer = answers.get(&unit.manager);
         let judged = match answer.unwrap_or(&Err(Failed::NoThread)) {
             Ok(Ok(statuses)) => unit::judge(
                 unit,
                 statuses.get(&unit.unit),
-                memo,
+                last_seen,
                 now,
                 config.check_timeout,
             ),
-            Ok(Err(why)) => unit::unreachable(unit, memo, why),
-            Err(failed) => unit::unreachable(unit, memo, &unanswered(*failed, config)),
+            Ok(Err(why)) => unit::unreachable(unit, last_seen, why),
+            Err(failed) => unit::unreachable(unit, last_seen, &unanswered(*failed, config)),
         };
         observation.findings.extend(judged.findings.iter().cloned());
         // a process table of its own says more than systemd does
         if subject.service.process.is_none() {
             match judged.standing {
-                Standing::Up(Some(pid)) => {
+                UnitStatus::Up(Some(pid)) => {
                     whose.push(place);
                     mains.push((pid, observation.process.clone()));
                 }
-                Standing::Up(None) => {}
-                Standing::Down => observation.presence = Presence::Absent,
-                Standing::Unseen => observation.presence = Presence::Unseen,
+                UnitStatus::Up(None) => {}
+                UnitStatus::Down => observation.process_status = ProcessStatus::NotRunning,
+                UnitStatus::Unseen => observation.process_status = ProcessStatus::Unknown,
             }
         }
         observation.unit = Some(judged);
     }
     let time = now.clone();
-    let results = pool.side_by_side(mains, config.check_timeout, deadline, move |(pid, memo)| {
-        process::look_at(pid, &memo, &time)
-    });
+    let results = pool.side_by_side(
+        mains,
+        config.check_timeout,
+        deadline,
+        move |(pid, last_seen)| process::look_at(pid, &last_seen, &time),
+    );
     for (place, result) in whose.into_iter().zip(results) {
         let observation = &mut seen[place];
         match result {
             Ok(Some(main)) => {
                 observation.findings.extend(main.findings);
-                observation.presence = main.presence;
-                observation.process = main.memo;
+                observation.process_status = main.process_status;
+                observation.process = main.last_seen;
             }
             Ok(None) => {}
             Err(failed) => {
                 let finding = looking.given_up(Kind::Process, "its process", failed);
                 observation.findings.push(finding);
-                observation.presence = Presence::Unseen;
+                observation.process_status = ProcessStatus::Unknown;
             }
         }
     }
@@ -398,10 +401,12 @@ fn look_at_units(
 
 /// Who wrote what is new in a service's logs: the present process, if it is the one that ran at the last look,
 /// or if the service has none that could be known.
-fn author(presence: Option<&Presence>, known: &ServiceMemory) -> Author {
-    match presence {
-        Some(Presence::NotApplicable) => Author::Present,
-        Some(Presence::Running(running)) if known.process.main.as_ref() == Some(&running.main) => {
+fn author(process_status: Option<&ProcessStatus>, known: &ServiceMemory) -> Author {
+    match process_status {
+        Some(ProcessStatus::NotApplicable) => Author::Present,
+        Some(ProcessStatus::Running(running))
+            if known.process.main.as_ref() == Some(&running.main) =>
+        {
             Author::Present
         }
         _ => Author::Perhaps,

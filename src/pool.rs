@@ -43,16 +43,16 @@ pub enum Failed {
 /// the process.
 #[derive(Debug, Default)]
 pub struct Pool {
-    bench: Arc<Bench>,
+    idle_workers: Arc<IdleWorkers>,
 }
 
 type Task = Box<dyn FnOnce() + Send>;
 
 /// Where idle threads wait.
 #[derive(Default)]
-struct Bench {
+struct IdleWorkers {
     waiting: Mutex<Waiting>,
-    called: Condvar,
+    wake: Condvar,
 }
 
 #[derive(Default)]
@@ -64,13 +64,13 @@ struct Waiting {
     tasks: VecDeque<Task>,
 }
 
-impl std::fmt::Debug for Bench {
+impl std::fmt::Debug for IdleWorkers {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Bench")
     }
 }
 
-impl Bench {
+impl IdleWorkers {
     fn serve(&self) {
         loop {
             let mut waiting = lock(&self.waiting);
@@ -80,7 +80,7 @@ impl Bench {
                     break next;
                 }
                 waiting = self
-                    .called
+                    .wake
                     .wait(waiting)
                     .unwrap_or_else(PoisonError::into_inner);
             };
@@ -177,11 +177,11 @@ impl Pool {
             all_done: Condvar::new(),
             act,
         });
-        let hire = || {
+        let spawn_worker = || {
             let round = Arc::clone(&round);
-            usize::from(self.hire(Box::new(move || round.work())))
+            usize::from(self.spawn_worker(Box::new(move || round.work())))
         };
-        let mut workers = hire();
+        let mut workers = spawn_worker();
         let began = Instant::now();
         let mut open_before = count;
         let mut looked = began;
@@ -206,6 +206,8 @@ impl Pool {
                     progress.results[index] = Some(Err(Failed::TimedOut));
                     progress.open -= 1;
                     progress.hung += 1;
+                    // to be given up is not to get done
+                    open_before = open_before.saturating_sub(1);
                 }
             }
             let most = match progress.open {
@@ -217,7 +219,7 @@ impl Pool {
             // a hung one is replaced, so that it costs the rest nothing
             let most = most + progress.hung.min(MOST_HUNG);
             if workers < most && !progress.queue.is_empty() {
-                workers += hire();
+                workers += spawn_worker();
             }
         }
         let rest = if workers > 0 {
@@ -246,14 +248,14 @@ impl Pool {
         let (tell, told) = mpsc::channel();
         let work = Arc::new(Mutex::new(Some(act)));
         let theirs = Arc::clone(&work);
-        let is_hired = self.hire(Box::new(move || {
+        let is_taken = self.spawn_worker(Box::new(move || {
             let act = lock(&theirs).take();
             if let Some(act) = act {
                 // nobody who waits any more, no matter
                 let _ = tell.send(catch_unwind(AssertUnwindSafe(act)));
             }
         }));
-        let result = if is_hired {
+        let result = if is_taken {
             told.recv_timeout(limit).map_err(|_| Failed::TimedOut)?
         } else {
             let act = lock(&work).take().ok_or(Failed::TimedOut)?;
@@ -264,18 +266,18 @@ impl Pool {
 
     /// Gives a task to an idle thread, or to a new one. Where none can be had, it is for those that are busy now: one may
     /// have told its result and not yet come back. Returns whether there is any.
-    fn hire(&self, task: Task) -> bool {
-        let mut waiting = lock(&self.bench.waiting);
+    fn spawn_worker(&self, task: Task) -> bool {
+        let mut waiting = lock(&self.idle_workers.waiting);
         waiting.tasks.push_back(task);
         waiting.idle -= 1;
         if waiting.idle >= 0 {
-            self.bench.called.notify_one();
+            self.idle_workers.wake.notify_one();
             return true;
         }
-        let bench = Arc::clone(&self.bench);
+        let idle_workers = Arc::clone(&self.idle_workers);
         let made = thread::Builder::new()
             .name("check".to_owned())
-            .spawn(move || bench.serve());
+            .spawn(move || idle_workers.serve());
         match made {
             Ok(_) => waiting.threads += 1,
             Err(_) if waiting.threads == 0 => {

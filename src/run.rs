@@ -10,15 +10,15 @@ use std::time::Instant;
 
 use chrono::{DateTime, Utc};
 
-use crate::act::{Acted, Stage, act};
+use crate::act::{ActContext, Acted, act};
 use crate::check::Observation;
-use crate::check::process::Presence;
+use crate::check::process::ProcessStatus;
 use crate::clock::Reading;
 use crate::config::{Config, Service};
 use crate::decide::{Decision, Facts, decide};
 use crate::deliver::{self, deliver};
 use crate::error::Error;
-use crate::files::FileMark;
+use crate::files::FileId;
 use crate::memory::Memory;
 use crate::memory::journal::{self, Entry};
 use crate::memory::store::{Loaded, Lock, Store, StoreError};
@@ -27,7 +27,7 @@ use crate::observe::observe;
 use crate::pool::{Failed, Pool};
 use crate::report::{self, Mail, RunReport, ServiceReport};
 use crate::restart::command::empty_large_outputs;
-use crate::settle::{Telling, close_threads, settle, take_up, tell_own_trouble};
+use crate::settle::{AlertConfig, close_threads, recover_interrupted, settle, tell_own_trouble};
 use crate::verdict::ExitCode;
 
 /// What was observed, by service.
@@ -61,7 +61,7 @@ pub enum Access {
         /// The lock, held until the end of the run.
         lock: Lock,
         /// The file that the lock is on.
-        lock_file: FileMark,
+        lock_file: FileId,
     },
     /// A dry run: it reads the state, and does nothing.
     ReadOnly,
@@ -100,7 +100,7 @@ impl TopLevel {
     fn of(memory: &Memory) -> Self {
         Self {
             jumped_at: memory.jumped_at,
-            pending_alerts: memory.owed.len(),
+            pending_alerts: memory.pending.len(),
             mails: memory.mails.len(),
             services: memory.services.len(),
         }
@@ -146,8 +146,8 @@ impl Run {
     }
 
     /// Whom to alert.
-    fn alerting(&self) -> Telling<'_> {
-        Telling {
+    fn alerting(&self) -> AlertConfig<'_> {
+        AlertConfig {
             mail: self.config.mail.as_ref().filter(|_| self.alerts),
         }
     }
@@ -205,7 +205,7 @@ impl Run {
             access,
             trusted,
             damage,
-            interrupted: memory.cut_short(),
+            interrupted: memory.interrupted(),
             must_flush: long_unflushed || clock_set,
             before: TopLevel::of(&memory),
             memory,
@@ -248,11 +248,11 @@ impl Run {
         let unseen = |name: &str| {
             let unseen = observations
                 .get(name)
-                .is_none_or(|seen| seen.presence == Presence::Unseen);
+                .is_none_or(|seen| seen.process_status == ProcessStatus::Unknown);
             unseen && self.config.service(name).is_some_and(|it| it.enabled)
         };
         let (memory, now) = (&mut session.memory, self.now.wall);
-        let mut entries = take_up(memory, now, self.alerting(), unseen);
+        let mut entries = recover_interrupted(memory, now, self.alerting(), unseen);
         // damage that a command found was journalled by it, and is remembered until here
         let earlier = std::mem::take(&mut memory.damage);
         entries.extend(damage_entries(&session.damage, now));
@@ -291,17 +291,17 @@ impl Run {
         else {
             return Acted::default();
         };
-        let stage = Stage {
+        let context = ActContext {
             config: &self.config,
             store,
             lock: lock_file,
             seen: observations,
-            cut_short: &session.interrupted,
+            interrupted: &session.interrupted,
             now: self.now.wall,
             deadline: self.deadline,
             watched: self.watched,
         };
-        let mut acted = act(&stage, decisions, &mut session.memory);
+        let mut acted = act(&context, decisions, &mut session.memory);
         if let Some(error) = acted.unwritable.take() {
             session.access = Access::Refused(error);
         }
@@ -318,7 +318,7 @@ impl Run {
     ) -> Results {
         // a dry run alerts nobody
         let alerting = match session.access {
-            Access::ReadOnly => Telling { mail: None },
+            Access::ReadOnly => AlertConfig { mail: None },
             _ => self.alerting(),
         };
         let mut results = Results {

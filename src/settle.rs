@@ -4,12 +4,12 @@
 
 use chrono::{DateTime, Utc};
 
-use crate::check::process::{self, Presence};
+use crate::check::process::{self, ProcessStatus};
 use crate::check::{CheckStates, Observation, Severity, log, unit};
 use crate::config::{OnExhausted, Service};
 use crate::decide::Decision;
 use crate::memory::journal::{self, Entry};
-use crate::memory::{Charged, LastResult, Memory, ServiceMemory};
+use crate::memory::{AttemptRecord, LastResult, Memory, ServiceMemory};
 use crate::notify::{Alert, Event, Message, mail};
 use crate::report::ServiceReport;
 use crate::restart::Action;
@@ -39,9 +39,9 @@ pub struct Tried {
     /// How it went.
     pub action: Action,
     /// The process that runs now, as it is to be remembered.
-    pub process: process::Memo,
+    pub process: process::LastSeen,
     /// The systemd unit that runs now, as it is to be remembered.
-    pub unit: Option<unit::Memo>,
+    pub unit: Option<unit::LastSeen>,
     /// What the checks remember since the old process was stopped.
     pub checks: CheckStates,
 }
@@ -59,13 +59,13 @@ pub struct Settled {
 
 /// What is told, and of whom.
 #[derive(Clone, Copy, Debug)]
-pub struct Telling<'a> {
+pub struct AlertConfig<'a> {
     /// The `[mail]` table; absent: nothing is told.
     pub mail: Option<&'a mail::Settings>,
 }
 
 /// Enters a restart attempt and the evidence that it uses up: to be on the disk before anything is touched.
-pub fn charge(
+pub fn record_attempt(
     memory: &mut Memory,
     service: &Service,
     observation: &Observation,
@@ -73,12 +73,12 @@ pub fn charge(
 ) -> Entry {
     let codes = critical_codes(observation);
     let remembered = memory.services.entry(service.name.clone()).or_default();
-    remembered.charge(now, codes);
+    remembered.record_attempt(now, codes);
     let mut checks = remembered.states_of(&service.checks, None);
     checks.extend(observation.checks.clone());
-    remembered.charged = Some(Charged {
-        main: match &observation.presence {
-            Presence::Running(running) => Some(running.main.clone()),
+    remembered.recorded = Some(AttemptRecord {
+        main: match &observation.process_status {
+            ProcessStatus::Running(running) => Some(running.main.clone()),
             _ => None,
         },
         checks,
@@ -96,10 +96,10 @@ pub fn charge(
 
 /// Takes up what a run before left unfinished: it was cut short in the middle of a restart. Not of services that were
 /// `left_out` of this run or could not be seen: the one that sees them must know.
-pub fn take_up(
+pub fn recover_interrupted(
     memory: &mut Memory,
     now: DateTime<Utc>,
-    telling: Telling<'_>,
+    alerting: AlertConfig<'_>,
     left_out: impl Fn(&str) -> bool,
 ) -> Vec<Entry> {
     let mut entries = Vec::new();
@@ -108,7 +108,7 @@ pub fn take_up(
         if left_out(name) {
             continue;
         }
-        if let Some(at) = service.unfinished.take() {
+        if let Some(at) = service.interrupted_attempt.take() {
             let message = format!(
                 "the run of {} was cut short while it restarted `{name}`; the attempt counts",
                 crate::clock::stamp(at)
@@ -120,7 +120,7 @@ pub fn take_up(
         }
     }
     for message in cut {
-        tell_own_trouble(memory, now, message, telling);
+        tell_own_trouble(memory, now, message, alerting);
     }
     entries
 }
@@ -130,9 +130,9 @@ pub fn tell_own_trouble(
     memory: &mut Memory,
     now: DateTime<Utc>,
     message: String,
-    telling: Telling<'_>,
+    alerting: AlertConfig<'_>,
 ) {
-    if telling.mail.is_some() {
+    if alerting.mail.is_some() {
         owe(
             memory,
             Alert {
@@ -164,21 +164,21 @@ fn owe(memory: &mut Memory, mut alert: Alert) {
         alert.service,
         alert.event.name()
     );
-    let taken = |id: &str| memory.owed.iter().any(|other| other.id == id);
+    let taken = |id: &str| memory.pending.iter().any(|other| other.id == id);
     let numbered = (1..).map(|n: u64| format!("{base}.{n}"));
     alert.id = std::iter::once(base.clone())
         .chain(numbered)
         .find(|id| !taken(id))
         .unwrap_or(base);
-    memory.owed.push(alert);
+    memory.pending.push(alert);
 }
 
 /// Takes note that a message is kept in the outbox, on the disk: the alerts that it tells are owed no longer, it is
 /// part of the thread of each service that it is about, and it counts for the hour. Returns whether there were any;
 /// where not, all of this was noted before.
 pub fn queued(memory: &mut Memory, message: &Message, tells: impl Fn(&Alert) -> bool) -> bool {
-    let (told, owed): (Vec<Alert>, Vec<Alert>) = memory.owed.drain(..).partition(&tells);
-    memory.owed = owed;
+    let (told, owed): (Vec<Alert>, Vec<Alert>) = memory.pending.drain(..).partition(&tells);
+    memory.pending = owed;
     if told.is_empty() {
         return false;
     }
@@ -200,7 +200,7 @@ pub fn queued(memory: &mut Memory, message: &Message, tells: impl Fn(&Alert) -> 
 /// Ends the threads of services that are well again and of which nothing is left to be told. Returns whether there were
 /// any.
 pub fn close_threads(memory: &mut Memory) -> bool {
-    let owed = &memory.owed;
+    let owed = &memory.pending;
     let mut closed = false;
     for (name, service) in &mut memory.services {
         if service.verdict == Some(Verdict::Healthy)
@@ -233,7 +233,7 @@ pub fn settle(
     observation: Option<&Observation>,
     outcome: Option<&Outcome>,
     wall: DateTime<Utc>,
-    telling: Telling<'_>,
+    alerting: AlertConfig<'_>,
 ) -> Settled {
     let former = memory.services.get(&service.name).cloned();
     let remembered = memory.services.entry(service.name.clone()).or_default();
@@ -258,17 +258,17 @@ pub fn settle(
         _ => decision.failures,
     };
     // of this run, or of one before that could not be taken up yet
-    let is_cut_short = match outcome {
+    let is_interrupted = match outcome {
         Some(Outcome::Unfinished) => true,
         Some(Outcome::Tried(_) | Outcome::Held(_)) => false,
-        None => remembered.unfinished.is_some(),
+        None => remembered.interrupted_attempt.is_some(),
     };
     if let Some(observation) = observation {
-        remember_seen(remembered, service, observation, is_cut_short);
+        remember_seen(remembered, service, observation, is_interrupted);
     }
-    if !is_cut_short {
-        remembered.unfinished = None;
-        remembered.charged = None;
+    if !is_interrupted {
+        remembered.interrupted_attempt = None;
+        remembered.recorded = None;
     }
     if let Some(tried) = tried {
         remembered.process = tried.process.clone();
@@ -285,7 +285,7 @@ pub fn settle(
         Verdict::Healthy => {
             remembered.trouble_since = None;
             remembered.attempt_codes.clear();
-            remembered.young.clear();
+            remembered.recent_starts.clear();
         }
         Verdict::Starting | Verdict::Paused | Verdict::Disabled => {}
         _ => {
@@ -321,7 +321,7 @@ pub fn settle(
     let entries = journalled(before, &report, wall);
     let mut news = former.is_none_or(|former| !remembered.adds_nothing_to(&former));
     if let Some(event) = told_event(remembered, verdict)
-        && let Some(mail) = telling.mail
+        && let Some(mail) = alerting.mail
         && is_due(remembered, event, wall, mail)
     {
         note_told(remembered, event, wall);
@@ -375,29 +375,32 @@ fn same_finding(remembered: &ServiceMemory) -> Option<String> {
     (!others.is_empty()).then(|| code.clone())
 }
 
-/// What a look at a service leaves in its memory, whatever is decided; but what led to a restart that `is_cut_short`
+/// What a look at a service leaves in its memory, whatever is decided; but what led to a restart that `is_interrupted`
 /// may be evidence for the next one.
 fn remember_seen(
     remembered: &mut ServiceMemory,
     service: &Service,
     observation: &Observation,
-    is_cut_short: bool,
+    is_interrupted: bool,
 ) {
     let young = |age| age < service.start_grace;
-    if let Presence::Running(running) = &observation.presence
+    if let ProcessStatus::Running(running) = &observation.process_status
         && young(running.age)
-        && !remembered.young.contains(&running.main)
+        && !remembered.recent_starts.contains(&running.main)
     {
-        remembered.young.push(running.main.clone());
-        let over = remembered.young.len().saturating_sub(YOUNG_KEPT);
-        remembered.young.drain(..over);
+        remembered.recent_starts.push(running.main.clone());
+        let over = remembered.recent_starts.len().saturating_sub(YOUNG_KEPT);
+        remembered.recent_starts.drain(..over);
     }
-    remembered.unit = observation.unit.as_ref().and_then(|unit| unit.memo.clone());
-    if is_cut_short {
+    remembered.unit = observation
+        .unit
+        .as_ref()
+        .and_then(|unit| unit.last_seen.clone());
+    if is_interrupted {
         return;
     }
     remembered.process = observation.process.clone();
-    let mut checks = remembered.states_of(&service.checks, Some(&observation.presence));
+    let mut checks = remembered.states_of(&service.checks, Some(&observation.process_status));
     checks.extend(observation.checks.clone());
     remembered.checks = checks;
     remembered.logs.clear();
@@ -467,7 +470,7 @@ fn is_due(
     mail.on.contains(&event)
         && (event == Event::Recovered
             || remembered
-                .told
+                .alerted
                 .get(&event)
                 .is_none_or(|&at| crate::clock::age(now, at) >= mail.remind_every))
 }
@@ -478,15 +481,15 @@ fn note_told(remembered: &mut ServiceMemory, event: Event, now: DateTime<Utc>) {
         // one that restarts again and again is told of once in a while
         Event::Recovered | Event::Restarted => {
             remembered
-                .told
+                .alerted
                 .retain(|&event, _| event == Event::Restarted);
             remembered.open_trouble = None;
             if event == Event::Restarted {
-                remembered.told.insert(event, now);
+                remembered.alerted.insert(event, now);
             }
         }
         event => {
-            remembered.told.insert(event, now);
+            remembered.alerted.insert(event, now);
             remembered.open_trouble = Some(event);
         }
     }

@@ -9,7 +9,9 @@ use std::time::SystemTime;
 use chrono::{DateTime, TimeDelta, Utc};
 use tempfile::TempDir;
 use watchdog::check::Severity;
-use watchdog::check::log::{Author, Context, Forbid, Mark, Rule, Seen, look, mark_end};
+use watchdog::check::log::{
+    Author, Context, Forbid, LogPosition, Rule, Seen, look, position_at_end,
+};
 use watchdog::check::pattern::Pattern;
 use watchdog::clock::Reading;
 

@@ -15,7 +15,7 @@ use std::sync::{LazyLock, Mutex};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use watchdog::check::process::{Memo, Presence, parse_pid_file};
+use watchdog::check::process::{LastSeen, ProcessStatus, parse_pid_file};
 use watchdog::check::{CheckStates, Finding, Kind, Observation, Severity, log as log_check};
 use watchdog::clock::Reading;
 use watchdog::config::{self, Config, Environment};
@@ -25,7 +25,7 @@ use watchdog::memory::store::{Loaded, Store};
 use watchdog::memory::{Memory, journal as journal_file};
 use watchdog::notify::mail::{Mailbox, Secret, Settings, Smtp, Tls, Transport, eml, send_to};
 use watchdog::notify::{Alert, Event, Message, message, outbox};
-use watchdog::settle::{Outcome, Telling, charge, settle};
+use watchdog::settle::{AlertConfig, Outcome, record_attempt, settle};
 
 mod log;
 
@@ -149,8 +149,8 @@ fn gone() -> Observation {
             "gone",
         )],
         notes: Vec::new(),
-        presence: Presence::Absent,
-        process: Memo::default(),
+        process_status: ProcessStatus::NotRunning,
+        process: LastSeen::default(),
         unit: None,
         checks: CheckStates::default(),
         tail: log_check::Tail::default(),
@@ -231,10 +231,10 @@ pub(crate) fn state(data: &[u8]) {
                 let in_hour = made.iter().filter(|&&at| minute * 60 - at < 3600).count();
                 assert!(in_hour < BUDGET, "{}: {made:?} and {minute}", service.name);
                 made.push(minute * 60);
-                charge(&mut memory, service, observation, now.wall);
+                record_attempt(&mut memory, service, observation, now.wall);
                 Outcome::Unfinished
             });
-            let telling = Telling { mail: None };
+            let alerting = AlertConfig { mail: None };
             settle(
                 &mut memory,
                 service,
@@ -242,7 +242,7 @@ pub(crate) fn state(data: &[u8]) {
                 Some(observation),
                 outcome.as_ref(),
                 now.wall,
-                telling,
+                alerting,
             );
         }
         let text = serde_json::to_vec(&memory).unwrap();
@@ -334,13 +334,13 @@ pub(crate) fn stamp(data: &[u8]) {
 
 /// What the kernel tells of a process is counted from the last parenthesis, whatever its name is.
 pub(crate) fn proc_stat(data: &[u8]) {
-    let parsed = watchdog::world::parse_stat(data);
+    let parsed = watchdog::process_table::parse_stat(data);
     let mut named = b"4711 (".to_vec();
     named.extend_from_slice(data);
     named.extend_from_slice(
         b") T 17 4700 4711 0 -1 4194304 100 0 0 0 1 2 0 0 20 0 1 0 987654 1000 10 0\n",
     );
-    let stat = watchdog::world::parse_stat(&named).unwrap();
+    let stat = watchdog::process_table::parse_stat(&named).unwrap();
     assert_eq!((stat.parent, stat.group, stat.start), (17, 4700, 987_654));
     if let Some(stat) = parsed {
         let text = String::from_utf8_lossy(data);

@@ -14,7 +14,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use self::process::Presence;
+use self::process::ProcessStatus;
 use crate::clock::{self, Reading};
 use crate::pool::{Failed, Pool};
 
@@ -326,9 +326,9 @@ pub struct Observation {
     /// What a person should know although nothing is wrong with the service.
     pub notes: Vec<String>,
     /// Whether its process runs, and which one that is.
-    pub presence: Presence,
+    pub process_status: ProcessStatus,
     /// What to remember of its process.
-    pub process: process::Memo,
+    pub process: process::LastSeen,
     /// What systemd said of its unit, where it has one.
     pub unit: Option<unit::Seen>,
     /// What its checks want to remember.
@@ -342,8 +342,8 @@ pub struct Observation {
 impl Observation {
     /// The PID of the main process, where one runs.
     pub fn pid(&self) -> Option<i32> {
-        match &self.presence {
-            Presence::Running(running) => Some(running.main.pid),
+        match &self.process_status {
+            ProcessStatus::Running(running) => Some(running.main.pid),
             _ => None,
         }
     }

@@ -15,13 +15,13 @@ use serde::{Deserialize, Serialize};
 use super::pattern::Pattern;
 use super::{Code, Finding, Grace};
 use crate::clock::Reading;
-use crate::world::{self, Lookup, State, World};
+use crate::process_table::{self, Lookup, ProcessTable, State};
 
 mod pid_file;
 mod script;
 mod search;
 
-pub use pid_file::{PidFileMark, holds_only_a_pid, parse_pid_file};
+pub use pid_file::{PidFileState, holds_only_a_pid, parse_pid_file};
 use search::{Outcome, Search};
 
 /// No process of the service runs.
@@ -107,7 +107,7 @@ impl Identity {
     /// Whether this very process still is, zombies aside.
     pub fn lives(&self, now: &Reading) -> bool {
         self.boot_id == now.boot_id
-            && world::stat(self.pid)
+            && process_table::stat(self.pid)
                 .is_ok_and(|stat| stat.start == self.start && stat.state != State::Zombie)
     }
 }
@@ -139,13 +139,13 @@ impl Running {
 
 /// Whether a service's process runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Presence {
+pub enum ProcessStatus {
     /// It does.
     Running(Running),
     /// It surely does not.
-    Absent,
+    NotRunning,
     /// It could not be seen; nothing may be started.
-    Unseen,
+    Unknown,
     /// The service has no process that could be known.
     NotApplicable,
 }
@@ -153,7 +153,7 @@ pub enum Presence {
 /// What is remembered of a service's process from run to run.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Memo {
+pub struct LastSeen {
     /// The main process as it was last seen alive.
     pub main: Option<Identity>,
     /// Whether it led a process group.
@@ -162,10 +162,10 @@ pub struct Memo {
     /// When it was last seen alive, in milliseconds of the boot clock.
     pub seen_ms: u64,
     /// The PID file that named it.
-    pub pid_file: Option<PidFileMark>,
+    pub pid_file: Option<PidFileState>,
 }
 
-impl Memo {
+impl LastSeen {
     /// What is left of the group of a main process that has ended: children that outlived it.
     ///
     /// A group's number is not given to a new process while the group has a member. So where one member is
@@ -181,11 +181,14 @@ impl Memo {
         else {
             return Ok(Vec::new());
         };
-        if world::stat(main.pid).is_ok_and(|stat| stat.start != main.start) {
+        if process_table::stat(main.pid).is_ok_and(|stat| stat.start != main.start) {
             return Ok(Vec::new());
         }
-        let members = world::group_members(main.pid)?;
-        let seen = self.seen_ms.saturating_mul(world::ticks_per_second()) / 1000;
+        let members = process_table::group_members(main.pid)?;
+        let seen = self
+            .seen_ms
+            .saturating_mul(process_table::ticks_per_second())
+            / 1000;
         if !members.iter().any(|(_, stat)| stat.start <= seen) {
             return Ok(Vec::new());
         }
@@ -206,13 +209,13 @@ pub struct Seen {
     /// What is wrong.
     pub findings: Vec<Finding>,
     /// Whether it runs.
-    pub presence: Presence,
+    pub process_status: ProcessStatus,
     /// What to remember.
-    pub memo: Memo,
+    pub last_seen: LastSeen,
 }
 
 /// Whether this check must know every process of the machine to judge.
-pub fn needs_survey(target: &Target<'_>, memo: &Memo, now: &Reading) -> bool {
+pub fn needs_scan(target: &Target<'_>, last_seen: &LastSeen, now: &Reading) -> bool {
     let by_start = target.started.is_some();
     if by_start && target.perhaps_started {
         return true;
@@ -221,7 +224,7 @@ pub fn needs_survey(target: &Target<'_>, memo: &Memo, now: &Reading) -> bool {
         Some(rule) => rule.command_line.is_some(),
         None => {
             by_start
-                && memo
+                && last_seen
                     .main
                     .as_ref()
                     .is_none_or(|main| main.boot_id != now.boot_id)
@@ -233,12 +236,12 @@ pub fn needs_survey(target: &Target<'_>, memo: &Memo, now: &Reading) -> bool {
 /// one perhaps among them.
 pub fn look(
     target: &Target<'_>,
-    memo: &Memo,
-    world: &World,
+    last_seen: &LastSeen,
+    table: &ProcessTable,
     now: &Reading,
     taken: &BTreeSet<Identity>,
 ) -> Seen {
-    let mut search = Search::new(memo, world, now, taken);
+    let mut search = Search::new(last_seen, table, now, taken);
     let outcome = match (target.rule, target.started) {
         // held against another boot, whatever is remembered would be of before it
         (Some(_), _) | (_, Some(_)) if !now.knows_boot() => {
@@ -247,7 +250,7 @@ pub fn look(
         (Some(rule), started) => search.by_rule(rule, started, target.perhaps_started),
         (None, Some(started)) => match search.by_start(started, target.perhaps_started) {
             // never seen, but its logs may show that somebody else started it
-            Outcome::Absent(_) if target.has_other_checks && memo.main.is_none() => {
+            Outcome::Absent(_) if target.has_other_checks && last_seen.main.is_none() => {
                 Outcome::NotApplicable
             }
             outcome => outcome,
@@ -264,23 +267,27 @@ pub fn look(
 /// Whether just these arguments run, in this folder and as this user, whoever started them. The error is why that
 /// cannot be told.
 pub fn is_being_run(started: Started<'_>, now: &Reading) -> Result<Option<i32>, String> {
-    let (memo, world, taken) = (Memo::default(), World::glance(), BTreeSet::new());
-    let search = Search::new(&memo, &world, now, &taken);
+    let (last_seen, table, taken) = (
+        LastSeen::default(),
+        ProcessTable::snapshot(),
+        BTreeSet::new(),
+    );
+    let search = Search::new(&last_seen, &table, now, &taken);
     Ok(search.started_before(started)?.map(|process| process.pid))
 }
 
 /// Looks at a process whose PID another keeper tells, as systemd does; nothing where it has just ended, or may
 /// not be looked at: then the keeper's word is all there is.
-pub fn look_at(pid: i32, memo: &Memo, now: &Reading) -> Option<Seen> {
-    let world = World::on_demand();
-    let Lookup::Found(main) = world.process(pid) else {
+pub fn look_at(pid: i32, last_seen: &LastSeen, now: &Reading) -> Option<Seen> {
+    let table = ProcessTable::on_demand();
+    let Lookup::Found(main) = table.process(pid) else {
         return None;
     };
     if main.state == State::Zombie {
         return None;
     }
     let taken = BTreeSet::new();
-    let search = Search::new(memo, &world, now, &taken);
+    let search = Search::new(last_seen, &table, now, &taken);
     Some(search.conclude(Outcome::alone(main)))
 }
 

@@ -111,7 +111,7 @@ pub struct Status {
 
 /// What is remembered of a unit from run to run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Memo {
+pub struct LastSeen {
     /// Its `NRestarts`.
     pub restarts: u32,
     /// The boot that this was in.
@@ -127,14 +127,14 @@ pub struct Seen {
     /// That systemd is busy with it, and how: then nobody else should be.
     pub activating: Option<String>,
     /// Whether it runs, is known not to, or could not be seen.
-    pub standing: Standing,
+    pub standing: UnitStatus,
     /// What to remember.
-    pub memo: Option<Memo>,
+    pub last_seen: Option<LastSeen>,
 }
 
 /// Whether a unit runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Standing {
+pub enum UnitStatus {
     /// It does, with a main process or without one.
     Up(Option<i32>),
     /// It surely does not.
@@ -343,18 +343,18 @@ fn bus_error(value: &str) -> String {
     printable(sentence.as_bytes(), 300)
 }
 
-/// Judges what systemd said of a unit; absent: it said nothing. `memo` is what an earlier run remembered, and
+/// Judges what systemd said of a unit; absent: it said nothing. `last_seen` is what an earlier run remembered, and
 /// `waited` is how long a unit that is busy was waited for.
 pub fn judge(
     unit: &Unit,
     status: Option<&Status>,
-    memo: Option<&Memo>,
+    last_seen: Option<&LastSeen>,
     now: &Reading,
     waited: Duration,
 ) -> Seen {
     let name = &unit.unit;
     let mut seen = Seen {
-        memo: memo.cloned(),
+        last_seen: last_seen.cloned(),
         ..Seen::default()
     };
     let Some(status) = status else {
@@ -393,11 +393,11 @@ pub fn judge(
         }
     }
     match status.active {
-        Active::Active | Active::Reloading => seen.standing = Standing::Up(status.main_pid),
+        Active::Active | Active::Reloading => seen.standing = UnitStatus::Up(status.main_pid),
         Active::Activating => {
             seen.standing = match status.main_pid {
-                Some(pid) => Standing::Up(Some(pid)),
-                None => Standing::Down,
+                Some(pid) => UnitStatus::Up(Some(pid)),
+                None => UnitStatus::Down,
             };
             seen.activating = Some(match status.sub.as_str() {
                 "auto-restart" | "auto-restart-queued" => {
@@ -420,11 +420,11 @@ pub fn judge(
             seen.found(super::TIMED_OUT, Severity::Unknown, why);
         }
         Active::Inactive | Active::Failed if status.has_job => {
-            seen.standing = Standing::Down;
+            seen.standing = UnitStatus::Down;
             seen.activating = Some(format!("{name} waits in systemd's queue to be started"));
         }
         Active::Failed => {
-            seen.standing = Standing::Down;
+            seen.standing = UnitStatus::Down;
             let how = status.ending().unwrap_or_else(|| status.sub.clone());
             seen.found(
                 FAILED,
@@ -433,7 +433,7 @@ pub fn judge(
             );
         }
         Active::Inactive => {
-            seen.standing = Standing::Down;
+            seen.standing = UnitStatus::Down;
             let why = if status.conditions_hold {
                 ""
             } else {
@@ -452,9 +452,9 @@ pub fn nothing_said(name: &str) -> String {
 }
 
 /// What is found of each unit of a manager that did not answer.
-pub fn unreachable(unit: &Unit, memo: Option<&Memo>, why: &str) -> Seen {
+pub fn unreachable(unit: &Unit, last_seen: Option<&LastSeen>, why: &str) -> Seen {
     let mut seen = Seen {
-        memo: memo.cloned(),
+        last_seen: last_seen.cloned(),
         ..Seen::default()
     };
     let whose = match unit.manager {
@@ -477,7 +477,7 @@ impl Seen {
         let Some(restarts) = status.restarts.filter(|_| now.knows_boot()) else {
             return;
         };
-        if let Some(before) = &self.memo {
+        if let Some(before) = &self.last_seen {
             // the count begins anew with each boot and with each start by hand
             let begun_anew = before.boot_id != now.boot_id || restarts < before.restarts;
             let grown = if begun_anew {
@@ -496,14 +496,14 @@ impl Seen {
                 self.found(RESTARTED, Severity::Warning, message);
             }
         }
-        self.memo = status.memo(now);
+        self.last_seen = status.last_seen(now);
     }
 }
 
 impl Status {
     /// What to remember of it.
-    pub fn memo(&self, now: &Reading) -> Option<Memo> {
-        self.restarts.map(|restarts| Memo {
+    pub fn last_seen(&self, now: &Reading) -> Option<LastSeen> {
+        self.restarts.map(|restarts| LastSeen {
             restarts,
             boot_id: now.boot_id.clone(),
         })

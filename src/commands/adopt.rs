@@ -13,10 +13,10 @@ use crate::cli;
 use crate::clock::rough;
 use crate::commands::{complain, print};
 use crate::error::Error;
+use crate::process_table::{Lookup, ProcessTable};
 use crate::restart::environment::DEFAULT_PATH;
 use crate::systemctl::Manager;
 use crate::text::{is_unseen, printable};
-use crate::world::{Lookup, World};
 use facts::{Facts, Open, is_log};
 use pattern::Found;
 
@@ -92,11 +92,11 @@ const LISTED: usize = 10;
 
 /// Prints the table. Refused, with exit code 1, where the program cannot be found or looked at.
 pub fn run(options: &cli::Adopt) -> Result<u8, Error> {
-    let world = World::survey();
-    let told = chosen(&options.program, &world)
-        .and_then(|pid| facts::look(main_of(pid, &world)))
+    let processes = ProcessTable::full_scan();
+    let told = chosen(&options.program, &processes)
+        .and_then(|pid| facts::look(main_of(pid, &processes)))
         .map(|facts| {
-            let found = known_by(&facts, &world);
+            let found = known_by(&facts, &processes);
             table(&facts, &found, &options.program, SystemTime::now())
         });
     match told {
@@ -112,10 +112,10 @@ pub fn run(options: &cli::Adopt) -> Result<u8, Error> {
 }
 
 /// The process that was meant.
-fn chosen(asked: &str, world: &World) -> Result<i32, String> {
+fn chosen(asked: &str, table: &ProcessTable) -> Result<i32, String> {
     let shown = printable(asked.as_bytes(), 100);
     if let Ok(pid) = asked.parse::<i32>() {
-        return match world.process(pid) {
+        return match table.process(pid) {
             Lookup::Found(process) if process.kernel => {
                 Err(format!("PID {pid} is a thread of the kernel"))
             }
@@ -128,7 +128,7 @@ fn chosen(asked: &str, world: &World) -> Result<i32, String> {
             Lookup::Hidden(why) => Err(why),
         };
     }
-    match facts::named(asked, world).as_slice() {
+    match facts::named(asked, table).as_slice() {
         [] => Err(format!(
             "no program called `{shown}` runs; name it by its PID, of which `ps -eo pid,args` knows all"
         )),
@@ -136,8 +136,8 @@ fn chosen(asked: &str, world: &World) -> Result<i32, String> {
         several => {
             let mut why = format!("several programs are called `{shown}`; name one by its PID:");
             for &pid in several.iter().take(LISTED) {
-                let command = world
-                    .surveyed(pid)
+                let command = table
+                    .scanned_process(pid)
                     .map(|process| printable(&process.command, 100))
                     .unwrap_or_default();
                 let _ = write!(why, "\n    {pid}: {command}");
@@ -149,7 +149,7 @@ fn chosen(asked: &str, world: &World) -> Result<i32, String> {
 }
 
 /// The process that a helper belongs to: the eldest ancestor that runs the same file.
-fn main_of(pid: i32, world: &World) -> i32 {
+fn main_of(pid: i32, table: &ProcessTable) -> i32 {
     let file = |pid: i32| std::fs::read_link(format!("/proc/{pid}/exe")).ok();
     let Some(own) = file(pid).filter(|file| {
         // what runs an interpreter, and was started by one, is another program
@@ -158,10 +158,10 @@ fn main_of(pid: i32, world: &World) -> i32 {
         return pid;
     };
     let mut main = pid;
-    while let Some(parent) = world
-        .surveyed(main)
+    while let Some(parent) = table
+        .scanned_process(main)
         .map(|process| process.parent)
-        .filter(|&parent| parent > 1 && !world.is_lineage(parent))
+        .filter(|&parent| parent > 1 && !table.is_lineage(parent))
         .filter(|&parent| file(parent).as_ref() == Some(&own))
     {
         main = parent;
@@ -170,12 +170,12 @@ fn main_of(pid: i32, world: &World) -> i32 {
 }
 
 /// A pattern for the program, held against all that runs but its own children.
-fn known_by(facts: &Facts, world: &World) -> Found {
+fn known_by(facts: &Facts, table: &ProcessTable) -> Found {
     let mut family = BTreeSet::from([facts.pid]);
     loop {
         let before = family.len();
         family.extend(
-            world
+            table
                 .all()
                 .filter(|process| family.contains(&process.parent))
                 .map(|process| process.pid)
@@ -185,7 +185,7 @@ fn known_by(facts: &Facts, world: &World) -> Found {
             break;
         }
     }
-    let others: Vec<&[u8]> = world
+    let others: Vec<&[u8]> = table
         .all()
         .filter(|process| !process.kernel && !family.contains(&process.pid))
         .map(|process| process.command.as_slice())

@@ -25,7 +25,7 @@ pub fn run(config: &Config, options: &cli::Services, style: Style) -> Result<u8,
                 known.attempt_codes.clear();
                 known.given_up = None;
                 known.consecutive_failures = 0;
-                known.young.clear();
+                known.recent_starts.clear();
                 said.line(0, &format!("{name}: {message}"));
                 let mut entry = Entry::new(now, name, journal::RESET);
                 entry.message = Some(message);

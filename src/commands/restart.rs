@@ -1,6 +1,6 @@
 //! `watchdog restart`: the whole restart sequence now, because a person says so.
 
-use crate::check::process::Presence;
+use crate::check::process::ProcessStatus;
 use crate::check::{Observation, Severity};
 use crate::cli;
 use crate::clock;
@@ -50,7 +50,7 @@ fn refusal(
     observations: &crate::run::Observations,
     force: bool,
 ) -> Option<String> {
-    if service.way.is_none() {
+    if service.method.is_none() {
         let why = "its config has no way to restart it (spawn, systemd or restart.command)";
         return Some(why.to_owned());
     }
@@ -58,7 +58,7 @@ fn refusal(
         return Some("it is disabled (enabled = false)".to_owned());
     }
     let observation = observations.get(&service.name);
-    if observation.is_none_or(|seen| seen.presence == Presence::Unseen) {
+    if observation.is_none_or(|seen| seen.process_status == ProcessStatus::Unknown) {
         return Some(format!(
             "its process could not be seen, and a second copy might be started: {}",
             unknowns(observation)

@@ -33,7 +33,7 @@ pub fn run(config: &Config, style: Style) -> Result<u8, Error> {
             "A message from {} to {}, by {}",
             settings.from.as_str(),
             settings.recipients().join(", "),
-            way(settings)
+            method(settings)
         ),
     )?;
     // one alert is always a message
@@ -104,7 +104,7 @@ fn composed(config: &Config) -> Option<notify::Message> {
     message::compose(&report::host(), now, &[alert], &context)
 }
 
-fn way(settings: &Settings) -> String {
+fn method(settings: &Settings) -> String {
     match &settings.transport {
         Transport::Smtp(smtp) => {
             let host = &smtp.host;

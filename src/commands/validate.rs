@@ -7,15 +7,15 @@
 use std::fmt::Write;
 use std::fs;
 
-use crate::check::process::Presence;
+use crate::check::process::ProcessStatus;
 use crate::cli;
 use crate::clock::Reading;
 use crate::commands::print;
 use crate::config::{Config, Service, place};
 use crate::error::Error;
+use crate::process_table::ProcessTable;
 use crate::text::printable;
 use crate::text::visible;
-use crate::world::World;
 use traps::Trap;
 
 mod traps;
@@ -26,12 +26,12 @@ const LISTED: usize = 10;
 /// Says that the config is right, what its patterns match now, and where it may not do what was meant.
 pub fn run(config: &Config, options: &cli::Validate) -> Result<u8, Error> {
     let now = Reading::take();
-    let world = World::survey();
+    let table = ProcessTable::full_scan();
     let mut out = String::new();
     for service in config.services.iter().filter(|service| service.enabled) {
-        list_matches(service, &world, &now, &mut out);
+        list_matches(service, &table, &now, &mut out);
     }
-    let traps = traps::find(config, &world, &now);
+    let traps = traps::find(config, &table, &now);
     let text = fs::read_to_string(&config.path).unwrap_or_default();
     for trap in &traps {
         let _ = writeln!(out, "{}\n", shown(trap, config, &text));
@@ -71,7 +71,7 @@ fn shown(trap: &Trap, config: &Config, text: &str) -> String {
 }
 
 /// What a service's command line matches now, so that a pattern that is too wide is seen before it is trusted.
-fn list_matches(service: &Service, world: &World, now: &Reading, out: &mut String) {
+fn list_matches(service: &Service, table: &ProcessTable, now: &Reading, out: &mut String) {
     let Some(pattern) = service
         .process
         .as_ref()
@@ -79,11 +79,11 @@ fn list_matches(service: &Service, world: &World, now: &Reading, out: &mut Strin
     else {
         return;
     };
-    if let Presence::Running(running) = traps::seen(service, world, now).presence {
+    if let ProcessStatus::Running(running) = traps::seen(service, table, now).process_status {
         let _ = writeln!(out, "{}: `{}` matches now", service.name, pattern.source());
         for identity in running.all.iter().take(LISTED) {
-            let command = world
-                .surveyed(identity.pid)
+            let command = table
+                .scanned_process(identity.pid)
                 .map(|process| printable(&process.command, 120))
                 .unwrap_or_default();
             let _ = writeln!(out, "    PID {}: {command}", identity.pid);

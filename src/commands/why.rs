@@ -173,8 +173,8 @@ impl Known<'_> {
             .map(|pid| format!(", PID {pid}"))
             .unwrap_or_default();
         let Some(rule) = &self.service.process else {
-            return match &self.service.way {
-                Some(crate::restart::Way::Spawn(_)) => Some(format!(
+            return match &self.service.method {
+                Some(crate::restart::RestartMethod::Spawn(_)) => Some(format!(
                     "process, known as the one that the watchdog started{pid}"
                 )),
                 _ => None,
@@ -232,7 +232,7 @@ impl Known<'_> {
                 .map(|since| format!("; the trouble began {}", self.ago(since)))
                 .unwrap_or_default();
             let needed = match policy.after_failures {
-                _ if self.service.way.is_none() || policy.max_per_hour == 0 => String::new(),
+                _ if self.service.method.is_none() || policy.max_per_hour == 0 => String::new(),
                 1 => ", the first one is reason for a restart".to_owned(),
                 needed => format!(", {needed} are reason for a restart"),
             };
@@ -250,7 +250,7 @@ impl Known<'_> {
         let policy = &self.service.policy;
         let used = remembered.attempts_in_hour(self.now);
         page.line(0, "restart budget:");
-        if self.service.way.is_none() {
+        if self.service.method.is_none() {
             page.line(
                 4,
                 "none: its config has no way to restart it (spawn, systemd or restart.command)",
@@ -367,7 +367,7 @@ impl Known<'_> {
 
     /// How many messages about it are still to be sent.
     fn unsent(&self) -> usize {
-        let owed = self.memory.owed.iter();
+        let owed = self.memory.pending.iter();
         owed.filter(|alert| alert.service == self.service.name)
             .count()
             + self.kept
@@ -403,7 +403,7 @@ impl Known<'_> {
         if !mail.on.contains(&event) {
             return format!("none, because `{}` is not in `on` of [mail]", event.name());
         }
-        match remembered.told.get(&event) {
+        match remembered.alerted.get(&event) {
             Some(&at) => {
                 let again = TimeDelta::from_std(mail.remind_every)
                     .ok()
@@ -432,7 +432,7 @@ impl Known<'_> {
     }
 
     fn told_before(&self, remembered: &ServiceMemory) -> String {
-        let last = remembered.told.iter().max_by_key(|(_, at)| **at);
+        let last = remembered.alerted.iter().max_by_key(|(_, at)| **at);
         match last {
             Some((event, &at)) => format!(
                 "nothing to tell now; `{}` {} {}",

@@ -13,7 +13,7 @@ use log::LevelFilter;
 
 use crate::check::{Check, Rule, log as log_check, port, process};
 use crate::notify;
-use crate::restart::{Limits, Way};
+use crate::restart::{Limits, RestartMethod};
 
 mod environment;
 mod fault;
@@ -121,7 +121,7 @@ pub struct Service {
     /// Its systemd unit, which is a check as well.
     pub unit: Option<crate::check::unit::Unit>,
     /// How it is restarted; absent: it is only watched.
-    pub way: Option<Way>,
+    pub method: Option<RestartMethod>,
     /// When it is restarted.
     pub policy: Policy,
     /// The limits of a restart.

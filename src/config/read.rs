@@ -141,7 +141,7 @@ impl Faults {
 #[derive(Clone, Copy)]
 pub(super) struct Value<'a> {
     faults: &'a Faults,
-    way: Step<'a>,
+    method: Step<'a>,
     spanned: &'a Spanned<DeValue<'a>>,
 }
 
@@ -243,7 +243,7 @@ impl<'a> Table<'a> {
     }
 
     fn key(&self) -> Option<String> {
-        self.value.map(|value| value.way.key())
+        self.value.map(|value| value.method.key())
     }
 
     /// The value of a key, if it is there.
@@ -255,8 +255,8 @@ impl<'a> Table<'a> {
         let (_, name, value) = self.fields.iter().find(|(word, ..)| *word == key)?;
         Some(Value {
             faults: self.faults,
-            way: Step {
-                above: self.value.as_ref().map(|value| &value.way),
+            method: Step {
+                above: self.value.as_ref().map(|value| &value.method),
                 last: Last::Key(name),
             },
             spanned: value,
@@ -317,7 +317,7 @@ impl<'a> Table<'a> {
 impl<'a> Value<'a> {
     /// What messages call it.
     pub(super) fn name(&self) -> String {
-        self.way.name()
+        self.method.name()
     }
 
     /// Where it stands, for later.
@@ -327,7 +327,7 @@ impl<'a> Value<'a> {
 
     /// Where the key is that it stands under, or itself.
     fn at(&self) -> Range<usize> {
-        match self.way.last {
+        match self.method.last {
             Last::Key(word) => word.span(),
             Last::Entry(_) => self.span(),
         }
@@ -342,8 +342,8 @@ impl<'a> Value<'a> {
     fn within<'s>(&'s self, last: Last<'s>, spanned: &'s Spanned<DeValue<'s>>) -> Value<'s> {
         Value {
             faults: self.faults,
-            way: Step {
-                above: Some(&self.way),
+            method: Step {
+                above: Some(&self.method),
                 last,
             },
             spanned,
@@ -370,12 +370,13 @@ impl<'a> Value<'a> {
     }
 
     fn note(&self, kind: Kind, span: &Range<usize>, message: &str, help: Option<String>) {
-        self.faults.note(kind, span, &self.way.key(), message, help);
+        self.faults
+            .note(kind, span, &self.method.key(), message, help);
     }
 
     /// Whether its key is that of a secret, so that no message may repeat it.
     fn is_secret(&self) -> bool {
-        is_secret(self.way.key().rsplit('.').next().unwrap_or_default())
+        is_secret(self.method.key().rsplit('.').next().unwrap_or_default())
     }
 
     /// Notes that it is of the wrong type.

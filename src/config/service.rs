@@ -17,7 +17,7 @@ use crate::check::log::{self, Expect, Forbid, Stamp, Zone};
 use crate::check::unit::{Manager, Unit};
 use crate::check::{Rule, assign_ids};
 use crate::check::{Severity, process};
-use crate::restart::{Command, Limits, Spawn, Way};
+use crate::restart::{Command, Limits, RestartMethod, Spawn};
 
 /// Younger processes are not judged by their logs.
 pub(super) const START_GRACE: Duration = Duration::from_mins(1);
@@ -265,10 +265,10 @@ fn body(name: &str, table: &Table<'_>, folder: &Arc<Path>, defaults: &Written) -
             "give it one of process, systemd, log, port, or spawn alone",
         );
     }
-    let way = (spawn.map(|spawn| Way::Spawn(Box::new(spawn))))
-        .or_else(|| unit.clone().map(Way::Systemd))
+    let method = (spawn.map(|spawn| RestartMethod::Spawn(Box::new(spawn))))
+        .or_else(|| unit.clone().map(RestartMethod::Systemd))
         .or_else(|| {
-            Some(Way::Command(Command {
+            Some(RestartMethod::Command(Command {
                 command: restart.command.clone()?,
                 working_dir: Arc::clone(&working_dir),
             }))
@@ -282,7 +282,7 @@ fn body(name: &str, table: &Table<'_>, folder: &Arc<Path>, defaults: &Written) -
         process,
         checks: assign_ids(rules.collect()),
         unit,
-        way,
+        method,
         policy: restart.policy(),
         limits: restart.limits(),
         working_dir,

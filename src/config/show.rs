@@ -18,7 +18,7 @@ use crate::check::unit::Unit;
 use crate::check::{Severity, port, process};
 use crate::clock::as_text;
 use crate::notify::mail::{Mailbox, Secret, Settings, Smtp, Tls, Transport};
-use crate::restart::{Limits, Spawn, Way};
+use crate::restart::{Limits, RestartMethod, Spawn};
 
 /// What stands for a secret.
 const MASK: &str = "***";
@@ -266,10 +266,10 @@ struct ShownService<'a> {
 
 impl<'a> ShownService<'a> {
     fn of(service: &'a Service) -> Self {
-        let (spawn, command) = match &service.way {
-            Some(Way::Spawn(spawn)) => (Some(ShownSpawn::of(spawn)), None),
-            Some(Way::Command(command)) => (None, Some(command.command.as_slice())),
-            Some(Way::Systemd(_)) | None => (None, None),
+        let (spawn, command) = match &service.method {
+            Some(RestartMethod::Spawn(spawn)) => (Some(ShownSpawn::of(spawn)), None),
+            Some(RestartMethod::Command(command)) => (None, Some(command.command.as_slice())),
+            Some(RestartMethod::Systemd(_)) | None => (None, None),
         };
         Self {
             description: service.description.as_deref(),

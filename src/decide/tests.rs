@@ -166,7 +166,7 @@ fn f42_failures_are_counted_in_a_row() {
 #[test]
 fn failing_comes_before_down() {
     let mut service = service("a");
-    service.way = None;
+    service.method = None;
     service.policy.after_failures = 2;
     let first = decide_one(&service, gone(), ServiceMemory::default());
     assert_eq!(first.verdict, Verdict::Failing);
@@ -198,7 +198,7 @@ fn cooldown_waits_and_says_how_long() {
 #[test]
 fn nothing_is_restarted_that_could_not_be_seen() {
     let mut observation = with(gone(), Kind::Log, "log_stale", Severity::Critical);
-    observation.presence = Presence::Unseen;
+    observation.process_status = ProcessStatus::Unknown;
     let decision = decide_one(&service("a"), observation, ServiceMemory::default());
     assert_eq!(
         (decision.verdict, restarts(&decision)),
@@ -222,7 +222,7 @@ fn f45_nothing_is_restarted_on_a_state_that_is_lost() {
 fn a_young_process_is_not_judged_by_its_logs_twice_at_the_most() {
     let stale = |pid, age| with(up(pid, age), Kind::Log, "log_stale", Severity::Critical);
     let young = |pids: &[i32]| ServiceMemory {
-        young: pids.iter().map(|&pid| identity(pid)).collect(),
+        recent_starts: pids.iter().map(|&pid| identity(pid)).collect(),
         ..ServiceMemory::default()
     };
     for (observation, known, verdict) in [
@@ -453,7 +453,7 @@ fn nothing_is_restarted_while_a_dependency_is_down() {
 
 mod units {
     use super::*;
-    use crate::check::process::Presence;
+    use crate::check::process::ProcessStatus;
     use crate::check::unit;
 
     fn busy(mut observation: Observation) -> Observation {
@@ -465,7 +465,7 @@ mod units {
     }
 
     fn unseen(mut observation: Observation) -> Observation {
-        observation.presence = Presence::Unseen;
+        observation.process_status = ProcessStatus::Unknown;
         with(observation, Kind::Unit, unit::MASKED, Severity::Unknown)
     }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::check::process::{self, Identity, Presence};
+use crate::check::process::{self, Identity, ProcessStatus};
 use crate::check::{Check, CheckState, CheckStates, Finding, Rule, log, unit};
 use crate::clock::{Reading, times};
 use crate::notify::{Alert, Event};
@@ -20,8 +20,9 @@ use crate::verdict::Verdict;
 pub mod journal;
 pub mod store;
 
-/// The form of the state file that this program writes, and the only one that it reads.
-pub const VERSION: u32 = 1;
+/// The form of the state file that this program writes. Older ones are read too, and nothing in them is forgotten:
+/// version 1 (watchdog 0.1.0) has other names for some fields, and positions in logs by the path in the config.
+pub const VERSION: u32 = 2;
 
 /// The window of the restart budget.
 pub const HOUR: Duration = Duration::from_hours(1);
@@ -63,8 +64,8 @@ pub struct Memory {
     #[serde(default)]
     pub services: BTreeMap<String, ServiceMemory>,
     /// What is still to be told.
-    #[serde(default)]
-    pub owed: Vec<Alert>,
+    #[serde(default, alias = "owed")]
+    pub pending: Vec<Alert>,
     /// When messages were sent in the last hour.
     #[serde(default)]
     pub mails: Vec<DateTime<Utc>>,
@@ -82,7 +83,7 @@ impl Default for Memory {
             attempts_lost: false,
             jumped_at: None,
             services: BTreeMap::new(),
-            owed: Vec::new(),
+            pending: Vec::new(),
             mails: Vec::new(),
         }
     }
@@ -103,19 +104,19 @@ pub struct ServiceMemory {
     /// for cooldowns of more than an hour.
     pub attempts: Vec<DateTime<Utc>>,
     /// An attempt that was charged and whose end is not known: the run was cut short.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub unfinished: Option<DateTime<Utc>>,
+    #[serde(alias = "unfinished", skip_serializing_if = "Option::is_none")]
+    pub interrupted_attempt: Option<DateTime<Utc>>,
     /// When its budget was spent under `on_exhausted = "give_up"`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub given_up: Option<DateTime<Utc>>,
     /// Its process.
-    pub process: process::Memo,
+    pub process: process::LastSeen,
     /// Its systemd unit.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub unit: Option<unit::Memo>,
+    pub unit: Option<unit::LastSeen>,
     /// Young processes that were seen since it was last healthy.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub young: Vec<Identity>,
+    #[serde(alias = "young", skip_serializing_if = "Vec::is_empty")]
+    pub recent_starts: Vec<Identity>,
     /// What its checks remember, by their ids.
     #[serde(skip_serializing_if = "CheckStates::is_empty")]
     pub checks: CheckStates,
@@ -123,8 +124,8 @@ pub struct ServiceMemory {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub logs: log::Positions,
     /// What the run knew that charged an unfinished attempt.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub charged: Option<Charged>,
+    #[serde(alias = "charged", skip_serializing_if = "Option::is_none")]
+    pub recorded: Option<AttemptRecord>,
     /// When the present trouble began, be it broken, degraded or unseen.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trouble_since: Option<DateTime<Utc>>,
@@ -141,8 +142,8 @@ pub struct ServiceMemory {
     )]
     pub pause_reason: Option<String>,
     /// When each event was last told.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub told: BTreeMap<Event, DateTime<Utc>>,
+    #[serde(alias = "told", skip_serializing_if = "BTreeMap::is_empty")]
+    pub alerted: BTreeMap<Event, DateTime<Utc>>,
     /// The trouble that was told last, and whose end has not been told.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub open_trouble: Option<Event>,
@@ -156,7 +157,7 @@ pub struct ServiceMemory {
 /// What a run knew when it charged a restart attempt.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Charged {
+pub struct AttemptRecord {
     /// The process that was to be stopped.
     pub main: Option<Identity>,
     /// What the checks remembered.
@@ -216,24 +217,24 @@ impl ServiceMemory {
             since,
             consecutive_failures,
             attempts,
-            unfinished,
+            interrupted_attempt,
             given_up,
-            charged,
+            recorded,
             process,
             unit,
-            young,
+            recent_starts,
             checks,
             logs,
             trouble_since,
             attempt_codes,
             paused_until,
             pause_reason,
-            told,
+            alerted,
             open_trouble,
             thread,
             report,
         } = self;
-        let process::Memo {
+        let process::LastSeen {
             main,
             leads_group,
             seen_ms: _,
@@ -243,9 +244,9 @@ impl ServiceMemory {
             && *since == before.since
             && *consecutive_failures == before.consecutive_failures
             && *attempts == before.attempts
-            && *unfinished == before.unfinished
+            && *interrupted_attempt == before.interrupted_attempt
             && *given_up == before.given_up
-            && *charged == before.charged
+            && *recorded == before.recorded
             && *main == before.process.main
             && *leads_group == before.process.leads_group
             && match (pid_file, &before.process.pid_file) {
@@ -253,14 +254,14 @@ impl ServiceMemory {
                 (mark, former) => mark == former,
             }
             && *unit == before.unit
-            && *young == before.young
+            && *recent_starts == before.recent_starts
             && checks.add_nothing_to(&before.checks)
             && *logs == before.logs
             && *trouble_since == before.trouble_since
             && *attempt_codes == before.attempt_codes
             && *paused_until == before.paused_until
             && *pause_reason == before.pause_reason
-            && *told == before.told
+            && *alerted == before.alerted
             && *open_trouble == before.open_trouble
             && *thread == before.thread
             && report.differs_by_its_time_at_most(&before.report)
@@ -303,14 +304,18 @@ impl ServiceMemory {
     /// What the configured checks remember, and states of kinds that this version does not have. A run that was cut
     /// short had read further; but where the process still runs that it was about to stop, what it read there counts as
     /// unread: the restart that it was evidence for never came.
-    pub fn states_of(&self, configured: &[Check], presence: Option<&Presence>) -> CheckStates {
-        let (states, logs) = match (&self.charged, presence) {
-            (Some(charged), Some(Presence::Running(running)))
-                if charged.main.as_ref() == Some(&running.main) =>
+    pub fn states_of(
+        &self,
+        configured: &[Check],
+        process_status: Option<&ProcessStatus>,
+    ) -> CheckStates {
+        let (states, logs) = match (&self.recorded, process_status) {
+            (Some(recorded), Some(ProcessStatus::Running(running)))
+                if recorded.main.as_ref() == Some(&running.main) =>
             {
                 (&self.checks, &self.logs)
             }
-            (Some(charged), Some(_)) => (&charged.checks, &charged.logs),
+            (Some(recorded), Some(_)) => (&recorded.checks, &recorded.logs),
             _ => (&self.checks, &self.logs),
         };
         let known = configured
@@ -343,9 +348,9 @@ impl ServiceMemory {
     }
 
     /// Enters a restart attempt: to be saved before anything is touched.
-    pub fn charge(&mut self, now: DateTime<Utc>, codes: Vec<String>) {
+    pub fn record_attempt(&mut self, now: DateTime<Utc>, codes: Vec<String>) {
         self.attempts.push(now);
-        self.unfinished = Some(now);
+        self.interrupted_attempt = Some(now);
         self.attempt_codes.push(codes);
         // what all attempts have in common is known from the first: it stands for those that are dropped
         while self.attempt_codes.len() > ATTEMPT_CODES_KEPT {
@@ -363,11 +368,11 @@ impl ServiceMemory {
         self.attempts
             .iter_mut()
             .chain(&mut self.since)
-            .chain(&mut self.unfinished)
+            .chain(&mut self.interrupted_attempt)
             .chain(&mut self.given_up)
             .chain(&mut self.trouble_since)
             .chain(&mut self.report.time)
-            .chain(self.told.values_mut())
+            .chain(self.alerted.values_mut())
     }
 }
 
@@ -392,10 +397,10 @@ impl Memory {
     }
 
     /// The services whose restart was cut short, and that no run has taken up since.
-    pub fn cut_short(&self) -> BTreeSet<String> {
+    pub fn interrupted(&self) -> BTreeSet<String> {
         self.services
             .iter()
-            .filter(|(_, service)| service.unfinished.is_some())
+            .filter(|(_, service)| service.interrupted_attempt.is_some())
             .map(|(name, _)| name.clone())
             .collect()
     }
@@ -419,9 +424,9 @@ impl Memory {
                         *until = until.checked_add_signed(moved).unwrap_or(now.wall);
                     }
                     let (mut checks, mut logs) = (Vec::new(), Vec::new());
-                    if let Some(charged) = &mut service.charged {
-                        checks.extend(charged.checks.values_mut());
-                        logs.extend(charged.logs.values_mut());
+                    if let Some(recorded) = &mut service.recorded {
+                        checks.extend(recorded.checks.values_mut());
+                        logs.extend(recorded.logs.values_mut());
                     }
                     for state in checks.into_iter().chain(service.checks.values_mut()) {
                         state.move_times(moved);
@@ -464,7 +469,7 @@ impl Memory {
             .chain(&mut self.flushed)
             .chain(&mut self.jumped_at)
             .chain(&mut self.mails)
-            .chain(self.owed.iter_mut().map(|alert| &mut alert.time))
+            .chain(self.pending.iter_mut().map(|alert| &mut alert.time))
     }
 }
 
@@ -563,7 +568,7 @@ mod tests {
             start: 1,
             boot_id: "a".into(),
         };
-        let running = |pid| Presence::Running(process::Running::just_started(identity(pid)));
+        let running = |pid| ProcessStatus::Running(process::Running::just_started(identity(pid)));
         let rule = log::Rule::fixture("a.log");
         let checks = assign_ids(vec![Rule::Log(Arc::new(rule))]);
         let further: CheckStates = [(checks[0].id.clone(), CheckState::Log(Arc::default()))]
@@ -572,14 +577,18 @@ mod tests {
         let nothing = CheckStates::default();
         let mut service = ServiceMemory::default();
         assert_eq!(service.states_of(&checks, Some(&running(7))), nothing);
-        service.charged = Some(Charged {
+        service.recorded = Some(AttemptRecord {
             main: Some(identity(7)),
             checks: further.clone(),
-            ..Charged::default()
+            ..AttemptRecord::default()
         });
         assert_eq!(service.states_of(&checks, Some(&running(7))), nothing);
-        for presence in [running(8), Presence::Absent, Presence::NotApplicable] {
-            assert_eq!(service.states_of(&checks, Some(&presence)), further);
+        for process_status in [
+            running(8),
+            ProcessStatus::NotRunning,
+            ProcessStatus::NotApplicable,
+        ] {
+            assert_eq!(service.states_of(&checks, Some(&process_status)), further);
         }
     }
 
@@ -588,7 +597,7 @@ mod tests {
         let state =
             r#"{"checks":{"tape:/dev/st0":{"block":7},"log:/gone.log":{"here":{"ino":5}}}}"#;
         let service: ServiceMemory = serde_json::from_str(state).unwrap();
-        let kept = service.states_of(&[], Some(&Presence::Absent));
+        let kept = service.states_of(&[], Some(&ProcessStatus::NotRunning));
         let written = serde_json::to_string(&kept).unwrap();
         assert_eq!(written, r#"{"tape:/dev/st0":{"block":7}}"#);
     }
@@ -597,10 +606,10 @@ mod tests {
     fn what_all_attempts_have_in_common_is_kept_of_any_number_of_them() {
         let mut service = ServiceMemory::default();
         let both = || vec!["log_stale".to_owned(), "process_missing".to_owned()];
-        service.charge(at(0), both());
-        service.charge(at(1), vec!["process_missing".to_owned()]);
+        service.record_attempt(at(0), both());
+        service.record_attempt(at(1), vec!["process_missing".to_owned()]);
         for minute in 2..1000 {
-            service.charge(at(minute), both());
+            service.record_attempt(at(minute), both());
         }
         assert_eq!(service.attempt_codes.len(), ATTEMPT_CODES_KEPT);
         assert_eq!(service.attempt_codes[0], ["process_missing"]);

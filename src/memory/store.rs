@@ -26,8 +26,8 @@ use thiserror::Error;
 
 use super::{Memory, VERSION, journal};
 use crate::check::CheckStates;
-use crate::check::log::Mark;
-use crate::files::{self, Extent, FileMark, Links, Refusal, Writers};
+use crate::check::log::LogPosition;
+use crate::files::{self, Extent, FileId, Links, Refusal, Writers};
 use crate::sys;
 
 /// A state file larger than this is not one of ours.
@@ -104,13 +104,13 @@ pub struct Lock {
 
 impl Lock {
     /// The file that the lock is on: for those who must see that it still is the one that others would take.
-    pub fn mark(&self) -> Result<FileMark, StoreError> {
+    pub fn mark(&self) -> Result<FileId, StoreError> {
         let meta = self.held.metadata().map_err(|source| StoreError::Io {
             what: "cannot take the lock",
             path: self.path.clone(),
             source,
         })?;
-        Ok(FileMark {
+        Ok(FileId {
             path: self.path.clone(),
             file: (meta.dev(), meta.ino()),
         })
@@ -594,11 +594,12 @@ pub fn parse_state(bytes: &[u8]) -> Result<Memory, String> {
     }
     let read = serde_json::from_slice(bytes);
     let error = match read.or_else(|error| without_damaged_marks(bytes).ok_or(error)) {
-        Ok(
-            memory @ Memory {
-                version: VERSION, ..
-            },
-        ) => return Ok(memory),
+        Ok(memory) if (1..=VERSION).contains(&memory.version) => {
+            return Ok(Memory {
+                version: VERSION,
+                ..memory
+            });
+        }
         Ok(_) => None,
         Err(error) => Some(error),
     };
@@ -607,9 +608,7 @@ pub fn parse_state(bytes: &[u8]) -> Result<Memory, String> {
         (Ok(Versioned { version }), _) if version > VERSION => {
             format!("was written by a newer watchdog (version {version})")
         }
-        (Ok(Versioned { version }), _) if version < VERSION => {
-            format!("has an unknown version ({version})")
-        }
+        (Ok(Versioned { version: 0 }), _) => "has an unknown version (0)".to_owned(),
         (_, Some(error)) | (Err(error), None) => format!("is damaged ({error})"),
         (Ok(_), None) => "is damaged".to_owned(),
     })
@@ -624,8 +623,9 @@ fn without_damaged_marks(bytes: &[u8]) -> Option<Memory> {
     for service in services {
         for (place, by_id) in [
             ("/checks", true),
-            ("/charged/checks", true),
+            ("/recorded/checks", true),
             ("/logs", false),
+            ("/recorded/logs", false),
             ("/charged/logs", false),
         ] {
             let states = service.pointer_mut(place).and_then(Value::as_object_mut);
@@ -633,7 +633,7 @@ fn without_damaged_marks(bytes: &[u8]) -> Option<Memory> {
                 let is_read = if by_id {
                     CheckStates::can_read(id, state)
                 } else {
-                    Mark::deserialize(&*state).is_ok()
+                    LogPosition::deserialize(&*state).is_ok()
                 };
                 if !is_read {
                     *state = json!({});
@@ -648,7 +648,10 @@ fn without_damaged_marks(bytes: &[u8]) -> Option<Memory> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::CheckState;
+    use std::sync::Arc;
+
+    use crate::check::log::Rule as LogRule;
+    use crate::check::{CheckState, Rule, assign_ids};
     use crate::memory::ServiceMemory;
 
     #[test]
@@ -694,12 +697,12 @@ mod tests {
                 };
                 assert_eq!(state.here.ino != 0, expected, "{id}: {mark}");
             }
-            let charged = &service.charged.as_ref().unwrap().logs;
+            let recorded = &service.recorded.as_ref().unwrap().logs;
             for (marks, name, expected) in [
                 (&service.logs, "/a.log", is_known),
                 (&service.logs, "/b.log", true),
-                (charged, "/b.log", true),
-                (charged, "/c.log", is_known),
+                (recorded, "/b.log", true),
+                (recorded, "/c.log", is_known),
             ] {
                 assert_eq!(marks[name].here.ino != 0, expected, "{name}: {mark}");
             }
@@ -845,7 +848,7 @@ mod tests {
         let bad: [&[u8]; 6] = [
             b"",
             b"{",
-            b"{\"version\":2,\"services\":{}}",
+            b"{\"version\":3,\"services\":{}}",
             b"[]",
             b"{\"version\":1,\"services\":{\"a\":3}}",
             b"\xff\xfe",
@@ -948,5 +951,67 @@ mod tests {
         fn no_bytes_make_the_state_parser_panic(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..300)) {
             let _ = parse_state(&bytes);
         }
+    }
+
+    /// A state that watchdog 0.1.0 wrote.
+    const VERSION_1: &[u8] = include_bytes!("versions/1.json");
+
+    #[test]
+    fn nothing_that_version_1_remembers_is_forgotten() {
+        let mut memory = parse_state(VERSION_1).unwrap();
+        let time = |text: &str| text.parse::<DateTime<Utc>>().unwrap();
+        for read_again in [false, true] {
+            assert_eq!(memory.version, VERSION);
+            assert_eq!(
+                memory.last_run,
+                Some(time("2026-11-26T22:44:47.418222864Z"))
+            );
+            assert_eq!(memory.mails.len(), 2);
+            assert_eq!(memory.clock.as_ref().unwrap().boot_ms, 7_941_116);
+            let broken = &memory.services["broken"];
+            assert_eq!(broken.attempts.len(), 2);
+            assert_eq!(broken.given_up, memory.last_run);
+            assert_eq!(broken.attempt_codes, [["process_missing"]; 2]);
+            assert_eq!(broken.alerted.len(), 2);
+            assert_eq!(broken.thread.len(), 2);
+            assert_eq!(broken.report.findings[0].code, "process_missing");
+            let held = &memory.services["held"];
+            assert_eq!(
+                held.paused_until,
+                Some(time("2026-12-26T22:44:46.469056129Z"))
+            );
+            assert_eq!(held.pause_reason.as_deref(), Some("moving"));
+            assert_eq!(held.consecutive_failures, 3);
+            let worker = &memory.services["worker"];
+            let main = worker.process.main.as_ref().unwrap();
+            assert_eq!((main.pid, main.start), (25_132, 794_023));
+            assert!(worker.process.leads_group && worker.process.pid_file.is_some());
+            let rule = LogRule {
+                shown: "worker.log".to_owned(),
+                ..LogRule::fixture("srv/app/worker.log")
+            };
+            let check = assign_ids(vec![Rule::Log(Arc::new(rule))]).remove(0);
+            let Some(CheckState::Log(position)) = worker.state_of(&check) else {
+                panic!("where it was read to");
+            };
+            assert_eq!((position.here.ino, position.here.offset), (10_324_547, 9));
+            if !read_again {
+                memory = parse_state(&serde_json::to_vec(&memory).unwrap()).unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn the_names_that_version_1_has_for_fields_are_read() {
+        let state = br#"{"version":1,"owed":[],"services":{"a":{
+            "young":[{"pid":7,"start":1,"boot_id":"b"}],"unfinished":"2026-11-22T11:30:00Z",
+            "charged":{"main":{"pid":7,"start":1,"boot_id":"b"},"logs":{"a.log":{"here":{"ino":5}}}}}}}"#;
+        let memory = parse_state(state).unwrap();
+        let service = &memory.services["a"];
+        assert_eq!(service.recent_starts[0].pid, 7);
+        assert!(service.interrupted_attempt.is_some());
+        let recorded = service.recorded.as_ref().unwrap();
+        assert_eq!(recorded.main.as_ref().unwrap().pid, 7);
+        assert_eq!(recorded.logs["a.log"].here.ino, 5);
     }
 }

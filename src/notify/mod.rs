@@ -1,4 +1,4 @@
-//! Telling a person: events become one message a run, and a message goes out by one channel.
+//! AlertConfig a person: events become one message a run, and a message goes out by one channel.
 //!
 //! [`message::compose`] is pure: alerts in, one [`Message`] out. [`mail::send`] is the channel: whatever the other
 //! side does, it comes back within its time limit with a [`Report`] that tells the recipients apart, so that the

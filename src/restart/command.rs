@@ -76,10 +76,10 @@ pub fn run(
         .or_else(|_| child::scratch(b""));
     let ended = file.and_then(|file| {
         // what it leaves running is to outlive the run
-        let shelter = scope::shelter();
-        let take_in = shelter
+        let detached_scope = scope::detached_scope();
+        let take_in = detached_scope
             .as_ref()
-            .map(|shelter| |pid| shelter.take_in(service, pid));
+            .map(|detached_scope| |pid| detached_scope.take_in(service, pid));
         child::run_into(process, None, limit, &file, &file, take_in)
     });
     let ended = ended.map_err(|error| {

@@ -11,14 +11,14 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 
-use crate::check::process::{self, Identity, Presence, Running, Target};
+use crate::check::process::{self, Identity, ProcessStatus, Running, Target};
 use crate::check::unit::{self, Unit};
 use crate::check::{Check, CheckStates};
 use crate::clock::Reading;
-use crate::files::{self, Extent, FileMark};
+use crate::files::{self, Extent, FileId};
 use crate::pool::Pool;
+use crate::process_table::{SharedSnapshots, State};
 use crate::sys;
-use crate::world::{Glances, State};
 use verify::{Awaited, Fallen, Started, Up};
 
 pub mod command;
@@ -45,7 +45,7 @@ const OUTLAST_POLL: Duration = Duration::from_millis(100);
 
 /// The way that a service is restarted.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Way {
+pub enum RestartMethod {
     /// A program of the watchdog's own starting.
     Spawn(Box<Spawn>),
     /// A systemd unit.
@@ -54,7 +54,7 @@ pub enum Way {
     Command(Command),
 }
 
-impl Way {
+impl RestartMethod {
     /// The name that reports give it: `spawn`, `systemd`, `command`.
     pub fn name(&self) -> &'static str {
         match self {
@@ -157,17 +157,17 @@ pub struct Action {
 
 /// All that a restart needs to know.
 #[derive(Clone, Debug)]
-pub struct Job<'a> {
+pub struct RestartContext<'a> {
     /// The service, for the log.
     pub service: &'a str,
     /// The way to start it.
-    pub way: &'a Way,
+    pub method: &'a RestartMethod,
     /// The limits.
     pub limits: &'a Limits,
     /// How its process is known.
     pub target: Target<'a>,
     /// What is remembered of its process.
-    pub memo: process::Memo,
+    pub last_seen: process::LastSeen,
     /// What runs of it.
     pub running: Option<Running>,
     /// Its checks: what they remember begins anew once the old process is gone.
@@ -177,13 +177,13 @@ pub struct Job<'a> {
     /// Processes that the services are known to have.
     pub taken: BTreeSet<Identity>,
     /// The processes of the machine, for all the restarts of a run.
-    pub glances: &'a Glances,
+    pub snapshots: &'a SharedSnapshots,
     /// The file for a command's output.
     pub output: PathBuf,
     /// Whether a run was cut short while it restarted the service: what it began may still be under way.
-    pub cut_short: bool,
+    pub interrupted: bool,
     /// The lock that keeps other runs from starting the same.
-    pub lock: FileMark,
+    pub lock: FileId,
 }
 
 /// What a restart came to.
@@ -192,9 +192,9 @@ pub struct Done {
     /// How it went.
     pub action: Action,
     /// What to remember of the process that runs now.
-    pub process: process::Memo,
+    pub process: process::LastSeen,
     /// What to remember of the systemd unit, where that is what was restarted.
-    pub unit: Option<unit::Memo>,
+    pub unit: Option<unit::LastSeen>,
     /// What the checks remember since the old process was gone.
     pub checks: CheckStates,
 }
@@ -204,7 +204,7 @@ struct Failure {
     error: String,
     stderr: Vec<String>,
     /// What to remember of the process that was up for a while: by that, the next attempt knows what it has left behind.
-    memo: Option<Box<process::Memo>>,
+    last_seen: Option<Box<process::LastSeen>>,
 }
 
 impl From<String> for Failure {
@@ -218,57 +218,60 @@ impl From<Fallen> for Failure {
         Self {
             error: fallen.why,
             stderr: Vec::new(),
-            memo: fallen.memo,
+            last_seen: fallen.last_seen,
         }
     }
 }
 
 /// Stops what is left of a service, starts it, and sees that it stays up.
-pub fn restart(job: &Job<'_>) -> Done {
+pub fn restart(context: &RestartContext<'_>) -> Done {
     let began = Instant::now();
     let mut states = CheckStates::default();
-    let outcome = attempt(job, &mut states);
+    let outcome = attempt(context, &mut states);
     let mut done = Done {
         action: Action {
             kind: "restart".to_owned(),
-            method: job.way.name().to_owned(),
+            method: context.method.name().to_owned(),
             ok: outcome.is_ok(),
-            old_pid: job.running.as_ref().map(|running| running.main.pid),
+            old_pid: context.running.as_ref().map(|running| running.main.pid),
             new_pid: None,
             duration_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
             error: None,
             stderr: Vec::new(),
         },
-        process: job.memo.clone(),
+        process: context.last_seen.clone(),
         unit: None,
         checks: states,
     };
     match outcome {
         Ok(up) => {
             done.action.new_pid = up.running.map(|running| running.main.pid);
-            done.process = up.memo;
+            done.process = up.last_seen;
             done.unit = up.unit;
         }
         Err(failure) => {
-            ::log::error!(target: REPORTED, "{}: restart failed: {}", job.service, failure.error);
+            ::log::error!(target: REPORTED, "{}: restart failed: {}", context.service, failure.error);
             for line in &failure.stderr {
-                ::log::info!("{}: it said: {line}", job.service);
+                ::log::info!("{}: it said: {line}", context.service);
             }
             done.action.error = Some(failure.error);
             done.action.stderr = failure.stderr;
-            if let Some(memo) = failure.memo {
-                done.process = *memo;
+            if let Some(last_seen) = failure.last_seen {
+                done.process = *last_seen;
             }
         }
     }
     done
 }
 
-fn attempt(job: &Job<'_>, states: &mut CheckStates) -> Result<Up, Failure> {
-    let service = job.service;
+fn attempt(context: &RestartContext<'_>, states: &mut CheckStates) -> Result<Up, Failure> {
+    let service = context.service;
     let now = Reading::take();
     let leftovers = if now.knows_boot() {
-        job.memo.leftovers(&now).map_err(|error| error.to_string())
+        context
+            .last_seen
+            .leftovers(&now)
+            .map_err(|error| error.to_string())
     } else {
         Err("the id of this boot cannot be read".to_owned())
     };
@@ -277,7 +280,7 @@ fn attempt(job: &Job<'_>, states: &mut CheckStates) -> Result<Up, Failure> {
             "what its main process may have left behind cannot be seen: {why}; nothing was started"
         )
     })?;
-    if let Some(running) = &job.running {
+    if let Some(running) = &context.running {
         ::log::info!("{service}: stopping PID {}", running.main.pid);
     } else if !leftovers.is_empty() {
         let pids: Vec<_> = leftovers.iter().map(|left| left.pid.to_string()).collect();
@@ -286,52 +289,60 @@ fn attempt(job: &Job<'_>, states: &mut CheckStates) -> Result<Up, Failure> {
             pids.join(", ")
         );
     }
-    match job.way {
+    match context.method {
         // what a unit leaves behind it leaves on purpose (KillMode); but what its own process table knows to be
         // the service must be gone
-        Way::Systemd(unit) => {
-            systemd::stop(service, unit, job.limits)?;
-            let running = job.running.as_ref().filter(|_| job.target.is_known());
-            stop::stop(running, &[], named_by(job), job.limits)?;
+        RestartMethod::Systemd(unit) => {
+            systemd::stop(service, unit, context.limits)?;
+            let running = context
+                .running
+                .as_ref()
+                .filter(|_| context.target.is_known());
+            stop::stop(running, &[], named_by(context), context.limits)?;
         }
-        Way::Spawn(_) | Way::Command(_) => {
-            stop::stop(job.running.as_ref(), &leftovers, named_by(job), job.limits)?;
+        RestartMethod::Spawn(_) | RestartMethod::Command(_) => {
+            stop::stop(
+                context.running.as_ref(),
+                &leftovers,
+                named_by(context),
+                context.limits,
+            )?;
         }
     }
-    states.extend(states_when_stopped(job));
-    if let Some(up) = running_after_all(job)? {
+    states.extend(states_when_stopped(context));
+    if let Some(up) = running_after_all(context)? {
         return Ok(up);
     }
-    await_collection(job);
-    if !job.lock.holds() {
+    await_collection(context);
+    if !context.lock.holds() {
         // somebody removed the folder: whoever makes it anew has a lock of its own
         return Err(Failure::from(format!(
             "the lock {} was removed meanwhile, and another run may be starting it; nothing was started",
-            job.lock.path.display()
+            context.lock.path.display()
         )));
     }
-    ::log::info!("{service}: starting by {}", job.way.name());
-    let up = match job.way {
-        Way::Spawn(plan) => start_by_spawn(job, plan),
-        Way::Command(plan) => start_by_command(job, plan),
-        Way::Systemd(unit) => start_by_systemd(job, unit),
+    ::log::info!("{service}: starting by {}", context.method.name());
+    let up = match context.method {
+        RestartMethod::Spawn(plan) => start_by_spawn(context, plan),
+        RestartMethod::Command(plan) => start_by_command(context, plan),
+        RestartMethod::Systemd(unit) => start_by_systemd(context, unit),
     }?;
     ::log::info!("{service}: it is up");
     Ok(up)
 }
 
 /// What the checks remember from now on. A log on a dead disk or network share keeps nobody from being started.
-fn states_when_stopped(job: &Job<'_>) -> CheckStates {
-    let work: Vec<_> = job
+fn states_when_stopped(context: &RestartContext<'_>) -> CheckStates {
+    let work: Vec<_> = context
         .checks
         .iter()
-        .map(|check| (check.rule.clone(), job.states.get(&check.id).cloned()))
+        .map(|check| (check.rule.clone(), context.states.get(&check.id).cloned()))
         .collect();
     let deadline = Instant::now() + MARK_LIMIT;
     let next = Pool::new().side_by_side(work, MARK_LIMIT, deadline, |(rule, state)| {
         rule.when_stopped(state.as_ref())
     });
-    let ids = job.checks.iter().map(|check| check.id.clone());
+    let ids = context.checks.iter().map(|check| check.id.clone());
     ids.zip(next)
         .filter_map(|(id, next)| Some((id, next.ok().flatten()?)))
         .collect()
@@ -339,95 +350,103 @@ fn states_when_stopped(job: &Job<'_>) -> CheckStates {
 
 /// The PID file on whose word alone the service's process is known. What it named once is remembered when it names
 /// nobody any more, and its children when it has ended itself: all of that is the file's word as well.
-fn named_by<'a>(job: &'a Job<'_>) -> Option<&'a Path> {
-    let now = job
+fn named_by<'a>(context: &'a RestartContext<'_>) -> Option<&'a Path> {
+    let now = context
         .running
         .as_ref()
         .and_then(|running| running.named_by.as_deref());
-    let then = job
-        .memo
+    let then = context
+        .last_seen
         .pid_file
         .as_ref()
-        .is_some_and(|mark| job.memo.main.as_ref() == Some(&mark.named));
-    let rule = job.target.rule?;
-    let by_file_alone = rule.command_line.is_none() || (job.running.is_none() && then);
+        .is_some_and(|mark| context.last_seen.main.as_ref() == Some(&mark.named));
+    let rule = context.target.rule?;
+    let by_file_alone = rule.command_line.is_none() || (context.running.is_none() && then);
     now.or_else(|| rule.pid_file.as_deref().filter(|_| by_file_alone))
 }
 
 /// The last look before anything is started: time has passed since the checks, and a second copy is the worst
 /// that could be done.
-fn running_after_all(job: &Job<'_>) -> Result<Option<Up>, Failure> {
+fn running_after_all(context: &RestartContext<'_>) -> Result<Option<Up>, Failure> {
     let now = Reading::take();
     let target = Target {
         has_other_checks: false,
-        ..job.target
+        ..context.target
     };
     // one that is known only by what would be started has been searched for a moment ago; by now, another service
     // of this run may have started the very same command
-    let remembered = job
-        .memo
+    let remembered = context
+        .last_seen
         .main
         .as_ref()
         .is_some_and(|main| main.boot_id == now.boot_id);
     if !target.is_known() || (target.rule.is_none() && !remembered) {
         return Ok(None);
     }
-    let seen = process::look(&target, &job.memo, &job.glances.ask(), &now, &job.taken);
-    match (seen.presence, &job.running) {
-        (Presence::Absent | Presence::NotApplicable, _) => Ok(None),
+    let seen = process::look(
+        &target,
+        &context.last_seen,
+        &context.snapshots.ask(),
+        &now,
+        &context.taken,
+    );
+    match (seen.process_status, &context.running) {
+        (ProcessStatus::NotRunning | ProcessStatus::NotApplicable, _) => Ok(None),
         // it was gone, and somebody else has started it
-        (Presence::Running(running), None) => Ok(Some(Up {
+        (ProcessStatus::Running(running), None) => Ok(Some(Up {
             running: Some(running),
-            memo: seen.memo,
+            last_seen: seen.last_seen,
             unit: None,
         })),
         // a unit that something else, its socket say, has started anew: it is still to be seen that it stays up
-        (Presence::Running(running), Some(_)) if matches!(job.way, Way::Systemd(unit) if systemd::has_main(unit, running.main.pid)) => {
+        (ProcessStatus::Running(running), Some(_)) if matches!(context.method, RestartMethod::Systemd(unit) if systemd::has_main(unit, running.main.pid)) => {
             Ok(None)
         }
-        (Presence::Running(running), Some(_)) => Err(Failure::from(format!(
+        (ProcessStatus::Running(running), Some(_)) => Err(Failure::from(format!(
             "PID {} is up as well, or has come up again by itself; nothing was started beside it",
             running.main.pid
         ))),
-        (Presence::Unseen, _) => Err(Failure::from(
+        (ProcessStatus::Unknown, _) => Err(Failure::from(
             "whether it still runs could not be seen; nothing was started".to_owned(),
         )),
     }
 }
 
-fn awaited<'a>(job: &'a Job<'_>) -> Awaited<'a> {
+fn awaited<'a>(context: &'a RestartContext<'_>) -> Awaited<'a> {
     Awaited {
-        target: &job.target,
-        memo: &job.memo,
-        taken: &job.taken,
-        glances: job.glances,
-        limits: job.limits,
+        target: &context.target,
+        last_seen: &context.last_seen,
+        taken: &context.taken,
+        snapshots: context.snapshots,
+        limits: context.limits,
     }
 }
 
-fn start_by_spawn(job: &Job<'_>, plan: &Spawn) -> Result<Up, Failure> {
-    let stale = stale_pid_file(job);
+fn start_by_spawn(context: &RestartContext<'_>, plan: &Spawn) -> Result<Up, Failure> {
+    let stale = stale_pid_file(context);
     let before = verify::length_of(plan.stderr.as_deref());
-    let child = spawn::start(job.service, plan, stale, job.limits.start_timeout)?;
+    let child = spawn::start(context.service, plan, stale, context.limits.start_timeout)?;
     let mut child = Started::new(child)?;
-    awaited(job).come_up(Some(&mut child)).map_err(|fallen| {
-        let Fallen { why, memo } = fallen;
-        let abandoned = abandon(&mut child, job.limits);
-        let who = environment::account(plan)
-            .ok()
-            .and_then(|account| account.credentials);
-        let stderr = verify::stderr_since(plan.stderr.as_deref(), before, who.as_ref());
-        let hint = if plan.stderr.is_none() {
-            "; set `stderr` in its spawn table to a file to see what it says"
-        } else {
-            ""
-        };
-        Failure {
-            error: format!("{why}{abandoned}{hint}"),
-            stderr,
-            memo,
-        }
-    })
+    awaited(context)
+        .come_up(Some(&mut child))
+        .map_err(|fallen| {
+            let Fallen { why, last_seen } = fallen;
+            let abandoned = abandon(&mut child, context.limits);
+            let who = environment::account(plan)
+                .ok()
+                .and_then(|account| account.credentials);
+            let stderr = verify::stderr_since(plan.stderr.as_deref(), before, who.as_ref());
+            let hint = if plan.stderr.is_none() {
+                "; set `stderr` in its spawn table to a file to see what it says"
+            } else {
+                ""
+            };
+            Failure {
+                error: format!("{why}{abandoned}{hint}"),
+                stderr,
+                last_seen,
+            }
+        })
 }
 
 /// Logs that a child's niceness stays what it is, where that is not the one that it was to have.
@@ -445,7 +464,7 @@ fn abandon(child: &mut Started, limits: &Limits) -> String {
         return end_leftovers(child, limits);
     }
     let pid = child.pid();
-    let Ok(stat) = crate::world::stat(pid) else {
+    let Ok(stat) = crate::process_table::stat(pid) else {
         return String::new();
     };
     let main = Identity {
@@ -474,23 +493,24 @@ fn end_leftovers(child: &Started, limits: &Limits) -> String {
     }
 }
 
-fn start_by_systemd(job: &Job<'_>, unit: &Unit) -> Result<Up, Failure> {
-    let up = systemd::start(unit, job.limits, &job.memo).map_err(|trouble| Failure {
-        error: trouble.error,
-        stderr: trouble.lines,
-        memo: None,
-    })?;
-    if !job.target.is_known() {
+fn start_by_systemd(context: &RestartContext<'_>, unit: &Unit) -> Result<Up, Failure> {
+    let up =
+        systemd::start(unit, context.limits, &context.last_seen).map_err(|trouble| Failure {
+            error: trouble.error,
+            stderr: trouble.lines,
+            last_seen: None,
+        })?;
+    if !context.target.is_known() {
         return Ok(up);
     }
     // its own process table has the last word; it has settled already
     let limits = Limits {
         settle: Duration::ZERO,
-        ..job.limits.clone()
+        ..context.limits.clone()
     };
     let awaited = Awaited {
         limits: &limits,
-        ..awaited(job)
+        ..awaited(context)
     };
     Ok(Up {
         unit: up.unit,
@@ -498,39 +518,43 @@ fn start_by_systemd(job: &Job<'_>, unit: &Unit) -> Result<Up, Failure> {
     })
 }
 
-fn start_by_command(job: &Job<'_>, plan: &Command) -> Result<Up, Failure> {
-    if job.cut_short {
-        let was_run = outlast_earlier(job, plan)?;
+fn start_by_command(context: &RestartContext<'_>, plan: &Command) -> Result<Up, Failure> {
+    if context.interrupted {
+        let was_run = outlast_earlier(context, plan)?;
         // what it has started by then is seen now
-        if let Some(up) = running_after_all(job)? {
+        if let Some(up) = running_after_all(context)? {
             return Ok(up);
         }
         if was_run {
-            return Ok(awaited(job).come_up(None)?);
+            return Ok(awaited(context).come_up(None)?);
         }
     }
-    if let Some(pid_file) = stale_pid_file(job) {
+    if let Some(pid_file) = stale_pid_file(context) {
         remove_stale(pid_file);
     }
-    command::run(job.service, plan, &job.output, job.limits.start_timeout).map_err(
-        |(error, stderr)| Failure {
-            error,
-            stderr,
-            memo: None,
-        },
-    )?;
-    Ok(awaited(job).come_up(None)?)
+    command::run(
+        context.service,
+        plan,
+        &context.output,
+        context.limits.start_timeout,
+    )
+    .map_err(|(error, stderr)| Failure {
+        error,
+        stderr,
+        last_seen: None,
+    })?;
+    Ok(awaited(context).come_up(None)?)
 }
 
 /// Waits for the end of a command that a run before began and did not live to see the end of: two of them side by
 /// side might start two programs. Returns whether there was one.
-fn outlast_earlier(job: &Job<'_>, plan: &Command) -> Result<bool, String> {
+fn outlast_earlier(context: &RestartContext<'_>, plan: &Command) -> Result<bool, String> {
     let command = process::Started {
         command: &plan.command,
         working_dir: &plan.working_dir,
         user: None,
     };
-    let deadline = Instant::now() + job.limits.start_timeout;
+    let deadline = Instant::now() + context.limits.start_timeout;
     let mut found = false;
     // one that hands over to a child during a look is missed by it: only two in a row tell
     let mut misses = 0;
@@ -549,7 +573,7 @@ fn outlast_earlier(job: &Job<'_>, plan: &Command) -> Result<bool, String> {
         if !found {
             ::log::info!(
                 "{}: its restart command runs already (PID {pid}), since a run that was cut short: waiting for it",
-                job.service
+                context.service
             );
         }
         found = true;
@@ -560,23 +584,25 @@ fn outlast_earlier(job: &Job<'_>, plan: &Command) -> Result<bool, String> {
 
 /// The PID file to remove before a start. One that holds more than a PID is the program's own book-keeping: by
 /// its further lines PostgreSQL finds out whether children of the old server still use the data.
-fn stale_pid_file<'a>(job: &Job<'a>) -> Option<&'a Path> {
-    let path = job.target.rule?.pid_file.as_deref()?;
+fn stale_pid_file<'a>(context: &RestartContext<'a>) -> Option<&'a Path> {
+    let path = context.target.rule?.pid_file.as_deref()?;
     process::holds_only_a_pid(path).then_some(path)
 }
 
 /// Where the program keeps its own PID file, it asks the kernel whether the process in it still is, and takes a
 /// zombie for one. So the parent, init mostly, is given a moment to collect it.
-fn await_collection(job: &Job<'_>) {
-    let Some(main) = &job.memo.main else { return };
-    let kept = job
+fn await_collection(context: &RestartContext<'_>) {
+    let Some(main) = &context.last_seen.main else {
+        return;
+    };
+    let kept = context
         .target
         .rule
         .and_then(|rule| rule.pid_file.as_deref())
-        .is_some_and(|path| path.exists() && stale_pid_file(job).is_none());
+        .is_some_and(|path| path.exists() && stale_pid_file(context).is_none());
     let deadline = Instant::now() + COLLECTION_WAIT;
     let is_zombie = || {
-        crate::world::stat(main.pid)
+        crate::process_table::stat(main.pid)
             .is_ok_and(|stat| stat.start == main.start && stat.state == State::Zombie)
     };
     while kept && is_zombie() && Instant::now() < deadline {

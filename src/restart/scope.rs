@@ -36,7 +36,7 @@ impl Place {
 
 /// Where a new program is taken to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Shelter {
+pub struct TransientScope {
     /// The unit whose end would be its end.
     from: Place,
     /// The manager that is asked for a scope.
@@ -78,7 +78,7 @@ fn unit_of(path: &str) -> Option<Place> {
 }
 
 /// Finds out whether what this process starts now needs a scope.
-pub fn shelter() -> Option<Shelter> {
+pub fn detached_scope() -> Option<TransientScope> {
     if !is_booted() {
         return None;
     }
@@ -91,7 +91,7 @@ pub fn shelter() -> Option<Shelter> {
         Manager::User
     };
     if from.is_service() {
-        return kills_what_is_left(&from).then_some(Shelter {
+        return kills_what_is_left(&from).then_some(TransientScope {
             from,
             manager,
             needed: true,
@@ -100,7 +100,7 @@ pub fn shelter() -> Option<Shelter> {
     // a login session: without lingering, a user's own manager ends with the last of them, and sooner than what
     // is merely left in one
     let session = from.manager == Manager::System && from.unit.starts_with("session-");
-    (session && (is_root || lingers())).then_some(Shelter {
+    (session && (is_root || lingers())).then_some(TransientScope {
         from,
         manager,
         needed: false,
@@ -131,7 +131,7 @@ fn lingers() -> bool {
         })
 }
 
-impl Shelter {
+impl TransientScope {
     /// Moves a process into a scope of its own, named after the service and the process.
     ///
     /// The error is a sentence, and is given only where the process would be killed otherwise: a program that is

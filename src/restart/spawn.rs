@@ -58,10 +58,10 @@ pub fn start(
         pid_file: spawn.write_pid_file.as_deref().map(target).transpose()?,
     };
     super::tell_niceness_kept(service, spawn.nice);
-    let shelter = scope::shelter();
-    let take_in = shelter
+    let detached_scope = scope::detached_scope();
+    let take_in = detached_scope
         .as_ref()
-        .map(|shelter| |pid| shelter.take_in(service, pid));
+        .map(|detached_scope| |pid| detached_scope.take_in(service, pid));
     spawn_detached(plan, take_in, limit)
         .map_err(|(step, error)| explain(step, &error, spawn, &program, limit))
 }

@@ -15,8 +15,8 @@ use super::Limits;
 use crate::check::process::{Identity, Running};
 use crate::clock;
 use crate::files::{self, Extent, Writers};
+use crate::process_table::{self, Stat, State};
 use crate::sys::PidFd;
-use crate::world::{self, Stat, State};
 
 /// How long a killed process may take to be gone. Only one in uninterruptible sleep takes longer.
 const KILL_WAIT: Duration = Duration::from_secs(5);
@@ -128,7 +128,8 @@ pub fn stop(
 /// This process and all that it descends from: a signal to one of them would end the run half-way.
 fn lineage() -> BTreeSet<i32> {
     let me = nix::unistd::getpid().as_raw();
-    let parent = |pid: &i32| Some(world::stat(*pid).ok()?.parent).filter(|&parent| parent > 0);
+    let parent =
+        |pid: &i32| Some(process_table::stat(*pid).ok()?.parent).filter(|&parent| parent > 0);
     std::iter::successors(Some(me), parent)
         .take(ANCESTORS_LIMIT)
         .collect()
@@ -144,8 +145,8 @@ fn hold(identity: &Identity, own_group: i32) -> io::Result<Option<Held>> {
         return Ok(None);
     };
     // read after the handle was opened: if this is the process that was seen, so is the handle
-    match world::stat(identity.pid) {
-        Err(error) if !world::is_gone(&error) => Err(error),
+    match process_table::stat(identity.pid) {
+        Err(error) if !process_table::is_gone(&error) => Err(error),
         Ok(stat) if stat.start == identity.start && stat.state != State::Zombie => Ok(Some(Held {
             // a signal to its own group would end the watchdog half-way
             leads: stat.group == identity.pid && stat.group != own_group,
@@ -173,9 +174,9 @@ fn signal_all(held: &[Held], signal: Signal) -> Result<(), String> {
 /// The members of the group that a process leads, or led while it lived. While any of them lives, the group's number is
 /// taken, so none of them can be a stranger; none where the group has died out and a new process has its number.
 fn members(leader: &Identity) -> io::Result<Vec<(i32, Stat)>> {
-    let members = world::group_members(leader.pid)?;
+    let members = process_table::group_members(leader.pid)?;
     // asked after they were listed: it may have happened meanwhile
-    let taken_over = world::stat(leader.pid).is_ok_and(|stat| stat.start != leader.start);
+    let taken_over = process_table::stat(leader.pid).is_ok_and(|stat| stat.start != leader.start);
     Ok(if taken_over { Vec::new() } else { members })
 }
 
@@ -184,7 +185,7 @@ fn kill_groups(held: &[Held]) {
     for leader in held.iter().filter(|process| process.leads) {
         for (pid, seen) in members(&leader.identity).unwrap_or_default() {
             if let Ok(Some(handle)) = PidFd::open(pid)
-                && world::stat(pid)
+                && process_table::stat(pid)
                     .is_ok_and(|stat| stat.start == seen.start && stat.group == seen.group)
             {
                 let _ = handle.signal(Signal::SIGKILL);
@@ -313,7 +314,7 @@ mod tests {
         let pid = i32::try_from(pid).unwrap();
         Identity {
             pid,
-            start: world::stat(pid).unwrap().start,
+            start: process_table::stat(pid).unwrap().start,
             boot_id: "".into(),
         }
     }
@@ -400,7 +401,7 @@ mod tests {
             .unwrap();
         let it = identity(child.id());
         let deadline = Instant::now() + Duration::from_secs(20);
-        while world::stat(it.pid).unwrap().state != State::Stopped {
+        while process_table::stat(it.pid).unwrap().state != State::Stopped {
             assert!(Instant::now() < deadline);
             std::thread::sleep(POLL);
         }

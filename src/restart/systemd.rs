@@ -99,7 +99,7 @@ fn wait_stopped(
 
 /// Starts a unit that does not run, and sees that it is active within `start_timeout` and goes on being so for
 /// `settle`.
-pub fn start(unit: &Unit, limits: &Limits, memo: &process::Memo) -> Result<Up, Trouble> {
+pub fn start(unit: &Unit, limits: &Limits, last_seen: &process::LastSeen) -> Result<Up, Trouble> {
     let began = SystemTime::now();
     let deadline = Instant::now() + limits.start_timeout;
     // forgets an earlier failure, and how often it was started: systemd's own limit is not meant for us
@@ -113,20 +113,20 @@ pub fn start(unit: &Unit, limits: &Limits, memo: &process::Memo) -> Result<Up, T
             let now = Reading::take();
             let main = status
                 .main_pid
-                .and_then(|pid| process::look_at(pid, memo, &now));
-            let unit = status.memo(&now);
+                .and_then(|pid| process::look_at(pid, last_seen, &now));
+            let unit = status.last_seen(&now);
             Ok(match main {
                 Some(seen) => Up {
-                    running: match seen.presence {
-                        process::Presence::Running(running) => Some(running),
+                    running: match seen.process_status {
+                        process::ProcessStatus::Running(running) => Some(running),
                         _ => None,
                     },
-                    memo: seen.memo,
+                    last_seen: seen.last_seen,
                     unit,
                 },
                 None => Up {
                     running: None,
-                    memo: memo.clone(),
+                    last_seen: last_seen.clone(),
                     unit,
                 },
             })

@@ -12,13 +12,13 @@ use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 
 use super::Limits;
-use crate::check::process::{self, Identity, Presence, Running, Target};
+use crate::check::process::{self, Identity, ProcessStatus, Running, Target};
 use crate::check::{Severity, unit, worst};
 use crate::child::{describe_status, last_lines};
 use crate::clock::{self, Reading};
 use crate::files::{self, Links};
+use crate::process_table::{self, ProcessTable, SharedSnapshots};
 use crate::sys::{Credentials, with_rights_of};
-use crate::world::{self, Glances, World};
 
 /// The first pause between two looks; each is longer than the one before.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
@@ -35,9 +35,9 @@ pub struct Up {
     /// The process, where the service has one that can be known.
     pub running: Option<Running>,
     /// What to remember of it.
-    pub memo: process::Memo,
+    pub last_seen: process::LastSeen,
     /// What to remember of its systemd unit, where that is what was restarted.
-    pub unit: Option<unit::Memo>,
+    pub unit: Option<unit::LastSeen>,
 }
 
 /// What was started did not come up, or did not stay up.
@@ -46,12 +46,15 @@ pub struct Fallen {
     /// Why, in a sentence.
     pub why: String,
     /// What to remember of the process, where it was up for a while.
-    pub memo: Option<Box<process::Memo>>,
+    pub last_seen: Option<Box<process::LastSeen>>,
 }
 
 impl From<String> for Fallen {
     fn from(why: String) -> Self {
-        Self { why, memo: None }
+        Self {
+            why,
+            last_seen: None,
+        }
     }
 }
 
@@ -87,7 +90,7 @@ impl Started {
         match waitid(Id::Pid(Pid::from_raw(self.pid)), flags) {
             Ok(WaitStatus::StillAlive) => return Ok(None),
             Ok(_) => {
-                let members = world::group_members(self.pid).unwrap_or_default();
+                let members = process_table::group_members(self.pid).unwrap_or_default();
                 let known = members.into_iter().map(|(pid, stat)| (pid, stat.start));
                 self.left = known.collect();
             }
@@ -99,8 +102,9 @@ impl Started {
     /// What still lives of its group, now that it has been collected. While one that it left behind lives, the group's
     /// number is given to nobody else, so that all in it are its own.
     pub fn leftovers(&self) -> io::Result<Vec<Identity>> {
-        let members = world::group_members(self.pid)?;
-        let is_its_own = |(pid, stat): &(i32, world::Stat)| self.left.contains(&(*pid, stat.start));
+        let members = process_table::group_members(self.pid)?;
+        let is_its_own =
+            |(pid, stat): &(i32, process_table::Stat)| self.left.contains(&(*pid, stat.start));
         if !members.iter().any(is_its_own) {
             return Ok(Vec::new());
         }
@@ -119,11 +123,11 @@ pub struct Awaited<'a> {
     /// How the service's process is known.
     pub target: &'a Target<'a>,
     /// What is remembered of the one before.
-    pub memo: &'a process::Memo,
+    pub last_seen: &'a process::LastSeen,
     /// Processes that the services are known to have.
     pub taken: &'a BTreeSet<Identity>,
     /// The processes of the machine, for all the restarts of a run.
-    pub glances: &'a Glances,
+    pub snapshots: &'a SharedSnapshots,
     /// The limits of the restart.
     pub limits: &'a Limits,
 }
@@ -134,7 +138,7 @@ impl Awaited<'_> {
     pub fn come_up(&self, mut child: Option<&mut Started>) -> Result<Up, Fallen> {
         let deadline = Instant::now() + self.limits.start_timeout;
         let mut up_since: Option<Instant> = None;
-        let mut memo = None;
+        let mut last_seen = None;
         let mut exited_well = false;
         let mut pause = FIRST_PAUSE;
         loop {
@@ -148,11 +152,11 @@ impl Awaited<'_> {
                         ""
                     };
                     let why = format!("{when}{}", describe_status(status));
-                    return Err(Fallen { why, memo });
+                    return Err(Fallen { why, last_seen });
                 }
                 // what was up until now has gone into the background, and its successor may not be there yet
                 up_since = None;
-                memo = None;
+                last_seen = None;
                 exited_well = true;
                 child = None;
             }
@@ -161,14 +165,14 @@ impl Awaited<'_> {
                 (Ok(up), Some(since)) if since.elapsed() >= self.limits.settle => return Ok(up),
                 (Ok(up), None) if self.limits.settle.is_zero() => return Ok(up),
                 (Ok(up), None) => {
-                    memo = Some(Box::new(up.memo));
+                    last_seen = Some(Box::new(up.last_seen));
                     up_since = Some(Instant::now());
                     pause = FIRST_PAUSE;
                 }
                 (Err(why), Some(_)) => {
                     let limit = clock::rough(self.limits.settle);
                     let why = format!("came up, but not for {limit}: {why}");
-                    return Err(Fallen { why, memo });
+                    return Err(Fallen { why, last_seen });
                 }
                 (Err(why), None) if Instant::now() >= deadline => {
                     let exited = if exited_well {
@@ -178,10 +182,10 @@ impl Awaited<'_> {
                     };
                     let limit = clock::rough(self.limits.start_timeout);
                     let why = format!("did not come up within {limit}: {why}{exited}");
-                    return Err(Fallen { why, memo });
+                    return Err(Fallen { why, last_seen });
                 }
                 // what it has forked by now is known for its own if it is left behind
-                (Ok(up), Some(_)) => memo = Some(Box::new(up.memo)),
+                (Ok(up), Some(_)) => last_seen = Some(Box::new(up.last_seen)),
                 (Err(_), None) => {}
             }
             std::thread::sleep(pause);
@@ -199,34 +203,34 @@ impl Awaited<'_> {
             if self.target.started.is_none() {
                 return Ok(Up {
                     running: None,
-                    memo: self.memo.clone(),
+                    last_seen: self.last_seen.clone(),
                     unit: None,
                 });
             }
         }
         // one that went into the background has another PID than the one that was started
         let fresh;
-        let memo = if exited_well && self.target.rule.is_none() {
-            fresh = process::Memo::default();
+        let last_seen = if exited_well && self.target.rule.is_none() {
+            fresh = process::LastSeen::default();
             &fresh
         } else {
-            self.memo
+            self.last_seen
         };
-        let world = if process::needs_survey(self.target, memo, &now) {
-            self.glances.ask()
+        let table = if process::needs_scan(self.target, last_seen, &now) {
+            self.snapshots.ask()
         } else {
-            Arc::new(World::on_demand())
+            Arc::new(ProcessTable::on_demand())
         };
         let target = Target {
             has_other_checks: false,
             ..*self.target
         };
-        let seen = process::look(&target, memo, &world, &now, self.taken);
-        match seen.presence {
-            Presence::Running(running) if worst(&seen.findings) < Some(Severity::Critical) => {
+        let seen = process::look(&target, last_seen, &table, &now, self.taken);
+        match seen.process_status {
+            ProcessStatus::Running(running) if worst(&seen.findings) < Some(Severity::Critical) => {
                 Ok(Up {
                     running: Some(running),
-                    memo: seen.memo,
+                    last_seen: seen.last_seen,
                     unit: None,
                 })
             }
@@ -248,13 +252,13 @@ fn child_is_up(child: &Started, now: &Reading) -> Result<Up, String> {
     if !now.knows_boot() {
         return Err("the id of this boot cannot be read".to_owned());
     }
-    let stat = world::stat(pid).map_err(|error| error.to_string())?;
+    let stat = process_table::stat(pid).map_err(|error| error.to_string())?;
     let main = Identity {
         pid,
         start: stat.start,
         boot_id: now.boot_id.clone(),
     };
-    let memo = process::Memo {
+    let last_seen = process::LastSeen {
         main: Some(main.clone()),
         leads_group: stat.group == pid,
         seen_ms: now.boot_ms,
@@ -263,7 +267,7 @@ fn child_is_up(child: &Started, now: &Reading) -> Result<Up, String> {
     let running = Running::just_started(main);
     Ok(Up {
         running: Some(running),
-        memo,
+        last_seen,
         unit: None,
     })
 }

@@ -41,9 +41,9 @@ fn tried(ok: bool) -> Outcome {
             error: (!ok).then(|| "no".to_owned()),
             stderr: Vec::new(),
         },
-        process: process::Memo {
+        process: process::LastSeen {
             main: Some(identity(99)),
-            ..process::Memo::default()
+            ..process::LastSeen::default()
         },
         unit: None,
         checks: CheckStates::default(),
@@ -69,10 +69,10 @@ fn run(
     };
     let decision = decide(std::slice::from_ref(service), facts).remove(0);
     let outcome = decision.restart.is_some().then(|| {
-        charge(memory, service, observation, now);
+        record_attempt(memory, service, observation, now);
         tried(works)
     });
-    let telling = Telling {
+    let alerting = AlertConfig {
         mail: Some(&settings),
     };
     settle(
@@ -82,14 +82,14 @@ fn run(
         Some(observation),
         outcome.as_ref(),
         now,
-        telling,
+        alerting,
     )
     .report
     .verdict
 }
 
 fn told(memory: &mut Memory) -> Vec<Event> {
-    memory.owed.drain(..).map(|alert| alert.event).collect()
+    memory.pending.drain(..).map(|alert| alert.event).collect()
 }
 
 #[test]
@@ -114,7 +114,7 @@ fn a_failure_is_told_once_and_again_when_it_lasts() {
 #[test]
 fn a_recovery_is_told_once_and_makes_the_next_failure_news() {
     let (mut service, mut memory) = (service("a"), Memory::default());
-    service.way = None;
+    service.method = None;
     let well = up(1, 3600);
     let mut heard = Vec::new();
     for observation in [&gone(), &gone(), &well, &well, &gone(), &well] {
@@ -165,10 +165,10 @@ fn the_journal_has_every_change_and_every_restart() {
         };
         let decision = decide(std::slice::from_ref(&service), facts).remove(0);
         let outcome = decision.restart.is_some().then(|| {
-            events.push(charge(memory, &service, observation, at(second)).event);
+            events.push(record_attempt(memory, &service, observation, at(second)).event);
             tried(true)
         });
-        let telling = Telling {
+        let alerting = AlertConfig {
             mail: Some(&settings),
         };
         let settled = settle(
@@ -178,7 +178,7 @@ fn the_journal_has_every_change_and_every_restart() {
             Some(observation),
             outcome.as_ref(),
             at(second),
-            telling,
+            alerting,
         );
         news.push(settled.news);
         events.extend(settled.entries.into_iter().map(|entry| entry.event));
@@ -222,12 +222,12 @@ fn the_journal_has_every_change_and_every_restart() {
 #[test]
 fn f33_a_run_that_was_cut_short_is_told_and_its_attempt_counts() {
     let (service, mut memory) = (service("a"), Memory::default());
-    charge(&mut memory, &service, &gone(), at(0));
+    record_attempt(&mut memory, &service, &gone(), at(0));
     let settings = mail();
-    let entries = take_up(
+    let entries = recover_interrupted(
         &mut memory,
         at(60),
-        Telling {
+        AlertConfig {
             mail: Some(&settings),
         },
         |_| false,
@@ -242,10 +242,10 @@ fn f33_a_run_that_was_cut_short_is_told_and_its_attempt_counts() {
     assert_eq!(told(&mut memory), [Event::Watchdog]);
     assert_eq!(memory.services["a"].attempts_in_hour(at(60)), 1);
     assert!(
-        take_up(
+        recover_interrupted(
             &mut memory,
             at(120),
-            Telling {
+            AlertConfig {
                 mail: Some(&settings)
             },
             |_| false
@@ -272,12 +272,16 @@ fn no_two_alerts_have_the_same_id() {
     let mut memory = Memory::default();
     let settings = mail();
     for n in 0..20 {
-        let telling = Telling {
+        let alerting = AlertConfig {
             mail: Some(&settings),
         };
-        tell_own_trouble(&mut memory, at(n / 10), n.to_string(), telling);
+        tell_own_trouble(&mut memory, at(n / 10), n.to_string(), alerting);
     }
-    let mut ids: Vec<String> = memory.owed.iter().map(|alert| alert.id.clone()).collect();
+    let mut ids: Vec<String> = memory
+        .pending
+        .iter()
+        .map(|alert| alert.id.clone())
+        .collect();
     ids.sort();
     ids.dedup();
     assert_eq!(ids.len(), 20);
@@ -286,14 +290,18 @@ fn no_two_alerts_have_the_same_id() {
 #[test]
 fn f33_a_message_is_noted_once_and_covers_only_what_it_tells() {
     let (mut service, mut memory) = (service("a"), Memory::default());
-    service.way = None;
+    service.method = None;
     run(&mut memory, &service, &gone(), 0, false);
-    let first: Vec<String> = memory.owed.iter().map(|alert| alert.id.clone()).collect();
+    let first: Vec<String> = memory
+        .pending
+        .iter()
+        .map(|alert| alert.id.clone())
+        .collect();
     run(&mut memory, &service, &gone(), 7200, false);
-    assert_eq!(memory.owed.len(), 2);
+    assert_eq!(memory.pending.len(), 2);
     let tells = |alert: &Alert| first.contains(&alert.id);
     assert!(queued(&mut memory, &message(1), tells));
-    assert_eq!(memory.owed.len(), 1);
+    assert_eq!(memory.pending.len(), 1);
     assert!(!queued(&mut memory, &message(1), tells), "noted before");
     assert_eq!(
         (memory.mails.len(), &memory.services["a"].thread[..]),
@@ -304,7 +312,7 @@ fn f33_a_message_is_noted_once_and_covers_only_what_it_tells() {
 #[test]
 fn a_thread_ends_when_all_is_well_and_told() {
     let (mut service, mut memory) = (service("a"), Memory::default());
-    service.way = None;
+    service.method = None;
     run(&mut memory, &service, &gone(), 0, false);
     queued(&mut memory, &message(0), |_| true);
     for n in 1..30 {
@@ -376,7 +384,7 @@ fn what_a_trouble_leaves_behind_ends_with_it() {
     let it = &memory.services["a"];
     assert_eq!((it.since, it.trouble_since), (Some(at(60)), Some(at(60))));
     assert_eq!((it.attempt_codes.len(), it.consecutive_failures), (2, 2));
-    assert_eq!(it.charged, None);
+    assert_eq!(it.recorded, None);
     // a young process that is not judged yet is neither well nor a new trouble
     let young = with(up(2, 5), Kind::Log, "log_stale", Severity::Critical);
     assert_eq!(
@@ -419,10 +427,14 @@ fn only_who_gives_up_is_remembered_as_such() {
 #[test]
 fn young_processes_are_remembered_once_each_until_all_is_well() {
     let (mut service, mut memory) = (service("a"), Memory::default());
-    service.way = None;
+    service.method = None;
     let stale = |pid, age| with(up(pid, age), Kind::Log, "log_stale", Severity::Critical);
     let young = |memory: &Memory| -> Vec<i32> {
-        memory.services["a"].young.iter().map(|it| it.pid).collect()
+        memory.services["a"]
+            .recent_starts
+            .iter()
+            .map(|it| it.pid)
+            .collect()
     };
     for (second, seen) in [(0, stale(1, 5)), (10, stale(1, 15)), (20, stale(2, 59))] {
         run(&mut memory, &service, &seen, second, false);
@@ -449,16 +461,16 @@ fn young_processes_are_remembered_once_each_until_all_is_well() {
 fn an_attempt_keeps_what_it_was_made_for() {
     let (service, mut memory) = (service("a"), Memory::default());
     let seen = with(up(7, 3600), Kind::Log, "log_stale", Severity::Critical);
-    let entry = charge(&mut memory, &service, &seen, at(0));
+    let entry = record_attempt(&mut memory, &service, &seen, at(0));
     assert_eq!(
         entry.message.as_deref(),
         Some("attempt 1 of 3 in this hour")
     );
-    let charged = memory.services["a"].charged.clone().unwrap();
-    assert_eq!(charged.main, Some(identity(7)));
-    charge(&mut memory, &service, &gone(), at(1));
-    let charged = memory.services["a"].charged.clone().unwrap();
-    assert_eq!(charged.main, None);
+    let recorded = memory.services["a"].recorded.clone().unwrap();
+    assert_eq!(recorded.main, Some(identity(7)));
+    record_attempt(&mut memory, &service, &gone(), at(1));
+    let recorded = memory.services["a"].recorded.clone().unwrap();
+    assert_eq!(recorded.main, None);
 }
 
 #[test]
@@ -608,14 +620,14 @@ impl Machine {
         }
     }
 
-    fn run(&mut self, cut_short: bool) {
+    fn run(&mut self, interrupted: bool) {
         let now = self.reading();
         self.memory.bring_to(&now);
         let mail = self.mail.clone();
-        let telling = Telling {
+        let alerting = AlertConfig {
             mail: mail.as_ref(),
         };
-        take_up(&mut self.memory, now.wall, telling, |_| false);
+        recover_interrupted(&mut self.memory, now.wall, alerting, |_| false);
         let observation = self.observation();
         let seen = BTreeMap::from([(self.service.name.clone(), observation.clone())]);
         let facts = Facts {
@@ -627,13 +639,13 @@ impl Machine {
         let decision = decide(std::slice::from_ref(&self.service), facts).remove(0);
         let mut outcome = None;
         if decision.restart.is_some() {
-            let entry = charge(&mut self.memory, &self.service, &observation, now.wall);
+            let entry = record_attempt(&mut self.memory, &self.service, &observation, now.wall);
             self.journal.push(entry);
             // state and backup alike
             self.save();
             self.save();
             self.starts.push(self.time);
-            if cut_short {
+            if interrupted {
                 return;
             }
             let works = self.time >= self.broken_until;
@@ -649,7 +661,7 @@ impl Machine {
             Some(&observation),
             outcome.as_ref(),
             now.wall,
-            telling,
+            alerting,
         );
         self.memory.last_run = Some(now.wall);
         self.save();
@@ -662,7 +674,7 @@ impl Machine {
         }
         self.saved.swap(0, 1);
         self.saved[0] = self.memory.clone();
-        for alert in &self.memory.owed {
+        for alert in &self.memory.pending {
             let event = alert.event;
             if !self.owed.insert(alert.id.clone()) || event == Event::Watchdog {
                 continue;
@@ -682,8 +694,8 @@ impl Machine {
 
     /// Puts what is owed into the outbox.
     fn deliver(&mut self) {
-        if !self.memory.owed.is_empty() {
-            let ids = self.memory.owed.drain(..).map(|alert| alert.id);
+        if !self.memory.pending.is_empty() {
+            let ids = self.memory.pending.drain(..).map(|alert| alert.id);
             self.queued.extend(ids);
             self.save();
         }
@@ -694,7 +706,7 @@ impl Machine {
         self.memory = memory;
         // what was damaged is set aside, and is never a backup
         self.saved = [self.memory.clone(), self.memory.clone()];
-        let owed: BTreeSet<&String> = self.memory.owed.iter().map(|alert| &alert.id).collect();
+        let owed: BTreeSet<&String> = self.memory.pending.iter().map(|alert| &alert.id).collect();
         let queued = &self.queued;
         self.owed
             .retain(|id| owed.contains(id) || queued.contains(id));
@@ -702,7 +714,7 @@ impl Machine {
     }
 
     fn live(&mut self, weather: &Weather) {
-        let mut cut_short = false;
+        let mut interrupted = false;
         match weather {
             Weather::Calm => {}
             Weather::Crash => self.alive = false,
@@ -714,7 +726,7 @@ impl Machine {
             Weather::ClockSet(by) => self.wall_offset += by,
             Weather::CutShort => {
                 self.alive = false;
-                cut_short = true;
+                interrupted = true;
             }
             Weather::Gap(minutes) => self.time += i64::from(*minutes) * 60,
             Weather::Reboot => {
@@ -724,7 +736,7 @@ impl Machine {
                 self.alive = false;
             }
         }
-        self.run(cut_short);
+        self.run(interrupted);
         // what is kept is kept through its file; writing and reading it each minute would only be slow
         if !matches!(weather, Weather::Calm) {
             self.memory = reloaded(&self.memory);
@@ -934,7 +946,7 @@ fn trouble_begins_with_a_verdict_that_is_trouble_and_ends_when_all_is_well() {
                 why: None,
                 failures: 0,
             };
-            let silent = Telling { mail: None };
+            let silent = AlertConfig { mail: None };
             settle(&mut memory, &service, &decision, None, None, now, silent);
             assert_eq!(
                 memory.services["a"].trouble_since, after,
@@ -952,8 +964,8 @@ fn with_logs(paths: &[&str]) -> Service {
     }
 }
 
-fn position(inode: u64) -> Arc<log::Mark> {
-    let mut position = log::Mark::default();
+fn position(inode: u64) -> Arc<log::LogPosition> {
+    let mut position = log::LogPosition::default();
     position.here.ino = inode;
     Arc::new(position)
 }
@@ -1001,13 +1013,13 @@ fn tables_of_one_log_go_on_from_the_position_that_they_shared() {
     // the second one could not be read in this run
     let mut seen = up(1, 3600);
     seen.checks = states(&[("log:/a.log", 2)]);
-    let mut charged = memory.clone();
-    charge(&mut charged, &service, &seen, at(60));
+    let mut recorded = memory.clone();
+    record_attempt(&mut recorded, &service, &seen, at(60));
     run(&mut memory, &service, &seen, 60, true);
     let expected = states(&[("log:/a.log", 2), ("log:/a.log#2", 1)]);
     assert_eq!(memory.services["a"].checks, expected);
-    let charged = charged.services["a"].charged.as_ref();
-    assert_eq!(charged.unwrap().checks, expected);
+    let recorded = recorded.services["a"].recorded.as_ref();
+    assert_eq!(recorded.unwrap().checks, expected);
 }
 
 #[test]
@@ -1027,7 +1039,7 @@ fn the_journal_has_the_notes_of_a_run_where_there_are_any() {
             why: None,
             failures: 1,
         };
-        let silent = Telling { mail: None };
+        let silent = AlertConfig { mail: None };
         let now = at(60);
         let settled = settle(
             &mut memory,

@@ -125,7 +125,7 @@ const CASES: [Case; 9] = [
             std::fs::remove_dir_all(stage.scene.path("mails")).unwrap();
             stage.scene.edit_state(|state| {
                 state["services"]["a"]["attempts"] = serde_json::json!([]);
-                state["services"]["a"]["told"] = serde_json::json!({});
+                state["services"]["a"]["alerted"] = serde_json::json!({});
                 state["services"]["a"]["open_trouble"] = Value::Null;
             });
             stage.dead()

@@ -737,7 +737,7 @@ fn f33_a_message_whose_alert_the_state_still_owes_is_not_written_again() {
     scene.edit_state(|state| {
         state["mails"] = json!([]);
         state["services"]["a"]["thread"] = json!([]);
-        state["owed"] = json!([{
+        state["pending"] = json!([{
             "id": id, "time": state["last_run"], "service": "a", "event": "down",
         }]);
     });
@@ -746,7 +746,7 @@ fn f33_a_message_whose_alert_the_state_still_owes_is_not_written_again() {
     scene.check().exits(2);
     assert_eq!(events(&server), ["down"]);
     let state = scene.state();
-    assert_eq!(state["owed"], json!([]));
+    assert_eq!(state["pending"], json!([]));
     assert_eq!(state["mails"].as_array().unwrap().len(), 1, "it counts");
     assert_eq!(
         state["services"]["a"]["thread"].as_array().unwrap().len(),

@@ -11,7 +11,7 @@ use std::ops::{Deref, Range};
 use std::os::unix::fs::FileExt;
 use std::rc::Rc;
 
-use super::fingerprint::{HEAD, Print, TAIL};
+use super::fingerprint::{Fingerprint, HEAD, TAIL};
 
 /// What is read at once backwards.
 pub(super) const BLOCK: u64 = 16 << 10;
@@ -38,7 +38,7 @@ struct Held {
     /// Where each begins.
     blocks: Vec<(u64, Rc<Vec<u8>>)>,
     /// Where each was taken, and of how many bytes.
-    prints: Vec<(u64, u64, Print)>,
+    prints: Vec<(u64, u64, Fingerprint)>,
 }
 
 impl Held {
@@ -140,7 +140,7 @@ impl Bytes {
     }
 
     /// A print of `len` bytes at `from`.
-    pub(super) fn print(&self, from: u64, len: u64) -> io::Result<Print> {
+    pub(super) fn print(&self, from: u64, len: u64) -> io::Result<Fingerprint> {
         let known = self
             .held
             .borrow()
@@ -151,7 +151,7 @@ impl Bytes {
         if let Some(print) = known {
             return Ok(print);
         }
-        let print = Print::of(&self.read(from, len)?);
+        let print = Fingerprint::of(&self.read(from, len)?);
         let mut held = self.held.borrow_mut();
         held.prints.push((from, len, print));
         Ok(print)
@@ -190,7 +190,7 @@ mod tests {
                         expected,
                         "{len} at {from} of {size}"
                     );
-                    assert_eq!(file.print(from, len).ok(), expected.map(Print::of));
+                    assert_eq!(file.print(from, len).ok(), expected.map(Fingerprint::of));
                 }
             }
         }

@@ -11,7 +11,7 @@ pub(super) const TAIL: u64 = 256;
 
 /// Enough of some bytes to know them again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Print {
+pub struct Fingerprint {
     /// How many bytes.
     pub len: u64,
     /// Their hash (XXH3, 64 bits); in JSON as hexadecimal digits, for JSON tools round large numbers. With a hash of
@@ -20,7 +20,7 @@ pub struct Print {
     pub hash: u64,
 }
 
-impl Print {
+impl Fingerprint {
     pub(super) fn of(bytes: &[u8]) -> Self {
         Self {
             len: bytes.len() as u64,
@@ -63,25 +63,25 @@ mod tests {
 
     #[test]
     fn a_print_is_the_same_in_every_build() {
-        assert_eq!(Print::of(b"").hash, 0x2d06_8005_38d3_94c2);
-        assert_eq!(Print::of(b"a").hash, 0xe6c6_32b6_1e96_4e1f);
+        assert_eq!(Fingerprint::of(b"").hash, 0x2d06_8005_38d3_94c2);
+        assert_eq!(Fingerprint::of(b"a").hash, 0xe6c6_32b6_1e96_4e1f);
     }
 
     #[test]
     fn a_print_is_written_as_digits_and_read_back() {
-        let print = Print {
+        let print = Fingerprint {
             len: 3,
             hash: 0x0123_4567_89ab_cdef,
         };
         let json = r#"{"len":3,"xxh3":"0123456789abcdef"}"#;
         assert_eq!(serde_json::to_string(&print).unwrap(), json);
-        assert_eq!(serde_json::from_str::<Print>(json).unwrap(), print);
+        assert_eq!(serde_json::from_str::<Fingerprint>(json).unwrap(), print);
         for (print, why) in [
             (r#"{"len":3,"xxh3":5}"#, "expected hexadecimal digits"),
             (r#"{"len":3,"xxh3":"x"}"#, "invalid digit"),
             (r#"{"len":3,"fnv":"af63dc4c8601ec8c"}"#, "missing field"),
         ] {
-            let error = serde_json::from_str::<Print>(print);
+            let error = serde_json::from_str::<Fingerprint>(print);
             let error = error.unwrap_err().to_string();
             assert!(error.contains(why), "{error}");
         }

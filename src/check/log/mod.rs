@@ -1,7 +1,7 @@
 //! Log files: how fresh they are, what their last lines show, what is new in them.
 //!
 //! A log is somebody else's file, and it is rotated, truncated, compressed and replaced while it is looked at.
-//! So a look opens it once, reads by position and within bounds, and remembers a [`Mark`]: what was where. The
+//! So a look opens it once, reads by position and within bounds, and remembers a [`LogPosition`]: what was where. The
 //! next look finds its way from there (`route`), reads lines (`tail`) and asks patterns about them. What it
 //! could not see it says in its notes; where it is unsure whether a line or an age counts, it decides for what
 //! restarts nothing.
@@ -22,20 +22,20 @@ use crate::clock::{self, Reading};
 
 mod bytes;
 mod fingerprint;
-mod marks;
 mod open;
 mod patterns;
-mod route;
+mod position;
+mod rotation;
 mod stamp;
 mod tail;
 
-pub use fingerprint::Print;
-pub use marks::{Mark, Place};
+pub use fingerprint::Fingerprint;
+pub use position::{FilePosition, LogPosition};
 
 use open::{Links, Opened, Trouble};
 use patterns::Tally;
-use route::{Fate, Piece, Route};
-use tail::{Stretch, Window};
+use rotation::{RotationChain, RotationOutcome, Segment};
+use tail::{ByteRange, Window};
 
 /// One `[[service.NAME.log]]` table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -152,11 +152,11 @@ pub enum Author {
 }
 
 /// Positions as state version 1 has them: by the path in the config.
-pub type Positions = BTreeMap<String, Arc<Mark>>;
+pub type Positions = BTreeMap<String, Arc<LogPosition>>;
 
 /// What looking at a log gave. Its state is absent where nothing could be read, and the former one stands. It is
 /// consumed where some of what is new is forbidden, be it within the limit.
-pub type Seen = Checked<Mark>;
+pub type Seen = Checked<LogPosition>;
 
 /// The last few lines of a log, as bytes: few are ever shown, so they become text only then.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -195,7 +195,7 @@ pub struct Logs;
 
 impl CheckKind for Logs {
     type Rule = Rule;
-    type State = Mark;
+    type State = LogPosition;
 
     const KIND: Kind = Kind::Log;
     const CODES: &'static [Code] = &[
@@ -236,24 +236,28 @@ impl CheckKind for Logs {
         checked.collect()
     }
 
-    fn when_stopped(rule: &Rule, state: Option<&Mark>) -> Option<Mark> {
-        mark_end(rule, state)
+    fn when_stopped(rule: &Rule, state: Option<&LogPosition>) -> Option<LogPosition> {
+        position_at_end(rule, state)
     }
 
-    fn adds_nothing(state: &Mark, former: &Mark) -> bool {
+    fn adds_nothing(state: &LogPosition, former: &LogPosition) -> bool {
         state.adds_nothing_to(former)
     }
 
-    fn move_times(state: &mut Mark, by: TimeDelta) {
+    fn move_times(state: &mut LogPosition, by: TimeDelta) {
         state.move_times(by);
     }
 
-    fn explain(rule: &Rule, state: Option<&Mark>, last_run: Option<DateTime<Utc>>) -> String {
+    fn explain(
+        rule: &Rule,
+        state: Option<&LogPosition>,
+        last_run: Option<DateTime<Utc>>,
+    ) -> String {
         let mut facts = Vec::new();
         if let Some(limit) = rule.max_age {
             let (how, time) = match (&rule.stamp, state) {
-                (Some(_), Some(mark)) => ("newest line stamped", mark.stamped),
-                (_, Some(mark)) => ("last written", mark.written),
+                (Some(_), Some(position)) => ("newest line stamped", position.stamped),
+                (_, Some(position)) => ("last written", position.written),
                 (_, None) => ("", None),
             };
             match (time, last_run) {
@@ -294,13 +298,13 @@ fn patterns(count: usize) -> String {
 }
 
 /// Looks at one log.
-pub fn look(rule: &Rule, mark: Option<&Mark>, context: Context<'_>) -> Seen {
-    let mark = mark.filter(|mark| mark.is_known());
+pub fn look(rule: &Rule, position: Option<&LogPosition>, context: Context<'_>) -> Seen {
+    let position = position.filter(|position| position.is_known());
     let nothing_seen = |why: &str| Seen {
         findings: vec![unreadable(rule, why)],
         ..Seen::default()
     };
-    let seen = again(|| attempt(rule, mark, context));
+    let seen = retry_on_rotation(|| attempt(rule, position, context));
     match (seen, rule.fault()) {
         (Err(error), _) => nothing_seen(&open::reason(&error)),
         // the former mark stands, so that its lines are judged by a run that can
@@ -314,9 +318,9 @@ pub fn look(rule: &Rule, mark: Option<&Mark>, context: Context<'_>) -> Seen {
 ///
 /// Where the log cannot be read now, the former mark comes back, as far along as the file that it marks can be
 /// found.
-pub fn mark_end(rule: &Rule, mark: Option<&Mark>) -> Option<Mark> {
-    let mark = mark.filter(|mark| mark.is_known());
-    again(|| end_of(rule, mark)).unwrap_or_else(|_| mark.cloned())
+pub fn position_at_end(rule: &Rule, position: Option<&LogPosition>) -> Option<LogPosition> {
+    let position = position.filter(|position| position.is_known());
+    retry_on_rotation(|| end_of(rule, position)).unwrap_or_else(|_| position.cloned())
 }
 
 /// The file that a log's path means now: itself, or the newest match of a glob; none where a glob matches
@@ -345,7 +349,7 @@ const AHEAD: TimeDelta = TimeDelta::minutes(5);
 const ROTATING: Duration = Duration::from_millis(100);
 
 /// Reads once more where a rotation or a truncation came between.
-fn again<T>(mut read: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+fn retry_on_rotation<T>(mut read: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     let mut outcome = read();
     for _ in 1..ATTEMPTS {
         match &outcome {
@@ -356,9 +360,9 @@ fn again<T>(mut read: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     outcome
 }
 
-fn attempt(rule: &Rule, mark: Option<&Mark>, context: Context<'_>) -> io::Result<Seen> {
+fn attempt(rule: &Rule, position: Option<&LogPosition>, context: Context<'_>) -> io::Result<Seen> {
     let mut opened = reach(rule);
-    if matches!(opened, Err(Trouble::Missing(_))) && mark.is_some() {
+    if matches!(opened, Err(Trouble::Missing(_))) && position.is_some() {
         thread::sleep(ROTATING);
         opened = reach(rule);
     }
@@ -380,21 +384,24 @@ fn attempt(rule: &Rule, mark: Option<&Mark>, context: Context<'_>) -> io::Result
     let name = name(rule, &current.path);
     // first of all, so that whatever happens to the file from here on is seen at the end
     current.bytes.hold()?;
-    let mut route = match mark {
-        Some(mark) => Route::from(&rule.path, mark, current)?,
-        None => Route::first(current),
+    let mut route = match position {
+        Some(position) => RotationChain::from(&rule.path, position, current)?,
+        None => RotationChain::first(current),
     };
-    let lost = matches!(route.fate, Fate::Truncated | Fate::Gone);
+    let lost = matches!(
+        route.fate,
+        RotationOutcome::Truncated | RotationOutcome::Gone
+    );
     if lost {
         // what came before the gap is not what came before this file
         route.former.clear();
     }
-    let aged = route.unchanged && mark.is_some_and(|mark| mark.here.unfinished);
-    let news = read_new(rule, &route, mark.is_none(), aged)?;
-    let mut next = Mark {
+    let aged = route.unchanged && position.is_some_and(|position| position.here.unfinished);
+    let news = read_new(rule, &route, position.is_none(), aged)?;
+    let mut next = LogPosition {
         here: news.here,
-        former: Route::remember(std::mem::take(&mut route.former), news.older),
-        ..mark.cloned().unwrap_or_default()
+        former: RotationChain::remember(std::mem::take(&mut route.former), news.older),
+        ..position.cloned().unwrap_or_default()
     };
     // a program that begins its log anew when it starts rotates nothing
     let begun_anew = next.restarted || context.author == Author::Perhaps;
@@ -412,7 +419,10 @@ fn attempt(rule: &Rule, mark: Option<&Mark>, context: Context<'_>) -> io::Result
         return Err(bytes::interrupted());
     }
     let mut seen = Seen::default();
-    if let Some(sentence) = gap(route.fate, mark.is_some_and(|mark| mark.restarted)) {
+    if let Some(sentence) = gap(
+        route.fate,
+        position.is_some_and(|position| position.restarted),
+    ) {
         seen.note(&name, sentence);
     }
     let freshness = Freshness {
@@ -424,9 +434,9 @@ fn attempt(rule: &Rule, mark: Option<&Mark>, context: Context<'_>) -> io::Result
     freshness.judge(&route, &recent, &mut next, &mut seen)?;
     judge_expect(rule, &name, &recent, &mut next, &mut seen);
     seen.consumed = news.tally.hits.iter().any(|hits| hits.count > 0);
-    let old = mark.is_none() || context.author == Author::Perhaps;
+    let old = position.is_none() || context.author == Author::Perhaps;
     for (forbid, hits) in news.tally.beyond() {
-        let lines = match (mark.is_none(), hits.count) {
+        let lines = match (position.is_none(), hits.count) {
             (true, count) => format!("{count} of the last lines"),
             (false, 1) => "1 new line".to_owned(),
             (false, count) => format!("{count} new lines"),
@@ -481,33 +491,38 @@ fn was_rewritten(opened: &Opened) -> bool {
     !opened.is_untouched() && !opened.bytes.still_stands()
 }
 
-fn end_of(rule: &Rule, mark: Option<&Mark>) -> io::Result<Option<Mark>> {
+fn end_of(rule: &Rule, position: Option<&LogPosition>) -> io::Result<Option<LogPosition>> {
     let Ok(current) = reach(rule) else {
-        let Some(mark) = mark else { return Ok(None) };
-        let mut end = Mark {
-            restarted: true,
-            ..mark.clone()
+        let Some(position) = position else {
+            return Ok(None);
         };
-        if let Some(old) = route::whereabouts(&rule.path, &mark.here) {
-            end.here = Place::at_end(&old, old.path.clone())?;
+        let mut end = LogPosition {
+            restarted: true,
+            ..position.clone()
+        };
+        if let Some(old) = rotation::whereabouts(&rule.path, &position.here) {
+            end.here = FilePosition::at_end(&old, old.path.clone())?;
         }
         return Ok(Some(end));
     };
-    let route = match mark {
-        Some(mark) => Route::from(&rule.path, mark, current)?,
-        None => Route::first(current),
+    let route = match position {
+        Some(position) => RotationChain::from(&rule.path, position, current)?,
+        None => RotationChain::first(current),
     };
-    let at_end = |piece: &Piece| Place::at_end(&piece.opened, piece.path.clone());
+    let at_end = |piece: &Segment| FilePosition::at_end(&piece.opened, piece.path.clone());
     let older = route.older.iter().map(at_end).collect::<io::Result<_>>()?;
-    let lost = matches!(route.fate, Fate::Truncated | Fate::Gone);
-    let mark = mark.cloned().unwrap_or_default();
-    Ok(Some(Mark {
+    let lost = matches!(
+        route.fate,
+        RotationOutcome::Truncated | RotationOutcome::Gone
+    );
+    let position = position.cloned().unwrap_or_default();
+    Ok(Some(LogPosition {
         here: at_end(&route.current)?,
-        written: wrote(&route).max(mark.written),
-        cut: mark.cut || lost,
+        written: wrote(&route).max(position.written),
+        cut: position.cut || lost,
         restarted: true,
-        former: Route::remember(if lost { Vec::new() } else { route.former }, older),
-        ..mark
+        former: RotationChain::remember(if lost { Vec::new() } else { route.former }, older),
+        ..position
     }))
 }
 
@@ -516,7 +531,7 @@ fn reach(rule: &Rule) -> Result<Opened, Trouble> {
 }
 
 /// When the files of a route were last seen written, if one of them was: an empty file is not a write.
-fn wrote(route: &Route) -> Option<DateTime<Utc>> {
+fn wrote(route: &RotationChain) -> Option<DateTime<Utc>> {
     let current = &route.current.opened;
     let older = route.older.iter().filter(|piece| piece.grown);
     older
@@ -531,22 +546,27 @@ struct News<'a> {
     /// Bytes.
     left_out: u64,
     /// The oldest first.
-    older: Vec<Place>,
-    here: Place,
+    older: Vec<FilePosition>,
+    here: FilePosition,
 }
 
-fn read_new<'a>(rule: &'a Rule, route: &Route, first: bool, aged: bool) -> io::Result<News<'a>> {
-    let new = |piece: &Piece| piece.opened.size.saturating_sub(piece.from);
+fn read_new<'a>(
+    rule: &'a Rule,
+    route: &RotationChain,
+    first: bool,
+    aged: bool,
+) -> io::Result<News<'a>> {
+    let new = |piece: &Segment| piece.opened.size.saturating_sub(piece.from);
     let total: u64 = route.older.iter().map(new).sum::<u64>() + new(&route.current);
     let mut tally = Tally::new(&rule.forbid);
     let mut skip = total.saturating_sub(NEW);
     let mut left_out = 0;
-    let mut read = |piece: &Piece, as_it_is: bool| {
+    let mut read = |piece: &Segment, as_it_is: bool| {
         let opened = &piece.opened;
         if rule.forbid.is_empty() {
-            return Place::at_end(opened, piece.path.clone());
+            return FilePosition::at_end(opened, piece.path.clone());
         }
-        let mut stretch = Stretch {
+        let mut stretch = ByteRange {
             from: piece.from,
             to: opened.size,
             skip: skip.min(new(piece)),
@@ -568,7 +588,7 @@ fn read_new<'a>(rule: &'a Rule, route: &Route, first: bool, aged: bool) -> io::R
             left_out += stretch.skip;
         }
         let end = tail::each_line(&opened.bytes, stretch, |line, cut| tally.line(line, cut))?;
-        Place::of(opened, piece.path.clone(), end)
+        FilePosition::of(opened, piece.path.clone(), end)
     };
     // nothing is added any more to a line that a rotation cut off
     let older = route
@@ -600,7 +620,12 @@ struct Recent {
 }
 
 impl Recent {
-    fn read(current: &Opened, aged: bool, former: &[Place], wanted: usize) -> io::Result<Self> {
+    fn read(
+        current: &Opened,
+        aged: bool,
+        former: &[FilePosition],
+        wanted: usize,
+    ) -> io::Result<Self> {
         let mut recent = Self {
             windows: Vec::new(),
             count: 0,
@@ -672,7 +697,7 @@ impl Recent {
     }
 }
 
-fn judge_expect(rule: &Rule, name: &str, recent: &Recent, next: &mut Mark, seen: &mut Seen) {
+fn judge_expect(rule: &Rule, name: &str, recent: &Recent, next: &mut LogPosition, seen: &mut Seen) {
     if rule.expect.is_empty() {
         return;
     }
@@ -736,9 +761,9 @@ struct Freshness<'a> {
 impl Freshness<'_> {
     fn judge(
         &self,
-        route: &Route,
+        route: &RotationChain,
         recent: &Recent,
-        next: &mut Mark,
+        next: &mut LogPosition,
         seen: &mut Seen,
     ) -> io::Result<()> {
         let now = self.context.now.wall;
@@ -772,9 +797,9 @@ impl Freshness<'_> {
     fn newest_stamp(
         &self,
         stamp: &Stamp,
-        route: &Route,
+        route: &RotationChain,
         recent: &Recent,
-        former: &[Place],
+        former: &[FilePosition],
     ) -> io::Result<Option<DateTime<Utc>>> {
         let reader = stamp::Reader::new(stamp, self.context.now.wall);
         let newest = |recent: &Recent| recent.lines().find_map(|line| reader.read(line));
@@ -793,7 +818,7 @@ impl Freshness<'_> {
         newest: Option<DateTime<Utc>>,
         recent: &Recent,
         written: DateTime<Utc>,
-        next: &mut Mark,
+        next: &mut LogPosition,
         findings: &mut Vec<Finding>,
         seen: &mut Seen,
     ) {
@@ -874,16 +899,16 @@ impl Freshness<'_> {
 }
 
 /// What to tell of lines that nobody will see.
-fn gap(fate: Fate, restarted: bool) -> Option<String> {
+fn gap(fate: RotationOutcome, restarted: bool) -> Option<String> {
     match fate {
-        Fate::Same | Fate::Rotated => None,
+        RotationOutcome::Same | RotationOutcome::Rotated => None,
         // the new process began the log anew, and all before was done with
-        Fate::Truncated if restarted => None,
-        Fate::Truncated => Some(
+        RotationOutcome::Truncated if restarted => None,
+        RotationOutcome::Truncated => Some(
             "it was truncated and no copy was found: what was written between the last run and then was not seen"
                 .to_owned(),
         ),
-        Fate::Gone => Some(
+        RotationOutcome::Gone => Some(
             "it was rotated and the rest of it is gone (compressed or removed): what was written \
              between the last run and the rotation was not seen"
                 .to_owned(),
@@ -913,7 +938,7 @@ fn finding(rule: &Rule, code: &'static str, severity: Severity, name: &str, why:
     Finding::new(Kind::Log, code, severity, format!("{name}: {why}"))
 }
 
-impl Checked<Mark> {
+impl Checked<LogPosition> {
     fn note(&mut self, name: &str, what: impl AsRef<str>) {
         self.notes.push(format!("{name}: {}", what.as_ref()));
     }

@@ -123,7 +123,7 @@ pub(super) struct End {
 
 /// What is new in a file.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Stretch {
+pub(super) struct ByteRange {
     /// Where to begin.
     pub(super) from: u64,
     /// Where to end.
@@ -142,7 +142,7 @@ pub(super) struct Stretch {
 /// all the same: it is a line that was cut, not one that was left out.
 pub(super) fn each_line(
     file: &Bytes,
-    stretch: Stretch,
+    stretch: ByteRange,
     mut give: impl FnMut(&[u8], bool),
 ) -> io::Result<End> {
     let to = stretch.to;
@@ -313,8 +313,8 @@ mod tests {
         }
     }
 
-    fn stretch(from: u64, to: u64) -> Stretch {
-        Stretch {
+    fn stretch(from: u64, to: u64) -> ByteRange {
+        ByteRange {
             from,
             to,
             skip: 0,
@@ -323,7 +323,7 @@ mod tests {
         }
     }
 
-    fn collect(file: &Bytes, stretch: Stretch) -> (Vec<Vec<u8>>, End) {
+    fn collect(file: &Bytes, stretch: ByteRange) -> (Vec<Vec<u8>>, End) {
         let mut lines = Vec::new();
         let end = each_line(file, stretch, |line, _| lines.push(line.to_vec())).unwrap();
         (lines, end)
@@ -341,7 +341,7 @@ mod tests {
                 inside: false
             }
         );
-        let as_it_is = Stretch {
+        let as_it_is = ByteRange {
             as_it_is: true,
             ..stretch(5, to)
         };
@@ -354,7 +354,7 @@ mod tests {
                 inside: true
             }
         );
-        let inside = Stretch {
+        let inside = ByteRange {
             inside: true,
             ..stretch(1, to)
         };
@@ -489,7 +489,7 @@ mod tests {
             ),
         ] {
             let (file, to) = file(&content);
-            let stretch = Stretch {
+            let stretch = ByteRange {
                 skip,
                 inside,
                 ..stretch(from, to)

@@ -492,7 +492,7 @@ fn f54_a_stranger_with_the_inode_of_an_empty_log_is_not_read() {
     scene.found();
     scene.append("other.log", "ERROR of another program\n");
     let stranger = fs::metadata(scene.at("other.log")).unwrap().ino();
-    scene.mark.as_mut().unwrap().here.ino = stranger;
+    scene.position.as_mut().unwrap().here.ino = stranger;
     scene.log("fine\n");
     assert!(scene.found().is_empty());
 }
@@ -512,8 +512,8 @@ fn a_log_that_was_restored_under_another_inode_goes_on() {
         "{seen:?}"
     );
     // and a file system that has another number after a reboot
-    let mark = scene.mark.as_mut().unwrap();
-    mark.here.dev += 1;
+    let position = scene.position.as_mut().unwrap();
+    position.here.dev += 1;
     scene.log("fine\n");
     let seen = scene.look();
     assert!(
@@ -820,25 +820,25 @@ fn f61_what_was_there_when_the_process_was_stopped_is_never_judged() {
         scene.found();
         scene.log("ERROR of the old\nERROR half");
         match case {
-            0 => scene.mark_end(),
+            0 => scene.position_at_end(),
             1 => {
-                scene.mark_end();
+                scene.position_at_end();
                 scene.rotate();
             }
             2 => {
-                scene.mark_end();
+                scene.position_at_end();
                 scene.copytruncate();
             }
             3 => {
                 scene.rotate();
-                scene.mark_end();
+                scene.position_at_end();
             }
             4 => {
                 fs::rename(scene.at("app.log"), scene.at("app.log.1")).unwrap();
-                scene.mark_end();
+                scene.position_at_end();
             }
             _ => {
-                scene.mark_end();
+                scene.position_at_end();
                 scene.truncate();
             }
         }
@@ -857,9 +857,9 @@ fn f61_what_was_there_when_the_process_was_stopped_is_never_judged() {
 #[test]
 fn f61_a_mark_at_the_end_of_a_log_never_seen() {
     let mut scene = Scene::forbidding();
-    assert_eq!(mark_end(&scene.rule, None), None);
+    assert_eq!(position_at_end(&scene.rule, None), None);
     scene.log("ERROR\n");
-    scene.mark_end();
+    scene.position_at_end();
     assert!(scene.found().is_empty());
     scene.log("ERROR\n");
     assert_eq!(scene.codes(), one("log_error", Severity::Critical));
@@ -871,7 +871,7 @@ fn f52_a_restart_keeps_the_time_of_the_last_write() {
     scene.rule.max_age = Some(minutes(5));
     scene.log("fine\n");
     scene.pass(200);
-    scene.mark_end();
+    scene.position_at_end();
     scene.truncate();
     scene.pass(50);
     assert!(scene.found().is_empty());
@@ -960,7 +960,7 @@ fn expect_is_judged_where_a_new_process_began_its_log_anew() {
     scene.rule.expect = vec![expect("tick", 1)];
     scene.log("tick\n");
     assert!(scene.found().is_empty());
-    scene.mark_end();
+    scene.position_at_end();
     scene.truncate();
     scene.log("hung\n");
     assert_eq!(scene.codes(), one("log_quiet", Severity::Critical));
@@ -1071,21 +1071,21 @@ fn a_damaged_mark_is_no_reason_to_fail() {
     let mut scene = Scene::forbidding();
     scene.log("fine\n");
     scene.found();
-    let whole = scene.mark.clone().unwrap();
-    let spoil: [fn(&mut Mark); 6] = [
-        |mark| mark.here.offset = u64::MAX,
-        |mark| mark.here.size = u64::MAX,
-        |mark| mark.here.head.len = u64::MAX,
-        |mark| mark.here.tail.len = u64::MAX,
-        |mark| mark.here.path = PathBuf::from("\0"),
-        |mark| mark.former = vec![mark.here.clone(); 50],
+    let whole = scene.position.clone().unwrap();
+    let spoil: [fn(&mut LogPosition); 6] = [
+        |position| position.here.offset = u64::MAX,
+        |position| position.here.size = u64::MAX,
+        |position| position.here.head.len = u64::MAX,
+        |position| position.here.tail.len = u64::MAX,
+        |position| position.here.path = PathBuf::from("\0"),
+        |position| position.former = vec![position.here.clone(); 50],
     ];
     for spoil in spoil {
-        let mut mark = whole.clone();
-        spoil(&mut mark);
-        scene.mark = Some(mark.clone());
+        let mut position = whole.clone();
+        spoil(&mut position);
+        scene.position = Some(position.clone());
         assert!(scene.found().is_empty());
-        assert!(mark_end(&scene.rule, Some(&mark)).is_some());
+        assert!(position_at_end(&scene.rule, Some(&position)).is_some());
     }
 }
 
@@ -1204,7 +1204,7 @@ fn a_pattern_that_cannot_be_compiled_is_unknown_and_nothing_is_lost() {
     let mut scene = Scene::forbidding();
     scene.log("first\n");
     scene.look();
-    let before = scene.mark.clone();
+    let before = scene.position.clone();
     scene.log("ERROR\n");
     scene.rule.expect = vec![Expect {
         pattern: crate::check::pattern::broken(),
@@ -1216,7 +1216,7 @@ fn a_pattern_that_cannot_be_compiled_is_unknown_and_nothing_is_lost() {
         ["logs/app.log: `a(` cannot be searched for: unclosed group"]
     );
     assert_eq!(seen.findings[0].severity, Severity::Unknown);
-    assert_eq!(scene.mark, before);
+    assert_eq!(scene.position, before);
     scene.rule.expect.clear();
     assert!(scene.found()[0].contains("1 new line matches `ERROR`"));
 }

@@ -24,7 +24,7 @@ const FRESH: Duration = Duration::from_secs(5);
 
 /// A PID file as it was when it named a process that was the service's own.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PidFileMark {
+pub struct PidFileState {
     /// Device and inode.
     pub file: (u64, u64),
     /// Modification time in seconds and nanoseconds.
@@ -39,7 +39,7 @@ pub struct PidFileMark {
     pub named: Identity,
 }
 
-impl PidFileMark {
+impl PidFileState {
     /// Whether this mark knows nothing worth keeping that `other` does not.
     pub fn adds_nothing_to(&self, other: &Self) -> bool {
         let Self {
@@ -110,7 +110,7 @@ impl PidFile {
 
     /// The PID file of a mark, without reading it again: none where it was changed since, or may have been. Whoever
     /// believes it must see that the process still lives that it named: on a network share, its times may be old.
-    pub(super) fn unchanged(path: &Path, mark: &PidFileMark) -> Option<Self> {
+    pub(super) fn unchanged(path: &Path, mark: &PidFileState) -> Option<Self> {
         let changed = mark.changed?;
         let meta = fs::metadata(path).ok().filter(Metadata::is_file)?;
         let mut this = Self {
@@ -121,7 +121,7 @@ impl PidFile {
         (this.is_same(mark) && this.changed == changed).then_some(this)
     }
 
-    pub(super) fn is_same(&self, mark: &PidFileMark) -> bool {
+    pub(super) fn is_same(&self, mark: &PidFileState) -> bool {
         (self.file, self.modified, self.size) == (mark.file, mark.modified, mark.size)
     }
 
@@ -133,9 +133,9 @@ impl PidFile {
             .is_some_and(|file| fstatfs(file).is_ok_and(|fs| fs.filesystem_type() == TMPFS_MAGIC))
     }
 
-    pub(super) fn mark(&self, named: Identity, now: &Reading) -> PidFileMark {
+    pub(super) fn mark(&self, named: Identity, now: &Reading) -> PidFileState {
         let is_settled = clock::age(now.wall, clock::of_file(self.changed)) >= FRESH;
-        PidFileMark {
+        PidFileState {
             file: self.file,
             modified: self.modified,
             size: self.size,

@@ -9,14 +9,14 @@ use std::time::Duration;
 use super::pid_file::{PidFile, is_fresh};
 use super::script::FirstLine;
 use super::{
-    Identity, MISSING, Memo, PID_FILE_STALE, Presence, Rule, Running, STOPPED, Seen, Started,
-    TOO_MANY, UNREADABLE, ZOMBIE, resolve_user,
+    Identity, LastSeen, MISSING, PID_FILE_STALE, ProcessStatus, Rule, Running, STOPPED, Seen,
+    Started, TOO_MANY, UNREADABLE, ZOMBIE, resolve_user,
 };
 use crate::check::pattern::Pattern;
 use crate::check::{Finding, Kind, Severity};
 use crate::clock::Reading;
+use crate::process_table::{self, Lookup, Matches, Process, ProcessTable, State};
 use crate::text::printable;
-use crate::world::{self, Lookup, Matches, Process, State, World};
 
 /// How long after the first reading the second one comes.
 pub(super) const REREAD_AFTER: Duration = Duration::from_millis(100);
@@ -53,8 +53,8 @@ impl Outcome {
 
 /// One look for a service's process, and what was found on the way.
 pub(super) struct Search<'a> {
-    memo: &'a Memo,
-    world: &'a World,
+    last_seen: &'a LastSeen,
+    table: &'a ProcessTable,
     now: &'a Reading,
     taken: &'a BTreeSet<Identity>,
     findings: Vec<Finding>,
@@ -62,14 +62,14 @@ pub(super) struct Search<'a> {
 
 impl<'a> Search<'a> {
     pub(super) fn new(
-        memo: &'a Memo,
-        world: &'a World,
+        last_seen: &'a LastSeen,
+        table: &'a ProcessTable,
         now: &'a Reading,
         taken: &'a BTreeSet<Identity>,
     ) -> Self {
         Self {
-            memo,
-            world,
+            last_seen,
+            table,
             now,
             taken,
             findings: Vec::new(),
@@ -87,8 +87,8 @@ impl<'a> Search<'a> {
     /// The process with a PID, and whose it is where it must be a certain user's.
     fn process(&self, pid: i32, uid: Option<u32>) -> Lookup {
         match uid {
-            Some(_) => self.world.process_with_user(pid),
-            None => self.world.process(pid),
+            Some(_) => self.table.process_with_user(pid),
+            None => self.table.process(pid),
         }
     }
 
@@ -99,8 +99,8 @@ impl<'a> Search<'a> {
 
     /// Turns the outcome into findings, evidence for a restart, and what to remember.
     pub(super) fn conclude(mut self, outcome: Outcome) -> Seen {
-        let mut memo = None;
-        let presence = match outcome {
+        let mut last_seen = None;
+        let process_status = match outcome {
             Outcome::Found {
                 main,
                 all,
@@ -122,16 +122,16 @@ impl<'a> Search<'a> {
                     }
                 }
                 let identity = self.identity(&main);
-                memo = Some(Memo {
+                last_seen = Some(LastSeen {
                     main: Some(identity.clone()),
                     leads_group: main.group == main.pid,
                     seen_ms: self.now.boot_ms,
                     pid_file: match &named_by {
                         Some((_, file)) => Some(file.mark(identity.clone(), self.now)),
-                        None => self.memo.pid_file.clone(),
+                        None => self.last_seen.pid_file.clone(),
                     },
                 });
-                Presence::Running(Running {
+                ProcessStatus::Running(Running {
                     age: age(&main, self.now),
                     all: all.iter().map(|process| self.identity(process)).collect(),
                     main: identity,
@@ -144,22 +144,22 @@ impl<'a> Search<'a> {
                     Severity::Critical,
                     format!("PID {pid} has ended and is a zombie: its parent has not collected it"),
                 );
-                Presence::Absent
+                ProcessStatus::NotRunning
             }
             Outcome::Absent(why) => {
                 self.found(MISSING, Severity::Critical, why);
-                Presence::Absent
+                ProcessStatus::NotRunning
             }
             Outcome::Unseen(why) => {
                 self.found(UNREADABLE, Severity::Unknown, why);
-                Presence::Unseen
+                ProcessStatus::Unknown
             }
-            Outcome::NotApplicable => Presence::NotApplicable,
+            Outcome::NotApplicable => ProcessStatus::NotApplicable,
         };
         Seen {
             findings: self.findings,
-            presence,
-            memo: memo.unwrap_or_else(|| self.memo.clone()),
+            process_status,
+            last_seen: last_seen.unwrap_or_else(|| self.last_seen.clone()),
         }
     }
 
@@ -215,7 +215,7 @@ impl<'a> Search<'a> {
         // not by its PID file; perhaps by its command line
         if let Some(main) = matches
             .as_ref()
-            .and_then(|matches| eldest(&roots(matches, self.world)))
+            .and_then(|matches| eldest(&roots(matches, self.table)))
         {
             self.told_otherwise(
                 stale.as_ref(),
@@ -267,7 +267,7 @@ impl<'a> Search<'a> {
             .command_line
             .as_ref()
             .map(|pattern| format!("no process matches `{}`", pattern.source()));
-        if none_matches.is_some() && self.world.hides_others() && !own_user(uid, started) {
+        if none_matches.is_some() && self.table.hides_others() && !own_user(uid, started) {
             return Outcome::Unseen(
                 "no process was found, but this user cannot see those of others (/proc is mounted with hidepid)"
                     .to_owned(),
@@ -284,7 +284,7 @@ impl<'a> Search<'a> {
     /// A service that is known by what the watchdog started.
     pub(super) fn by_start(&mut self, started: Started<'_>, perhaps_started: bool) -> Outcome {
         let known = self
-            .memo
+            .last_seen
             .main
             .as_ref()
             .filter(|main| main.boot_id == self.now.boot_id);
@@ -309,7 +309,7 @@ impl<'a> Search<'a> {
                 "it has not been started yet, or not since the last boot".to_owned(),
             );
         };
-        match self.world.process(known.pid) {
+        match self.table.process(known.pid) {
             Lookup::Found(process) if process.start == known.start => Outcome::Zombie(known.pid),
             Lookup::Hidden(why) => Outcome::Unseen(why),
             _ => Outcome::Absent(format!(
@@ -322,7 +322,7 @@ impl<'a> Search<'a> {
     /// The process that an earlier run knew, if it lives.
     fn remembered(&self, uid: Option<u32>) -> Option<Process> {
         let known = self
-            .memo
+            .last_seen
             .main
             .as_ref()
             .filter(|main| main.boot_id == self.now.boot_id)?;
@@ -359,20 +359,20 @@ impl<'a> Search<'a> {
         let program = started.command.first().map_or("", String::as_str);
         let first_line = FirstLine::of(program, &folder)
             .map_err(|error| format!("its program {program} cannot be looked at: {error}"))?;
-        let candidates = self.world.with_command(
+        let candidates = self.table.with_command(
             None,
             MATCHES_LIMIT,
-            |pid| self.world.process_with_user(pid),
+            |pid| self.table.process_with_user(pid),
             |command| first_line.runs(command, &wanted),
             |process| {
                 process.uid == Some(uid)
                     && self.eligible(process)
-                    && world::working_dir(process.pid).is_ok_and(|cwd| cwd == folder)
+                    && process_table::working_dir(process.pid).is_ok_and(|cwd| cwd == folder)
                     && !self.taken.contains(&self.identity(process))
             },
         );
         match (
-            eldest(&roots(&candidates.found, self.world)),
+            eldest(&roots(&candidates.found, self.table)),
             candidates.gap,
         ) {
             (None, Some(gap)) => Err(format!("no process was found, but {gap}")),
@@ -386,7 +386,7 @@ impl<'a> Search<'a> {
             Some(named) => Lookup::Found(named.clone()),
             None => self.process(pid, uid),
         };
-        self.world.with_command(
+        self.table.with_command(
             pattern.needle(),
             MATCHES_LIMIT,
             at_hand_or_anew,
@@ -403,9 +403,9 @@ impl<'a> Search<'a> {
     fn eligible(&self, process: &Process) -> bool {
         !process.kernel
             && process.state != State::Zombie
-            && !self.world.is_lineage(process.pid)
-            && !self.world.is_this_program(process.pid)
-            && !self.world.is_in_other_namespace(process.pid)
+            && !self.table.is_lineage(process.pid)
+            && !self.table.is_this_program(process.pid)
+            && !self.table.is_in_other_namespace(process.pid)
     }
 
     /// The process was found, though not by its PID file: which named another, or could not be read.
@@ -423,10 +423,10 @@ impl<'a> Search<'a> {
 
     /// The processes of one main process's tree among all that match; others are told as too many.
     fn with_family(&mut self, main: &Process, matches: &[Process]) -> Vec<Process> {
-        let strangers: Vec<i32> = roots(matches, self.world)
+        let strangers: Vec<i32> = roots(matches, self.table)
             .iter()
             .map(|root| root.pid)
-            .filter(|&pid| pid != main.pid && !related(pid, main.pid, self.world))
+            .filter(|&pid| pid != main.pid && !related(pid, main.pid, self.table))
             .collect();
         if !strangers.is_empty() {
             let mut pids: Vec<String> = strangers.iter().take(10).map(i32::to_string).collect();
@@ -468,7 +468,7 @@ impl<'a> Search<'a> {
 
     fn named_now(&self, path: &Path, rule: &Rule, uid: Option<u32>) -> Named {
         // the usual: the file was not touched, and the process that it named still runs
-        if let Some(mark) = &self.memo.pid_file
+        if let Some(mark) = &self.last_seen.pid_file
             && mark.named.boot_id == self.now.boot_id
             && let Some(file) = PidFile::unchanged(path, mark)
             && let Named::Own(process, file) = self.named_by(file, rule, uid)
@@ -489,7 +489,7 @@ impl<'a> Search<'a> {
         let Some(pid) = file.pid else {
             return Named::Not(format!("PID file {shown} {}", file.why_nothing));
         };
-        if pid == self.world.me() {
+        if pid == self.table.me() {
             return Named::Not(format!("PID file {shown} names the watchdog itself"));
         }
         let process = match self.process(pid, uid) {
@@ -544,7 +544,7 @@ impl<'a> Search<'a> {
     ) -> Option<String> {
         let pid = process.pid;
         if let Some(mark) = self
-            .memo
+            .last_seen
             .pid_file
             .as_ref()
             .filter(|mark| file.is_same(mark))
@@ -559,7 +559,7 @@ impl<'a> Search<'a> {
                 format!("names PID {pid} of before the last boot; another process has it now")
             });
         }
-        if self.memo.main.as_ref() == Some(&self.identity(process)) || command_line_matches {
+        if self.last_seen.main.as_ref() == Some(&self.identity(process)) || command_line_matches {
             return None;
         }
         let slack = chrono::TimeDelta::from_std(BOOT_SLACK).unwrap_or_default();
@@ -579,7 +579,7 @@ enum Named {
 }
 
 /// The processes that no other of them descends to: a parent and its children count as one.
-fn roots<'a>(processes: &'a [Process], world: &World) -> Vec<&'a Process> {
+fn roots<'a>(processes: &'a [Process], table: &ProcessTable) -> Vec<&'a Process> {
     // the usual, and nobody need be asked for its parents
     if processes.len() < 2 {
         return processes.iter().collect();
@@ -587,17 +587,17 @@ fn roots<'a>(processes: &'a [Process], world: &World) -> Vec<&'a Process> {
     let pids: BTreeSet<i32> = processes.iter().map(|process| process.pid).collect();
     processes
         .iter()
-        .filter(|process| !ancestors(process.pid, world).any(|pid| pids.contains(&pid)))
+        .filter(|process| !ancestors(process.pid, table).any(|pid| pids.contains(&pid)))
         .collect()
 }
 
-fn related(one: i32, other: i32, world: &World) -> bool {
-    ancestors(one, world).any(|pid| pid == other) || ancestors(other, world).any(|pid| pid == one)
+fn related(one: i32, other: i32, table: &ProcessTable) -> bool {
+    ancestors(one, table).any(|pid| pid == other) || ancestors(other, table).any(|pid| pid == one)
 }
 
 /// The ancestors of a process, nearest first, and no more of them than a tree can have.
-fn ancestors(pid: i32, world: &World) -> impl Iterator<Item = i32> {
-    let parent = move |pid: &i32| world.parent(*pid).filter(|&parent| parent > 0);
+fn ancestors(pid: i32, table: &ProcessTable) -> impl Iterator<Item = i32> {
+    let parent = move |pid: &i32| table.parent(*pid).filter(|&parent| parent > 0);
     std::iter::successors(parent(&pid), parent).take(256)
 }
 
@@ -609,7 +609,7 @@ fn eldest(processes: &[&Process]) -> Option<Process> {
 }
 
 fn age(process: &Process, now: &Reading) -> Duration {
-    let started_ms = process.start.saturating_mul(1000) / world::ticks_per_second();
+    let started_ms = process.start.saturating_mul(1000) / process_table::ticks_per_second();
     Duration::from_millis(now.boot_ms.saturating_sub(started_ms))
 }
 
@@ -644,10 +644,10 @@ mod tests {
             ..now()
         };
         let mut it = process(600, 1, "app");
-        it.start = 60 * world::ticks_per_second() + world::ticks_per_second() / 2;
+        it.start = 60 * process_table::ticks_per_second() + process_table::ticks_per_second() / 2;
         assert_eq!(age(&it, &now), Duration::from_millis(39_500));
         // one that started after the clock was read
-        it.start = 101 * world::ticks_per_second();
+        it.start = 101 * process_table::ticks_per_second();
         assert_eq!(age(&it, &now), Duration::ZERO);
     }
 

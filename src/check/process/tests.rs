@@ -11,7 +11,7 @@ use super::search::{BOOT_SLACK, REREAD_AFTER};
 use super::*;
 use crate::check::{Severity, worst};
 use crate::fixtures::{Met, opens_a_fifo};
-use crate::world::Process;
+use crate::process_table::Process;
 
 /// The watchdog's PID in worlds that are made by hand.
 const ME: i32 = 500;
@@ -78,12 +78,12 @@ impl Place {
     }
 }
 
-fn look_for(rule: &Rule, memo: &Memo, world: &World) -> Seen {
+fn look_for(rule: &Rule, last_seen: &LastSeen, table: &ProcessTable) -> Seen {
     let target = Target {
         rule: Some(rule),
         ..Target::default()
     };
-    look(&target, memo, world, &now(), &BTreeSet::new())
+    look(&target, last_seen, table, &now(), &BTreeSet::new())
 }
 
 fn codes(seen: &Seen) -> Vec<&str> {
@@ -91,8 +91,8 @@ fn codes(seen: &Seen) -> Vec<&str> {
 }
 
 fn pid(seen: &Seen) -> Option<i32> {
-    match &seen.presence {
-        Presence::Running(running) => Some(running.main.pid),
+    match &seen.process_status {
+        ProcessStatus::Running(running) => Some(running.main.pid),
         _ => None,
     }
 }
@@ -178,23 +178,23 @@ fn the_process_of_a_pid_file_is_found_with_what_is_needed_to_know_it_again() {
     let place = Place::new("600\n");
     let seen = look_for(
         &place.rule,
-        &Memo::default(),
-        &World::of([process(600, 1, "app")], ME),
+        &LastSeen::default(),
+        &ProcessTable::of([process(600, 1, "app")], ME),
     );
     assert_eq!((codes(&seen), pid(&seen)), (vec![], Some(600)));
-    assert_eq!(seen.memo.main.as_ref().unwrap().start, 6000);
-    assert!(seen.memo.leads_group);
-    assert_eq!(seen.memo.pid_file.as_ref().unwrap().named.pid, 600);
+    assert_eq!(seen.last_seen.main.as_ref().unwrap().start, 6000);
+    assert!(seen.last_seen.leads_group);
+    assert_eq!(seen.last_seen.pid_file.as_ref().unwrap().named.pid, 600);
 }
 
 #[test]
 fn f01_another_program_is_a_stranger() {
     let place = Place::new("600").matching("trader").aged(60);
-    let world = World::of([process(600, 1, "sshd: x")], ME);
-    let seen = look_for(&place.rule, &Memo::default(), &world);
+    let table = ProcessTable::of([process(600, 1, "sshd: x")], ME);
+    let seen = look_for(&place.rule, &LastSeen::default(), &table);
     assert_eq!(
-        (codes(&seen), &seen.presence),
-        (vec![MISSING], &Presence::Absent)
+        (codes(&seen), &seen.process_status),
+        (vec![MISSING], &ProcessStatus::NotRunning)
     );
     let message = &seen.findings[0].message;
     assert!(message.contains("another program: `sshd: x`"), "{message}");
@@ -205,60 +205,63 @@ fn f01_a_reused_pid_is_a_stranger() {
     let place = Place::new("600").aged(60);
     let first = look_for(
         &place.rule,
-        &Memo::default(),
-        &World::of([process(600, 1, "app")], ME),
+        &LastSeen::default(),
+        &ProcessTable::of([process(600, 1, "app")], ME),
     );
     let stranger = Process {
         start: 7777,
         ..process(600, 1, "app")
     };
-    let world = World::of([stranger], ME);
-    let seen = look_for(&place.rule, &first.memo, &world);
+    let table = ProcessTable::of([stranger], ME);
+    let seen = look_for(&place.rule, &first.last_seen, &table);
     assert_eq!(
-        (codes(&seen), &seen.presence),
-        (vec![MISSING], &Presence::Absent)
+        (codes(&seen), &seen.process_status),
+        (vec![MISSING], &ProcessStatus::NotRunning)
     );
     assert_eq!(
         seen.findings[0].message,
         "PID file app.pid names PID 600, which another process has got since (it was reused)"
     );
     // and it stays one in the runs after
-    let again = look_for(&place.rule, &seen.memo, &world);
-    assert_eq!(again.presence, Presence::Absent);
+    let again = look_for(&place.rule, &seen.last_seen, &table);
+    assert_eq!(again.process_status, ProcessStatus::NotRunning);
     // a file that was written anew names a new process
     std::fs::write(place.path(), "600 ").unwrap();
-    assert_eq!(pid(&look_for(&place.rule, &again.memo, &world)), Some(600));
+    assert_eq!(
+        pid(&look_for(&place.rule, &again.last_seen, &table)),
+        Some(600)
+    );
 }
 
 #[test]
 fn f02_a_file_from_before_the_boot_is_stale_unless_the_command_line_says_otherwise() {
-    let world = || World::of([process(600, 1, "app")], ME);
+    let table = || ProcessTable::of([process(600, 1, "app")], ME);
     let first = |place: &Place| {
-        let mut memo = look_for(&place.rule, &Memo::default(), &world()).memo;
-        if let Some(main) = &mut memo.main {
+        let mut last_seen = look_for(&place.rule, &LastSeen::default(), &table()).last_seen;
+        if let Some(main) = &mut last_seen.main {
             main.boot_id = "earlier".into();
         }
-        if let Some(mark) = &mut memo.pid_file {
+        if let Some(mark) = &mut last_seen.pid_file {
             mark.named.boot_id = "earlier".into();
         }
-        memo
+        last_seen
     };
     let place = Place::new("600").aged(60);
-    let seen = look_for(&place.rule, &first(&place), &world());
-    assert_eq!(seen.presence, Presence::Absent);
+    let seen = look_for(&place.rule, &first(&place), &table());
+    assert_eq!(seen.process_status, ProcessStatus::NotRunning);
     assert_eq!(
         seen.findings[0].message,
         "PID file app.pid names PID 600 of before the last boot; another process has it now"
     );
     let place = Place::new("600").matching("^app").aged(60);
     assert_eq!(
-        pid(&look_for(&place.rule, &first(&place), &world())),
+        pid(&look_for(&place.rule, &first(&place), &table())),
         Some(600)
     );
     // never seen before, and older than the machine has been up
     let old = now().boot_ms / 1000 + 3600;
     let place = Place::new("600").aged(old);
-    let seen = look_for(&place.rule, &Memo::default(), &world());
+    let seen = look_for(&place.rule, &LastSeen::default(), &table());
     assert_eq!(codes(&seen), [MISSING]);
     assert_eq!(
         seen.findings[0].message,
@@ -266,19 +269,19 @@ fn f02_a_file_from_before_the_boot_is_stale_unless_the_command_line_says_otherwi
     );
     let place = Place::new("600").matching("^app").aged(old);
     assert_eq!(
-        pid(&look_for(&place.rule, &Memo::default(), &world())),
+        pid(&look_for(&place.rule, &LastSeen::default(), &table())),
         Some(600)
     );
     // seen by an earlier run of this boot: the clock was set since
     let place = Place::new("600");
-    let memo = look_for(&place.rule, &Memo::default(), &world()).memo;
+    let last_seen = look_for(&place.rule, &LastSeen::default(), &table()).last_seen;
     let place = place.aged(old);
-    assert_eq!(pid(&look_for(&place.rule, &memo, &world())), Some(600));
+    assert_eq!(pid(&look_for(&place.rule, &last_seen, &table())), Some(600));
 }
 
 #[test]
 fn f01_a_file_is_not_read_again_while_nobody_touched_it_and_its_process_lives() {
-    let look_after = |place: &Place, seconds: i64, memo: &Memo, pids: &[i32]| {
+    let look_after = |place: &Place, seconds: i64, last_seen: &LastSeen, pids: &[i32]| {
         let target = Target {
             rule: Some(&place.rule),
             ..Target::default()
@@ -288,26 +291,26 @@ fn f01_a_file_is_not_read_again_while_nobody_touched_it_and_its_process_lives() 
             wall: now.wall + chrono::TimeDelta::seconds(seconds),
             ..now
         };
-        let world = World::of(pids.iter().map(|&pid| process(pid, 1, "app")), ME);
-        look(&target, memo, &world, &now, &BTreeSet::new())
+        let table = ProcessTable::of(pids.iter().map(|&pid| process(pid, 1, "app")), ME);
+        look(&target, last_seen, &table, &now, &BTreeSet::new())
     };
     // as if it had named another: what the mark says is seen by that
-    let misled = |memo: &Memo| {
-        let mut memo = memo.clone();
-        memo.main = None;
-        let named = &mut memo.pid_file.as_mut().unwrap().named;
+    let misled = |last_seen: &LastSeen| {
+        let mut last_seen = last_seen.clone();
+        last_seen.main = None;
+        let named = &mut last_seen.pid_file.as_mut().unwrap().named;
         (named.pid, named.start) = (700, 7000);
-        memo
+        last_seen
     };
     let place = Place::new("600");
-    let fresh = look_after(&place, 0, &Memo::default(), &[600, 700]).memo;
+    let fresh = look_after(&place, 0, &LastSeen::default(), &[600, 700]).last_seen;
     assert_eq!(fresh.pid_file.as_ref().unwrap().changed, None);
     let seen = look_after(&place, 60, &misled(&fresh), &[600, 700]);
     assert_eq!(pid(&seen), Some(600), "it may have been changed at once");
-    let settled = seen.memo;
+    let settled = seen.last_seen;
     let seen = look_after(&place, 60, &misled(&settled), &[600, 700]);
     assert_eq!(pid(&seen), Some(700), "it was read again");
-    assert_eq!(seen.memo.pid_file, misled(&settled).pid_file);
+    assert_eq!(seen.last_seen.pid_file, misled(&settled).pid_file);
     // another process, another boot: it is asked again
     let seen = look_after(&place, 60, &misled(&settled), &[600]);
     assert_eq!(pid(&seen), Some(600));
@@ -320,7 +323,7 @@ fn f01_a_file_is_not_read_again_while_nobody_touched_it_and_its_process_lives() 
     let mut earlier = misled(&settled);
     earlier.pid_file.as_mut().unwrap().named.boot_id = "earlier".into();
     let seen = look_after(&place, 60, &earlier, &[600, 700]);
-    assert_eq!(seen.presence, Presence::Absent);
+    assert_eq!(seen.process_status, ProcessStatus::NotRunning);
     // a change that hides itself: the same size, and the time put back
     let modified = std::fs::metadata(place.path()).unwrap().modified().unwrap();
     let deadline = std::time::Instant::now() + Duration::from_secs(20);
@@ -340,8 +343,8 @@ fn f01_a_file_is_not_read_again_while_nobody_touched_it_and_its_process_lives() 
     assert_eq!(pid(&look_after(&place, 60, &mark, &[600, 700])), Some(700));
     std::fs::remove_file(place.path()).unwrap();
     assert_eq!(
-        look_after(&place, 60, &settled, &[700]).presence,
-        Presence::Absent
+        look_after(&place, 60, &settled, &[700]).process_status,
+        ProcessStatus::NotRunning
     );
 }
 
@@ -356,13 +359,13 @@ fn f03_a_file_that_is_empty_at_this_instant_is_read_again() {
     });
     let seen = look_for(
         &place.rule,
-        &Memo::default(),
-        &World::of([process(600, 1, "app")], ME),
+        &LastSeen::default(),
+        &ProcessTable::of([process(600, 1, "app")], ME),
     );
     writer.join().unwrap();
     assert_eq!(pid(&seen), Some(600));
     let place = Place::new("");
-    let seen = look_for(&place.rule, &Memo::default(), &World::of([], ME));
+    let seen = look_for(&place.rule, &LastSeen::default(), &ProcessTable::of([], ME));
     assert_eq!(codes(&seen), [MISSING]);
     assert_eq!(seen.findings[0].message, "PID file app.pid is empty");
 }
@@ -381,7 +384,7 @@ fn what_is_swapped_for_a_fifo_is_never_opened() {
 fn f05_what_is_no_file_names_nothing_and_blocks_nobody() {
     let place = Place::without_file();
     let check = |why: &str| {
-        let seen = look_for(&place.rule, &Memo::default(), &World::of([], ME));
+        let seen = look_for(&place.rule, &LastSeen::default(), &ProcessTable::of([], ME));
         assert_eq!(codes(&seen), [MISSING]);
         assert!(
             seen.findings[0].message.contains(why),
@@ -417,15 +420,15 @@ fn a_file_that_cannot_be_read_is_unknown_and_not_missing() {
     let mut place = Place::without_file();
     // also root cannot look at a name that is too long
     place.rule.pid_file = Some(place.dir.path().join("x".repeat(300)));
-    let seen = look_for(&place.rule, &Memo::default(), &World::of([], ME));
+    let seen = look_for(&place.rule, &LastSeen::default(), &ProcessTable::of([], ME));
     assert_eq!(
-        (codes(&seen), &seen.presence),
-        (vec![UNREADABLE], &Presence::Unseen)
+        (codes(&seen), &seen.process_status),
+        (vec![UNREADABLE], &ProcessStatus::Unknown)
     );
     // what it names is not known either where the process is found otherwise
     let place = place.matching("^app");
-    let world = World::of([process(600, 1, "app")], ME);
-    let seen = look_for(&place.rule, &Memo::default(), &world);
+    let table = ProcessTable::of([process(600, 1, "app")], ME);
+    let seen = look_for(&place.rule, &LastSeen::default(), &table);
     assert_eq!((codes(&seen), pid(&seen)), (vec![UNREADABLE], Some(600)));
 }
 
@@ -437,13 +440,13 @@ fn f07_a_zombie_is_told_as_one() {
         ..process(600, 1, "")
     };
     let place = Place::new("600").aged(60);
-    let world = World::of([zombie], ME);
-    let seen = look_for(&place.rule, &Memo::default(), &world);
+    let table = ProcessTable::of([zombie], ME);
+    let seen = look_for(&place.rule, &LastSeen::default(), &table);
     assert_eq!(
-        (codes(&seen), &seen.presence),
-        (vec![ZOMBIE], &Presence::Absent)
+        (codes(&seen), &seen.process_status),
+        (vec![ZOMBIE], &ProcessStatus::NotRunning)
     );
-    let seen = look_for(&place.matching("app").rule, &Memo::default(), &world);
+    let seen = look_for(&place.matching("app").rule, &LastSeen::default(), &table);
     assert_eq!(codes(&seen), [ZOMBIE]);
 }
 
@@ -461,14 +464,14 @@ fn f08_stopped_is_critical_and_traced_is_a_warning() {
             "PID 600 is held by a debugger (state t)",
         ),
     ] {
-        let world = World::of(
+        let table = ProcessTable::of(
             [Process {
                 state,
                 ..process(600, 1, "app")
             }],
             ME,
         );
-        let seen = look_for(&Place::new("600").rule, &Memo::default(), &world);
+        let seen = look_for(&Place::new("600").rule, &LastSeen::default(), &table);
         assert_eq!(
             (codes(&seen), worst(&seen.findings)),
             (vec![STOPPED], Some(severity))
@@ -481,14 +484,14 @@ fn f08_stopped_is_critical_and_traced_is_a_warning() {
         state: State::Stopped,
         ..process(601, 600, "python app")
     };
-    let world = World::of([process(600, 1, "sh -c python app"), frozen], ME);
-    let seen = look_for(&pattern_rule("app"), &Memo::default(), &world);
+    let table = ProcessTable::of([process(600, 1, "sh -c python app"), frozen], ME);
+    let seen = look_for(&pattern_rule("app"), &LastSeen::default(), &table);
     assert_eq!((codes(&seen), pid(&seen)), (vec![STOPPED], Some(600)));
 }
 
 #[test]
 fn f09_the_watchdog_and_what_started_it_never_match() {
-    let world = World::of(
+    let table = ProcessTable::of(
         [
             process(400, 1, "cron"),
             process(450, 400, "sh -c watchdog check trader"),
@@ -496,7 +499,7 @@ fn f09_the_watchdog_and_what_started_it_never_match() {
         ],
         ME,
     );
-    let seen = look_for(&pattern_rule("trader"), &Memo::default(), &world);
+    let seen = look_for(&pattern_rule("trader"), &LastSeen::default(), &table);
     assert_eq!(codes(&seen), [MISSING]);
     let kernel = Process {
         kernel: true,
@@ -506,16 +509,20 @@ fn f09_the_watchdog_and_what_started_it_never_match() {
         state: State::Zombie,
         ..process(700, 1, "trader")
     };
-    let world = World::of([process(ME, 1, "watchdog"), kernel, zombie], ME);
+    let table = ProcessTable::of([process(ME, 1, "watchdog"), kernel, zombie], ME);
     assert_eq!(
-        codes(&look_for(&pattern_rule("trader"), &Memo::default(), &world)),
+        codes(&look_for(
+            &pattern_rule("trader"),
+            &LastSeen::default(),
+            &table
+        )),
         [MISSING]
     );
 }
 
 #[test]
 fn a_user_narrows_what_matches() {
-    let world = World::of(
+    let table = ProcessTable::of(
         [
             process(600, 1, "trader"),
             Process {
@@ -527,18 +534,18 @@ fn a_user_narrows_what_matches() {
     );
     let mut rule = pattern_rule("trader");
     rule.user = Some("7".to_owned());
-    let seen = look_for(&rule, &Memo::default(), &world);
+    let seen = look_for(&rule, &LastSeen::default(), &table);
     assert_eq!((codes(&seen), pid(&seen)), (vec![], Some(700)));
     rule.user = Some("no-such-user-here".to_owned());
-    let seen = look_for(&rule, &Memo::default(), &world);
+    let seen = look_for(&rule, &LastSeen::default(), &table);
     assert_eq!(
-        (codes(&seen), &seen.presence),
-        (vec![UNREADABLE], &Presence::Unseen)
+        (codes(&seen), &seen.process_status),
+        (vec![UNREADABLE], &ProcessStatus::Unknown)
     );
     // a PID file may only name a process of that user
     let mut place = Place::new("600").aged(60);
     place.rule.user = Some("7".to_owned());
-    let seen = look_for(&place.rule, &Memo::default(), &world);
+    let seen = look_for(&place.rule, &LastSeen::default(), &table);
     assert_eq!(codes(&seen), [MISSING]);
 }
 
@@ -559,15 +566,18 @@ fn real_processes_are_asked_whose_they_are() {
     let by_file = Place::new(&it.pid().to_string()).aged(60);
     let lost = Place::without_file();
     let now = now();
-    let memo = Memo {
+    let last_seen = LastSeen {
         main: Some(identity_of(it.pid(), &now)),
-        ..Memo::default()
+        ..LastSeen::default()
     };
     let by_line = pattern_rule(dir.path().to_str().unwrap());
     let me = nix::unistd::geteuid().as_raw();
-    for (world, rules) in [
-        (World::on_demand(), &[&by_file.rule, &lost.rule][..]),
-        (World::glance(), &[&by_line, &by_file.rule, &lost.rule]),
+    for (table, rules) in [
+        (ProcessTable::on_demand(), &[&by_file.rule, &lost.rule][..]),
+        (
+            ProcessTable::snapshot(),
+            &[&by_line, &by_file.rule, &lost.rule],
+        ),
     ] {
         for rule in rules {
             for (user, found) in [(None, true), (Some(me), true), (Some(me + 1), false)] {
@@ -575,7 +585,7 @@ fn real_processes_are_asked_whose_they_are() {
                     user: user.map(|user| user.to_string()),
                     ..(*rule).clone()
                 };
-                let seen = look_for(&rule, &memo, &world);
+                let seen = look_for(&rule, &last_seen, &table);
                 // where its file is lost, it is remembered
                 let expected = found.then_some(it.pid());
                 assert_eq!(pid(&seen), expected, "{rule:?} {:?}", seen.findings);
@@ -593,12 +603,12 @@ fn real_processes_are_asked_whose_they_are() {
 fn f10_arguments_are_bytes() {
     let mut long = process(600, 1, "");
     long.command = [&b"app\xff\xfe \x00"[..], &vec![b'x'; 200 << 10], b" end"].concat();
-    let world = World::of([long, process(601, 1, "")], ME);
+    let table = ProcessTable::of([long, process(601, 1, "")], ME);
     assert_eq!(
         pid(&look_for(
             &pattern_rule(r"^app.*end$"),
-            &Memo::default(),
-            &world
+            &LastSeen::default(),
+            &table
         )),
         Some(600)
     );
@@ -611,8 +621,8 @@ fn f13_what_its_file_does_not_name_runs_all_the_same() {
         Place::new("999").matching("app").aged(60),
         Place::new("junk").matching("app").aged(60),
     ] {
-        let world = World::of([process(600, 1, "app")], ME);
-        let seen = look_for(&place.rule, &Memo::default(), &world);
+        let table = ProcessTable::of([process(600, 1, "app")], ME);
+        let seen = look_for(&place.rule, &LastSeen::default(), &table);
         assert_eq!(
             (codes(&seen), pid(&seen)),
             (vec![PID_FILE_STALE], Some(600))
@@ -623,22 +633,22 @@ fn f13_what_its_file_does_not_name_runs_all_the_same() {
 #[test]
 fn f13_a_lost_pid_file_ends_no_process() {
     let place = Place::new("600");
-    let world = World::of([process(600, 1, "app")], ME);
-    let memo = look_for(&place.rule, &Memo::default(), &world).memo;
+    let table = ProcessTable::of([process(600, 1, "app")], ME);
+    let last_seen = look_for(&place.rule, &LastSeen::default(), &table).last_seen;
     std::fs::remove_file(place.path()).unwrap();
-    let seen = look_for(&place.rule, &memo, &world);
+    let seen = look_for(&place.rule, &last_seen, &table);
     assert_eq!(
         (codes(&seen), pid(&seen)),
         (vec![PID_FILE_STALE], Some(600))
     );
-    let other = World::of(
+    let other = ProcessTable::of(
         [Process {
             start: 1,
             ..process(600, 1, "app")
         }],
         ME,
     );
-    assert_eq!(codes(&look_for(&place.rule, &memo, &other)), [MISSING]);
+    assert_eq!(codes(&look_for(&place.rule, &last_seen, &other)), [MISSING]);
 }
 
 #[test]
@@ -651,11 +661,11 @@ fn a_family_is_one_and_strangers_are_too_many() {
     ];
     let seen = look_for(
         &pattern_rule("^app"),
-        &Memo::default(),
-        &World::of(family.clone(), ME),
+        &LastSeen::default(),
+        &ProcessTable::of(family.clone(), ME),
     );
     assert_eq!((codes(&seen), pid(&seen)), (vec![], Some(600)));
-    let Presence::Running(running) = seen.presence else {
+    let ProcessStatus::Running(running) = seen.process_status else {
         panic!("not running");
     };
     assert_eq!(
@@ -667,7 +677,11 @@ fn a_family_is_one_and_strangers_are_too_many() {
         pattern_rule("^app"),
         Place::new("600").matching("^app").rule,
     ] {
-        let seen = look_for(&rule, &Memo::default(), &World::of(stranger.clone(), ME));
+        let seen = look_for(
+            &rule,
+            &LastSeen::default(),
+            &ProcessTable::of(stranger.clone(), ME),
+        );
         assert_eq!(pid(&seen), Some(600));
         assert!(codes(&seen).contains(&TOO_MANY));
     }
@@ -681,8 +695,8 @@ fn a_family_is_one_and_strangers_are_too_many() {
 fn seen_with_both(processes: Vec<Process>) -> String {
     look_for(
         &pattern_rule("^app"),
-        &Memo::default(),
-        &World::of(processes, ME),
+        &LastSeen::default(),
+        &ProcessTable::of(processes, ME),
     )
     .findings[0]
         .message
@@ -737,8 +751,8 @@ fn what_the_watchdog_started_is_known_again_without_a_state() {
     let seen = loop {
         let seen = look(
             &target,
-            &Memo::default(),
-            &World::survey(),
+            &LastSeen::default(),
+            &ProcessTable::full_scan(),
             &now,
             &BTreeSet::new(),
         );
@@ -748,13 +762,25 @@ fn what_the_watchdog_started_is_known_again_without_a_state() {
     };
     assert_eq!(pid(&seen), Some(it.pid()));
     // what another service is known to have is not taken for it
-    let taken = BTreeSet::from([seen.memo.main.clone().unwrap()]);
-    let none = look(&target, &Memo::default(), &World::survey(), &now, &taken);
+    let taken = BTreeSet::from([seen.last_seen.main.clone().unwrap()]);
+    let none = look(
+        &target,
+        &LastSeen::default(),
+        &ProcessTable::full_scan(),
+        &now,
+        &taken,
+    );
     assert_eq!(codes(&none), [MISSING]);
     // what was seen and has ended is not looked for: its orphans are not the service
-    let mut gone = seen.memo.clone();
+    let mut gone = seen.last_seen.clone();
     gone.main.as_mut().unwrap().start += 1;
-    let ended = look(&target, &gone, &World::survey(), &now, &BTreeSet::new());
+    let ended = look(
+        &target,
+        &gone,
+        &ProcessTable::full_scan(),
+        &now,
+        &BTreeSet::new(),
+    );
     assert_eq!(codes(&ended), [MISSING]);
     drop(elsewhere);
 }
@@ -772,17 +798,29 @@ fn nothing_is_started_by_mistake_where_logs_show_a_service() {
         has_other_checks: true,
         perhaps_started: false,
     };
-    let world = World::of([], ME);
-    let seen = look(&target, &Memo::default(), &world, &now(), &BTreeSet::new());
+    let table = ProcessTable::of([], ME);
+    let seen = look(
+        &target,
+        &LastSeen::default(),
+        &table,
+        &now(),
+        &BTreeSet::new(),
+    );
     assert_eq!(
-        (codes(&seen), &seen.presence),
-        (vec![], &Presence::NotApplicable)
+        (codes(&seen), &seen.process_status),
+        (vec![], &ProcessStatus::NotApplicable)
     );
     target.has_other_checks = false;
-    let seen = look(&target, &Memo::default(), &world, &now(), &BTreeSet::new());
+    let seen = look(
+        &target,
+        &LastSeen::default(),
+        &table,
+        &now(),
+        &BTreeSet::new(),
+    );
     assert_eq!(
-        (codes(&seen), &seen.presence),
-        (vec![MISSING], &Presence::Absent)
+        (codes(&seen), &seen.process_status),
+        (vec![MISSING], &ProcessStatus::NotRunning)
     );
 }
 
@@ -802,16 +840,22 @@ fn f02_where_the_boot_cannot_be_told_nobody_is_dead() {
         boot_id: crate::clock::UNREAD.into(),
         ..now()
     };
-    let world = World::of([], ME);
-    let seen = look(&target, &Memo::default(), &world, &unread, &BTreeSet::new());
+    let table = ProcessTable::of([], ME);
+    let seen = look(
+        &target,
+        &LastSeen::default(),
+        &table,
+        &unread,
+        &BTreeSet::new(),
+    );
     assert_eq!(codes(&seen), [UNREADABLE]);
-    assert_eq!(seen.presence, Presence::Unseen);
+    assert_eq!(seen.process_status, ProcessStatus::Unknown);
 }
 
 fn identity_of(pid: i32, now: &Reading) -> Identity {
     Identity {
         pid,
-        start: world::stat(pid).unwrap().start,
+        start: process_table::stat(pid).unwrap().start,
         boot_id: now.boot_id.clone(),
     }
 }
@@ -835,12 +879,12 @@ fn f01_an_identity_lives_as_long_as_its_process_and_no_longer() {
     it.0.kill().unwrap();
     // a zombie until it is waited for, and then nothing
     let deadline = std::time::Instant::now() + Duration::from_secs(20);
-    while world::stat(it.pid()).unwrap().state != State::Zombie {
+    while process_table::stat(it.pid()).unwrap().state != State::Zombie {
         assert!(std::time::Instant::now() < deadline);
         std::thread::yield_now();
     }
     assert!(!identity.lives(&now));
-    assert!(look_at(it.pid(), &Memo::default(), &now).is_none());
+    assert!(look_at(it.pid(), &LastSeen::default(), &now).is_none());
     it.0.wait().unwrap();
     assert!(!identity.lives(&now));
 }
@@ -850,9 +894,9 @@ fn what_another_keeper_names_is_looked_at() {
     let now = now();
     let dir = tempfile::tempdir().unwrap();
     let it = Real::sleeping(dir.path());
-    let seen = look_at(it.pid(), &Memo::default(), &now).unwrap();
+    let seen = look_at(it.pid(), &LastSeen::default(), &now).unwrap();
     assert_eq!(pid(&seen), Some(it.pid()));
-    assert_eq!(seen.memo.main, Some(identity_of(it.pid(), &now)));
+    assert_eq!(seen.last_seen.main, Some(identity_of(it.pid(), &now)));
 }
 
 #[test]
@@ -876,49 +920,49 @@ fn f25_what_a_dead_process_left_in_its_group_is_known_by_proof_alone() {
         boot_id: "this".into(),
         ..before
     };
-    let memo = Memo {
+    let last_seen = LastSeen {
         main: Some(identity_of(i32::try_from(leader.id()).unwrap(), &now)),
         leads_group: true,
         seen_ms: now.boot_ms,
         pid_file: None,
     };
-    let while_it_lives = memo.leftovers(&now).unwrap();
+    let while_it_lives = last_seen.leftovers(&now).unwrap();
     leader.kill().unwrap();
     leader.wait().unwrap();
-    let left = memo.leftovers(&now).unwrap();
+    let left = last_seen.leftovers(&now).unwrap();
     let orphans = [identity_of(orphan, &now)];
-    let in_ms = |ticks: u64| ticks * 1000 / world::ticks_per_second();
+    let in_ms = |ticks: u64| ticks * 1000 / process_table::ticks_per_second();
     let others = [
         // no group of its own, another boot, or no member that is older than the last sight of the leader
-        Memo {
+        LastSeen {
             leads_group: false,
-            ..memo.clone()
+            ..last_seen.clone()
         },
-        Memo {
-            main: memo.main.clone().map(|main| Identity {
+        LastSeen {
+            main: last_seen.main.clone().map(|main| Identity {
                 boot_id: "former".into(),
                 ..main
             }),
-            ..memo.clone()
+            ..last_seen.clone()
         },
-        Memo {
+        LastSeen {
             seen_ms: 0,
-            ..memo.clone()
+            ..last_seen.clone()
         },
-        Memo {
-            seen_ms: in_ms(memo.main.as_ref().unwrap().start - 1),
-            ..memo.clone()
+        LastSeen {
+            seen_ms: in_ms(last_seen.main.as_ref().unwrap().start - 1),
+            ..last_seen.clone()
         },
-        Memo::default(),
+        LastSeen::default(),
     ];
-    let seen_as_it_began = Memo {
+    let seen_as_it_began = LastSeen {
         seen_ms: in_ms(orphans[0].start),
-        ..memo.clone()
+        ..last_seen.clone()
     };
     let left_then = seen_as_it_began.leftovers(&now).unwrap();
     let none: Vec<_> = others
         .iter()
-        .map(|memo| memo.leftovers(&now).unwrap())
+        .map(|last_seen| last_seen.leftovers(&now).unwrap())
         .collect();
     nix::sys::signal::kill(
         nix::unistd::Pid::from_raw(orphan),
@@ -932,15 +976,15 @@ fn f25_what_a_dead_process_left_in_its_group_is_known_by_proof_alone() {
     // a group that somebody else leads now, by the same number
     let me = i32::try_from(std::process::id()).unwrap();
     let group = nix::unistd::getpgrp().as_raw();
-    let reused = Memo {
+    let reused = LastSeen {
         main: Some(Identity {
             pid: group,
             start: 1,
             boot_id: now.boot_id.clone(),
         }),
-        ..memo
+        ..last_seen
     };
-    let leader_is_there = world::stat(group).is_ok();
+    let leader_is_there = process_table::stat(group).is_ok();
     assert!(
         !leader_is_there || reused.leftovers(&now).unwrap().is_empty(),
         "{me}"
@@ -1011,8 +1055,14 @@ fn what_runs_already_is_found_by_its_arguments_folder_and_user() {
         perhaps_started: true,
         ..Target::default()
     };
-    let world = World::glance();
-    let seen = look(&target, &Memo::default(), &world, &now, &BTreeSet::new());
+    let table = ProcessTable::snapshot();
+    let seen = look(
+        &target,
+        &LastSeen::default(),
+        &table,
+        &now,
+        &BTreeSet::new(),
+    );
     assert_eq!(
         seen.findings[0].message,
         format!(
@@ -1037,23 +1087,23 @@ fn all_processes_are_looked_at_only_where_it_must_be() {
     });
     let (by_file, by_line) = (Place::without_file().rule, pattern_rule("a"));
     let now = now();
-    let known = |boot_id: &str| Memo {
+    let known = |boot_id: &str| LastSeen {
         main: Some(Identity {
             pid: 100,
             start: 1,
             boot_id: boot_id.into(),
         }),
-        ..Memo::default()
+        ..LastSeen::default()
     };
     // by which rule, whether it is started, whether a run was cut short, what is remembered
-    for (rule, started, perhaps_started, memo, needed) in [
-        (None, None, false, Memo::default(), false),
-        (Some(&by_file), None, false, Memo::default(), false),
-        (Some(&by_file), started, false, Memo::default(), false),
-        (Some(&by_file), started, true, Memo::default(), true),
-        (Some(&by_file), None, true, Memo::default(), false),
+    for (rule, started, perhaps_started, last_seen, needed) in [
+        (None, None, false, LastSeen::default(), false),
+        (Some(&by_file), None, false, LastSeen::default(), false),
+        (Some(&by_file), started, false, LastSeen::default(), false),
+        (Some(&by_file), started, true, LastSeen::default(), true),
+        (Some(&by_file), None, true, LastSeen::default(), false),
         (Some(&by_line), None, false, known("this"), true),
-        (None, started, false, Memo::default(), true),
+        (None, started, false, LastSeen::default(), true),
         (None, started, false, known("former"), true),
         (None, started, false, known("this"), false),
         (None, started, true, known("this"), true),
@@ -1065,9 +1115,9 @@ fn all_processes_are_looked_at_only_where_it_must_be() {
             perhaps_started,
         };
         assert_eq!(
-            needs_survey(&target, &memo, &now),
+            needs_scan(&target, &last_seen, &now),
             needed,
-            "{target:?} {memo:?}"
+            "{target:?} {last_seen:?}"
         );
         assert_eq!(target.is_known(), rule.is_some() || started.is_some());
     }
@@ -1087,17 +1137,17 @@ fn f07_what_was_started_and_not_collected_is_a_zombie() {
     };
     let mut ended = process(100, 1, "");
     ended.state = State::Zombie;
-    let memo = |start| Memo {
+    let last_seen = |start| LastSeen {
         main: Some(Identity {
             pid: 100,
             start,
             boot_id: "this".into(),
         }),
-        ..Memo::default()
+        ..LastSeen::default()
     };
     let judged = |start| {
-        let world = World::of([ended.clone()], ME);
-        let seen = look(&target, &memo(start), &world, &now(), &BTreeSet::new());
+        let table = ProcessTable::of([ended.clone()], ME);
+        let seen = look(&target, &last_seen(start), &table, &now(), &BTreeSet::new());
         codes(&seen).join(" ")
     };
     assert_eq!(judged(ended.start), ZOMBIE);
@@ -1107,32 +1157,32 @@ fn f07_what_was_started_and_not_collected_is_a_zombie() {
 #[test]
 fn a_lost_pid_file_ends_no_process_of_the_right_user_only() {
     let place = Place::without_file();
-    let world = World::of([process(100, 1, "app")], ME);
-    let memo = Memo {
+    let table = ProcessTable::of([process(100, 1, "app")], ME);
+    let last_seen = LastSeen {
         main: Some(Identity {
             pid: 100,
             start: 1000,
             boot_id: "this".into(),
         }),
-        ..Memo::default()
+        ..LastSeen::default()
     };
     for (user, found) in [("1000", Some(100)), ("1001", None)] {
         let rule = Rule {
             user: Some(user.to_owned()),
             ..place.rule.clone()
         };
-        assert_eq!(pid(&look_for(&rule, &memo, &world)), found, "{user}");
+        assert_eq!(pid(&look_for(&rule, &last_seen, &table)), found, "{user}");
     }
 }
 
 #[test]
 fn of_too_many_processes_ten_are_named() {
     for (count, ending) in [(11, "111"), (12, "1 more"), (14, "3 more")] {
-        let world = World::of(
+        let table = ProcessTable::of(
             (0..count).map(|n| process(101 + n, 1, &format!("app {n}"))),
             ME,
         );
-        let seen = look_for(&pattern_rule("^app"), &Memo::default(), &world);
+        let seen = look_for(&pattern_rule("^app"), &LastSeen::default(), &table);
         let message = &seen.findings[0].message;
         assert!(message.ends_with(ending), "{message}");
         assert!(
@@ -1145,18 +1195,19 @@ fn of_too_many_processes_ten_are_named() {
 #[test]
 fn f01_what_is_unchanged_is_the_same_process() {
     let place = Place::new("600").aged(60);
-    let world = World::of([process(600, 1, "app")], ME);
-    let first = look_for(&place.rule, &Memo::default(), &world);
-    let again = look_for(&place.rule, &first.memo, &world);
+    let table = ProcessTable::of([process(600, 1, "app")], ME);
+    let first = look_for(&place.rule, &LastSeen::default(), &table);
+    let again = look_for(&place.rule, &first.last_seen, &table);
     assert_eq!((codes(&again), pid(&again)), (vec![], Some(600)));
 }
 
 #[test]
 fn f02_a_file_is_held_against_the_boot_with_care() {
-    let world = World::of([process(600, 1, "app")], ME);
+    let table = ProcessTable::of([process(600, 1, "app")], ME);
     let up = now().boot_ms / 1000;
     let slack = BOOT_SLACK.as_secs();
-    let judged = |place: &Place| codes(&look_for(&place.rule, &Memo::default(), &world)).join(" ");
+    let judged =
+        |place: &Place| codes(&look_for(&place.rule, &LastSeen::default(), &table)).join(" ");
     // the clock of a boot is not so exact
     assert_eq!(judged(&Place::new("600").aged(up + slack / 2)), "");
     assert_eq!(
@@ -1199,8 +1250,8 @@ fn a_file_of_any_time_is_held_against_the_boot() {
     for time in [epoch - far, epoch, epoch + last, epoch + far] {
         file.set_modified(time).unwrap();
         for (pid, found) in [(600, true), (601, false)] {
-            let world = World::of([process(pid, 1, "app")], ME);
-            let seen = look_for(&place.rule, &Memo::default(), &world);
+            let table = ProcessTable::of([process(pid, 1, "app")], ME);
+            let seen = look_for(&place.rule, &LastSeen::default(), &table);
             assert_eq!(codes(&seen).is_empty(), found, "{time:?}");
         }
     }
@@ -1208,17 +1259,17 @@ fn a_file_of_any_time_is_held_against_the_boot() {
 
 #[test]
 fn a_parent_and_its_only_child_are_one_whichever_the_file_names() {
-    let two = || World::of([process(600, 1, "app"), process(601, 600, "app")], ME);
+    let two = || ProcessTable::of([process(600, 1, "app"), process(601, 600, "app")], ME);
     for (named, alone) in [("600", true), ("601", true), ("700", false)] {
         let place = Place::new(named).matching("^app").aged(60);
         let mut all = vec![process(700, 1, "app by hand")];
-        let world = if alone {
+        let table = if alone {
             two()
         } else {
             all.extend([process(600, 1, "app"), process(601, 600, "app")]);
-            World::of(all, ME)
+            ProcessTable::of(all, ME)
         };
-        let seen = look_for(&place.rule, &Memo::default(), &world);
+        let seen = look_for(&place.rule, &LastSeen::default(), &table);
         assert_eq!(pid(&seen).unwrap().to_string(), named);
         assert_eq!(codes(&seen).is_empty(), alone, "{named}");
     }
@@ -1227,7 +1278,7 @@ fn a_parent_and_its_only_child_are_one_whichever_the_file_names() {
 #[test]
 fn where_processes_could_not_be_read_nobody_is_missing() {
     let why = "/proc/7 cannot be read: Too many open files (os error 24)";
-    let world = || World::of([], ME).with_gap(why.to_owned());
+    let table = || ProcessTable::of([], ME).with_gap(why.to_owned());
     let started = Target {
         started: Some(Started {
             command: &["x".to_owned()],
@@ -1237,18 +1288,18 @@ fn where_processes_could_not_be_read_nobody_is_missing() {
         ..Target::default()
     };
     for seen in [
-        look_for(&pattern_rule("app"), &Memo::default(), &world()),
+        look_for(&pattern_rule("app"), &LastSeen::default(), &table()),
         look(
             &started,
-            &Memo::default(),
-            &world(),
+            &LastSeen::default(),
+            &table(),
             &now(),
             &BTreeSet::new(),
         ),
     ] {
         assert_eq!(
-            (codes(&seen), &seen.presence),
-            (vec![UNREADABLE], &Presence::Unseen)
+            (codes(&seen), &seen.process_status),
+            (vec![UNREADABLE], &ProcessStatus::Unknown)
         );
         assert_eq!(
             seen.findings[0].message,
@@ -1266,8 +1317,8 @@ fn of_a_parent_and_its_children_of_the_same_tick_the_parent_is_the_main_one() {
     };
     let all = [at_once(700, 1), at_once(600, 700), at_once(550, 600)];
     for count in 1..=all.len() {
-        let world = World::of(all[..count].to_vec(), ME);
-        let seen = look_for(&pattern_rule("^app"), &Memo::default(), &world);
+        let table = ProcessTable::of(all[..count].to_vec(), ME);
+        let seen = look_for(&pattern_rule("^app"), &LastSeen::default(), &table);
         assert_eq!((codes(&seen), pid(&seen)), (vec![], Some(700)), "{count}");
     }
 }
@@ -1280,8 +1331,8 @@ fn a_command_line_that_cannot_be_searched_for_is_unknown() {
         command_line: Some(crate::check::pattern::broken()),
         user: None,
     };
-    let world = World::of([process(4242, 1, "app")], ME);
-    let seen = look_for(&rule, &Memo::default(), &world);
-    assert_eq!(seen.presence, Presence::Unseen);
+    let table = ProcessTable::of([process(4242, 1, "app")], ME);
+    let seen = look_for(&rule, &LastSeen::default(), &table);
+    assert_eq!(seen.process_status, ProcessStatus::Unknown);
     assert_eq!(worst(&seen.findings), Some(Severity::Unknown));
 }

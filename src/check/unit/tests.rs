@@ -167,29 +167,29 @@ fn every_state_has_its_finding() {
 #[test]
 fn where_it_stands_is_told_from_what_is_wrong() {
     for (changes, standing, busy) in [
-        ("", Standing::Up(Some(4711)), None),
-        ("MainPID=0", Standing::Up(None), None),
-        ("ActiveState=inactive\nMainPID=0", Standing::Down, None),
-        ("ActiveState=failed\nMainPID=0", Standing::Down, None),
-        ("ActiveState=deactivating", Standing::Unseen, None),
+        ("", UnitStatus::Up(Some(4711)), None),
+        ("MainPID=0", UnitStatus::Up(None), None),
+        ("ActiveState=inactive\nMainPID=0", UnitStatus::Down, None),
+        ("ActiveState=failed\nMainPID=0", UnitStatus::Down, None),
+        ("ActiveState=deactivating", UnitStatus::Unseen, None),
         (
             "LoadState=masked\nActiveState=inactive",
-            Standing::Unseen,
+            UnitStatus::Unseen,
             None,
         ),
         (
             "ActiveState=activating\nSubState=auto-restart\nMainPID=0\nResult=exit-code\nExecMainCode=1\nExecMainStatus=1",
-            Standing::Down,
+            UnitStatus::Down,
             Some("systemd is about to restart a.service by itself after exit status 1"),
         ),
         (
             "ActiveState=activating\nSubState=start",
-            Standing::Up(Some(4711)),
+            UnitStatus::Up(Some(4711)),
             Some("systemd is starting a.service (start)"),
         ),
         (
             "ActiveState=inactive\nMainPID=0\nJob=3",
-            Standing::Down,
+            UnitStatus::Down,
             Some("a.service waits in systemd's queue to be started"),
         ),
     ] {
@@ -222,19 +222,19 @@ fn where_it_stands_is_told_from_what_is_wrong() {
     );
     assert_eq!(
         (&*silent.findings[0].code, silent.standing),
-        (UNREACHABLE, Standing::Unseen)
+        (UNREACHABLE, UnitStatus::Unseen)
     );
 }
 
 #[test]
 fn f28_restarts_by_systemd_itself_are_counted_since_the_last_run() {
     let before = |restarts, boot: &str| {
-        Some(Memo {
+        Some(LastSeen {
             restarts,
             boot_id: boot.into(),
         })
     };
-    for (memo, now, grown) in [
+    for (last_seen, now, grown) in [
         (None, 58, None),
         (before(0, "a"), 0, None),
         (before(2, "a"), 2, None),
@@ -251,11 +251,11 @@ fn f28_restarts_by_systemd_itself_are_counted_since_the_last_run() {
         let seen = judge(
             &unit(),
             Some(&status),
-            memo.as_ref(),
+            last_seen.as_ref(),
             &reading("a"),
             Duration::ZERO,
         );
-        assert_eq!(seen.memo, before(now, "a"));
+        assert_eq!(seen.last_seen, before(now, "a"));
         match (seen.findings.first(), grown) {
             (None, None) => {}
             (Some(finding), Some(times)) => {
@@ -268,12 +268,12 @@ fn f28_restarts_by_systemd_itself_are_counted_since_the_last_run() {
                     format!("systemd has restarted a.service {times} by itself since the last run")
                 );
             }
-            other => panic!("{memo:?} to {now}: {other:?}"),
+            other => panic!("{last_seen:?} to {now}: {other:?}"),
         }
     }
     // what could not be seen forgets nothing
     let silent = unreachable(&unit(), before(4, "a").as_ref(), "no answer");
-    assert_eq!(silent.memo, before(4, "a"));
+    assert_eq!(silent.last_seen, before(4, "a"));
 }
 
 #[test]

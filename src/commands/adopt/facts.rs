@@ -13,9 +13,9 @@ use nix::unistd::{Gid, Group, Uid, User};
 
 use crate::check::process::parse_pid_file;
 use crate::files::{self, Links};
+use crate::process_table;
 use crate::restart::scope::{self, Place};
 use crate::systemctl::is_booted;
-use crate::world;
 
 /// No longer file is a PID file.
 const PID_FILE_LIMIT: u64 = 4096;
@@ -313,7 +313,7 @@ pub(super) fn is_deleted(path: &Path) -> bool {
 }
 
 /// The programs of a name, without the helpers that they themselves started.
-pub(super) fn named(name: &str, world: &world::World) -> Vec<i32> {
+pub(super) fn named(name: &str, table: &process_table::ProcessTable) -> Vec<i32> {
     let is_called = |pid: i32, command: &[u8]| {
         let first = command
             .split(|&byte| byte == b' ')
@@ -326,10 +326,10 @@ pub(super) fn named(name: &str, world: &world::World) -> Vec<i32> {
             || fs::read_to_string(format!("/proc/{pid}/comm"))
                 .is_ok_and(|comm| comm.trim_end() == name)
     };
-    let all: BTreeMap<i32, i32> = world
+    let all: BTreeMap<i32, i32> = table
         .all()
-        .filter(|process| !process.kernel && !world.is_lineage(process.pid))
-        .filter(|process| process.state != world::State::Zombie)
+        .filter(|process| !process.kernel && !table.is_lineage(process.pid))
+        .filter(|process| process.state != process_table::State::Zombie)
         .filter(|process| is_called(process.pid, &process.command))
         .map(|process| (process.pid, process.parent))
         .collect();

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::config::{Environment, parse};
-use crate::restart::Way;
+use crate::restart::RestartMethod;
 use crate::restart::scope::Place;
 
 fn trader() -> Facts {
@@ -99,7 +99,7 @@ path = "/srv/trader/audit"
 # last written 1d 3h ago: too seldom for a limit that would tell a frozen program
 "#
     );
-    let Some(Way::Spawn(spawn)) = service.way else {
+    let Some(RestartMethod::Spawn(spawn)) = service.method else {
         panic!("{text}");
     };
     assert_eq!(spawn.command, facts.arguments);
@@ -162,7 +162,7 @@ fn a_title_is_no_command() {
     facts.name = "nginx".to_owned();
     assert_eq!(words(&facts)[0], "nginx: master");
     let (text, service) = told(&facts, &found());
-    assert!(service.way.is_none(), "{text}");
+    assert!(service.method.is_none(), "{text}");
     assert!(
         text.contains(
             "# it has written a title over its arguments, so how it was started is not known; fill it in, or it is\n\
@@ -191,7 +191,7 @@ fn whatever_arguments_hold_comes_through() {
     .to_vec();
     let known = pattern::find(&facts.arguments, &[]);
     let (text, service) = told(&facts, &known);
-    let Some(Way::Spawn(spawn)) = service.way else {
+    let Some(RestartMethod::Spawn(spawn)) = service.method else {
         panic!("{text}");
     };
     assert_eq!(spawn.command, facts.arguments, "{text}");
@@ -242,18 +242,18 @@ fn f75_a_value_is_read_back_as_it_was_and_steers_no_terminal() {
 
 #[test]
 fn a_thread_of_the_kernel_is_no_program() {
-    let kernel = crate::world::Process {
+    let kernel = crate::process_table::Process {
         pid: 2,
         parent: 0,
         group: 0,
-        state: crate::world::State::Alive,
+        state: crate::process_table::State::Alive,
         start: 1,
         uid: Some(0),
         command: Vec::new(),
         kernel: true,
     };
     assert_eq!(
-        chosen("2", &World::of([kernel], 1)).unwrap_err(),
+        chosen("2", &ProcessTable::of([kernel], 1)).unwrap_err(),
         "PID 2 is a thread of the kernel"
     );
 }

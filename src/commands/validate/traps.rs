@@ -10,7 +10,7 @@ use nix::sys::statfs::{TMPFS_MAGIC, statfs};
 use nix::unistd::{AccessFlags, access};
 
 use crate::check::log;
-use crate::check::process::{self, Presence, resolve_user};
+use crate::check::process::{self, ProcessStatus, resolve_user};
 use crate::clock::{Reading, age, rough};
 use crate::config::{Config, Service, dependencies_first};
 use crate::files::{self, Extent};
@@ -18,9 +18,9 @@ use crate::memory::HOUR;
 use crate::memory::store::Store;
 use crate::notify::mail::Transport;
 use crate::observe::target;
-use crate::restart::{Spawn, Way, spawn};
+use crate::process_table::ProcessTable;
+use crate::restart::{RestartMethod, Spawn, spawn};
 use crate::text::printable;
-use crate::world::World;
 
 mod ports;
 mod units;
@@ -87,7 +87,7 @@ fn parts(place: &str) -> Vec<String> {
 
 /// All traps of a config, those of the whole first. Looks at files, processes and systemd, and changes
 /// nothing.
-pub(super) fn find(config: &Config, world: &World, now: &Reading) -> Vec<Trap> {
+pub(super) fn find(config: &Config, table: &ProcessTable, now: &Reading) -> Vec<Trap> {
     let mut traps = Traps::default();
     in_times_of_runs(config, &mut traps);
     units::own(config, &mut traps);
@@ -95,7 +95,7 @@ pub(super) fn find(config: &Config, world: &World, now: &Reading) -> Vec<Trap> {
     in_mail(config, &mut traps);
     let chains = longest_chains(&config.services);
     for service in config.services.iter().filter(|service| service.enabled) {
-        in_process(service, world, now, &mut traps);
+        in_process(service, table, now, &mut traps);
         in_reach_of_pattern(service, config, &mut traps);
         in_way(service, &mut traps);
         in_logs(service, &mut traps);
@@ -103,15 +103,15 @@ pub(super) fn find(config: &Config, world: &World, now: &Reading) -> Vec<Trap> {
         in_dependencies(service, config, &mut traps);
     }
     units::watched(config, &mut traps);
-    ports::watched(config, world, now, &mut traps);
+    ports::watched(config, table, now, &mut traps);
     shared(config, &mut traps);
     traps.0
 }
 
 /// What is seen of a service's process now, with nothing remembered.
-pub(super) fn seen(service: &Service, world: &World, now: &Reading) -> process::Seen {
-    let nothing = process::Memo::default();
-    process::look(&target(service), &nothing, world, now, &BTreeSet::new())
+pub(super) fn seen(service: &Service, table: &ProcessTable, now: &Reading) -> process::Seen {
+    let nothing = process::LastSeen::default();
+    process::look(&target(service), &nothing, table, now, &BTreeSet::new())
 }
 
 fn in_times_of_runs(config: &Config, traps: &mut Traps) {
@@ -216,7 +216,7 @@ fn executable(path: &Path) -> Result<(), String> {
     }
 }
 
-fn in_process(service: &Service, world: &World, now: &Reading, traps: &mut Traps) {
+fn in_process(service: &Service, table: &ProcessTable, now: &Reading, traps: &mut Traps) {
     let Some(rule) = &service.process else {
         return;
     };
@@ -245,8 +245,8 @@ fn in_process(service: &Service, world: &World, now: &Reading, traps: &mut Traps
     let Some(pattern) = &rule.command_line else {
         return;
     };
-    let seen = seen(service, world, now);
-    if !matches!(seen.presence, Presence::Running(_)) {
+    let seen = seen(service, table, now);
+    if !matches!(seen.process_status, ProcessStatus::Running(_)) {
         let of = rule
             .user
             .as_ref()
@@ -297,7 +297,7 @@ fn in_reach_of_pattern(service: &Service, config: &Config, traps: &mut Traps) {
             .logs()
             .map(|rule| format!("tail -f {}", rule.path.display())),
     );
-    if let Some(Way::Spawn(spawn)) = &service.way {
+    if let Some(RestartMethod::Spawn(spawn)) = &service.method {
         lines.extend(
             scripts(spawn)
                 .iter()
@@ -354,8 +354,8 @@ fn in_roots_hands(service: &Service, place: &str, plan: &Spawn, program: &Path, 
 }
 
 fn in_way(service: &Service, traps: &mut Traps) {
-    match &service.way {
-        Some(Way::Spawn(plan)) => {
+    match &service.method {
+        Some(RestartMethod::Spawn(plan)) => {
             match spawn::prepare(plan) {
                 Err(why) => traps.of(
                     service,
@@ -380,7 +380,7 @@ fn in_way(service: &Service, traps: &mut Traps) {
                 missing_folder(service, &format!("spawn.{key}"), path.as_deref(), traps);
             }
         }
-        Some(Way::Command(plan)) => {
+        Some(RestartMethod::Command(plan)) => {
             let like = plan.as_spawn();
             let runs = spawn::prepare(&like).and_then(|(_, _, program)| {
                 in_roots_hands(service, "restart.command", &like, &program, traps);
@@ -397,7 +397,7 @@ fn in_way(service: &Service, traps: &mut Traps) {
             shell_words(service, "restart.command", &plan.command, traps);
         }
         // systemd is asked for all units at once
-        Some(Way::Systemd(_)) | None => {}
+        Some(RestartMethod::Systemd(_)) | None => {}
     }
 }
 
@@ -508,7 +508,7 @@ fn in_logs(service: &Service, traps: &mut Traps) {
 
 /// The longest that the restart of a service can take.
 fn longest(service: &Service) -> Duration {
-    match service.way {
+    match service.method {
         None => Duration::ZERO,
         Some(_) => {
             service.limits.stop_timeout + service.limits.start_timeout + service.limits.settle
@@ -608,16 +608,16 @@ fn shared(config: &Config, traps: &mut Traps) {
                 claims.push(("process.command_line", "command line", what));
             }
         }
-        match &service.way {
-            Some(Way::Spawn(spawn)) => {
+        match &service.method {
+            Some(RestartMethod::Spawn(spawn)) => {
                 let place = spawn.working_dir.display();
                 let command = format!("{} in {place}", spawn.command.join(" "));
                 claims.push(("spawn.command", "command", command));
             }
-            Some(Way::Systemd(unit)) => {
+            Some(RestartMethod::Systemd(unit)) => {
                 claims.push(("systemd.unit", "unit", unit.unit.clone()));
             }
-            Some(Way::Command(_)) | None => {}
+            Some(RestartMethod::Command(_)) | None => {}
         }
         for (place, what, value) in claims {
             match owners.get(&(what, value.clone())) {

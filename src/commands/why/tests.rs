@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
-use crate::check::log::{Expect, Mark, Rule};
+use crate::check::log::{Expect, LogPosition, Rule};
 use crate::check::pattern::Pattern;
 use crate::check::{self, Check, Severity, assign_ids, process};
 use crate::fixtures::{self, alert, at, service};
@@ -133,12 +133,12 @@ fn a_spent_budget_is_told_with_all_its_figures() {
         },
         ..remembered(Verdict::Exhausted)
     };
-    known.told.insert(Event::Exhausted, at(0));
+    known.alerted.insert(Event::Exhausted, at(0));
     known.logs.insert(
         "trader.log".to_owned(),
-        Arc::new(Mark {
+        Arc::new(LogPosition {
             written: Some(at(-372)),
-            ..Mark::default()
+            ..LogPosition::default()
         }),
     );
     let journal = [tried(-1800, true), tried(-900, false), tried(-600, true)];
@@ -238,7 +238,7 @@ fn why_no_mail_went_out_is_told() {
         (remembered(Verdict::Healthy), &mail(), "nothing to tell now"),
         (
             ServiceMemory {
-                told: [(Event::Recovered, at(0))].into(),
+                alerted: [(Event::Recovered, at(0))].into(),
                 ..remembered(Verdict::Healthy)
             },
             &mail(),
@@ -246,7 +246,7 @@ fn why_no_mail_went_out_is_told() {
         ),
         (
             ServiceMemory {
-                told: [(Event::Restarted, at(0))].into(),
+                alerted: [(Event::Restarted, at(0))].into(),
                 ..remembered(Verdict::Restarted)
             },
             &mail(),
@@ -265,13 +265,13 @@ fn mail_that_waits_is_told_with_the_reason() {
     let mut settings = mail();
     settings.max_per_hour = 2;
     let mut known = remembered(Verdict::Down);
-    known.told.insert(Event::Down, at(0));
+    known.alerted.insert(Event::Down, at(0));
     let mut memory = Memory {
         mails: vec![at(-10), at(-20)],
         ..Memory::default()
     };
     memory.services.insert("a".to_owned(), known);
-    memory.owed.push(alert("a", Event::Down));
+    memory.pending.push(alert("a", Event::Down));
     let mut failed = Entry::new(at(30), "watchdog", "mail_deferred");
     failed.message = Some("localhost:25: connection refused".to_owned());
     let account = account(
@@ -350,7 +350,7 @@ fn a_cooldown_says_when_it_ends() {
 #[test]
 fn a_service_that_has_no_way_or_no_run_is_told_so() {
     let mut watched = service("a");
-    watched.way = None;
+    watched.method = None;
     let text = told(&watched, remembered(Verdict::Down), None, &[]);
     assert!(text.contains("no way to restart it"), "{text}");
     let mut never = service("a");

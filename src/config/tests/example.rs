@@ -131,8 +131,8 @@ fn the_example_states_the_defaults() {
     assert_eq!(stated.on, holds.on);
     assert_eq!(stated.remind_every, holds.remind_every);
     assert_eq!(stated.max_per_hour, holds.max_per_hour);
-    let (Some(Way::Spawn(stated)), Some(Way::Spawn(holds))) =
-        (&example.services[0].way, &least.services[0].way)
+    let (Some(RestartMethod::Spawn(stated)), Some(RestartMethod::Spawn(holds))) =
+        (&example.services[0].method, &least.services[0].method)
     else {
         panic!("both are spawned");
     };

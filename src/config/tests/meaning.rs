@@ -11,7 +11,7 @@ use crate::check::log::Zone;
 use crate::check::unit::{Manager, Unit};
 use crate::notify::Event;
 use crate::notify::mail::{Secret, Smtp, Tls, Transport};
-use crate::restart::Way;
+use crate::restart::RestartMethod;
 
 /// A config with every key but those that exclude one another.
 const FULL: &str = r#"
@@ -121,7 +121,7 @@ fn every_key_is_meant_as_it_is_written() {
     let pid_file = Path::new("/etc/watchdog/trader/run/trader.pid");
     assert_eq!(process.pid_file.as_deref(), Some(pid_file));
     assert_eq!(process.user.as_deref(), Some("1000"));
-    let Some(Way::Spawn(spawn)) = &first.way else {
+    let Some(RestartMethod::Spawn(spawn)) = &first.method else {
         panic!("spawned");
     };
     assert_eq!(spawn.command.len(), 3);
@@ -161,10 +161,10 @@ fn every_key_is_meant_as_it_is_written() {
         manager: Manager::User,
     };
     assert_eq!(second.unit.as_ref(), Some(&unit));
-    assert_eq!(second.way, Some(Way::Systemd(unit)));
+    assert_eq!(second.method, Some(RestartMethod::Systemd(unit)));
     assert!(!second.enabled);
-    let command = |name| match &config.service(name).unwrap().way {
-        Some(Way::Command(command)) => command.command.clone(),
+    let command = |name| match &config.service(name).unwrap().method {
+        Some(RestartMethod::Command(command)) => command.command.clone(),
         other => panic!("{other:?}"),
     };
     assert_eq!(command("a"), ["/etc/init.d/a", "restart"]);
@@ -227,7 +227,7 @@ fn spawn_alone_is_a_whole_config() {
 #[test]
 fn a_service_without_a_way_is_only_watched() {
     let config = good("[service.x]\nprocess = { pid_file = \"/run/x.pid\" }\n");
-    assert_eq!(config.services[0].way, None);
+    assert_eq!(config.services[0].method, None);
 }
 
 #[test]

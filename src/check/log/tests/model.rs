@@ -10,7 +10,7 @@ pub(crate) struct Scene {
     pub(crate) dir: TempDir,
     pub(crate) now: DateTime<Utc>,
     pub(crate) rule: Rule,
-    pub(crate) mark: Option<Mark>,
+    pub(crate) position: Option<LogPosition>,
     pub(crate) author: Author,
     pub(crate) jumped_at: Option<DateTime<Utc>>,
     pub(crate) shown: bool,
@@ -33,7 +33,7 @@ impl Scene {
             dir,
             now: DateTime::from_timestamp(1_795_348_800, 0).unwrap(),
             rule,
-            mark: None,
+            position: None,
             author: Author::Present,
             jumped_at: None,
             shown: true,
@@ -127,17 +127,17 @@ impl Scene {
             author: self.author,
             shown: self.shown,
         };
-        let seen = look(&self.rule, self.mark.as_ref(), context);
-        if let Some(mark) = &seen.state {
-            let text = serde_json::to_string(mark).unwrap();
-            self.mark = Some(serde_json::from_str(&text).unwrap());
-            assert_eq!(self.mark.as_ref(), Some(mark));
+        let seen = look(&self.rule, self.position.as_ref(), context);
+        if let Some(position) = &seen.state {
+            let text = serde_json::to_string(position).unwrap();
+            self.position = Some(serde_json::from_str(&text).unwrap());
+            assert_eq!(self.position.as_ref(), Some(position));
         }
         seen
     }
 
-    pub(crate) fn mark_end(&mut self) {
-        self.mark = mark_end(&self.rule, self.mark.as_ref());
+    pub(crate) fn position_at_end(&mut self) {
+        self.position = position_at_end(&self.rule, self.position.as_ref());
     }
 }
 
@@ -300,7 +300,7 @@ pub(crate) fn play(steps: &[Step]) {
             }
             Step::Run => run(&mut scene, &mut texts),
             Step::MarkEnd => {
-                scene.mark_end();
+                scene.position_at_end();
                 texts.iter_mut().for_each(Text::pass);
             }
         }

@@ -7,8 +7,8 @@ fn opened(path: &Path) -> Opened {
     open::open(path, Links::Follow).unwrap()
 }
 
-fn end(path: &Path) -> Place {
-    Place::at_end(&opened(path), path.to_owned()).unwrap()
+fn end(path: &Path) -> FilePosition {
+    FilePosition::at_end(&opened(path), path.to_owned()).unwrap()
 }
 
 #[test]
@@ -24,7 +24,7 @@ fn what_a_rotation_came_between_is_begun_again_a_few_times() {
     ] {
         let mut left = errors.iter();
         let mut count = 0;
-        let outcome = again(|| {
+        let outcome = retry_on_rotation(|| {
             count += 1;
             left.next().map_or(Ok(()), |kind| Err((*kind).into()))
         });
@@ -42,7 +42,7 @@ fn what_never_reads_to_its_end_is_unreadable_and_leaves_the_mark() {
     scene.log("fine\n");
     scene.look();
     scene.rule.path = shorter.to_owned();
-    let mark = scene.mark.clone();
+    let position = scene.position.clone();
     let seen = scene.look();
     assert_eq!(
         sentences(&seen),
@@ -50,7 +50,7 @@ fn what_never_reads_to_its_end_is_unreadable_and_leaves_the_mark() {
     );
     assert_eq!(codes(&seen), one("log_unreadable", Severity::Unknown));
     assert_eq!(seen.state, None);
-    assert_eq!(mark_end(&scene.rule, mark.as_ref()), mark);
+    assert_eq!(position_at_end(&scene.rule, position.as_ref()), position);
 }
 
 #[test]
@@ -150,12 +150,12 @@ fn a_mark_at_the_end_says_what_is_not_known_any_more() {
         scene.rotate();
         scene.log("two\n");
         scene.look();
-        let mut mark = scene.mark.take().unwrap();
-        assert!(!mark.restarted && !mark.cut && mark.former.len() == 1);
-        mark.cut = cut_before;
+        let mut position = scene.position.take().unwrap();
+        assert!(!position.restarted && !position.cut && position.former.len() == 1);
+        position.cut = cut_before;
         scene.log("three\n");
         blow(&mut scene);
-        let end = mark_end(&scene.rule, Some(&mark)).unwrap();
+        let end = position_at_end(&scene.rule, Some(&position)).unwrap();
         assert_eq!(
             (end.restarted, end.cut, end.former.len()),
             (true, cut, former),
@@ -174,7 +174,7 @@ fn recent(texts: &[&[u8]], aged: bool, wanted: usize) -> (Vec<Vec<u8>>, [bool; 3
         paths.push(path);
     }
     paths.reverse();
-    let former: Vec<Place> = paths[1..].iter().map(|path| end(path)).collect();
+    let former: Vec<FilePosition> = paths[1..].iter().map(|path| end(path)).collect();
     let recent = Recent::read(&opened(&paths[0]), aged, &former, wanted).unwrap();
     let lines = recent.lines().map(<[u8]>::to_vec).collect();
     (lines, [recent.more, recent.bounded, recent.broken])
@@ -408,7 +408,7 @@ fn what_is_said_where_no_line_has_a_stamp() {
     let tick = line(&scene, "tick");
     scene.log(&tick);
     assert!(scene.found().is_empty());
-    assert_eq!(scene.mark.as_ref().unwrap().unstamped_since, None);
+    assert_eq!(scene.position.as_ref().unwrap().unstamped_since, None);
 }
 
 #[test]
@@ -499,7 +499,7 @@ fn f54_a_copy_that_was_seen_empty_is_no_file_of_its_own() {
         scene.log("ERROR 1\n");
         scene.append("app.log.1", "");
         assert_eq!(scene.found().len(), 1);
-        assert_eq!(scene.mark.as_ref().unwrap().former.len(), 1);
+        assert_eq!(scene.position.as_ref().unwrap().former.len(), 1);
         scene.append("app.log.1", copied);
         if truncated {
             scene.truncate();
@@ -607,7 +607,7 @@ fn f54_a_mark_without_a_name_makes_no_stranger_a_copy() {
     let mut scene = Scene::forbidding();
     scene.log("fine\n");
     scene.look();
-    let here = &mut scene.mark.as_mut().unwrap().here;
+    let here = &mut scene.position.as_mut().unwrap().here;
     here.path = PathBuf::new();
     here.ino = u64::MAX;
     scene.append("other.log", "fine\nERROR\n");

@@ -4,13 +4,13 @@ use std::time::{Duration, Instant};
 
 use super::{Traps, seen};
 use crate::check::port;
-use crate::check::process::Presence;
+use crate::check::process::ProcessStatus;
 use crate::clock::Reading;
 use crate::config::Config;
-use crate::world::World;
+use crate::process_table::ProcessTable;
 
 /// Probes the ports of all services at once.
-pub(super) fn watched(config: &Config, world: &World, now: &Reading, traps: &mut Traps) {
+pub(super) fn watched(config: &Config, table: &ProcessTable, now: &Reading, traps: &mut Traps) {
     let enabled = config.services.iter().filter(|service| service.enabled);
     let watched: Vec<_> = enabled
         .flat_map(|service| {
@@ -25,13 +25,13 @@ pub(super) fn watched(config: &Config, world: &World, now: &Reading, traps: &mut
         .collect();
     let raws = port::look(&rules, Instant::now() + config.run_timeout);
     for ((service, (number, rule)), raw) in watched.iter().zip(&raws) {
-        let (is_running, pids) = match seen(service, world, now).presence {
-            Presence::Running(running) => {
+        let (is_running, pids) = match seen(service, table, now).process_status {
+            ProcessStatus::Running(running) => {
                 let pids: Vec<i32> = running.all.iter().map(|process| process.pid).collect();
                 (Some(true), pids)
             }
-            Presence::Absent => (Some(false), Vec::new()),
-            Presence::Unseen | Presence::NotApplicable => (None, Vec::new()),
+            ProcessStatus::NotRunning => (Some(false), Vec::new()),
+            ProcessStatus::Unknown | ProcessStatus::NotApplicable => (None, Vec::new()),
         };
         let is_held = match is_running {
             Some(true) => port::is_held_by(&rule.address, &pids),

@@ -12,7 +12,7 @@ use crate::check::unit::{self, Manager, Unit};
 use crate::child::DEFAULT_PATH;
 use crate::clock::rough;
 use crate::config::{Config, Service};
-use crate::restart::{Way, scope};
+use crate::restart::{RestartMethod, scope};
 use crate::systemctl::{is_booted, succeeded, systemctl};
 
 /// What a question to a manager may take.
@@ -191,14 +191,14 @@ impl OwnUnit {
             .services
             .iter()
             .filter(|service| service.enabled)
-            .find_map(|service| match &service.way {
-                Some(Way::Spawn(_)) => Some((service, "spawn")),
-                Some(Way::Command(_)) => Some((service, "restart.command")),
-                Some(Way::Systemd(_)) | None => None,
+            .find_map(|service| match &service.method {
+                Some(RestartMethod::Spawn(_)) => Some((service, "spawn")),
+                Some(RestartMethod::Command(_)) => Some((service, "restart.command")),
+                Some(RestartMethod::Systemd(_)) | None => None,
             });
-        if let Some((service, way)) = starts {
-            self.look_at_end(service, way, traps);
-            self.look_at_sandbox(service, way, traps);
+        if let Some((service, method)) = starts {
+            self.look_at_end(service, method, traps);
+            self.look_at_sandbox(service, method, traps);
         }
     }
 
@@ -229,7 +229,7 @@ impl OwnUnit {
     }
 
     /// What a run starts is put into a scope of its own; where none can be had, it ends with the run.
-    fn look_at_end(&self, service: &Service, way: &str, traps: &mut Traps) {
+    fn look_at_end(&self, service: &Service, method: &str, traps: &mut Traps) {
         if matches!(self.property("KillMode"), "process" | "none") {
             return;
         }
@@ -252,7 +252,7 @@ impl OwnUnit {
         };
         traps.of(
             service,
-            way,
+            method,
             format!(
                 "what is started would be killed when {} ends: {why}",
                 self.name
@@ -274,7 +274,7 @@ impl OwnUnit {
         }
     }
 
-    fn look_at_sandbox(&self, service: &Service, way: &str, traps: &mut Traps) {
+    fn look_at_sandbox(&self, service: &Service, method: &str, traps: &mut Traps) {
         let walls: Vec<String> = SANDBOX
             .iter()
             .map(|name| (name, self.property(name)))
@@ -284,7 +284,7 @@ impl OwnUnit {
         if !walls.is_empty() {
             traps.of(
                 service,
-                way,
+                method,
                 format!(
                     "what is started would be shut into the sandbox of {} ({}), whatever scope it is in",
                     self.name,

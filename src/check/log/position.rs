@@ -1,7 +1,7 @@
 //! Where a log was read to.
 //!
 //! A name and an offset are not enough: logs are renamed, copied and truncated, compressed, and inode numbers
-//! are used again. A [`Place`] therefore holds prints of the first bytes that were in the file and of the last,
+//! are used again. A [`FilePosition`] therefore holds prints of the first bytes that were in the file and of the last,
 //! and a file is the same only if they still stand where they stood.
 
 use std::io;
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::fingerprint::{HEAD, Print, TAIL};
+use super::fingerprint::{Fingerprint, HEAD, TAIL};
 use super::open::{self, Links, Opened};
 use super::tail::{self, End};
 use crate::clock::times;
@@ -20,12 +20,12 @@ use crate::clock::times;
 /// Of a state in which one cannot be read, that one alone is none.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Mark {
+pub struct LogPosition {
     /// The file that was at the path.
-    pub here: Place,
+    pub here: FilePosition,
     /// The files that were there before it, the latest first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub former: Vec<Place>,
+    pub former: Vec<FilePosition>,
     /// When the log was last written with content, in whichever file: the modification time of then. An empty
     /// new file does not change it.
     #[serde(with = "times::perhaps")]
@@ -45,7 +45,7 @@ pub struct Mark {
     pub restarted: bool,
 }
 
-impl Mark {
+impl LogPosition {
     /// Whether it marks anything.
     pub(super) fn is_known(&self) -> bool {
         self.here.ino != 0
@@ -87,7 +87,7 @@ impl Mark {
 /// A file as it was when it was read, and how far it was read.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Place {
+pub struct FilePosition {
     /// Its path, without symbolic links.
     #[serde(serialize_with = "lossy")]
     pub path: PathBuf,
@@ -109,9 +109,9 @@ pub struct Place {
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub unfinished: bool,
     /// Its first bytes.
-    pub head: Print,
+    pub head: Fingerprint,
     /// The last bytes before `size`.
-    pub tail: Print,
+    pub tail: Fingerprint,
 }
 
 /// A path that is not UTF-8 is only found again by its inode.
@@ -119,7 +119,7 @@ fn lossy<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&path.to_string_lossy())
 }
 
-impl Place {
+impl FilePosition {
     /// A file that was read as far as `end`.
     pub(super) fn of(opened: &Opened, path: PathBuf, end: End) -> io::Result<Self> {
         let size = opened.size;
@@ -165,7 +165,7 @@ impl Place {
         {
             return false;
         }
-        let stands = |print: &Print, at| {
+        let stands = |print: &Fingerprint, at| {
             print.len == 0
                 || opened
                     .bytes
@@ -197,36 +197,39 @@ mod tests {
 
     #[test]
     fn a_mark_reads_back() {
-        let mark = Mark {
-            here: Place {
+        let position = LogPosition {
+            here: FilePosition {
                 path: "/a/b.log".into(),
                 ino: 7,
                 size: u64::MAX,
-                head: Print::of(b"abc"),
-                ..Place::default()
+                head: Fingerprint::of(b"abc"),
+                ..FilePosition::default()
             },
             written: Some(DateTime::from_timestamp(5, 0).unwrap()),
-            ..Mark::default()
+            ..LogPosition::default()
         };
-        let text = serde_json::to_string(&mark).unwrap();
-        assert_eq!(serde_json::from_str::<Mark>(&text).unwrap(), mark);
+        let text = serde_json::to_string(&position).unwrap();
+        assert_eq!(
+            serde_json::from_str::<LogPosition>(&text).unwrap(),
+            position
+        );
         let odd = r#"{"here":{"ino":5,"size":3,"offset":9},"other":1}"#;
-        assert!(serde_json::from_str::<Mark>(odd).unwrap().is_known());
+        assert!(serde_json::from_str::<LogPosition>(odd).unwrap().is_known());
     }
 
     #[test]
     fn a_mark_further_along_in_the_same_files_adds_nothing() {
-        type Change = fn(&mut Mark);
+        type Change = fn(&mut LogPosition);
 
         let time = |secs| DateTime::from_timestamp(secs, 0);
-        let place = |path: &str, ino: u64| Place {
+        let place = |path: &str, ino: u64| FilePosition {
             path: path.into(),
             dev: 3,
             ino,
             size: 10,
-            ..Place::default()
+            ..FilePosition::default()
         };
-        let known = Mark {
+        let known = LogPosition {
             here: place("/a.log", 7),
             former: vec![place("/a.log.1", 6)],
             written: time(100),
@@ -237,23 +240,27 @@ mod tests {
         };
         let changes: [(&str, bool, Change); 11] = [
             ("nothing", true, |_| ()),
-            ("further along", true, |mark| mark.here.offset += 1),
-            ("longer", true, |mark| mark.here.size += 1),
-            ("written", true, |mark| mark.written = None),
-            ("stamped", true, |mark| mark.stamped = None),
-            ("path", false, |mark| mark.here.path = "/b.log".into()),
-            ("device", false, |mark| mark.here.dev += 1),
-            ("inode", false, |mark| mark.here.ino += 1),
-            ("former", false, |mark| mark.former.clear()),
-            ("without a stamp", false, |mark| mark.unstamped_since = None),
-            ("cut", false, |mark| mark.cut = true),
+            ("further along", true, |position| position.here.offset += 1),
+            ("longer", true, |position| position.here.size += 1),
+            ("written", true, |position| position.written = None),
+            ("stamped", true, |position| position.stamped = None),
+            ("path", false, |position| {
+                position.here.path = "/b.log".into()
+            }),
+            ("device", false, |position| position.here.dev += 1),
+            ("inode", false, |position| position.here.ino += 1),
+            ("former", false, |position| position.former.clear()),
+            ("without a stamp", false, |position| {
+                position.unstamped_since = None
+            }),
+            ("cut", false, |position| position.cut = true),
         ];
         for (what, adds_nothing, change) in changes {
             let mut other = known.clone();
             change(&mut other);
             assert_eq!(other.adds_nothing_to(&known), adds_nothing, "{what}");
         }
-        let restarted = Mark {
+        let restarted = LogPosition {
             restarted: true,
             ..known.clone()
         };
@@ -262,25 +269,25 @@ mod tests {
 
     #[test]
     fn a_place_is_a_file_that_still_has_what_was_read_of_it() {
-        type Change = fn(&mut Place);
+        type Change = fn(&mut FilePosition);
 
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.log");
         let text = "x".repeat(2000) + "\n";
         std::fs::write(&path, &text).unwrap();
         let opened = open::open(&path, Links::Refuse).unwrap();
-        let place = Place::at_end(&opened, path.clone()).unwrap();
-        let empty = Place {
+        let place = FilePosition::at_end(&opened, path.clone()).unwrap();
+        let empty = FilePosition {
             size: 0,
             offset: 0,
-            head: Print::of(b""),
-            tail: Print::of(b""),
+            head: Fingerprint::of(b""),
+            tail: Fingerprint::of(b""),
             ..place.clone()
         };
-        let earlier = Place {
+        let earlier = FilePosition {
             size: 1500,
             offset: 1000,
-            tail: Print::of(&text.as_bytes()[1244..1500]),
+            tail: Fingerprint::of(&text.as_bytes()[1244..1500]),
             ..place.clone()
         };
         let changes: [(&str, [bool; 3], Change); 9] = [
@@ -293,16 +300,18 @@ mod tests {
                 place.offset = place.size + 1;
             }),
             ("another beginning", [false; 3], |place| {
-                place.head = Print::of(&[b'y'; 1024]);
+                place.head = Fingerprint::of(&[b'y'; 1024]);
             }),
             ("another end", [false; 3], |place| {
-                place.tail = Print::of(&[b'y'; 256]);
+                place.tail = Fingerprint::of(&[b'y'; 256]);
             }),
             // prints that are right, and of more or less than they should be
             ("odd beginning", [false; 3], |place| {
-                place.head = Print::of(&[b'x'; 1025]);
+                place.head = Fingerprint::of(&[b'x'; 1025]);
             }),
-            ("odd end", [false; 3], |place| place.tail = Print::of(b"\n")),
+            ("odd end", [false; 3], |place| {
+                place.tail = Fingerprint::of(b"\n")
+            }),
         ];
         for (what, expected, change) in changes {
             let mut places = [place.clone(), earlier.clone(), empty.clone()];
@@ -314,15 +323,15 @@ mod tests {
     #[test]
     fn remembered_times_move_with_the_clock() {
         let time = |secs| DateTime::from_timestamp(secs, 0);
-        let mut mark = Mark {
+        let mut position = LogPosition {
             written: time(100),
             stamped: None,
             unstamped_since: time(50),
-            ..Mark::default()
+            ..LogPosition::default()
         };
-        mark.move_times(TimeDelta::seconds(-30));
+        position.move_times(TimeDelta::seconds(-30));
         assert_eq!(
-            (mark.written, mark.stamped, mark.unstamped_since),
+            (position.written, position.stamped, position.unstamped_since),
             (time(70), None, time(20))
         );
     }

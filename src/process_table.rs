@@ -1,6 +1,6 @@
 //! The processes of this machine as plain data.
 //!
-//! A [`World`] is looked at once a run, in one of three ways. One process at a time, where all services have PID
+//! A [`ProcessTable`] is looked at once a run, in one of three ways. One process at a time, where all services have PID
 //! files: then it does not matter how many others there are. At a glance, where processes are to be found by their
 //! command lines: one pass reads those of all, and all else only of those that match. As a whole table, by sysinfo, for
 //! commands that a person runs, which ask more of each process and are rare.
@@ -23,17 +23,17 @@ use nix::errno::Errno;
 use nix::unistd::Pid;
 use sysinfo::{ProcessRefreshKind, ProcessesToUpdate, System, ThreadKind, UpdateKind};
 
-mod glance;
 mod index;
 mod proc;
+mod snapshot;
 
-use glance::Glance;
-pub use glance::{Glances, Scan, scan_within};
 use proc::{
     COMMAND_LIMIT, effective_user, in_other_namespace, is_forbidden, listed, settled_command,
     status,
 };
 pub use proc::{Stat, group_members, is_gone, parse_stat, stat, ticks_per_second, working_dir};
+use snapshot::Snapshot;
+pub use snapshot::{Scan, SharedSnapshots, scan_within};
 
 /// More ancestors than a process tree has: a bound for the walk up.
 const ANCESTORS_LIMIT: usize = 256;
@@ -110,7 +110,7 @@ pub struct Matches {
 
 /// The processes, as of one instant or on demand.
 #[derive(Debug)]
-pub struct World {
+pub struct ProcessTable {
     known: Known,
     /// Why a process that runs may be missing in what is known beforehand.
     gap: Option<String>,
@@ -126,11 +126,11 @@ pub struct World {
 #[derive(Debug)]
 enum Known {
     Nothing,
-    Commands(Glance),
+    Commands(Snapshot),
     All(BTreeMap<i32, Process>),
 }
 
-impl World {
+impl ProcessTable {
     fn with(known: Known, me: i32, ancestors: BTreeSet<i32>) -> Self {
         Self {
             known,
@@ -144,7 +144,7 @@ impl World {
     }
 
     /// Looks at every process there is: for those who want to know more of them than their command lines.
-    pub fn survey() -> Self {
+    pub fn full_scan() -> Self {
         let (table, gap) = scan();
         let parent = |pid: i32| {
             table
@@ -161,17 +161,17 @@ impl World {
     }
 
     /// Looks at the command line of every process there is: for services that are known by theirs.
-    pub fn glance() -> Self {
+    pub fn snapshot() -> Self {
         Self::of_scan(&Scan::default())
     }
 
     fn of_scan(scan: &Scan) -> Self {
-        let (glance, gap) = Glance::take(scan);
-        let (me, ancestors) = lineage(|pid| glance.parent(pid));
+        let (snapshot, gap) = Snapshot::take(scan);
+        let (me, ancestors) = lineage(|pid| snapshot.parent(pid));
         Self {
             hidden: others_are_hidden(),
             gap,
-            ..Self::with(Known::Commands(glance), me, ancestors)
+            ..Self::with(Known::Commands(snapshot), me, ancestors)
         }
     }
 
@@ -235,13 +235,13 @@ impl World {
                 Some(process) => Lookup::Found(process.clone()),
                 None => look_up(pid, user, |stat| settled_command(pid, stat)),
             },
-            Known::Commands(glance) => look_up(pid, user, |stat| glance.command(pid, stat)),
+            Known::Commands(snapshot) => look_up(pid, user, |stat| snapshot.command(pid, stat)),
             Known::Nothing => look_up(pid, user, |_| Ok(Vec::new())),
         }
     }
 
     /// The process with a PID as a survey saw it.
-    pub fn surveyed(&self, pid: i32) -> Option<&Process> {
+    pub fn scanned_process(&self, pid: i32) -> Option<&Process> {
         match &self.known {
             Known::All(table) => table.get(&pid),
             _ => None,
@@ -252,7 +252,7 @@ impl World {
     pub fn parent(&self, pid: i32) -> Option<i32> {
         match &self.known {
             Known::All(table) => table.get(&pid).map(|process| process.parent),
-            Known::Commands(glance) => glance.parent(pid),
+            Known::Commands(snapshot) => snapshot.parent(pid),
             Known::Nothing => None,
         }
     }
@@ -286,7 +286,7 @@ impl World {
                 .take(most)
                 .cloned()
                 .collect(),
-            Known::Commands(glance) => {
+            Known::Commands(snapshot) => {
                 let known = |pid: i32| match look(pid) {
                     Lookup::Found(process) => Some(process),
                     Lookup::Hidden(why) => {
@@ -297,7 +297,7 @@ impl World {
                 };
                 // its PID may be another's by now
                 let is_wanted = |process: &Process| wanted(&process.command);
-                let mut found: Vec<Process> = glance
+                let mut found: Vec<Process> = snapshot
                     .matching(needle, &wanted)
                     .filter_map(known)
                     .filter(is_wanted)
@@ -306,7 +306,7 @@ impl World {
                     .collect();
                 if found.is_empty() {
                     // one that was in the middle of an exec has its arguments by now
-                    let silent = glance.silent.iter().copied();
+                    let silent = snapshot.silent.iter().copied();
                     found = silent
                         .filter_map(known)
                         .filter(|process| !process.command.is_empty() && is_wanted(process))
@@ -485,7 +485,7 @@ mod tests {
     #[test]
     fn this_process_is_found_both_ways() {
         let me = nix::unistd::getpid().as_raw();
-        let Lookup::Found(by_pid) = World::on_demand().process_with_user(me) else {
+        let Lookup::Found(by_pid) = ProcessTable::on_demand().process_with_user(me) else {
             panic!("not found by PID");
         };
         let of_anybody = |process: &Process| {
@@ -494,9 +494,9 @@ mod tests {
                 ..process.clone()
             })
         };
-        assert_eq!(World::on_demand().process(me), of_anybody(&by_pid));
-        let world = World::survey();
-        let by_table = world.all().find(|p| p.pid == me).unwrap();
+        assert_eq!(ProcessTable::on_demand().process(me), of_anybody(&by_pid));
+        let table = ProcessTable::full_scan();
+        let by_table = table.all().find(|p| p.pid == me).unwrap();
         assert!(!by_table.command.is_empty());
         let by_pid = Process {
             command: by_table.command.clone(),
@@ -504,12 +504,15 @@ mod tests {
         };
         assert_eq!(&by_pid, by_table);
         assert_eq!(by_pid.uid, Some(nix::unistd::geteuid().as_raw()));
-        assert!(world.is_lineage(me) && world.is_lineage(by_pid.parent));
-        let glance = World::glance();
-        assert_eq!(glance.process(me), of_anybody(&by_pid));
-        assert_eq!(glance.process_with_user(me), Lookup::Found(by_pid.clone()));
-        assert!(glance.is_lineage(me) && glance.is_lineage(by_pid.parent));
-        assert!(glance.is_this_program(me) && !glance.is_in_other_namespace(me));
+        assert!(table.is_lineage(me) && table.is_lineage(by_pid.parent));
+        let snapshot = ProcessTable::snapshot();
+        assert_eq!(snapshot.process(me), of_anybody(&by_pid));
+        assert_eq!(
+            snapshot.process_with_user(me),
+            Lookup::Found(by_pid.clone())
+        );
+        assert!(snapshot.is_lineage(me) && snapshot.is_lineage(by_pid.parent));
+        assert!(snapshot.is_this_program(me) && !snapshot.is_in_other_namespace(me));
     }
 
     #[test]
@@ -521,15 +524,18 @@ mod tests {
             let _ = wait.recv();
         });
         let tid = told.recv().unwrap();
-        assert!(matches!(World::on_demand().process(tid), Lookup::Thread(_)));
-        let world = World::survey();
+        assert!(matches!(
+            ProcessTable::on_demand().process(tid),
+            Lookup::Thread(_)
+        ));
+        let table = ProcessTable::full_scan();
         assert!(
-            !world.all().any(|p| p.pid == tid),
+            !table.all().any(|p| p.pid == tid),
             "F14: the table lists no threads"
         );
         let me = nix::unistd::getpid().as_raw();
-        assert_eq!(world.process(tid), Lookup::Thread(me));
-        assert_eq!(World::glance().process(tid), Lookup::Thread(me));
+        assert_eq!(table.process(tid), Lookup::Thread(me));
+        assert_eq!(ProcessTable::snapshot().process(tid), Lookup::Thread(me));
         drop(done);
         thread.join().unwrap();
     }
@@ -537,7 +543,11 @@ mod tests {
     #[test]
     fn numbers_that_no_process_has_are_gone() {
         for pid in [i32::MAX, -1, 0] {
-            assert_eq!(World::on_demand().process(pid), Lookup::Gone, "{pid}");
+            assert_eq!(
+                ProcessTable::on_demand().process(pid),
+                Lookup::Gone,
+                "{pid}"
+            );
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The way from where a log was read to, to its present end, across rotations.
 //!
 //! Where the file at the path is not the one that was read, the rest of that one is looked for beside it, and a
-//! [`Route`] says what there is to read, the oldest first. A folder is listed only then.
+//! [`RotationChain`] says what there is to read, the oldest first. A folder is listed only then.
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 use chrono::{DateTime, Utc};
 
 use super::bytes;
-use super::marks::{Mark, Place};
 use super::open::{self, Links, Opened};
+use super::position::{FilePosition, LogPosition};
 
 /// So many earlier files of a log are remembered: those that a late writer, an `expect` or a glob of several
 /// living files may come back to.
@@ -28,7 +28,7 @@ const CANDIDATES: usize = 64;
 
 /// A file with something to read in it.
 #[derive(Debug)]
-pub(super) struct Piece {
+pub(super) struct Segment {
     pub(super) opened: Opened,
     /// Its path for the next mark.
     pub(super) path: PathBuf,
@@ -40,8 +40,8 @@ pub(super) struct Piece {
     pub(super) grown: bool,
 }
 
-impl Piece {
-    fn from_place(opened: Opened, place: &Place) -> Self {
+impl Segment {
+    fn from_place(opened: Opened, place: &FilePosition) -> Self {
         Self {
             path: opened.path.clone(),
             from: place.offset,
@@ -64,7 +64,7 @@ impl Piece {
 
 /// What became of the file that was marked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fate {
+pub(super) enum RotationOutcome {
     /// It is still at the path.
     Same,
     /// Another is at the path, and it was found beside.
@@ -77,30 +77,30 @@ pub(super) enum Fate {
 
 /// The way from a mark to the present end of a log.
 #[derive(Debug)]
-pub(super) struct Route {
+pub(super) struct RotationChain {
     /// Files before the present one with something new in them, the oldest first.
-    pub(super) older: Vec<Piece>,
+    pub(super) older: Vec<Segment>,
     /// The file at the path.
-    pub(super) current: Piece,
+    pub(super) current: Segment,
     /// Remembered files with nothing new in them, the latest first.
-    pub(super) former: Vec<Place>,
-    pub(super) fate: Fate,
+    pub(super) former: Vec<FilePosition>,
+    pub(super) fate: RotationOutcome,
     /// The file at the path is as it was, to the byte: its last line has not grown.
     pub(super) unchanged: bool,
 }
 
-impl Route {
+impl RotationChain {
     /// The way where nothing was marked: all of the file.
     pub(super) fn first(current: Opened) -> Self {
         let path = real(&current.path);
         Self {
             older: Vec::new(),
-            current: Piece {
+            current: Segment {
                 path,
-                ..Piece::whole(current)
+                ..Segment::whole(current)
             },
             former: Vec::new(),
-            fate: Fate::Same,
+            fate: RotationOutcome::Same,
             unchanged: false,
         }
     }
@@ -108,8 +108,8 @@ impl Route {
     /// The way from a mark. `path` is the path of the rule, perhaps a glob.
     ///
     /// Where files were renamed meanwhile the error is [`bytes::interrupted`].
-    pub(super) fn from(path: &Path, mark: &Mark, current: Opened) -> io::Result<Self> {
-        let here = &mark.here;
+    pub(super) fn from(path: &Path, position: &LogPosition, current: Opened) -> io::Result<Self> {
+        let here = &position.here;
         let same = here.is(&current);
         // an empty file looks the same after it was written, copied and truncated, but for its time
         let touched = current.size > 0 || current.modified != here.modified;
@@ -118,7 +118,7 @@ impl Route {
         } else {
             Folder::default()
         };
-        let route = Self::through(&folder, path, mark, current, same);
+        let route = Self::through(&folder, path, position, current, same);
         if folder.still_stands() {
             Ok(route)
         } else {
@@ -126,15 +126,21 @@ impl Route {
         }
     }
 
-    fn through(folder: &Folder, path: &Path, mark: &Mark, current: Opened, same: bool) -> Self {
-        let here = &mark.here;
+    fn through(
+        folder: &Folder,
+        path: &Path,
+        position: &LogPosition,
+        current: Opened,
+        same: bool,
+    ) -> Self {
+        let here = &position.here;
         // by inode, and only of files that are surely still those: a number that is free is soon used again
         let mut known = BTreeSet::from([(current.dev, current.ino)]);
 
         let mut older = Vec::new();
         let mut former = Vec::new();
         let mut earlier_place = None;
-        for place in &mark.former {
+        for place in &position.former {
             if place.same_inode(&current) {
                 earlier_place = Some(place).filter(|place| place.is(&current));
             } else if let Some(piece) = folder.follow(place) {
@@ -149,7 +155,7 @@ impl Route {
                 if piece.grown {
                     older.push(piece);
                 } else {
-                    former.push(Place {
+                    former.push(FilePosition {
                         path: piece.path,
                         ..place.clone()
                     });
@@ -160,7 +166,7 @@ impl Route {
         }
         older.reverse();
 
-        let last_seen = mark
+        let last_seen = position
             .former
             .iter()
             .map(|place| place.modified)
@@ -170,45 +176,45 @@ impl Route {
             return Self {
                 older,
                 unchanged: current.size == here.size,
-                current: Piece {
+                current: Segment {
                     path: here.path.clone(),
-                    ..Piece::from_place(current, here)
+                    ..Segment::from_place(current, here)
                 },
                 former,
-                fate: Fate::Same,
+                fate: RotationOutcome::Same,
             };
         }
 
-        let mut fate = Fate::Rotated;
+        let mut fate = RotationOutcome::Rotated;
         let mut reference = (here.modified, Reverse(0));
         let mut name = None;
         if let Some(old) = folder.renamed(here, &current) {
             reference = (old.modified, Reverse(number(&file_name(&old.path))));
             name = Some(file_name(&old.path));
             known.insert((old.dev, old.ino));
-            older.push(Piece::from_place(old, here));
+            older.push(Segment::from_place(old, here));
         } else if here.size > 0 && !here.same_inode(&current) && here.reads_like(&current) {
             // restored from a backup, or on a file system that numbers its files anew
             return Self {
                 older,
                 unchanged: current.size == here.size,
-                current: Piece {
+                current: Segment {
                     path: real(&current.path),
-                    ..Piece::from_place(current, here)
+                    ..Segment::from_place(current, here)
                 },
                 former,
-                fate: Fate::Same,
+                fate: RotationOutcome::Same,
             };
         } else if let Some(old) = folder.copied(here, &known) {
             reference = (old.modified, Reverse(number(&file_name(&old.path))));
             name = Some(file_name(&old.path));
             known.insert((old.dev, old.ino));
-            older.push(Piece::from_place(old, here));
+            older.push(Segment::from_place(old, here));
         } else {
             fate = if here.same_inode(&current) {
-                Fate::Truncated
+                RotationOutcome::Truncated
             } else {
-                Fate::Gone
+                RotationOutcome::Gone
             };
         }
         if here.size == 0 {
@@ -218,12 +224,12 @@ impl Route {
         older.extend(folder.between(path, reference, name.as_deref(), &known, &current));
         let path = real(&current.path);
         let current = match earlier_place {
-            Some(place) => Piece::from_place(current, place),
-            None => Piece::whole(current),
+            Some(place) => Segment::from_place(current, place),
+            None => Segment::whole(current),
         };
         Self {
             older,
-            current: Piece { path, ..current },
+            current: Segment { path, ..current },
             former,
             fate,
             unchanged: false,
@@ -232,8 +238,11 @@ impl Route {
 
     /// The remembered files after this run, the latest first: those that were read now, which come the oldest
     /// first, and the others.
-    pub(super) fn remember(former: Vec<Place>, read: Vec<Place>) -> Vec<Place> {
-        let mut all: Vec<Place> = read.into_iter().rev().chain(former).collect();
+    pub(super) fn remember(
+        former: Vec<FilePosition>,
+        read: Vec<FilePosition>,
+    ) -> Vec<FilePosition> {
+        let mut all: Vec<FilePosition> = read.into_iter().rev().chain(former).collect();
         all.sort_by_key(|place| Reverse(place.modified));
         all.truncate(REMEMBERED);
         all
@@ -244,11 +253,11 @@ impl Route {
 /// file it is only then.
 fn is_begun_copy(opened: &Opened, current: &Opened) -> bool {
     opened.size > 0
-        && Place::at_end(opened, PathBuf::new()).is_ok_and(|place| place.reads_like(current))
+        && FilePosition::at_end(opened, PathBuf::new()).is_ok_and(|place| place.reads_like(current))
 }
 
 /// Where the marked file is now, when nothing is at the path.
-pub(super) fn whereabouts(path: &Path, place: &Place) -> Option<Opened> {
+pub(super) fn whereabouts(path: &Path, place: &FilePosition) -> Option<Opened> {
     if let Some(opened) = place.reopen() {
         return Some(opened);
     }
@@ -282,7 +291,7 @@ struct Folder {
 }
 
 impl Folder {
-    fn around(path: &Path, here: &Place, current: &Opened) -> Self {
+    fn around(path: &Path, here: &FilePosition, current: &Opened) -> Self {
         let mut folder = Self::default();
         for own in [&here.path, &current.path, &real(&current.path)] {
             let name = file_name(own);
@@ -331,7 +340,7 @@ impl Folder {
     }
 
     /// A remembered file, by its path or by its inode.
-    fn follow(&self, place: &Place) -> Option<Piece> {
+    fn follow(&self, place: &FilePosition) -> Option<Segment> {
         let by_path = fs::symlink_metadata(&place.path)
             .ok()
             .filter(|meta| (meta.dev(), meta.ino()) == (place.dev, place.ino));
@@ -343,10 +352,10 @@ impl Folder {
             Some(_) => place.reopen(),
             None => self.by_inode(place),
         };
-        opened.map(|opened| Piece::from_place(opened, place))
+        opened.map(|opened| Segment::from_place(opened, place))
     }
 
-    fn by_inode(&self, place: &Place) -> Option<Opened> {
+    fn by_inode(&self, place: &FilePosition) -> Option<Opened> {
         self.entries
             .iter()
             .filter(|(_, ino)| *ino == place.ino)
@@ -359,14 +368,14 @@ impl Folder {
     }
 
     /// The marked file, under whichever name.
-    fn renamed(&self, here: &Place, current: &Opened) -> Option<Opened> {
+    fn renamed(&self, here: &FilePosition, current: &Opened) -> Option<Opened> {
         here.reopen()
             .or_else(|| self.by_inode(here))
             .filter(|old| !old.is(current))
     }
 
     /// A copy of the marked file: of several that begin as it did, the oldest that was made since.
-    fn copied(&self, here: &Place, known: &BTreeSet<(u64, u64)>) -> Option<Opened> {
+    fn copied(&self, here: &FilePosition, known: &BTreeSet<(u64, u64)>) -> Option<Opened> {
         if here.size == 0 {
             return None;
         }
@@ -403,7 +412,7 @@ impl Folder {
         name: Option<&str>,
         known: &BTreeSet<(u64, u64)>,
         current: &Opened,
-    ) -> Vec<Piece> {
+    ) -> Vec<Segment> {
         if self.listed.is_empty() {
             return Vec::new();
         }
@@ -432,7 +441,7 @@ impl Folder {
             .filter_map(|(_, inode, path)| {
                 let opened = open::open(path, Links::Refuse).ok()?;
                 ((opened.dev, opened.ino) == inode && !is_begun_copy(&opened, current))
-                    .then(|| Piece::whole(opened))
+                    .then(|| Segment::whole(opened))
             })
             .collect()
     }
@@ -556,7 +565,7 @@ mod tests {
         }
         let around = || {
             let opened = open::open(&at("a.log"), Links::Refuse).unwrap();
-            let place = Place::at_end(&opened, at("a.log")).unwrap();
+            let place = FilePosition::at_end(&opened, at("a.log")).unwrap();
             Folder::around(&at("a.log"), &place, &opened)
         };
         assert!(Folder::default().still_stands());

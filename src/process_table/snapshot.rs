@@ -13,7 +13,7 @@ use super::index::Index;
 use super::proc::{
     Stat, append_command, is_forbidden, is_gone, listed, settled_command, stat, ticks_per_second,
 };
-use super::{Known, World};
+use super::{Known, ProcessTable};
 
 /// So many searches are made without an index. To make one takes as many instructions as 37 searches for a short text,
 /// but as 3 to 7 for one of more than 32 bytes, which memchr finds harder: this is in between, and a dozen services
@@ -25,7 +25,7 @@ const SCAN_LIMIT: Duration = Duration::from_secs(10);
 
 /// The command lines of all processes, and what was looked up of them since.
 #[derive(Debug, Default)]
-pub(super) struct Glance {
+pub(super) struct Snapshot {
     /// All of them, each with a zero behind it: searching them at once is far cheaper than one by one.
     text: Vec<u8>,
     /// By PID: where each begins and ends in `text`.
@@ -41,7 +41,7 @@ pub(super) struct Glance {
     index: OnceLock<Option<Index>>,
 }
 
-impl Glance {
+impl Snapshot {
     /// A glance at all processes but the skipped ones, and why one that runs may be missing in it. What is read at the
     /// moment stands in `reading`.
     pub(super) fn take(scan: &Scan) -> (Self, Option<String>) {
@@ -78,14 +78,14 @@ impl Glance {
                 }
             }
         }
-        let glance = Self {
+        let snapshot = Self {
             text,
             places,
             silent,
             began,
             ..Self::default()
         };
-        (glance, gap)
+        (snapshot, gap)
     }
 
     pub(super) fn parent(&self, pid: i32) -> Option<i32> {
@@ -160,8 +160,8 @@ const MOST_SKIPPED: usize = 4;
 
 impl Scan {
     /// Reads the command lines of all processes but the skipped ones.
-    pub fn run(&self) -> World {
-        World::of_scan(self)
+    pub fn run(&self) -> ProcessTable {
+        ProcessTable::of_scan(self)
     }
 
     /// The scan to make where this one has not ended in time.
@@ -190,8 +190,8 @@ impl Scan {
 /// Half of the time is for the first scan, half of what is left for each that skips one process more.
 pub fn scan_within<E>(
     limit: Duration,
-    mut run: impl FnMut(Arc<Scan>, Duration) -> Result<World, E>,
-) -> Result<World, E> {
+    mut run: impl FnMut(Arc<Scan>, Duration) -> Result<ProcessTable, E>,
+) -> Result<ProcessTable, E> {
     let mut scan = Arc::new(Scan::default());
     let mut share = limit / 2;
     loop {
@@ -205,25 +205,25 @@ pub fn scan_within<E>(
     }
 }
 
-/// Glances for many who want one at about the same time: as fresh as one of one's own, for it was begun after it was
+/// SharedSnapshots for many who want one at about the same time: as fresh as one of one's own, for it was begun after it was
 /// asked for, but one at a time, and one for all who have waited for the one before to end.
 #[derive(Debug, Default)]
-pub struct Glances {
-    latest: Mutex<Option<(Instant, Arc<World>)>>,
+pub struct SharedSnapshots {
+    latest: Mutex<Option<(Instant, Arc<ProcessTable>)>>,
 }
 
-impl Glances {
+impl SharedSnapshots {
     /// The processes as they are now.
-    pub fn ask(&self) -> Arc<World> {
+    pub fn ask(&self) -> Arc<ProcessTable> {
         let asked = Instant::now();
         let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((begun, world)) = &*latest
+        if let Some((begun, table)) = &*latest
             && *begun >= asked
         {
-            return Arc::clone(world);
+            return Arc::clone(table);
         }
         let begun = Instant::now();
-        let world = scan_within(SCAN_LIMIT, |scan, limit| {
+        let table = scan_within(SCAN_LIMIT, |scan, limit| {
             let (sender, scanned) = mpsc::channel();
             let thread = thread::Builder::new().name("scan".to_owned());
             thread
@@ -232,16 +232,16 @@ impl Glances {
                 .map_err(|_| ())?;
             scanned.recv_timeout(limit).map_err(|_| ())
         });
-        let world = Arc::new(world.unwrap_or_else(|()| unscanned()));
-        *latest = Some((begun, Arc::clone(&world)));
-        world
+        let table = Arc::new(table.unwrap_or_else(|()| unscanned()));
+        *latest = Some((begun, Arc::clone(&table)));
+        table
     }
 }
 
 /// What is known where no scan has ended in time: any process may be running that is not seen.
-fn unscanned() -> World {
-    World::with(
-        Known::Commands(Glance::default()),
+fn unscanned() -> ProcessTable {
+    ProcessTable::with(
+        Known::Commands(Snapshot::default()),
         nix::unistd::getpid().as_raw(),
         BTreeSet::new(),
     )
@@ -260,7 +260,7 @@ mod tests {
     use super::*;
 
     /// Scans where reading the command line of each of `hung` blocks, with the skipped PIDs of each.
-    fn scans(hung: &[i32]) -> (Vec<Vec<i32>>, Vec<Duration>, Result<World, ()>) {
+    fn scans(hung: &[i32]) -> (Vec<Vec<i32>>, Vec<Duration>, Result<ProcessTable, ()>) {
         let (mut made, mut limits) = (Vec::new(), Vec::new());
         let scanned = scan_within(Duration::from_secs(8), |scan, limit| {
             made.push(scan.skip.clone());
@@ -270,7 +270,7 @@ mod tests {
                     scan.reading.store(pid, Ordering::Relaxed);
                     Err(())
                 }
-                None => Ok(World::on_demand()),
+                None => Ok(ProcessTable::on_demand()),
             }
         });
         (made, limits, scanned)
@@ -310,12 +310,12 @@ mod tests {
             skip: vec![me],
             ..Scan::default()
         };
-        let world = scan.run();
+        let table = scan.run();
         let own = std::fs::read("/proc/self/cmdline").unwrap();
         let program = own.split(|byte| *byte == 0).next().unwrap();
         let wanted = |command: &[u8]| command.starts_with(program);
-        let look = |pid: i32| world.process(pid);
-        let matches = world.with_command(None, 99, look, wanted, |process| process.pid == me);
+        let look = |pid: i32| table.process(pid);
+        let matches = table.with_command(None, 99, look, wanted, |process| process.pid == me);
         assert_eq!(matches.found, []);
         assert_eq!(
             matches.gap.unwrap(),
@@ -347,37 +347,40 @@ mod tests {
         let ours = |process: &Process| pids.contains(&process.pid);
         let needle = Finder::new("glanced-at ");
         let wanted = |command: &[u8]| needle.find(command).is_some();
-        let glance = World::glance();
-        let look = |pid: i32| glance.process_with_user(pid);
-        let surveyed = World::survey()
+        let snapshot = ProcessTable::snapshot();
+        let look = |pid: i32| snapshot.process_with_user(pid);
+        let scanned_process = ProcessTable::full_scan()
             .with_command(None, 99, look, wanted, ours)
             .found;
-        let glanced = glance
+        let found_in_snapshot = snapshot
             .with_command(Some(&needle), 99, look, wanted, ours)
             .found;
-        let without_needle = glance.with_command(None, 99, look, wanted, ours).found;
-        let most = glance
+        let without_needle = snapshot.with_command(None, 99, look, wanted, ours).found;
+        let most = snapshot
             .with_command(Some(&needle), 2, look, wanted, ours)
             .found;
         for mut child in children {
             child.kill().unwrap();
             child.wait().unwrap();
         }
-        assert_eq!(surveyed.len(), 3);
+        assert_eq!(scanned_process.len(), 3);
         assert!(
-            surveyed
+            scanned_process
                 .iter()
                 .any(|process| process.command.len() > 20_000)
         );
-        assert_eq!((&glanced, &without_needle), (&surveyed, &surveyed));
-        assert_eq!(most, surveyed[..2]);
+        assert_eq!(
+            (&found_in_snapshot, &without_needle),
+            (&scanned_process, &scanned_process)
+        );
+        assert_eq!(most, scanned_process[..2]);
     }
 
     #[test]
     fn a_pid_that_has_become_another_process_since_is_not_found() {
-        let glance = glance_at(&["bot.py", "bot.py"], 0);
-        let world = World::with(
-            Known::Commands(glance),
+        let snapshot = glance_at(&["bot.py", "bot.py"], 0);
+        let table = ProcessTable::with(
+            Known::Commands(snapshot),
             99,
             std::collections::BTreeSet::new(),
         );
@@ -396,22 +399,22 @@ mod tests {
             Lookup::Found(process(pid, command))
         };
         let wanted = |command: &[u8]| command == b"bot.py";
-        let found = world.with_command(None, 9, look, wanted, |_| true);
+        let found = table.with_command(None, 9, look, wanted, |_| true);
         assert_eq!(found.found, [process(2, "bot.py")]);
     }
 
     #[test]
     fn one_that_is_hidden_concerns_those_searches_alone_that_it_matches() {
-        let glance = glance_at(&["hidden.py"], 0);
-        let world = World::with(
-            Known::Commands(glance),
+        let snapshot = glance_at(&["hidden.py"], 0);
+        let table = ProcessTable::with(
+            Known::Commands(snapshot),
             99,
             std::collections::BTreeSet::new(),
         );
         let look = |_| Lookup::Hidden("no".to_owned());
         let gap = |command: &[u8]| {
             let wanted = |its: &[u8]| its == command;
-            world.with_command(None, 9, look, wanted, |_| true).gap
+            table.with_command(None, 9, look, wanted, |_| true).gap
         };
         for (command, expected) in [
             (&b"other.py"[..], None),
@@ -421,8 +424,8 @@ mod tests {
         ] {
             assert_eq!(gap(command).as_deref(), expected);
         }
-        let world = world.with_gap("too few".to_owned());
-        let found = world.with_command(None, 9, look, |_| false, |_| true);
+        let table = table.with_gap("too few".to_owned());
+        let found = table.with_command(None, 9, look, |_| false, |_| true);
         assert_eq!(found.gap.as_deref(), Some("too few"));
     }
 
@@ -436,15 +439,17 @@ mod tests {
             .unwrap();
         child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
         let pid = i32::try_from(child.id()).unwrap();
-        let seen = || match World::glance().process(pid) {
+        let seen = || match ProcessTable::snapshot().process(pid) {
             Lookup::Found(process) => process.command,
             other => panic!("{other:?}"),
         };
         // begun in a later clock tick than the process
         let start = stat(pid).unwrap().start;
-        let is_later =
-            |world: &World| matches!(&world.known, Known::Commands(glance) if glance.began > start);
-        let glance = (0..10_000).map(|_| World::glance()).find(is_later).unwrap();
+        let is_later = |table: &ProcessTable| matches!(&table.known, Known::Commands(snapshot) if snapshot.began > start);
+        let snapshot = (0..10_000)
+            .map(|_| ProcessTable::snapshot())
+            .find(is_later)
+            .unwrap();
         let before = seen();
         drop(child.stdin.take());
         let end = Instant::now() + Duration::from_secs(60);
@@ -452,7 +457,7 @@ mod tests {
             std::thread::sleep(Duration::from_millis(5));
         }
         assert_ne!(seen(), before);
-        let Lookup::Found(process) = glance.process(pid) else {
+        let Lookup::Found(process) = snapshot.process(pid) else {
             panic!("not found");
         };
         child.kill().unwrap();
@@ -461,18 +466,18 @@ mod tests {
     }
 
     /// A glance at processes 1, 2, ... that was searched `searches` times.
-    fn glance_at<T: AsRef<[u8]>>(commands: &[T], searches: usize) -> Glance {
-        let mut glance = Glance {
+    fn glance_at<T: AsRef<[u8]>>(commands: &[T], searches: usize) -> Snapshot {
+        let mut snapshot = Snapshot {
             searches: searches.into(),
-            ..Glance::default()
+            ..Snapshot::default()
         };
         for (pid, command) in (1..).zip(commands) {
-            let start = glance.text.len();
-            glance.text.extend_from_slice(command.as_ref());
-            glance.places.push((pid, start, glance.text.len()));
-            glance.text.push(0);
+            let start = snapshot.text.len();
+            snapshot.text.extend_from_slice(command.as_ref());
+            snapshot.places.push((pid, start, snapshot.text.len()));
+            snapshot.text.push(0);
         }
-        glance
+        snapshot
     }
 
     #[test]
@@ -510,8 +515,8 @@ mod tests {
             let one_by_one: Vec<i32> = searched(0).matching(None, wanted).collect();
             assert_eq!(one_by_one, pids, "{text:?}");
             for searches in [0, SEARCHES_WITHOUT_INDEX] {
-                let glance = searched(searches);
-                let at_once: Vec<i32> = glance.matching(Some(&needle), wanted).collect();
+                let snapshot = searched(searches);
+                let at_once: Vec<i32> = snapshot.matching(Some(&needle), wanted).collect();
                 assert_eq!(at_once, pids, "{text:?} after {searches}");
             }
             let index = Index::of(&searched(0).text).unwrap();
@@ -522,14 +527,14 @@ mod tests {
 
     #[test]
     fn an_index_is_made_once_many_have_searched() {
-        let glance = glance_at(&["worker 1"], 0);
+        let snapshot = glance_at(&["worker 1"], 0);
         let needle = Finder::new("worker");
         for searches in 0..3 * SEARCHES_WITHOUT_INDEX {
-            let is_made = glance.index.get().is_some();
+            let is_made = snapshot.index.get().is_some();
             assert_eq!(is_made, searches > SEARCHES_WITHOUT_INDEX, "{searches}");
             // who has no needle is not helped by it
-            assert_eq!(glance.matching(None, |_| true).count(), 1);
-            assert_eq!(glance.matching(Some(&needle), |_| true).count(), 1);
+            assert_eq!(snapshot.matching(None, |_| true).count(), 1);
+            assert_eq!(snapshot.matching(Some(&needle), |_| true).count(), 1);
         }
     }
 
@@ -557,15 +562,15 @@ mod tests {
             for needle in needles.iter().map(|(needle, ..)| needle).chain(&parts) {
                 let needle = Finder::new(needle);
                 let wanted = |command: &[u8]| needle.find(command).is_some();
-                let among = |glance: &Glance, needle: Option<&Finder<'_>>| -> Vec<i32> {
-                    glance.matching(needle, wanted).take(most).collect()
+                let among = |snapshot: &Snapshot, needle: Option<&Finder<'_>>| -> Vec<i32> {
+                    snapshot.matching(needle, wanted).take(most).collect()
                 };
                 let one_by_one = among(&plain, None);
                 prop_assert_eq!(&among(&plain, Some(&needle)), &one_by_one);
                 prop_assert_eq!(&among(&indexed, Some(&needle)), &one_by_one);
                 // nor is anything else looked at
-                let looked_at = |glance: &Glance| -> Vec<i32> {
-                    glance.matching(Some(&needle), |_| true).collect()
+                let looked_at = |snapshot: &Snapshot| -> Vec<i32> {
+                    snapshot.matching(Some(&needle), |_| true).collect()
                 };
                 prop_assert_eq!(looked_at(&indexed), looked_at(&plain));
             }
@@ -574,7 +579,7 @@ mod tests {
 
     #[test]
     fn a_shared_glance_is_never_older_than_the_wish_for_it() {
-        let glances = Glances::default();
+        let snapshots = SharedSnapshots::default();
         let mut known = Vec::new();
         for _ in 0..3 {
             let mut child = std::process::Command::new("sleep")
@@ -582,21 +587,21 @@ mod tests {
                 .spawn()
                 .unwrap();
             let pid = i32::try_from(child.id()).unwrap();
-            let sees = |world: &World| {
-                let look = |pid: i32| world.process(pid);
-                let found = world.with_command(None, 1, look, |_| true, |found| found.pid == pid);
+            let sees = |table: &ProcessTable| {
+                let look = |pid: i32| table.process(pid);
+                let found = table.with_command(None, 1, look, |_| true, |found| found.pid == pid);
                 !found.found.is_empty()
             };
             std::thread::scope(|scope| {
-                for asking in [(); 8].map(|()| scope.spawn(|| glances.ask())) {
-                    let world = asking.join().unwrap();
-                    assert!(sees(&world), "begun after it was asked for");
-                    known.push(world);
+                for asking in [(); 8].map(|()| scope.spawn(|| snapshots.ask())) {
+                    let table = asking.join().unwrap();
+                    assert!(sees(&table), "begun after it was asked for");
+                    known.push(table);
                 }
             });
             child.kill().unwrap();
             child.wait().unwrap();
-            assert!(!sees(&glances.ask()));
+            assert!(!sees(&snapshots.ask()));
         }
     }
 }
