@@ -16,7 +16,7 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
-static void begin(const char *name, const char *folder)
+static void begin(const char *name, const char *directory)
 {
     /* closed by exec: until then its command line is ours */
     int begun[2];
@@ -33,7 +33,7 @@ static void begin(const char *name, const char *folder)
         close(begun[0]);
         if (name) {
             char path[4096];
-            snprintf(path, sizeof path, "%s/%s.pid", folder, name);
+            snprintf(path, sizeof path, "%s/%s.pid", directory, name);
             FILE *file = fopen(path, "w");
             if (!file || fprintf(file, "%d\n", pid) < 0 || fclose(file)) exit(73);
         }
@@ -44,7 +44,7 @@ static void begin(const char *name, const char *folder)
     close(0);
     close(1);
     close(2);
-    if (name) execl("/proc/self/exe", "herd", name, folder, NULL);
+    if (name) execl("/proc/self/exe", "herd", name, directory, NULL);
     close(begun[1]);
     for (;;) pause();
 }

@@ -334,7 +334,7 @@ fn failed_inside(method: &RestartMethod, last_seen: &LastSeen) -> Done {
             old_pid: None,
             new_pid: None,
             duration_ms: 0,
-            error: Some("restarting failed inside the watchdog; please report this".to_owned()),
+            error: Some("internal error (bug) during the restart; please report it".to_owned()),
             stderr: Vec::new(),
         },
         process: last_seen.clone(),
@@ -367,7 +367,7 @@ mod tests {
         assert_eq!(tried.action.method, "command");
         assert_eq!(
             tried.action.error.as_deref(),
-            Some("restarting failed inside the watchdog; please report this")
+            Some("internal error (bug) during the restart; please report it")
         );
     }
 }

@@ -191,7 +191,7 @@ pub struct Man {
     /// A command, or `config` for the config file; the tool itself if nothing is said
     #[arg(value_name = "PAGE", conflicts_with = "all")]
     pub page: Option<String>,
-    /// Write all pages into this folder
+    /// Write all pages into this directory
     #[arg(long, value_name = "DIR")]
     pub all: Option<PathBuf>,
 }

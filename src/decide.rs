@@ -272,7 +272,7 @@ fn restart_blocked_by(
         return Some((Verdict::Failing, why));
     }
     if service.method.is_none() {
-        return Some((Verdict::Down, "it has no way to be restarted".to_owned()));
+        return Some((Verdict::Down, "no restart method is configured".to_owned()));
     }
     if policy.max_per_hour == 0 {
         return Some((

@@ -362,7 +362,7 @@ fn held_back(owed: &[Alert]) -> usize {
 /// Sends one message for all that is owed, for a run whose state cannot be written: nothing is kept for later.
 ///
 /// Such runs know nothing of each other, and would send the same every minute. So what was told is marked by an empty
-/// file in the folder for temporary files, and the same trouble is not told again within `remind_every`. Where that
+/// file in the directory for temporary files, and the same trouble is not told again within `remind_every`. Where that
 /// fails as well, it is told again: too often is better than never.
 pub fn at_once(
     config: &Config,
@@ -391,7 +391,7 @@ pub fn at_once(
     Some(report)
 }
 
-/// The file whose age tells when this was told last: one for each user, state folder and set of troubles.
+/// The file whose age tells when this was told last: one for each user, state directory and set of troubles.
 fn mark(config: &Config, owed: &[Alert]) -> PathBuf {
     let mut troubles: Vec<(&str, &str)> = owed
         .iter()

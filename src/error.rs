@@ -18,14 +18,14 @@ pub enum Error {
     #[error("{0}")]
     Store(#[from] StoreError),
     /// 70: a fault of this program.
-    #[error("{0}; please report this")]
+    #[error("{0}; please report it")]
     Internal(String),
 }
 
 impl Error {
     /// A panic, whose place the standard hook has printed.
     pub fn fault() -> Self {
-        Self::Internal("a fault of this program ended the run".to_owned())
+        Self::Internal("internal error (bug) ended the run".to_owned())
     }
 
     /// The exit code.

@@ -1,8 +1,8 @@
 //! Files in places where others have a hand in.
 //!
-//! A service's own user can put a link, a FIFO or a device in the place of any file in its folders, and between a look
+//! A service's own user can put a link, a FIFO or a device in the place of any file in its directories, and between a look
 //! and an open put something else there again. So a file is opened in two steps, of which the first has no effect, and
-//! where root writes, nobody else may be able to decide what a path means: no flag of open(2) helps against a folder
+//! where root writes, nobody else may be able to decide what a path means: no flag of open(2) helps against a directory
 //! that is swapped for a link further up.
 
 use std::collections::{BTreeSet, VecDeque};
@@ -16,7 +16,7 @@ use std::path::{Component, Path, PathBuf};
 /// More symbolic links than a path has: the kernel's own bound.
 const LINKS: usize = 40;
 
-/// The bit of a mode that keeps all but the owners of names in a folder from changing them.
+/// The bit of a mode that keeps all but the owners of names in a directory from changing them.
 const STICKY: u32 = 0o1000;
 
 /// Whether a last symbolic link in a path is followed.
@@ -24,7 +24,7 @@ const STICKY: u32 = 0o1000;
 pub enum Links {
     /// For paths that a person wrote.
     Follow,
-    /// For names that were found in a folder.
+    /// For names that were found in a directory.
     Refuse,
 }
 
@@ -101,7 +101,7 @@ pub fn regular(meta: &Metadata) -> Result<(), Refusal> {
     Err(Refusal::Kind(if kind.is_file() {
         return Ok(());
     } else if kind.is_dir() {
-        "a folder"
+        "a directory"
     } else if kind.is_fifo() {
         "a FIFO"
     } else if kind.is_socket() {
@@ -153,12 +153,12 @@ pub enum Extent {
 }
 
 /// Who, beside root and the user `me`, could make a write to `path` go elsewhere although no link at its end is followed:
-/// whoever can put a link in the place of one of its folders. Where other names in its own folder are made, by all in a
-/// sticky folder or by the folder's group, it is for [`append`] to see whether the file is the right one.
+/// whoever can put a link in the place of one of its directories. Where other names in its own directory are made, by all in a
+/// sticky directory or by the directory's group, it is for [`append`] to see whether the file is the right one.
 pub fn misleaders(path: &Path, me: u32) -> Writers {
-    let folder = path.parent().unwrap_or(path);
-    let mut found = writers(folder, me, Extent::Existing);
-    let above = fs::canonicalize(folder)
+    let directory = path.parent().unwrap_or(path);
+    let mut found = writers(directory, me, Extent::Existing);
+    let above = fs::canonicalize(directory)
         .ok()
         .and_then(|real| Some(writers(real.parent()?, me, Extent::Existing)));
     if above.is_some_and(|above| above.groups.is_empty()) {
@@ -174,12 +174,12 @@ pub struct Place {
     pub path: PathBuf,
     /// What it is; a link is not followed.
     pub meta: Metadata,
-    /// It is in a folder where only owners rename and remove.
+    /// It is in a directory where only owners rename and remove.
     pub in_sticky: bool,
     last: bool,
 }
 
-/// Who, beside root and the user `me`, can decide what a path means or what is in it: each folder and each link on the
+/// Who, beside root and the user `me`, can decide what a path means or what is in it: each directory and each link on the
 /// way counts. A path that leads nowhere, in a circle for instance, is in everybody's hands.
 pub fn writers(path: &Path, me: u32, extent: Extent) -> Writers {
     let mut writers = Writers::default();
@@ -209,7 +209,7 @@ pub fn writers(path: &Path, me: u32, extent: Extent) -> Writers {
     writers
 }
 
-/// Everything on the way along a path, each folder and each link, and whether its end is missing.
+/// Everything on the way along a path, each directory and each link, and whether its end is missing.
 pub fn walk(path: &Path) -> io::Result<(Vec<Place>, bool)> {
     let path = std::path::absolute(path)?;
     let mut rest: VecDeque<OsString> = parts(&path);
@@ -249,8 +249,8 @@ pub fn walk(path: &Path) -> io::Result<(Vec<Place>, bool)> {
                         | io::ErrorKind::PermissionDenied
                 ) =>
             {
-                if let Some(folder) = places.iter_mut().rfind(|place| place.meta.is_dir()) {
-                    folder.last = true;
+                if let Some(directory) = places.iter_mut().rfind(|place| place.meta.is_dir()) {
+                    directory.last = true;
                 }
                 return Ok((places, true));
             }
@@ -359,7 +359,7 @@ mod tests {
             ("link", Links::Refuse, "a symbolic link"),
             ("zero", Links::Follow, "a device"),
             ("fifo", Links::Follow, "a FIFO"),
-            (".", Links::Follow, "a folder"),
+            (".", Links::Follow, "a directory"),
         ] {
             match open(&at(name), links) {
                 Err(Refusal::Kind(found)) => assert_eq!(found, kind),
@@ -371,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_can_write_a_file_its_folders_or_links_counts() {
+    fn whoever_can_write_a_file_its_directories_or_links_counts() {
         let me = nix::unistd::geteuid().as_raw();
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
@@ -399,7 +399,7 @@ mod tests {
         assert!(who(&missing).everybody, "anybody could make it");
         assert!(writers(&missing, me, Extent::Existing).are_none());
         mode(&at("a"), 0o755);
-        // a link leads through another folder
+        // a link leads through another directory
         fs::create_dir(at("open")).unwrap();
         mode(&at("open"), 0o777);
         symlink(&file, at("open/link")).unwrap();
@@ -418,7 +418,7 @@ mod tests {
             assert_eq!(who(&file).users, BTreeSet::from([4242]));
             assert!(writers(&file, 4242, Extent::Whole).are_none());
             chown(&file, Some(0), None).unwrap();
-            // a link in a sticky folder is its owner's to replace
+            // a link in a sticky directory is its owner's to replace
             mode(&at("a"), 0o1777);
             symlink("file", at("a/theirs")).unwrap();
             std::os::unix::fs::lchown(at("a/theirs"), Some(4242), None).unwrap();
@@ -427,12 +427,12 @@ mod tests {
     }
 
     #[test]
-    fn folders_that_others_can_swap_mislead_and_a_shared_one_at_the_end_does_not() {
+    fn directories_that_others_can_swap_mislead_and_a_shared_one_at_the_end_does_not() {
         let me = nix::unistd::geteuid().as_raw();
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
         fs::create_dir_all(at("a/b")).unwrap();
-        for (above, folder, misled) in [
+        for (above, directory, misled) in [
             (0o755, 0o755, false),
             (0o755, 0o1777, false),
             (0o755, 0o775, false),
@@ -441,10 +441,14 @@ mod tests {
             (0o1777, 0o755, false),
         ] {
             mode(&at("a"), above);
-            mode(&at("a/b"), folder);
+            mode(&at("a/b"), directory);
             for name in ["a/b/file", "a/b/none"] {
                 let found = misleaders(&at(name), me);
-                assert_eq!(!found.are_none(), misled, "{above:o} {folder:o}: {found}");
+                assert_eq!(
+                    !found.are_none(),
+                    misled,
+                    "{above:o} {directory:o}: {found}"
+                );
             }
             fs::write(at("a/b/file"), "").unwrap();
         }

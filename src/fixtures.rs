@@ -155,8 +155,8 @@ pub(crate) fn alert(service: &str, event: Event) -> Alert {
 /// Reads a path again and again while it is swapped between a good file and a FIFO, and says whether the FIFO was ever
 /// opened. `read` says which of the two it met.
 pub(crate) fn opens_a_fifo(good: &Path, read: impl Fn(&Path) -> Met) -> bool {
-    let folder = tempfile::tempdir().unwrap();
-    let at = |name: &str| folder.path().join(name);
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
     let fifo = at("fifo");
     nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
     // this waits until somebody opens it for reading

@@ -1,15 +1,15 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 //! watchdog keeps long-running programs alive.
 //!
-//! A run goes one way through the rooms of this crate, and [`commands::check::run`] tells it in one function:
+//! A run goes one way, and [`commands::check::run`] reads like this list; its steps are in [`run`](mod@run):
 //!
 //! ```text
-//! config ─▶ observe ─▶ decide ─▶ charge ─▶ act ─▶ settle ─▶ deliver ─▶ report
+//! config ─▶ observe ─▶ decide ─▶ record ─▶ act ─▶ settle ─▶ alert ─▶ report
 //! ```
 //!
-//! [`observe`] is the only part that looks at the world. [`decide`] and [`settle`] are pure: what to do, and what
-//! to remember of it, are functions of what was seen, what is remembered, the config and the time. [`act`]
-//! carries decisions out, each attempt charged on the disk before anything is touched.
+//! [`observe`] is the only part that looks at the system. [`decide`] and [`settle`] are pure: what to do, and what to
+//! remember, are functions of what was seen, the state, the config and the time. [`act`] carries decisions out, and
+//! each attempt is recorded on the disk before anything is touched.
 
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
@@ -162,7 +162,7 @@ mod tests {
         assert_eq!(without_faults(|| panic!("a fault, on purpose")), 70);
         assert_eq!(
             Error::fault().to_string(),
-            "a fault of this program ended the run; please report this"
+            "internal error (bug) ended the run; please report it"
         );
     }
 }

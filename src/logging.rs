@@ -54,7 +54,7 @@ pub fn begin(file: Option<&Path>, in_file: LevelFilter, stderr: LevelFilter) {
             files::append(path, 0o640)
         } else {
             Err(io::Error::other(format!(
-                "{misleaders} could lead it elsewhere; keep it where nobody else can write to the folders"
+                "{misleaders} could lead it elsewhere; keep it where nobody else can write to the directories"
             )))
         };
         match file {

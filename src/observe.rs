@@ -421,10 +421,8 @@ fn unanswered(failed: Failed, config: &Config) -> String {
             "no answer before the run had to end (run_timeout {})",
             clock::rough(config.run_timeout)
         ),
-        Failed::NoThread => "there is no thread to ask from (ulimit -u, TasksMax=)".to_owned(),
-        Failed::Panicked => {
-            "asking failed by a fault of the watchdog; please report this".to_owned()
-        }
+        Failed::NoThread => "cannot create a thread (ulimit -u, TasksMax=)".to_owned(),
+        Failed::Panicked => "internal error (bug); please report it".to_owned(),
     }
 }
 
@@ -443,23 +441,23 @@ mod tests {
         for (failed, look, answer) in [
             (
                 Failed::TimedOut,
-                "a.log could not be looked at within 10s (a dead disk or network share?)",
+                "a.log check timed out after 10s (a dead disk or network share?)",
                 "no answer within 10s",
             ),
             (
                 Failed::OutOfTime,
-                "a.log could not be looked at before the run had to end (run_timeout 3s)",
+                "a.log check not done when the run had to end (run_timeout 3s)",
                 "no answer before the run had to end (run_timeout 3s)",
             ),
             (
                 Failed::NoThread,
-                "a.log could not be looked at: there is no thread to be had (ulimit -u, TasksMax=)",
-                "there is no thread to ask from (ulimit -u, TasksMax=)",
+                "a.log check not done: cannot create a thread (ulimit -u, TasksMax=)",
+                "cannot create a thread (ulimit -u, TasksMax=)",
             ),
             (
                 Failed::Panicked,
-                "a.log could not be looked at: a fault of the watchdog; please report this",
-                "asking failed by a fault of the watchdog; please report this",
+                "a.log internal error (bug); please report it",
+                "internal error (bug); please report it",
             ),
         ] {
             let (pool, now) = (Pool::new(), Reading::take());

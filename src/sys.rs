@@ -132,7 +132,7 @@ pub struct Credentials {
 /// What a child does with itself between fork and exec, after it has left the watchdog's session.
 #[derive(Clone, Debug)]
 pub struct Detached {
-    /// The file to run, as it is seen from its working folder.
+    /// The file to run, as it is seen from its working directory.
     pub program: CString,
     /// Its arguments, its name first.
     pub arguments: Vec<CString>,
@@ -144,7 +144,7 @@ pub struct Detached {
     pub nice: i32,
     /// Its file mode creation mask.
     pub umask: u32,
-    /// Its working folder.
+    /// Its working directory.
     pub working_dir: CString,
     /// What its standard output is appended to.
     pub stdout: Option<Target>,
@@ -161,7 +161,7 @@ pub struct Detached {
 pub struct Target {
     /// Its path.
     pub path: CString,
-    /// Others can make names in its folder: a link, a further name of another file and another user's file are
+    /// Others can make names in its directory: a link, a further name of another file and another user's file are
     /// refused.
     pub own_only: bool,
 }
@@ -896,7 +896,7 @@ mod tests {
         };
         let (step, _) = spawn_detached(plan.clone(), UNHINDERED, LIMIT).unwrap_err();
         assert_eq!(step, Step::Stderr);
-        // what is in a shared folder and not one's own file
+        // what is in a shared directory and not one's own file
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
         let c = |name: &str| CString::new(at(name).to_str().unwrap()).unwrap();

@@ -72,7 +72,7 @@ pub fn call(
         .map_err(|error| format!("cannot run {program}: {error}; is this a machine with systemd?"))
 }
 
-/// The folder through which the user's own manager is reached. Cron and `su` set no variable for it.
+/// The directory through which the user's own manager is reached. Cron and `su` set no variable for it.
 fn runtime_dir() -> Result<PathBuf, String> {
     let uid = Uid::effective();
     let own = |path: &Path| {

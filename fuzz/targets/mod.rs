@@ -43,10 +43,10 @@ thread_local! {
     static FOLDER: RefCell<Option<tempfile::TempDir>> = const { RefCell::new(None) };
 }
 
-/// A folder for files, empty at first, kept from call to call: in memory where that can be had.
-fn folder() -> PathBuf {
-    FOLDER.with_borrow_mut(|folder| {
-        let made = folder.get_or_insert_with(|| {
+/// A directory for files, empty at first, kept from call to call: in memory where that can be had.
+fn directory() -> PathBuf {
+    FOLDER.with_borrow_mut(|directory| {
+        let made = directory.get_or_insert_with(|| {
             let memory = Path::new("/dev/shm");
             if memory.is_dir() {
                 tempfile::tempdir_in(memory)
@@ -164,7 +164,7 @@ pub(crate) fn state(data: &[u8]) {
     let (state, backup) = data.split_at(data.iter().position(|&b| b == 0).unwrap_or(data.len()));
     let backup = backup.get(1..).unwrap_or_default();
     let _ = outbox::parse(state);
-    let dir = folder();
+    let dir = directory();
     for entry in std::fs::read_dir(&dir).unwrap() {
         let _ = std::fs::remove_file(entry.unwrap().path());
     }
@@ -252,7 +252,7 @@ pub(crate) fn state(data: &[u8]) {
 
 /// Lines of a journal are entries, or are counted as damaged; an entry is one line.
 pub(crate) fn journal(data: &[u8]) {
-    let dir = folder();
+    let dir = directory();
     let path = dir.join("journal.jsonl");
     std::fs::write(&path, data).unwrap();
     let mut entries = Vec::new();

@@ -238,20 +238,17 @@ impl Looking<'_> {
     pub fn given_up(&self, check: Kind, what: &str, failed: Failed) -> Finding {
         let why = match failed {
             Failed::TimedOut => format!(
-                "could not be looked at within {} (a dead disk or network share?)",
+                "check timed out after {} (a dead disk or network share?)",
                 clock::rough(self.check_timeout)
             ),
             Failed::OutOfTime => format!(
-                "could not be looked at before the run had to end (run_timeout {})",
+                "check not done when the run had to end (run_timeout {})",
                 clock::rough(self.run_timeout)
             ),
             Failed::NoThread => {
-                "could not be looked at: there is no thread to be had (ulimit -u, TasksMax=)"
-                    .to_owned()
+                "check not done: cannot create a thread (ulimit -u, TasksMax=)".to_owned()
             }
-            Failed::Panicked => {
-                "could not be looked at: a fault of the watchdog; please report this".to_owned()
-            }
+            Failed::Panicked => "internal error (bug); please report it".to_owned(),
         };
         Finding::new(check, TIMED_OUT, Severity::Unknown, format!("{what} {why}"))
     }

@@ -65,7 +65,7 @@ pub struct Rule {
 pub struct Started<'a> {
     /// The program and its arguments.
     pub command: &'a [String],
-    /// Its working folder.
+    /// Its working directory.
     pub working_dir: &'a Path,
     /// The user that it runs as; absent: the watchdog's.
     pub user: Option<&'a str>,
@@ -264,7 +264,7 @@ pub fn look(
     })
 }
 
-/// Whether just these arguments run, in this folder and as this user, whoever started them. The error is why that
+/// Whether just these arguments run, in this directory and as this user, whoever started them. The error is why that
 /// cannot be told.
 pub fn is_being_run(started: Started<'_>, now: &Reading) -> Result<Option<i32>, String> {
     let (last_seen, table, taken) = (

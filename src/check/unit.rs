@@ -186,7 +186,7 @@ impl Status {
 /// What systemd's own exit statuses mean, those that a person meets (systemd.exec(5)).
 fn exec_failure(status: i32) -> Option<&'static str> {
     Some(match status {
-        200 => "its working folder could not be entered",
+        200 => "its working directory could not be entered",
         203 => "its program could not be run",
         208 => "its standard input could not be set up",
         209 => "its standard output could not be set up",
@@ -448,7 +448,7 @@ pub fn judge(
 
 /// What it means that systemd has left a unit out of its answer.
 pub fn nothing_said(name: &str) -> String {
-    format!("systemd has nothing to say of {name}; is it a template without an instance?")
+    format!("systemctl returned no data for {name}; is it a template without an instance?")
 }
 
 /// What is found of each unit of a manager that did not answer.

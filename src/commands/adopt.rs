@@ -255,7 +255,7 @@ fn table(facts: &Facts, found: &Found, asked: &str, now: SystemTime) -> String {
     let _ = writeln!(out, "[service.{}]", key(&name));
     let _ = writeln!(out, "working_dir = {}", path(&facts.working_dir));
     if facts::is_deleted(&facts.working_dir) {
-        out.push_str("# this folder is gone: name one that there is\n");
+        out.push_str("# this directory is gone: name one that there is\n");
     }
     if let Some(unit) = &facts.unit {
         let manager = match unit.manager {
@@ -392,7 +392,7 @@ fn starts(first: &str, facts: &Facts) -> bool {
     }
     DEFAULT_PATH
         .split(':')
-        .map(|folder| Path::new(folder).join(first))
+        .map(|directory| Path::new(directory).join(first))
         .find(|path| path.is_file())
         .and_then(|path| path.canonicalize().ok())
         .is_some_and(|path| facts.program.as_ref() == Some(&path))
@@ -402,7 +402,7 @@ fn starts(first: &str, facts: &Facts) -> bool {
 fn is_ordinary_path(value: &str) -> bool {
     value
         .split(':')
-        .all(|folder| DEFAULT_PATH.split(':').any(|usual| usual == folder))
+        .all(|directory| DEFAULT_PATH.split(':').any(|usual| usual == directory))
 }
 
 fn is_ordinary(key: &str) -> bool {

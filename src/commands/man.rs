@@ -24,8 +24,8 @@ const CONFIG: &str = "config";
 /// Prints a page, or writes all of them.
 pub fn run(options: &cli::Man) -> Result<u8, Error> {
     let pages = pages()?;
-    if let Some(folder) = &options.all {
-        return write_all(&pages, folder);
+    if let Some(directory) = &options.all {
+        return write_all(&pages, directory);
     }
     let asked = options.page.as_deref().unwrap_or_default();
     let Some(page) = pages.iter().find(|page| page.asked_by == asked) else {
@@ -41,9 +41,9 @@ pub fn run(options: &cli::Man) -> Result<u8, Error> {
     Ok(0)
 }
 
-fn write_all(pages: &[Page], folder: &Path) -> Result<u8, Error> {
+fn write_all(pages: &[Page], directory: &Path) -> Result<u8, Error> {
     for page in pages {
-        let path = folder.join(&page.file);
+        let path = directory.join(&page.file);
         if let Err(error) = std::fs::write(&path, &page.text) {
             crate::commands::complain(&format!("cannot write {}: {error}", path.display()));
             return Ok(1);
@@ -149,7 +149,7 @@ fn tool_page(tool: &clap::Command) -> std::io::Result<String> {
         &[
             (
                 "/etc/watchdog/watchdog.toml",
-                "the config, where none is named and neither the current folder nor \
+                "the config, where none is named and neither the current directory nor \
                  $XDG_CONFIG_HOME/watchdog has a watchdog.toml; see watchdog.toml(5)",
             ),
             (

@@ -69,7 +69,7 @@ pub fn run(config: &Config, style: Style) -> Result<u8, Error> {
     say(
         0,
         if all {
-            "All of it was taken. Look whether it arrives, and not among the junk."
+            "All of it was taken. Check the inbox and the spam folder."
         } else {
             "Not everybody has it. An alert would be kept and tried again; a test is not."
         },
@@ -120,6 +120,6 @@ fn method(settings: &Settings) -> String {
             format!("{host}, port {}, with {tls}, {login}", smtp.port)
         }
         Transport::Sendmail { command } => format!("the command {}", command.display()),
-        Transport::Directory(folder) => format!("a file in {}", folder.display()),
+        Transport::Directory(directory) => format!("a file in {}", directory.display()),
     }
 }

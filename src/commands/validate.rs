@@ -1,7 +1,7 @@
 //! `watchdog validate`: errors were found by loading; this looks for traps.
 //!
 //! A trap is what a config may say, and what yet does not do what was meant: a pattern that matches a person's
-//! editor, a limit that cuts another short, a folder that is not there. Each is told with its place and with what
+//! editor, a limit that cuts another short, a directory that is not there. Each is told with its place and with what
 //! mends it, as errors are.
 
 use std::fmt::Write;

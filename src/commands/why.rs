@@ -253,7 +253,7 @@ impl Known<'_> {
         if self.service.method.is_none() {
             page.line(
                 4,
-                "none: its config has no way to restart it (spawn, systemd or restart.command)",
+                "none: no restart method is configured (spawn, systemd or restart.command)",
             );
             return;
         }

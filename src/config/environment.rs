@@ -180,7 +180,7 @@ pub(super) struct Search {
     pub(super) explicit: Option<PathBuf>,
     /// `$WATCHDOG_CONFIG`.
     pub(super) variable: Option<PathBuf>,
-    /// The present folder, where there still is one.
+    /// The present directory, where there still is one.
     pub(super) here: Option<PathBuf>,
     /// `$XDG_CONFIG_HOME`, or `.config` at home.
     pub(super) config_home: Option<PathBuf>,

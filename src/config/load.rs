@@ -62,7 +62,7 @@ pub(super) fn load_in(path: &Path, environment: &Environment) -> Result<Config, 
     let path = &std::path::absolute(path).map_err(|e| ConfigError::unreadable(path, &e))?;
     let (file, metadata) = open(path)?;
     let own = Facts::of(path, &metadata);
-    let mut facts = trust::folder_facts(path).map_err(|e| ConfigError::unreadable(path, &e))?;
+    let mut facts = trust::directory_facts(path).map_err(|e| ConfigError::unreadable(path, &e))?;
     facts.push(own.clone());
     let refusals = trust::refusals(environment.uid, &facts);
     if !refusals.is_empty() {

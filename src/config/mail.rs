@@ -50,7 +50,10 @@ const PASSWORDS: [&str; 4] = [
 ];
 
 /// Reads the table; the place of its password is told apart, for that file is looked at later.
-pub(super) fn read(value: &Value<'_>, folder: &Path) -> (Option<Settings>, Option<Range<usize>>) {
+pub(super) fn read(
+    value: &Value<'_>,
+    directory: &Path,
+) -> (Option<Settings>, Option<Range<usize>>) {
     let Some(table) = value.table(&keys::MAIL) else {
         return (None, None);
     };
@@ -69,7 +72,7 @@ pub(super) fn read(value: &Value<'_>, folder: &Path) -> (Option<Settings>, Optio
         .get("max_per_hour")
         .and_then(|value| value.whole(1..=3600));
     let mut password = None;
-    let transport = transport(&table, folder, &mut password);
+    let transport = transport(&table, directory, &mut password);
     let settings = (|| {
         Some(Settings {
             from: from?,
@@ -97,20 +100,20 @@ fn mailbox(value: &Value<'_>) -> Option<Mailbox> {
 
 fn transport(
     table: &Table<'_>,
-    folder: &Path,
+    directory: &Path,
     password: &mut Option<Range<usize>>,
 ) -> Option<Transport> {
     const HELP: &str = "mail leaves by exactly one of smtp, sendmail, directory";
     // all are read, for all their faults are wanted
     let smtp = table
         .get("smtp")
-        .and_then(|value| smtp(&value, folder, password));
+        .and_then(|value| smtp(&value, directory, password));
     let sendmail = table
         .get("sendmail")
-        .and_then(|value| sendmail(&value, folder));
+        .and_then(|value| sendmail(&value, directory));
     let directory = table
         .get("directory")
-        .and_then(|value| value.path(folder))
+        .and_then(|value| value.path(directory))
         .map(Transport::Directory);
     table.at_most_one(&TRANSPORTS, HELP);
     if !table.has_any(&TRANSPORTS) {
@@ -119,7 +122,7 @@ fn transport(
     smtp.or(sendmail).or(directory)
 }
 
-fn sendmail(value: &Value<'_>, folder: &Path) -> Option<Transport> {
+fn sendmail(value: &Value<'_>, directory: &Path) -> Option<Transport> {
     let table = value.table(&keys::SENDMAIL)?;
     let command = table.require("command", "write command = \"/usr/sbin/sendmail\"")?;
     let text = command.path_text()?;
@@ -131,11 +134,15 @@ fn sendmail(value: &Value<'_>, folder: &Path) -> Option<Transport> {
         return None;
     }
     Some(Transport::Sendmail {
-        command: command.path(folder)?,
+        command: command.path(directory)?,
     })
 }
 
-fn smtp(value: &Value<'_>, folder: &Path, place: &mut Option<Range<usize>>) -> Option<Transport> {
+fn smtp(
+    value: &Value<'_>,
+    directory: &Path,
+    place: &mut Option<Range<usize>>,
+) -> Option<Transport> {
     let table = value.table(&keys::SMTP)?;
     let host = table
         .require("host", "write host = \"smtp.example.org\"")
@@ -168,8 +175,8 @@ fn smtp(value: &Value<'_>, folder: &Path, place: &mut Option<Range<usize>>) -> O
     }
     *place = secret.map(|value| value.span());
     let username = username.and_then(|value| value.filled());
-    let password = password(&table, folder);
-    let ca_file = table.get("ca_file").and_then(|value| value.path(folder));
+    let password = password(&table, directory);
+    let ca_file = table.get("ca_file").and_then(|value| value.path(directory));
     let timeout = table.get("timeout").and_then(|value| value.time());
     Some(Transport::Smtp(Smtp {
         host: host?,
@@ -202,10 +209,10 @@ fn host(value: &Value<'_>) -> Option<String> {
     None
 }
 
-fn password(table: &Table<'_>, folder: &Path) -> Option<Secret> {
+fn password(table: &Table<'_>, directory: &Path) -> Option<Secret> {
     let file = table
         .get("password_file")
-        .and_then(|value| value.path(folder))
+        .and_then(|value| value.path(directory))
         .map(Secret::File);
     let variable = table
         .get("password_env")

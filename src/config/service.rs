@@ -164,11 +164,11 @@ impl Dependent<'_> {
 /// Reads the services, and holds them against one another: who depends on whom.
 pub(super) fn read(
     entries: &[(&str, Value<'_>)],
-    folder: &Path,
+    directory: &Path,
     defaults: &Written,
     many: impl Fn() -> bool,
 ) -> Vec<Service> {
-    let folder = Arc::from(folder);
+    let directory = Arc::from(directory);
     let mut services = Vec::with_capacity(entries.len());
     let mut dependents = Vec::new();
     for (number, (name, value)) in entries.iter().enumerate() {
@@ -180,7 +180,7 @@ pub(super) fn read(
             .get("depends_on")
             .and_then(|value| value.list(|entry| Some(entry.filled())))
             .unwrap_or_default();
-        let mut service = body(name, &table, &folder, defaults);
+        let mut service = body(name, &table, &directory, defaults);
         if !names.is_empty() {
             service.depends_on = names.iter().flatten().cloned().collect();
             dependents.push(Dependent {
@@ -208,15 +208,15 @@ fn check_name(name: &str, value: &Value<'_>) {
     }
 }
 
-fn body(name: &str, table: &Table<'_>, folder: &Arc<Path>, defaults: &Written) -> Service {
+fn body(name: &str, table: &Table<'_>, directory: &Arc<Path>, defaults: &Written) -> Service {
     let description = table
         .get("description")
         .and_then(|value| value.text().map(str::to_owned));
     let enabled = table.get("enabled").and_then(|value| value.flag());
     let working_dir = table
         .get("working_dir")
-        .and_then(|value| value.path(folder))
-        .map_or_else(|| Arc::clone(folder), Arc::from);
+        .and_then(|value| value.path(directory))
+        .map_or_else(|| Arc::clone(directory), Arc::from);
     let base = &working_dir;
     let start_grace = table
         .get("start_grace")
@@ -517,7 +517,7 @@ fn log(table: &Table<'_>, base: &Path) -> Option<log::Rule> {
     })
 }
 
-/// The path of a log as it is written and as it is meant. Where it is a glob, the folder that it is relative to
+/// The path of a log as it is written and as it is meant. Where it is a glob, the directory that it is relative to
 /// must not become a part of the pattern.
 fn log_path(value: &Value<'_>, base: &Path) -> Option<(String, PathBuf)> {
     let shown = value.path_text()?;

@@ -135,9 +135,9 @@ fn body(
     path: &Path,
     environment: &Environment,
 ) -> (Config, Option<Range<usize>>) {
-    let folder = path.parent().unwrap_or(Path::new("/"));
+    let directory = path.parent().unwrap_or(Path::new("/"));
     let state_dir = match top.get("state_dir") {
-        Some(value) => value.path(folder),
+        Some(value) => value.path(directory),
         None => environment.state_dir(),
     };
     if state_dir.is_none() && !top.has("state_dir") {
@@ -153,11 +153,11 @@ fn body(
     };
     let check_timeout = time("check_timeout", Duration::from_secs(10));
     let run_timeout = time("run_timeout", Duration::from_mins(5));
-    let logging = logging(top, folder);
+    let logging = logging(top, directory);
     let defaults = Written::read(top.get("defaults").as_ref(), check_timeout);
     let (mail, password) = top
         .get("mail")
-        .map_or((None, None), |value| mail::read(&value, folder));
+        .map_or((None, None), |value| mail::read(&value, directory));
 
     let table = top.get("service");
     let entries = table
@@ -170,7 +170,7 @@ fn body(
             "the least is [service.trader] with a line spawn = { command = [\"python3\", \"main.py\"] }",
         );
     }
-    let services = service::read(&entries, folder, &defaults, || faults.many());
+    let services = service::read(&entries, directory, &defaults, || faults.many());
     let config = Config {
         path: path.to_owned(),
         state_dir: state_dir.unwrap_or_else(PathBuf::new),
@@ -184,13 +184,13 @@ fn body(
     (config, password)
 }
 
-fn logging(top: &Table<'_>, folder: &Path) -> Logging {
+fn logging(top: &Table<'_>, directory: &Path) -> Logging {
     let table = top
         .get("logging")
         .and_then(|value| value.table(&keys::LOGGING));
     let get = |key| table.as_ref().and_then(|table| table.get(key));
     Logging {
-        file: get("file").and_then(|value| value.path(folder)),
+        file: get("file").and_then(|value| value.path(directory)),
         level: get("level")
             .and_then(|value| {
                 value.choice(&[

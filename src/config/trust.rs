@@ -1,7 +1,7 @@
 //! Who could change a config, or read a secret of it.
 //!
 //! What the config says is run, often by root; so whoever can write it, or swap it for another by renaming in
-//! one of its folders, has the power of the user who runs the watchdog. The judgement is a function of plain
+//! one of its directories, has the power of the user who runs the watchdog. The judgement is a function of plain
 //! facts; what gathers them takes those of the opened file, so that nobody can swap it in between.
 
 use std::collections::BTreeMap;
@@ -15,7 +15,7 @@ use nix::unistd::{Uid, User};
 use crate::files;
 use crate::text::visible_path;
 
-/// A file or folder, and who may do what with it.
+/// A file or directory, and who may do what with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Facts {
     /// Where it is.
@@ -24,8 +24,8 @@ pub struct Facts {
     pub uid: u32,
     /// Its permission bits, sticky bit and all.
     pub mode: u32,
-    /// A folder, in which names can be changed, or a file.
-    pub folder: bool,
+    /// A directory, in which names can be changed, or a file.
+    pub directory: bool,
     /// A symbolic link.
     pub link: bool,
 }
@@ -37,7 +37,7 @@ impl Facts {
             path: path.to_owned(),
             uid: metadata.uid(),
             mode: metadata.mode() & 0o7777,
-            folder: metadata.is_dir(),
+            directory: metadata.is_dir(),
             link: metadata.is_symlink(),
         }
     }
@@ -46,7 +46,7 @@ impl Facts {
 /// Why a file is not trusted, and what mends it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// The file or folder.
+    /// The file or directory.
     pub path: PathBuf,
     /// Whose it is, what its mode is, and why that matters.
     pub reason: String,
@@ -66,14 +66,14 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// What speaks against trusting a config and the folders above it, for a watchdog that runs as `user`.
+/// What speaks against trusting a config and the directories above it, for a watchdog that runs as `user`.
 pub fn refusals(user: u32, facts: &[Facts]) -> Vec<Refusal> {
     facts.iter().flat_map(|facts| judge(user, facts)).collect()
 }
 
 fn judge(user: u32, facts: &Facts) -> Vec<Refusal> {
     let mut refusals = Vec::new();
-    let power = match (facts.folder || facts.link, user) {
+    let power = match (facts.directory || facts.link, user) {
         (false, 0) => "change what root runs".to_owned(),
         (false, _) => format!("change what {} runs", account(user)),
         (true, _) => "put another config in its place".to_owned(),
@@ -94,8 +94,8 @@ fn judge(user: u32, facts: &Facts) -> Vec<Refusal> {
         // its mode says nothing
         return refusals;
     }
-    // in a sticky folder only owners rename; of a file, or a folder of its own, it says nothing
-    let sticky = facts.folder && facts.mode & 0o1000 != 0;
+    // in a sticky directory only owners rename; of a file, or a directory of its own, it says nothing
+    let sticky = facts.directory && facts.mode & 0o1000 != 0;
     let others = if user == 0 { 0o022 } else { 0o002 };
     let open = facts.mode & others;
     if open != 0 && !sticky {
@@ -139,16 +139,16 @@ pub fn secret_refusal(user: u32, facts: &Facts) -> Option<Refusal> {
     })
 }
 
-/// Gathers the facts about all that decides what a config's path means: the folders on the way, those that a link on the
+/// Gathers the facts about all that decides what a config's path means: the directories on the way, those that a link on the
 /// way leads through as well, and links that their owners could replace.
-pub(super) fn folder_facts(path: &Path) -> std::io::Result<Vec<Facts>> {
+pub(super) fn directory_facts(path: &Path) -> std::io::Result<Vec<Facts>> {
     let (places, missing) = files::walk(path)?;
     if missing {
         return Err(std::io::ErrorKind::NotFound.into());
     }
     let facts = places.into_iter().filter_map(|place| {
         let facts = Facts::of(&place.path, &place.meta);
-        (facts.folder || (facts.link && place.in_sticky)).then_some((place.path, facts))
+        (facts.directory || (facts.link && place.in_sticky)).then_some((place.path, facts))
     });
     // one may be passed more than once
     Ok(facts.collect::<BTreeMap<_, _>>().into_values().collect())

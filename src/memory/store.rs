@@ -1,4 +1,4 @@
-//! The state folder: the lock, and a state file that is whole at every instant.
+//! The state directory: the lock, and a state file that is whole at every instant.
 //!
 //! A new state is written beside the old one, flushed to the disk, and renamed over it; the old one stays as
 //! the backup.
@@ -39,7 +39,7 @@ const PIECE: usize = 64 << 10;
 /// How many damaged files are kept for a person to look at.
 const CORRUPT_KEPT: usize = 8;
 
-/// Why the state folder cannot be used: exit code 73, or 75 for [`StoreError::Busy`].
+/// Why the state directory cannot be used: exit code 73, or 75 for [`StoreError::Busy`].
 #[derive(Debug, Error)]
 pub enum StoreError {
     /// Another run holds the lock.
@@ -53,7 +53,7 @@ pub enum StoreError {
     /// A file operation failed.
     #[error("{what} {}: {source}{}", path.display(), hint(source))]
     Io {
-        /// What was tried: `cannot create the state folder`.
+        /// What was tried: `cannot create the state directory`.
         what: &'static str,
         /// On what.
         path: PathBuf,
@@ -66,18 +66,18 @@ pub enum StoreError {
         /// The lock file.
         path: PathBuf,
     },
-    /// Whoever asks for the folder waits.
-    #[error("the state folder {} did not answer within {}; does the disk or the network share that it is on hang?", path.display(), crate::clock::rough(*limit))]
+    /// Whoever asks for the directory waits.
+    #[error("the state directory {} did not answer within {}; does the disk or the network share that it is on hang?", path.display(), crate::clock::rough(*limit))]
     Hangs {
-        /// The folder.
+        /// The directory.
         path: PathBuf,
         /// For so long it was waited.
         limit: Duration,
     },
-    /// The folder is not safe to keep a state in.
-    #[error("the state folder {} {why}", path.display())]
+    /// The directory is not safe to keep a state in.
+    #[error("the state directory {} {why}", path.display())]
     Unsafe {
-        /// The folder.
+        /// The directory.
         path: PathBuf,
         /// What is wrong with it, and what to do.
         why: String,
@@ -88,9 +88,9 @@ fn hint(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::StorageFull => "; free some space on its disk",
         io::ErrorKind::PermissionDenied => {
-            "; run as the user that owns it, or set state_dir to a folder that this user can write"
+            "; run as the user that owns it, or set state_dir to a directory that this user can write"
         }
-        io::ErrorKind::ReadOnlyFilesystem => "; set state_dir to a folder that can be written",
+        io::ErrorKind::ReadOnlyFilesystem => "; set state_dir to a directory that can be written",
         _ => "",
     }
 }
@@ -136,21 +136,21 @@ pub struct Loaded {
     pub trusted: bool,
 }
 
-/// A state folder.
+/// A state directory.
 #[derive(Clone, Debug)]
 pub struct Store {
     dir: PathBuf,
 }
 
 impl Store {
-    /// The folder as it is, for commands that only read.
+    /// The directory as it is, for commands that only read.
     pub fn at(dir: &Path) -> Self {
         Self {
             dir: dir.to_owned(),
         }
     }
 
-    /// Makes the folder where it is missing, and refuses one that others could write to.
+    /// Makes the directory where it is missing, and refuses one that others could write to.
     pub fn prepare(dir: &Path) -> Result<Self, StoreError> {
         let io = |what, source| StoreError::Io {
             what,
@@ -164,14 +164,14 @@ impl Store {
                 why,
             })
         };
-        // before anything is made: whoever could put a link in the place of one of its folders would have root make
+        // before anything is made: whoever could put a link in the place of one of its directories would have root make
         // and write files anywhere, and swap what is remembered
         if let Some(parent) = dir.parent() {
             let others = others(parent, me);
             if !others.are_none() {
                 return refuse(format!(
-                    "is not safe: {others} can write to a folder above it, and could put another in its place; let \
-                     none but UID {me} write there, or set state_dir to another folder"
+                    "is not safe: {others} can write to a directory above it, and could put another in its place; let \
+                     none but UID {me} write there, or set state_dir to another directory"
                 ));
             }
         }
@@ -183,40 +183,43 @@ impl Store {
                     .mode(0o755)
                     .create(parent)
                     .map_err(|source| {
-                        io("cannot create the folder above the state folder", source)
+                        io(
+                            "cannot create the directory above the state directory",
+                            source,
+                        )
                     })?;
             }
             DirBuilder::new()
                 .recursive(true)
                 .mode(0o700)
                 .create(dir)
-                .map_err(|source| io("cannot create the state folder", source))?;
+                .map_err(|source| io("cannot create the state directory", source))?;
         }
         let meta = there
             .map_or_else(|| fs::metadata(dir), Ok)
-            .map_err(|source| io("cannot create the state folder", source))?;
+            .map_err(|source| io("cannot create the state directory", source))?;
         if meta.uid() != me && meta.uid() != 0 {
             return refuse(format!(
-                "belongs to another user (UID {}); chown it to UID {me}, or set state_dir to another folder",
+                "belongs to another user (UID {}); chown it to UID {me}, or set state_dir to another directory",
                 meta.uid()
             ));
         }
         if meta.mode() & 0o002 != 0 {
             return refuse(format!(
-                "can be written by everybody (mode {:o}); chmod 700 it, or set state_dir to another folder",
+                "can be written by everybody (mode {:o}); chmod 700 it, or set state_dir to another directory",
                 meta.mode() & 0o7777
             ));
         }
         let others = others(dir, me);
         if !others.are_none() {
             return refuse(format!(
-                "can be changed by {others}; chmod 700 it, or set state_dir to another folder"
+                "can be changed by {others}; chmod 700 it, or set state_dir to another directory"
             ));
         }
         Ok(Self::at(dir))
     }
 
-    /// The folder.
+    /// The directory.
     pub fn dir(&self) -> &Path {
         &self.dir
     }
@@ -738,11 +741,11 @@ mod tests {
             ),
             (
                 libc::EACCES,
-                "Permission denied (os error 13); run as the user that owns it, or set state_dir to a folder that this user can write",
+                "Permission denied (os error 13); run as the user that owns it, or set state_dir to a directory that this user can write",
             ),
             (
                 libc::EROFS,
-                "Read-only file system (os error 30); set state_dir to a folder that can be written",
+                "Read-only file system (os error 30); set state_dir to a directory that can be written",
             ),
             (libc::EIO, "Input/output error (os error 5)"),
         ] {
@@ -936,7 +939,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_all_can_write_is_refused() {
+    fn a_directory_that_all_can_write_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
         let error = Store::prepare(dir.path()).unwrap_err().to_string();

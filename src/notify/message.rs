@@ -273,7 +273,7 @@ fn body(host: &str, now: DateTime<Utc>, groups: &[Vec<&Alert>], context: &Contex
             ("messages were", "they")
         };
         body.sentence(&format!(
-            "{} {messages} held back before this one, because the hour had its fill (mail.max_per_hour). What {they} had to tell is in this one.",
+            "{} {messages} held back before this one, because the hourly limit (mail.max_per_hour) was reached. What {they} had to tell is in this one.",
             context.held_back
         ));
     }
@@ -693,8 +693,8 @@ When the cause is mended, to restart it before then:
 To have it left alone for a while, without restarts and mails:
   watchdog -c '/srv/my bots/watchdog.toml' pause trader --for 2h --reason 'being mended'
 
-4 messages were held back before this one, because the hour had its fill
-(mail.max_per_hour). What they had to tell is in this one.
+4 messages were held back before this one, because the hourly limit
+(mail.max_per_hour) was reached. What they had to tell is in this one.
 
 --
 box1, 2026-11-22T01:02:03Z, watchdog VERSION
@@ -878,11 +878,11 @@ box1, 2026-11-22T01:02:03Z, watchdog VERSION
         for (held_back, said) in [
             (
                 1,
-                "1 message was held back before this one, because the hour had its fill (mail.max_per_hour). What it had to tell is in this one.",
+                "1 message was held back before this one, because the hourly limit (mail.max_per_hour) was reached. What it had to tell is in this one.",
             ),
             (
                 7,
-                "7 messages were held back before this one, because the hour had its fill (mail.max_per_hour). What they had to tell is in this one.",
+                "7 messages were held back before this one, because the hourly limit (mail.max_per_hour) was reached. What they had to tell is in this one.",
             ),
         ] {
             let context = Context {

@@ -143,14 +143,14 @@ pub struct Loaded {
     pub troubles: Vec<String>,
 }
 
-/// The folder.
+/// The directory.
 #[derive(Clone, Debug)]
 pub struct Outbox {
     dir: PathBuf,
 }
 
 impl Outbox {
-    /// The outbox in a state folder. Nothing is made before there is something to keep.
+    /// The outbox in a state directory. Nothing is made before there is something to keep.
     pub fn at(state_dir: &Path) -> Self {
         Self {
             dir: state_dir.join("outbox"),
@@ -267,7 +267,7 @@ impl Outbox {
         let me = nix::unistd::geteuid().as_raw();
         if !meta.is_dir() || (meta.uid() != me && meta.uid() != 0) || meta.mode() & 0o022 != 0 {
             return Err(io::Error::other(
-                "it must be a folder of this user that nobody else can write to; remove it, and it is made anew",
+                "it must be a directory of this user that nobody else can write to; remove it, and it is made anew",
             ));
         }
         Ok(())
@@ -466,9 +466,9 @@ mod tests {
 
     #[test]
     fn a_file_that_has_gone_cannot_be_read() {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         assert_eq!(
-            read(&folder.path().join("1.json")).unwrap_err(),
+            read(&directory.path().join("1.json")).unwrap_err(),
             "cannot be read (No such file or directory (os error 2))"
         );
     }
@@ -487,7 +487,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_is_a_link_is_not_written_to() {
+    fn a_directory_that_is_a_link_is_not_written_to() {
         let state = tempfile::tempdir().unwrap();
         let elsewhere = tempfile::tempdir().unwrap();
         symlink(elsewhere.path(), state.path().join("outbox")).unwrap();

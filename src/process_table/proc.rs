@@ -225,7 +225,7 @@ pub(super) fn status(pid: i32, key: &[u8]) -> Option<String> {
         .map(|rest| String::from_utf8_lossy(rest).into_owned())
 }
 
-/// The effective user of a process: its folder is that one's, whatever it allows others to see of it, unlike its files.
+/// The effective user of a process: its directory is that one's, whatever it allows others to see of it, unlike its files.
 pub(super) fn effective_user(pid: i32) -> io::Result<u32> {
     Ok(fs::metadata(format!("/proc/{pid}"))?.uid())
 }

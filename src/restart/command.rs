@@ -83,12 +83,18 @@ pub fn run(
         child::run_into(process, None, limit, &file, &file, take_in)
     });
     let ended = ended.map_err(|error| {
-        // the folder may be what is not there, or may not be entered; it has no part in what else fails
-        let folder = match error.raw_os_error() {
-            Some(_) => format!("; its working folder is {}", command.working_dir.display()),
+        // the directory may be what is not there, or may not be entered; it has no part in what else fails
+        let directory = match error.raw_os_error() {
+            Some(_) => format!(
+                "; its working directory is {}",
+                command.working_dir.display()
+            ),
             None => String::new(),
         };
-        alone(format!("cannot run {}: {error}{folder}", program.display()))
+        alone(format!(
+            "cannot run {}: {error}{directory}",
+            program.display()
+        ))
     })?;
     judge(&ended, &program, limit)
 }

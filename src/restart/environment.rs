@@ -24,7 +24,7 @@ const LOCALE_FILES: [&str; 2] = ["/etc/locale.conf", "/etc/default/locale"];
 pub struct Account {
     /// Its name; its number where it has none.
     pub name: String,
-    /// Its home folder.
+    /// Its home directory.
     pub home: String,
     /// Its login shell.
     pub shell: String,
@@ -140,7 +140,7 @@ pub fn environment(spawn: &Spawn, account: &Account) -> Result<BTreeMap<String, 
         if user == 0 && !writers.are_none() {
             return Err(format!(
                 "its env_file {} can be changed by {writers}, and what it says root would run; set `user` in its spawn \
-                 table, or let root alone write that file and its folders",
+                 table, or let root alone write that file and its directories",
                 path.display()
             ));
         }

@@ -88,7 +88,7 @@ pub struct Spawn {
     pub nice: i32,
     /// The PID file that the watchdog writes for a program that writes none, absolute.
     pub write_pid_file: Option<PathBuf>,
-    /// The working folder, absolute.
+    /// The working directory, absolute.
     pub working_dir: Arc<Path>,
 }
 
@@ -97,7 +97,7 @@ pub struct Spawn {
 pub struct Command {
     /// The program and its arguments, at least the program.
     pub command: Vec<String>,
-    /// The working folder, absolute.
+    /// The working directory, absolute.
     pub working_dir: Arc<Path>,
 }
 
@@ -315,7 +315,7 @@ fn attempt(context: &RestartContext<'_>, states: &mut CheckStates) -> Result<Up,
     }
     await_collection(context);
     if !context.lock.holds() {
-        // somebody removed the folder: whoever makes it anew has a lock of its own
+        // somebody removed the directory: whoever makes it anew has a lock of its own
         return Err(Failure::from(format!(
             "the lock {} was removed meanwhile, and another run may be starting it; nothing was started",
             context.lock.path.display()
@@ -403,7 +403,7 @@ fn running_after_all(context: &RestartContext<'_>) -> Result<Option<Up>, Failure
             Ok(None)
         }
         (ProcessStatus::Running(running), Some(_)) => Err(Failure::from(format!(
-            "PID {} is up as well, or has come up again by itself; nothing was started beside it",
+            "PID {} is already running; no second copy was started",
             running.main.pid
         ))),
         (ProcessStatus::Unknown, _) => Err(Failure::from(

@@ -66,7 +66,7 @@ pub fn start(
         .map_err(|(step, error)| explain(step, &error, spawn, &program, limit))
 }
 
-/// What a start needs to be there: its user, its environment, its working folder, its program. Looks, and changes
+/// What a start needs to be there: its user, its environment, its working directory, its program. Looks, and changes
 /// nothing. The error is a sentence about what is missing.
 pub fn prepare(spawn: &Spawn) -> Result<(Account, BTreeMap<String, String>, PathBuf), String> {
     let account = account(spawn)?;
@@ -76,15 +76,15 @@ pub fn prepare(spawn: &Spawn) -> Result<(Account, BTreeMap<String, String>, Path
         Ok(meta) if meta.is_dir() => {}
         Ok(_) => {
             return Err(format!(
-                "the working folder {} is no folder",
+                "the working directory {} is not a directory",
                 spawn.working_dir.display()
             ));
         }
-        // another user's folder may be closed to this one: then the child tells
+        // another user's directory may be closed to this one: then the child tells
         Err(error) if error.kind() == ErrorKind::PermissionDenied => {}
         Err(error) => {
             return Err(format!(
-                "no working folder {}: {error}",
+                "no working directory {}: {error}",
                 spawn.working_dir.display()
             ));
         }
@@ -120,7 +120,7 @@ fn not_misled(spawn: &Spawn) -> Result<(), String> {
         let others = files::misleaders(path, 0);
         if !others.are_none() {
             return Err(format!(
-                "root would open its {what} file {} in a folder that {others} can change, and could be led to any other \
+                "root would open its {what} file {} in a directory that {others} can change, and could be led to any other \
                  file; set `user` in its spawn table, or keep the file where only root can write",
                 path.display()
             ));
@@ -157,7 +157,7 @@ fn find(
                 Err(format!("no such program {}", path.display()))
             }
             Ok(meta) if meta.is_dir() => {
-                Err(format!("{} is a folder, not a program", path.display()))
+                Err(format!("{} is a directory, not a program", path.display()))
             }
             _ => Ok(path),
         };
@@ -165,7 +165,7 @@ fn find(
     let search = variables.get("PATH").map_or("", String::as_str);
     search
         .split(':')
-        .map(|folder| working_dir.join(folder).join(name))
+        .map(|directory| working_dir.join(directory).join(name))
         .find(|path| {
             fs::metadata(path)
                 .is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
@@ -199,14 +199,14 @@ fn explain(
                 program.display()
             ),
             Some(libc::EACCES) => format!(
-                "{} cannot be run: {error}; is it executable (chmod +x) for its user, and its folder not mounted noexec?",
+                "{} cannot be run: {error}; is it executable (chmod +x) for its user, and its directory not mounted noexec?",
                 program.display()
             ),
             _ => format!("{} cannot be run: {error}", program.display()),
         },
         Step::Shelter => error.to_string(),
         Step::Stuck => format!(
-            "it had not become {} within {}, and was killed: its working folder {} or one of its files hangs (a dead \
+            "it had not become {} within {}, and was killed: its working directory {} or one of its files hangs (a dead \
              disk or network share?), or somebody stopped it",
             program.display(),
             clock::rough(limit),
@@ -220,7 +220,7 @@ fn explain(
         ),
         Step::WorkingDir => {
             format!(
-                "cannot enter its working folder {}: {error}",
+                "cannot enter its working directory {}: {error}",
                 spawn.working_dir.display()
             )
         }
@@ -272,12 +272,15 @@ mod tests {
             (Step::Session, "cannot make a session for it: E"),
             (Step::Nice, "cannot set its niceness to -5: E"),
             (Step::Credentials, "cannot become user trader for it: E"),
-            (Step::WorkingDir, "cannot enter its working folder /srv: E"),
+            (
+                Step::WorkingDir,
+                "cannot enter its working directory /srv: E",
+            ),
             (Step::Exec, "/bin/x cannot be run: E"),
             (Step::Shelter, "E"),
             (
                 Step::Stuck,
-                "it had not become /bin/x within 5s, and was killed: its working folder /srv or one of its files hangs \
+                "it had not become /bin/x within 5s, and was killed: its working directory /srv or one of its files hangs \
                  (a dead disk or network share?), or somebody stopped it",
             ),
         ] {

@@ -239,7 +239,7 @@ fn distrust(pid_file: &Path, pid: i32) -> Option<String> {
     if writers.everybody {
         return Some(format!(
             "PID file {shown} can be written by everybody: PID {pid}, which it names, was not signalled; chmod o-w it \
-             and its folders"
+             and its directories"
         ));
     }
     let owner = match Owner::of(pid) {

@@ -226,10 +226,10 @@ fn ten_daemons_are_adopted() {
         let fill = |text: &str| {
             let mut text = scene.fill(text).replace("{port}", &port);
             if text.contains("{pg}") {
-                let folder = scene.lend("pg", "postgres");
+                let directory = scene.lend("pg", "postgres");
                 let bin = postgres_bin();
                 text = text
-                    .replace("{pg}", folder.to_str().unwrap())
+                    .replace("{pg}", directory.to_str().unwrap())
                     .replace("{bin}", bin.to_str().unwrap());
             }
             text

@@ -1,4 +1,4 @@
-//! A service's own user against a watchdog that runs as root: he owns the service's PID file, log, folder and output
+//! A service's own user against a watchdog that runs as root: he owns the service's PID file, log, directory and output
 //! files, and whatever he does with them, no process but his own is signalled, no file but his own is changed, nothing
 //! of his is run by root, no run hangs, and nothing of his steers a terminal or a mail.
 
@@ -33,7 +33,7 @@ path = "a.log"
 max_age = "1m"
 "#;
 
-/// A folder of the attacker's in the scene, `lent`, and one of root's, `vault`.
+/// A directory of the attacker's in the scene, `lent`, and one of root's, `vault`.
 fn scene(config: &str) -> Scene {
     let scene = Scene::with(config);
     scene.lend("lent", "nobody");
@@ -60,21 +60,21 @@ fn log(scene: &Scene, age: Duration) {
 const FRESH: Duration = Duration::ZERO;
 const STALE: Duration = Duration::from_hours(1);
 
-/// A program of another user's that tells its signals into his own folder.
+/// A program of another user's that tells its signals into his own directory.
 fn start_as(scene: &Scene, uid: u32, name: &str, options: &[&str]) -> i32 {
-    let folder = scene.path(&format!("of-{uid}"));
-    if !folder.exists() {
-        fs::create_dir(&folder).unwrap();
-        fs::copy(scene.path("prog.sh"), folder.join("prog.sh")).unwrap();
-        fs::set_permissions(folder.join("prog.sh"), fs::Permissions::from_mode(0o644)).unwrap();
-        chown(&folder, Some(uid), Some(uid)).unwrap();
+    let directory = scene.path(&format!("of-{uid}"));
+    if !directory.exists() {
+        fs::create_dir(&directory).unwrap();
+        fs::copy(scene.path("prog.sh"), directory.join("prog.sh")).unwrap();
+        fs::set_permissions(directory.join("prog.sh"), fs::Permissions::from_mode(0o644)).unwrap();
+        chown(&directory, Some(uid), Some(uid)).unwrap();
     }
     let mut child = Command::new("/bin/sh")
-        .arg(folder.join("prog.sh"))
+        .arg(directory.join("prog.sh"))
         .arg(name)
         .arg("traps=TERM HUP INT QUIT CONT")
         .args(options)
-        .current_dir(&folder)
+        .current_dir(&directory)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -86,7 +86,7 @@ fn start_as(scene: &Scene, uid: u32, name: &str, options: &[&str]) -> i32 {
     let pid = pid_of(&child);
     std::thread::spawn(move || child.wait());
     scene.wait_until(&format!("start of {name}"), || {
-        fs::read_to_string(folder.join(format!("{name}.up")))
+        fs::read_to_string(directory.join(format!("{name}.up")))
             .is_ok_and(|text| text.contains(&pid.to_string()))
     });
     pid
@@ -205,7 +205,7 @@ fn a_link_for_a_pid_file_does_not_borrow_the_trust_of_what_it_leads_to() {
 
 #[test]
 #[ignore = "needs root"]
-fn a_folder_that_his_group_can_write_is_his() {
+fn a_directory_that_his_group_can_write_is_his() {
     let scene = scene(&SERVICE.replace("pid_file = \"a.pid\"", "pid_file = \"../shared/a.pid\""));
     fs::create_dir(scene.path("shared")).unwrap();
     chown(scene.path("shared"), Some(0), Some(HE)).unwrap();
@@ -268,15 +268,15 @@ fn a_pid_file_that_changes_all_the_time_makes_root_signal_nobody_else() {
 #[ignore = "needs root"]
 fn a_pid_file_that_names_what_runs_the_watchdog_ends_nothing() {
     // also where root alone could have written it
-    for folder in ["lent", "vault"] {
-        let scene = scene(&SERVICE.replace("\"a.pid\" }", &format!("\"../{folder}/a.pid\" }}")));
+    for directory in ["lent", "vault"] {
+        let scene = scene(&SERVICE.replace("\"a.pid\" }", &format!("\"../{directory}/a.pid\" }}")));
         log(&scene, STALE);
         // the shell leads the group that the watchdog is in
         let outcome = scene.shell(&format!(
-            "echo $$ >{{dir}}/{folder}/a.pid; {{watchdog}} check --json; echo survived >&2"
+            "echo $$ >{{dir}}/{directory}/a.pid; {{watchdog}} check --json; echo survived >&2"
         ));
         assert!(outcome.stderr.ends_with("survived\n"), "{}", outcome.stderr);
-        scene.write(&format!("{folder}/a.pid"), "1\n");
+        scene.write(&format!("{directory}/a.pid"), "1\n");
         assert!(scene.check().code <= 2);
     }
 }
@@ -398,22 +398,22 @@ fn traps(scene: &Scene, place: &str, mut run: impl FnMut(&str)) {
         assert_eq!(vault(scene), before, "{trap} at {}", place.display());
     }
     fs::remove_file(&place).ok();
-    // a folder on the way that leads elsewhere
-    let folder = place.parent().unwrap();
-    let aside = folder.with_extension("aside");
-    fs::rename(folder, &aside).unwrap();
-    symlink(scene.path("vault"), folder).unwrap();
-    std::os::unix::fs::lchown(folder, Some(HE), Some(HE)).unwrap();
-    fs::write(folder.join(place.file_name().unwrap()), "99999999\n").unwrap();
+    // a directory on the way that leads elsewhere
+    let directory = place.parent().unwrap();
+    let aside = directory.with_extension("aside");
+    fs::rename(directory, &aside).unwrap();
+    symlink(scene.path("vault"), directory).unwrap();
+    std::os::unix::fs::lchown(directory, Some(HE), Some(HE)).unwrap();
+    fs::write(directory.join(place.file_name().unwrap()), "99999999\n").unwrap();
     let before = vault(scene);
-    run("folder");
-    assert_eq!(vault(scene), before, "{} is a link", folder.display());
-    fs::remove_file(folder).unwrap();
-    fs::rename(&aside, folder).unwrap();
+    run("directory");
+    assert_eq!(vault(scene), before, "{} is a link", directory.display());
+    fs::remove_file(directory).unwrap();
+    fs::rename(&aside, directory).unwrap();
     fs::remove_file(scene.path("vault").join(place.file_name().unwrap())).unwrap();
 }
 
-/// A folder in the attacker's folder.
+/// A directory in the attacker's directory.
 fn inner(scene: &Scene) {
     fs::create_dir(scene.path("lent/in")).unwrap();
     give(scene, "lent/in");
@@ -453,7 +453,7 @@ fn files_of_a_program_of_his_are_opened_as_him() {
 
 #[test]
 #[ignore = "needs root"]
-fn files_of_a_program_of_roots_are_not_opened_in_his_folders() {
+fn files_of_a_program_of_roots_are_not_opened_in_his_directories() {
     for key in ["stdout", "stderr", "write_pid_file", "env_file"] {
         let (value, process) = match key {
             "write_pid_file" => ("true", "process = { pid_file = \"in/file\" }"),
@@ -473,7 +473,7 @@ fn files_of_a_program_of_roots_are_not_opened_in_his_folders() {
                      where only root can write"
                 ) || error.ends_with(
                     ", and what it says root would run; set `user` in its spawn table, or let root alone write that file \
-                     and its folders"
+                     and its directories"
                 ) || error.contains("hard link"),
                 "{key}: {trap}: {error}"
             );
@@ -501,7 +501,7 @@ fn a_pid_file_is_not_removed_through_a_link_of_his() {
 
 #[test]
 #[ignore = "needs root"]
-fn a_state_folder_that_he_could_swap_is_not_used() {
+fn a_state_directory_that_he_could_swap_is_not_used() {
     let scene = scene("");
     let place = scene.path("lent/state");
     let config =
@@ -514,8 +514,8 @@ fn a_state_folder_that_he_could_swap_is_not_used() {
         assert!(
             !mends.ends_with("above it")
                 || outcome.stderr.contains(
-                    " can write to a folder above it, and could put another in its place; let none but UID 0 write there, \
-                     or set state_dir to another folder\n"
+                    " can write to a directory above it, and could put another in its place; let none but UID 0 write there, \
+                     or set state_dir to another directory\n"
                 ),
             "{what}: {}",
             outcome.stderr
@@ -537,19 +537,19 @@ fn a_state_folder_that_he_could_swap_is_not_used() {
     fs::set_permissions(scene.path("vault"), fs::Permissions::from_mode(0o770)).unwrap();
     chown(scene.path("vault"), Some(0), Some(HE)).unwrap();
     refused("his group's", "chmod 700");
-    // a link of his in a folder for all
+    // a link of his in a directory for all
     fs::set_permissions(scene.path("vault"), fs::Permissions::from_mode(0o700)).unwrap();
     fs::create_dir(scene.path("all")).unwrap();
     fs::set_permissions(scene.path("all"), fs::Permissions::from_mode(0o1777)).unwrap();
     symlink(scene.path("vault"), scene.path("all/state")).unwrap();
     give(&scene, "all/state");
     scene.raw_config(&config.replace("lent/state", "all/state"));
-    refused("a link in a sticky folder", "UID 65534");
+    refused("a link in a sticky directory", "UID 65534");
 }
 
 #[test]
 #[ignore = "needs root"]
-fn mail_is_not_written_to_a_folder_of_his() {
+fn mail_is_not_written_to_a_directory_of_his() {
     let scene = scene(
         "[mail]\nfrom = \"w@example.org\"\nto = [\"o@example.org\"]\ndirectory = \"lent/mails\"\n\
          [service.a]\nprocess = { pid_file = \"none.pid\" }\n",
@@ -566,36 +566,36 @@ fn mail_is_not_written_to_a_folder_of_his() {
 #[test]
 #[ignore = "needs root"]
 fn the_watchdogs_own_log_follows_no_link() {
-    // in a folder of his, in one that all can write, in one of his group
-    for (folder, uid, mode) in [
+    // in a directory of his, in one that all can write, in one of his group
+    for (directory, uid, mode) in [
         ("lent/in", HE, 0o755),
         ("lent/in", 0, 0o1777),
         ("shared", 0, 0o775),
     ] {
         let scene = scene(&format!(
-            "[logging]\nfile = \"{folder}/file\"\n[service.a]\nprocess = {{ pid_file = \"none.pid\" }}\n"
+            "[logging]\nfile = \"{directory}/file\"\n[service.a]\nprocess = {{ pid_file = \"none.pid\" }}\n"
         ));
-        let path = scene.path(folder);
+        let path = scene.path(directory);
         fs::create_dir(&path).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
         chown(&path, Some(uid), Some(HE)).unwrap();
-        traps(&scene, &format!("{folder}/file"), |trap| {
-            // nobody can swap root's folder in root's folder
-            if trap == "folder" && folder == "shared" {
+        traps(&scene, &format!("{directory}/file"), |trap| {
+            // nobody can swap root's directory in root's directory
+            if trap == "directory" && directory == "shared" {
                 return;
             }
             let outcome = scene.check().exits(2);
             assert!(
                 outcome.stderr.contains("the log file")
-                    && (folder == "shared"
+                    && (directory == "shared"
                         || outcome.stderr.contains(
-                            " could lead it elsewhere; keep it where nobody else can write to the folders\n"
+                            " could lead it elsewhere; keep it where nobody else can write to the directories\n"
                         )),
                 "{trap}: {}",
                 outcome.stderr
             );
         });
-        if folder == "shared" {
+        if directory == "shared" {
             scene.check();
             assert!(scene.read("shared/file").contains("ERROR") || scene.has("shared/file"));
         }
@@ -699,7 +699,7 @@ fn validate_tells_what_of_his_root_would_run() {
     give_text(&scene, "lent/run.sh", "#!/bin/sh\n");
     fs::set_permissions(scene.path("lent/run.sh"), fs::Permissions::from_mode(0o755)).unwrap();
     let said = scene.run(&["validate"]).exits(0).text();
-    let help = "= help: give a program of another user's its `user` in `spawn`; or let root alone write it and its folders\n";
+    let help = "= help: give a program of another user's its `user` in `spawn`; or let root alone write it and its directories\n";
     assert_eq!(said.matches(help).count(), 2, "{said}");
     for (service, told) in [("a", true), ("b", true), ("c", false), ("d", false)] {
         assert_eq!(
@@ -805,7 +805,7 @@ const HUNG: &str = "exec unshare -m /bin/sh -c '
 #[test]
 #[ignore = "needs root"]
 fn a_file_system_that_hangs_holds_up_nobody_else() {
-    // where a check waits in the same folder, the kernel lets nobody kill the child before the run is over
+    // where a check waits in the same directory, the kernel lets nobody kill the child before the run is over
     for (stdout, run_timeout) in [("other", "5m"), ("one", "15s")] {
         let mut config = SERVICE.replace("20s", "2s").replace(
             "user = \"nobody\"",
@@ -845,7 +845,7 @@ fn a_file_system_that_hangs_holds_up_nobody_else() {
 
 #[test]
 #[ignore = "needs root"]
-fn a_mail_folder_that_hangs_is_left_in_time() {
+fn a_mail_directory_that_hangs_is_left_in_time() {
     let scene = Scene::with(
         "[mail]\nfrom = \"w@example.org\"\nto = [\"o@example.org\"]\ndirectory = \"lent/one/mails\"\n\
          [service.a]\n[[service.a.log]]\npath = \"prog.sh\"\n",
@@ -1050,13 +1050,13 @@ fn nothing_of_his_steers_a_terminal_or_a_mail() {
 fn what_adopt_prints_of_him_is_a_config_of_his_program_and_no_more() {
     let scene = scene("[service.x]\nspawn = { command = [\"/bin/false\"] }\n");
     let break_out = "'\"\"\"'''\n[service.evil]\nspawn = { command = [\"/bin/false\"] }\n#";
-    let folder = scene.path(&format!("lent/{}", break_out.replace('/', "_")));
-    fs::create_dir(&folder).unwrap();
-    let log = folder.join("app.log");
+    let directory = scene.path(&format!("lent/{}", break_out.replace('/', "_")));
+    fs::create_dir(&directory).unwrap();
+    let log = directory.join("app.log");
     let mut child = Command::new("/bin/sh")
         .args(["-c", "while :; do sleep 1; done", break_out, scene.dir()])
         .env(break_out.replace('=', "-"), "value")
-        .current_dir(&folder)
+        .current_dir(&directory)
         .stdin(Stdio::null())
         .stdout(
             File::options()
@@ -1088,6 +1088,6 @@ fn what_adopt_prints_of_him_is_a_config_of_his_program_and_no_more() {
                 .as_str()
                 .unwrap()
         ),
-        folder
+        directory
     );
 }

@@ -14,8 +14,8 @@ const LIMIT: Duration = Duration::from_mins(9);
 #[test]
 #[ignore = "needs root, monit, gcc, valgrind, strace, python3-psutil"]
 fn a_small_run_of_the_benchmarks_measures_every_program() {
-    let folder = tempfile::tempdir().unwrap();
-    let measured = folder.path().join("measured.json");
+    let directory = tempfile::tempdir().unwrap();
+    let measured = directory.path().join("measured.json");
     let mut command = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/benches/run"));
     command
         .args(["--quick", "--watchdog", WATCHDOG, "--json"])

@@ -719,11 +719,11 @@ fn validate_finds_nothing_wrong_with_a_good_config() {
 #[test]
 fn validate_tells_traps_and_strictly_fails_for_them() {
     let service = Service::new("a").known_by(Some(
-        "{ pid_file = \"no-such-folder/a.pid\", command_line = '{dir}/matches-nothing' }",
+        "{ pid_file = \"no-such-directory/a.pid\", command_line = '{dir}/matches-nothing' }",
     ));
     let scene = Scene::of(&[&service]);
     let outcome = scene.run(&["validate"]).exits(0);
-    assert!(outcome.text().contains("no-such-folder"));
+    assert!(outcome.text().contains("no-such-directory"));
     scene.run(&["validate", "--strict"]).exits(1);
 }
 
@@ -946,7 +946,7 @@ fn configs_that_are_no_files_are_78_and_nothing_is_run() {
     let path = scene.path("watchdog.toml");
     let make: [(&str, &dyn Fn()); 7] = [
         ("missing", &|| {}),
-        ("folder", &|| fs::create_dir(&path).unwrap()),
+        ("directory", &|| fs::create_dir(&path).unwrap()),
         ("fifo", &|| {
             nix::unistd::mkfifo(&path, Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
         }),
@@ -998,7 +998,7 @@ fn f77_a_config_that_others_can_write_is_not_trusted() {
         set("", 0o777);
         let outcome = scene.run(&["check"]);
         set("", 0o700);
-        assert_eq!(outcome.code, 78, "its folder");
+        assert_eq!(outcome.code, 78, "its directory");
         assert!(outcome.stderr.contains("chmod"), "{}", outcome.stderr);
     }
     assert_eq!(scene.starts("a").len(), 0);
@@ -1017,7 +1017,7 @@ fn f77_a_config_of_another_user_is_not_run_by_root() {
     let outcome = scene.run(&["check"]).exits(78);
     assert!(outcome.stderr.contains("chown"), "{}", outcome.stderr);
     own("watchdog.toml", 0);
-    // nor one in a folder of another user, reached by a link or not
+    // nor one in a directory of another user, reached by a link or not
     fs::create_dir(scene.path("theirs")).unwrap();
     fs::copy(
         scene.path("watchdog.toml"),

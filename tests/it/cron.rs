@@ -19,9 +19,9 @@ struct Cron<'a> {
 impl<'a> Cron<'a> {
     /// Starts one with this crontab, with a sendmail that keeps each mail, and the watchdog in /usr/local/bin.
     fn start(scene: &'a Scene, crontab: &str) -> Self {
-        for folder in ["sbin", "bin", "mail"] {
-            fs::create_dir_all(scene.path(folder)).unwrap();
-            fs::set_permissions(scene.path(folder), fs::Permissions::from_mode(0o755)).unwrap();
+        for directory in ["sbin", "bin", "mail"] {
+            fs::create_dir_all(scene.path(directory)).unwrap();
+            fs::set_permissions(scene.path(directory), fs::Permissions::from_mode(0o755)).unwrap();
         }
         let sendmail = scene.path("sbin/sendmail");
         let script =

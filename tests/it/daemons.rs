@@ -138,12 +138,12 @@ forbid = ['\\[emerg\\]']
     ));
 }
 
-/// A worker's command line names no folder, but its working folder is the master's.
-fn in_folder(scene: &Scene, word: &'static str) -> impl Fn(&Proc) -> bool + use<> {
-    let folder: PathBuf = scene.path("");
+/// A worker's command line names no directory, but its working directory is the master's.
+fn in_directory(scene: &Scene, word: &'static str) -> impl Fn(&Proc) -> bool + use<> {
+    let directory: PathBuf = scene.path("");
     move |p: &Proc| {
-        let here =
-            fs::read_link(format!("/proc/{}/cwd", p.pid)).is_ok_and(|cwd| cwd.starts_with(&folder));
+        let here = fs::read_link(format!("/proc/{}/cwd", p.pid))
+            .is_ok_and(|cwd| cwd.starts_with(&directory));
         p.command_line().contains(word) && here
     }
 }
@@ -154,7 +154,7 @@ fn nginx_is_brought_back() {
     let scene = Scene::new();
     let port = free_port();
     nginx(&scene, port);
-    let is_ours = in_folder(&scene, "nginx: ");
+    let is_ours = in_directory(&scene, "nginx: ");
     brought_back_twice(&scene, "nginx/nginx.pid", &is_ours, &|| connects(port));
 }
 
@@ -171,7 +171,7 @@ fn f25_orphaned_workers_do_not_keep_nginx_down() {
     scene.kill(master);
     scene.check().exits(1).verdict("daemon", "restarted");
     scene.check().exits(0).verdict("daemon", "healthy");
-    let is_ours = in_folder(&scene, "nginx: ");
+    let is_ours = in_directory(&scene, "nginx: ");
     assert_eq!(masters(&scene, &is_ours), 1);
     assert!(connects(port));
 }
@@ -183,32 +183,32 @@ fn postgresql_is_brought_back() {
         panic!("no /usr/lib/postgresql/*/bin/postgres");
     };
     let scene = Scene::new();
-    let (folder, user, prefix) = if root() {
-        let folder = scene.lend("pg", "postgres");
+    let (directory, user, prefix) = if root() {
+        let directory = scene.lend("pg", "postgres");
         let prefix = "setpriv --reuid=postgres --regid=postgres --init-groups ";
-        (folder, "user = \"postgres\", ", prefix)
+        (directory, "user = \"postgres\", ", prefix)
     } else {
         fs::create_dir(scene.path("pg")).unwrap();
         (scene.path("pg"), "", "")
     };
-    let (bin, folder) = (bin.display(), folder.display());
+    let (bin, directory) = (bin.display(), directory.display());
     // no Unix socket: its lock file would name the killed server, whose PID lives on until init has reaped it
     let port = free_port();
     scene
         .shell(&format!(
-            "cd {folder}; {prefix}{bin}/initdb -D {folder}/data -A trust --no-sync >/dev/null 2>&1"
+            "cd {directory}; {prefix}{bin}/initdb -D {directory}/data -A trust --no-sync >/dev/null 2>&1"
         ))
         .exits(0);
     scene.config(&format!(
         "[service.daemon]\n{RESTART}working_dir = \"pg\"
-process = {{ pid_file = \"data/postmaster.pid\", command_line = '^{bin}/postgres -D {folder}/data' }}
-spawn = {{ {user}command = [\"{bin}/postgres\", \"-D\", \"{folder}/data\", \"-c\", \"unix_socket_directories=\", \"-h\", \"127.0.0.1\", \"-p\", \"{port}\"], stderr = \"server.log\" }}
+process = {{ pid_file = \"data/postmaster.pid\", command_line = '^{bin}/postgres -D {directory}/data' }}
+spawn = {{ {user}command = [\"{bin}/postgres\", \"-D\", \"{directory}/data\", \"-c\", \"unix_socket_directories=\", \"-h\", \"127.0.0.1\", \"-p\", \"{port}\"], stderr = \"server.log\" }}
 [[service.daemon.log]]
 path = \"server.log\"
 expect = ['ready to accept connections']
 "
     ));
-    let is_ours = in_folder(&scene, "postgres");
+    let is_ours = in_directory(&scene, "postgres");
     brought_back_twice(&scene, "pg/data/postmaster.pid", &is_ours, &|| {
         connects(port)
     });

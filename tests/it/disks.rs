@@ -102,7 +102,7 @@ fn f12_without_memory_nothing_is_taken_for_dead() {
     is_as_before(&scene);
 }
 
-/// A folder `mine` for a user, with one for a state in it.
+/// A directory `mine` for a user, with one for a state in it.
 fn make_a_home(scene: &Scene, uid: u32) {
     for name in ["mine", "mine/state"] {
         fs::create_dir(scene.path(name)).unwrap();
@@ -199,7 +199,7 @@ fn f12_what_has_no_thread_is_held_and_said() {
     let smtp = "smtp = { host = \"127.0.0.1\", port = 9, tls = \"none\" }";
     says(
         &run(1, smtp),
-        "its process could not be looked at: there is no thread to be had (ulimit -u, TasksMax=)",
+        "its process check not done: cannot create a thread (ulimit -u, TasksMax=)",
     );
     let one = run(2, smtp);
     says(&one, "no thread could be made for its restart");
@@ -282,7 +282,7 @@ fn f40_no_limit_makes_a_restart_that_is_not_recorded() {
     }
 }
 
-/// The same in a scene with a mail folder and one service that is dead.
+/// The same in a scene with a mail directory and one service that is dead.
 fn broken() -> Scene {
     let scene = Scene::new();
     scene.config(&format!("{MAIL}{}", render(&[&Service::new("a")])));
@@ -386,7 +386,7 @@ fn in_a_stop() -> (Scene, Running) {
 }
 
 #[test]
-fn a_state_folder_that_is_removed_during_a_stop_makes_no_second_copy() {
+fn a_state_directory_that_is_removed_during_a_stop_makes_no_second_copy() {
     let (scene, first) = in_a_stop();
     fs::remove_dir_all(scene.path("state")).unwrap();
     // it knows nothing of the first, and takes a lock of its own
@@ -736,13 +736,13 @@ fn f45_another_users_state_is_set_aside() {
     assert_eq!(aside, 1);
 }
 
-/// The watchdog with a folder on a file system on which nothing ever ends: who ought to answer for it never does. The
-/// others see the folder as it was.
-fn hung(scene: &Scene, folder: &str, then: &str) -> Outcome {
+/// The watchdog with a directory on a file system on which nothing ever ends: who ought to answer for it never does. The
+/// others see the directory as it was.
+fn hung(scene: &Scene, directory: &str, then: &str) -> Outcome {
     let script = format!(
         "exec unshare -m /bin/sh -c '
             exec 8<>/dev/fuse
-            mount -i -t fuse -o fd=8,rootmode=40000,user_id=0,group_id=0 none {{dir}}/{folder} || exit 99
+            mount -i -t fuse -o fd=8,rootmode=40000,user_id=0,group_id=0 none {{dir}}/{directory} || exit 99
             {then}'"
     );
     let outcome = scene.shell(&script);
@@ -822,7 +822,7 @@ fn f35_what_is_on_a_disk_that_hangs_is_unknown_and_the_others_are_done() {
 
 #[test]
 #[ignore = "needs root"]
-fn f35_a_state_folder_that_hangs_is_told_and_nothing_is_restarted() {
+fn f35_a_state_directory_that_hangs_is_told_and_nothing_is_restarted() {
     let scene = Scene::with(&format!(
         "check_timeout = \"1s\"\n{MAIL}{}",
         render(&[&Service::new("a"), &Service::new("b")])

@@ -24,7 +24,7 @@ fn take_over(scene: &Scene, name: &str, changes: &[(&str, &str)]) {
 #[test]
 fn every_shipped_config_is_right() {
     let mut seen = 0;
-    let listed = ["", "daemons"].map(|folder| fs::read_dir(shipped(folder)).unwrap());
+    let listed = ["", "daemons"].map(|directory| fs::read_dir(shipped(directory)).unwrap());
     for entry in listed.into_iter().flatten() {
         let path = entry.unwrap().path();
         if path

@@ -297,11 +297,11 @@ fn f04_the_watchdogs_own_pid_is_nobodys() {
 
 #[test]
 fn f05_what_is_no_regular_pid_file_names_nobody_and_blocks_nothing() {
-    let names = ["fifo", "folder", "device", "dangling", "gigabyte"];
+    let names = ["fifo", "directory", "device", "dangling", "gigabyte"];
     let services: Vec<Service> = names.iter().map(|n| by_pid_file(n).watched()).collect();
     let scene = Scene::of(&services.iter().collect::<Vec<_>>());
     nix::unistd::mkfifo(&scene.path("fifo.pid"), Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
-    fs::create_dir(scene.path("folder.pid")).unwrap();
+    fs::create_dir(scene.path("directory.pid")).unwrap();
     symlink("/dev/zero", scene.path("device.pid")).unwrap();
     symlink("nowhere", scene.path("dangling.pid")).unwrap();
     fs::File::create(scene.path("gigabyte.pid"))
@@ -399,7 +399,7 @@ fn f09_the_watchdog_and_its_ancestors_are_never_the_program() {
         .known_by(Some("{ command_line = '{dir}' }"))
         .watched();
     let scene = Scene::of(&[&service]);
-    // the shell has the folder in its command line as well, as cron's shell has the crontab's line
+    // the shell has the directory in its command line as well, as cron's shell has the crontab's line
     let outcome = scene.shell("true {dir}; {watchdog} check --json; code=$?; exit $code");
     outcome
         .exits(2)

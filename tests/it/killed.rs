@@ -57,7 +57,7 @@ fn service() -> Service {
         .restart("max_per_hour", "2")
 }
 
-/// A scene whose mail goes to a server, or into a folder.
+/// A scene whose mail goes to a server, or into a directory.
 fn stage(service: &Service, by_smtp: bool) -> Stage {
     let scene = Scene::new();
     let server = by_smtp.then(Server::new);
@@ -115,7 +115,7 @@ const CASES: [Case; 9] = [
         finding: "process_missing",
     },
     Case {
-        name: "dead, known by what was started, mail into a folder",
+        name: "dead, known by what was started, mail into a directory",
         set: || {
             let mut stage = stage(&service().known_by(None), false);
             stage.scene.check().exits(1);

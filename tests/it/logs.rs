@@ -358,7 +358,7 @@ fn f58_bytes_of_any_kind_hide_no_line() {
 
 #[test]
 fn f59_what_is_no_file_is_unknown_at_once() {
-    let names = ["fifo", "folder", "device"];
+    let names = ["fifo", "directory", "device"];
     let services: Vec<Service> = names
         .iter()
         .map(|name| {
@@ -369,7 +369,7 @@ fn f59_what_is_no_file_is_unknown_at_once() {
         .collect();
     let scene = Scene::of(&services.iter().collect::<Vec<_>>());
     nix::unistd::mkfifo(&scene.path("fifo"), Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
-    fs::create_dir(scene.path("folder")).unwrap();
+    fs::create_dir(scene.path("directory")).unwrap();
     symlink("/dev/zero", scene.path("device")).unwrap();
     let outcome = scene.check().exits(3);
     for name in names {

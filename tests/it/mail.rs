@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::scene::servers::{Do, ENVELOPE, Server, smtp};
 use crate::scene::{Mail, Scene, Service, alive, render};
 
-/// A scene whose mail goes into a folder.
+/// A scene whose mail goes into a directory.
 fn mailing(keys: &str, services: &[&Service]) -> Scene {
     let scene = Scene::new();
     scene.config(&format!(

@@ -351,16 +351,16 @@ fn what_is_no_message_in_the_outbox_stops_nobody() {
     server.at("", Do::Close);
     let scene = smtp(&server, "", &[&watched()]);
     scene.check().exits(2);
-    let folder = scene.path("state/outbox");
+    let directory = scene.path("state/outbox");
     let mode = |path: &std::path::Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
-    assert_eq!(mode(&folder), 0o700);
-    assert_eq!(mode(&folder.join(names(&scene).remove(0))), 0o600);
+    assert_eq!(mode(&directory), 0o700);
+    assert_eq!(mode(&directory.join(names(&scene).remove(0))), 0o600);
     scene.write("state/outbox/0.json", "{");
     scene.write("state/outbox/1.json.new", "{");
     scene.write("elsewhere", "untouched");
-    symlink(scene.path("elsewhere"), folder.join("2.json")).unwrap();
+    symlink(scene.path("elsewhere"), directory.join("2.json")).unwrap();
     // nobody can open it
-    let _socket = std::os::unix::net::UnixListener::bind(folder.join("3.json")).unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(directory.join("3.json")).unwrap();
     server.heal();
     let outcome = scene.check().exits(2);
     assert_eq!(outcome.json()["mail"], json!({"sent": 1, "queued": 0}));
@@ -412,7 +412,7 @@ fn an_outbox_that_cannot_be_made_costs_no_alert() {
     let outcome = scene.check().exits(2);
     assert_eq!(outcome.json()["mail"], json!({"sent": 0, "queued": 1}));
     let said = scene.fill(
-        "{dir}/state/outbox: no mail can be kept there: it must be a folder of this user that nobody else can write to; \
+        "{dir}/state/outbox: no mail can be kept there: it must be a directory of this user that nobody else can write to; \
          remove it, and it is made anew; it is sent at once, or tried again by the next run\n",
     );
     assert!(outcome.stderr.contains(&said), "{}", outcome.stderr);
@@ -776,12 +776,12 @@ fn a_test_mail_tells_each_step_and_what_to_change() {
     {port}, with no TLS, logging in as `u`
   127.0.0.1 is at 127.0.0.1
   connected to 127.0.0.1:{port}
-  it greets: 220 mail.example.org ESMTP
+  server greeting: 220 mail.example.org ESMTP
   logged in as `u`
   recipient ops@example.org accepted
   message taken: 250 taken
 ops@example.org: sent
-All of it was taken. Look whether it arrives, and not among the junk.
+All of it was taken. Check the inbox and the spam folder.
 "
         )
     );

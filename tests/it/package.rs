@@ -1,5 +1,5 @@
 //! The Debian package: built, installed without a network, used, upgraded, removed and purged, in an overlay of this
-//! machine that is thrown away. The RPM package: built from the same files, and installed into a folder.
+//! machine that is thrown away. The RPM package: built from the same files, and installed into a directory.
 
 use std::path::Path;
 use std::process::Command;

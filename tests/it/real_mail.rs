@@ -14,9 +14,9 @@ use watchdog::notify::{Event, Message, Outcome};
 /// More than any delivery here takes.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// A folder with certificates and the mail that was taken, and the servers.
+/// A directory with certificates and the mail that was taken, and the servers.
 pub(crate) struct Scene {
-    folder: tempfile::TempDir,
+    directory: tempfile::TempDir,
     server: Child,
     ports: Value,
 }
@@ -24,10 +24,10 @@ pub(crate) struct Scene {
 impl Scene {
     pub(crate) fn new() -> Self {
         let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/real_smtp");
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         let (mail, certificates) = (
-            folder.path().join("mail"),
-            folder.path().join("certificates"),
+            directory.path().join("mail"),
+            directory.path().join("certificates"),
         );
         std::fs::create_dir(&mail).unwrap();
         std::fs::create_dir(&certificates).unwrap();
@@ -37,7 +37,7 @@ impl Scene {
             .output()
             .unwrap();
         assert!(made.status.success(), "{made:?}");
-        std::fs::write(folder.path().join("pass"), "s3cret\n").unwrap();
+        std::fs::write(directory.path().join("pass"), "s3cret\n").unwrap();
         let python = std::env::var_os("WATCHDOG_TEST_PYTHON").unwrap_or_else(|| "python3".into());
         let mut server = Command::new(python)
             .arg(scripts.join("server.py"))
@@ -52,7 +52,7 @@ impl Scene {
             .unwrap();
         let ports = serde_json::from_str(&line).expect("the server has started");
         Self {
-            folder,
+            directory,
             server,
             ports,
         }
@@ -60,7 +60,7 @@ impl Scene {
 
     /// A file beside the servers: `certificates/ca.pem`, `pass`.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.directory.path().join(name)
     }
 
     /// The port of a kind of server.

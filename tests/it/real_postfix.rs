@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::scene::{Scene, Service, free_port, render, wait_until};
 
-/// A scene, and a Postfix in its folder that is yet to be started.
+/// A scene, and a Postfix in its directory that is yet to be started.
 struct Post {
     scene: Scene,
     starttls: u16,
@@ -70,7 +70,7 @@ impl Post {
             .stderr(log)
             .spawn()
             .unwrap();
-        // the scene ends all that has its folder in its command line
+        // the scene ends all that has its directory in its command line
         std::thread::spawn(move || master.wait());
         wait_until("Postfix", || {
             TcpStream::connect(("127.0.0.1", self.starttls)).is_ok_and(|stream| {
@@ -246,7 +246,7 @@ fn a_test_mail_tells_of_tls_and_login_and_of_what_is_wrong() {
         for step in [
             "localhost is at ",
             &format!("connected to 127.0.0.1:{port}"),
-            "it greets: 220 localhost ESMTP",
+            "server greeting: 220 localhost ESMTP",
             "TLS 1.3, the certificate is good; it is for localhost",
             "logged in as `watch@localhost`",
             "recipient ops@example.org accepted",

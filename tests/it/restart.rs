@@ -143,7 +143,7 @@ fn f17_each_reason_that_a_start_fails_is_its_own_sentence() {
     for name in ["noshebang", "badshebang"] {
         fs::set_permissions(scene.path(name), fs::Permissions::from_mode(0o755)).unwrap();
     }
-    fs::create_dir(scene.path("folder")).unwrap();
+    fs::create_dir(scene.path("directory")).unwrap();
     let command = |path: &str| format!("[\"{{dir}}/{path}\"]");
     // what the sentence must name
     let cases = [
@@ -155,7 +155,7 @@ fn f17_each_reason_that_a_start_fails_is_its_own_sentence() {
             "no-such-program",
         ),
         ("mode", "command", command("plain"), "plain"),
-        ("folder", "command", command("folder"), "folder"),
+        ("directory", "command", command("directory"), "directory"),
         ("shebang", "command", command("noshebang"), "noshebang"),
         (
             "interpreter",
@@ -184,8 +184,8 @@ fn f17_each_reason_that_a_start_fails_is_its_own_sentence() {
         (
             "stdout",
             "stdout",
-            "\"no-folder/out.log\"".to_owned(),
-            "no-folder/out.log",
+            "\"no-directory/out.log\"".to_owned(),
+            "no-directory/out.log",
         ),
     ];
     let mut services: Vec<Service> = cases
@@ -194,14 +194,14 @@ fn f17_each_reason_that_a_start_fails_is_its_own_sentence() {
         .collect();
     services.push(
         Service::new("workdir")
-            .top("working_dir", "\"no-such-folder\"")
+            .top("working_dir", "\"no-such-directory\"")
             .known_by(Some("{ pid_file = \"{dir}/workdir.pid\" }")),
     );
     scene.config(&render(&services.iter().collect::<Vec<_>>()));
     let outcome = scene.check().exits(2);
     let mut sentences = BTreeSet::new();
     let named = cases.iter().map(|(name, _, _, word)| (*name, *word));
-    for (name, word) in named.chain([("workdir", "no-such-folder")]) {
+    for (name, word) in named.chain([("workdir", "no-such-directory")]) {
         let service = outcome.service(name);
         assert_eq!(service["verdict"], "restart_failed", "{name}: {service}");
         assert_eq!(service["restarts_last_hour"], 1, "{name}");
@@ -409,7 +409,7 @@ fn the_child_leads_a_session_of_its_own() {
 }
 
 #[test]
-fn umask_nice_and_working_folder_are_set() {
+fn umask_nice_and_working_directory_are_set() {
     let scene = Scene::new();
     fs::create_dir(scene.path("work")).unwrap();
     // no less nice than the tests are: only root could go back
@@ -431,7 +431,7 @@ fn umask_nice_and_working_folder_are_set() {
         fs::read_link(format!("/proc/{pid}/cwd")).unwrap(),
         scene.path("work")
     );
-    assert!(scene.has("work/a.out"), "relative to the working folder");
+    assert!(scene.has("work/a.out"), "relative to the working directory");
 }
 
 /// A service whose restart command tells its niceness, umask and signals, and starts nothing.

@@ -24,16 +24,15 @@ fn a_file_that_is_no_config_at_all_is_cut_short() {
 
 #[test]
 fn a_log_that_its_user_may_not_read_says_so() {
-    let said =
-        "permission denied; let the watchdog's user read it and enter its folders (log_unreadable)";
+    let said = "permission denied; let the watchdog's user read it and enter its directories (log_unreadable)";
     let scene = Scene::with("[service.a]\n[[service.a.log]]\npath = \"secret.log\"\n");
     scene.write("secret.log", "x\n");
     fs::set_permissions(scene.path("secret.log"), fs::Permissions::from_mode(0o000)).unwrap();
     let outcome = if root() {
         // root may read all, so as somebody else, whose config it is
         let watchdog = scene.public_watchdog();
-        let folder = scene.lend("theirs", "nobody");
-        let config = folder.join("watchdog.toml");
+        let directory = scene.lend("theirs", "nobody");
+        let config = directory.join("watchdog.toml");
         let text = scene.read("watchdog.toml").replace("secret", "../secret");
         fs::write(&config, text).unwrap();
         std::os::unix::fs::chown(&config, Some(65534), Some(65534)).unwrap();
@@ -140,8 +139,8 @@ fn who_may_not_look_at_others_is_told_so() {
              of that program\n"
         )
     );
-    let folder = scene.lend("theirs", "nobody");
-    let config = folder.join("watchdog.toml");
+    let directory = scene.lend("theirs", "nobody");
+    let config = directory.join("watchdog.toml");
     fs::write(&config, scene.read("watchdog.toml")).unwrap();
     // the program's own entry is left: what it opens, it opens by way of that
     let own = "mkdir real; mount --bind /proc real; mount -t tmpfs -o mode=711 tmpfs /proc; ln -s $PWD/real/self /proc/self";
@@ -157,7 +156,7 @@ fn who_may_not_look_at_others_is_told_so() {
     ] {
         let outcome = scene.shell(&format!(
             "cd {}; exec unshare -m /bin/sh -c '{proc}; exec {nobody} {} -c {} check --dry-run'",
-            folder.display(),
+            directory.display(),
             watchdog.display(),
             config.display()
         ));

@@ -353,7 +353,7 @@ impl<'a> Walk<'a> {
         Some(self.plain(&text))
     }
 
-    /// The same for every scene and every run: without its folder, times and random numbers.
+    /// The same for every scene and every run: without its directory, times and random numbers.
     fn plain(&self, text: &str) -> String {
         let text = text.replace(self.scene.dir(), "");
         NUMBERS.replace_all(&text, "N").into_owned()

@@ -382,8 +382,8 @@ fn the_daemons_of_debian_are_looked_after_as_the_examples_say() {
 
 #[test]
 fn each_daemon_that_has_an_example_is_in_the_zoo() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/daemons");
-    let mut examples: Vec<String> = fs::read_dir(folder)
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/daemons");
+    let mut examples: Vec<String> = fs::read_dir(directory)
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();

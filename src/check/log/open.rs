@@ -127,10 +127,10 @@ fn explain(path: &Path, error: &io::Error) -> Trouble {
         ));
     }
     Trouble::Missing(match path.parent() {
-        Some(folder) if !folder.exists() => {
+        Some(directory) if !directory.exists() => {
             format!(
-                "no such file, and its folder {} does not exist",
-                folder.display()
+                "no such file, and its directory {} does not exist",
+                directory.display()
             )
         }
         _ => "no such file".to_owned(),
@@ -141,9 +141,10 @@ fn explain(path: &Path, error: &io::Error) -> Trouble {
 pub(super) fn reason(error: &io::Error) -> String {
     match error.raw_os_error().map(Errno::from_raw) {
         Some(Errno::EACCES | Errno::EPERM) => {
-            "permission denied; let the watchdog's user read it and enter its folders".to_owned()
+            "permission denied; let the watchdog's user read it and enter its directories"
+                .to_owned()
         }
-        Some(Errno::ENOTDIR) => "a part of its path is not a folder".to_owned(),
+        Some(Errno::ENOTDIR) => "a part of its path is not a directory".to_owned(),
         Some(Errno::ELOOP) => "the symbolic links in its path lead in a circle".to_owned(),
         Some(Errno::EIO) => {
             "input/output error; look at the disk or the mount that it is on".to_owned()
@@ -200,7 +201,7 @@ pub(super) fn matches(path: &Path) -> Vec<PathBuf> {
 
 struct Listing {
     paths: Vec<PathBuf>,
-    /// What kept a folder from being listed, beside that it is not there.
+    /// What kept a directory from being listed, beside that it is not there.
     error: Option<io::Error>,
 }
 
@@ -225,8 +226,8 @@ fn list(path: &Path) -> Listing {
         }
     }
     if listing.paths.is_empty() && listing.error.is_none() {
-        // the crate passes over a first folder that it cannot enter
-        let first = fixed_folder(path);
+        // the crate passes over a first directory that it cannot enter
+        let first = fixed_directory(path);
         listing.error = fs::read_dir(&first).err();
     }
     listing.error = listing
@@ -238,11 +239,11 @@ fn list(path: &Path) -> Listing {
     listing
 }
 
-/// The part of a glob before its first special character, as a folder.
-fn fixed_folder(path: &Path) -> PathBuf {
+/// The part of a glob before its first special character, as a directory.
+fn fixed_directory(path: &Path) -> PathBuf {
     path.ancestors()
         .skip(1)
-        .find(|folder| !folder.to_string_lossy().contains(['*', '?', '[']))
+        .find(|directory| !directory.to_string_lossy().contains(['*', '?', '[']))
         .map_or_else(PathBuf::new, Path::to_owned)
 }
 
@@ -302,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn a_glob_in_a_folder_part_and_a_name_that_only_looks_like_one() {
+    fn a_glob_in_a_directory_part_and_a_name_that_only_looks_like_one() {
         let dir = tempfile::tempdir().unwrap();
         for day in ["21", "22"] {
             fs::create_dir(dir.path().join(day)).unwrap();
@@ -419,9 +420,9 @@ mod tests {
         for (error, said) in [
             (
                 of(libc::EACCES),
-                "permission denied; let the watchdog's user read it and enter its folders",
+                "permission denied; let the watchdog's user read it and enter its directories",
             ),
-            (of(libc::ENOTDIR), "a part of its path is not a folder"),
+            (of(libc::ENOTDIR), "a part of its path is not a directory"),
             (
                 of(libc::ELOOP),
                 "the symbolic links in its path lead in a circle",

@@ -1,7 +1,7 @@
 //! The way from where a log was read to, to its present end, across rotations.
 //!
 //! Where the file at the path is not the one that was read, the rest of that one is looked for beside it, and a
-//! [`RotationChain`] says what there is to read, the oldest first. A folder is listed only then.
+//! [`RotationChain`] says what there is to read, the oldest first. A directory is listed only then.
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
@@ -20,7 +20,7 @@ use super::position::{FilePosition, LogPosition};
 /// living files may come back to.
 const REMEMBERED: usize = 4;
 
-/// Of a folder, so many entries are looked at.
+/// Of a directory, so many entries are looked at.
 const ENTRIES: usize = 100_000;
 
 /// So many files are asked whether they are a copy, or were written and rotated between two runs.
@@ -113,13 +113,13 @@ impl RotationChain {
         let same = here.is(&current);
         // an empty file looks the same after it was written, copied and truncated, but for its time
         let touched = current.size > 0 || current.modified != here.modified;
-        let folder = if !same || (here.size == 0 && touched) {
-            Folder::around(path, here, &current)
+        let directory = if !same || (here.size == 0 && touched) {
+            Directory::around(path, here, &current)
         } else {
-            Folder::default()
+            Directory::default()
         };
-        let route = Self::through(&folder, path, position, current, same);
-        if folder.still_stands() {
+        let route = Self::through(&directory, path, position, current, same);
+        if directory.still_stands() {
             Ok(route)
         } else {
             Err(bytes::interrupted())
@@ -127,7 +127,7 @@ impl RotationChain {
     }
 
     fn through(
-        folder: &Folder,
+        directory: &Directory,
         path: &Path,
         position: &LogPosition,
         current: Opened,
@@ -143,7 +143,7 @@ impl RotationChain {
         for place in &position.former {
             if place.same_inode(&current) {
                 earlier_place = Some(place).filter(|place| place.is(&current));
-            } else if let Some(piece) = folder.follow(place) {
+            } else if let Some(piece) = directory.follow(place) {
                 // it was a copy just begun when it was seen empty
                 if place.size == 0
                     && (is_begun_copy(&piece.opened, &current)
@@ -172,7 +172,7 @@ impl RotationChain {
             .map(|place| place.modified)
             .fold(here.modified, DateTime::max);
         if same {
-            older.extend(folder.between(path, (last_seen, Reverse(0)), None, &known, &current));
+            older.extend(directory.between(path, (last_seen, Reverse(0)), None, &known, &current));
             return Self {
                 older,
                 unchanged: current.size == here.size,
@@ -188,7 +188,7 @@ impl RotationChain {
         let mut fate = RotationOutcome::Rotated;
         let mut reference = (here.modified, Reverse(0));
         let mut name = None;
-        if let Some(old) = folder.renamed(here, &current) {
+        if let Some(old) = directory.renamed(here, &current) {
             reference = (old.modified, Reverse(number(&file_name(&old.path))));
             name = Some(file_name(&old.path));
             known.insert((old.dev, old.ino));
@@ -205,7 +205,7 @@ impl RotationChain {
                 former,
                 fate: RotationOutcome::Same,
             };
-        } else if let Some(old) = folder.copied(here, &known) {
+        } else if let Some(old) = directory.copied(here, &known) {
             reference = (old.modified, Reverse(number(&file_name(&old.path))));
             name = Some(file_name(&old.path));
             known.insert((old.dev, old.ino));
@@ -221,7 +221,7 @@ impl RotationChain {
             // it may have been written, copied and truncated before it was renamed
             reference = (last_seen, Reverse(0));
         }
-        older.extend(folder.between(path, reference, name.as_deref(), &known, &current));
+        older.extend(directory.between(path, reference, name.as_deref(), &known, &current));
         let path = real(&current.path);
         let current = match earlier_place {
             Some(place) => Segment::from_place(current, place),
@@ -261,11 +261,11 @@ pub(super) fn whereabouts(path: &Path, place: &FilePosition) -> Option<Opened> {
     if let Some(opened) = place.reopen() {
         return Some(opened);
     }
-    let mut folder = Folder::default();
+    let mut directory = Directory::default();
     for parent in [place.path.parent(), path.parent()].into_iter().flatten() {
-        folder.list(parent);
+        directory.list(parent);
     }
-    folder.by_inode(place)
+    directory.by_inode(place)
 }
 
 /// A path without symbolic links, where that can be told.
@@ -282,30 +282,30 @@ fn file_name(path: &Path) -> String {
 
 /// What is beside a log.
 #[derive(Debug, Default)]
-struct Folder {
-    /// Paths with the inode that the folder has for them.
+struct Directory {
+    /// Paths with the inode that the directory has for them.
     entries: Vec<(PathBuf, u64)>,
     /// The names that the log had or has: what its rotated files begin with.
     names: Vec<String>,
     listed: Vec<PathBuf>,
 }
 
-impl Folder {
+impl Directory {
     fn around(path: &Path, here: &FilePosition, current: &Opened) -> Self {
-        let mut folder = Self::default();
+        let mut directory = Self::default();
         for own in [&here.path, &current.path, &real(&current.path)] {
             let name = file_name(own);
-            if !name.is_empty() && !folder.names.contains(&name) {
-                folder.names.push(name);
+            if !name.is_empty() && !directory.names.contains(&name) {
+                directory.names.push(name);
             }
             if let Some(parent) = own.parent() {
-                folder.list(parent);
+                directory.list(parent);
             }
         }
         if let Some(parent) = path.parent() {
-            folder.list(parent);
+            directory.list(parent);
         }
-        folder
+        directory
     }
 
     /// Whether the names still are those of the same files. A rotation that is under way moves them past a
@@ -323,7 +323,7 @@ impl Folder {
         if self.listed.contains(&parent) {
             return;
         }
-        // a folder that cannot be listed hides what is in it: told by the file that is not found
+        // a directory that cannot be listed hides what is in it: told by the file that is not found
         let entries = fs::read_dir(&parent).into_iter().flatten();
         let room = ENTRIES.saturating_sub(self.entries.len());
         self.entries.extend(
@@ -557,7 +557,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_stands_while_its_names_are_those_of_the_same_files() {
+    fn a_directory_stands_while_its_names_are_those_of_the_same_files() {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
         for name in ["a.log", "a.log.1"] {
@@ -566,21 +566,21 @@ mod tests {
         let around = || {
             let opened = open::open(&at("a.log"), Links::Refuse).unwrap();
             let place = FilePosition::at_end(&opened, at("a.log")).unwrap();
-            Folder::around(&at("a.log"), &place, &opened)
+            Directory::around(&at("a.log"), &place, &opened)
         };
-        assert!(Folder::default().still_stands());
-        let folder = around();
+        assert!(Directory::default().still_stands());
+        let directory = around();
         std::fs::write(at("a.log"), "more\n").unwrap();
-        assert!(folder.still_stands(), "its files may change");
+        assert!(directory.still_stands(), "its files may change");
         let blows: [&dyn Fn(); 3] = [
             &|| std::fs::rename(at("a.log.1"), at("a.log.2")).unwrap(),
             &|| std::fs::write(at("a.log.1"), "").unwrap(),
             &|| std::fs::remove_file(at("a.log.2")).unwrap(),
         ];
         for blow in blows {
-            let folder = around();
+            let directory = around();
             blow();
-            assert!(!folder.still_stands());
+            assert!(!directory.still_stands());
         }
     }
 }

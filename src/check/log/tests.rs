@@ -710,7 +710,7 @@ fn f59_what_is_no_regular_file_is_unreadable_at_once() {
     assert!(sentences(&seen)[0].contains("a FIFO"), "{seen:?}");
     fs::remove_file(&path).unwrap();
     fs::create_dir(&path).unwrap();
-    assert!(scene.found()[0].contains("a folder"));
+    assert!(scene.found()[0].contains("a directory"));
     fs::remove_dir(&path).unwrap();
     let _socket = std::os::unix::net::UnixListener::bind(&path).unwrap();
     assert!(scene.found()[0].contains("a socket"));
@@ -754,12 +754,12 @@ fn f60_missing_unreadable_and_dangling_are_told_apart() {
 
     scene.rule.path = scene.at("no/app.log");
     assert_eq!(scene.codes(), one("log_missing", Severity::Critical));
-    assert!(scene.found()[0].contains("its folder"));
+    assert!(scene.found()[0].contains("its directory"));
 
     fs::write(scene.at("file"), "").unwrap();
     scene.rule.path = scene.at("file/app.log");
     assert_eq!(scene.codes(), one("log_unreadable", Severity::Unknown));
-    assert!(scene.found()[0].contains("not a folder"));
+    assert!(scene.found()[0].contains("not a directory"));
 
     scene.rule.path = scene.at("app-*.log");
     assert_eq!(scene.codes(), one("log_missing", Severity::Critical));
@@ -1152,25 +1152,25 @@ fn race(rotate: fn(&Path)) {
 
 #[test]
 fn f53_renamed_while_it_is_looked_at() {
-    race(|folder| {
-        let name = |i| folder.join(format!("app.log.{i}"));
+    race(|directory| {
+        let name = |i| directory.join(format!("app.log.{i}"));
         for i in (1..45).rev().filter(|i| name(*i).exists()) {
             fs::rename(name(i), name(i + 1)).unwrap();
         }
-        fs::rename(folder.join("app.log"), name(1)).unwrap();
-        File::create(folder.join("app.log")).unwrap();
+        fs::rename(directory.join("app.log"), name(1)).unwrap();
+        File::create(directory.join("app.log")).unwrap();
     });
 }
 
 #[test]
 fn f54_copied_and_truncated_while_it_is_looked_at() {
-    race(|folder| {
-        let name = |i| folder.join(format!("app.log.{i}"));
+    race(|directory| {
+        let name = |i| directory.join(format!("app.log.{i}"));
         for i in (1..45).rev().filter(|i| name(*i).exists()) {
             fs::rename(name(i), name(i + 1)).unwrap();
         }
-        fs::copy(folder.join("app.log"), name(1)).unwrap();
-        File::create(folder.join("app.log")).unwrap();
+        fs::copy(directory.join("app.log"), name(1)).unwrap();
+        File::create(directory.join("app.log")).unwrap();
     });
 }
 

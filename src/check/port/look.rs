@@ -172,7 +172,7 @@ impl<'a> Look<'a> {
                 is_waiting
             }
             Some(Err(error)) => {
-                let why = format!("there is no thread for it: {error} (ulimit -u, TasksMax=)");
+                let why = format!("cannot create a thread (ulimit -u, TasksMax=): {error}");
                 self.no_helper = Some(why);
                 true
             }

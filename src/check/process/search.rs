@@ -338,26 +338,26 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// The oldest process with just the arguments, the folder and the user that the watchdog would start. The error is
+    /// The oldest process with just the arguments, the directory and the user that the watchdog would start. The error is
     /// why one may have been missed.
     pub(super) fn started_before(&self, started: Started<'_>) -> Result<Option<Process>, String> {
         let uid = match started.user {
             Some(user) => resolve_user(user)?,
             None => nix::unistd::geteuid().as_raw(),
         };
-        let folder = match fs::canonicalize(started.working_dir) {
-            Ok(folder) => folder,
+        let directory = match fs::canonicalize(started.working_dir) {
+            Ok(directory) => directory,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => {
                 return Err(format!(
-                    "its working folder {} cannot be looked at: {error}",
+                    "its working directory {} cannot be looked at: {error}",
                     started.working_dir.display()
                 ));
             }
         };
         let wanted = started.command.join(" ").into_bytes();
         let program = started.command.first().map_or("", String::as_str);
-        let first_line = FirstLine::of(program, &folder)
+        let first_line = FirstLine::of(program, &directory)
             .map_err(|error| format!("its program {program} cannot be looked at: {error}"))?;
         let candidates = self.table.with_command(
             None,
@@ -367,7 +367,7 @@ impl<'a> Search<'a> {
             |process| {
                 process.uid == Some(uid)
                     && self.eligible(process)
-                    && process_table::working_dir(process.pid).is_ok_and(|cwd| cwd == folder)
+                    && process_table::working_dir(process.pid).is_ok_and(|cwd| cwd == directory)
                     && !self.taken.contains(&self.identity(process))
             },
         );

@@ -36,7 +36,7 @@ pub(super) fn now() -> Reading {
     }
 }
 
-/// A temp folder, a PID file in it, and the rule that names it.
+/// A temp directory, a PID file in it, and the rule that names it.
 struct Place {
     dir: tempfile::TempDir,
     rule: Rule,
@@ -707,11 +707,11 @@ fn seen_with_both(processes: Vec<Process>) -> String {
 struct Real(Child);
 
 impl Real {
-    fn sleeping(folder: &Path) -> Self {
+    fn sleeping(directory: &Path) -> Self {
         Self(
             Command::new("sleep")
                 .arg("61.5")
-                .current_dir(folder)
+                .current_dir(directory)
                 .spawn()
                 .unwrap(),
         )
@@ -992,7 +992,7 @@ fn f25_what_a_dead_process_left_in_its_group_is_known_by_proof_alone() {
 }
 
 #[test]
-fn what_runs_already_is_found_by_its_arguments_folder_and_user() {
+fn what_runs_already_is_found_by_its_arguments_directory_and_user() {
     let dir = tempfile::tempdir().unwrap();
     let it = Real::sleeping(dir.path());
     let now = Reading::take();
@@ -1032,7 +1032,7 @@ fn what_runs_already_is_found_by_its_arguments_folder_and_user() {
     assert_eq!(
         is_being_run(unseen, &now).unwrap_err(),
         format!(
-            "its working folder {} cannot be looked at: Not a directory (os error 20)",
+            "its working directory {} cannot be looked at: Not a directory (os error 20)",
             file.display()
         )
     );

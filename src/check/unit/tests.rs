@@ -205,7 +205,7 @@ fn where_it_stands_is_told_from_what_is_wrong() {
     assert_eq!(nothing.findings[0].code, NOT_FOUND);
     assert_eq!(
         nothing.findings[0].message,
-        "systemd has nothing to say of a.service; is it a template without an instance?"
+        "systemctl returned no data for a.service; is it a template without an instance?"
     );
     let its_user = Unit {
         manager: Manager::User,
@@ -279,7 +279,7 @@ fn f28_restarts_by_systemd_itself_are_counted_since_the_last_run() {
 #[test]
 fn what_systemds_own_exit_statuses_mean_is_said() {
     for (status, meaning) in [
-        (200, "its working folder could not be entered"),
+        (200, "its working directory could not be entered"),
         (203, "its program could not be run"),
         (208, "its standard input could not be set up"),
         (209, "its standard output could not be set up"),

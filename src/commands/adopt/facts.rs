@@ -20,7 +20,7 @@ use crate::systemctl::is_booted;
 /// No longer file is a PID file.
 const PID_FILE_LIMIT: u64 = 4096;
 
-/// Of a folder, so many entries are looked at for a PID file.
+/// Of a directory, so many entries are looked at for a PID file.
 const ENTRIES: usize = 2000;
 
 /// The names of files that are written to and are no logs.
@@ -54,7 +54,7 @@ pub(super) struct Facts {
     pub(super) program: Option<PathBuf>,
     /// Its arguments, the program's name first.
     pub(super) arguments: Vec<String>,
-    /// Its working folder.
+    /// Its working directory.
     pub(super) working_dir: PathBuf,
     /// Its user.
     pub(super) user: String,
@@ -276,22 +276,22 @@ fn pid_file(pid: i32, name: &str, arguments: &[String], working_dir: &Path) -> O
         names.insert(program.to_string_lossy().into_owned());
     }
     let run = Path::new("/run");
-    let mut folders = vec![working_dir.to_owned(), working_dir.join("run")];
+    let mut directories = vec![working_dir.to_owned(), working_dir.join("run")];
     for path in &mentioned {
-        folders.push(path.clone());
-        folders.extend(path.parent().map(Path::to_owned));
+        directories.push(path.clone());
+        directories.extend(path.parent().map(Path::to_owned));
     }
-    folders.extend(names.iter().map(|name| run.join(name)));
-    folders.push(run.to_owned());
-    folders
+    directories.extend(names.iter().map(|name| run.join(name)));
+    directories.push(run.to_owned());
+    directories
         .iter()
-        .flat_map(|folder| candidates(folder))
+        .flat_map(|directory| candidates(directory))
         .find(|path| holds(path))
 }
 
-/// The files of a folder that may be PID files, by their names.
-fn candidates(folder: &Path) -> Vec<PathBuf> {
-    let Ok(entries) = fs::read_dir(folder) else {
+/// The files of a directory that may be PID files, by their names.
+fn candidates(directory: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(directory) else {
         return Vec::new();
     };
     let mut found: Vec<PathBuf> = entries

@@ -215,7 +215,7 @@ fn a_twin_and_a_strange_name_are_told() {
     assert!(text.contains("[service.my-prog-]"), "{text}");
     for said in [
         "# something else that runs has the same command line: without a PID file they cannot be told apart\n",
-        "# this folder is gone: name one that there is\n",
+        "# this directory is gone: name one that there is\n",
     ] {
         assert!(text.contains(said), "{text}");
     }

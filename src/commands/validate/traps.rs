@@ -149,7 +149,7 @@ fn in_state(config: &Config, now: &Reading, traps: &mut Traps) {
                 "the state cannot be kept in {shown}: this user cannot write to {}",
                 there.display()
             ),
-            "make it a folder of the user who runs `watchdog check`, or validate as that user",
+            "make it a directory of the user who runs `watchdog check`, or validate as that user",
         );
     }
     let last = Store::at(state).look().memory.last_run;
@@ -176,18 +176,18 @@ fn in_mail(config: &Config, traps: &mut Traps) {
         return;
     };
     match &mail.transport {
-        Transport::Directory(folder) => {
-            let there = folder.ancestors().find(|path| path.exists());
+        Transport::Directory(directory) => {
+            let there = directory.ancestors().find(|path| path.exists());
             if !there.is_some_and(|there| {
                 there.is_dir() && access(there, AccessFlags::W_OK | AccessFlags::X_OK).is_ok()
             }) {
                 traps.whole(
                     "mail.directory",
                     format!(
-                        "no mail can be written to {}: it is no folder that this user can write to",
-                        folder.display()
+                        "no mail can be written to {}: it is not a directory that this user can write to",
+                        directory.display()
                     ),
-                    "make it a folder of the user who runs `watchdog check`",
+                    "make it a directory of the user who runs `watchdog check`",
                 );
             }
         }
@@ -220,15 +220,15 @@ fn in_process(service: &Service, table: &ProcessTable, now: &Reading, traps: &mu
     let Some(rule) = &service.process else {
         return;
     };
-    if let Some(folder) = rule.pid_file.as_ref().and_then(|path| path.parent())
-        && !folder.is_dir()
+    if let Some(directory) = rule.pid_file.as_ref().and_then(|path| path.parent())
+        && !directory.is_dir()
     {
         traps.of(
             service,
             "process.pid_file",
             format!(
-                "the folder of its PID file, {}, is not there",
-                folder.display()
+                "the directory of its PID file, {}, is not there",
+                directory.display()
             ),
             "make it, or say where the program writes its PID; below /run it has to be made at each boot",
         );
@@ -309,7 +309,7 @@ fn in_reach_of_pattern(service: &Service, config: &Config, traps: &mut Traps) {
             service,
             "process.command_line",
             format!(
-                "`{}` would take `{}` for the program",
+                "the pattern `{}` also matches `{}`",
                 pattern.source(),
                 printable(line.as_bytes(), 200)
             ),
@@ -346,7 +346,7 @@ fn in_roots_hands(service: &Service, place: &str, plan: &Spawn, program: &Path, 
                     "root would run {}, which {others} can change",
                     path.display()
                 ),
-                "give a program of another user's its `user` in `spawn`; or let root alone write it and its folders",
+                "give a program of another user's its `user` in `spawn`; or let root alone write it and its directories",
             );
             return;
         }
@@ -377,7 +377,7 @@ fn in_way(service: &Service, traps: &mut Traps) {
             }
             shell_words(service, "spawn.command", &plan.command, traps);
             for (key, path) in [("stdout", &plan.stdout), ("stderr", &plan.stderr)] {
-                missing_folder(service, &format!("spawn.{key}"), path.as_deref(), traps);
+                missing_directory(service, &format!("spawn.{key}"), path.as_deref(), traps);
             }
         }
         Some(RestartMethod::Command(plan)) => {
@@ -408,7 +408,7 @@ fn mends_start(why: &str) -> &'static str {
     } else if why.starts_with("no such user") || why.starts_with("no such group") {
         "name one that this machine has: `getent passwd`, `getent group`"
     } else {
-        "relative paths begin at the service's working_dir, and that at the config's folder"
+        "relative paths begin at the service's working_dir, and that at the config's directory"
     }
 }
 
@@ -442,14 +442,14 @@ fn shell_words(service: &Service, place: &str, command: &[String], traps: &mut T
     }
 }
 
-fn missing_folder(service: &Service, place: &str, path: Option<&Path>, traps: &mut Traps) {
-    if let Some(folder) = path.and_then(Path::parent)
-        && !folder.is_dir()
+fn missing_directory(service: &Service, place: &str, path: Option<&Path>, traps: &mut Traps) {
+    if let Some(directory) = path.and_then(Path::parent)
+        && !directory.is_dir()
     {
         traps.of(
             service,
             place,
-            format!("the folder {} is not there", folder.display()),
+            format!("the directory {} is not there", directory.display()),
             "make it: the watchdog makes none",
         );
     }
@@ -465,10 +465,10 @@ fn in_logs(service: &Service, traps: &mut Traps) {
                 format!("{} matches no file now", rule.shown),
                 "a log that is not there is a failure: hold the pattern against `ls`",
             );
-        } else if rule.path.parent().is_some_and(|folder| {
-            !folder.to_string_lossy().contains(['*', '?', '[']) && !folder.is_dir()
+        } else if rule.path.parent().is_some_and(|directory| {
+            !directory.to_string_lossy().contains(['*', '?', '[']) && !directory.is_dir()
         }) {
-            missing_folder(service, &place("path"), Some(&rule.path), traps);
+            missing_directory(service, &place("path"), Some(&rule.path), traps);
         }
         let Some(limit) = rule.max_age else { continue };
         if limit < service.limits.settle {

@@ -352,7 +352,7 @@ fn a_service_that_has_no_way_or_no_run_is_told_so() {
     let mut watched = service("a");
     watched.method = None;
     let text = told(&watched, remembered(Verdict::Down), None, &[]);
-    assert!(text.contains("no way to restart it"), "{text}");
+    assert!(text.contains("no restart method is configured"), "{text}");
     let mut never = service("a");
     never.policy.max_per_hour = 0;
     let text = told(&never, remembered(Verdict::Down), None, &[]);

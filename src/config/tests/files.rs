@@ -14,7 +14,7 @@ use crate::fixtures::{Met, opens_a_fifo};
 
 const LEAST: &str = "[service.x]\nspawn = { command = [\"x\"] }\n";
 
-/// A folder of one's own with a config in it.
+/// A directory of one's own with a config in it.
 struct Scene {
     dir: TempDir,
     config: PathBuf,
@@ -46,7 +46,7 @@ impl Scene {
         load_in(&self.config, &self.environment)
     }
 
-    /// What is said of it, its folder replaced.
+    /// What is said of it, its directory replaced.
     fn said(&self) -> String {
         let said = self.load().expect_err("it is wrong").to_string();
         said.replace(self.dir.path().to_str().unwrap(), "DIR")
@@ -76,7 +76,7 @@ fn what_is_no_config_is_refused_at_once() {
     fs::create_dir(&scene.config).unwrap();
     assert_eq!(
         scene.said(),
-        "error: DIR/watchdog.toml: this is a folder, not a file\n  \
+        "error: DIR/watchdog.toml: this is a directory, not a file\n  \
          = help: name the file in it: DIR/watchdog.toml/watchdog.toml"
     );
     fs::remove_dir(&scene.config).unwrap();
@@ -200,7 +200,7 @@ fn f77_a_config_that_others_can_write_is_refused() {
          = help: chmod o-w DIR"
     );
     mode(scene.dir.path(), 0o1777);
-    assert!(scene.load().is_ok(), "a sticky folder will do");
+    assert!(scene.load().is_ok(), "a sticky directory will do");
 }
 
 #[test]
@@ -210,11 +210,11 @@ fn f77_a_link_is_judged_by_both_its_ends() {
     let link = scene.dir.path().join("link.toml");
     std::os::unix::fs::symlink(&elsewhere.config, &link).unwrap();
     assert!(load_in(&link, &scene.environment).is_ok());
-    for folder in [scene.dir.path(), elsewhere.dir.path()] {
-        mode(folder, 0o757);
+    for directory in [scene.dir.path(), elsewhere.dir.path()] {
+        mode(directory, 0o757);
         let error = load_in(&link, &scene.environment).unwrap_err().to_string();
-        assert!(error.contains(folder.to_str().unwrap()), "{error}");
-        mode(folder, 0o755);
+        assert!(error.contains(directory.to_str().unwrap()), "{error}");
+        mode(directory, 0o755);
     }
 }
 
@@ -222,7 +222,7 @@ fn f77_a_link_is_judged_by_both_its_ends() {
 fn each_link_on_the_way_to_a_config_is_judged() {
     let scenes = [Scene::new(LEAST), Scene::new(LEAST), Scene::new(LEAST)];
     let [scene, between, end] = &scenes;
-    // a link to a link in a folder of its own
+    // a link to a link in a directory of its own
     let (first, second) = (
         scene.dir.path().join("link.toml"),
         between.dir.path().join("link.toml"),
@@ -323,14 +323,14 @@ fn f77_trust_by_table() {
         path: "/etc/my dir/w.toml".into(),
         uid,
         mode,
-        folder: false,
+        directory: false,
         link: false,
     };
-    let folder = |uid, mode| Facts {
+    let directory = |uid, mode| Facts {
         path: "/etc/w".into(),
         uid,
         mode,
-        folder: true,
+        directory: true,
         link: false,
     };
     let me = 4_000_001;
@@ -351,12 +351,12 @@ fn f77_trust_by_table() {
                 "chmod go-w '/etc/my dir/w.toml'",
             ],
         ),
-        (0, folder(0, 0o755), vec![]),
-        (0, folder(0, 0o1777), vec![]),
-        (0, folder(0, 0o775), vec!["chmod g-w /etc/w"]),
-        (0, folder(0, 0o777), vec!["chmod go-w /etc/w"]),
-        (0, folder(me, 0o755), vec!["chown root /etc/w"]),
-        (0, folder(me, 0o1777), vec!["chown root /etc/w"]),
+        (0, directory(0, 0o755), vec![]),
+        (0, directory(0, 0o1777), vec![]),
+        (0, directory(0, 0o775), vec!["chmod g-w /etc/w"]),
+        (0, directory(0, 0o777), vec!["chmod go-w /etc/w"]),
+        (0, directory(me, 0o755), vec!["chown root /etc/w"]),
+        (0, directory(me, 0o1777), vec!["chown root /etc/w"]),
         (me, file(me, 0o664), vec![]),
         (me, file(0, 0o644), vec![]),
         (me, file(me, 0o666), vec!["chmod go-w '/etc/my dir/w.toml'"]),
@@ -365,10 +365,10 @@ fn f77_trust_by_table() {
             file(other, 0o644),
             vec!["chown 4000001 '/etc/my dir/w.toml'"],
         ),
-        (me, folder(me, 0o775), vec![]),
-        (me, folder(0, 0o777), vec!["chmod go-w /etc/w"]),
-        (me, folder(0, 0o1777), vec![]),
-        (me, folder(other, 0o755), vec!["chown 4000001 /etc/w"]),
+        (me, directory(me, 0o775), vec![]),
+        (me, directory(0, 0o777), vec!["chmod go-w /etc/w"]),
+        (me, directory(0, 0o1777), vec![]),
+        (me, directory(other, 0o755), vec!["chown 4000001 /etc/w"]),
     ] {
         let got: Vec<_> = refusals(user, std::slice::from_ref(&facts))
             .into_iter()
@@ -376,7 +376,7 @@ fn f77_trust_by_table() {
             .collect();
         assert_eq!(got, remedies, "{user} {facts:?}");
     }
-    let all = refusals(0, &[folder(other, 0o755), file(other, 0o644)]);
+    let all = refusals(0, &[directory(other, 0o755), file(other, 0o644)]);
     assert_eq!(all.len(), 2, "all of them at once");
     assert_eq!(
         all[1].to_string(),

@@ -307,7 +307,7 @@ fn formats_that_say_the_time_are_taken() {
 }
 
 #[test]
-fn a_folder_with_brackets_is_no_part_of_a_glob() {
+fn a_directory_with_brackets_is_no_part_of_a_glob() {
     let place = Path::new("/srv/[a]/watchdog.toml");
     let text = "[[service.x.log]]\npath = \"l-*.log\"\n[[service.x.log]]\npath = \"l.log\"\n";
     let config = parse(text, place, &bare()).unwrap();

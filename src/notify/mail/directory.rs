@@ -1,4 +1,4 @@
-//! A folder that messages are written into: for trying out, and for mailers that pick them up.
+//! A directory that messages are written into: for trying out, and for mailers that pick them up.
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::Write;
@@ -34,29 +34,29 @@ pub(super) fn file_name(message: &Message) -> String {
 }
 
 /// Writes a file that is there whole or not at all; whoever looks never sees half of one.
-pub(super) fn deliver(folder: &Path, name: &str, bytes: &[u8]) -> Result<(), String> {
-    // whoever could swap it for a link would have root write into any folder
-    let others = files::writers(folder, nix::unistd::geteuid().as_raw(), Extent::Existing);
+pub(super) fn deliver(directory: &Path, name: &str, bytes: &[u8]) -> Result<(), String> {
+    // whoever could swap it for a link would have root write into any directory
+    let others = files::writers(directory, nix::unistd::geteuid().as_raw(), Extent::Existing);
     if nix::unistd::geteuid().is_root() && !others.are_none() {
         return Err(format!(
-            "{}: the folder for mail can be changed by {others}; keep it where only root can write",
-            folder.display()
+            "{}: the directory for mail can be changed by {others}; keep it where only root can write",
+            directory.display()
         ));
     }
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
-        .create(folder)
+        .create(directory)
         .map_err(|error| {
             format!(
-                "{}: the folder for mail cannot be made: {}",
-                folder.display(),
+                "{}: the directory for mail cannot be made: {}",
+                directory.display(),
                 plain(&error)
             )
         })?;
-    let path = folder.join(name);
+    let path = directory.join(name);
     // a name of its own: what a run that was killed left behind is in nobody's way
-    let unfinished = folder.join(format!(".{name}.{:016x}.new", nonce()));
+    let unfinished = directory.join(format!(".{name}.{:016x}.new", nonce()));
     let written = OpenOptions::new()
         .write(true)
         .create_new(true)
@@ -89,8 +89,8 @@ mod tests {
     #[test]
     fn a_message_is_a_file_for_its_owner_only() {
         let root = tempfile::tempdir().unwrap();
-        let folder = root.path().join("a/outbox");
-        let settings = settings(Transport::Directory(folder.clone()));
+        let directory = root.path().join("a/outbox");
+        let settings = settings(Transport::Directory(directory.clone()));
         let report = send(&settings, &message());
         assert!(
             report
@@ -99,7 +99,10 @@ mod tests {
                 .all(|r| r.outcome == Outcome::Delivered),
             "{report:?}"
         );
-        let files: Vec<_> = fs::read_dir(&folder).unwrap().map(|e| e.unwrap()).collect();
+        let files: Vec<_> = fs::read_dir(&directory)
+            .unwrap()
+            .map(|e| e.unwrap())
+            .collect();
         assert_eq!(files.len(), 1);
         let name = files[0].file_name().into_string().unwrap();
         assert!(
@@ -119,7 +122,7 @@ mod tests {
             0o600
         );
         assert_eq!(
-            fs::metadata(&folder).unwrap().permissions().mode() & 0o777,
+            fs::metadata(&directory).unwrap().permissions().mode() & 0o777,
             0o700
         );
     }
@@ -143,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn names_cannot_leave_the_folder() {
+    fn names_cannot_leave_the_directory() {
         let mut odd = message();
         odd.services = vec!["../../etc/x\n".to_owned()];
         assert!(!file_name(&odd).contains(['/', '\n']));
@@ -162,19 +165,19 @@ mod tests {
         assert_eq!(
             report.troubles(),
             [format!(
-                "mail to ops@example.org, Boss <boss@example.org> not delivered yet: {}: the folder for mail cannot be made: not a directory",
+                "mail to ops@example.org, Boss <boss@example.org> not delivered yet: {}: the directory for mail cannot be made: not a directory",
                 file.join("outbox").display()
             )]
         );
-        // a folder in the way refuses the rename
-        let folder = root.path().join("outbox");
-        fs::create_dir_all(folder.join("x.eml/y")).unwrap();
-        let error = deliver(&folder, "x.eml", b"x").unwrap_err();
+        // a directory in the way refuses the rename
+        let directory = root.path().join("outbox");
+        fs::create_dir_all(directory.join("x.eml/y")).unwrap();
+        let error = deliver(&directory, "x.eml", b"x").unwrap_err();
         assert!(
             error.contains("x.eml: the message cannot be written: "),
             "{error}"
         );
-        let left: Vec<_> = fs::read_dir(&folder)
+        let left: Vec<_> = fs::read_dir(&directory)
             .unwrap()
             .map(|e| e.unwrap().file_name())
             .collect();

@@ -1,6 +1,6 @@
 //! A message as bytes: headers, encoding and line ends as mail wants them.
 //!
-//! One function for every way out, so that what lies in a folder for trying out is what a server would get. The
+//! One function for every way out, so that what lies in a directory for trying out is what a server would get. The
 //! headers are all set here and none comes from outside unescaped, so their number is fixed (F74).
 
 use std::time::SystemTime;

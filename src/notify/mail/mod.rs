@@ -1,4 +1,4 @@
-//! Mail: SMTP, a sendmail command, or a folder of .eml files.
+//! Mail: SMTP, a sendmail command, or a directory of .eml files.
 //!
 //! A mail server may be slow, hang, lie or be somebody else, and the one who waits is a run that has services to
 //! look after. So each way out has one deadline for all of it, looking up names and reading passwords included;
@@ -50,7 +50,7 @@ pub enum Transport {
         /// Its path.
         command: PathBuf,
     },
-    /// A folder that .eml files are written into, absolute.
+    /// A directory that .eml files are written into, absolute.
     Directory(PathBuf),
 }
 
@@ -220,11 +220,11 @@ fn hand_over(
             }
             handed
         }
-        Transport::Directory(folder) => {
+        Transport::Directory(directory) => {
             let name = directory::file_name(message);
-            let path = folder.join(&name);
+            let path = directory.join(&name);
             let (send, told) = mpsc::channel();
-            let target = folder.clone();
+            let target = directory.clone();
             let thread = std::thread::Builder::new().spawn(move || {
                 let _ = send.send(directory::deliver(&target, &name, &bytes));
             });
@@ -241,7 +241,7 @@ fn hand_over(
                 Err(_) => Outcome::Deferred {
                     why: format!(
                         "{}: not written within {}; does its file system answer",
-                        folder.display(),
+                        directory.display(),
                         crate::clock::rough(limit)
                     ),
                     maybe_delivered: true,
@@ -357,8 +357,8 @@ mod tests {
 
     #[test]
     fn a_bad_address_costs_the_others_nothing() {
-        let folder = tempfile::tempdir().unwrap();
-        let settings = settings(Transport::Directory(folder.path().join("out")));
+        let directory = tempfile::tempdir().unwrap();
+        let settings = settings(Transport::Directory(directory.path().join("out")));
         // as an outbox may have them
         let to = ["no body", "ops@example.org", "ops@example.org"].map(str::to_owned);
         let report = send_to(&settings, &to, &message(), Duration::from_secs(10));

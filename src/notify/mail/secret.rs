@@ -52,18 +52,18 @@ impl Secret {
 }
 
 /// A credential of a unit, by its name.
-fn credential(folder: Option<&Path>, name: &str) -> Result<String, String> {
+fn credential(directory: Option<&Path>, name: &str) -> Result<String, String> {
     if name.is_empty() || name == "." || name == ".." || name.contains('/') {
         return Err(format!(
-            "`{name}` is not the name of a credential: it is a file name without a folder"
+            "`{name}` is not the name of a credential: it is a file name without a directory"
         ));
     }
-    let folder = folder.ok_or_else(|| {
+    let directory = directory.ok_or_else(|| {
         format!(
             "the credential `{name}` is not there: $CREDENTIALS_DIRECTORY is not set; run from a systemd unit with LoadCredential={name}:PATH"
         )
     })?;
-    first_line(&folder.join(name))
+    first_line(&directory.join(name))
 }
 
 fn first_line(path: &Path) -> Result<String, String> {
@@ -111,8 +111,8 @@ mod tests {
 
     #[test]
     fn the_first_line_of_a_file_is_the_secret() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("pass");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("pass");
         for (text, secret) in [
             (&b"s3cret"[..], "s3cret"),
             (b"s3cret\n", "s3cret"),
@@ -126,8 +126,8 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_said_without_what_is_there() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("pass");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("pass");
         let shown = path.display().to_string();
         let error = Secret::File(path.clone()).read().unwrap_err();
         assert_eq!(
@@ -160,17 +160,17 @@ mod tests {
 
     #[test]
     fn a_credential_is_a_file_of_the_unit_and_nothing_outside() {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("smtp"), "s3cret\n").unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("smtp"), "s3cret\n").unwrap();
         assert_eq!(
-            credential(Some(folder.path()), "smtp").as_deref(),
+            credential(Some(directory.path()), "smtp").as_deref(),
             Ok("s3cret")
         );
         for name in ["", ".", "..", "../x", "/etc/passwd"] {
             assert_eq!(
-                credential(Some(folder.path()), name).unwrap_err(),
+                credential(Some(directory.path()), name).unwrap_err(),
                 format!(
-                    "`{name}` is not the name of a credential: it is a file name without a folder"
+                    "`{name}` is not the name of a credential: it is a file name without a directory"
                 )
             );
         }

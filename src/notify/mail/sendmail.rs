@@ -215,11 +215,11 @@ mod tests {
         }
     }
 
-    /// A mailer of our own; `$OUT` is its folder. Another process writes it: a descriptor of ours that is open for
+    /// A mailer of our own; `$OUT` is its directory. Another process writes it: a descriptor of ours that is open for
     /// writing could be in a child that another test is starting, and the kernel would not run the file.
-    fn mailer(folder: &Path, script: &str) -> PathBuf {
-        let path = folder.join("sendmail");
-        let script = format!("#!/bin/sh\nOUT='{}'\n{script}\n", folder.display());
+    fn mailer(directory: &Path, script: &str) -> PathBuf {
+        let path = directory.join("sendmail");
+        let script = format!("#!/bin/sh\nOUT='{}'\n{script}\n", directory.display());
         let written = Command::new("sh")
             .arg("-c")
             .arg(r#"printf %s "$2" > "$1" && chmod 755 "$1""#)
@@ -230,8 +230,8 @@ mod tests {
     }
 
     fn once(script: &str, timeout: Duration) -> (tempfile::TempDir, Outcome) {
-        let folder = tempfile::tempdir().unwrap();
-        let path = mailer(folder.path(), script);
+        let directory = tempfile::tempdir().unwrap();
+        let path = mailer(directory.path(), script);
         let mut outcomes = deliver(
             &path,
             &envelope(&["ops@example.org"]),
@@ -241,10 +241,10 @@ mod tests {
         .outcomes;
         assert_eq!(outcomes.len(), 1);
         let outcome = outcomes.remove(0);
-        (folder, outcome)
+        (directory, outcome)
     }
 
-    fn why(folder: &tempfile::TempDir, outcome: &Outcome) -> (String, bool) {
+    fn why(directory: &tempfile::TempDir, outcome: &Outcome) -> (String, bool) {
         let Outcome::Deferred {
             why,
             maybe_delivered,
@@ -252,21 +252,21 @@ mod tests {
         else {
             panic!("{outcome:?}");
         };
-        let path = folder.path().display().to_string();
+        let path = directory.path().display().to_string();
         (why.replace(&path, "DIR"), *maybe_delivered)
     }
 
     #[test]
     fn the_message_arrives_with_its_envelope_and_without_our_environment() {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         let path = mailer(
-            folder.path(),
+            directory.path(),
             r#"printf '%s\n' "$@" > "$OUT/args"; env > "$OUT/env"; cat > "$OUT/mail""#,
         );
         let big = [b"0123456789abcde\r\n".repeat(100_000), b".\r\n".to_vec()].concat();
         let outcomes = deliver(&path, &envelope(&["a@x.org", "-b@x.org"]), &big, LONG).outcomes;
         assert_eq!(outcomes, [Outcome::Delivered, Outcome::Delivered]);
-        let read = |name: &str| std::fs::read(folder.path().join(name)).unwrap();
+        let read = |name: &str| std::fs::read(directory.path().join(name)).unwrap();
         assert_eq!(
             read("args"),
             b"-i\n-f\nwatchdog@example.org\n--\na@x.org\n-b@x.org\n"
@@ -280,29 +280,29 @@ mod tests {
 
     #[test]
     fn a_failure_is_told_with_its_last_words() {
-        let (folder, outcome) = once(
+        let (directory, outcome) = once(
             "cat > /dev/null; echo hello; for i in 1 2 3 4 5; do echo line $i >&2; done; printf 'queue\\033 full\\n' >&2; exit 75",
             LONG,
         );
         assert_eq!(
-            why(&folder, &outcome),
+            why(&directory, &outcome),
             (
                 "DIR/sendmail: exited with 75 (for now); it said: line 2 / line 3 / line 4 / line 5 / queue\\x1b full".to_owned(),
                 false
             )
         );
-        let (folder, outcome) = once("cat > /dev/null; echo hello; kill -9 $$", LONG);
+        let (directory, outcome) = once("cat > /dev/null; echo hello; kill -9 $$", LONG);
         assert_eq!(
-            why(&folder, &outcome).0,
+            why(&directory, &outcome).0,
             "DIR/sendmail: was ended by signal 9 (SIGKILL); it said: hello"
         );
     }
 
     #[test]
     fn who_is_refused_costs_the_others_nothing() {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         let path = mailer(
-            folder.path(),
+            directory.path(),
             r#"cat > /dev/null; for a; do case $a in gone@*) echo "no $a" >&2; exit 67;; esac; done; echo "$5" >> "$OUT/got""#,
         );
         let to = envelope(&["a@x.org", "gone@x.org", "b@x.org"]);
@@ -316,23 +316,23 @@ mod tests {
             "{why}"
         );
         assert_eq!(outcomes[2], Outcome::Delivered);
-        let got = std::fs::read_to_string(folder.path().join("got")).unwrap();
+        let got = std::fs::read_to_string(directory.path().join("got")).unwrap();
         assert_eq!(got, "a@x.org\nb@x.org\n");
     }
 
     #[test]
     fn one_that_never_ends_is_killed_with_its_children() {
-        let (folder, outcome) = once(
+        let (directory, outcome) = once(
             "sleep 1000 & echo $! > \"$OUT/child\"; echo hm >&2; cat > /dev/null; wait",
             Duration::from_secs(2),
         );
-        let (why, maybe) = why(&folder, &outcome);
+        let (why, maybe) = why(&directory, &outcome);
         assert_eq!(
             why,
             "DIR/sendmail: not done within 2s, and killed; it said: hm"
         );
         assert!(maybe, "it had read all of it");
-        let child = std::fs::read_to_string(folder.path().join("child")).unwrap();
+        let child = std::fs::read_to_string(directory.path().join("child")).unwrap();
         let child: i32 = child.trim().parse().unwrap();
         let deadline = Instant::now() + LONG;
         loop {
@@ -347,52 +347,52 @@ mod tests {
 
     #[test]
     fn one_that_never_reads_blocks_nobody() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = mailer(folder.path(), "exec sleep 1000");
+        let directory = tempfile::tempdir().unwrap();
+        let path = mailer(directory.path(), "exec sleep 1000");
         let big = vec![b'x'; 1 << 20];
         let outcomes = deliver(&path, &envelope(&["ops@example.org"]), &big, SHORT).outcomes;
-        let (why, maybe) = why(&folder, &outcomes[0]);
+        let (why, maybe) = why(&directory, &outcomes[0]);
         assert_eq!(why, "DIR/sendmail: not done within 2s, and killed");
         assert!(!maybe);
     }
 
     #[test]
     fn a_child_that_holds_the_output_does_not_hold_us() {
-        let (folder, outcome) = once(
+        let (directory, outcome) = once(
             "cat > /dev/null; sleep 1000 & echo $! > \"$OUT/child\"; exit 0",
             LONG,
         );
         assert_eq!(outcome, Outcome::Delivered);
-        let child = std::fs::read_to_string(folder.path().join("child")).unwrap();
+        let child = std::fs::read_to_string(directory.path().join("child")).unwrap();
         let child = Pid::from_raw(child.trim().parse().unwrap());
         nix::sys::signal::kill(child, Signal::SIGKILL).unwrap();
     }
 
     #[test]
     fn output_without_end_is_bounded() {
-        let (folder, outcome) = once("cat > /dev/null; exec yes", LONG);
+        let (directory, outcome) = once("cat > /dev/null; exec yes", LONG);
         assert_eq!(
-            why(&folder, &outcome).0,
+            why(&directory, &outcome).0,
             "DIR/sendmail: was ended by signal 9 (SIGKILL); it said: y / y / y / y / y"
         );
     }
 
     #[test]
     fn what_cannot_start_is_said() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("sendmail");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("sendmail");
         let try_it = || {
             deliver(&path, &envelope(&["ops@example.org"]), b"x", LONG)
                 .outcomes
                 .remove(0)
         };
         assert_eq!(
-            why(&folder, &try_it()).0,
+            why(&directory, &try_it()).0,
             "DIR/sendmail: cannot be run: no such file or directory; is a mailer installed there"
         );
         std::fs::write(&path, "").unwrap();
         assert_eq!(
-            why(&folder, &try_it()).0,
+            why(&directory, &try_it()).0,
             "DIR/sendmail: cannot be run: permission denied"
         );
     }

@@ -232,7 +232,7 @@ fn session(
     talk.step(Step::Greeting);
     let greeting = talk.reply()?;
     talk.expect(2, &greeting, "")?;
-    talk.tell(format!("it greets: {greeting}"));
+    talk.tell(format!("server greeting: {greeting}"));
     let mut offers = talk.ehlo()?;
     if let Protection::Starttls(client) = &protection {
         if !offers.starttls {

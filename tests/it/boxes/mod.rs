@@ -78,7 +78,7 @@ impl SystemdBox {
         command
     }
 
-    /// The folder that is shared with the box.
+    /// The directory that is shared with the box.
     pub(crate) fn dir(&self) -> &str {
         self.dir.path().to_str().unwrap()
     }
@@ -87,7 +87,7 @@ impl SystemdBox {
         self.dir.path().join(name)
     }
 
-    /// Runs a shell script in the box; `{dir}` is the shared folder.
+    /// Runs a shell script in the box; `{dir}` is the shared directory.
     pub(crate) fn sh(&self, script: &str) -> Ended {
         let script = script.replace("{dir}", self.dir());
         // with a limit, and without waiting for those that the script leaves behind with its output open
@@ -138,7 +138,7 @@ impl SystemdBox {
         self.write("/etc/watchdog/watchdog.toml", text);
     }
 
-    /// Puts a sendmail in the box that keeps each message in the shared folder.
+    /// Puts a sendmail in the box that keeps each message in the shared directory.
     pub(crate) fn catch_mail(&self) {
         self.write(
             "/usr/sbin/sendmail",

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes in the folder $1: an authority (ca.pem), and certificates of it for localhost (good), for another name
+# Makes in the directory $1: an authority (ca.pem), and certificates of it for localhost (good), for another name
 # (other) and for a time that is over (expired); and one that signed itself (alone). Elliptic curves: no waiting.
 set -eu
 cd "$1"

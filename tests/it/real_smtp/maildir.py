@@ -6,8 +6,8 @@ import json
 import os
 import sys
 
-folder = os.path.join(sys.argv[1], "new")
-files = sorted(os.scandir(folder), key=lambda file: file.stat().st_mtime_ns) if os.path.isdir(folder) else []
+directory = os.path.join(sys.argv[1], "new")
+files = sorted(os.scandir(directory), key=lambda file: file.stat().st_mtime_ns) if os.path.isdir(directory) else []
 messages = []
 for file in files:
     with open(file.path, "rb") as stream:

@@ -4,15 +4,15 @@
 # Both ports want TLS and a login (watch, s3cret). What is for example.org lands in FOLDER/mail/Maildir, but for
 # full@ (452), grey@ (450) and gone@ (550). Nothing of the machine's own Postfix is used but its programs.
 set -eu
-folder=$1 certificates=$2 starttls=$3 tls=$4
-mkdir -p "$folder/etc/sasl" "$folder/queue" "$folder/data" "$folder/mail"
-chmod 755 "$folder"
-chown nobody "$folder/mail"
-chown postfix "$folder/data"
-cat >"$folder/etc/main.cf" <<END
+directory=$1 certificates=$2 starttls=$3 tls=$4
+mkdir -p "$directory/etc/sasl" "$directory/queue" "$directory/data" "$directory/mail"
+chmod 755 "$directory"
+chown nobody "$directory/mail"
+chown postfix "$directory/data"
+cat >"$directory/etc/main.cf" <<END
 compatibility_level = 3.6
-queue_directory = $folder/queue
-data_directory = $folder/data
+queue_directory = $directory/queue
+data_directory = $directory/data
 command_directory = /usr/sbin
 daemon_directory = /usr/lib/postfix/sbin
 mail_owner = postfix
@@ -23,7 +23,7 @@ mynetworks =
 inet_interfaces = 127.0.0.1
 inet_protocols = ipv4
 virtual_mailbox_domains = example.org
-virtual_mailbox_base = $folder/mail
+virtual_mailbox_base = $directory/mail
 virtual_mailbox_maps = static:Maildir/
 virtual_uid_maps = static:65534
 virtual_gid_maps = static:65534
@@ -40,7 +40,7 @@ smtpd_error_sleep_time = 0
 smtpd_peername_lookup = no
 disable_dns_lookups = yes
 END
-cat >"$folder/etc/master.cf" <<END
+cat >"$directory/etc/master.cf" <<END
 postlog   unix-dgram n  -       n       -       1       postlogd
 127.0.0.1:$starttls inet n - n - - smtpd
 127.0.0.1:$tls inet n - n - - smtpd -o smtpd_tls_wrappermode=yes
@@ -63,12 +63,12 @@ anvil     unix  -       -       n       -       1       anvil
 scache    unix  -       -       n       -       1       scache
 END
 # Debian's Postfix looks for this beside its own config, and nowhere else
-cat >"$folder/etc/sasl/smtpd.conf" <<END
+cat >"$directory/etc/sasl/smtpd.conf" <<END
 pwcheck_method: auxprop
 auxprop_plugin: sasldb
-sasldb_path: $folder/etc/sasl/sasldb2
+sasldb_path: $directory/etc/sasl/sasldb2
 mech_list: PLAIN LOGIN
 END
-echo s3cret | saslpasswd2 -p -c -u localhost -f "$folder/etc/sasl/sasldb2" watch
-chown postfix "$folder/etc/sasl/sasldb2"
-exec postfix -c "$folder/etc" start-fg
+echo s3cret | saslpasswd2 -p -c -u localhost -f "$directory/etc/sasl/sasldb2" watch
+chown postfix "$directory/etc/sasl/sasldb2"
+exec postfix -c "$directory/etc" start-fg

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use super::Scene;
 
 impl Scene {
-    /// The mails in the folder of a `directory = "mails"` transport, oldest first.
+    /// The mails in the directory of a `directory = "mails"` transport, oldest first.
     pub(crate) fn mails(&self) -> Vec<Mail> {
         let Ok(entries) = fs::read_dir(self.path("mails")) else {
             return Vec::new();

@@ -1,9 +1,9 @@
-//! The stage of a black-box test: a folder of its own, a config, real programs, and the watchdog run as cron runs it.
+//! The stage of a black-box test: a directory of its own, a config, real programs, and the watchdog run as cron runs it.
 //!
-//! Whatever is started in a scene has the scene's folder in its command line, as its working folder or in its
+//! Whatever is started in a scene has the scene's directory in its command line, as its working directory or in its
 //! environment. That is how [`Scene`] finds all of it again when it is dropped, also what the watchdog started and
 //! detached, and ends it by PID: no test leaves a process behind. A test that panics tells the whole scene: what was
-//! run, the config, the state, the journal, the folder, both streams.
+//! run, the config, the state, the journal, the directory, both streams.
 
 mod builder;
 mod mails;
@@ -36,11 +36,11 @@ const PROGRAM: &str = include_str!("../prog.sh");
 /// The executable under test.
 pub(crate) const WATCHDOG: &str = env!("CARGO_BIN_EXE_watchdog");
 
-/// Mail into a folder, which [`Scene::mails`] reads.
+/// Mail into a directory, which [`Scene::mails`] reads.
 pub(crate) const MAIL: &str =
     "[mail]\nfrom = \"w@example.org\"\nto = [\"ops@example.org\"]\ndirectory = \"mails\"\n";
 
-/// A folder with a config, and all that runs in it.
+/// A directory with a config, and all that runs in it.
 pub(crate) struct Scene {
     dir: PathBuf,
     told: Mutex<String>,
@@ -48,7 +48,7 @@ pub(crate) struct Scene {
 }
 
 impl Scene {
-    /// An empty folder, 0700, with the stand-in program in it.
+    /// An empty directory, 0700, with the stand-in program in it.
     pub(crate) fn new() -> Self {
         let temp = tempfile::Builder::new()
             .prefix("watchdog-it-")
@@ -76,12 +76,12 @@ impl Scene {
         Self::with(&render(services))
     }
 
-    /// The path of a file in the folder.
+    /// The path of a file in the directory.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.join(name)
     }
 
-    /// The folder, as text.
+    /// The directory, as text.
     pub(crate) fn dir(&self) -> &str {
         self.dir.to_str().unwrap()
     }
@@ -94,7 +94,7 @@ impl Scene {
         )
     }
 
-    /// Writes the config, under a line that keeps the state in the folder.
+    /// Writes the config, under a line that keeps the state in the directory.
     pub(crate) fn config(&self, text: &str) {
         self.raw_config(&format!("state_dir = \"state\"\n{text}"));
     }
@@ -112,12 +112,12 @@ impl Scene {
         file.write_all(text.as_bytes()).unwrap();
     }
 
-    /// Writes a file in the folder.
+    /// Writes a file in the directory.
     pub(crate) fn write(&self, name: &str, text: impl AsRef<[u8]>) {
         fs::write(self.path(name), text).unwrap();
     }
 
-    /// Appends to a file in the folder.
+    /// Appends to a file in the directory.
     pub(crate) fn append(&self, name: &str, text: impl AsRef<[u8]>) {
         let mut file = fs::OpenOptions::new()
             .append(true)
@@ -127,14 +127,14 @@ impl Scene {
         file.write_all(text.as_ref()).unwrap();
     }
 
-    /// A file in the folder as text; empty where it is not there.
+    /// A file in the directory as text; empty where it is not there.
     pub(crate) fn read(&self, name: &str) -> String {
         fs::read(self.path(name)).map_or(String::new(), |bytes| {
             String::from_utf8_lossy(&bytes).into_owned()
         })
     }
 
-    /// Whether a file is in the folder.
+    /// Whether a file is in the directory.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.path(name).symlink_metadata().is_ok()
     }
@@ -226,7 +226,7 @@ impl Scene {
         fs::read_dir(self.path("state/outbox")).map_or(0, Iterator::count)
     }
 
-    /// Every path in the folder with its size, mode, modification time and bytes: to see whether anything changed.
+    /// Every path in the directory with its size, mode, modification time and bytes: to see whether anything changed.
     pub(crate) fn fingerprint(&self) -> BTreeMap<PathBuf, (u64, u32, i128, Vec<u8>)> {
         let mut all = BTreeMap::new();
         walk(&self.dir, &mut |path, meta| {
@@ -241,16 +241,16 @@ impl Scene {
         all
     }
 
-    /// A subfolder that belongs to another user, with the stand-in program in it. Needs root.
+    /// A subdirectory that belongs to another user, with the stand-in program in it. Needs root.
     pub(crate) fn lend(&self, name: &str, user: &str) -> PathBuf {
         let user = nix::unistd::User::from_name(user).unwrap().unwrap();
         fs::set_permissions(&self.dir, fs::Permissions::from_mode(0o755)).unwrap();
-        let folder = self.path(name);
-        fs::create_dir(&folder).unwrap();
-        fs::write(folder.join("prog.sh"), PROGRAM).unwrap();
-        std::os::unix::fs::chown(&folder, Some(user.uid.as_raw()), Some(user.gid.as_raw()))
+        let directory = self.path(name);
+        fs::create_dir(&directory).unwrap();
+        fs::write(directory.join("prog.sh"), PROGRAM).unwrap();
+        std::os::unix::fs::chown(&directory, Some(user.uid.as_raw()), Some(user.gid.as_raw()))
             .unwrap();
-        folder
+        directory
     }
 
     /// A copy of the watchdog that any user can run.
@@ -277,7 +277,7 @@ impl Scene {
             let content = cut(&self.read(name), 6000);
             let _ = writeln!(text, "--- {name}\n{content}");
         }
-        text.push_str("--- folder\n");
+        text.push_str("--- directory\n");
         walk(&self.dir, &mut |path, meta| {
             let _ = writeln!(
                 text,
@@ -355,8 +355,8 @@ fn cut(text: &str, limit: usize) -> String {
     format!("[…]{}", &text[from..])
 }
 
-fn walk(folder: &Path, visit: &mut dyn FnMut(&Path, &fs::Metadata)) {
-    let mut entries: Vec<PathBuf> = fs::read_dir(folder)
+fn walk(directory: &Path, visit: &mut dyn FnMut(&Path, &fs::Metadata)) {
+    let mut entries: Vec<PathBuf> = fs::read_dir(directory)
         .map(|entries| entries.flatten().map(|entry| entry.path()).collect())
         .unwrap_or_default();
     entries.sort();

@@ -5,7 +5,7 @@
 
 use super::*;
 
-/// A log in a folder of its own, looked at again and again. Each step of the log takes a second.
+/// A log in a directory of its own, looked at again and again. Each step of the log takes a second.
 pub(crate) struct Scene {
     pub(crate) dir: TempDir,
     pub(crate) now: DateTime<Utc>,

@@ -305,5 +305,5 @@ fn lingers(user: &User) -> bool {
 fn in_path(program: &str) -> bool {
     DEFAULT_PATH
         .split(':')
-        .any(|folder| super::executable(&Path::new(folder).join(program)).is_ok())
+        .any(|directory| super::executable(&Path::new(directory).join(program)).is_ok())
 }

@@ -659,8 +659,8 @@ fn a_missing_password_is_said_before_anybody_is_asked() {
 
 #[test]
 fn a_ca_file_that_is_none_is_said() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("ca.pem");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("ca.pem");
     let shown = path.display().to_string();
     let told = || {
         let report = try_it(Smtp {
