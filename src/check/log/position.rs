@@ -40,7 +40,7 @@ pub struct LogPosition {
     /// not known.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub cut: bool,
-    /// It was made by [`super::mark_end`], when a restart had stopped the process.
+    /// It was made by [`super::position_at_end`], when a restart had stopped the process.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub restarted: bool,
 }
@@ -245,13 +245,13 @@ mod tests {
             ("written", true, |position| position.written = None),
             ("stamped", true, |position| position.stamped = None),
             ("path", false, |position| {
-                position.here.path = "/b.log".into()
+                position.here.path = "/b.log".into();
             }),
             ("device", false, |position| position.here.dev += 1),
             ("inode", false, |position| position.here.ino += 1),
             ("former", false, |position| position.former.clear()),
             ("without a stamp", false, |position| {
-                position.unstamped_since = None
+                position.unstamped_since = None;
             }),
             ("cut", false, |position| position.cut = true),
         ];
@@ -310,7 +310,7 @@ mod tests {
                 place.head = Fingerprint::of(&[b'x'; 1025]);
             }),
             ("odd end", [false; 3], |place| {
-                place.tail = Fingerprint::of(b"\n")
+                place.tail = Fingerprint::of(b"\n");
             }),
         ];
         for (what, expected, change) in changes {
