@@ -441,22 +441,22 @@ mod tests {
         for (failed, look, answer) in [
             (
                 Failed::TimedOut,
-                "a.log check timed out after 10s (a dead disk or network share?)",
+                "a.log: check timed out after 10s (a dead disk or network share?)",
                 "no answer within 10s",
             ),
             (
                 Failed::OutOfTime,
-                "a.log check not done when the run had to end (run_timeout 3s)",
+                "a.log: check not done when the run had to end (run_timeout 3s)",
                 "no answer before the run had to end (run_timeout 3s)",
             ),
             (
                 Failed::NoThread,
-                "a.log check not done: cannot create a thread (ulimit -u, TasksMax=)",
+                "a.log: check not done: cannot create a thread (ulimit -u, TasksMax=)",
                 "cannot create a thread (ulimit -u, TasksMax=)",
             ),
             (
                 Failed::Panicked,
-                "a.log internal error (bug); please report it",
+                "a.log: internal error (bug); please report it",
                 "internal error (bug); please report it",
             ),
         ] {

@@ -250,7 +250,12 @@ impl Looking<'_> {
             }
             Failed::Panicked => "internal error (bug); please report it".to_owned(),
         };
-        Finding::new(check, TIMED_OUT, Severity::Unknown, format!("{what} {why}"))
+        Finding::new(
+            check,
+            TIMED_OUT,
+            Severity::Unknown,
+            format!("{what}: {why}"),
+        )
     }
 }
 

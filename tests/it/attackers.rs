@@ -877,7 +877,7 @@ fn a_look_that_the_end_of_the_run_cut_off_says_so() {
     assert_eq!(outcome.code, 3, "{}", outcome.stderr);
     assert_eq!(
         outcome.service("a")["findings"][0]["message"],
-        "lent/one/a.log could not be looked at before the run had to end (run_timeout 1s)"
+        "lent/one/a.log: check not done when the run had to end (run_timeout 1s)"
     );
 }
 
