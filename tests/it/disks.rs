@@ -199,7 +199,7 @@ fn f12_what_has_no_thread_is_held_and_said() {
     let smtp = "smtp = { host = \"127.0.0.1\", port = 9, tls = \"none\" }";
     says(
         &run(1, smtp),
-        "its process check not done: cannot create a thread (ulimit -u, TasksMax=)",
+        "its process: check not done: cannot create a thread (ulimit -u, TasksMax=)",
     );
     let one = run(2, smtp);
     says(&one, "no thread could be made for its restart");
