@@ -253,33 +253,6 @@ pub fn stamp(time: DateTime<Utc>) -> String {
     time.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
 }
 
-/// For serde: a duration as the text that a config would hold.
-pub mod as_text {
-    use super::Duration;
-    use serde::Serializer;
-
-    /// Serialises as [`super::exact`].
-    pub fn serialize<S: Serializer>(value: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&super::exact(*value))
-    }
-
-    /// The same where it may be absent.
-    pub mod option {
-        use super::{Duration, Serializer};
-
-        /// Serialises as [`super::super::exact`], or not at all.
-        pub fn serialize<S: Serializer>(
-            value: &Option<Duration>,
-            serializer: S,
-        ) -> Result<S::Ok, S::Error> {
-            match value {
-                Some(value) => super::serialize(value, serializer),
-                None => serializer.serialize_none(),
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -49,6 +49,7 @@ pub mod run;
 pub mod settle;
 pub mod sys;
 pub mod systemctl;
+mod table;
 pub mod text;
 pub mod verdict;
 

@@ -11,7 +11,6 @@ use std::process::Command;
 use std::time::Duration;
 
 use nix::unistd::{Uid, User};
-use serde::Serialize;
 
 use crate::child::{self, DEFAULT_PATH, Ended};
 
@@ -19,8 +18,7 @@ use crate::child::{self, DEFAULT_PATH, Ended};
 const TOLD_LINES: usize = 5;
 
 /// Which systemd a unit belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Manager {
     /// The system's.
     System,

@@ -14,7 +14,8 @@ use regex::bytes::{Regex, RegexBuilder};
 use regex_syntax::ParserBuilder;
 use regex_syntax::hir::literal::Extractor;
 use regex_syntax::hir::{Class, Hir, HirKind, Look};
-use serde::{Serialize, Serializer};
+
+use crate::table::{Context, Form, Shown, Value};
 
 /// The compiled size, in bytes, above which a pattern is refused: a hundred ordinary alternations fit.
 const COMPILED_LIMIT: usize = 1 << 20;
@@ -291,9 +292,42 @@ impl fmt::Debug for Pattern {
     }
 }
 
-impl Serialize for Pattern {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.source())
+impl Pattern {
+    /// Reads one of a config.
+    pub(crate) fn of_value(value: &Value<'_>) -> Option<Self> {
+        let text = value.text()?;
+        if text.is_empty() {
+            value.wrong(
+                &format!("{} must not be an empty pattern", value.name()),
+                "it would match everything",
+            );
+            return None;
+        }
+        match Self::new(text) {
+            Ok(pattern) => Some(pattern),
+            Err(reason) => {
+                value.wrong(
+                    &format!("{} is not a valid pattern: {reason}", value.name()),
+                    "patterns are regular expressions; in single quotes a backslash needs no doubling",
+                );
+                None
+            }
+        }
+    }
+}
+
+/// Other services may have the same.
+impl Form for Pattern {
+    fn read(value: &Value<'_>, _: &Context) -> Option<Self> {
+        value.shared(|| Self::of_value(value))
+    }
+
+    fn show(value: &Self) -> Option<Shown> {
+        Some(Shown::text(value.source()))
+    }
+
+    fn kind() -> String {
+        "a pattern".to_owned()
     }
 }
 

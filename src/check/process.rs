@@ -18,10 +18,12 @@ use crate::clock::Reading;
 use crate::process_table::{self, Lookup, ProcessTable, State};
 
 mod pid_file;
+mod rule;
 mod script;
 mod search;
 
 pub use pid_file::{PidFileState, holds_only_a_pid, parse_pid_file};
+pub use rule::Rule;
 use search::{Outcome, Search};
 
 /// No process of the service runs.
@@ -46,19 +48,6 @@ pub(super) const CODES: &[Code] = &[
     Code::new(TOO_MANY, Grace::Activating),
     Code::new(UNREADABLE, Grace::Activating),
 ];
-
-/// A service's `process` table.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rule {
-    /// The PID file as the config has it, for messages.
-    pub shown: String,
-    /// The PID file, absolute.
-    pub pid_file: Option<PathBuf>,
-    /// Searched in the arguments joined by single spaces.
-    pub command_line: Option<Pattern>,
-    /// The effective user that the process must have, by name or number.
-    pub user: Option<String>,
-}
 
 /// What the watchdog itself starts for a service: how one without a rule is known when nothing is remembered.
 #[derive(Clone, Copy, Debug)]

@@ -17,6 +17,10 @@ use crate::text::printable;
 
 pub use crate::systemctl::Manager;
 
+mod rule;
+
+pub use rule::Unit;
+
 /// It does not run.
 pub const INACTIVE: &str = "unit_inactive";
 /// It does not run, and systemd says that it failed.
@@ -49,15 +53,6 @@ const UNITS_PER_CALL: usize = 100;
 const POLL: Duration = Duration::from_millis(200);
 /// `CLD_EXITED` of wait(2), as `ExecMainCode` has it.
 const EXITED: i32 = 1;
-
-/// A service's `systemd` table.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Unit {
-    /// The unit's name with its suffix: `trader.service`.
-    pub unit: String,
-    /// Which manager runs it.
-    pub manager: Manager,
-}
 
 /// Whether a unit runs, as systemd has it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,8 +1,7 @@
 //! `watchdog man`: the manual, made of what the program itself goes by.
 //!
 //! The pages of the tool and its commands are generated from the definitions of the command line, the page of
-//! the config file from the example config, in which a test holds every key with its default and a sentence. So
-//! no page can say what is not so.
+//! the config file from those of its tables. So no page can say what is not so.
 
 use std::path::Path;
 
@@ -12,11 +11,9 @@ use clap_mangen::roff::{Inline, Roff, bold, italic, roman};
 
 use crate::cli::{self, Cli};
 use crate::commands::print;
-use crate::config::keys::nearest;
+use crate::config;
 use crate::error::Error;
-
-/// Every key of the config, with its default and a sentence.
-const EXAMPLE: &str = include_str!("../../watchdog.toml.example");
+use crate::table::{Sample, nearest};
 
 /// The page of the config file.
 const CONFIG: &str = "config";
@@ -91,7 +88,7 @@ fn pages() -> Result<Vec<Page>, Error> {
     pages.push(Page {
         asked_by: CONFIG.to_owned(),
         file: "watchdog.toml.5".to_owned(),
-        text: config_page(EXAMPLE),
+        text: config_page(),
     });
     Ok(pages)
 }
@@ -208,8 +205,8 @@ fn see_also(pages: &[&str]) -> String {
     roff.to_roff()
 }
 
-/// The page of the config file: each comment of the example explains the key or the table below it.
-fn config_page(example: &str) -> String {
+/// The page of the config file: each table with its keys, their defaults or an example, and what values they take.
+fn config_page() -> String {
     let mut roff = Roff::new();
     let source = concat!("watchdog ", env!("CARGO_PKG_VERSION"));
     roff.control("TH", ["watchdog.toml", "5", "", source, "File Formats"]);
@@ -218,51 +215,34 @@ fn config_page(example: &str) -> String {
         "watchdog.toml - what watchdog(1) looks after, and how",
     )]);
     roff.control("SH", ["DESCRIPTION"]);
-    let mut said: Vec<&str> = Vec::new();
-    let mut described = false;
-    for line in example.lines() {
-        if line.is_empty() {
-            // the first paragraph is about the whole file
-            if !described && !said.is_empty() {
-                let said = said.join(" ");
-                // what stands before that is about how the example is written
-                let of_any = said
-                    .find("Times are")
-                    .map_or(&*said, |start| &said[start..]);
-                roff.text([roman(of_any)]);
-                roff.control("SH", ["BEFORE THE FIRST TABLE"]);
-                described = true;
-            }
-            said.clear();
-        } else if let Some(comment) = line.strip_prefix("# ") {
-            said.push(comment);
-        } else {
-            let written = line.trim_start_matches('#');
-            let meaning = said.join(" ");
-            said.clear();
-            if written.starts_with('[') {
-                roff.control(
-                    "SH",
-                    [written
-                        .replace("trader", "NAME")
-                        .replace("database", "NAME")
-                        .as_str()],
-                );
-                roff.text([roman(meaning)]);
-            } else if let Some((key, value)) = written.split_once(" = ") {
-                roff.control("TP", []);
-                roff.text([bold(key), roman(" = "), italic(value)]);
-                roff.text([roman(meaning)]);
-            }
+    roff.text([roman(config::ABOUT)]);
+    for section in config::sections() {
+        roff.control("SH", [title(&section.place)]);
+        roff.text([roman(section.about())]);
+        for line in section.lines() {
+            roff.control("TP", []);
+            let (value, which) = match line.value {
+                Sample::Default(value) => (value, "this is the default"),
+                Sample::Example(value) | Sample::Commented(value) => (value, "this is an example"),
+            };
+            roff.text([bold(line.name), roman(" = "), italic(value)]);
+            let (about, kind) = (line.about, line.kind);
+            roff.text([roman(format!("{about} Takes {kind}; {which}."))]);
         }
     }
     roff.render() + &see_also(&["watchdog(1)"])
 }
 
+fn title(place: &str) -> &str {
+    match place {
+        "" => "BEFORE THE FIRST TABLE",
+        place => place,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::keys::LAYOUTS;
 
     #[test]
     fn every_command_has_a_page() {
@@ -279,27 +259,44 @@ mod tests {
 
     #[test]
     fn every_key_is_on_the_page_of_the_config() {
-        let page = config_page(EXAMPLE);
-        for layout in LAYOUTS
-            .iter()
-            .filter(|layout| layout.place.starts_with('['))
-        {
+        let page = config_page();
+        let sections = config::sections();
+        for section in &sections {
+            let place = title(&section.place);
             assert!(
-                page.contains(&format!(".SH \"{}\"", layout.place))
-                    || page.contains(&format!(".SH {}", layout.place)),
-                "{}",
-                layout.place
+                page.contains(&format!(".SH \"{place}\"\n"))
+                    || page.contains(&format!(".SH {place}\n")),
+                "{place}"
             );
-            for key in layout.keys {
+            for key in section.layout.names() {
                 // keys that are tables have a section of their own
-                let is_table = LAYOUTS.iter().any(|other| {
-                    other.place.trim_matches(['[', ']']).rsplit('.').next() == Some(*key)
+                let is_table = sections.iter().any(|other| {
+                    let place = other.place.trim_matches(['[', ']']);
+                    place.trim_end_matches(".NAME").rsplit('.').next() == Some(&key)
                 });
                 assert!(
                     is_table || page.contains(&format!("\\fB{key}\\fR = ")),
                     "{key}"
                 );
             }
+        }
+    }
+
+    #[test]
+    fn the_page_of_the_config_says_defaults_and_bounds() {
+        let page = config_page();
+        for text in [
+            "\\fBcooldown\\fR = \\fI\"0s\"\\fR",
+            "0: never. Takes a whole number from 0 to 3600; this is the default.",
+            "Takes a duration above zero; this is the default.",
+            "\\fBdescription\\fR = \\fI\"the trading bot\"\\fR",
+            "Variables that win over those of env_file. Takes a table of texts; this is an example.",
+            "The password that goes with it. Here: a file that nobody else may read, whose first line is it.",
+            "Or a variable of the environment.",
+            "Or a systemd credential, of LoadCredential= in the unit.",
+            "\\fBpassword\\fR = \\fI\"correct horse battery staple\"\\fR",
+        ] {
+            assert!(page.contains(text), "no {text} in\n{page}");
         }
     }
 }

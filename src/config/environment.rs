@@ -5,9 +5,8 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use super::fault::Fault;
-use super::mail::{DEFAULT_EVENTS, MAX_PER_HOUR, REMIND_EVERY, TIMEOUT};
-use crate::notify::mail::{Mailbox, Secret, Settings, Smtp, Tls, Transport};
+use crate::notify::mail::{Mailbox, Secret, Settings, Smtp, Tls};
+use crate::table::{Fault, Fields, Part};
 
 /// The part of the process environment that a config depends on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -150,26 +149,31 @@ impl Environment {
             _ => {}
         }
         match (faults.is_empty(), sender, &self.smtp_server, port) {
-            (true, Some(Ok(from)), Some(host), Some(port)) => Ok(Some(Settings {
-                from,
-                to,
-                on: DEFAULT_EVENTS.to_vec(),
-                remind_every: REMIND_EVERY,
-                max_per_hour: MAX_PER_HOUR,
-                transport: Transport::Smtp(Smtp {
-                    host: host.trim().to_owned(),
-                    port,
-                    tls: if port == 465 { Tls::Tls } else { Tls::Starttls },
-                    username: self.smtp_username.clone(),
-                    password: self
-                        .smtp_password
-                        .then(|| Secret::Env("SMTP_PASSWORD".to_owned())),
-                    ca_file: None,
-                    timeout: TIMEOUT,
-                }),
-            })),
+            (true, Some(Ok(from)), Some(host), Some(port)) => {
+                Ok(self.settings(from, to, host.trim().to_owned(), port))
+            }
             _ => Err(faults),
         }
+    }
+
+    /// What a `[mail]` table of these values would be.
+    fn settings(
+        &self,
+        from: Mailbox,
+        to: Vec<Mailbox>,
+        host: String,
+        port: u16,
+    ) -> Option<Settings> {
+        let mut mail = Part::<Settings>::default();
+        (mail.from, mail.to) = (Some(from), Some(to));
+        let mut smtp = Part::<Smtp>::default();
+        (smtp.host, smtp.port) = (Some(host), Some(port));
+        smtp.tls = (port == 465).then_some(Tls::Tls);
+        smtp.username = Some(self.smtp_username.clone());
+        let password = || Secret::Env("SMTP_PASSWORD".to_owned());
+        smtp.password = self.smtp_password.then(password);
+        mail.transport.smtp = Some(Smtp::whole(smtp));
+        Settings::whole(mail)
     }
 }
 

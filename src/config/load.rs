@@ -2,15 +2,16 @@
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::environment::{Environment, Search};
-use super::fault::{ConfigError, Source};
+use super::error::ConfigError;
 use super::trust::{self, Facts};
-use super::{Config, top};
+use super::{Config, place, top};
 use crate::files::{self, Links, Refusal};
 use crate::notify::mail::{Secret, Transport};
+use crate::table::fault::Source;
+use crate::text::visible;
 
 /// The largest config, in bytes: a thousand services fit.
 const LARGEST: u64 = 1 << 20;
@@ -70,12 +71,12 @@ pub(super) fn load_in(path: &Path, environment: &Environment) -> Result<Config, 
     }
 
     let text = text(path, file, metadata.len())?;
-    let read = top::read(&text, path, environment).map_err(|faults| ConfigError::Faulty {
+    let config = top::read(&text, path, environment).map_err(|faults| ConfigError::Faulty {
         path: path.clone(),
         faults,
     })?;
-    check_secret(&read, &text, environment.uid, &own)?;
-    Ok(read.config)
+    check_secret(&config, &text, environment.uid, &own)?;
+    Ok(config)
 }
 
 pub(super) fn open(path: &Path) -> Result<(File, Metadata), ConfigError> {
@@ -107,7 +108,7 @@ fn not_a_file(path: &Path, kind: &str) -> ConfigError {
     ConfigError::Unreadable {
         path: path.to_owned(),
         reason: format!("this is {kind}, not a file"),
-        help: Some(crate::text::visible(&help)),
+        help: Some(visible(&help)),
     }
 }
 
@@ -138,8 +139,8 @@ fn text(path: &Path, file: File, size: u64) -> Result<String, ConfigError> {
 }
 
 /// Whether nobody else can read the password.
-fn check_secret(read: &top::Read, text: &str, user: u32, own: &Facts) -> Result<(), ConfigError> {
-    let Some(mail) = &read.config.mail else {
+fn check_secret(config: &Config, text: &str, user: u32, own: &Facts) -> Result<(), ConfigError> {
+    let Some(mail) = &config.mail else {
         return Ok(());
     };
     let Transport::Smtp(smtp) = &mail.transport else {
@@ -148,8 +149,7 @@ fn check_secret(read: &top::Read, text: &str, user: u32, own: &Facts) -> Result<
     let refusal = match &smtp.password {
         Some(Secret::Inline(_)) => trust::secret_refusal(user, own),
         Some(Secret::File(path)) => {
-            let place = read.password.clone().unwrap_or_default();
-            let fault = |reason: &str| secret_fault(read, text, &place, path, reason);
+            let fault = |reason: &str| secret_fault(config, text, path, reason);
             let metadata = fs::metadata(path).map_err(|error| match error.kind() {
                 io::ErrorKind::NotFound => fault("there is no such file"),
                 _ => fault(&format!("cannot be looked at: {error}")),
@@ -169,20 +169,15 @@ fn check_secret(read: &top::Read, text: &str, user: u32, own: &Facts) -> Result<
     }
 }
 
-/// Something is the matter with the file of a password; `place` is where the config names it.
-fn secret_fault(
-    read: &top::Read,
-    text: &str,
-    place: &Range<usize>,
-    path: &Path,
-    reason: &str,
-) -> ConfigError {
-    let config = &read.config.path;
+/// Something is the matter with the file of a password.
+fn secret_fault(config: &Config, text: &str, path: &Path, reason: &str) -> ConfigError {
+    let key = ["mail", "smtp", "password_file"];
+    let at = place::value_of(text, &key).unwrap_or_default();
     ConfigError::Faulty {
-        path: config.clone(),
-        faults: vec![Source::new(text, config).fault(
-            place,
-            "mail.smtp.password_file",
+        path: config.path.clone(),
+        faults: vec![Source::new(text, &config.path).fault(
+            &at,
+            &key.join("."),
             &format!("{}: {reason}", path.display()),
             Some("name a file of mode 0600 with the password in it"),
             false,

@@ -1,7 +1,7 @@
 //! The config as it is meant: typed, checked and complete, with defaults filled in and paths absolute.
 //!
-//! What was written is read in `top.rs`, `service.rs` and `mail.rs` by the reader of `read.rs`, which knows places
-//! in the file; nothing here does. Nothing but the config itself is opened, resolved or run on the way; only
+//! Each table is defined once, by `table!` in the file of whatever goes by it; `top.rs` and `service.rs` put them
+//! together. What was written is read by the reader of `table`, which knows places in the file; nothing here does. Nothing but the config itself is opened, resolved or run on the way; only
 //! `load.rs` touches the world, to find the file, to judge whom it could come from, and who can read its secrets.
 
 use std::collections::HashMap;
@@ -9,36 +9,42 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use log::LevelFilter;
-
 use crate::check::{Check, Rule, log as log_check, port, process};
 use crate::notify;
 use crate::restart::{Limits, RestartMethod};
+use crate::table::{Fields, Section, nearest};
 
 mod environment;
-mod fault;
-pub mod keys;
+mod error;
 mod load;
-mod mail;
 pub mod place;
-mod ports;
-mod read;
 mod service;
-mod show;
 #[cfg(test)]
 mod tests;
 mod top;
 pub mod trust;
 
+pub use crate::table::fault::Fault;
 pub use environment::Environment;
-pub use fault::{ConfigError, Fault};
+pub use error::ConfigError;
 pub use load::{find, load};
-pub use show::to_toml;
+pub use service::Policy;
+pub use top::{Logging, to_toml};
+
+/// What holds for all of a config file.
+pub(crate) const ABOUT: &str = "Times are \"250ms\", \"90s\", \"5m\", \"1h 30m\", \"1d\". Relative paths are relative to the service's \
+                                working_dir, and that to the directory of this file. Nothing expands `~` or `$HOME`. `watchdog \
+                                validate` tells what is wrong with a config.";
+
+/// All tables of a config, with their keys.
+pub(crate) fn sections() -> Vec<Section> {
+    crate::table::sections(top::TopKeys::LAYOUT)
+}
 
 /// Parses and checks a config that stands at `path`, an absolute path that is not touched. All that is wrong is
 /// told, in the order of the file.
 pub fn parse(text: &str, path: &Path, environment: &Environment) -> Result<Config, Vec<Fault>> {
-    top::read(text, path, environment).map(|read| read.config)
+    top::read(text, path, environment)
 }
 
 /// A whole config.
@@ -70,7 +76,7 @@ impl Config {
 
     /// The name of a service that somebody who wrote `name` may have meant.
     pub fn nearest_service(&self, name: &str) -> Option<&str> {
-        keys::nearest(
+        nearest(
             name,
             self.services.iter().map(|service| service.name.as_str()),
         )
@@ -88,15 +94,6 @@ pub struct Defaults {
     pub limits: Limits,
     /// The command of a service that has neither `spawn` nor `systemd` nor a command of its own.
     pub command: Option<Vec<String>>,
-}
-
-/// The watchdog's own log.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Logging {
-    /// Absolute; absent: standard error only.
-    pub file: Option<PathBuf>,
-    /// What is worth a line in the file.
-    pub level: LevelFilter,
 }
 
 /// One program to look after.
@@ -144,19 +141,6 @@ impl Service {
             Rule::Log(_) => None,
         })
     }
-}
-
-/// When a service is restarted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Policy {
-    /// Attempts, good or bad, in any 60 minutes; 0: never.
-    pub max_per_hour: u32,
-    /// What happens when they are spent.
-    pub on_exhausted: OnExhausted,
-    /// Consecutive failing runs before a restart. At least 1.
-    pub after_failures: u32,
-    /// Least time between two attempts.
-    pub cooldown: Duration,
 }
 
 /// What happens when the budget is spent.

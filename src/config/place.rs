@@ -2,11 +2,24 @@
 //!
 //! The typed config has no places in it, and needs none: only `validate` asks, so it reads the file once more.
 
+use std::ops::Range;
+
 use toml::de::{DeTable, DeValue};
 
 /// The line, from 1 on, of the deepest part of `path` that the text has: tables, keys, and the numbers of entries
 /// of lists of tables. Absent where not even the first part is there.
 pub fn line_of(text: &str, path: &[&str]) -> Option<usize> {
+    let before = text.get(..find(text, path)?.0)?;
+    Some(before.matches('\n').count() + 1)
+}
+
+/// Where the value is of the deepest part of `path` that the text has.
+pub(super) fn value_of(text: &str, path: &[&str]) -> Option<Range<usize>> {
+    find(text, path).map(|(_, value)| value)
+}
+
+/// Where that part begins, and where its value is.
+fn find(text: &str, path: &[&str]) -> Option<(usize, Range<usize>)> {
     let (tree, _) = DeTable::parse_recoverable(text);
     let mut table = tree.get_ref();
     let mut found = None;
@@ -15,7 +28,7 @@ pub fn line_of(text: &str, path: &[&str]) -> Option<usize> {
         let Some((key, value)) = table.iter().find(|(key, _)| key.get_ref() == part) else {
             break;
         };
-        found = Some(key.span().start);
+        found = Some((key.span().start, value.span()));
         match value.get_ref() {
             DeValue::Table(inner) => table = inner,
             DeValue::Array(entries) => {
@@ -23,7 +36,7 @@ pub fn line_of(text: &str, path: &[&str]) -> Option<usize> {
                     .next()
                     .and_then(|number| entries.get(number.parse::<usize>().ok()?));
                 let Some(entry) = entry else { break };
-                found = Some(entry.span().start);
+                found = Some((entry.span().start, entry.span()));
                 match entry.get_ref() {
                     DeValue::Table(inner) => table = inner,
                     _ => break,
@@ -32,8 +45,7 @@ pub fn line_of(text: &str, path: &[&str]) -> Option<usize> {
             _ => break,
         }
     }
-    let before = text.get(..found?)?;
-    Some(before.matches('\n').count() + 1)
+    found
 }
 
 #[cfg(test)]

@@ -1,144 +1,222 @@
-//! The `[service.NAME]` tables, and the `restart` table that they share with `[defaults]`.
+//! The `[service.NAME]` tables.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::format::{Item, Parsed, StrftimeItems};
-use memchr::memchr3;
-use nix::sys::signal::Signal;
-
-use super::fault::MOST;
-use super::read::{Table, Value, absolute, quoted};
-use super::{Defaults, OnExhausted, Policy, Service, keys, ports};
-use crate::check::log::{self, Expect, Forbid, Stamp, Zone};
-use crate::check::unit::{Manager, Unit};
-use crate::check::{Rule, assign_ids};
-use crate::check::{Severity, process};
+use super::{Defaults, OnExhausted, Service};
+use crate::check::unit::Unit;
+use crate::check::{Rule, assign_ids, log, port, process};
 use crate::restart::{Command, Limits, RestartMethod, Spawn};
+use crate::table::fault::MOST;
+use crate::table::{
+    Checked, Context, Field, Fields, Flat, Form, Inner, Key, Nested, Part, Program, Shown,
+    Standing, Table, Value, Within, choice, nearest, quoted, table,
+};
 
 /// Younger processes are not judged by their logs.
-pub(super) const START_GRACE: Duration = Duration::from_mins(1);
-
-/// How many lines `expect` sees.
-const LINES: usize = 100;
-
-/// The most it may see: the bytes that are read for it could hold no more.
-const MOST_LINES: i64 = 1_000_000;
+const START_GRACE: Duration = Duration::from_mins(1);
 
 /// The ways to restart, of which a service has one at most.
 const ONE_WAY: &str = "a service is restarted in one way: spawn, systemd or restart.command";
 
-/// A `restart` table as it was written, or the whole of what holds where nothing was.
-#[derive(Clone, Default)]
-pub(super) struct Restart {
-    max_per_hour: Option<u32>,
-    on_exhausted: Option<OnExhausted>,
-    after_failures: Option<u32>,
-    cooldown: Option<Duration>,
-    stop_signal: Option<Signal>,
-    stop_timeout: Option<Duration>,
-    start_timeout: Option<Duration>,
-    settle: Option<Duration>,
-    command: Option<Vec<String>>,
-}
-
-impl Restart {
-    /// Reads a `restart` table.
-    pub(super) fn read(table: &Table<'_>) -> Self {
-        Self {
-            max_per_hour: table
-                .get("max_per_hour")
-                .and_then(|value| value.whole(0..=3600)),
-            on_exhausted: table.get("on_exhausted").and_then(|value| {
-                value.choice(&[
-                    ("wait", OnExhausted::Wait),
-                    ("give_up", OnExhausted::GiveUp),
-                ])
-            }),
-            after_failures: table
-                .get("after_failures")
-                .and_then(|value| value.whole(1..=1000)),
-            cooldown: table.get("cooldown").and_then(|value| value.duration()),
-            stop_signal: table.get("stop_signal").and_then(|value| signal(&value)),
-            stop_timeout: table.get("stop_timeout").and_then(|value| value.time()),
-            start_timeout: table.get("start_timeout").and_then(|value| value.time()),
-            settle: table.get("settle").and_then(|value| value.duration()),
-            command: table.get("command").and_then(|value| value.command()),
-        }
-    }
-
-    /// This, and `other` where this says nothing.
-    pub(super) fn or(self, other: &Self) -> Self {
-        Self {
-            max_per_hour: self.max_per_hour.or(other.max_per_hour),
-            on_exhausted: self.on_exhausted.or(other.on_exhausted),
-            after_failures: self.after_failures.or(other.after_failures),
-            cooldown: self.cooldown.or(other.cooldown),
-            stop_signal: self.stop_signal.or(other.stop_signal),
-            stop_timeout: self.stop_timeout.or(other.stop_timeout),
-            start_timeout: self.start_timeout.or(other.start_timeout),
-            settle: self.settle.or(other.settle),
-            command: self.command.or_else(|| other.command.clone()),
-        }
-    }
-
-    /// When to restart, with what holds where nothing was written.
-    pub(super) fn policy(&self) -> Policy {
-        Policy {
-            max_per_hour: self.max_per_hour.unwrap_or(3),
-            on_exhausted: self.on_exhausted.unwrap_or(OnExhausted::Wait),
-            after_failures: self.after_failures.unwrap_or(1),
-            cooldown: self.cooldown.unwrap_or_default(),
-        }
-    }
-
-    /// How to restart, with what holds where nothing was written.
-    pub(super) fn limits(&self) -> Limits {
-        Limits {
-            stop_signal: self.stop_signal.unwrap_or(Signal::SIGTERM),
-            stop_timeout: self.stop_timeout.unwrap_or(Duration::from_secs(10)),
-            start_timeout: self.start_timeout.unwrap_or(Duration::from_secs(30)),
-            settle: self.settle.unwrap_or(Duration::from_secs(2)),
-        }
+table! {
+    /// What a service does not say itself.
+    pub(super) struct DefaultKeys like "defaults = { start_grace = \"60s\" }" {
+        /// As in a service, below.
+        start_grace: Duration = START_GRACE;
+        /// Any key of a service's restart table, below.
+        restart: RestartKeys => Nested, example "{ max_per_hour = 3 }";
     }
 }
 
-/// The `[defaults]` table, as it was written.
-pub(super) struct Written {
-    /// For the services.
-    pub(super) start_grace: Option<Duration>,
-    /// For the services.
-    pub(super) restart: Restart,
-    /// For probes: the limit of one check.
-    pub(super) check_timeout: Duration,
+table! {
+    /// A program that the watchdog looks after; NAME is of letters, digits, '-', '_', '.', 64 at most.
+    pub(super) struct ServiceKeys like "[service.NAME]", check fits_together {
+        /// For people.
+        description: Option<String>, example r#""the trading bot""#;
+        /// Whether it is looked at.
+        enabled: bool = true;
+        /// Default: the directory of this file.
+        working_dir: Arc<Path> => WorkingDir, example r#""/srv/trader""#;
+        /// A younger process is not judged by its logs: longer than it takes to write its first lines.
+        start_grace: Duration = START_GRACE;
+        /// Not restarted while one of these is down, or before it was restarted in this run.
+        depends_on: Vec<String> as Vec<Dependency> = Vec::new(), example r#"["database"]"#;
+        /// How its process is known.
+        process: Option<process::Rule>;
+        /// How it is started.
+        spawn: Option<Spawn>;
+        /// Its unit.
+        systemd: Option<Unit>;
+        /// Its logs.
+        log: Vec<log::Rule> = Vec::new();
+        /// Its ports.
+        port: Vec<port::Rule> = Vec::new();
+        /// When it is restarted.
+        restart: RestartKeys => Nested;
+    }
 }
 
-impl Written {
-    /// Reads the table, where there is one.
-    pub(super) fn read(value: Option<&Value<'_>>, check_timeout: Duration) -> Self {
-        let table = value.and_then(|value| value.table(&keys::DEFAULTS));
-        let get = |key| table.as_ref().and_then(|table| table.get(key));
-        Self {
-            check_timeout,
-            start_grace: get("start_grace").and_then(|value| value.duration()),
-            restart: get("restart")
-                .and_then(|value| value.table(&keys::RESTART))
-                .map(|table| Restart::read(&table))
-                .unwrap_or_default(),
-        }
+table! {
+    /// When it is restarted, and how long that may take.
+    pub(super) struct RestartKeys like "restart = { max_per_hour = 3 }" {
+        /// When.
+        policy: Policy => Flat;
+        /// How.
+        limits: Limits => Flat;
+        /// The third way to restart, instead of spawn or systemd: run to its end, exit 0 is success.
+        command: Option<Vec<String>> as Option<Program>, commented r#"["/etc/init.d/trader", "restart"]"#;
     }
+}
 
+table! {
+    /// When a service is restarted.
+    pub struct Policy like "restart = { max_per_hour = 3 }" {
+        /// Attempts, good or bad, in any 60 minutes; 0: never.
+        max_per_hour: u32 as Within<0, 3600> = 3;
+        /// What then: "wait" until the hour frees one, or "give_up" until `watchdog reset`.
+        on_exhausted: OnExhausted = OnExhausted::Wait;
+        /// Consecutive failing runs before a restart.
+        after_failures: u32 as Within<1, 1000> = 1;
+        /// The least time between two attempts.
+        cooldown: Duration = Duration::ZERO;
+    }
+}
+
+choice! { OnExhausted: "wait" = Wait, "give_up" = GiveUp }
+
+impl Defaults {
     /// What holds for a service that says nothing.
-    pub(super) fn meant(&self) -> Defaults {
-        Defaults {
-            start_grace: self.start_grace.unwrap_or(START_GRACE),
-            policy: self.restart.policy(),
-            limits: self.restart.limits(),
-            command: self.restart.command.clone(),
+    pub(super) fn of(keys: DefaultKeys) -> Self {
+        let RestartKeys {
+            policy,
+            limits,
+            command,
+        } = keys.restart;
+        Self {
+            start_grace: keys.start_grace,
+            policy,
+            limits,
+            command,
         }
+    }
+}
+
+impl From<&Defaults> for DefaultKeys {
+    fn from(defaults: &Defaults) -> Self {
+        Self {
+            start_grace: defaults.start_grace,
+            restart: RestartKeys {
+                policy: defaults.policy.clone(),
+                limits: defaults.limits.clone(),
+                command: defaults.command.clone(),
+            },
+        }
+    }
+}
+
+impl From<&Service> for ServiceKeys {
+    fn from(service: &Service) -> Self {
+        let (spawn, command) = match &service.method {
+            Some(RestartMethod::Spawn(spawn)) => (Some(Spawn::clone(spawn)), None),
+            Some(RestartMethod::Command(command)) => (None, Some(command.command.clone())),
+            Some(RestartMethod::Systemd(_)) | None => (None, None),
+        };
+        Self {
+            description: service.description.clone(),
+            enabled: service.enabled,
+            working_dir: Arc::clone(&service.working_dir),
+            start_grace: service.start_grace,
+            depends_on: service.depends_on.clone(),
+            process: service.process.clone(),
+            spawn,
+            systemd: service.unit.clone(),
+            log: service.logs().cloned().collect(),
+            port: service.ports().cloned().collect(),
+            restart: RestartKeys {
+                policy: service.policy.clone(),
+                limits: service.limits.clone(),
+                command,
+            },
+        }
+    }
+}
+
+/// The directory that relative paths of a service begin at: it is known before its other keys are read.
+struct WorkingDir;
+
+impl Field<Arc<Path>> for WorkingDir {
+    type Part = Option<Arc<Path>>;
+
+    fn take(_: &Table<'_>, _: &'static Key, context: &Context) -> Self::Part {
+        Some(Arc::clone(&context.base))
+    }
+
+    fn whole(part: Self::Part, _: Option<fn() -> Arc<Path>>) -> Option<Arc<Path>> {
+        part
+    }
+
+    fn or(part: Self::Part, other: &Self::Part) -> Self::Part {
+        part.or_else(|| other.clone())
+    }
+
+    fn show(value: &Arc<Path>, key: &'static Key, entries: &mut Vec<(String, Shown)>) {
+        entries.push((key.name.to_owned(), Shown::text(value.to_string_lossy())));
+    }
+
+    fn kind() -> String {
+        <PathBuf as Form>::kind()
+    }
+}
+
+/// The services by their names. Each is read when the rest is known.
+pub(super) struct Named;
+
+impl Field<Vec<(String, ServiceKeys)>> for Named {
+    type Part = ();
+
+    fn take(_: &Table<'_>, _: &'static Key, _: &Context) {}
+
+    fn whole(
+        (): (),
+        _: Option<fn() -> Vec<(String, ServiceKeys)>>,
+    ) -> Option<Vec<(String, ServiceKeys)>> {
+        Some(Vec::new())
+    }
+
+    fn or((): (), (): &()) {}
+
+    fn show(
+        services: &Vec<(String, ServiceKeys)>,
+        key: &'static Key,
+        entries: &mut Vec<(String, Shown)>,
+    ) {
+        let services = services
+            .iter()
+            .map(|(name, service)| (name.clone(), service.shown()))
+            .collect();
+        entries.push((key.name.to_owned(), Shown::Table(services)));
+    }
+
+    fn inner() -> Option<Inner> {
+        Some(Inner {
+            layouts: &[ServiceKeys::LAYOUT],
+            standing: Standing::Named,
+        })
+    }
+}
+
+/// The name of another service. A wrong one is kept as an empty name, so that the others keep their numbers.
+struct Dependency;
+
+impl Checked for Dependency {
+    type Of = String;
+    const KIND: &'static str = "the name of a service";
+
+    fn read(value: &Value<'_>, _: &Context) -> Option<String> {
+        Some(value.filled().unwrap_or_default())
     }
 }
 
@@ -147,8 +225,8 @@ struct Dependent<'a> {
     /// Which of all it is.
     number: usize,
     table: Table<'a>,
-    /// Whom it depends on, by the entries of its list; absent where one is wrong.
-    names: Vec<Option<String>>,
+    /// Whom it depends on, by the entries of its list; empty where one is wrong.
+    names: Vec<String>,
 }
 
 impl Dependent<'_> {
@@ -164,25 +242,23 @@ impl Dependent<'_> {
 /// Reads the services, and holds them against one another: who depends on whom.
 pub(super) fn read(
     entries: &[(&str, Value<'_>)],
-    directory: &Path,
-    defaults: &Written,
+    directory: &Arc<Path>,
+    defaults: &Part<DefaultKeys>,
     many: impl Fn() -> bool,
 ) -> Vec<Service> {
-    let directory = Arc::from(directory);
     let mut services = Vec::with_capacity(entries.len());
     let mut dependents = Vec::new();
     for (number, (name, value)) in entries.iter().enumerate() {
         check_name(name, value);
-        let Some(table) = value.table(&keys::SERVICE) else {
+        let Some(table) = value.table(ServiceKeys::LAYOUT) else {
             continue;
         };
-        let names = table
-            .get("depends_on")
-            .and_then(|value| value.list(|entry| Some(entry.filled())))
-            .unwrap_or_default();
-        let mut service = body(name, &table, &directory, defaults);
-        if !names.is_empty() {
-            service.depends_on = names.iter().flatten().cloned().collect();
+        let Some(mut service) = body(name, &table, directory, defaults) else {
+            continue;
+        };
+        if !service.depends_on.is_empty() {
+            let names = service.depends_on.clone();
+            service.depends_on.retain(|name| !name.is_empty());
             dependents.push(Dependent {
                 number,
                 table,
@@ -208,415 +284,92 @@ fn check_name(name: &str, value: &Value<'_>) {
     }
 }
 
-fn body(name: &str, table: &Table<'_>, directory: &Arc<Path>, defaults: &Written) -> Service {
-    let description = table
-        .get("description")
-        .and_then(|value| value.text().map(str::to_owned));
-    let enabled = table.get("enabled").and_then(|value| value.flag());
+fn body(
+    name: &str,
+    table: &Table<'_>,
+    directory: &Arc<Path>,
+    defaults: &Part<DefaultKeys>,
+) -> Option<Service> {
     let working_dir = table
         .get("working_dir")
         .and_then(|value| value.path(directory))
         .map_or_else(|| Arc::clone(directory), Arc::from);
-    let base = &working_dir;
-    let start_grace = table
-        .get("start_grace")
-        .and_then(|value| value.duration())
-        .or(defaults.start_grace);
+    let context = Context {
+        base: working_dir,
+        directory: Arc::clone(directory),
+    };
+    let mut part = ServiceKeys::take(table, &context);
+    part.start_grace = part.start_grace.or(defaults.start_grace);
+    part.restart = RestartKeys::or(part.restart, &defaults.restart);
+    let keys = ServiceKeys::whole(part)?;
 
-    let process = table
-        .get("process")
-        .and_then(|value| value.table(&keys::PROCESS));
-    let process = process.map(|table| process_rule(&table, base));
-    let pid_file = process.as_ref().and_then(|rule| rule.pid_file.as_deref());
-    let spawn = table
-        .get("spawn")
-        .and_then(|value| spawn(&value, base, pid_file));
-    let unit = table.get("systemd").and_then(|value| unit(&value));
-    let logs = table
-        .get("log")
-        .and_then(|value| value.tables_of(&keys::LOG, |table| log(table, base)))
-        .unwrap_or_default();
-    let ports = table
-        .get("port")
-        .and_then(|value| {
-            value.tables_of(&keys::PORT, |table| {
-                ports::port(table, base, defaults.check_timeout)
-            })
-        })
-        .unwrap_or_default();
-    let logs = logs.into_iter().map(|rule| Rule::Log(Arc::new(rule)));
-    let rules = logs.chain(ports.into_iter().map(|rule| Rule::Port(Arc::new(rule))));
-
-    let restart_table = table
-        .get("restart")
-        .and_then(|value| value.table(&keys::RESTART));
-    let command = restart_table
-        .as_ref()
-        .and_then(|table| table.get("command"));
-    one_way(table, command.as_ref());
-    let restart = restart_table
-        .as_ref()
-        .map_or(Cow::Borrowed(&defaults.restart), |table| {
-            Cow::Owned(Restart::read(table).or(&defaults.restart))
-        });
-    if !table.has_any(&["process", "spawn", "systemd", "log", "port"]) {
-        table.lacks(
-            &format!("service {} has nothing to look at", quoted(name)),
-            "give it one of process, systemd, log, port, or spawn alone",
-        );
-    }
-    let method = (spawn.map(|spawn| RestartMethod::Spawn(Box::new(spawn))))
-        .or_else(|| unit.clone().map(RestartMethod::Systemd))
-        .or_else(|| {
-            Some(RestartMethod::Command(Command {
-                command: restart.command.clone()?,
-                working_dir: Arc::clone(&working_dir),
-            }))
-        });
-    Service {
+    let method = match (keys.spawn, &keys.systemd, keys.restart.command) {
+        (Some(mut spawn), ..) => {
+            if spawn.write_pid_file.is_some() {
+                let process = keys.process.as_ref();
+                spawn.write_pid_file = process.and_then(|rule| rule.pid_file.clone());
+            }
+            Some(RestartMethod::Spawn(Box::new(spawn)))
+        }
+        (None, Some(unit), _) => Some(RestartMethod::Systemd(unit.clone())),
+        (None, None, Some(command)) => Some(RestartMethod::Command(Command {
+            command,
+            working_dir: Arc::clone(&keys.working_dir),
+        })),
+        (None, None, None) => None,
+    };
+    let logs = keys.log.into_iter().map(|rule| Rule::Log(Arc::new(rule)));
+    let ports = keys.port.into_iter().map(|rule| Rule::Port(Arc::new(rule)));
+    let rules = logs.chain(ports);
+    Some(Service {
         name: name.to_owned(),
-        description,
-        enabled: enabled.unwrap_or(true),
-        start_grace: start_grace.unwrap_or(START_GRACE),
-        depends_on: Vec::new(),
-        process,
+        description: keys.description,
+        enabled: keys.enabled,
+        working_dir: keys.working_dir,
+        start_grace: keys.start_grace,
+        depends_on: keys.depends_on,
+        process: keys.process,
         checks: assign_ids(rules.collect()),
-        unit,
+        unit: keys.systemd,
         method,
-        policy: restart.policy(),
-        limits: restart.limits(),
-        working_dir,
-    }
+        policy: keys.restart.policy,
+        limits: keys.restart.limits,
+    })
 }
 
-/// Notes a second way to restart, at the one that comes later in the file.
-fn one_way(table: &Table<'_>, command: Option<&Value<'_>>) {
+/// Holds the tables of a service against one another.
+fn fits_together(table: &Table<'_>, _: &mut Part<ServiceKeys>) {
+    let (process, spawn, restart) = (
+        table.get("process"),
+        table.get("spawn"),
+        table.get("restart"),
+    );
+    // a second way to restart is told at the one that comes later in the file
     let first = table.at_most_one(&["spawn", "systemd"], ONE_WAY);
+    let command = restart.as_ref().and_then(|restart| restart.key("command"));
     if let (Some(first), Some(command)) = (first, command) {
         command.misplaced(
             &format!("`restart.command` beside {}", first.name()),
             ONE_WAY,
         );
     }
-}
-
-fn process_rule(table: &Table<'_>, base: &Path) -> process::Rule {
-    if !table.has_any(&["pid_file", "command_line"]) {
+    if !table.has_any(&["process", "spawn", "systemd", "log", "port"]) {
         table.lacks(
-            "`process` needs `pid_file` or `command_line`",
-            "by a user alone no process is known",
+            &format!("service {} has nothing to look at", table.name()),
+            "give it one of process, systemd, log, port, or spawn alone",
         );
     }
-    let pid_file = table.get("pid_file");
-    let shown = pid_file
-        .as_ref()
-        .and_then(Value::path_text)
-        .unwrap_or_default();
-    let command_line = table.get("command_line").and_then(|value| {
-        let pattern = value.pattern()?;
-        if pattern.matches(b"") {
-            value.wrong(
-                "`command_line` matches every process",
-                "write something that only this program has in its arguments, like its script",
-            );
-        }
-        Some(pattern)
-    });
-    process::Rule {
-        shown: shown.to_owned(),
-        // a PID file that is wrong still counts as one, so that nothing else is said to lack it
-        pid_file: pid_file.map(|_| absolute(base, shown)),
-        command_line,
-        user: table.get("user").and_then(|value| value.account()),
-    }
-}
-
-fn spawn(value: &Value<'_>, base: &Arc<Path>, pid_file: Option<&Path>) -> Option<Spawn> {
-    let table = value.table(&keys::SPAWN)?;
-    let path = |key| table.get(key).and_then(|value| value.path(base));
-    let account = |key| table.get(key).and_then(|value| value.account());
-    let command = table
-        .require("command", "write command = [\"python3\", \"main.py\"]")
-        .and_then(|value| value.command());
-    let umask = table.get("umask").and_then(|value| umask(&value));
-    let nice = table.get("nice").and_then(|value| value.whole(-20..=19));
-    let writes = table.get("write_pid_file");
-    let wanted = writes.as_ref().and_then(Value::flag).unwrap_or(false);
-    if let (Some(value), true, None) = (writes, wanted, pid_file) {
-        value.wrong(
+    if let Some(writes) = spawn.as_ref().and_then(|spawn| spawn.key("write_pid_file"))
+        && writes.raw_flag() == Some(true)
+        && process
+            .as_ref()
+            .and_then(|process| process.key("pid_file"))
+            .is_none()
+    {
+        writes.wrong(
             "`write_pid_file` without a PID file to write",
             "write process = { pid_file = \"trader.pid\" } too",
         );
-    }
-    Some(Spawn {
-        user: account("user"),
-        group: account("group"),
-        env: table
-            .get("env")
-            .and_then(|value| variables(&value))
-            .unwrap_or_default(),
-        env_file: path("env_file"),
-        stdout: path("stdout"),
-        stderr: path("stderr"),
-        umask: umask.unwrap_or(0o022),
-        nice: nice.unwrap_or(0),
-        write_pid_file: pid_file.filter(|_| wanted).map(Path::to_owned),
-        working_dir: Arc::clone(base),
-        command: command?,
-    })
-}
-
-fn variables(value: &Value<'_>) -> Option<Vec<(String, String)>> {
-    let entries = value.entries("env = { MODE = \"live\" }")?;
-    let read = |(name, value): (&str, Value<'_>)| {
-        if name.is_empty() || name.contains(['=', '\0']) {
-            value.misplaced(
-                &format!("{} cannot be the name of a variable", quoted(name)),
-                "a name is not empty and has no '=' in it",
-            );
-            return None;
-        }
-        Some((name.to_owned(), value.text()?.to_owned()))
-    };
-    Some(entries.into_iter().filter_map(read).collect())
-}
-
-fn umask(value: &Value<'_>) -> Option<u32> {
-    const HELP: &str = "write it as octal digits in quotes, like \"027\"";
-    let text = value.text_or(HELP)?;
-    let octal = (1..=4).contains(&text.len()) && text.chars().all(|c| c.is_digit(8));
-    let mask = octal.then(|| u32::from_str_radix(text, 8).ok()).flatten();
-    let mask = mask.filter(|mask| *mask <= 0o777);
-    if mask.is_none() {
-        value.wrong(&format!("{} is not a umask", quoted(text)), HELP);
-    }
-    mask
-}
-
-fn signal(value: &Value<'_>) -> Option<Signal> {
-    const HELP: &str = "write a name like TERM, INT, QUIT, HUP, USR1, USR2 or KILL";
-    let text = value.text_or(HELP)?;
-    let upper = text.to_ascii_uppercase();
-    let name = upper.strip_prefix("SIG").unwrap_or(&upper);
-    match format!("SIG{name}").parse::<Signal>() {
-        Err(_) => {
-            value.wrong(&format!("{} is not a signal", quoted(text)), HELP);
-            None
-        }
-        Ok(
-            Signal::SIGSTOP | Signal::SIGCONT | Signal::SIGTSTP | Signal::SIGTTIN | Signal::SIGTTOU,
-        ) => {
-            value.wrong(&format!("{} does not end a program", quoted(text)), HELP);
-            None
-        }
-        Ok(signal) => Some(signal),
-    }
-}
-
-fn unit(value: &Value<'_>) -> Option<Unit> {
-    let table = value.table(&keys::SYSTEMD)?;
-    let unit = table
-        .require("unit", "write unit = \"trader.service\"")
-        .and_then(|value| unit_name(&value));
-    let manager = table
-        .get("manager")
-        .and_then(|value| value.choice(&[("system", Manager::System), ("user", Manager::User)]));
-    Some(Unit {
-        unit: unit?,
-        manager: manager.unwrap_or(Manager::System),
-    })
-}
-
-fn unit_name(value: &Value<'_>) -> Option<String> {
-    const RESTARTABLE: [&str; 8] = [
-        "service",
-        "socket",
-        "timer",
-        "target",
-        "mount",
-        "automount",
-        "path",
-        "swap",
-    ];
-    let text = value.filled()?;
-    let right =
-        |c: char| c.is_ascii_alphanumeric() || matches!(c, ':' | '-' | '_' | '.' | '\\' | '@');
-    if !text.chars().all(right) || text.starts_with(['.', '@', '-']) || text.len() > 240 {
-        value.wrong(
-            &format!("{} is not the name of a unit", quoted(&text)),
-            "write one unit's name, like trader.service, without a path or a wildcard",
-        );
-        return None;
-    }
-    let (stem, suffix) = match text.rsplit_once('.') {
-        Some((stem, suffix)) if RESTARTABLE.contains(&suffix) => (stem, suffix),
-        Some((_, suffix @ ("device" | "scope" | "slice" | "snapshot"))) => {
-            value.wrong(
-                &format!("a {suffix} cannot be restarted"),
-                "name the service that runs the program",
-            );
-            return None;
-        }
-        _ => (text.as_str(), "service"),
-    };
-    if stem.ends_with('@') {
-        value.wrong(
-            &format!("{} is a template, not a unit", quoted(&text)),
-            "write its instance too, like trader@one.service",
-        );
-        return None;
-    }
-    Some(format!("{stem}.{suffix}"))
-}
-
-fn log(table: &Table<'_>, base: &Path) -> Option<log::Rule> {
-    let path = table
-        .require("path", "write path = \"logs/trader.log\"")
-        .and_then(|value| log_path(&value, base));
-    let lines = table
-        .get("lines")
-        .map_or(Some(LINES), |value| value.whole(1..=MOST_LINES));
-    let expect = table.get("expect").and_then(|value| {
-        value.list(|entry| {
-            let (pattern, at_least) = counted(entry, &keys::EXPECT, "at_least", 1, 1)?;
-            if let Some(lines) = lines
-                && usize::try_from(at_least).map_or(true, |at_least| at_least > lines)
-            {
-                entry.wrong(
-                    &format!("{at_least} of the last {lines} lines can never match"),
-                    "raise `lines`, or lower `at_least`",
-                );
-            }
-            Some(Expect { pattern, at_least })
-        })
-    });
-    let forbid = table.get("forbid").and_then(|value| {
-        value.list(|entry| {
-            let (pattern, at_most) = counted(entry, &keys::FORBID, "at_most", 0, 0)?;
-            Some(Forbid { pattern, at_most })
-        })
-    });
-    let severity = table.get("severity").and_then(|value| {
-        value.choice(&[
-            ("critical", Severity::Critical),
-            ("warning", Severity::Warning),
-        ])
-    });
-    let max_age = table.get("max_age").and_then(|value| value.time());
-    let stamp = stamp(table);
-    let (shown, path) = path?;
-    Some(log::Rule {
-        shown,
-        path,
-        max_age,
-        lines: lines?,
-        expect: expect.unwrap_or_default(),
-        forbid: forbid.unwrap_or_default(),
-        stamp,
-        severity: severity.unwrap_or(Severity::Critical),
-    })
-}
-
-/// The path of a log as it is written and as it is meant. Where it is a glob, the directory that it is relative to
-/// must not become a part of the pattern.
-fn log_path(value: &Value<'_>, base: &Path) -> Option<(String, PathBuf)> {
-    let shown = value.path_text()?;
-    if memchr3(b'*', b'?', b'[', shown.as_bytes()).is_none() {
-        return Some((shown.to_owned(), absolute(base, shown)));
-    }
-    if let Err(error) = glob::Pattern::new(shown) {
-        value.wrong(
-            &format!("`path` is not a valid glob: {}", error.msg),
-            "`*`, `?` and `[a-z]` are wildcards; `[[]` is a bracket",
-        );
-        return None;
-    }
-    let base = base.to_str().map_or_else(
-        || base.to_owned(),
-        |base| glob::Pattern::escape(base).into(),
-    );
-    Some((shown.to_owned(), absolute(&base, shown)))
-}
-
-/// A pattern with a count: `'tick'`, or `{ pattern = 'tick', at_least = 3 }`.
-fn counted(
-    entry: &Value<'_>,
-    layout: &'static keys::Layout,
-    key: &'static str,
-    default: u64,
-    least: i64,
-) -> Option<(crate::check::pattern::Pattern, u64)> {
-    if !entry.is_table() {
-        return Some((entry.shared_pattern()?, default));
-    }
-    let table = entry.table(layout)?;
-    let pattern = table
-        .require("pattern", &format!("write it like {}", layout.sample))
-        .and_then(|value| value.shared_pattern());
-    let count = table
-        .get(key)
-        .and_then(|value| value.whole(least..=i64::MAX));
-    Some((pattern?, count.unwrap_or(default)))
-}
-
-fn stamp(table: &Table<'_>) -> Option<Stamp> {
-    let format = table.get("timestamp");
-    let after = table.get("timestamp_after");
-    let zone = table.get("timestamp_zone");
-    if format.is_none() {
-        for key in [&after, &zone].into_iter().flatten() {
-            key.misplaced(
-                &format!("{} without `timestamp`", key.name()),
-                "write timestamp = \"%Y-%m-%d %H:%M:%S\" too, or whatever the lines have",
-            );
-        }
-    }
-    let after = after.as_ref().and_then(Value::text);
-    let zone = zone.and_then(|value| value.choice(&[("local", Zone::Local), ("utc", Zone::Utc)]));
-    let format = format.as_ref().and_then(|value| {
-        let format = value.text()?;
-        match check_format(format) {
-            Ok(()) => Some(format),
-            Err(reason) => {
-                value.wrong(
-                    &format!("`timestamp` {reason}"),
-                    "write it like \"%Y-%m-%d %H:%M:%S\"",
-                );
-                None
-            }
-        }
-    });
-    Some(Stamp {
-        format: format?.to_owned(),
-        after: after.unwrap_or_default().to_owned(),
-        zone: zone.unwrap_or(Zone::Local),
-    })
-}
-
-/// A time to try formats with: 2026-11-22 01:02:03 UTC.
-const SAMPLE: i64 = 1_795_309_323;
-
-/// Whether a time that is written by a format can be read back by it.
-fn check_format(format: &str) -> Result<(), &'static str> {
-    use std::fmt::Write;
-    let items: Vec<_> = StrftimeItems::new(format).collect();
-    if items.iter().any(|item| matches!(item, Item::Error)) {
-        return Err("is not a time format");
-    }
-    let sample = chrono::DateTime::from_timestamp(SAMPLE, 456_789_000)
-        .ok_or("is not a time format")?
-        .fixed_offset();
-    let mut text = String::new();
-    write!(text, "{}", sample.format_with_items(items.iter()))
-        .map_err(|_| "is not a time format")?;
-    let mut parsed = Parsed::new();
-    chrono::format::parse(&mut parsed, &text, items.iter())
-        .map_err(|_| "cannot be read back as it is written")?;
-    let has_time = parsed.to_naive_time().is_ok() || parsed.timestamp().is_some();
-    if has_time {
-        Ok(())
-    } else {
-        Err("has no time of day, with hour and minute")
     }
 }
 
@@ -635,8 +388,8 @@ fn check_dependencies(
         .collect();
     let mut edges: Vec<Vec<(usize, usize)>> = vec![Vec::new(); entries.len()];
     for dependent in dependents {
-        for (entry, name) in dependent.names.iter().enumerate() {
-            let Some(name) = name else { continue };
+        let names = dependent.names.iter().enumerate();
+        for (entry, name) in names.filter(|(_, name)| !name.is_empty()) {
             match index.get(name.as_str()) {
                 Some(other) if *other == dependent.number => dependent.entry(entry, |value| {
                     value.wrong(
@@ -650,7 +403,7 @@ fn check_dependencies(
                         None
                     } else {
                         let others = entries.iter().enumerate();
-                        keys::nearest(
+                        nearest(
                             name,
                             others
                                 .filter(|(other, _)| *other != dependent.number)

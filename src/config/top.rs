@@ -3,28 +3,90 @@
 use std::cell::LazyCell;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use log::LevelFilter;
 use toml::de::{DeTable, DeValue};
 
 use super::environment::Environment;
-use super::fault::{Fault, MOST, Source, is_secret};
-use super::read::{Faults, Table, Value, quoted};
-use super::service::{self, Written};
-use super::{Config, Logging, keys, mail};
+use super::service::{self, DefaultKeys, Named, ServiceKeys};
+use super::{Config, Defaults};
+use crate::check::Rule;
+use crate::notify::mail::Settings;
+use crate::table::fault::{Fault, MOST, Source, is_secret};
+use crate::table::{
+    Context, Faults, Fields, Nested, Positive, Table, Value, choice, quoted, table,
+};
 
-/// A config, and what the place of a later trouble would be.
-pub(super) struct Read {
-    pub(super) config: Config,
-    /// Where the password is, or is said to be.
-    pub(super) password: Option<Range<usize>>,
+table! {
+    /// What stands before the first table.
+    pub(super) struct TopKeys like "state_dir = \"/var/lib/watchdog\"" {
+        /// Where state, lock, journal and unsent mail are kept; default: $STATE_DIRECTORY, else /var/lib/watchdog for root,
+        /// else $XDG_STATE_HOME/watchdog, else ~/.local/state/watchdog.
+        state_dir: Option<PathBuf>, commented r#""/var/lib/watchdog""#;
+        /// For one check of one service; what takes longer is unknown.
+        check_timeout: Duration as Positive = Duration::from_secs(10);
+        /// For a whole run; what is not done by then is unknown, and the run ends.
+        run_timeout: Duration as Positive = Duration::from_mins(5);
+        /// The watchdog's own log.
+        logging: Logging => Nested;
+        /// What a service does not say itself.
+        defaults: DefaultKeys => Nested;
+        /// Whom to tell.
+        mail: Option<Settings>;
+        /// The services.
+        service: Vec<(String, ServiceKeys)> => Named;
+    }
+}
+
+table! {
+    /// The watchdog's own log.
+    pub struct Logging like "logging = { level = \"info\" }" {
+        /// Default: none, which is standard error only.
+        file: Option<PathBuf>, commented r#""/var/log/watchdog.log""#;
+        /// What is worth a line in it: error, warn, info, debug or trace.
+        level: LevelFilter = LevelFilter::Info;
+    }
+}
+
+choice! {
+    LevelFilter:
+    "error" = Error,
+    "warn" = Warn,
+    "info" = Info,
+    "debug" = Debug,
+    "trace" = Trace,
+}
+
+/// The effective config as TOML, with every default filled in and every secret masked. It can be loaded again, but for
+/// its secrets. Paths are shown as they are meant, but for those that messages repeat.
+pub fn to_toml(config: &Config) -> String {
+    let services = config.services.iter();
+    let keys = TopKeys {
+        state_dir: Some(config.state_dir.clone()),
+        check_timeout: config.check_timeout,
+        run_timeout: config.run_timeout,
+        logging: config.logging.clone(),
+        defaults: DefaultKeys::from(&config.defaults),
+        mail: config.mail.clone(),
+        service: services
+            .map(|service| (service.name.clone(), ServiceKeys::from(service)))
+            .collect(),
+    };
+    toml::to_string(&keys.shown())
+        // every value in it is a text, a number or a list of them
+        .unwrap_or_else(|error| format!("# {error}\n"))
 }
 
 /// Reads a whole config, or finds all that is wrong with it.
-pub(super) fn read(text: &str, path: &Path, environment: &Environment) -> Result<Read, Vec<Fault>> {
+pub(super) fn read(
+    text: &str,
+    path: &Path,
+    environment: &Environment,
+) -> Result<Config, Vec<Fault>> {
     let (tree, slips) = DeTable::parse_recoverable(text);
-    let faults = Faults::default();
+    let faults = Faults::of(TopKeys::LAYOUT);
     let is_toml = slips.is_empty();
     // where all is well, nobody asks what stands on which line, and which lines hold a secret
     let shown = LazyCell::new(|| {
@@ -41,28 +103,24 @@ pub(super) fn read(text: &str, path: &Path, environment: &Environment) -> Result
         note_slips(&faults, source, &slips, values);
     }
 
-    let top = Table::whole(&faults, tree.get_ref(), &keys::TOP);
-    let (config, password) = body(&top, &faults, path, environment);
+    let top = Table::whole(&faults, tree.get_ref(), TopKeys::LAYOUT);
+    let config = body(&top, &faults, path, environment);
     let mut found = Vec::new();
     if !faults.is_empty() {
         let (source, values) = &*shown;
         found = faults.told(source, values);
     }
-    let mail = if top.has("mail") || !is_toml {
-        config.mail
-    } else {
-        environment.mail().unwrap_or_else(|faults| {
-            found.extend(faults);
-            None
-        })
-    };
-    if found.is_empty() {
-        Ok(Read {
-            config: Config { mail, ..config },
-            password,
-        })
-    } else {
-        Err(found)
+    let mut config = config;
+    if is_toml && !top.has("mail") {
+        match (environment.mail(), &mut config) {
+            (Ok(mail), Some(config)) => config.mail = mail,
+            (Ok(_), None) => {}
+            (Err(faults), _) => found.extend(faults),
+        }
+    }
+    match config {
+        Some(config) if found.is_empty() => Ok(config),
+        _ => Err(found),
     }
 }
 
@@ -134,30 +192,22 @@ fn body(
     faults: &Faults,
     path: &Path,
     environment: &Environment,
-) -> (Config, Option<Range<usize>>) {
-    let directory = path.parent().unwrap_or(Path::new("/"));
-    let state_dir = match top.get("state_dir") {
-        Some(value) => value.path(directory),
-        None => environment.state_dir(),
+) -> Option<Config> {
+    let directory: Arc<Path> = Arc::from(path.parent().unwrap_or(Path::new("/")));
+    let context = Context {
+        base: Arc::clone(&directory),
+        directory: Arc::clone(&directory),
     };
+    let part = TopKeys::take(top, &context);
+    let written = part.defaults.clone();
+    let keys = TopKeys::whole(part)?;
+    let state_dir = keys.state_dir.or_else(|| environment.state_dir());
     if state_dir.is_none() && !top.has("state_dir") {
         faults.absence(
             "`state_dir` is missing, and no HOME tells where it could be",
             "write state_dir = \"/home/trader/.local/state/watchdog\", say",
         );
     }
-    let time = |key, default| {
-        top.get(key)
-            .and_then(|value| value.time())
-            .unwrap_or(default)
-    };
-    let check_timeout = time("check_timeout", Duration::from_secs(10));
-    let run_timeout = time("run_timeout", Duration::from_mins(5));
-    let logging = logging(top, directory);
-    let defaults = Written::read(top.get("defaults").as_ref(), check_timeout);
-    let (mail, password) = top
-        .get("mail")
-        .map_or((None, None), |value| mail::read(&value, directory));
 
     let table = top.get("service");
     let entries = table
@@ -170,39 +220,23 @@ fn body(
             "the least is [service.trader] with a line spawn = { command = [\"python3\", \"main.py\"] }",
         );
     }
-    let services = service::read(&entries, directory, &defaults, || faults.many());
-    let config = Config {
-        path: path.to_owned(),
-        state_dir: state_dir.unwrap_or_else(PathBuf::new),
-        check_timeout,
-        run_timeout,
-        logging,
-        defaults: defaults.meant(),
-        mail,
-        services,
-    };
-    (config, password)
-}
-
-fn logging(top: &Table<'_>, directory: &Path) -> Logging {
-    let table = top
-        .get("logging")
-        .and_then(|value| value.table(&keys::LOGGING));
-    let get = |key| table.as_ref().and_then(|table| table.get(key));
-    Logging {
-        file: get("file").and_then(|value| value.path(directory)),
-        level: get("level")
-            .and_then(|value| {
-                value.choice(&[
-                    ("error", LevelFilter::Error),
-                    ("warn", LevelFilter::Warn),
-                    ("info", LevelFilter::Info),
-                    ("debug", LevelFilter::Debug),
-                    ("trace", LevelFilter::Trace),
-                ])
-            })
-            .unwrap_or(LevelFilter::Info),
+    let mut services = service::read(&entries, &directory, &written, || faults.many());
+    for check in services.iter_mut().flat_map(|service| &mut service.checks) {
+        if let Rule::Port(rule) = &mut check.rule {
+            let rule = Arc::make_mut(rule);
+            rule.timeout.get_or_insert(keys.check_timeout);
+        }
     }
+    Some(Config {
+        path: path.to_owned(),
+        state_dir: state_dir.unwrap_or_default(),
+        check_timeout: keys.check_timeout,
+        run_timeout: keys.run_timeout,
+        logging: keys.logging,
+        defaults: Defaults::of(keys.defaults),
+        mail: keys.mail,
+        services,
+    })
 }
 
 /// Places that are treated in a special way.

@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 
 use crate::check::process::{self, Identity, ProcessStatus, Running, Target};
@@ -21,8 +20,11 @@ use crate::process_table::{SharedSnapshots, State};
 use crate::sys;
 use verify::{Awaited, Fallen, Started, Up};
 
+pub use keys::{Limits, Spawn};
+
 pub mod command;
 pub mod environment;
+mod keys;
 pub mod scope;
 pub mod spawn;
 pub mod stop;
@@ -65,33 +67,6 @@ impl RestartMethod {
     }
 }
 
-/// A program to start detached: a service's `spawn` table.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Spawn {
-    /// The program and its arguments, at least the program.
-    pub command: Vec<String>,
-    /// The user to run it as, by name or number; absent: the watchdog's own.
-    pub user: Option<String>,
-    /// The group, by name or number; absent: the user's own.
-    pub group: Option<String>,
-    /// Variables that win over those of `env_file`.
-    pub env: Vec<(String, String)>,
-    /// A file of KEY=VALUE lines, absolute.
-    pub env_file: Option<PathBuf>,
-    /// Where standard output is appended, absolute; absent: /dev/null.
-    pub stdout: Option<PathBuf>,
-    /// Where standard error is appended, absolute; absent: /dev/null.
-    pub stderr: Option<PathBuf>,
-    /// The file mode creation mask, 0 to 0o777.
-    pub umask: u32,
-    /// Niceness, -20 to 19.
-    pub nice: i32,
-    /// The PID file that the watchdog writes for a program that writes none, absolute.
-    pub write_pid_file: Option<PathBuf>,
-    /// The working directory, absolute.
-    pub working_dir: Arc<Path>,
-}
-
 /// A command that restarts a service: `restart.command`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Command {
@@ -118,19 +93,6 @@ impl Command {
             working_dir: Arc::clone(&self.working_dir),
         }
     }
-}
-
-/// The limits of a restart.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// The first signal of a stop.
-    pub stop_signal: Signal,
-    /// How long a stop may take before KILL.
-    pub stop_timeout: Duration,
-    /// How long a start may take, all process checks passing at its end.
-    pub start_timeout: Duration,
-    /// How long it must then stay up.
-    pub settle: Duration,
 }
 
 /// What was done to a service and how it went, as `check --json` has it.

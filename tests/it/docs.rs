@@ -12,7 +12,6 @@ use std::process::Stdio;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use regex::Regex;
-use watchdog::config::keys::LAYOUTS;
 
 use crate::real_mail;
 use crate::scene::{Scene, WATCHDOG};
@@ -379,18 +378,6 @@ fn every_command_is_in_the_page_of_the_commands() {
     for command in commands {
         let row = format!("| `watchdog {command}");
         assert!(text.contains(&row), "no row for {command}");
-    }
-}
-
-#[test]
-fn every_key_is_in_the_page_of_the_config() {
-    let text = Page::named("docs/configuration.md").text;
-    let reference = text.split("## Every key").nth(1).unwrap();
-    for layout in LAYOUTS {
-        for key in layout.keys {
-            let named = Regex::new(&format!("`[^`]*(?-u:\\b){key}(?-u:\\b)[^`]*`")).unwrap();
-            assert!(named.is_match(reference), "`{key}` of {}", layout.place);
-        }
     }
 }
 

@@ -14,9 +14,7 @@ use std::thread;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use serde::Serialize;
 
-use super::pattern::Pattern;
 use super::{CheckKind, Checked, Code, Finding, Grace, JobOf, Kind, Looking, Severity};
 use crate::clock::{self, Reading};
 
@@ -26,79 +24,18 @@ mod open;
 mod patterns;
 mod position;
 mod rotation;
+mod rule;
 mod stamp;
 mod tail;
 
 pub use fingerprint::Fingerprint;
 pub use position::{FilePosition, LogPosition};
+pub use rule::{Expect, Forbid, Rule};
 
 use open::{Links, Opened, Trouble};
 use patterns::Tally;
 use rotation::{RotationChain, RotationOutcome, Segment};
 use tail::{ByteRange, Window};
-
-/// One `[[service.NAME.log]]` table.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rule {
-    /// The path as the config has it, for messages.
-    pub shown: String,
-    /// The absolute path; it may be a glob, which takes its newest match.
-    pub path: PathBuf,
-    /// The freshness limit; absent: freshness is not judged.
-    pub max_age: Option<Duration>,
-    /// How many last lines `expect` sees, and `forbid` on a first run. At least 1.
-    pub lines: usize,
-    /// Each must match at least so many of the last lines.
-    pub expect: Vec<Expect>,
-    /// Each may match at most so many of the new lines.
-    pub forbid: Vec<Forbid>,
-    /// How lines are stamped, where the age is that of the newest stamp and not the modification time.
-    pub stamp: Option<Stamp>,
-    /// The worst that a finding of this log can be: [`Severity::Critical`] or [`Severity::Warning`].
-    pub severity: Severity,
-}
-
-impl Rule {
-    /// A log that only has to be there.
-    #[cfg(test)]
-    pub(crate) fn fixture(path: &str) -> Self {
-        Self {
-            shown: path.to_owned(),
-            path: Path::new("/").join(path),
-            max_age: None,
-            lines: 1,
-            expect: Vec::new(),
-            forbid: Vec::new(),
-            stamp: None,
-            severity: Severity::Critical,
-        }
-    }
-
-    /// Why one of its patterns cannot be searched for.
-    fn fault(&self) -> Option<String> {
-        let expected = self.expect.iter().map(|expect| &expect.pattern);
-        let forbidden = self.forbid.iter().map(|forbid| &forbid.pattern);
-        expected.chain(forbidden).find_map(Pattern::fault)
-    }
-}
-
-/// A pattern that must be there.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Expect {
-    /// What is searched for in each line.
-    pub pattern: Pattern,
-    /// How many of the last lines must match. At least 1.
-    pub at_least: u64,
-}
-
-/// A pattern that must not be there.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Forbid {
-    /// What is searched for in each new line.
-    pub pattern: Pattern,
-    /// How many new lines may match.
-    pub at_most: u64,
-}
 
 /// How the lines of a log are stamped.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -119,8 +56,7 @@ impl Stamp {
 }
 
 /// A zone for stamps without one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Zone {
     /// The zone of this machine.
     Local,

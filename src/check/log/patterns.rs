@@ -102,8 +102,8 @@ pub(super) fn shorten(line: &[u8], limit: usize) -> &[u8] {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Pattern;
     use super::*;
+    use crate::check::pattern::Pattern;
 
     fn forbid(pattern: &str, at_most: u64) -> Forbid {
         Forbid {

@@ -10,6 +10,7 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::*;
+use crate::check::pattern::Pattern;
 
 mod model;
 mod parts;

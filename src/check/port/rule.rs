@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::check::Severity;
 use crate::check::pattern::Pattern;
+use crate::table::{Context, Filled, Form, Part, Positive, Shown, Table, Value, table};
 use crate::text::visible;
 
 /// What the kernel takes for the path of a socket, without the zero byte behind it.
@@ -184,28 +185,88 @@ fn check_name(name: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// One port probe of a service, as the config has it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rule {
-    /// Where to connect to.
-    pub address: Address,
-    /// What is sent once connected.
-    pub send: Option<Vec<u8>>,
-    /// What the first 64 KiB of the answer must match.
-    pub expect: Option<Pattern>,
-    /// Whether TLS is spoken, and the certificate verified.
-    pub tls: bool,
-    /// Authorities that are trusted in addition to the system's.
-    pub ca_file: Option<PathBuf>,
-    /// The name that the certificate must have, where it is not that of the address.
-    pub host: Option<String>,
-    /// How bad a failure is.
-    pub severity: Severity,
-    /// One limit for name resolution, connection, TLS and answer together; the service's `check_timeout` where none is
-    /// given.
-    pub timeout: Option<Duration>,
-    /// It must have failed in every run for so long.
-    pub for_: Duration,
+table! {
+    /// A port that must accept connections; there may be several such tables.
+    pub struct Rule like "[[service.NAME.port]]", check fits_together {
+        /// Also "[::1]:4002", or "unix:/run/trader.sock"; a name is tried at each of its addresses.
+        address: Address, example r#""127.0.0.1:4002""#;
+        /// What is sent once connected; without `expect`, a connection is enough.
+        send: Option<Vec<u8>> as Option<Sent>, example r#""PING\r\n""#;
+        /// A pattern that the first 64 KiB of the answer must match: a frozen program accepts connections, and answers nothing.
+        expect: Option<Pattern>, example r"'^\+PONG'";
+        /// True: TLS is spoken, and the certificate verified.
+        tls: bool = false;
+        /// Authorities to trust in addition to the system's.
+        ca_file: Option<PathBuf>, commented r#""/etc/ssl/own-ca.pem""#;
+        /// The name that the certificate must have, where it is not that of the address.
+        host: Option<String> as Option<Filled>, commented r#""gateway.example.org""#;
+        /// Or "warning": reported, and never a reason to restart.
+        severity: Severity = Severity::Critical;
+        /// One limit for the name, the connection, TLS and the answer together; default: check_timeout.
+        timeout: Option<Duration> as Option<Positive>, example r#""10s""#;
+        /// It must have failed in every run for so long.
+        for_("for"): Duration = Duration::ZERO;
+    }
+}
+
+fn fits_together(table: &Table<'_>, part: &mut Part<Rule>) {
+    let Some(address) = part.address.clone() else {
+        return;
+    };
+    let rule = Rule {
+        tls: part.tls.unwrap_or(false),
+        ca_file: part.ca_file.clone().flatten(),
+        host: part.host.clone().flatten(),
+        ..Rule::new(address)
+    };
+    if let Some(why) = rule.contradiction() {
+        let key = ["ca_file", "host", "tls"]
+            .into_iter()
+            .find(|key| table.has(key));
+        if let Some(value) = key.and_then(|key| table.get(key)) {
+            value.misplaced(&why, "`tls = true` goes with `ca_file` and `host`");
+        }
+    }
+}
+
+impl Form for Address {
+    fn read(value: &Value<'_>, _: &Context) -> Option<Self> {
+        match Self::parse(value.text()?) {
+            Ok(address) => Some(address),
+            Err(why) => {
+                value.wrong(
+                    &why,
+                    "write it like \"127.0.0.1:4002\", \"[::1]:4002\", \"gateway.example.org:4002\" or \"unix:/run/x.sock\"",
+                );
+                None
+            }
+        }
+    }
+
+    fn show(value: &Self) -> Option<Shown> {
+        Some(Shown::text(value.to_string()))
+    }
+
+    fn kind() -> String {
+        "an address with a port".to_owned()
+    }
+}
+
+/// Text that is sent as bytes.
+struct Sent;
+
+impl Form<Vec<u8>> for Sent {
+    fn read(value: &Value<'_>, _: &Context) -> Option<Vec<u8>> {
+        value.text().map(|text| text.as_bytes().to_vec())
+    }
+
+    fn show(value: &Vec<u8>) -> Option<Shown> {
+        Some(Shown::text(String::from_utf8_lossy(value)))
+    }
+
+    fn kind() -> String {
+        "a text".to_owned()
+    }
 }
 
 impl Rule {
@@ -273,6 +334,11 @@ impl Rule {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn the_manual_says_what_an_address_is() {
+        assert_eq!(<Address as Form>::kind(), "an address with a port");
+    }
 
     #[test]
     fn addresses_are_read_and_written_the_same() {

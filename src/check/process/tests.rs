@@ -9,6 +9,7 @@ use chrono::{DateTime, Utc};
 use super::pid_file::PidFile;
 use super::search::{BOOT_SLACK, REREAD_AFTER};
 use super::*;
+use crate::check::pattern::Pattern;
 use crate::check::{Severity, worst};
 use crate::fixtures::{Met, opens_a_fifo};
 use crate::process_table::Process;

@@ -1,34 +1,126 @@
-//! The example config says what is so: it parses, has every key, and states the defaults that hold.
+//! The example config says what is so: it is made of the tables' definitions, parses, and states the defaults that hold.
 
-use super::super::keys::LAYOUTS;
+use std::fmt::Write;
+
 use super::*;
+use crate::table::Sample;
 
 const EXAMPLE: &str = include_str!("../../../watchdog.toml.example");
 
-/// The keys of the example with their tables, those that are commented out too.
-fn keys_of(text: &str) -> Vec<(String, String)> {
-    let mut keys = Vec::new();
-    let mut place = String::new();
-    for line in text.lines() {
-        if line.starts_with("# ") {
-            continue;
+/// The widest line.
+const WIDTH: usize = 118;
+
+/// What stands at the top of the file.
+const HEAD: &str = "Every key of a watchdog config. What is commented out by `#key = …`, with no space, is a default of \
+                    which the value depends on the machine, a key that is not needed, or another way to say the same.";
+
+/// The example as the definitions have it.
+fn made() -> String {
+    let mut text = comment(HEAD) + &comment(ABOUT) + "\n";
+    let (of_units, others): (Vec<_>, Vec<_>) = sections()
+        .into_iter()
+        .filter(|section| section.place.is_empty() || section.place.starts_with('['))
+        .partition(|section| section.place.ends_with("systemd]"));
+    for section in others {
+        write(&mut text, &section, "trader");
+    }
+    // one that systemd runs is a service of its own
+    for section in of_units {
+        let mut own = String::new();
+        write(&mut own, &section, "database");
+        text += &own.replace("trader.service", "postgresql.service");
+    }
+    text.trim_end().to_owned() + "\n"
+}
+
+fn write(text: &mut String, section: &Section, name: &str) {
+    // one way out is shown, and the others would be too many
+    let is_other = section.place.starts_with("[mail.");
+    if !section.place.is_empty() {
+        let mark = if is_other { "#" } else { "" };
+        let place = section.place.replace("NAME", name);
+        writeln!(text, "{}{mark}{place}", comment(&section.about())).unwrap();
+    }
+    for line in section.lines() {
+        let (value, is_commented) = match line.value {
+            Sample::Default(value) | Sample::Example(value) => (value, is_other),
+            Sample::Commented(value) => (value, true),
+        };
+        let mark = if is_commented { "#" } else { "" };
+        writeln!(
+            text,
+            "{}{mark}{} = {value}",
+            comment(&line.about),
+            line.name
+        )
+        .unwrap();
+    }
+    text.push('\n');
+}
+
+fn comment(text: &str) -> String {
+    let mut lines = String::new();
+    let mut line = "#".to_owned();
+    for word in text.split(' ') {
+        if line.chars().count() + 1 + word.chars().count() > WIDTH {
+            writeln!(lines, "{line}").unwrap();
+            line = "#".to_owned();
         }
-        let line = line.trim_start_matches('#');
-        if line.starts_with('[') {
-            place = line.replace("trader", "NAME").replace("database", "NAME");
-            continue;
+        write!(line, " {word}").unwrap();
+    }
+    lines + &line + "\n"
+}
+
+#[test]
+fn the_example_is_what_the_definitions_make() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("watchdog.toml.example");
+    if std::env::var_os("WATCHDOG_RENEW_EXAMPLE").is_some() {
+        std::fs::write(&path, made()).unwrap();
+        return;
+    }
+    let (is, made) = (std::fs::read_to_string(path).unwrap(), made());
+    let differs = is.lines().zip(made.lines()).find(|(is, made)| is != made);
+    assert_eq!(
+        differs, None,
+        "WATCHDOG_RENEW_EXAMPLE=1 cargo test --lib the_example_is"
+    );
+    assert_eq!(is, made);
+}
+
+#[test]
+fn every_key_says_what_it_is_for_and_has_a_value() {
+    let mut keys = 0;
+    for section in sections() {
+        assert!(!section.about().is_empty(), "{}", section.place);
+        for line in section.lines() {
+            keys += 1;
+            let key = format!("{} of {}", line.name, section.place);
+            assert!(
+                line.about.ends_with('.') || line.about.ends_with('…'),
+                "{key}: {}",
+                line.about
+            );
+            let (Sample::Default(value) | Sample::Example(value) | Sample::Commented(value)) =
+                line.value;
+            assert!(!value.is_empty(), "{key} has no value");
         }
-        if let Some((key, value)) = line.split_once(" = ") {
-            keys.push((place.clone(), key.to_owned()));
-            // entries of lists of patterns are tables of their own
-            for inner in ["pattern", "at_least", "at_most"] {
-                if value.contains(&format!("{inner} = ")) {
-                    keys.push((format!("an entry of `{key}`"), inner.to_owned()));
-                }
-            }
+        // and no key is hidden
+        let lines: Vec<_> = section.lines().into_iter().map(|line| line.name).collect();
+        for name in section.layout.names() {
+            let inner = |other: &Section| {
+                let place = other
+                    .place
+                    .trim_matches(['[', ']'])
+                    .trim_end_matches(".NAME");
+                place.rsplit('.').next() == Some(&name)
+            };
+            assert!(
+                lines.contains(&name) || sections().iter().any(inner),
+                "{name}"
+            );
         }
     }
-    keys
+    assert!(keys > 60, "only {keys} keys were seen");
 }
 
 #[test]
@@ -36,34 +128,6 @@ fn the_example_parses() {
     let config = good(EXAMPLE);
     assert_eq!(config.services.len(), 2);
     assert_eq!(config.services[0].name, "trader");
-}
-
-#[test]
-fn the_example_has_every_key_and_no_other() {
-    let there = keys_of(EXAMPLE);
-    for layout in LAYOUTS {
-        for key in layout.keys {
-            let is_table = LAYOUTS.iter().any(|other| {
-                let place = other.place.trim_matches(['[', ']']);
-                place.rsplit('.').next() == Some(key)
-                    || (*key == "service" && place == "service.NAME")
-            });
-            let found = there
-                .iter()
-                .any(|(place, other)| place == layout.place && other == key);
-            assert!(
-                found || is_table,
-                "the example lacks `{key}` of {}",
-                layout.place
-            );
-        }
-    }
-    for (place, key) in there {
-        let known = LAYOUTS
-            .iter()
-            .any(|layout| layout.place == place && layout.keys.contains(&key.as_str()));
-        assert!(known, "the example has an unknown `{key}` in {place}");
-    }
 }
 
 #[test]
@@ -154,4 +218,54 @@ fn the_example_is_toml_1_0() {
             "{line}"
         );
     }
+}
+
+/// The keys of a table in the README, with their defaults: rows of `key`, `key` | `default`, `default` | text.
+fn rows<'a>(readme: &'a str, head: &str) -> Vec<(&'a str, &'a str)> {
+    let (_, table) = readme.split_once(head).unwrap();
+    let rows = table
+        .lines()
+        .skip(2)
+        .take_while(|line| line.starts_with('|'));
+    rows.flat_map(|row| {
+        let mut cells = row.trim_matches('|').split(" | ").map(str::trim);
+        let (keys, defaults) = (cells.next().unwrap(), cells.next().unwrap());
+        keys.split(", ").zip(defaults.split(", "))
+    })
+    .map(|(key, default)| (key.trim_matches('`'), default.trim_matches('`')))
+    .collect()
+}
+
+#[test]
+fn the_documentation_states_the_defaults_and_has_every_key() {
+    let page = include_str!("../../../docs/configuration.md");
+    for section in sections() {
+        for line in section.lines() {
+            let name = line.name.split('.').next_back().unwrap_or_default();
+            assert!(page.contains(name), "{name} of {}", section.place);
+        }
+    }
+    let stated = rows(page, "| key of `restart` | default | |");
+    let sections = sections();
+    let restart = sections
+        .iter()
+        .find(|section| section.place == "[service.NAME.restart]");
+    let hold: Vec<_> = restart
+        .unwrap()
+        .lines()
+        .into_iter()
+        .filter_map(|line| match line.value {
+            Sample::Default(value) => Some((line.name, value)),
+            _ => None,
+        })
+        .collect();
+    let hold: Vec<_> = hold
+        .iter()
+        .map(|(key, value)| (key.as_str(), value.as_str()))
+        .collect();
+    let stated: Vec<_> = stated
+        .into_iter()
+        .filter(|(key, _)| *key != "command")
+        .collect();
+    assert_eq!(stated, hold);
 }

@@ -82,7 +82,7 @@ fn every_key_is_meant_as_it_is_written() {
     assert_eq!(config.state_dir, Path::new("/etc/watchdog/state"));
     assert_eq!(config.check_timeout, Duration::from_millis(1500));
     assert_eq!(config.run_timeout, Duration::from_mins(2));
-    assert_eq!(config.logging.level, LevelFilter::Debug);
+    assert_eq!(config.logging.level, log::LevelFilter::Debug);
     assert_eq!(
         config.logging.file.as_deref(),
         Some(Path::new("/var/log/watchdog.log"))
@@ -179,7 +179,10 @@ fn each_default_holds_where_a_service_says_nothing_and_nowhere_else() {
         stop_signal = \"TERM\"\nstop_timeout = \"10s\"\nstart_timeout = \"30s\"\nsettle = \"2s\"\n";
     let keys = |table: &str| table.lines().count();
     // all but the command, which another test has
-    assert_eq!(keys(OTHER), keys::RESTART.keys.len() - 1);
+    assert_eq!(
+        keys(OTHER),
+        super::super::service::RestartKeys::LAYOUT.names().len() - 1
+    );
     assert_eq!(keys(BUILT_IN), keys(OTHER));
 
     let built_in = good("[service.x]\nspawn = { command = [\"x\"] }\n");
@@ -574,13 +577,12 @@ fn the_reader_asks_for_every_key_that_it_lists() {
     // a key that is listed and never read would be taken and ignored: each key of the example and of FULL must
     // make a difference when its value is nonsense
     let mut silent = BTreeSet::new();
-    for layout in keys::LAYOUTS {
-        for key in layout.keys {
-            let header = match layout.place {
-                "" => String::new(),
-                place if place.starts_with('[') => place.replace("NAME", "x"),
-                _ => continue,
-            };
+    for section in sections() {
+        if section.place.starts_with("an entry") {
+            continue;
+        }
+        for key in section.layout.names() {
+            let header = section.place.replace("NAME", "x");
             let text = format!("{header}\n{key} = 1979-05-27\n");
             let told = parse(&text, Path::new(PLACE), &bare())
                 .err()
@@ -589,7 +591,7 @@ fn the_reader_asks_for_every_key_that_it_lists() {
                 .iter()
                 .any(|fault| fault.message.contains("not a date"))
             {
-                silent.insert(format!("{} {key}", layout.place));
+                silent.insert(format!("{} {key}", section.place));
             }
         }
     }

@@ -11,34 +11,19 @@ use std::time::Duration;
 use lettre::Address;
 use lettre::message::Mailbox as Parsed;
 
-use super::{Event, Message, Outcome, Recipient, Report};
+use super::{Message, Outcome, Recipient, Report};
 use crate::text::{cut, is_unseen, visible};
 
 mod directory;
 mod eml;
+mod keys;
 mod secret;
 mod sendmail;
 mod smtp;
 
 pub use eml::eml;
+pub use keys::{Settings, Smtp};
 pub use secret::Secret;
-
-/// The `[mail]` table.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
-    /// The sender's address.
-    pub from: Mailbox,
-    /// The recipients' addresses, at least one.
-    pub to: Vec<Mailbox>,
-    /// What is told.
-    pub on: Vec<Event>,
-    /// How long the same event of the same service is not told again while it lasts.
-    pub remind_every: Duration,
-    /// How many messages an hour may have.
-    pub max_per_hour: u32,
-    /// The way out.
-    pub transport: Transport,
-}
 
 /// The way that mail leaves by.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,25 +47,6 @@ impl Transport {
             Self::Sendmail { .. } | Self::Directory(_) => TIMEOUT,
         }
     }
-}
-
-/// How to reach a mail server.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Smtp {
-    /// Host name or address.
-    pub host: String,
-    /// TCP port.
-    pub port: u16,
-    /// How the connection is protected.
-    pub tls: Tls,
-    /// The user name, where the server wants one.
-    pub username: Option<String>,
-    /// Where the password comes from.
-    pub password: Option<Secret>,
-    /// A PEM file of certificates to trust in addition to the system's, absolute.
-    pub ca_file: Option<PathBuf>,
-    /// For the whole delivery of a message.
-    pub timeout: Duration,
 }
 
 /// How an SMTP connection is protected.
@@ -293,6 +259,7 @@ fn plain(error: &std::io::Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Event;
     use super::*;
 
     pub(super) fn message() -> Message {

@@ -5,6 +5,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use crate::files::{self, Links};
+use crate::table::{Context, Field, Key, Keys, MASK, Shown, Table, Value};
 
 /// More than any password has.
 const LIMIT: u64 = 4096;
@@ -102,6 +103,115 @@ impl fmt::Debug for Secret {
             Self::Env(name) => f.debug_tuple("Env").field(name).finish(),
             Self::Credential(name) => f.debug_tuple("Credential").field(name).finish(),
         }
+    }
+}
+
+impl Secret {
+    /// The keys that a secret of this name may come from.
+    fn keys(name: &str) -> [String; 4] {
+        ["_file", "_env", "_credential", ""].map(|place| format!("{name}{place}"))
+    }
+
+    /// What a table has of a secret, right or wrong: the first, where it has several.
+    pub(super) fn first<'a>(table: &'a Table<'_>, name: &str) -> Option<Value<'a>> {
+        let keys = Self::keys(name);
+        let there = keys.iter().filter_map(|key| table.get(key));
+        there.min_by_key(|value| value.span().start)
+    }
+
+    /// Whether a table has anything of a secret, right or wrong or misspelt.
+    pub(super) fn is_there(table: &Table<'_>, name: &str) -> bool {
+        table.has_any(&Self::keys(name).each_ref().map(String::as_str))
+    }
+
+    fn of_table(table: &Table<'_>, key: &'static Key, context: &Context) -> Option<Self> {
+        let name = key.name;
+        let keys = Self::keys(name);
+        let keys = keys.each_ref().map(String::as_str);
+        table.at_most_one(&keys, &format!("a {name} comes from one place"));
+        if key.required && !table.has_any(&keys) {
+            table.lacks_key(key);
+        }
+        let [file, env, credential, inline] = keys.map(|key| table.get(key));
+        let file = file
+            .and_then(|value| value.path(&context.directory))
+            .map(Self::File);
+        let env = env
+            .and_then(|value| {
+                let sample = value.variable();
+                let sample = sample.trim_end_matches("_ENV");
+                value.secret_place(
+                    |name| !name.contains(['=', ' ']),
+                    &format!("write the name of a variable, like {sample}, that holds the {name}"),
+                )
+            })
+            .map(Self::Env);
+        let credential = credential
+            .and_then(|value| {
+                value.secret_place(
+                    |name| !name.contains('/') && name != "." && name != "..",
+                    "write the name that LoadCredential= in the unit gives it, without a path",
+                )
+            })
+            .map(Self::Credential);
+        let inline = inline.and_then(|value| value.filled()).map(Self::Inline);
+        file.or(env).or(credential).or(inline)
+    }
+
+    fn show(&self, name: &str) -> (String, Shown) {
+        let [file, env, credential, inline] = Self::keys(name);
+        let (key, text) = match self {
+            Self::File(path) => (file, path.to_string_lossy().into_owned()),
+            Self::Env(name) => (env, name.clone()),
+            Self::Credential(name) => (credential, name.clone()),
+            Self::Inline(_) => (inline, MASK.to_owned()),
+        };
+        (key, Shown::Text(text))
+    }
+}
+
+/// `KEY_file`, `KEY_env`, `KEY_credential`, or `KEY` itself.
+impl Field<Option<Self>> for Secret {
+    type Part = Option<Self>;
+    const KEYS: Keys = Keys::Secret;
+
+    fn take(table: &Table<'_>, key: &'static Key, context: &Context) -> Self::Part {
+        Self::of_table(table, key, context)
+    }
+
+    fn whole(part: Self::Part, _: Option<fn() -> Option<Self>>) -> Option<Option<Self>> {
+        Some(part)
+    }
+
+    fn or(part: Self::Part, other: &Self::Part) -> Self::Part {
+        part.or_else(|| other.clone())
+    }
+
+    fn show(value: &Option<Self>, key: &'static Key, entries: &mut Vec<(String, Shown)>) {
+        entries.extend(value.as_ref().map(|secret| secret.show(key.name)));
+    }
+}
+
+/// The same where there must be one.
+impl Field<Self> for Secret {
+    type Part = Option<Self>;
+    const KEYS: Keys = Keys::Secret;
+    const OPTIONAL: bool = false;
+
+    fn take(table: &Table<'_>, key: &'static Key, context: &Context) -> Self::Part {
+        Self::of_table(table, key, context)
+    }
+
+    fn whole(part: Self::Part, _: Option<fn() -> Self>) -> Option<Self> {
+        part
+    }
+
+    fn or(part: Self::Part, other: &Self::Part) -> Self::Part {
+        part.or_else(|| other.clone())
+    }
+
+    fn show(value: &Self, key: &'static Key, entries: &mut Vec<(String, Shown)>) {
+        entries.push(value.show(key.name));
     }
 }
 

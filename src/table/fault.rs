@@ -5,96 +5,17 @@
 //! characters that would steer the terminal.
 
 use std::fmt;
-use std::io;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use unicode_width::UnicodeWidthChar;
 
-use super::trust::Refusal;
 use crate::text::{escape, visible, visible_path};
-
 /// How many faults of a file are told; a file with more is not a config.
-pub(super) const MOST: usize = 100;
+pub(crate) const MOST: usize = 100;
 
 /// The widest piece of a line that is shown, in columns.
 const WIDEST: usize = 100;
-
-/// Why there is no config. Each ends a program with exit code 78.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// Nowhere a config.
-    #[error("error: no config found; looked for{}\n  = help: write one, or name it with --config", places(.looked))]
-    NotFound {
-        /// Where it was looked for, in order.
-        looked: Vec<PathBuf>,
-    },
-    /// The file cannot be read, or is nothing that could be a config.
-    #[error("error: {}: {reason}{}", visible_path(.path), .help.as_ref().map(|help| format!("\n  = help: {help}")).unwrap_or_default())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// What is the matter with it.
-        reason: String,
-        /// What to do about it.
-        help: Option<String>,
-    },
-    /// Somebody else could change the config, or read a secret of it.
-    #[error("{}", paragraphs(.refusals))]
-    Untrusted {
-        /// Each with its remedy.
-        refusals: Vec<Refusal>,
-    },
-    /// The file is wrong.
-    #[error("{}\n\n{}", paragraphs(.faults), count(.faults.len(), .path))]
-    Faulty {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong, in the order of the file; a hundred at most.
-        faults: Vec<Fault>,
-    },
-}
-
-fn places(looked: &[PathBuf]) -> String {
-    looked.iter().fold(String::new(), |mut all, path| {
-        all.push_str("\n  ");
-        all.push_str(&visible_path(path));
-        all
-    })
-}
-
-fn paragraphs<T: fmt::Display>(items: &[T]) -> String {
-    let items: Vec<_> = items.iter().map(ToString::to_string).collect();
-    items.join("\n\n")
-}
-
-fn count(faults: usize, path: &Path) -> String {
-    let path = visible_path(path);
-    match faults {
-        1 => format!("1 error in {path}"),
-        MOST => format!("{MOST} errors or more in {path}"),
-        faults => format!("{faults} errors in {path}"),
-    }
-}
-
-impl ConfigError {
-    /// A file that the system will not read.
-    pub(super) fn unreadable(path: &Path, error: &io::Error) -> Self {
-        let (reason, help) = match error.kind() {
-            io::ErrorKind::NotFound => ("no such file".to_owned(), None),
-            io::ErrorKind::PermissionDenied => (
-                "no permission to read it".to_owned(),
-                Some("run as the user that it belongs to".to_owned()),
-            ),
-            _ => (format!("cannot be read: {error}"), None),
-        };
-        Self::Unreadable {
-            path: path.to_owned(),
-            reason,
-            help,
-        }
-    }
-}
 
 /// One thing that is wrong with a config.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -169,7 +90,7 @@ impl fmt::Display for Fault {
 
 impl Fault {
     /// A fault of the process environment, where there is no line to show.
-    pub(super) fn of_environment(variable: &str, message: &str, help: Option<&str>) -> Self {
+    pub(crate) fn of_environment(variable: &str, message: &str, help: Option<&str>) -> Self {
         Self {
             line: 0,
             column: 0,
@@ -183,7 +104,7 @@ impl Fault {
 }
 
 /// The text of a config, cut into lines.
-pub(super) struct Source<'a> {
+pub(crate) struct Source<'a> {
     path: &'a Path,
     text: &'a str,
     /// Where each line begins.
@@ -195,7 +116,7 @@ pub(super) struct Source<'a> {
 impl<'a> Source<'a> {
     /// Cuts `text` into lines, and hides those that look as if they held a secret: what does not parse must not
     /// be shown either.
-    pub(super) fn new(text: &'a str, path: &'a Path) -> Self {
+    pub(crate) fn new(text: &'a str, path: &'a Path) -> Self {
         let starts: Vec<_> = std::iter::once(0)
             .chain(text.match_indices('\n').map(|(at, _)| at + 1))
             .collect();
@@ -233,7 +154,7 @@ impl<'a> Source<'a> {
     }
 
     /// Hides all lines that `span` touches.
-    pub(super) fn hide(&mut self, span: &Range<usize>) {
+    pub(crate) fn hide(&mut self, span: &Range<usize>) {
         let (first, last) = (
             self.line_of(span.start),
             self.line_of(span.end.max(span.start + 1) - 1),
@@ -244,19 +165,19 @@ impl<'a> Source<'a> {
     }
 
     /// The text of a place.
-    pub(super) fn slice(&self, span: Range<usize>) -> &'a str {
+    pub(crate) fn slice(&self, span: Range<usize>) -> &'a str {
         self.text.get(span).unwrap_or_default()
     }
 
     /// The line of an offset, from 0.
-    pub(super) fn line_of(&self, offset: usize) -> usize {
+    pub(crate) fn line_of(&self, offset: usize) -> usize {
         self.starts
             .partition_point(|start| *start <= offset)
             .saturating_sub(1)
     }
 
     /// A fault at a place of this text. `secret` keeps its line back.
-    pub(super) fn fault(
+    pub(crate) fn fault(
         &self,
         span: &Range<usize>,
         key: &str,
@@ -291,7 +212,7 @@ impl<'a> Source<'a> {
     }
 
     /// A fault of the text as a whole.
-    pub(super) fn fault_of_whole(&self, message: &str, help: Option<&str>) -> Fault {
+    pub(crate) fn fault_of_whole(&self, message: &str, help: Option<&str>) -> Fault {
         Fault {
             line: 0,
             column: 0,
@@ -399,7 +320,7 @@ fn cell(c: char) -> (String, usize) {
 }
 
 /// Whether a key or variable of this name holds a secret, rather than the place of one.
-pub(super) fn is_secret(name: &str) -> bool {
+pub(crate) fn is_secret(name: &str) -> bool {
     let name = name.to_ascii_lowercase().replace('-', "_");
     if ["_file", "_env", "_credential", "_path", "_dir"]
         .iter()

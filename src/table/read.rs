@@ -3,6 +3,7 @@
 //! A value that is wrong is `None`, and the reading goes on, so that all faults of a file are found in one go.
 //! What was made of a file with faults is thrown away in the end; nothing needs to be sensible then.
 
+use std::any::{Any, TypeId};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ops::{Range, RangeInclusive};
@@ -12,19 +13,25 @@ use std::time::Duration;
 
 use memchr::memchr;
 use toml::Spanned;
-use toml::de::{DeString, DeTable, DeValue};
+use toml::de::{DeArray, DeString, DeTable, DeValue};
 
 use super::fault::{Fault, MOST, Source, is_secret};
-use super::keys::{Layout, nearest};
-use crate::check::pattern::Pattern;
+use super::{Key, Layout, nearest};
 use crate::clock;
 
-/// What is wrong so far, and the patterns that are right: a thousand services with one pattern share it.
-#[derive(Default)]
-pub(super) struct Faults {
+/// What may stand behind the name of a secret: where it is, in place of itself.
+pub(super) const PLACES: [&str; 3] = ["_file", "_env", "_credential"];
+
+/// What is wrong so far, and what is right and costly to make: a thousand services with one pattern share it.
+pub(crate) struct Faults {
     list: RefCell<Vec<Raw>>,
-    patterns: RefCell<HashMap<String, Pattern>>,
+    made: RefCell<HashMap<TypeId, Made>>,
+    /// The whole config, for advice.
+    root: &'static Layout,
 }
+
+/// Values of one type by their texts.
+type Made = HashMap<String, Box<dyn Any>>;
 
 /// A fault before its line is looked up.
 struct Raw {
@@ -49,6 +56,15 @@ enum Kind {
 }
 
 impl Faults {
+    /// No faults of a config of this layout.
+    pub(crate) fn of(root: &'static Layout) -> Self {
+        Self {
+            list: RefCell::default(),
+            made: RefCell::default(),
+            root,
+        }
+    }
+
     fn note(
         &self,
         kind: Kind,
@@ -67,29 +83,29 @@ impl Faults {
     }
 
     /// Text that is not TOML.
-    pub(super) fn syntax(&self, span: &Range<usize>, message: &str) {
+    pub(crate) fn syntax(&self, span: &Range<usize>, message: &str) {
         self.note(Kind::Syntax, span, "", message, None);
     }
 
     /// Something that is missing from the file as a whole.
-    pub(super) fn absence(&self, message: &str, help: &str) {
+    pub(crate) fn absence(&self, message: &str, help: &str) {
         self.note(Kind::Absence, &(0..0), "", message, Some(help.to_owned()));
     }
 
     /// Whether nothing is wrong.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.list.borrow().is_empty()
     }
 
     /// Whether more faults would not be told anyway.
-    pub(super) fn many(&self) -> bool {
+    pub(crate) fn many(&self) -> bool {
         self.list.borrow().len() >= MOST
     }
 
     /// The faults in the order of the file, each once. Where some of the text is not TOML, what else seems wrong
     /// beside it, or missing, may only seem so, and is left out. `values` are the places of lists and inline
     /// tables, which a slip inside makes doubtful as a whole.
-    pub(super) fn told(&self, source: &Source<'_>, values: &[Range<usize>]) -> Vec<Fault> {
+    pub(crate) fn told(&self, source: &Source<'_>, values: &[Range<usize>]) -> Vec<Fault> {
         let mut list = self.list.take();
         let slips: Vec<usize> = list
             .iter()
@@ -139,10 +155,12 @@ impl Faults {
 
 /// A value of the file with its place.
 #[derive(Clone, Copy)]
-pub(super) struct Value<'a> {
+pub(crate) struct Value<'a> {
     faults: &'a Faults,
     method: Step<'a>,
     spanned: &'a Spanned<DeValue<'a>>,
+    /// How it may look, where its key says so.
+    example: &'static str,
 }
 
 /// A step on the way to a value. Its names are for messages, and a config without faults has none: they are made up
@@ -189,23 +207,19 @@ fn joined(above: Option<&str>, word: &str) -> String {
 }
 
 /// A table of the file with its place, all of whose keys are known.
-pub(super) struct Table<'a> {
+pub(crate) struct Table<'a> {
     faults: &'a Faults,
     /// What it is the value of: nothing where it is the whole file.
     value: Option<Value<'a>>,
     inner: &'a DeTable<'a>,
     /// What of it is known.
-    fields: Vec<(
-        &'static str,
-        &'a Spanned<DeString<'a>>,
-        &'a Spanned<DeValue<'a>>,
-    )>,
+    fields: Vec<(&'a Spanned<DeString<'a>>, &'a Spanned<DeValue<'a>>)>,
     layout: &'static Layout,
 }
 
 impl<'a> Table<'a> {
     /// The whole file.
-    pub(super) fn whole(
+    pub(crate) fn whole(
         faults: &'a Faults,
         inner: &'a DeTable<'a>,
         layout: &'static Layout,
@@ -228,18 +242,24 @@ impl<'a> Table<'a> {
         };
         for (name, value) in inner {
             let word: &str = name.get_ref();
-            match layout.keys.iter().find(|key| **key == word) {
-                Some(key) => table.fields.push((key, name, value)),
-                None => faults.note(
+            if layout.knows(word) {
+                table.fields.push((name, value));
+            } else {
+                faults.note(
                     Kind::Presence,
                     &name.span(),
                     &joined(table.key().as_deref(), word),
                     &format!("unknown key {}", quoted(word)),
-                    Some(layout.advice(word)),
-                ),
+                    Some(layout.advice(word, faults.root)),
+                );
             }
         }
         table
+    }
+
+    /// What messages call it.
+    pub(crate) fn name(&self) -> String {
+        self.value.map(|value| value.name()).unwrap_or_default()
     }
 
     fn key(&self) -> Option<String> {
@@ -247,14 +267,12 @@ impl<'a> Table<'a> {
     }
 
     /// The value of a key, if it is there.
-    pub(super) fn get(&self, key: &'static str) -> Option<Value<'_>> {
-        debug_assert!(
-            self.layout.keys.contains(&key),
-            "`{key}` is not in the list of keys"
-        );
-        let (_, name, value) = self.fields.iter().find(|(word, ..)| *word == key)?;
+    pub(crate) fn get(&self, key: &str) -> Option<Value<'_>> {
+        debug_assert!(self.layout.knows(key), "`{key}` is not a key of the table");
+        let (name, value) = self.fields.iter().find(|(word, _)| word.get_ref() == key)?;
         Some(Value {
             faults: self.faults,
+            example: "",
             method: Step {
                 above: self.value.as_ref().map(|value| &value.method),
                 last: Last::Key(name),
@@ -264,35 +282,45 @@ impl<'a> Table<'a> {
     }
 
     /// Whether a key is there, right or wrong.
-    pub(super) fn has(&self, key: &'static str) -> bool {
-        self.fields.iter().any(|(word, ..)| *word == key)
+    pub(crate) fn has(&self, key: &str) -> bool {
+        self.fields.iter().any(|(word, _)| word.get_ref() == key)
     }
 
     /// Whether a key is there under a wrong name, which is fault enough.
-    fn is_misspelt(&self, key: &'static str) -> bool {
-        self.inner
+    fn is_misspelt(&self, key: &str) -> bool {
+        let mut unknown = self
+            .inner
             .keys()
             .map(|name| -> &str { name.get_ref() })
-            .filter(|name| !self.layout.keys.contains(name))
-            .any(|name| nearest(name, self.layout.keys.iter().copied()) == Some(key))
+            .filter(|name| !self.layout.knows(name))
+            .peekable();
+        if unknown.peek().is_none() {
+            return false;
+        }
+        let names = self.layout.names();
+        unknown.any(|name| nearest(name, names.iter().map(String::as_str)) == Some(key))
     }
 
     /// Whether one of some keys is there, right or wrong or misspelt.
-    pub(super) fn has_any(&self, keys: &[&'static str]) -> bool {
+    pub(crate) fn has_any(&self, keys: &[&str]) -> bool {
         keys.iter().any(|key| self.has(key)) || keys.iter().any(|key| self.is_misspelt(key))
     }
 
-    /// The value of a key that must be there.
-    pub(super) fn require(&self, key: &'static str, help: &str) -> Option<Value<'_>> {
-        let value = self.get(key);
-        if value.is_none() && !self.is_misspelt(key) {
-            self.lacks(&format!("`{key}` is missing"), help);
+    /// Notes that a key is missing, unless it is there under a wrong name.
+    pub(crate) fn lacks_key(&self, key: &Key) {
+        if self.is_misspelt(key.name) {
+            return;
         }
-        value
+        let help = if self.layout.short.is_some() {
+            format!("write it like {}", self.layout.sample)
+        } else {
+            format!("write {} = {}", key.name, key.example.text())
+        };
+        self.lacks(&format!("`{}` is missing", key.name), &help);
     }
 
     /// A fault of the table as a whole: something is missing.
-    pub(super) fn lacks(&self, message: &str, help: &str) {
+    pub(crate) fn lacks(&self, message: &str, help: &str) {
         let help = Some(help.to_owned());
         self.faults.note(
             Kind::Absence,
@@ -304,7 +332,7 @@ impl<'a> Table<'a> {
     }
 
     /// Of several keys only one may be there: gives the one that is there, and notes every further one.
-    pub(super) fn at_most_one(&self, keys: &[&'static str], help: &str) -> Option<Value<'_>> {
+    pub(crate) fn at_most_one(&self, keys: &[&str], help: &str) -> Option<Value<'_>> {
         let there = || keys.iter().filter_map(|key| self.get(key));
         let first = there().min_by_key(|value| value.at().start)?;
         for value in there().filter(|value| value.at().start > first.at().start) {
@@ -316,12 +344,12 @@ impl<'a> Table<'a> {
 
 impl<'a> Value<'a> {
     /// What messages call it.
-    pub(super) fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         self.method.name()
     }
 
     /// Where it stands, for later.
-    pub(super) fn span(&self) -> Range<usize> {
+    pub(crate) fn span(&self) -> Range<usize> {
         self.spanned.span()
     }
 
@@ -333,8 +361,35 @@ impl<'a> Value<'a> {
         }
     }
 
+    /// It, with a word on how it may look.
+    pub(crate) fn with_example(self, example: &'static str) -> Self {
+        Self { example, ..self }
+    }
+
+    /// A key of it, where it is a table: whatever stands there, known or not.
+    pub(crate) fn key(&self, name: &str) -> Option<Value<'_>> {
+        let (key, value) = self.inner().as_table()?.get_key_value(name)?;
+        Some(self.within(Last::Key(key), value))
+    }
+
+    /// Its text, whatever may be wrong with it.
+    pub(crate) fn raw_text(&self) -> Option<&'a str> {
+        self.inner().as_str()
+    }
+
+    /// Whether it is true, whatever may be wrong with it.
+    pub(crate) fn raw_flag(&self) -> Option<bool> {
+        self.inner().as_bool()
+    }
+
+    /// Its number, whatever may be wrong with it.
+    pub(crate) fn raw_number(&self) -> Option<i64> {
+        let integer = self.inner().as_integer()?;
+        i64::from_str_radix(integer.as_str(), integer.radix()).ok()
+    }
+
     /// An entry of it, where it is a list.
-    pub(super) fn entry(&self, number: usize) -> Option<Value<'_>> {
+    pub(crate) fn entry(&self, number: usize) -> Option<Value<'_>> {
         let entry = self.inner().as_array()?.get(number)?;
         Some(self.within(Last::Entry(number), entry))
     }
@@ -347,6 +402,7 @@ impl<'a> Value<'a> {
                 last,
             },
             spanned,
+            example: "",
         }
     }
 
@@ -355,17 +411,17 @@ impl<'a> Value<'a> {
     }
 
     /// Notes what is wrong with the value.
-    pub(super) fn wrong(&self, message: &str, help: impl Into<String>) {
+    pub(crate) fn wrong(&self, message: &str, help: impl Into<String>) {
         self.note(Kind::Presence, &self.span(), message, Some(help.into()));
     }
 
     /// Notes that what the value names is not there.
-    pub(super) fn absent(&self, message: &str, help: impl Into<String>) {
+    pub(crate) fn absent(&self, message: &str, help: impl Into<String>) {
         self.note(Kind::Absence, &self.span(), message, Some(help.into()));
     }
 
     /// Notes what is wrong with its being there.
-    pub(super) fn misplaced(&self, message: &str, help: impl Into<String>) {
+    pub(crate) fn misplaced(&self, message: &str, help: impl Into<String>) {
         self.note(Kind::Presence, &self.at(), message, Some(help.into()));
     }
 
@@ -395,7 +451,7 @@ impl<'a> Value<'a> {
     }
 
     /// A text, which may be empty, without a NUL: it ends up in paths, arguments and headers.
-    pub(super) fn text(&self) -> Option<&'a str> {
+    pub(crate) fn text(&self) -> Option<&'a str> {
         let Some(text) = self.inner().as_str() else {
             let help = match self.inner() {
                 _ if self.is_secret() => Some("write it in quotes".to_owned()),
@@ -419,7 +475,7 @@ impl<'a> Value<'a> {
     }
 
     /// A text, with advice for somebody who wrote something else.
-    pub(super) fn text_or(&self, help: &str) -> Option<&'a str> {
+    pub(crate) fn text_or(&self, help: &str) -> Option<&'a str> {
         if self.inner().as_str().is_none() {
             self.type_is_wrong("a string", Some(help.to_owned()));
             return None;
@@ -428,7 +484,7 @@ impl<'a> Value<'a> {
     }
 
     /// A text that is not empty.
-    pub(super) fn filled(&self) -> Option<String> {
+    pub(crate) fn filled(&self) -> Option<String> {
         let text = self.text()?;
         if text.trim().is_empty() {
             self.wrong(
@@ -441,7 +497,7 @@ impl<'a> Value<'a> {
     }
 
     /// True or false.
-    pub(super) fn flag(&self) -> Option<bool> {
+    pub(crate) fn flag(&self) -> Option<bool> {
         let flag = self.inner().as_bool();
         if flag.is_none() {
             let help = match self.inner().as_str() {
@@ -454,7 +510,7 @@ impl<'a> Value<'a> {
     }
 
     /// A whole number within a range.
-    pub(super) fn whole<T: TryFrom<i64>>(&self, range: RangeInclusive<i64>) -> Option<T> {
+    pub(crate) fn whole<T: TryFrom<i64>>(&self, range: RangeInclusive<i64>) -> Option<T> {
         let DeValue::Integer(integer) = self.inner() else {
             let help = self
                 .inner()
@@ -481,7 +537,7 @@ impl<'a> Value<'a> {
     }
 
     /// A duration, which may be zero.
-    pub(super) fn duration(&self) -> Option<Duration> {
+    pub(crate) fn duration(&self) -> Option<Duration> {
         let Some(text) = self.inner().as_str() else {
             let help = match self.inner() {
                 DeValue::Integer(number) if number.radix() == 10 => {
@@ -511,7 +567,7 @@ impl<'a> Value<'a> {
     }
 
     /// A duration that zero would make no sense for.
-    pub(super) fn time(&self) -> Option<Duration> {
+    pub(crate) fn time(&self) -> Option<Duration> {
         let duration = self.duration()?;
         if duration.is_zero() {
             self.wrong(
@@ -524,7 +580,7 @@ impl<'a> Value<'a> {
     }
 
     /// One of some words.
-    pub(super) fn choice<T: Clone>(&self, choices: &[(&'static str, T)]) -> Option<T> {
+    pub(crate) fn choice<T: Clone>(&self, choices: &[(&'static str, T)]) -> Option<T> {
         let text = self.text()?;
         if let Some((_, choice)) = choices.iter().find(|(word, _)| *word == text) {
             return Some(choice.clone());
@@ -539,13 +595,13 @@ impl<'a> Value<'a> {
     }
 
     /// A path, made absolute: nothing is looked up.
-    pub(super) fn path(&self, base: &Path) -> Option<PathBuf> {
+    pub(crate) fn path(&self, base: &Path) -> Option<PathBuf> {
         let text = self.path_text()?;
         Some(absolute(base, text))
     }
 
     /// A path as it is written.
-    pub(super) fn path_text(&self) -> Option<&'a str> {
+    pub(crate) fn path_text(&self) -> Option<&'a str> {
         let text = self.text()?;
         if text.is_empty() {
             self.wrong(
@@ -564,43 +620,30 @@ impl<'a> Value<'a> {
         Some(text)
     }
 
-    /// A pattern.
-    pub(super) fn pattern(&self) -> Option<Pattern> {
-        let text = self.text()?;
-        if text.is_empty() {
-            self.wrong(
-                &format!("{} must not be an empty pattern", self.name()),
-                "it would match everything",
-            );
-            return None;
+    /// What was made of the same text before, or what `make` makes of it.
+    pub(crate) fn shared<T: Clone + 'static>(&self, make: impl FnOnce() -> Option<T>) -> Option<T> {
+        let cache = &self.faults.made;
+        let Some(text) = self.raw_text() else {
+            return make();
+        };
+        let known = cache
+            .borrow()
+            .get(&TypeId::of::<T>())
+            .and_then(|made| made.get(text)?.downcast_ref::<T>().cloned());
+        if known.is_some() {
+            return known;
         }
-        match Pattern::new(text) {
-            Ok(pattern) => Some(pattern),
-            Err(reason) => {
-                self.wrong(
-                    &format!("{} is not a valid pattern: {reason}", self.name()),
-                    "patterns are regular expressions; in single quotes a backslash needs no doubling",
-                );
-                None
-            }
-        }
-    }
-
-    /// A pattern that other services may have as well.
-    pub(super) fn shared_pattern(&self) -> Option<Pattern> {
-        let patterns = &self.faults.patterns;
-        let known = |text| patterns.borrow().get(text).cloned();
-        if let Some(pattern) = self.inner().as_str().and_then(known) {
-            return Some(pattern);
-        }
-        let pattern = self.pattern()?;
-        let text = pattern.source().to_owned();
-        patterns.borrow_mut().insert(text, pattern.clone());
-        Some(pattern)
+        let value = make()?;
+        cache
+            .borrow_mut()
+            .entry(TypeId::of::<T>())
+            .or_default()
+            .insert(text.to_owned(), Box::new(value.clone()));
+        Some(value)
     }
 
     /// A user or group: a name or a number.
-    pub(super) fn account(&self) -> Option<String> {
+    pub(crate) fn account(&self) -> Option<String> {
         if let DeValue::Integer(_) = self.inner() {
             // the greatest number means "no change" to the system calls that take it
             return self
@@ -623,7 +666,7 @@ impl<'a> Value<'a> {
     }
 
     /// A list, each entry read by `each`.
-    pub(super) fn list<T>(&self, each: impl Fn(&Value<'_>) -> Option<T>) -> Option<Vec<T>> {
+    pub(crate) fn list<T>(&self, each: impl Fn(&Value<'_>) -> Option<T>) -> Option<Vec<T>> {
         let Some(array) = self.inner().as_array() else {
             let help = match self.inner().as_str() {
                 Some(text) if text.len() <= 60 => {
@@ -645,25 +688,46 @@ impl<'a> Value<'a> {
         Some(list)
     }
 
-    /// A list with something in it.
-    pub(super) fn filled_list<T>(
-        &self,
-        help: &str,
-        each: impl Fn(&Value<'_>) -> Option<T>,
-    ) -> Option<Vec<T>> {
-        if self
-            .inner()
-            .as_array()
-            .is_some_and(|array| array.is_empty())
-        {
+    /// Notes a list that has nothing in it.
+    pub(crate) fn must_be_filled(&self) -> Option<()> {
+        let is_empty = |array: &DeArray<'_>| array.is_empty();
+        if self.inner().as_array().is_some_and(is_empty) {
+            let help = format!("write {} = {}", self.last_word(), self.example);
             self.wrong(&format!("{} must not be empty", self.name()), help);
             return None;
         }
-        self.list(each)
+        Some(())
+    }
+
+    /// A variable that could be named after its key: `SMTP_PASSWORD_ENV`.
+    pub(crate) fn variable(&self) -> String {
+        let key = self.method.key();
+        let mut parts: Vec<_> = key
+            .rsplit('.')
+            .take(2)
+            .filter_map(|part| part.split('[').next())
+            .collect();
+        parts.reverse();
+        let word = |c: char| {
+            if c.is_ascii_alphanumeric() {
+                c.to_ascii_uppercase()
+            } else {
+                '_'
+            }
+        };
+        parts.join("_").chars().map(word).collect()
+    }
+
+    /// The last key on the way to it.
+    fn last_word(&self) -> &str {
+        match self.method.last {
+            Last::Key(word) => word.get_ref(),
+            Last::Entry(_) => "",
+        }
     }
 
     /// A program and its arguments.
-    pub(super) fn command(&self) -> Option<Vec<String>> {
+    pub(crate) fn command(&self) -> Option<Vec<String>> {
         if let Some(text) = self.inner().as_str() {
             let plain =
                 !text.contains(['"', '\'', '\\', '|', '&', ';', '<', '>', '$', '*', '`', '(']);
@@ -683,9 +747,18 @@ impl<'a> Value<'a> {
             self.type_is_wrong("a list of the program and its arguments", Some(help));
             return None;
         }
-        let words = self.filled_list("the first entry is the program", |word| {
-            word.text().map(str::to_owned)
-        })?;
+        if self
+            .inner()
+            .as_array()
+            .is_some_and(|array| array.is_empty())
+        {
+            self.wrong(
+                &format!("{} must not be empty", self.name()),
+                "the first entry is the program",
+            );
+            return None;
+        }
+        let words = self.list(|word| word.text().map(str::to_owned))?;
         let fault = match words.first().map(String::as_str) {
             Some("") => (
                 "the program must not be empty".to_owned(),
@@ -710,7 +783,7 @@ impl<'a> Value<'a> {
     }
 
     /// A table of a known kind.
-    pub(super) fn table(&self, layout: &'static Layout) -> Option<Table<'a>> {
+    pub(crate) fn table(&self, layout: &'static Layout) -> Option<Table<'a>> {
         let Some(inner) = self.inner().as_table() else {
             let help = format!("write it like {}", layout.sample);
             self.type_is_wrong("a table", Some(help));
@@ -719,32 +792,29 @@ impl<'a> Value<'a> {
         Some(Table::open(self.faults, Some(*self), inner, layout))
     }
 
-    /// A list of tables of a known kind, each read by `each`.
-    pub(super) fn tables_of<T>(
-        &self,
-        layout: &'static Layout,
-        each: impl Fn(&Table<'_>) -> Option<T>,
-    ) -> Option<Vec<T>> {
-        if self.inner().is_array() {
-            return self.list(|entry| each(&entry.table(layout)?));
-        }
+    /// Notes that it is no list of tables.
+    pub(crate) fn not_tables(&self, layout: &'static Layout) {
         self.type_is_wrong(
             "a list of tables",
             Some(format!(
                 "write its header in double brackets: {}",
-                layout.place
+                layout.sample
             )),
         );
-        None
+    }
+
+    /// Whether it is a list.
+    pub(crate) fn is_list(&self) -> bool {
+        self.inner().is_array()
     }
 
     /// Whether it is a table rather than a short form.
-    pub(super) fn is_table(&self) -> bool {
+    pub(crate) fn is_table(&self) -> bool {
         self.inner().is_table()
     }
 
     /// The entries of a table whose keys are the user's own, in the order of the file.
-    pub(super) fn entries(&self, sample: &str) -> Option<Vec<(&str, Value<'_>)>> {
+    pub(crate) fn entries(&self, sample: &str) -> Option<Vec<(&str, Value<'_>)>> {
         let Some(inner) = self.inner().as_table() else {
             self.type_is_wrong("a table", Some(format!("write it like {sample}")));
             return None;
@@ -760,7 +830,7 @@ impl<'a> Value<'a> {
     }
 
     /// The name of an environment variable or a credential: somebody may have put the secret itself here.
-    pub(super) fn secret_place(&self, valid: impl Fn(&str) -> bool, help: &str) -> Option<String> {
+    pub(crate) fn secret_place(&self, valid: impl Fn(&str) -> bool, help: &str) -> Option<String> {
         let Some(text) = self.inner().as_str() else {
             self.text();
             return None;
@@ -775,7 +845,7 @@ impl<'a> Value<'a> {
 }
 
 /// A path made absolute and rid of its `.` parts; `..` is left to the system, which knows the links.
-pub(super) fn absolute(base: &Path, path: &str) -> PathBuf {
+pub(crate) fn absolute(base: &Path, path: &str) -> PathBuf {
     let joined = if path.starts_with('/') {
         PathBuf::from(path)
     } else {
@@ -794,7 +864,7 @@ pub(super) fn absolute(base: &Path, path: &str) -> PathBuf {
 }
 
 /// A word of the user's in a message.
-pub(super) fn quoted(word: &str) -> String {
+pub(crate) fn quoted(word: &str) -> String {
     let mut short: String = word.chars().take(60).collect();
     if short.len() < word.len() {
         short.push('…');
@@ -803,7 +873,7 @@ pub(super) fn quoted(word: &str) -> String {
 }
 
 /// A text as TOML would have it.
-fn written(text: &str) -> String {
+pub(super) fn written(text: &str) -> String {
     toml::Value::String(text.to_owned()).to_string()
 }
 

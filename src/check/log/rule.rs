@@ -1,0 +1,263 @@
+//! The `log` tables of a service.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use chrono::format::{Item, Parsed, StrftimeItems};
+use memchr::memchr3;
+
+use super::super::pattern::Pattern;
+use super::{Severity, Stamp, Zone};
+use crate::table::{
+    AtLeast, Checked, Context, Derived, Meant, Part, Positive, Table, Value, Via, Within, absolute,
+    choice, table,
+};
+
+/// How many lines `expect` sees.
+const LINES: usize = 100;
+
+/// The most it may see: the bytes that are read for it could hold no more.
+const MOST_LINES: i64 = 1_000_000;
+
+table! {
+    /// A log of its; there may be several such tables.
+    pub struct Rule like "[[service.NAME.log]]", check can_match {
+        /// A glob takes the newest match: "logs/trader-*.log".
+        shown("path"): String as AsWritten, example r#""logs/trader.log""#;
+        /// The same, absolute.
+        path: PathBuf => AsMeant;
+        /// The freshness limit; without it freshness is not judged.
+        max_age: Option<Duration> as Option<Positive>, example r#""5m""#;
+        /// How far back `expect` looks, and `forbid` on the first run.
+        lines: usize as Within<1, MOST_LINES> = LINES;
+        /// Each must match at_least (1) of these lines.
+        expect: Vec<Expect> = Vec::new(), example "['VIX|Position|Update', { pattern = 'tick', at_least = 3 }]";
+        /// Each may match at_most (0) of the lines that are new since the last run.
+        forbid: Vec<Forbid> = Vec::new(), example "['Traceback', { pattern = 'ERROR', at_most = 5 }]";
+        /// How lines are stamped, where the age is that of the newest stamp and not the modification time.
+        stamp: Option<Stamp> => Via<StampKeys>;
+        /// Or "warning": told, and never a reason to restart.
+        severity: Severity = Severity::Critical;
+    }
+}
+
+table! {
+    /// A pattern that must be there, with its count.
+    pub struct Expect like "{ pattern = 'tick', at_least = 3 }", short pattern {
+        /// What is searched for in each line.
+        pattern: Pattern, example "'tick'";
+        /// How many of the last lines must match.
+        at_least: u64 as AtLeast<1> = 1;
+    }
+}
+
+table! {
+    /// A pattern that must not be there, with its count.
+    pub struct Forbid like "{ pattern = 'ERROR', at_most = 5 }", short pattern {
+        /// What is searched for in each new line.
+        pattern: Pattern, example "'ERROR'";
+        /// How many new lines may match.
+        at_most: u64 as AtLeast<0> = 0;
+    }
+}
+
+table! {
+    /// How the lines of a log are stamped.
+    struct StampKeys like "timestamp = \"%H:%M:%S\"", check has_format {
+        /// A chrono format: then the age is that of the newest stamped line; default: that of the last write.
+        timestamp: Option<String> as Option<TimeFormat>, example r#""%Y-%m-%d %H:%M:%S""#;
+        /// Literal text before the stamp, for '{"timestamp":"2026-…' and the like.
+        timestamp_after: Option<String> = Some(String::new());
+        /// Or "utc", for formats that have no zone of their own.
+        timestamp_zone: Option<Zone> = Some(Zone::Local);
+    }
+}
+
+impl Rule {
+    /// A log that only has to be there.
+    #[cfg(test)]
+    pub(crate) fn fixture(path: &str) -> Self {
+        Self {
+            shown: path.to_owned(),
+            path: Path::new("/").join(path),
+            max_age: None,
+            lines: 1,
+            expect: Vec::new(),
+            forbid: Vec::new(),
+            stamp: None,
+            severity: Severity::Critical,
+        }
+    }
+
+    /// Why one of its patterns cannot be searched for.
+    pub(super) fn fault(&self) -> Option<String> {
+        let expected = self.expect.iter().map(|expect| &expect.pattern);
+        let forbidden = self.forbid.iter().map(|forbid| &forbid.pattern);
+        expected.chain(forbidden).find_map(Pattern::fault)
+    }
+}
+
+choice! { Zone: "local" = Local, "utc" = Utc }
+choice! { Severity: "critical" = Critical, "warning" = Warning }
+
+impl Meant<Option<Stamp>> for StampKeys {
+    fn meant(self) -> Option<Option<Stamp>> {
+        let (after, zone) = (self.timestamp_after, self.timestamp_zone);
+        Some(self.timestamp.map(|format| Stamp {
+            format,
+            after: after.unwrap_or_default(),
+            zone: zone.unwrap_or(Zone::Local),
+        }))
+    }
+
+    fn written(stamp: &Option<Stamp>) -> Self {
+        Self {
+            timestamp: stamp.as_ref().map(|stamp| stamp.format.clone()),
+            timestamp_after: stamp.as_ref().map(|stamp| stamp.after.clone()),
+            timestamp_zone: stamp.as_ref().map(|stamp| stamp.zone),
+        }
+    }
+}
+
+fn has_format(table: &Table<'_>, _: &mut Part<StampKeys>) {
+    if table.has("timestamp") {
+        return;
+    }
+    for key in ["timestamp_after", "timestamp_zone"] {
+        if let Some(value) = table.get(key) {
+            value.misplaced(
+                &format!("{} without `timestamp`", value.name()),
+                "write timestamp = \"%Y-%m-%d %H:%M:%S\" too, or whatever the lines have",
+            );
+        }
+    }
+}
+
+/// Whether as many lines are looked at as have to match.
+fn can_match(table: &Table<'_>, part: &mut Part<Rule>) {
+    let lines = match part.lines {
+        Some(lines) => lines,
+        // it is wrong already
+        None if table.has("lines") => return,
+        None => LINES,
+    };
+    if part
+        .expect
+        .as_ref()
+        .is_none_or(|expect| expect.iter().all(|expect| fits(expect, lines)))
+    {
+        return;
+    }
+    let Some(list) = table.get("expect") else {
+        return;
+    };
+    for entry in (0..).map_while(|number| list.entry(number)) {
+        let at_least = entry.key("at_least").and_then(|value| value.raw_number());
+        if let Some(at_least) = at_least.filter(|at_least| *at_least > 0)
+            && usize::try_from(at_least).map_or(true, |at_least| at_least > lines)
+        {
+            entry.wrong(
+                &format!("{at_least} of the last {lines} lines can never match"),
+                "raise `lines`, or lower `at_least`",
+            );
+        }
+    }
+}
+
+fn fits(expect: &Expect, lines: usize) -> bool {
+    usize::try_from(expect.at_least).is_ok_and(|at_least| at_least <= lines)
+}
+
+/// The path of a log as it is written.
+struct AsWritten;
+
+impl Checked for AsWritten {
+    type Of = String;
+    const KIND: &'static str = "a path or a glob";
+
+    fn read(value: &Value<'_>, _: &Context) -> Option<String> {
+        let text = value.path_text()?;
+        if is_glob(text)
+            && let Err(error) = glob::Pattern::new(text)
+        {
+            value.wrong(
+                &format!("`path` is not a valid glob: {}", error.msg),
+                "`*`, `?` and `[a-z]` are wildcards; `[[]` is a bracket",
+            );
+            return None;
+        }
+        Some(text.to_owned())
+    }
+}
+
+fn is_glob(text: &str) -> bool {
+    memchr3(b'*', b'?', b'[', text.as_bytes()).is_some()
+}
+
+/// The same as it is meant. Where it is a glob, the directory that it is relative to must not become a part of the
+/// pattern.
+struct AsMeant;
+
+impl Derived for AsMeant {
+    type Of = PathBuf;
+
+    fn derive(table: &Table<'_>, context: &Context) -> Option<PathBuf> {
+        let value = table.get("path")?;
+        let (text, base) = (value.raw_text()?, &*context.base);
+        if !is_glob(text) {
+            return Some(absolute(base, text));
+        }
+        let base = base.to_str().map_or_else(
+            || base.to_owned(),
+            |base| glob::Pattern::escape(base).into(),
+        );
+        Some(absolute(Path::new(&base), text))
+    }
+}
+
+/// A format that times can be read by.
+struct TimeFormat;
+
+impl Checked for TimeFormat {
+    type Of = String;
+    const KIND: &'static str = "a time format";
+
+    fn read(value: &Value<'_>, _: &Context) -> Option<String> {
+        let format = value.text()?;
+        if let Err(reason) = check_format(format) {
+            value.wrong(
+                &format!("`timestamp` {reason}"),
+                "write it like \"%Y-%m-%d %H:%M:%S\"",
+            );
+            return None;
+        }
+        Some(format.to_owned())
+    }
+}
+
+/// A time to try formats with: 2026-11-22 01:02:03 UTC.
+const SAMPLE: i64 = 1_795_309_323;
+
+/// Whether a time that is written by a format can be read back by it.
+fn check_format(format: &str) -> Result<(), &'static str> {
+    use std::fmt::Write;
+    let items: Vec<_> = StrftimeItems::new(format).collect();
+    if items.iter().any(|item| matches!(item, Item::Error)) {
+        return Err("is not a time format");
+    }
+    let sample = chrono::DateTime::from_timestamp(SAMPLE, 456_789_000)
+        .ok_or("is not a time format")?
+        .fixed_offset();
+    let mut text = String::new();
+    write!(text, "{}", sample.format_with_items(items.iter()))
+        .map_err(|_| "is not a time format")?;
+    let mut parsed = Parsed::new();
+    chrono::format::parse(&mut parsed, &text, items.iter())
+        .map_err(|_| "cannot be read back as it is written")?;
+    let has_time = parsed.to_naive_time().is_ok() || parsed.timestamp().is_some();
+    if has_time {
+        Ok(())
+    } else {
+        Err("has no time of day, with hour and minute")
+    }
+}

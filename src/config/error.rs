@@ -1,0 +1,85 @@
+//! Why there is no config.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::trust::Refusal;
+use crate::table::fault::{Fault, MOST};
+use crate::text::visible_path;
+
+/// Why there is no config. Each ends a program with exit code 78.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// Nowhere a config.
+    #[error("error: no config found; looked for{}\n  = help: write one, or name it with --config", places(.looked))]
+    NotFound {
+        /// Where it was looked for, in order.
+        looked: Vec<PathBuf>,
+    },
+    /// The file cannot be read, or is nothing that could be a config.
+    #[error("error: {}: {reason}{}", visible_path(.path), .help.as_ref().map(|help| format!("\n  = help: {help}")).unwrap_or_default())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What is the matter with it.
+        reason: String,
+        /// What to do about it.
+        help: Option<String>,
+    },
+    /// Somebody else could change the config, or read a secret of it.
+    #[error("{}", paragraphs(.refusals))]
+    Untrusted {
+        /// Each with its remedy.
+        refusals: Vec<Refusal>,
+    },
+    /// The file is wrong.
+    #[error("{}\n\n{}", paragraphs(.faults), count(.faults.len(), .path))]
+    Faulty {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, in the order of the file; a hundred at most.
+        faults: Vec<Fault>,
+    },
+}
+
+fn places(looked: &[PathBuf]) -> String {
+    looked.iter().fold(String::new(), |mut all, path| {
+        all.push_str("\n  ");
+        all.push_str(&visible_path(path));
+        all
+    })
+}
+
+fn paragraphs<T: fmt::Display>(items: &[T]) -> String {
+    let items: Vec<_> = items.iter().map(ToString::to_string).collect();
+    items.join("\n\n")
+}
+
+fn count(faults: usize, path: &Path) -> String {
+    let path = visible_path(path);
+    match faults {
+        1 => format!("1 error in {path}"),
+        MOST => format!("{MOST} errors or more in {path}"),
+        faults => format!("{faults} errors in {path}"),
+    }
+}
+
+impl ConfigError {
+    /// A file that the system will not read.
+    pub(super) fn unreadable(path: &Path, error: &io::Error) -> Self {
+        let (reason, help) = match error.kind() {
+            io::ErrorKind::NotFound => ("no such file".to_owned(), None),
+            io::ErrorKind::PermissionDenied => (
+                "no permission to read it".to_owned(),
+                Some("run as the user that it belongs to".to_owned()),
+            ),
+            _ => (format!("cannot be read: {error}"), None),
+        };
+        Self::Unreadable {
+            path: path.to_owned(),
+            reason,
+            help,
+        }
+    }
+}

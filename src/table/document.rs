@@ -1,0 +1,203 @@
+//! All tables of a config in their order, for those who tell of them: the advice, the example and the manual.
+
+use super::{Example, Inner, Key, Keys, Layout, Standing, nearest, read};
+
+/// A kind of table with its place in a config.
+#[derive(Debug)]
+pub(crate) struct Section {
+    /// As a person would write its header, with `NAME` for the user's own names; empty for the top level.
+    pub(crate) place: String,
+    /// Its keys.
+    pub(crate) layout: &'static Layout,
+    /// Whether others have the same place.
+    pub(crate) is_variant: bool,
+}
+
+impl Section {
+    /// What it is for.
+    pub(crate) fn about(&self) -> String {
+        sentence(self.layout.about)
+    }
+
+    /// Its keys as they are explained, those aside that are tables with a section of their own.
+    pub(crate) fn lines(&self) -> Vec<Line> {
+        let place = self.place.trim_matches(['[', ']']);
+        let place = place.trim_end_matches(".NAME");
+        lines(self.layout, place.rsplit('.').next().unwrap_or_default())
+    }
+}
+
+/// A key as the example config and the manual have it.
+#[derive(Debug)]
+pub(crate) struct Line {
+    /// Its name.
+    pub(crate) name: String,
+    /// A value.
+    pub(crate) value: Sample,
+    /// What it is for.
+    pub(crate) about: String,
+    /// What its value is.
+    pub(crate) kind: String,
+}
+
+/// A value as the example config and the manual have it.
+#[derive(Debug)]
+pub(crate) enum Sample {
+    /// The one that holds where the key is left out.
+    Default(String),
+    /// Another.
+    Example(String),
+    /// Another, which the example config has behind `#`.
+    Commented(String),
+}
+
+impl Layout {
+    /// What to say about a key that this table of a config does not have; `root` is the whole config.
+    pub(super) fn advice(&self, key: &str, root: &'static Layout) -> String {
+        let elsewhere: Vec<_> = sections(root)
+            .into_iter()
+            .filter(|section| section.layout.knows(key))
+            .map(|section| match section.place.as_str() {
+                "" => "at the top of the file, before the first table".to_owned(),
+                place if section.is_variant => {
+                    format!("in `{place}` like {}", section.layout.sample)
+                }
+                place if place.starts_with('[') => format!("in `{place}`"),
+                place => format!("in {place}"),
+            })
+            .collect();
+        if !elsewhere.is_empty() {
+            return format!("`{key}` belongs {}", elsewhere.join(" or "));
+        }
+        let names = self.names();
+        nearest(key, names.iter().map(String::as_str)).map_or_else(
+            || format!("the keys here are {}", names.join(", ")),
+            |near| format!("did you mean `{near}`?"),
+        )
+    }
+}
+
+/// The tables of a config, from its whole on. One that is written as the value of its key is not listed.
+pub(crate) fn sections(root: &'static Layout) -> Vec<Section> {
+    let mut found = vec![Section {
+        place: String::new(),
+        layout: root,
+        is_variant: false,
+    }];
+    walk(root, "", &mut found);
+    found
+}
+
+fn walk(layout: &'static Layout, path: &str, found: &mut Vec<Section>) {
+    for key in layout.keys {
+        let Some(Inner { layouts, standing }) = (key.inner)() else {
+            continue;
+        };
+        for layout in layouts {
+            if key.keys == Keys::Flat {
+                walk(layout, path, found);
+            } else if layout.short.is_some() || has_section(key) {
+                let mut path = path.to_owned();
+                if !path.is_empty() {
+                    path.push('.');
+                }
+                path.push_str(key.name);
+                if standing == Standing::Named {
+                    path.push_str(".NAME");
+                }
+                found.push(Section {
+                    place: match standing {
+                        _ if layout.short.is_some() => format!("an entry of `{}`", key.name),
+                        Standing::List => format!("[[{path}]]"),
+                        _ => format!("[{path}]"),
+                    },
+                    layout,
+                    is_variant: layouts.len() > 1,
+                });
+                walk(layout, &path, found);
+            }
+        }
+    }
+}
+
+/// Whether a key is a table that is explained where it stands, and not here: one with an example is written as the
+/// value of its key, one that has a short form too.
+fn has_section(key: &Key) -> bool {
+    let layouts = key.layouts();
+    let is_long = layouts.iter().all(|layout| layout.short.is_none());
+    is_long && !layouts.is_empty() && key.example.text().is_empty()
+}
+
+/// The keys of a table of this name.
+fn lines(layout: &Layout, table: &str) -> Vec<Line> {
+    let mut found = Vec::new();
+    for key in layout.keys {
+        match key.keys {
+            Keys::None => {}
+            Keys::Flat => {
+                let layouts = key.layouts().iter();
+                found.extend(layouts.flat_map(|layout| lines(layout, table)));
+            }
+            Keys::Secret => found.extend(secret(key, table)),
+            Keys::One if has_section(key) => {}
+            Keys::One => found.push(line(key)),
+        }
+    }
+    found
+}
+
+fn line(key: &Key) -> Line {
+    Line {
+        name: key.name.to_owned(),
+        value: match key.example {
+            Example::Default => {
+                let default = key.default.and_then(|default| default());
+                Sample::Default(default.map(|value| value.to_string()).unwrap_or_default())
+            }
+            Example::Plain(text) => Sample::Example(text.to_owned()),
+            Example::Commented(text) => Sample::Commented(text.to_owned()),
+        },
+        about: sentence(key.about),
+        kind: (key.kind)(),
+    }
+}
+
+/// The four keys that a secret may come from.
+fn secret(key: &Key, table: &str) -> [Line; 4] {
+    let line = |place: &str, value: String, about: &str| Line {
+        name: format!("{}{place}", key.name),
+        value: Sample::Commented(value),
+        about: about.to_owned(),
+        kind: "a text".to_owned(),
+    };
+    let [file, env, credential] = read::PLACES;
+    let about = sentence(key.about);
+    [
+        line(
+            file,
+            format!("\"/etc/watchdog/{table}.{}\"", key.name),
+            &format!("{about} Here: a file that nobody else may read, whose first line is it."),
+        ),
+        line(
+            env,
+            format!("\"{table}_{}\"", key.name).to_ascii_uppercase(),
+            "Or a variable of the environment.",
+        ),
+        line(
+            credential,
+            format!("\"{table}-{}\"", key.name),
+            "Or a systemd credential, of LoadCredential= in the unit.",
+        ),
+        line(
+            "",
+            key.example.text().to_owned(),
+            "Or the text itself, where nobody else can read this file.",
+        ),
+    ]
+}
+
+/// The lines of a comment as one.
+fn sentence(about: &[&str]) -> String {
+    let lines: Vec<_> = about.iter().map(|line| line.trim()).collect();
+    lines.join(" ")
+}
