@@ -188,7 +188,7 @@ fn check_name(name: &str) -> Result<(), String> {
 table! {
     /// A port that must accept connections; there may be several such tables.
     pub struct Rule like "[[service.NAME.port]]", check fits_together {
-        /// Also "[::1]:4002", or "unix:/run/trader.sock"; a name is tried at each of its addresses.
+        /// Also an IPv6 address in brackets, or "unix:/run/trader.sock"; a name is tried at each of its addresses.
         address: Address, example r#""127.0.0.1:4002""#;
         /// What is sent once connected; without `expect`, a connection is enough.
         send: Option<Vec<u8>> as Option<Sent>, example r#""PING\r\n""#;
