@@ -1,6 +1,7 @@
 //! All tables of a config in their order, for those who tell of them: the advice, the example and the manual.
 
-use super::{Example, Inner, Key, Keys, Layout, Standing, nearest, read};
+use super::layout::PLACES;
+use super::{Example, Inner, Key, Keys, Layout, Standing, nearest};
 
 /// A kind of table with its place in a config.
 #[derive(Debug)]
@@ -170,7 +171,7 @@ fn secret(key: &Key, table: &str) -> [Line; 4] {
         about: about.to_owned(),
         kind: "a text".to_owned(),
     };
-    let [file, env, credential] = read::PLACES;
+    let [file, env, credential] = PLACES;
     let about = sentence(key.about);
     [
         line(

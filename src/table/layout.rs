@@ -1,6 +1,9 @@
 //! What is known of a table without a config: its keys, and what is said of them.
 
-use super::{Shown, read};
+use super::Shown;
+
+/// What may stand behind the name of a secret: where it is, in place of itself.
+pub(super) const PLACES: [&str; 3] = ["_file", "_env", "_credential"];
 
 /// The keys of a kind of table.
 #[derive(Debug)]
@@ -52,7 +55,7 @@ pub(crate) enum Keys {
     None,
     /// Those of another table, in this one.
     Flat,
-    /// One of its name, or with one of [`read::PLACES`] behind it.
+    /// One of its name, or with one of [`PLACES`] behind it.
     Secret,
 }
 
@@ -106,7 +109,7 @@ impl Layout {
             Keys::Flat => key.layouts().iter().any(|layout| layout.knows(word)),
             Keys::Secret => word
                 .strip_prefix(key.name)
-                .is_some_and(|rest| rest.is_empty() || read::PLACES.contains(&rest)),
+                .is_some_and(|rest| rest.is_empty() || PLACES.contains(&rest)),
         })
     }
 
@@ -121,7 +124,7 @@ impl Layout {
                     names.extend(key.layouts().iter().flat_map(|layout| layout.names()));
                 }
                 Keys::Secret => {
-                    names.extend(read::PLACES.map(|place| format!("{}{place}", key.name)));
+                    names.extend(PLACES.map(|place| format!("{}{place}", key.name)));
                     names.push(key.name.to_owned());
                 }
             }

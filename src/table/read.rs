@@ -16,11 +16,9 @@ use toml::Spanned;
 use toml::de::{DeArray, DeString, DeTable, DeValue};
 
 use super::fault::{Fault, MOST, Source, is_secret};
+use super::shown::written;
 use super::{Key, Layout, nearest};
 use crate::clock;
-
-/// What may stand behind the name of a secret: where it is, in place of itself.
-pub(super) const PLACES: [&str; 3] = ["_file", "_env", "_credential"];
 
 /// What is wrong so far, and what is right and costly to make: a thousand services with one pattern share it.
 pub(crate) struct Faults {
@@ -870,11 +868,6 @@ pub(crate) fn quoted(word: &str) -> String {
         short.push('…');
     }
     format!("`{short}`")
-}
-
-/// A text as TOML would have it.
-pub(super) fn written(text: &str) -> String {
-    toml::Value::String(text.to_owned()).to_string()
 }
 
 #[cfg(test)]

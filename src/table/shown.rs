@@ -4,8 +4,6 @@ use std::fmt;
 
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 
-use super::read;
-
 /// A value as it is written back. As text it is what stands behind a key, in one line.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Shown {
@@ -70,7 +68,7 @@ impl fmt::Display for Shown {
         match self {
             Self::Flag(flag) => write!(f, "{flag}"),
             Self::Whole(number) => write!(f, "{number}"),
-            Self::Text(text) => write!(f, "{}", read::written(text)),
+            Self::Text(text) => write!(f, "{}", written(text)),
             Self::List(list) => {
                 let list: Vec<_> = list.iter().map(ToString::to_string).collect();
                 write!(f, "[{}]", list.join(", "))
@@ -84,4 +82,9 @@ impl fmt::Display for Shown {
             }
         }
     }
+}
+
+/// A text as TOML would have it.
+pub(super) fn written(text: &str) -> String {
+    toml::Value::String(text.to_owned()).to_string()
 }
