@@ -1,4 +1,4 @@
-//! AlertConfig what is owed: one message for all of it, kept in the outbox until everybody has it.
+//! Sending what is pending: one message for all of it, kept in the outbox until everybody has it.
 //!
 //! Alerts are in the state, on the disk, before this begins. They become a message in the outbox; then the state
 //! forgets them; then the message is sent; then it leaves the outbox. A run that is killed at any point between
@@ -24,10 +24,10 @@ use crate::notify::{self, Alert, Outcome, mail, message};
 use crate::report;
 use crate::settle::{close_threads, queued};
 
-/// How many alerts can be owed, with mail held back or an outbox that cannot be written: the oldest say little.
+/// How many alerts can be pending, with mail held back or an outbox that cannot be written: the oldest say little.
 const OWED_LIMIT: usize = 500;
 
-/// Puts all that is owed into one message, and sends what is in the outbox, the oldest first. All of it is over
+/// Puts all that is pending into one message, and sends what is in the outbox, the oldest first. All of it is over
 /// within the transport's timeout and a little more, whatever the other side does. Nothing is given up because the
 /// clock was set.
 pub fn deliver(
@@ -70,7 +70,7 @@ pub fn deliver(
     }
     if changed {
         close_threads(memory);
-        // twice, so that the backup does not know less: what it still owed would be told again
+        // twice, so that the backup does not know less: what it still has pending would be reported again
         if let Err(error) = store.save_twice(memory) {
             ::log::error!(
                 "{error}; what is told now is kept in the outbox until it can be written"
@@ -132,7 +132,7 @@ impl Step<'_> {
         over > 0
     }
 
-    /// Makes one message of all that is owed, and keeps it; or holds it back, where the hour has had its fill.
+    /// Makes one message of all that is pending, and keeps it; or holds it back, where the hourly limit is reached.
     /// Returns whether the memory has changed.
     fn compose(&mut self, config: &Config, memory: &mut Memory, entries: &mut Vec<Kept>) -> bool {
         let most = usize::try_from(self.settings.max_per_hour).unwrap_or(usize::MAX);
@@ -164,7 +164,7 @@ impl Step<'_> {
                 self.tell(&entry, &report, true);
                 self.sent_at_once += usize::from(report.reached_somebody());
                 // who was not reached cannot be remembered; who was would be told again by every run
-                let settled = report.reached_somebody() || report.owed().is_empty();
+                let settled = report.reached_somebody() || report.pending().is_empty();
                 settled && queued(memory, &entry.message, |_| true)
             }
         }
@@ -221,7 +221,7 @@ impl Step<'_> {
         );
         let before = kept.entry.clone();
         let entry = &mut kept.entry;
-        entry.recipients = report.owed();
+        entry.recipients = report.pending();
         if !entry.recipients.is_empty() {
             entry.tries = entry.tries.saturating_add(1);
         }
@@ -330,7 +330,7 @@ impl Step<'_> {
     }
 }
 
-/// One message for all that is owed.
+/// One message for all that is pending.
 fn composed(config: &Config, memory: &Memory, now: DateTime<Utc>) -> Option<notify::Message> {
     let threads: BTreeMap<String, Vec<String>> = memory
         .pending
@@ -348,8 +348,8 @@ fn composed(config: &Config, memory: &Memory, now: DateTime<Utc>) -> Option<noti
 }
 
 /// How many messages would have told what was held back: one for each run that had something to tell.
-fn held_back(owed: &[Alert]) -> usize {
-    let mut runs: Vec<DateTime<Utc>> = owed
+fn held_back(pending: &[Alert]) -> usize {
+    let mut runs: Vec<DateTime<Utc>> = pending
         .iter()
         .filter(|alert| alert.held)
         .map(|alert| alert.time)
@@ -359,7 +359,7 @@ fn held_back(owed: &[Alert]) -> usize {
     runs.len()
 }
 
-/// Sends one message for all that is owed, for a run whose state cannot be written: nothing is kept for later.
+/// Sends one message for all that is pending, for a run whose state cannot be written: nothing is kept for later.
 ///
 /// Such runs know nothing of each other, and would send the same every minute. So what was told is marked by an empty
 /// file in the directory for temporary files, and the same trouble is not told again within `remind_every`. Where that
@@ -392,8 +392,8 @@ pub fn at_once(
 }
 
 /// The file whose age tells when this was told last: one for each user, state directory and set of troubles.
-fn mark(config: &Config, owed: &[Alert]) -> PathBuf {
-    let mut troubles: Vec<(&str, &str)> = owed
+fn mark(config: &Config, pending: &[Alert]) -> PathBuf {
+    let mut troubles: Vec<(&str, &str)> = pending
         .iter()
         .map(|alert| (alert.service.as_str(), alert.event.name()))
         .collect();

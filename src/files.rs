@@ -95,6 +95,14 @@ pub fn open(path: &Path, links: Links) -> Result<(File, Metadata), Refusal> {
     Ok((file, meta))
 }
 
+/// Whether there is no such file for this user: it is not there, or may not be reached.
+pub fn is_out_of_reach(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::PermissionDenied
+    )
+}
+
 /// Nothing, for a regular file; what else it is, for all others.
 pub fn regular(meta: &Metadata) -> Result<(), Refusal> {
     let kind = meta.file_type();
@@ -241,14 +249,7 @@ pub fn walk(path: &Path) -> io::Result<(Vec<Place>, bool)> {
         let next = here.join(&name);
         let meta = match fs::symlink_metadata(&next) {
             // what this user may not enter leads nowhere for him, either
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::NotFound
-                        | io::ErrorKind::NotADirectory
-                        | io::ErrorKind::PermissionDenied
-                ) =>
-            {
+            Err(error) if is_out_of_reach(&error) => {
                 if let Some(directory) = places.iter_mut().rfind(|place| place.meta.is_dir()) {
                     directory.last = true;
                 }

@@ -1,4 +1,4 @@
-//! Services, what is seen of them and what is done to them, for the tests of the pure rooms.
+//! Services, what is seen of them and what is done to them, for the tests of the pure modules.
 
 use std::fs::{self, File};
 use std::os::unix::fs::{OpenOptionsExt, symlink};

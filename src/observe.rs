@@ -1,4 +1,4 @@
-//! Looking at all services: one glance at the processes, then every check side by side.
+//! Looking at all services: one snapshot of the processes, then every check side by side.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -210,15 +210,26 @@ impl Pool {
                     open_before = open_before.saturating_sub(1);
                 }
             }
+            let done =
+                |progress: &Progress<T, R>| (count - progress.open).saturating_sub(progress.hung);
             let most = match progress.open {
                 open if open == open_before => MOST_WORKERS,
-                open if left(began.elapsed(), count - open, open) > LONG => WORKERS,
+                open if left(began.elapsed(), done(&progress), open) > LONG => WORKERS,
                 _ => 1,
             };
-            open_before = progress.open;
+            let open_at_last_look = std::mem::replace(&mut open_before, progress.open);
             // a hung one is replaced, so that it costs the rest nothing
             let most = most + progress.hung.min(MOST_HUNG);
-            if workers < most && !progress.queue.is_empty() {
+            // where nothing gets done at all, as many again: what hangs must not hold up a long queue
+            let more = if progress.open == open_at_last_look {
+                workers
+            } else {
+                1
+            };
+            let wanted = more
+                .min(most.saturating_sub(workers))
+                .min(progress.queue.len());
+            for _ in 0..wanted {
                 workers += spawn_worker();
             }
         }

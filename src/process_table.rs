@@ -1,13 +1,13 @@
 //! The processes of this machine as plain data.
 //!
 //! A [`ProcessTable`] is looked at once a run, in one of three ways. One process at a time, where all services have PID
-//! files: then it does not matter how many others there are. At a glance, where processes are to be found by their
+//! files: then it does not matter how many others there are. At a snapshot, where processes are to be found by their
 //! command lines: one pass reads those of all, and all else only of those that match. As a whole table, by sysinfo, for
 //! commands that a person runs, which ask more of each process and are rare.
 //!
 //! Each way is where it is best. For one PID, sysinfo makes about 40 system calls and reads all of `/proc/stat` before
 //! it begins (30 µs, and 160 µs for ten); what a check needs takes 3, and a fourth where a process must be a certain
-//! user's (6 µs, 44 µs). For a table of 2000 processes it makes 21 calls a process (40 ms), and a glance 3 (`pgrep -f`:
+//! user's (6 µs, 44 µs). For a table of 2000 processes it makes 21 calls a process (40 ms), and a snapshot 3 (`pgrep -f`:
 //! 19). What sysinfo rounds or leaves out, the exact start time and the state letter, comes from `/proc/PID/stat` in
 //! either case.
 
@@ -79,7 +79,7 @@ pub struct Process {
     /// Its effective user, where that was asked for and could be read.
     pub uid: Option<u32>,
     /// Its arguments joined by single spaces, cut at 256 KiB. Empty for zombies and kernel threads, and where the
-    /// world is looked at on demand: then nobody asks.
+    /// table is asked on demand: then nobody asks.
     pub command: Vec<u8>,
     /// A thread of the kernel.
     pub kernel: bool,
@@ -190,7 +190,7 @@ impl ProcessTable {
         }
     }
 
-    /// A world made by hand, with the watchdog as process `me`.
+    /// A table made by hand, with the watchdog as process `me`.
     pub fn of(processes: impl IntoIterator<Item = Process>, me: i32) -> Self {
         let table: BTreeMap<i32, Process> = processes.into_iter().map(|p| (p.pid, p)).collect();
         let mut ancestors = BTreeSet::new();
@@ -209,7 +209,7 @@ impl ProcessTable {
         self.me
     }
 
-    /// Whether `pid` is the watchdog or one of its ancestors. Not known of a world on demand.
+    /// Whether `pid` is the watchdog or one of its ancestors. Not known of a table on demand.
     pub fn is_lineage(&self, pid: i32) -> bool {
         pid == self.me || self.ancestors.contains(&pid)
     }
@@ -219,7 +219,7 @@ impl ProcessTable {
         self.hidden
     }
 
-    /// The process with a PID. What a survey does not know is looked up again: it may have started since.
+    /// The process with a PID. what a full scan does not know is looked up again: it may have started since.
     pub fn process(&self, pid: i32) -> Lookup {
         self.look_up(pid, |_| Ok(None))
     }
@@ -240,7 +240,7 @@ impl ProcessTable {
         }
     }
 
-    /// The process with a PID as a survey saw it.
+    /// The process with a PID as a full scan saw it.
     pub fn scanned_process(&self, pid: i32) -> Option<&Process> {
         match &self.known {
             Known::All(table) => table.get(&pid),
@@ -248,7 +248,7 @@ impl ProcessTable {
         }
     }
 
-    /// The parent of a process; 0 and none above those that have one. Not known of a world on demand.
+    /// The parent of a process; 0 and none above those that have one. Not known of a table on demand.
     pub fn parent(&self, pid: i32) -> Option<i32> {
         match &self.known {
             Known::All(table) => table.get(&pid).map(|process| process.parent),
@@ -257,7 +257,7 @@ impl ProcessTable {
         }
     }
 
-    /// All processes, by PID, as a survey saw them; none where there was none.
+    /// All processes, by PID, as a full scan saw them; none where there was none.
     pub fn all(&self) -> impl Iterator<Item = &Process> {
         match &self.known {
             Known::All(table) => Some(table),

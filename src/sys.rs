@@ -1,4 +1,4 @@
-//! The one room with `unsafe`: pidfds, and the steps of a child between fork and exec.
+//! The only module with `unsafe`: pidfds, and the steps of a child between fork and exec.
 //!
 //! nix wraps neither, and std's own wrappers for them are unstable. Everything here is a thin, checked cover
 //! over one system call, or a list of async-signal-safe calls.

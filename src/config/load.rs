@@ -1,4 +1,4 @@
-//! Finding, trusting and reading the config file: all that this room does to the world.
+//! Finding, trusting and reading the config file: the only part of `config` that touches the system.
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read};

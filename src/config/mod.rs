@@ -1,8 +1,9 @@
 //! The config as it is meant: typed, checked and complete, with defaults filled in and paths absolute.
 //!
 //! Each table is defined once, by `table!` in the file of whatever goes by it; `top.rs` and `service.rs` put them
-//! together. What was written is read by the reader of `table`, which knows places in the file; nothing here does. Nothing but the config itself is opened, resolved or run on the way; only
-//! `load.rs` touches the world, to find the file, to judge whom it could come from, and who can read its secrets.
+//! together. What was written is read by the reader of `table`, which knows places in the file; nothing here does.
+//! Nothing but the config itself is opened, resolved or run on the way; only `load.rs` touches the system, to find the
+//! file, to judge whom it could come from, and who can read its secrets.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

@@ -1,8 +1,8 @@
-//! AlertConfig a person: events become one message a run, and a message goes out by one channel.
+//! Alerting a person: events become one message a run, and a message goes out by one channel.
 //!
 //! [`message::compose`] is pure: alerts in, one [`Message`] out. [`mail::send`] is the channel: whatever the other
 //! side does, it comes back within its time limit with a [`Report`] that tells the recipients apart, so that the
-//! caller can keep what is still owed and to whom, in the [`outbox`]. What is worth telling, and when again, is
+//! caller can keep what is still pending and for whom, in the [`outbox`]. What is worth telling, and when again, is
 //! decided above.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -192,12 +192,12 @@ impl Report {
     }
 
     /// The recipients to try again.
-    pub fn owed(&self) -> Vec<String> {
-        let owed = self
+    pub fn pending(&self) -> Vec<String> {
+        let pending = self
             .recipients
             .iter()
             .filter(|recipient| matches!(recipient.outcome, Outcome::Deferred { .. }));
-        owed.map(|recipient| recipient.address.clone()).collect()
+        pending.map(|recipient| recipient.address.clone()).collect()
     }
 
     /// What went wrong, one sentence a reason, with the recipients that it befell: for the log and the journal.
@@ -269,7 +269,7 @@ mod tests {
             in_vain: false,
         };
         assert!(report.reached_somebody());
-        assert_eq!(report.owed(), ["c@x", "d@x", "e@x"]);
+        assert_eq!(report.pending(), ["c@x", "d@x", "e@x"]);
         assert_eq!(
             report.troubles(),
             [

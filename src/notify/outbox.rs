@@ -47,7 +47,7 @@ const LONGEST_WAIT: i64 = 6 * 60;
 pub struct Entry {
     /// The message.
     pub message: Message,
-    /// The recipients that it is still owed to. None left: it is only kept until the state knows.
+    /// The recipients who do not have it yet. None left: it is only kept until the state knows.
     pub recipients: Vec<String>,
     /// The ids of the alerts that it tells.
     pub alerts: Vec<String>,

@@ -42,7 +42,7 @@ pub(super) struct Snapshot {
 }
 
 impl Snapshot {
-    /// A glance at all processes but the skipped ones, and why one that runs may be missing in it. What is read at the
+    /// A snapshot of all processes but the skipped ones, and why one that runs may be missing in it. What is read at the
     /// moment stands in `reading`.
     pub(super) fn take(scan: &Scan) -> (Self, Option<String>) {
         let began =
@@ -205,7 +205,7 @@ pub fn scan_within<E>(
     }
 }
 
-/// SharedSnapshots for many who want one at about the same time: as fresh as one of one's own, for it was begun after it was
+/// Snapshots for many who want one at about the same time: as fresh as one of one's own, for it was begun after it was
 /// asked for, but one at a time, and one for all who have waited for the one before to end.
 #[derive(Debug, Default)]
 pub struct SharedSnapshots {
@@ -324,13 +324,13 @@ mod tests {
     }
 
     #[test]
-    fn a_glance_sees_what_a_survey_sees() {
+    fn a_snapshot_sees_what_a_full_scan_sees() {
         use std::process::{Command, Stdio};
         // a title with zeros behind it, an empty argument, and more than one buffer of arguments
         let long = "y".repeat(20_000);
         let mut children = [["1", ""], ["2", "a b"], ["3", &long]].map(|words| {
             Command::new("sh")
-                .args(["-c", "echo; read line", "glanced-at"])
+                .args(["-c", "echo; read line", "seen-in-snapshot"])
                 .args(words)
                 .stdin(Stdio::piped())
                 .stdout(Stdio::piped())
@@ -345,7 +345,7 @@ mod tests {
             .each_ref()
             .map(|child| i32::try_from(child.id()).unwrap());
         let ours = |process: &Process| pids.contains(&process.pid);
-        let needle = Finder::new("glanced-at ");
+        let needle = Finder::new("seen-in-snapshot ");
         let wanted = |command: &[u8]| needle.find(command).is_some();
         let snapshot = ProcessTable::snapshot();
         let look = |pid: i32| snapshot.process_with_user(pid);
@@ -378,7 +378,7 @@ mod tests {
 
     #[test]
     fn a_pid_that_has_become_another_process_since_is_not_found() {
-        let snapshot = glance_at(&["bot.py", "bot.py"], 0);
+        let snapshot = snapshot_of(&["bot.py", "bot.py"], 0);
         let table = ProcessTable::with(
             Known::Commands(snapshot),
             99,
@@ -405,7 +405,7 @@ mod tests {
 
     #[test]
     fn one_that_is_hidden_concerns_those_searches_alone_that_it_matches() {
-        let snapshot = glance_at(&["hidden.py"], 0);
+        let snapshot = snapshot_of(&["hidden.py"], 0);
         let table = ProcessTable::with(
             Known::Commands(snapshot),
             99,
@@ -430,7 +430,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_glance_has_seen_is_not_read_again() {
+    fn what_a_snapshot_holds_is_not_read_again() {
         let mut child = std::process::Command::new("sh")
             .args(["-c", "echo; read line; exec sleep 60", "seen"])
             .stdin(std::process::Stdio::piped())
@@ -465,8 +465,8 @@ mod tests {
         assert_eq!(process.command, before);
     }
 
-    /// A glance at processes 1, 2, ... that was searched `searches` times.
-    fn glance_at<T: AsRef<[u8]>>(commands: &[T], searches: usize) -> Snapshot {
+    /// A snapshot of processes 1, 2, ... that was searched `searches` times.
+    fn snapshot_of<T: AsRef<[u8]>>(commands: &[T], searches: usize) -> Snapshot {
         let mut snapshot = Snapshot {
             searches: searches.into(),
             ..Snapshot::default()
@@ -494,7 +494,7 @@ mod tests {
             &long,
             "er 1",
         ];
-        let searched = |searches: usize| glance_at(&commands, searches);
+        let searched = |searches: usize| snapshot_of(&commands, searches);
         for (text, pids, is_in_index) in [
             ("worker 1", &[1, 4][..], true),
             ("worker", &[1, 2, 4, 5], true),
@@ -527,7 +527,7 @@ mod tests {
 
     #[test]
     fn an_index_is_made_once_many_have_searched() {
-        let snapshot = glance_at(&["worker 1"], 0);
+        let snapshot = snapshot_of(&["worker 1"], 0);
         let needle = Finder::new("worker");
         for searches in 0..3 * SEARCHES_WITHOUT_INDEX {
             let is_made = snapshot.index.get().is_some();
@@ -552,8 +552,8 @@ mod tests {
         ) {
             // so much that what else there is is rare
             commands.insert(filler.index(commands.len() + 1), vec![b'x'; 4000]);
-            let plain = glance_at(&commands, 0);
-            let indexed = glance_at(&commands, SEARCHES_WITHOUT_INDEX);
+            let plain = snapshot_of(&commands, 0);
+            let indexed = snapshot_of(&commands, SEARCHES_WITHOUT_INDEX);
             let of_text = |at: &sample::Index, length: usize| {
                 let from = at.index(plain.text.len());
                 plain.text[from..].iter().take(length).copied().collect()
@@ -578,7 +578,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shared_glance_is_never_older_than_the_wish_for_it() {
+    fn a_shared_snapshot_is_never_older_than_the_request_for_it() {
         let snapshots = SharedSnapshots::default();
         let mut known = Vec::new();
         for _ in 0..3 {

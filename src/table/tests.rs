@@ -90,7 +90,7 @@ table! {
 }
 
 table! {
-    /// A room.
+    /// A chat room of a channel.
     struct Chat like "{ type = \"chat\" }" {
         /// What all channels have.
         common: Common => Flat;

@@ -5,7 +5,7 @@
 //! between two steps of one thread nothing else happens. WATCHDOG_TEST_ALL_STEPS=1 kills after each step, too, and
 //! has the disk full at each step of every case.
 //!
-//! All of it is in a PID namespace of its own, so that a survey of all processes takes a tracer no time.
+//! All of it is in a PID namespace of its own, so that a scan of all processes takes a tracer no time.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;

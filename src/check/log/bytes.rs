@@ -159,11 +159,12 @@ impl Bytes {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use std::io::Write;
 
-    fn file(content: &[u8]) -> (Bytes, u64) {
+    /// A file of this content, and its size.
+    pub(in crate::check::log) fn file(content: &[u8]) -> (Bytes, u64) {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(content).unwrap();
         let size = content.len() as u64;

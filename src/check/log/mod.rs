@@ -436,7 +436,7 @@ fn end_of(rule: &Rule, position: Option<&LogPosition>) -> io::Result<Option<LogP
             restarted: true,
             ..position.clone()
         };
-        if let Some(old) = rotation::whereabouts(&rule.path, &position.here) {
+        if let Some(old) = rotation::locate(&rule.path, &position.here) {
             end.here = FilePosition::at_end(&old, old.path.clone())?;
         }
         return Ok(Some(end));

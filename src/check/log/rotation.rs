@@ -257,7 +257,7 @@ fn is_begun_copy(opened: &Opened, current: &Opened) -> bool {
 }
 
 /// Where the marked file is now, when nothing is at the path.
-pub(super) fn whereabouts(path: &Path, place: &FilePosition) -> Option<Opened> {
+pub(super) fn locate(path: &Path, place: &FilePosition) -> Option<Opened> {
     if let Some(opened) = place.reopen() {
         return Some(opened);
     }

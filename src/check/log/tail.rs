@@ -234,15 +234,10 @@ fn extend(carry: &mut Vec<u8>, piece: &[u8]) {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::io::Write;
 
-    fn file(content: &[u8]) -> (Bytes, u64) {
-        let mut file = tempfile::tempfile().unwrap();
-        file.write_all(content).unwrap();
-        let size = content.len() as u64;
-        (Bytes::new(file, size), size)
-    }
+    use super::super::bytes::tests::file;
+    use super::*;
 
     /// How often this thread has read so far.
     fn reads() -> u64 {

@@ -29,16 +29,7 @@ impl FirstLine {
             Ok((file, _)) => Self::read(file),
             Err(Refusal::Kind(_)) => Ok(Self::default()),
             // what cannot be read cannot be run by an interpreter
-            Err(Refusal::Io(error))
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::NotFound
-                        | io::ErrorKind::NotADirectory
-                        | io::ErrorKind::PermissionDenied
-                ) =>
-            {
-                Ok(Self::default())
-            }
+            Err(Refusal::Io(error)) if files::is_out_of_reach(&error) => Ok(Self::default()),
             Err(Refusal::Io(error)) => Err(error),
         }
     }

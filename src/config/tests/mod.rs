@@ -1,4 +1,4 @@
-//! The config room from the outside.
+//! The config from the outside.
 
 use std::path::Path;
 

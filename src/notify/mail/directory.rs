@@ -136,7 +136,7 @@ mod tests {
         let mut other = message();
         other.message_id = "<20261122T010203Z.trader.2@box1>".to_owned();
         for message in [&message(), &message(), &other] {
-            assert!(send(&settings, message).owed().is_empty());
+            assert!(send(&settings, message).pending().is_empty());
         }
         let files = fs::read_dir(root.path()).unwrap().flatten();
         let names: Vec<_> = files
@@ -161,7 +161,7 @@ mod tests {
             &settings(Transport::Directory(file.join("outbox"))),
             &message(),
         );
-        assert_eq!(report.owed().len(), 2);
+        assert_eq!(report.pending().len(), 2);
         assert_eq!(
             report.troubles(),
             [format!(

@@ -310,7 +310,7 @@ fn f72_a_refused_recipient_costs_the_others_nothing() {
             &Outcome::deferred(format!("{at}: 452 4.2.2 mailbox full")),
         ]
     );
-    assert_eq!(report.owed(), ["full@example.org"]);
+    assert_eq!(report.pending(), ["full@example.org"]);
     assert!(server.heard().contains(&".".to_owned()));
 }
 
@@ -327,7 +327,7 @@ fn f72_what_is_refused_for_all_is_told_for_each() {
             panic!("{report:?}");
         };
         assert!(why.ends_with(reply), "{why}");
-        assert_eq!(report.owed(), ["full@example.org"], "4xx is tried again");
+        assert_eq!(report.pending(), ["full@example.org"], "4xx is tried again");
     }
     for (fault, reply) in [("DATA", "451 4.3.0 later"), (".", "451 4.3.0 later")] {
         let (why, maybe) = against(10_000, move |command| {
@@ -419,7 +419,7 @@ fn f70_what_was_settled_before_a_hang_stays_settled() {
         timeout: Duration::from_secs(3),
         ..smtp(server.port)
     });
-    assert_eq!(report.owed(), ["ops@example.org", "full@example.org"]);
+    assert_eq!(report.pending(), ["ops@example.org", "full@example.org"]);
     assert!(
         matches!(report.recipients[1].outcome, Outcome::Refused(_)),
         "{report:?}"
@@ -594,7 +594,7 @@ fn f76_the_password_goes_to_the_server_and_nowhere_else() {
     };
     let server = Server::start(good);
     let report = try_it(with_login(server.port));
-    assert!(report.owed().is_empty(), "{report:?}");
+    assert!(report.pending().is_empty(), "{report:?}");
     assert_eq!(server.heard()[1], "AUTH PLAIN AHdhdGNoAGNhbmFyeQ==");
     // one that repeats what it is sent
     let server = Server::start(|command| match command.split(' ').next() {
@@ -632,7 +632,7 @@ fn a_login_in_two_questions_works_too() {
         password: Some(Secret::Inline("canary".to_owned())),
         ..smtp(server.port)
     });
-    assert!(report.owed().is_empty(), "{report:?}");
+    assert!(report.pending().is_empty(), "{report:?}");
     server.heard();
 }
 
@@ -736,7 +736,7 @@ fn addresses_beyond_ascii_need_a_server_that_takes_them() {
     settings.transport = Transport::Smtp(smtp(server.port));
     let report = send(&settings, &message());
     assert!(
-        report.owed().is_empty() && report.reached_somebody(),
+        report.pending().is_empty() && report.reached_somebody(),
         "{report:?}"
     );
     assert!(server.heard()[1].ends_with(" SMTPUTF8"));
