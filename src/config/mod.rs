@@ -104,7 +104,7 @@ pub struct Service {
     pub name: String,
     /// For people.
     pub description: Option<String>,
-    /// Whether it is looked at.
+    /// Whether it is checked.
     pub enabled: bool,
     /// Absolute; most have that of the config.
     pub working_dir: Arc<Path>,

@@ -36,11 +36,11 @@ table! {
     pub(super) struct ServiceKeys like "[service.NAME]", check fits_together {
         /// For people.
         description: Option<String>, example r#""the trading bot""#;
-        /// Whether it is looked at.
+        /// Whether it is checked.
         enabled: bool = true;
         /// Default: the directory of this file.
         working_dir: Arc<Path> => WorkingDir, example r#""/srv/trader""#;
-        /// A younger process is not judged by its logs: longer than it takes to write its first lines.
+        /// A younger process is not judged by its logs and ports: longer than it takes to write its first lines.
         start_grace: Duration = START_GRACE;
         /// Not restarted while one of these is down, or before it was restarted in this run.
         depends_on: Vec<String> as Vec<Dependency> = Vec::new(), example r#"["database"]"#;
@@ -66,7 +66,7 @@ table! {
         policy: Policy => Flat;
         /// How.
         limits: Limits => Flat;
-        /// The third way to restart, instead of spawn or systemd: run to its end, exit 0 is success.
+        /// The third restart method, instead of spawn or systemd: run to its end, exit 0 is success.
         command: Option<Vec<String>> as Option<Program>, commented r#"["/etc/init.d/trader", "restart"]"#;
     }
 }

@@ -33,7 +33,7 @@ table! {
         logging: Logging => Nested;
         /// What a service does not say itself.
         defaults: DefaultKeys => Nested;
-        /// Whom to tell.
+        /// Whom to alert by mail.
         mail: Option<Settings>;
         /// The services.
         service: Vec<(String, ServiceKeys)> => Named;

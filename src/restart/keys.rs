@@ -12,7 +12,7 @@ use crate::table::{
 };
 
 table! {
-    /// How it is started; the first way to restart, of which a service has one at most.
+    /// How it is started; the first of the restart methods, of which a service has one at most.
     pub struct Spawn like "spawn = { command = [\"python3\", \"main.py\"] }" {
         /// The program and its arguments; no shell reads them.
         command: Vec<String> as Program, example r#"["python3", "main.py"]"#;

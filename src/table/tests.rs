@@ -57,7 +57,7 @@ table! {
         probe: Vec<Probe> = Vec::new();
         /// What holds for all.
         limits: Limits => Nested;
-        /// Whom to tell.
+        /// Whom to alert by mail.
         notify: Vec<Channel> = Vec::new();
     }
 }

@@ -20,7 +20,7 @@ const LINES: usize = 100;
 const MOST_LINES: i64 = 1_000_000;
 
 table! {
-    /// A log of its; there may be several such tables.
+    /// A log of the service; there may be several such tables.
     pub struct Rule like "[[service.NAME.log]]", check can_match {
         /// A glob takes the newest match: "logs/trader-*.log".
         shown("path"): String as AsWritten, example r#""logs/trader.log""#;
@@ -36,7 +36,7 @@ table! {
         forbid: Vec<Forbid> = Vec::new(), example "['Traceback', { pattern = 'ERROR', at_most = 5 }]";
         /// How lines are stamped, where the age is that of the newest stamp and not the modification time.
         stamp: Option<Stamp> => Via<StampKeys>;
-        /// Or "warning": told, and never a reason to restart.
+        /// Or "warning": reported, and never a reason to restart.
         severity: Severity = Severity::Critical;
     }
 }

@@ -4,7 +4,7 @@ use super::Manager;
 use crate::table::{Checked, Context, Value, choice, quoted, table};
 
 table! {
-    /// A program that systemd runs; the second way to restart, and a check as well.
+    /// A unit that systemd runs; the second restart method, and a check as well.
     pub struct Unit like "systemd = { unit = \"trader.service\" }" {
         /// Its name; ".service" may be left out.
         unit: String as UnitName, example r#""trader.service""#;

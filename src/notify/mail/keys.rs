@@ -11,13 +11,13 @@ use crate::table::{
 use crate::table::{Form, Shown};
 
 table! {
-    /// Whom to tell; without this table: nobody, or as $ALERT_EMAIL_TO and $SMTP_SERVER have it.
+    /// Whom to alert by mail; without this table: nobody, or as $ALERT_EMAIL_TO and $SMTP_SERVER have it.
     pub struct Settings like "mail = { from = \"watchdog@example.org\", to = [\"ops@example.org\"], directory = \"outbox\" }" {
         /// The sender.
         from: Mailbox, example r#""watchdog@example.org""#;
         /// The recipients.
         to: Vec<Mailbox> as Filled<Vec<Mailbox>>, example r#"["ops@example.org"]"#;
-        /// What is told; there are also "degraded" and "unknown".
+        /// What is reported; there are also "degraded" and "unknown".
         on: Vec<Event> = vec![
             Event::Restarted,
             Event::RestartFailed,
@@ -25,11 +25,11 @@ table! {
             Event::Down,
             Event::Recovered,
         ];
-        /// How often the same trouble of the same service is told again while it lasts.
+        /// How often the same failure of the same service is reported again while it lasts.
         remind_every: Duration as Positive = Duration::from_hours(1);
         /// Messages; the next one after says how many were held back.
         max_per_hour: u32 as Within<1, 3600> = 12;
-        /// The way out.
+        /// The transport.
         transport: Transport => Via<TransportKeys>;
     }
 }
@@ -41,13 +41,13 @@ table! {
         smtp: Option<Smtp>;
         /// A program that takes a message on its standard input.
         sendmail: Option<Sendmail>;
-        /// One of the three ways out: a directory of .eml files, for trying out.
+        /// One of the three transports: a directory of .eml files, for trying out.
         directory: Option<PathBuf>, example r#""outbox""#;
     }
 }
 
 table! {
-    /// The second way out: a mail server.
+    /// The second transport: a mail server.
     pub struct Smtp like "smtp = { host = \"smtp.example.org\" }", check has_login {
         /// A name or an address.
         host: String as Host, commented r#""smtp.example.org""#;
@@ -55,7 +55,7 @@ table! {
         port: u16 as Within<1, 65535> = 587;
         /// "starttls": plain at first, then TLS, always; "tls": from the start; "none": never.
         tls: Tls = Tls::Starttls;
-        /// Where the server wants to know.
+        /// The name to log in with, where the server asks for a login.
         username: Option<String> as Option<Filled>, commented r#""watchdog""#;
         /// The password that goes with it.
         password: Option<Secret> => Secret, commented r#""correct horse battery staple""#;
@@ -67,7 +67,7 @@ table! {
 }
 
 table! {
-    /// The third way out: a program that takes a message on its standard input.
+    /// The third transport: a program that takes a message on its standard input.
     struct Sendmail like "sendmail = { command = \"/usr/sbin/sendmail\" }" {
         /// Its whole path.
         command: PathBuf as WholePath, example r#""/usr/sbin/sendmail""#;
