@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::scene::Scene;
+use crate::scene::{Scene, free_port};
 
 fn shipped(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -38,7 +38,7 @@ fn every_shipped_config_is_right() {
             seen += 1;
         }
     }
-    assert!(seen >= 14, "{seen}");
+    assert!(seen >= 15, "{seen}");
     let scene = Scene::new();
     let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("watchdog.toml.example");
     let text = fs::read_to_string(example).unwrap();
@@ -127,4 +127,37 @@ fn the_trading_bot_is_brought_back_with_a_mail() {
         .exits(1)
         .finds("trading-bot", "process_stopped");
     scene.check().exits(0);
+}
+
+#[test]
+#[ignore = "needs redis-server"]
+fn the_gateway_that_answers_no_more_is_restarted() {
+    let scene = Scene::new();
+    let port = free_port().to_string();
+    take_over(
+        &scene,
+        "gateway.toml",
+        &[
+            ("6379", &port),
+            (", user = \"redis\"", ""),
+            ("start_grace = \"30s\"", "start_grace = \"0s\""),
+            (
+                "\"127.0.0.1\"]",
+                "\"127.0.0.1\", \"--save\", \"\", \"--pidfile\", \"{dir}/redis.pid\"]",
+            ),
+        ],
+    );
+    let started = scene.check().exits(1).verdict("gateway", "restarted");
+    let pid = started.service("gateway")["pid"].as_i64().unwrap();
+    let pid = i32::try_from(pid).unwrap();
+    scene.wait_until("it answers", || scene.check().code == 0);
+    scene.freeze(pid);
+    let outcome = scene
+        .check()
+        .restarted_for("gateway", "port_closed")
+        .finds("gateway", "process_stopped");
+    let new = outcome.service("gateway")["pid"].as_i64().unwrap();
+    assert_ne!(new, i64::from(pid));
+    scene.wait_until("it answers again", || scene.check().code == 0);
+    scene.kill(i32::try_from(new).unwrap());
 }
