@@ -355,7 +355,20 @@ fn finished(done: Done) -> Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fixtures::service;
+    use crate::fixtures::{gone, service, up};
+
+    #[test]
+    fn each_process_that_is_stopped_takes_a_descriptor_up_to_a_limit() {
+        assert_eq!(needs(None), DESCRIPTORS_EACH);
+        assert_eq!(needs(Some(&gone())), DESCRIPTORS_EACH);
+        for (processes, held) in [(1, 1), (100, 100), (5000, HELD_LIMIT)] {
+            let mut seen = up(1, 3600);
+            if let ProcessStatus::Running(running) = &mut seen.process_status {
+                running.all = vec![running.main.clone(); processes];
+            }
+            assert_eq!(needs(Some(&seen)), DESCRIPTORS_EACH + held as u64);
+        }
+    }
 
     #[test]
     fn a_fault_of_this_program_is_a_failed_restart_that_says_so() {

@@ -190,3 +190,35 @@ pub enum End {
     /// The timeout, of this length, was over.
     Timeout(Duration),
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixtures::at;
+
+    #[test]
+    fn what_failed_before_a_restart_does_not_count_for_the_new_process() {
+        let rule = Rule::new(Address::parse("127.0.0.1:4002").unwrap());
+        let failing = State {
+            failing_since: Some(at(0)),
+        };
+        assert_eq!(
+            Ports::when_stopped(&rule, Some(&failing)),
+            Some(State::default())
+        );
+    }
+
+    #[test]
+    fn a_failure_moves_with_a_clock_that_was_set() {
+        let mut state = State {
+            failing_since: Some(at(0)),
+        };
+        Ports::move_times(&mut state, TimeDelta::seconds(90));
+        assert_eq!(state.failing_since, Some(at(90)));
+        Ports::move_times(&mut state, TimeDelta::MAX);
+        assert_eq!(state.failing_since, Some(at(90)), "beyond all measure");
+        let mut passing = State::default();
+        Ports::move_times(&mut passing, TimeDelta::seconds(90));
+        assert_eq!(passing.failing_since, None);
+    }
+}
