@@ -1,7 +1,7 @@
-//! Carrying out decisions: charge, restart, and let those go on that waited for it.
+//! Carrying out decisions: record the attempt, restart, and start those whose dependencies came up.
 //!
 //! Restarts run side by side, each in a thread of its own, so that one slow stop delays no other. A service
-//! begins once all that it depends on have come up, and is charged, on the disk, just before.
+//! begins once all that it depends on have come up, and its attempt is recorded, on the disk, just before.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -64,7 +64,7 @@ pub struct ActContext<'a> {
     pub seen: &'a BTreeMap<String, Observation>,
     /// The services that a run before was cut short over.
     pub interrupted: &'a BTreeSet<String>,
-    /// The time that attempts are charged to.
+    /// The time that attempts are recorded with.
     pub now: chrono::DateTime<chrono::Utc>,
     /// When the run has to end.
     pub deadline: Instant,
@@ -137,7 +137,7 @@ pub fn act(context: &ActContext<'_>, decisions: &[Decision], memory: &mut Memory
             left
         };
         match told.recv_timeout(limit) {
-            // those that have ended meanwhile too: what follows them is charged in one write
+            // those that have ended meanwhile too: what follows them is recorded in one write
             Ok(first) => {
                 for (name, done) in std::iter::once(first).chain(told.try_iter()) {
                     under_way.retain(|(other, _)| other != &name);

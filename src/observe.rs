@@ -148,7 +148,6 @@ fn jobs(
         }
         let observation = seen.get(place);
         let process_status = observation.map(|seen| &seen.process_status);
-        let states = subject.known.states_of(checks, process_status);
         let circumstances = Circumstances {
             author: author(process_status, subject.known),
             // else they are shown only if something is wrong with the log itself
@@ -161,7 +160,7 @@ fn jobs(
                 jobs.push(Job {
                     slot: (place, number),
                     rule: check.rule.clone(),
-                    state: states.get(&check.id).cloned(),
+                    state: subject.known.state_of(check, process_status),
                     circumstances,
                 });
             }

@@ -74,8 +74,7 @@ pub fn record_attempt(
     let codes = critical_codes(observation);
     let remembered = memory.services.entry(service.name.clone()).or_default();
     remembered.record_attempt(now, codes);
-    let mut checks = remembered.states_of(&service.checks, None);
-    checks.extend(observation.checks.clone());
+    let checks = remembered.add_states_to(observation.checks.clone(), &service.checks, None);
     remembered.recorded = Some(AttemptRecord {
         main: match &observation.process_status {
             ProcessStatus::Running(running) => Some(running.main.clone()),
@@ -400,9 +399,11 @@ fn remember_seen(
         return;
     }
     remembered.process = observation.process.clone();
-    let mut checks = remembered.states_of(&service.checks, Some(&observation.process_status));
-    checks.extend(observation.checks.clone());
-    remembered.checks = checks;
+    remembered.checks = remembered.add_states_to(
+        observation.checks.clone(),
+        &service.checks,
+        Some(&observation.process_status),
+    );
     remembered.logs.clear();
 }
 

@@ -157,7 +157,7 @@ impl Known<'_> {
         for check in &self.service.checks {
             let what = check
                 .rule
-                .explain(remembered.state_of(check).as_ref(), report.time);
+                .explain(remembered.state_of(check, None).as_ref(), report.time);
             tell(page, &what, &|finding| finding.id == check.id);
         }
         for finding in left {

@@ -103,7 +103,7 @@ pub struct ServiceMemory {
     /// The restart attempts of the last hour, good and bad, oldest first; and the last one, however long ago,
     /// for cooldowns of more than an hour.
     pub attempts: Vec<DateTime<Utc>>,
-    /// An attempt that was charged and whose end is not known: the run was cut short.
+    /// An attempt that was recorded and whose end is not known: the run was cut short.
     #[serde(alias = "unfinished", skip_serializing_if = "Option::is_none")]
     pub interrupted_attempt: Option<DateTime<Utc>>,
     /// When its budget was spent under `on_exhausted = "give_up"`.
@@ -123,7 +123,7 @@ pub struct ServiceMemory {
     /// Positions in logs that version 1 wrote, until the logs are read again.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub logs: log::Positions,
-    /// What the run knew that charged an unfinished attempt.
+    /// What the run knew that recorded an unfinished attempt.
     #[serde(alias = "charged", skip_serializing_if = "Option::is_none")]
     pub recorded: Option<AttemptRecord>,
     /// When the present trouble began, be it broken, degraded or unseen.
@@ -154,7 +154,7 @@ pub struct ServiceMemory {
     pub report: LastResult,
 }
 
-/// What a run knew when it charged a restart attempt.
+/// What a run knew when it recorded a restart attempt.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct AttemptRecord {
@@ -296,20 +296,41 @@ impl ServiceMemory {
         recent.get(over)?.checked_add_signed(hour)
     }
 
-    /// What a check of the service remembers.
-    pub fn state_of(&self, check: &Check) -> Option<CheckState> {
-        find(&self.checks, &self.logs, check)
+    /// What a check of the service remembers. A run that was cut short had read further; but where the process still
+    /// runs that it was about to stop, what it read there counts as unread: the restart that it was evidence for never
+    /// came. Without a status of the process: what the last run that was not cut short knew.
+    pub fn state_of(&self, check: &Check, process: Option<&ProcessStatus>) -> Option<CheckState> {
+        let (states, logs) = self.known_to(process);
+        find(states, logs, check)
     }
 
-    /// What the configured checks remember, and states of kinds that this version does not have. A run that was cut
-    /// short had read further; but where the process still runs that it was about to stop, what it read there counts as
-    /// unread: the restart that it was evidence for never came.
-    pub fn states_of(
+    /// These states, and what is remembered of the configured checks that have none in them, and of kinds that this
+    /// version does not have.
+    pub fn add_states_to(
         &self,
+        mut states: CheckStates,
         configured: &[Check],
-        process_status: Option<&ProcessStatus>,
+        process: Option<&ProcessStatus>,
     ) -> CheckStates {
-        let (states, logs) = match (&self.recorded, process_status) {
+        let (known, logs) = self.known_to(process);
+        for check in configured {
+            if states.get(&check.id).is_none()
+                && let Some(state) = find(known, logs, check)
+            {
+                states.insert(check.id.clone(), state);
+            }
+        }
+        for (id, state) in known.iter() {
+            if matches!(state, CheckState::Other(_)) {
+                states.insert(id.clone(), state.clone());
+            }
+        }
+        states
+    }
+
+    /// What the run knew that this one goes on from.
+    fn known_to(&self, process: Option<&ProcessStatus>) -> (&CheckStates, &log::Positions) {
+        match (&self.recorded, process) {
             (Some(recorded), Some(ProcessStatus::Running(running)))
                 if recorded.main.as_ref() == Some(&running.main) =>
             {
@@ -317,15 +338,7 @@ impl ServiceMemory {
             }
             (Some(recorded), Some(_)) => (&recorded.checks, &recorded.logs),
             _ => (&self.checks, &self.logs),
-        };
-        let known = configured
-            .iter()
-            .filter_map(|check| Some((check.id.clone(), find(states, logs, check)?)));
-        let others = states
-            .iter()
-            .filter(|(_, state)| matches!(state, CheckState::Other(_)))
-            .map(|(id, state)| (id.clone(), state.clone()));
-        others.chain(known).collect()
+        }
     }
 
     /// Whether a person has asked to leave it alone at `now`.
@@ -576,19 +589,28 @@ mod tests {
             .collect();
         let nothing = CheckStates::default();
         let mut service = ServiceMemory::default();
-        assert_eq!(service.states_of(&checks, Some(&running(7))), nothing);
+        assert_eq!(
+            service.add_states_to(CheckStates::default(), &checks, Some(&running(7))),
+            nothing
+        );
         service.recorded = Some(AttemptRecord {
             main: Some(identity(7)),
             checks: further.clone(),
             ..AttemptRecord::default()
         });
-        assert_eq!(service.states_of(&checks, Some(&running(7))), nothing);
+        assert_eq!(
+            service.add_states_to(CheckStates::default(), &checks, Some(&running(7))),
+            nothing
+        );
         for process_status in [
             running(8),
             ProcessStatus::NotRunning,
             ProcessStatus::NotApplicable,
         ] {
-            assert_eq!(service.states_of(&checks, Some(&process_status)), further);
+            assert_eq!(
+                service.add_states_to(CheckStates::default(), &checks, Some(&process_status)),
+                further
+            );
         }
     }
 
@@ -597,7 +619,11 @@ mod tests {
         let state =
             r#"{"checks":{"tape:/dev/st0":{"block":7},"log:/gone.log":{"here":{"ino":5}}}}"#;
         let service: ServiceMemory = serde_json::from_str(state).unwrap();
-        let kept = service.states_of(&[], Some(&ProcessStatus::NotRunning));
+        let kept = service.add_states_to(
+            CheckStates::default(),
+            &[],
+            Some(&ProcessStatus::NotRunning),
+        );
         let written = serde_json::to_string(&kept).unwrap();
         assert_eq!(written, r#"{"tape:/dev/st0":{"block":7}}"#);
     }

@@ -994,7 +994,7 @@ mod tests {
                 ..LogRule::fixture("srv/app/worker.log")
             };
             let check = assign_ids(vec![Rule::Log(Arc::new(rule))]).remove(0);
-            let Some(CheckState::Log(position)) = worker.state_of(&check) else {
+            let Some(CheckState::Log(position)) = worker.state_of(&check, None) else {
                 panic!("where it was read to");
             };
             assert_eq!((position.here.ino, position.here.offset), (10_324_547, 9));

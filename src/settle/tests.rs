@@ -522,7 +522,7 @@ enum Weather {
     Freeze,
     /// The wall clock is set by so many seconds.
     ClockSet(i64),
-    /// A run is cut short after it has charged.
+    /// A run is cut short after it has recorded an attempt.
     CutShort,
     /// No run for so many minutes.
     Gap(u32),
