@@ -138,6 +138,10 @@ fn the_gateway_that_answers_no_more_is_restarted() {
         &scene,
         "gateway.toml",
         &[
+            (
+                "[service.gateway]\nstart",
+                "state_dir = \"{dir}/state\"\n\n[service.gateway]\nstart",
+            ),
             ("6379", &port),
             (", user = \"redis\"", ""),
             ("start_grace = \"30s\"", "start_grace = \"0s\""),
