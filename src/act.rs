@@ -15,9 +15,6 @@ use crate::check::{CheckStates, Observation};
 use crate::config::{Config, Service};
 use crate::decide::Decision;
 use crate::files::FileId;
-use crate::memory::Memory;
-use crate::memory::journal::{self, Entry};
-use crate::memory::store::{Store, StoreError};
 use crate::observe::{known_processes, target};
 use crate::process_table::SharedSnapshots;
 use crate::progress::{Progress, TICK};
@@ -25,6 +22,9 @@ use crate::restart::command::output_file;
 use crate::restart::stop::HELD_LIMIT;
 use crate::restart::{Action, Done, RestartContext, RestartMethod, restart};
 use crate::settle::{Outcome, Tried, record_attempt};
+use crate::state::State;
+use crate::state::journal::{self, Entry};
+use crate::state::store::{Store, StoreError};
 
 /// Restarts at the same time, at the most.
 const AT_ONCE: usize = 64;
@@ -85,7 +85,7 @@ pub struct Acted {
 const UNRECORDED: &str = "not restarted, because the state cannot be written";
 
 /// Carries out all restarts that are due.
-pub fn act(context: &ActContext<'_>, decisions: &[Decision], memory: &mut Memory) -> Acted {
+pub fn act(context: &ActContext<'_>, decisions: &[Decision], state: &mut State) -> Acted {
     let mut waiting: Vec<(&Service, &[String])> = decisions
         .iter()
         .filter_map(|decision| {
@@ -122,7 +122,7 @@ pub fn act(context: &ActContext<'_>, decisions: &[Decision], memory: &mut Memory
         begin(
             context,
             &ready,
-            memory,
+            state,
             &mut acted,
             &mut under_way,
             (&snapshots, &tell),
@@ -197,7 +197,7 @@ fn hold_back(waiting: &mut Vec<(&Service, &[String])>, acted: &mut Acted) {
 fn begin(
     context: &ActContext<'_>,
     ready: &[&Service],
-    memory: &mut Memory,
+    state: &mut State,
     acted: &mut Acted,
     under_way: &mut Vec<(String, Progress)>,
     (snapshots, tell): (&Arc<SharedSnapshots>, &Sender<(String, Done)>),
@@ -216,7 +216,7 @@ fn begin(
         hold(acted, UNRECORDED);
         return;
     }
-    let mut recorded = memory.clone();
+    let mut recorded = state.clone();
     let entries: Vec<Entry> = ready
         .iter()
         .filter_map(|service| {
@@ -232,20 +232,14 @@ fn begin(
     if let Err(error) = context.store.save_twice(&mut recorded) {
         hold(acted, UNRECORDED);
         // the first of the two may be on the disk: as nothing was done, no run was cut short
-        let _ = context.store.save(memory);
+        let _ = context.store.save(state);
         acted.unwritable = Some(error);
         return;
     }
-    *memory = recorded;
+    *state = recorded;
     journal::append_or_warn(context.store.dir(), &entries);
     for service in ready {
-        if run_beside(
-            context,
-            service,
-            memory,
-            Arc::clone(snapshots),
-            tell.clone(),
-        ) {
+        if run_beside(context, service, state, Arc::clone(snapshots), tell.clone()) {
             let old = context
                 .seen
                 .get(&service.name)
@@ -268,13 +262,13 @@ fn begin(
 fn run_beside(
     context: &ActContext<'_>,
     service: &Service,
-    memory: &Memory,
+    state: &State,
     snapshots: Arc<SharedSnapshots>,
     tell: Sender<(String, Done)>,
 ) -> bool {
     let config = Arc::clone(context.config);
     let name = service.name.clone();
-    let taken = known_processes(memory);
+    let taken = known_processes(state);
     let (last_seen, running) = match context.seen.get(&name) {
         Some(observation) => (
             observation.process.clone(),
@@ -285,7 +279,7 @@ fn run_beside(
         ),
         None => return false,
     };
-    let states = memory
+    let states = state
         .services
         .get(&name)
         .and_then(|known| Some(known.recorded.as_ref()?.checks.clone()))

@@ -11,7 +11,7 @@ use crate::check::process::ProcessStatus;
 use crate::check::{Finding, Grace, Kind, Observation, Severity, worst};
 use crate::clock;
 use crate::config::{OnExhausted, Service, dependencies_first};
-use crate::memory::{GRACES, Memory, ServiceMemory};
+use crate::state::{GRACES, ServiceState, State};
 use crate::verdict::Verdict;
 
 /// What is to be done about one service.
@@ -42,7 +42,7 @@ pub struct Facts<'a> {
     /// What was seen, by service. Services that were not asked for are not in it.
     pub seen: &'a BTreeMap<String, Observation>,
     /// What is remembered.
-    pub memory: &'a Memory,
+    pub state: &'a State,
     /// The time of the run.
     pub now: DateTime<Utc>,
     /// Whether the remembered attempts can be relied on.
@@ -100,8 +100,8 @@ impl Resolver<'_> {
                 self.visits[index] = Visit::Skipped;
                 return;
             };
-            let nothing = ServiceMemory::default();
-            let remembered = self.facts.memory.services.get(&service.name);
+            let nothing = ServiceState::default();
+            let remembered = self.facts.state.services.get(&service.name);
             decide_without_dependencies(
                 service,
                 observation,
@@ -162,7 +162,7 @@ impl Resolver<'_> {
             Some(Visit::Done(_)) => DependencyStatus::Well,
             // not looked at in this run: as the last one saw it
             _ => {
-                let Some(remembered) = self.facts.memory.services.get(name) else {
+                let Some(remembered) = self.facts.state.services.get(name) else {
                     return DependencyStatus::Well;
                 };
                 match remembered.verdict {
@@ -188,10 +188,10 @@ enum DependencyStatus {
 fn decide_without_dependencies(
     service: &Service,
     observation: &Observation,
-    memory: &ServiceMemory,
+    state: &ServiceState,
     facts: Facts<'_>,
 ) -> Decision {
-    let graced = has_grace(service, observation, memory);
+    let graced = has_grace(service, observation, state);
     let activating = observation
         .unit
         .as_ref()
@@ -209,9 +209,9 @@ fn decide_without_dependencies(
     let severity = worst(judged);
     let broken = severity == Some(Severity::Critical);
     let failures = match severity {
-        Some(Severity::Critical) => memory.consecutive_failures.saturating_add(1),
+        Some(Severity::Critical) => state.consecutive_failures.saturating_add(1),
         // what was not seen is neither a failure nor a success
-        Some(Severity::Unknown) => memory.consecutive_failures,
+        Some(Severity::Unknown) => state.consecutive_failures,
         _ => 0,
     };
     let decision = |verdict, why: Option<String>| Decision {
@@ -221,7 +221,7 @@ fn decide_without_dependencies(
         why,
         failures,
     };
-    if let Some(pause) = memory.pause_told(facts.now) {
+    if let Some(pause) = state.pause_told(facts.now) {
         return decision(Verdict::Paused, Some(pause));
     }
     if broken && !mendable {
@@ -229,7 +229,7 @@ fn decide_without_dependencies(
         return decision(Verdict::Down, Some(why));
     }
     if broken {
-        return match restart_blocked_by(service, observation, memory, facts, failures) {
+        return match restart_blocked_by(service, observation, state, facts, failures) {
             Some((verdict, why)) => decision(verdict, Some(why)),
             None => Decision {
                 restart: Some(Restart::default()),
@@ -258,7 +258,7 @@ fn decide_without_dependencies(
 fn restart_blocked_by(
     service: &Service,
     observation: &Observation,
-    memory: &ServiceMemory,
+    state: &ServiceState,
     facts: Facts<'_>,
     failures: u32,
 ) -> Option<(Verdict, String)> {
@@ -296,15 +296,15 @@ fn restart_blocked_by(
         let why = "the state was damaged, so earlier restarts are not known; it can be restarted by the next run";
         return Some((Verdict::Waiting, why.to_owned()));
     }
-    if policy.on_exhausted == OnExhausted::GiveUp && memory.given_up.is_some() {
+    if policy.on_exhausted == OnExhausted::GiveUp && state.given_up.is_some() {
         let why = format!(
             "given up; `watchdog reset {}` lets it be restarted again",
             service.name
         );
         return Some((Verdict::Exhausted, why));
     }
-    if let Some(frees) = memory.budget_frees_at(now, policy.max_per_hour) {
-        let used = memory.attempts_in_hour(now);
+    if let Some(frees) = state.budget_frees_at(now, policy.max_per_hour) {
+        let used = state.attempts_in_hour(now);
         let max = policy.max_per_hour;
         let why = match policy.on_exhausted {
             OnExhausted::Wait => {
@@ -322,7 +322,7 @@ fn restart_blocked_by(
         };
         return Some((Verdict::Exhausted, why));
     }
-    if let Some(last) = memory.last_attempt() {
+    if let Some(last) = state.last_attempt() {
         let passed = clock::age(now, last);
         if passed < policy.cooldown {
             let why = format!(
@@ -338,11 +338,11 @@ fn restart_blocked_by(
 
 /// Whether its logs are held against it: not while its process is young, unless two young ones before it have
 /// not made it healthy.
-fn has_grace(service: &Service, observation: &Observation, memory: &ServiceMemory) -> bool {
+fn has_grace(service: &Service, observation: &Observation, state: &ServiceState) -> bool {
     let ProcessStatus::Running(running) = &observation.process_status else {
         return false;
     };
-    let earlier = memory
+    let earlier = state
         .recent_starts
         .iter()
         .take_while(|&young| *young != running.main)

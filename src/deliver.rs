@@ -16,13 +16,13 @@ use chrono::{DateTime, Utc};
 
 use crate::clock::{Reading, rough};
 use crate::config::Config;
-use crate::memory::Memory;
-use crate::memory::journal::{self, Entry};
-use crate::memory::store::Store;
 use crate::notify::outbox::{self, Kept, Outbox};
 use crate::notify::{self, Alert, Outcome, mail, message};
 use crate::report;
 use crate::settle::{close_threads, queued};
+use crate::state::State;
+use crate::state::journal::{self, Entry};
+use crate::state::store::Store;
 
 /// How many alerts can be pending, with mail held back or an outbox that cannot be written: the oldest say little.
 const OWED_LIMIT: usize = 500;
@@ -34,7 +34,7 @@ pub fn deliver(
     config: &Config,
     settings: &mail::Settings,
     store: &Store,
-    memory: &mut Memory,
+    state: &mut State,
     now: &Reading,
 ) -> report::Mail {
     let mut step = Step {
@@ -60,18 +60,18 @@ pub fn deliver(
     let mut changed = false;
     for Kept { entry, .. } in &entries {
         // a run was killed after it had written this, and before the state knew
-        changed |= queued(memory, &entry.message, |alert| {
+        changed |= queued(state, &entry.message, |alert| {
             !alert.id.is_empty() && entry.alerts.contains(&alert.id)
         });
     }
-    changed |= step.drop_oldest_alerts(memory);
-    if !memory.pending.is_empty() {
-        changed |= step.compose(config, memory, &mut entries);
+    changed |= step.drop_oldest_alerts(state);
+    if !state.pending.is_empty() {
+        changed |= step.compose(config, state, &mut entries);
     }
     if changed {
-        close_threads(memory);
+        close_threads(state);
         // twice, so that the backup does not know less: what it still has pending would be reported again
-        if let Err(error) = store.save_twice(memory) {
+        if let Err(error) = store.save_twice(state) {
             ::log::error!(
                 "{error}; what is told now is kept in the outbox until it can be written"
             );
@@ -87,9 +87,9 @@ pub fn deliver(
         .iter()
         .filter(|kept| !kept.entry.recipients.is_empty())
         .count();
-    if !memory.pending.is_empty() && mail.queued == 0 {
+    if !state.pending.is_empty() && mail.queued == 0 {
         // held back, or the outbox cannot be written: kept in the state
-        mail.queued = usize::from(!memory.pending.iter().all(|alert| alert.held));
+        mail.queued = usize::from(!state.pending.iter().all(|alert| alert.held));
     }
     mail
 }
@@ -115,9 +115,9 @@ impl Step<'_> {
         journal::append_or_warn(self.state_dir, &[entry]);
     }
 
-    fn drop_oldest_alerts(&self, memory: &mut Memory) -> bool {
-        let over = memory.pending.len().saturating_sub(OWED_LIMIT);
-        for alert in memory.pending.drain(..over) {
+    fn drop_oldest_alerts(&self, state: &mut State) -> bool {
+        let over = state.pending.len().saturating_sub(OWED_LIMIT);
+        for alert in state.pending.drain(..over) {
             self.note(
                 "mail_given_up",
                 std::slice::from_ref(&alert.service),
@@ -133,25 +133,21 @@ impl Step<'_> {
     }
 
     /// Makes one message of all that is pending, and keeps it; or holds it back, where the hourly limit is reached.
-    /// Returns whether the memory has changed.
-    fn compose(&mut self, config: &Config, memory: &mut Memory, entries: &mut Vec<Kept>) -> bool {
+    /// Returns whether the state has changed.
+    fn compose(&mut self, config: &Config, state: &mut State, entries: &mut Vec<Kept>) -> bool {
         let most = usize::try_from(self.settings.max_per_hour).unwrap_or(usize::MAX);
-        if memory.mails.len() >= most {
-            let fresh = memory.pending.iter_mut().filter(|alert| !alert.held);
+        if state.mails.len() >= most {
+            let fresh = state.pending.iter_mut().filter(|alert| !alert.held);
             return fresh.map(|alert| alert.held = true).count() > 0;
         }
-        let Some(message) = composed(config, memory, self.now) else {
+        let Some(message) = composed(config, state, self.now) else {
             return false;
         };
-        let ids = memory
-            .pending
-            .iter()
-            .map(|alert| alert.id.clone())
-            .collect();
+        let ids = state.pending.iter().map(|alert| alert.id.clone()).collect();
         let entry = outbox::Entry::new(message, &self.settings.recipients(), ids, self.clock);
         match self.outbox.add(entry.clone()) {
             Ok(kept) => {
-                queued(memory, &entry.message, |_| true);
+                queued(state, &entry.message, |_| true);
                 entries.push(kept);
                 true
             }
@@ -165,7 +161,7 @@ impl Step<'_> {
                 self.sent_at_once += usize::from(report.reached_somebody());
                 // who was not reached cannot be remembered; who was would be told again by every run
                 let settled = report.reached_somebody() || report.pending().is_empty();
-                settled && queued(memory, &entry.message, |_| true)
+                settled && queued(state, &entry.message, |_| true)
             }
         }
     }
@@ -331,20 +327,20 @@ impl Step<'_> {
 }
 
 /// One message for all that is pending.
-fn composed(config: &Config, memory: &Memory, now: DateTime<Utc>) -> Option<notify::Message> {
-    let threads: BTreeMap<String, Vec<String>> = memory
+fn composed(config: &Config, state: &State, now: DateTime<Utc>) -> Option<notify::Message> {
+    let threads: BTreeMap<String, Vec<String>> = state
         .pending
         .iter()
-        .filter_map(|alert| memory.services.get_key_value(&alert.service))
+        .filter_map(|alert| state.services.get_key_value(&alert.service))
         .map(|(name, service)| (name.clone(), service.thread.clone()))
         .collect();
     let context = message::Context {
         config: Some(&config.path),
-        held_back: held_back(&memory.pending),
+        held_back: held_back(&state.pending),
         threads: &threads,
         nonce: notify::nonce(),
     };
-    message::compose(&report::host(), now, &memory.pending, &context)
+    message::compose(&report::host(), now, &state.pending, &context)
 }
 
 /// How many messages would have told what was held back: one for each run that had something to tell.
@@ -367,11 +363,11 @@ fn held_back(pending: &[Alert]) -> usize {
 pub fn at_once(
     config: &Config,
     settings: &mail::Settings,
-    memory: &Memory,
+    state: &State,
     now: DateTime<Utc>,
 ) -> Option<notify::Report> {
-    let message = composed(config, memory, now)?;
-    let mark = mark(config, &memory.pending);
+    let message = composed(config, state, now)?;
+    let mark = mark(config, &state.pending);
     if was_marked(&mark, settings.remind_every) {
         ::log::info!(
             "the same was mailed within {}",
@@ -475,7 +471,7 @@ mod tests {
 
     #[test]
     fn f73_what_was_held_back_counts_by_runs() {
-        let mut memory = Memory::default();
+        let mut state = State::default();
         let settings = mail::Settings {
             from: mail::Mailbox::parse("w@example.org").unwrap(),
             to: Vec::new(),
@@ -489,12 +485,12 @@ mod tests {
             let alerting = crate::settle::AlertConfig {
                 mail: Some(&settings),
             };
-            crate::settle::tell_own_trouble(&mut memory, now, String::new(), alerting);
+            crate::settle::tell_own_trouble(&mut state, now, String::new(), alerting);
         }
-        assert_eq!(held_back(&memory.pending), 0);
-        for alert in memory.pending.iter_mut().take(3) {
+        assert_eq!(held_back(&state.pending), 0);
+        for alert in state.pending.iter_mut().take(3) {
             alert.held = true;
         }
-        assert_eq!(held_back(&memory.pending), 2);
+        assert_eq!(held_back(&state.pending), 2);
     }
 }

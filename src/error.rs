@@ -3,7 +3,7 @@
 use thiserror::Error;
 
 use crate::config::ConfigError;
-use crate::memory::store::StoreError;
+use crate::state::store::StoreError;
 
 /// What ends a run. The trouble of one service never does.
 #[derive(Debug, Error)]

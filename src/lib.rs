@@ -37,7 +37,6 @@ pub mod files;
 #[cfg(test)]
 mod fixtures;
 pub mod logging;
-pub mod memory;
 pub mod notify;
 pub mod observe;
 pub mod pool;
@@ -47,6 +46,7 @@ pub mod report;
 pub mod restart;
 pub mod run;
 pub mod settle;
+pub mod state;
 pub mod sys;
 pub mod systemctl;
 mod table;

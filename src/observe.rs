@@ -16,10 +16,10 @@ use crate::check::{
 };
 use crate::clock::{self, Reading};
 use crate::config::{Config, Service};
-use crate::memory::{Memory, ServiceMemory};
 use crate::pool::{Failed, Pool};
 use crate::process_table::{ProcessTable, scan_within};
 use crate::restart::RestartMethod;
+use crate::state::{ServiceState, State};
 
 /// What a call of systemctl may take beyond its own limit: to be killed and collected.
 const SYSTEMCTL_SLACK: Duration = Duration::from_secs(2);
@@ -42,8 +42,8 @@ pub fn target(service: &Service) -> Target<'_> {
 }
 
 /// The processes that the services are known to have: what belongs to one is not taken for another.
-pub fn known_processes(memory: &Memory) -> BTreeSet<Identity> {
-    memory
+pub fn known_processes(state: &State) -> BTreeSet<Identity> {
+    state
         .services
         .values()
         .filter_map(|service| service.process.main.clone())
@@ -56,7 +56,7 @@ struct Subject<'a> {
     /// Where it stands in the config.
     index: usize,
     service: &'a Service,
-    known: &'a ServiceMemory,
+    known: &'a ServiceState,
     /// The time of this run.
     now: DateTime<Utc>,
 }
@@ -82,24 +82,24 @@ pub fn observe(
     pool: &Pool,
     config: &Arc<Config>,
     names: &BTreeSet<String>,
-    memory: &Memory,
+    state: &State,
     now: &Reading,
     deadline: Instant,
 ) -> BTreeMap<String, Observation> {
-    let nothing = ServiceMemory::default();
+    let nothing = ServiceState::default();
     let subjects: Vec<Subject<'_>> = (config.services.iter().enumerate())
         .filter(|(_, service)| service.enabled && names.contains(&service.name))
         .map(|(index, service)| Subject {
             index,
             service,
-            known: memory.services.get(&service.name).unwrap_or(&nothing),
+            known: state.services.get(&service.name).unwrap_or(&nothing),
             now: now.wall,
         })
         .collect();
     let looking = Looking {
         pool,
         now,
-        jumped_at: memory.jumped_at,
+        jumped_at: state.jumped_at,
         check_timeout: config.check_timeout,
         run_timeout: config.run_timeout,
         deadline,
@@ -116,7 +116,7 @@ pub fn observe(
                 .name("probes".to_owned())
                 .spawn_scoped(scope, move || check::look(probes, looking))
         });
-        let mut seen = look_at_processes(&subjects, config, memory, looking);
+        let mut seen = look_at_processes(&subjects, config, state, looking);
         look_at_units(&subjects, config, looking, &mut seen);
         let rest = jobs(&subjects, &seen, |rule| !rule.is_probe());
         add(&subjects, check::look(rest, looking), &mut seen);
@@ -228,7 +228,7 @@ fn without_result(
 fn look_at_processes(
     subjects: &[Subject<'_>],
     config: &Arc<Config>,
-    memory: &Memory,
+    state: &State,
     looking: &Looking<'_>,
 ) -> Vec<Observation> {
     let (pool, now, deadline) = (looking.pool, looking.now, looking.deadline);
@@ -253,7 +253,7 @@ fn look_at_processes(
     } else {
         Ok(Arc::clone(&on_demand))
     };
-    let known = known_processes(memory);
+    let known = known_processes(state);
     let (mut work, mut places) = (Vec::new(), Vec::new());
     for (place, (subject, needs_scan)) in subjects.iter().zip(needs_scan).enumerate() {
         let table = match &scanned {
@@ -400,7 +400,7 @@ fn look_at_units(
 
 /// Who wrote what is new in a service's logs: the present process, if it is the one that ran at the last look,
 /// or if the service has none that could be known.
-fn author(process_status: Option<&ProcessStatus>, known: &ServiceMemory) -> Author {
+fn author(process_status: Option<&ProcessStatus>, known: &ServiceState) -> Author {
     match process_status {
         Some(ProcessStatus::NotApplicable) => Author::Present,
         Some(ProcessStatus::Running(running))

@@ -40,7 +40,7 @@ const ANCESTORS_LIMIT: usize = 256;
 
 /// The state of a process, from the letter in `/proc/PID/stat` (proc(5)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
+pub enum ProcessState {
     /// Running, sleeping, idle, in disk sleep: alive.
     Alive,
     /// `T`: stopped by a signal.
@@ -51,7 +51,7 @@ pub enum State {
     Zombie,
 }
 
-impl State {
+impl ProcessState {
     /// The letter is that of the main thread. Where it has ended and others run, the process is alive.
     fn of(letter: u8, main_ended: bool) -> Self {
         match letter {
@@ -73,7 +73,7 @@ pub struct Process {
     /// The process group that it is in; its own PID where it leads one.
     pub group: i32,
     /// Its state.
-    pub state: State,
+    pub state: ProcessState,
     /// When it started, in clock ticks since boot: with the PID and the boot, its identity.
     pub start: u64,
     /// Its effective user, where that was asked for and could be read.

@@ -19,15 +19,15 @@ use crate::decide::{Decision, Facts, decide};
 use crate::deliver::{self, deliver};
 use crate::error::Error;
 use crate::files::FileId;
-use crate::memory::Memory;
-use crate::memory::journal::{self, Entry};
-use crate::memory::store::{Loaded, Lock, Store, StoreError};
 use crate::notify;
 use crate::observe::observe;
 use crate::pool::{Failed, Pool};
 use crate::report::{self, Mail, RunReport, ServiceReport};
 use crate::restart::command::empty_large_outputs;
 use crate::settle::{AlertConfig, close_threads, recover_interrupted, settle, tell_own_trouble};
+use crate::state::State;
+use crate::state::journal::{self, Entry};
+use crate::state::store::{Loaded, Lock, Store, StoreError};
 use crate::verdict::ExitCode;
 
 /// What was observed, by service.
@@ -75,7 +75,7 @@ pub struct Session {
     /// How it may be used.
     pub access: Access,
     /// What is remembered.
-    pub memory: Memory,
+    pub state: State,
     /// Whether the remembered attempts can be relied on.
     pub trusted: bool,
     /// What was found damaged, as sentences.
@@ -97,12 +97,12 @@ struct TopLevel {
 }
 
 impl TopLevel {
-    fn of(memory: &Memory) -> Self {
+    fn of(state: &State) -> Self {
         Self {
-            jumped_at: memory.jumped_at,
-            pending_alerts: memory.pending.len(),
-            mails: memory.mails.len(),
-            services: memory.services.len(),
+            jumped_at: state.jumped_at,
+            pending_alerts: state.pending.len(),
+            mails: state.mails.len(),
+            services: state.services.len(),
         }
     }
 }
@@ -195,20 +195,20 @@ impl Run {
 
     fn session(&self, access: Access, loaded: Loaded) -> Session {
         let Loaded {
-            mut memory,
+            mut state,
             damage,
             trusted,
         } = loaded;
-        let long_unflushed = memory.is_long_unflushed(self.now.wall);
-        let clock_set = memory.bring_to(&self.now);
+        let long_unflushed = state.is_long_unflushed(self.now.wall);
+        let clock_set = state.bring_to(&self.now);
         Session {
             access,
             trusted,
             damage,
-            interrupted: memory.interrupted(),
+            interrupted: state.interrupted(),
             must_flush: long_unflushed || clock_set,
-            before: TopLevel::of(&memory),
-            memory,
+            before: TopLevel::of(&state),
+            state,
         }
     }
 
@@ -222,9 +222,9 @@ impl Run {
             return Ok(());
         }
         journal::append_or_warn(store.dir(), &damage_entries(&session.damage, self.now.wall));
-        session.memory.damage.append(&mut session.damage);
-        session.memory.attempts_lost = !session.trusted;
-        store.save_twice(&mut session.memory)
+        session.state.damage.append(&mut session.damage);
+        session.state.attempts_lost = !session.trusted;
+        store.save_twice(&mut session.state)
     }
 
     /// Runs all checks of the services, side by side.
@@ -233,7 +233,7 @@ impl Run {
             &self.pool,
             &self.config,
             &self.names,
-            &session.memory,
+            &session.state,
             &self.now,
             self.deadline,
         )
@@ -251,15 +251,15 @@ impl Run {
                 .is_none_or(|seen| seen.process_status == ProcessStatus::Unknown);
             unseen && self.config.service(name).is_some_and(|it| it.enabled)
         };
-        let (memory, now) = (&mut session.memory, self.now.wall);
-        let mut entries = recover_interrupted(memory, now, self.alerting(), unseen);
+        let (state, now) = (&mut session.state, self.now.wall);
+        let mut entries = recover_interrupted(state, now, self.alerting(), unseen);
         // damage that a command found was journalled by it, and is remembered until here
-        let earlier = std::mem::take(&mut memory.damage);
+        let earlier = std::mem::take(&mut state.damage);
         entries.extend(damage_entries(&session.damage, now));
-        session.must_flush |= !entries.is_empty() || !earlier.is_empty() || memory.attempts_lost;
-        memory.attempts_lost = false;
+        session.must_flush |= !entries.is_empty() || !earlier.is_empty() || state.attempts_lost;
+        state.attempts_lost = false;
         for sentence in earlier.into_iter().chain(session.damage.drain(..)) {
-            tell_own_trouble(memory, now, sentence, self.alerting());
+            tell_own_trouble(state, now, sentence, self.alerting());
         }
         journal::append_or_warn(store.dir(), &entries);
     }
@@ -268,7 +268,7 @@ impl Run {
     pub fn decide(&self, session: &Session, observations: &Observations) -> Vec<Decision> {
         let facts = Facts {
             seen: observations,
-            memory: &session.memory,
+            state: &session.state,
             now: self.now.wall,
             trusted: session.trusted,
         };
@@ -301,7 +301,7 @@ impl Run {
             deadline: self.deadline,
             watched: self.watched,
         };
-        let mut acted = act(&context, decisions, &mut session.memory);
+        let mut acted = act(&context, decisions, &mut session.state);
         if let Some(error) = acted.unwritable.take() {
             session.access = Access::Refused(error);
         }
@@ -329,7 +329,7 @@ impl Run {
         };
         for (service, decision) in self.decided(decisions) {
             let settled = settle(
-                &mut session.memory,
+                &mut session.state,
                 service,
                 decision,
                 observations.get(&service.name),
@@ -360,9 +360,9 @@ impl Run {
     /// Writes journal and state. Where that fails, the access becomes [`Access::Refused`]. Journal first: a crash in
     /// between then duplicates an entry instead of losing it.
     pub fn record(&self, session: &mut Session, results: &Results) {
-        session.must_flush |= close_threads(&mut session.memory);
-        session.memory.last_run = Some(self.now.wall);
-        self.forget_removed_services(&mut session.memory);
+        session.must_flush |= close_threads(&mut session.state);
+        session.state.last_run = Some(self.now.wall);
+        self.forget_removed_services(&mut session.state);
         let Access::Writable {
             store, lock_file, ..
         } = &session.access
@@ -373,14 +373,14 @@ impl Run {
         journal::append_or_warn(store.dir(), &results.entries);
         let flush = session.must_flush
             || results.must_flush
-            || session.before != TopLevel::of(&session.memory);
+            || session.before != TopLevel::of(&session.state);
         let saved = if !lock_file.holds() {
             let path = lock_file.path.clone();
             Err(StoreError::Unlocked { path })
         } else if flush {
-            store.save(&mut session.memory)
+            store.save(&mut session.state)
         } else {
-            store.save_unflushed(&mut session.memory)
+            store.save_unflushed(&mut session.state)
         };
         if let Err(error) = saved {
             session.access = Access::Refused(error);
@@ -389,11 +389,11 @@ impl Run {
 
     /// Forgets services that the config no longer has, but not attempts that still count: taking a service out and
     /// putting it back in must not double its budget.
-    fn forget_removed_services(&self, memory: &mut Memory) {
+    fn forget_removed_services(&self, state: &mut State) {
         let configured: BTreeSet<&str> = (self.config.services.iter())
             .map(|service| service.name.as_str())
             .collect();
-        memory.services.retain(|name, known| {
+        state.services.retain(|name, known| {
             configured.contains(name.as_str()) || known.attempts_in_hour(self.now.wall) > 0
         });
     }
@@ -401,22 +401,18 @@ impl Run {
     /// Sends what is pending. Where the state cannot be written there is no outbox: a person is alerted at once.
     pub fn alert(&self, session: &mut Session, results: &Results) -> Mail {
         match (&session.access, self.alerting().mail) {
-            (Access::Writable { store, .. }, Some(settings)) => deliver(
-                &self.config,
-                settings,
-                store,
-                &mut session.memory,
-                &self.now,
-            ),
+            (Access::Writable { store, .. }, Some(settings)) => {
+                deliver(&self.config, settings, store, &mut session.state, &self.now)
+            }
             (Access::Refused(error), _) => {
-                self.alert_unrecorded(&error.to_string(), &mut session.memory, results);
+                self.alert_unrecorded(&error.to_string(), &mut session.state, results);
                 Mail::default()
             }
             _ => Mail::default(),
         }
     }
 
-    fn alert_unrecorded(&self, error: &str, memory: &mut Memory, results: &Results) {
+    fn alert_unrecorded(&self, error: &str, state: &mut State, results: &Results) {
         let unwell: Vec<String> = (results.services.iter())
             .filter(|service| service.verdict.exit_code() != ExitCode::Ok)
             .map(sentence)
@@ -428,8 +424,8 @@ impl Run {
                 message.push_str(sentence);
             }
             let now = self.now.wall;
-            tell_own_trouble(memory, now, message, self.alerting());
-            let sent = deliver::at_once(&self.config, settings, memory, now);
+            tell_own_trouble(state, now, message, self.alerting());
+            let sent = deliver::at_once(&self.config, settings, state, now);
             for trouble in sent.iter().flat_map(notify::Report::troubles) {
                 ::log::error!("{trouble}");
             }
@@ -446,9 +442,9 @@ impl Run {
         results: Results,
         mail: Option<Mail>,
     ) -> Result<RunReport, Error> {
-        let Session { access, memory, .. } = session;
+        let Session { access, state, .. } = session;
         // skip thousands of destructors: the process exits now
-        std::mem::forget(memory);
+        std::mem::forget(state);
         if let Access::Refused(error) = access {
             return Err(error.into());
         }

@@ -1,4 +1,4 @@
-//! What a run leaves behind: decisions and outcomes become memory, journal entries, and alerts to be told.
+//! What a run leaves behind: decisions and outcomes become state, journal entries, and alerts to be told.
 //!
 //! As pure as the policy, and the other half of it: every transition of what is remembered is here.
 
@@ -8,11 +8,11 @@ use crate::check::process::{self, ProcessStatus};
 use crate::check::{CheckStates, Observation, Severity, log, unit};
 use crate::config::{OnExhausted, Service};
 use crate::decide::Decision;
-use crate::memory::journal::{self, Entry};
-use crate::memory::{AttemptRecord, LastResult, Memory, ServiceMemory};
 use crate::notify::{Alert, Event, Message, mail};
 use crate::report::ServiceReport;
 use crate::restart::Action;
+use crate::state::journal::{self, Entry};
+use crate::state::{AttemptRecord, LastResult, ServiceState, State};
 use crate::verdict::Verdict;
 
 /// How many young processes are remembered: more than the grace needs, and a bound.
@@ -66,13 +66,13 @@ pub struct AlertConfig<'a> {
 
 /// Enters a restart attempt and the evidence that it uses up: to be on the disk before anything is touched.
 pub fn record_attempt(
-    memory: &mut Memory,
+    state: &mut State,
     service: &Service,
     observation: &Observation,
     now: DateTime<Utc>,
 ) -> Entry {
     let codes = critical_codes(observation);
-    let remembered = memory.services.entry(service.name.clone()).or_default();
+    let remembered = state.services.entry(service.name.clone()).or_default();
     remembered.record_attempt(now, codes);
     let checks = remembered.add_states_to(observation.checks.clone(), &service.checks, None);
     remembered.recorded = Some(AttemptRecord {
@@ -96,14 +96,14 @@ pub fn record_attempt(
 /// Takes up what a run before left unfinished: it was cut short in the middle of a restart. Not of services that were
 /// `left_out` of this run or could not be seen: the one that sees them must know.
 pub fn recover_interrupted(
-    memory: &mut Memory,
+    state: &mut State,
     now: DateTime<Utc>,
     alerting: AlertConfig<'_>,
     left_out: impl Fn(&str) -> bool,
 ) -> Vec<Entry> {
     let mut entries = Vec::new();
     let mut cut = Vec::new();
-    for (name, service) in &mut memory.services {
+    for (name, service) in &mut state.services {
         if left_out(name) {
             continue;
         }
@@ -119,21 +119,21 @@ pub fn recover_interrupted(
         }
     }
     for message in cut {
-        tell_own_trouble(memory, now, message, alerting);
+        tell_own_trouble(state, now, message, alerting);
     }
     entries
 }
 
 /// Owes an alert about the watchdog itself.
 pub fn tell_own_trouble(
-    memory: &mut Memory,
+    state: &mut State,
     now: DateTime<Utc>,
     message: String,
     alerting: AlertConfig<'_>,
 ) {
     if alerting.mail.is_some() {
         owe(
-            memory,
+            state,
             Alert {
                 id: String::new(),
                 time: now,
@@ -156,37 +156,37 @@ pub fn tell_own_trouble(
 
 /// Enters an alert under an id that no other has: of its time, its service and its event, and, where a run has
 /// several of the same, their number.
-fn owe(memory: &mut Memory, mut alert: Alert) {
+fn owe(state: &mut State, mut alert: Alert) {
     let base = format!(
         "{}.{}.{}",
         alert.time.timestamp_micros(),
         alert.service,
         alert.event.name()
     );
-    let taken = |id: &str| memory.pending.iter().any(|other| other.id == id);
+    let taken = |id: &str| state.pending.iter().any(|other| other.id == id);
     let numbered = (1..).map(|n: u64| format!("{base}.{n}"));
     alert.id = std::iter::once(base.clone())
         .chain(numbered)
         .find(|id| !taken(id))
         .unwrap_or(base);
-    memory.pending.push(alert);
+    state.pending.push(alert);
 }
 
 /// Takes note that a message is kept in the outbox, on the disk: the alerts that it tells are owed no longer, it is
 /// part of the thread of each service that it is about, and it counts for the hour. Returns whether there were any;
 /// where not, all of this was noted before.
-pub fn queued(memory: &mut Memory, message: &Message, tells: impl Fn(&Alert) -> bool) -> bool {
-    let (told, owed): (Vec<Alert>, Vec<Alert>) = memory.pending.drain(..).partition(&tells);
-    memory.pending = owed;
+pub fn queued(state: &mut State, message: &Message, tells: impl Fn(&Alert) -> bool) -> bool {
+    let (told, owed): (Vec<Alert>, Vec<Alert>) = state.pending.drain(..).partition(&tells);
+    state.pending = owed;
     if told.is_empty() {
         return false;
     }
-    memory.mails.push(message.time);
+    state.mails.push(message.time);
     let mut names: Vec<&str> = told.iter().map(|alert| alert.service.as_str()).collect();
     names.sort_unstable();
     names.dedup();
     for name in names {
-        if let Some(service) = memory.services.get_mut(name) {
+        if let Some(service) = state.services.get_mut(name) {
             service.thread.push(message.message_id.clone());
             let over = service.thread.len().saturating_sub(THREAD_KEPT);
             // replies hang on the first one even where a reader no longer has those between
@@ -198,10 +198,10 @@ pub fn queued(memory: &mut Memory, message: &Message, tells: impl Fn(&Alert) -> 
 
 /// Ends the threads of services that are well again and of which nothing is left to be told. Returns whether there were
 /// any.
-pub fn close_threads(memory: &mut Memory) -> bool {
-    let owed = &memory.pending;
+pub fn close_threads(state: &mut State) -> bool {
+    let owed = &state.pending;
     let mut closed = false;
-    for (name, service) in &mut memory.services {
+    for (name, service) in &mut state.services {
         if service.verdict == Some(Verdict::Healthy)
             && !owed.iter().any(|alert| &alert.service == name)
         {
@@ -224,9 +224,9 @@ fn critical_codes(observation: &Observation) -> Vec<String> {
     codes
 }
 
-/// Settles one service: its memory is brought up to date, what is worth it is journalled and owed.
+/// Settles one service: its state is brought up to date, what is worth it is journalled and owed.
 pub fn settle(
-    memory: &mut Memory,
+    state: &mut State,
     service: &Service,
     decision: &Decision,
     observation: Option<&Observation>,
@@ -234,8 +234,8 @@ pub fn settle(
     wall: DateTime<Utc>,
     alerting: AlertConfig<'_>,
 ) -> Settled {
-    let former = memory.services.get(&service.name).cloned();
-    let remembered = memory.services.entry(service.name.clone()).or_default();
+    let former = state.services.get(&service.name).cloned();
+    let remembered = state.services.entry(service.name.clone()).or_default();
     let (verdict, tried, held) = match outcome {
         Some(Outcome::Tried(tried)) if tried.action.ok => (Verdict::Restarted, Some(tried), None),
         Some(Outcome::Tried(tried)) => (Verdict::RestartFailed, Some(tried), None),
@@ -345,11 +345,11 @@ pub fn settle(
             },
             held: false,
         };
-        owe(memory, alert);
+        owe(state, alert);
         news = true;
     }
     // a pause that the verdict does not show: of a disabled service
-    let pause = memory
+    let pause = state
         .services
         .get(&service.name)
         .and_then(|known| known.pause_told(wall));
@@ -366,7 +366,7 @@ pub fn settle(
 
 /// The finding that every attempt of this trouble was made for, where there were several and it was always the
 /// same: a sign that restarting does not help.
-fn same_finding(remembered: &ServiceMemory) -> Option<String> {
+fn same_finding(remembered: &ServiceState) -> Option<String> {
     let (first, others) = remembered.attempt_codes.split_first()?;
     let code = first
         .iter()
@@ -374,10 +374,10 @@ fn same_finding(remembered: &ServiceMemory) -> Option<String> {
     (!others.is_empty()).then(|| code.clone())
 }
 
-/// What a look at a service leaves in its memory, whatever is decided; but what led to a restart that `is_interrupted`
+/// What a look at a service leaves in its state, whatever is decided; but what led to a restart that `is_interrupted`
 /// may be evidence for the next one.
 fn remember_seen(
-    remembered: &mut ServiceMemory,
+    remembered: &mut ServiceState,
     service: &Service,
     observation: &Observation,
     is_interrupted: bool,
@@ -442,7 +442,7 @@ fn journalled(before: Option<Verdict>, report: &ServiceReport, now: DateTime<Utc
 }
 
 /// The event that a verdict is to a person, if it is one.
-pub fn told_event(remembered: &ServiceMemory, verdict: Verdict) -> Option<Event> {
+pub fn told_event(remembered: &ServiceState, verdict: Verdict) -> Option<Event> {
     match verdict {
         Verdict::Restarted => Some(Event::Restarted),
         Verdict::RestartFailed => Some(Event::RestartFailed),
@@ -463,7 +463,7 @@ pub fn told_event(remembered: &ServiceMemory, verdict: Verdict) -> Option<Event>
 /// Whether an event is told now: the config wants it, and it was not told within `remind_every`. A recovery is
 /// always told: it ends what was told before, and comes at most once for each.
 fn is_due(
-    remembered: &ServiceMemory,
+    remembered: &ServiceState,
     event: Event,
     now: DateTime<Utc>,
     mail: &mail::Settings,
@@ -476,7 +476,7 @@ fn is_due(
                 .is_none_or(|&at| crate::clock::age(now, at) >= mail.remind_every))
 }
 
-fn note_told(remembered: &mut ServiceMemory, event: Event, now: DateTime<Utc>) {
+fn note_told(remembered: &mut ServiceState, event: Event, now: DateTime<Utc>) {
     match event {
         // the trouble is over, and a person has heard so: when it comes again, that is news. Not so the next restart:
         // one that restarts again and again is told of once in a while

@@ -20,12 +20,12 @@ use watchdog::check::{CheckStates, Finding, Kind, Observation, Severity, log as 
 use watchdog::clock::Reading;
 use watchdog::config::{self, Config, Environment};
 use watchdog::decide::{self, Facts};
-use watchdog::memory::journal::Entry;
-use watchdog::memory::store::{Loaded, Store};
-use watchdog::memory::{Memory, journal as journal_file};
 use watchdog::notify::mail::{Mailbox, Secret, Settings, Smtp, Tls, Transport, eml, send_to};
 use watchdog::notify::{Alert, Event, Message, message, outbox};
 use watchdog::settle::{AlertConfig, Outcome, record_attempt, settle};
+use watchdog::state::journal::Entry;
+use watchdog::state::store::{Loaded, Store};
+use watchdog::state::{State, journal as journal_file};
 
 mod log;
 
@@ -47,9 +47,9 @@ thread_local! {
 fn directory() -> PathBuf {
     FOLDER.with_borrow_mut(|directory| {
         let made = directory.get_or_insert_with(|| {
-            let memory = Path::new("/dev/shm");
-            if memory.is_dir() {
-                tempfile::tempdir_in(memory)
+            let state = Path::new("/dev/shm");
+            if state.is_dir() {
+                tempfile::tempdir_in(state)
             } else {
                 tempfile::tempdir()
             }
@@ -176,17 +176,17 @@ pub(crate) fn state(data: &[u8]) {
     let looked = store.look();
     let loaded = store.load(now()).unwrap();
     assert_eq!(
-        (&looked.memory, looked.trusted),
-        (&loaded.memory, loaded.trusted)
+        (&looked.state, looked.trusted),
+        (&loaded.state, loaded.trusted)
     );
     let Loaded {
-        mut memory,
+        mut state,
         damage,
         trusted,
     } = loaded;
     assert!(
         trusted
-            || (damage.len() == 1 + usize::from(!backup.is_empty()) && memory == Memory::default())
+            || (damage.len() == 1 + usize::from(!backup.is_empty()) && state == State::default())
     );
     for sentence in &damage {
         assert!(!sentence.contains(char::is_control), "{sentence:?}");
@@ -197,17 +197,17 @@ pub(crate) fn state(data: &[u8]) {
         awake_ms: u64::try_from(minute).unwrap() * 60_000 + 1_000_000,
         boot_id: "a".into(),
     };
-    memory.bring_to(&reading(0));
+    state.bring_to(&reading(0));
     let mut attempts: BTreeMap<&str, Vec<i64>> = BTreeMap::new();
     for service in &BROKEN.services {
-        let known = memory.services.get(&service.name);
+        let known = state.services.get(&service.name);
         let old = known.iter().flat_map(|known| &known.attempts);
         let seconds = old.map(|&time| (time - now()).num_seconds().min(0));
         attempts.insert(&service.name, seconds.collect());
     }
     for minute in (0..130).step_by(7) {
         let now = reading(minute);
-        memory.bring_to(&now);
+        state.bring_to(&now);
         let seen: BTreeMap<String, Observation> = BROKEN
             .services
             .iter()
@@ -215,7 +215,7 @@ pub(crate) fn state(data: &[u8]) {
             .collect();
         let facts = Facts {
             seen: &seen,
-            memory: &memory,
+            state: &state,
             now: now.wall,
             trusted: trusted || minute > 0,
         };
@@ -231,12 +231,12 @@ pub(crate) fn state(data: &[u8]) {
                 let in_hour = made.iter().filter(|&&at| minute * 60 - at < 3600).count();
                 assert!(in_hour < BUDGET, "{}: {made:?} and {minute}", service.name);
                 made.push(minute * 60);
-                record_attempt(&mut memory, service, observation, now.wall);
+                record_attempt(&mut state, service, observation, now.wall);
                 Outcome::Unfinished
             });
             let alerting = AlertConfig { mail: None };
             settle(
-                &mut memory,
+                &mut state,
                 service,
                 &decision,
                 Some(observation),
@@ -245,8 +245,8 @@ pub(crate) fn state(data: &[u8]) {
                 alerting,
             );
         }
-        let text = serde_json::to_vec(&memory).unwrap();
-        memory = watchdog::memory::store::parse_state(&text).unwrap();
+        let text = serde_json::to_vec(&state).unwrap();
+        state = watchdog::state::store::parse_state(&text).unwrap();
     }
 }
 

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::pattern::Pattern;
 use super::{Code, Finding, Grace};
 use crate::clock::Reading;
-use crate::process_table::{self, Lookup, ProcessTable, State};
+use crate::process_table::{self, Lookup, ProcessState, ProcessTable};
 
 mod pid_file;
 mod rule;
@@ -97,7 +97,7 @@ impl Identity {
     pub fn lives(&self, now: &Reading) -> bool {
         self.boot_id == now.boot_id
             && process_table::stat(self.pid)
-                .is_ok_and(|stat| stat.start == self.start && stat.state != State::Zombie)
+                .is_ok_and(|stat| stat.start == self.start && stat.state != ProcessState::Zombie)
     }
 }
 
@@ -272,7 +272,7 @@ pub fn look_at(pid: i32, last_seen: &LastSeen, now: &Reading) -> Option<Seen> {
     let Lookup::Found(main) = table.process(pid) else {
         return None;
     };
-    if main.state == State::Zombie {
+    if main.state == ProcessState::Zombie {
         return None;
     }
     let taken = BTreeSet::new();

@@ -12,10 +12,10 @@ use crate::clock::{age, rough};
 use crate::commands::{print, selected};
 use crate::config::Config;
 use crate::error::Error;
-use crate::memory::journal;
-use crate::memory::store::StoreError;
 use crate::report::page::{Page, Style};
 use crate::report::text;
+use crate::state::journal;
+use crate::state::store::StoreError;
 
 /// A rate a day is told of a time that is at least so long: of less it would be a guess.
 const DAY: Duration = Duration::from_hours(24);

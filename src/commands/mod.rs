@@ -8,10 +8,10 @@ use chrono::{DateTime, Utc};
 use crate::clock::Reading;
 use crate::config::{Config, Service};
 use crate::error::Error;
-use crate::memory::Memory;
-use crate::memory::journal::{self, Entry};
-use crate::memory::store::{Loaded, Lock, Store};
 use crate::run::damage_entries;
+use crate::state::State;
+use crate::state::journal::{self, Entry};
+use crate::state::store::{Loaded, Lock, Store};
 
 pub mod adopt;
 pub mod check;
@@ -82,7 +82,7 @@ pub fn print(text: &str) -> Result<(), Error> {
 struct Opened {
     store: Store,
     lock: Lock,
-    memory: Memory,
+    state: State,
     now: Reading,
 }
 
@@ -93,21 +93,21 @@ fn open(config: &Config) -> Result<Opened, Error> {
     let store = Store::prepare(&config.state_dir)?;
     let lock = store.lock()?;
     let Loaded {
-        mut memory,
+        mut state,
         damage,
         trusted,
     } = store.load(now.wall)?;
-    memory.bring_to(&now);
+    state.bring_to(&now);
     if !damage.is_empty() {
         journal::append_or_warn(store.dir(), &damage_entries(&damage, now.wall));
-        memory.damage.extend(damage);
-        memory.attempts_lost = !trusted;
-        store.save_twice(&mut memory)?;
+        state.damage.extend(damage);
+        state.attempts_lost = !trusted;
+        store.save_twice(&mut state)?;
     }
     Ok(Opened {
         store,
         lock,
-        memory,
+        state,
         now,
     })
 }
@@ -115,16 +115,16 @@ fn open(config: &Config) -> Result<Opened, Error> {
 /// Changes the state as a person asked, under the lock, and notes it in the journal.
 fn change(
     config: &Config,
-    change: impl FnOnce(&mut Memory, DateTime<Utc>) -> Vec<Entry>,
+    change: impl FnOnce(&mut State, DateTime<Utc>) -> Vec<Entry>,
 ) -> Result<(), Error> {
     let Opened {
         store,
         lock: _lock,
-        mut memory,
+        mut state,
         now,
     } = open(config)?;
-    let entries = change(&mut memory, now.wall);
-    store.save_twice(&mut memory)?;
+    let entries = change(&mut state, now.wall);
+    store.save_twice(&mut state)?;
     journal::append_or_warn(store.dir(), &entries);
     Ok(())
 }

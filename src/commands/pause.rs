@@ -9,8 +9,8 @@ use crate::clock;
 use crate::commands::{change, print, selected};
 use crate::config::Config;
 use crate::error::Error;
-use crate::memory::journal::Entry;
 use crate::report::page::{Page, Style};
+use crate::state::journal::Entry;
 
 /// How long a pause lasts when nothing is said: one that is forgotten must end.
 const DEFAULT: Duration = Duration::from_hours(24);
@@ -20,12 +20,12 @@ pub fn pause(config: &Config, options: &cli::Pause, style: Style) -> Result<u8, 
     let names = selected(config, &options.services)?;
     let lasts = options.lasts.unwrap_or(DEFAULT);
     let mut said = Page::new(style);
-    change(config, |memory, now| {
+    change(config, |state, now| {
         let until = now + TimeDelta::from_std(lasts).unwrap_or(TimeDelta::MAX);
         names
             .iter()
             .map(|name| {
-                let known = memory.services.entry(name.clone()).or_default();
+                let known = state.services.entry(name.clone()).or_default();
                 known.paused_until = Some(until);
                 known.pause_reason.clone_from(&options.reason);
                 let reason = options
@@ -52,10 +52,10 @@ pub fn pause(config: &Config, options: &cli::Pause, style: Style) -> Result<u8, 
 pub fn resume(config: &Config, options: &cli::Services, style: Style) -> Result<u8, Error> {
     let names = selected(config, &options.services)?;
     let mut said = Page::new(style);
-    change(config, |memory, now| {
+    change(config, |state, now| {
         let mut entries = Vec::new();
         for name in &names {
-            let known = memory.services.entry(name.clone()).or_default();
+            let known = state.services.entry(name.clone()).or_default();
             known.pause_reason = None;
             if known.paused_until.take().is_some() {
                 entries.push(Entry::new(now, name, "resumed"));

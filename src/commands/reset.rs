@@ -4,18 +4,18 @@ use crate::cli;
 use crate::commands::{change, count, print, selected};
 use crate::config::Config;
 use crate::error::Error;
-use crate::memory::journal::{self, Entry};
 use crate::report::page::{Page, Style};
+use crate::state::journal::{self, Entry};
 
 /// Forgets what counts against services, so that the next run may restart them again.
 pub fn run(config: &Config, options: &cli::Services, style: Style) -> Result<u8, Error> {
     let names = selected(config, &options.services)?;
     let mut said = Page::new(style);
-    change(config, |memory, now| {
+    change(config, |state, now| {
         names
             .iter()
             .map(|name| {
-                let known = memory.services.entry(name.clone()).or_default();
+                let known = state.services.entry(name.clone()).or_default();
                 let message = format!(
                     "forgot {} and {}",
                     count(known.attempts_in_hour(now), "restart attempt"),

@@ -64,13 +64,13 @@ fn refusal(
             unknowns(observation)
         ));
     }
-    if session.memory.attempts_lost && !force {
+    if session.state.attempts_lost && !force {
         let why = "the state and its backup were damaged, and how often it was restarted in the last hour is not known; the \
                    next check takes that up; --force does it all the same";
         return Some(why.to_owned());
     }
     let now = run.now.wall;
-    let known = session.memory.services.get(&service.name)?;
+    let known = session.state.services.get(&service.name)?;
     let frees = known.budget_frees_at(now, service.policy.max_per_hour)?;
     (!force).then(|| {
         format!(
@@ -94,7 +94,7 @@ fn unknowns(observation: Option<&Observation>) -> String {
 
 /// The decision that a person has made.
 fn forced(session: &Session, service: &Service) -> Decision {
-    let known = session.memory.services.get(&service.name);
+    let known = session.state.services.get(&service.name);
     Decision {
         service: service.name.clone(),
         verdict: Verdict::Failing,

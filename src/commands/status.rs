@@ -7,10 +7,10 @@ use crate::clock::{self, age};
 use crate::commands::{print, selected};
 use crate::config::Config;
 use crate::error::Error;
-use crate::memory::store::Store;
 use crate::report::page::{Page, Style};
 use crate::report::text::table;
 use crate::report::{self, RunReport};
+use crate::state::store::Store;
 use crate::verdict::ExitCode;
 
 /// Shows the recorded verdicts, and answers with their exit code; with 3 where there are none, or too old ones.
@@ -21,11 +21,11 @@ pub fn run(config: &Config, options: &cli::Status, style: Style) -> Result<u8, E
     for sentence in &loaded.damage {
         ::log::warn!("{sentence}");
     }
-    let memory = loaded.memory;
-    let services = report::recorded(config, &memory, now, |name| names.contains(name));
+    let state = loaded.state;
+    let services = report::recorded(config, &state, now, |name| names.contains(name));
     let mut code = report::exit_code(&services);
     let mut remarks = Vec::new();
-    match memory.last_run {
+    match state.last_run {
         None => {
             code = code.max(ExitCode::Unknown);
             remarks.push("no run has been recorded yet; `watchdog check` makes one".to_owned());
@@ -56,7 +56,7 @@ pub fn run(config: &Config, options: &cli::Status, style: Style) -> Result<u8, E
     let report = RunReport {
         version: 1,
         host: report::host(),
-        time: memory.last_run,
+        time: state.last_run,
         duration_ms: None,
         exit_code: code.code(),
         services,

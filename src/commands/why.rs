@@ -11,15 +11,15 @@ use crate::clock::{age, rough, stamp};
 use crate::commands::{count, one, print};
 use crate::config::{Config, OnExhausted, Service};
 use crate::error::Error;
-use crate::memory::journal::{self, Entry};
-use crate::memory::store::{Store, StoreError};
-use crate::memory::{Memory, ServiceMemory};
 use crate::notify::Event;
 use crate::notify::mail::Settings;
 use crate::notify::outbox::Outbox;
 use crate::report::page::{Page, Style};
 use crate::report::text::{describe, severity};
 use crate::settle::told_event;
+use crate::state::journal::{self, Entry};
+use crate::state::store::{Store, StoreError};
+use crate::state::{ServiceState, State};
 use crate::verdict::Verdict;
 
 /// How many of the last restarts are told.
@@ -47,7 +47,7 @@ pub fn run(config: &Config, options: &cli::Why, style: Style) -> Result<u8, Erro
     let known = Known {
         service,
         mail: config.mail.as_ref(),
-        memory: &loaded.memory,
+        state: &loaded.state,
         journal: &entries,
         kept: Outbox::at(&config.state_dir).waiting_about(&service.name),
         now,
@@ -64,7 +64,7 @@ pub struct Known<'a> {
     /// The `[mail]` table.
     pub mail: Option<&'a Settings>,
     /// What is remembered.
-    pub memory: &'a Memory,
+    pub state: &'a State,
     /// The entries of the journal about the service, and about mail that told of it, oldest first.
     pub journal: &'a [Entry],
     /// How many messages about it wait in the outbox.
@@ -85,7 +85,7 @@ pub fn account(known: &Known<'_>, style: Style) -> String {
         );
         return page.into_text();
     }
-    let remembered = known.memory.services.get(name);
+    let remembered = known.state.services.get(name);
     let Some((remembered, verdict)) = remembered.and_then(|it| Some((it, it.verdict?))) else {
         page.line(
             0,
@@ -122,7 +122,7 @@ impl Known<'_> {
     }
 
     /// What each check saw, with the limits it was held against.
-    fn add_checks(&self, page: &mut Page, remembered: &ServiceMemory) {
+    fn add_checks(&self, page: &mut Page, remembered: &ServiceState) {
         let report = &remembered.report;
         let seen = report
             .time
@@ -166,7 +166,7 @@ impl Known<'_> {
         }
     }
 
-    fn process_check(&self, remembered: &ServiceMemory) -> Option<String> {
+    fn process_check(&self, remembered: &ServiceState) -> Option<String> {
         let pid = remembered
             .report
             .pid
@@ -193,7 +193,7 @@ impl Known<'_> {
         Some(format!("process, known by {}{pid}", by.join(" and ")))
     }
 
-    fn add_decision(&self, page: &mut Page, remembered: &ServiceMemory, verdict: Verdict) {
+    fn add_decision(&self, page: &mut Page, remembered: &ServiceState, verdict: Verdict) {
         let policy = &self.service.policy;
         let report = &remembered.report;
         page.line(0, "decided:");
@@ -246,7 +246,7 @@ impl Known<'_> {
         }
     }
 
-    fn add_budget(&self, page: &mut Page, remembered: &ServiceMemory) {
+    fn add_budget(&self, page: &mut Page, remembered: &ServiceState) {
         let policy = &self.service.policy;
         let used = remembered.attempts_in_hour(self.now);
         page.line(0, "restart budget:");
@@ -319,7 +319,7 @@ impl Known<'_> {
         }
     }
 
-    fn add_mail(&self, page: &mut Page, remembered: &ServiceMemory, verdict: Verdict) {
+    fn add_mail(&self, page: &mut Page, remembered: &ServiceState, verdict: Verdict) {
         page.line(0, "mail:");
         let Some(mail) = self.mail else {
             page.line(
@@ -349,7 +349,7 @@ impl Known<'_> {
         }
         let hour = clock_hour();
         let sent = self
-            .memory
+            .state
             .mails
             .iter()
             .filter(|&&at| self.now - at < hour)
@@ -367,7 +367,7 @@ impl Known<'_> {
 
     /// How many messages about it are still to be sent.
     fn unsent(&self) -> usize {
-        let owed = self.memory.pending.iter();
+        let owed = self.state.pending.iter();
         owed.filter(|alert| alert.service == self.service.name)
             .count()
             + self.kept
@@ -383,7 +383,7 @@ impl Known<'_> {
     }
 
     /// Whether a mail went out about this verdict, and why not.
-    fn told(&self, remembered: &ServiceMemory, verdict: Verdict, mail: &Settings) -> String {
+    fn told(&self, remembered: &ServiceState, verdict: Verdict, mail: &Settings) -> String {
         let Some(event) = told_event(remembered, verdict) else {
             return match verdict {
                 Verdict::Paused => {
@@ -431,7 +431,7 @@ impl Known<'_> {
         }
     }
 
-    fn told_before(&self, remembered: &ServiceMemory) -> String {
+    fn told_before(&self, remembered: &ServiceState) -> String {
         let last = remembered.alerted.iter().max_by_key(|(_, at)| **at);
         match last {
             Some((event, &at)) => format!(
@@ -446,7 +446,7 @@ impl Known<'_> {
 }
 
 fn clock_hour() -> TimeDelta {
-    TimeDelta::from_std(crate::memory::HOUR).unwrap_or(TimeDelta::MAX)
+    TimeDelta::from_std(crate::state::HOUR).unwrap_or(TimeDelta::MAX)
 }
 
 #[cfg(test)]

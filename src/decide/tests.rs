@@ -5,34 +5,34 @@ use std::time::Duration;
 
 const NOW: i64 = 100_000;
 
-fn decide_one(service: &Service, observation: Observation, memory: ServiceMemory) -> Decision {
-    decide_trusting(service, observation, memory, true)
+fn decide_one(service: &Service, observation: Observation, state: ServiceState) -> Decision {
+    decide_trusting(service, observation, state, true)
 }
 
 fn decide_trusting(
     service: &Service,
     observation: Observation,
-    known: ServiceMemory,
+    known: ServiceState,
     trusted: bool,
 ) -> Decision {
-    let mut memory = Memory::default();
-    memory.services.insert(service.name.clone(), known);
+    let mut state = State::default();
+    state.services.insert(service.name.clone(), known);
     let seen = BTreeMap::from([(service.name.clone(), observation)]);
     let facts = Facts {
         seen: &seen,
-        memory: &memory,
+        state: &state,
         now: at(NOW),
         trusted,
     };
     decide(std::slice::from_ref(service), facts).remove(0)
 }
 
-fn attempts(seconds_ago: &[i64]) -> ServiceMemory {
+fn attempts(seconds_ago: &[i64]) -> ServiceState {
     let mut attempts: Vec<_> = seconds_ago.iter().map(|ago| at(NOW - ago)).collect();
     attempts.sort_unstable();
-    ServiceMemory {
+    ServiceState {
         attempts,
-        ..ServiceMemory::default()
+        ..ServiceState::default()
     }
 }
 
@@ -72,7 +72,7 @@ fn findings_become_verdicts() {
         for &(check, severity) in findings {
             observation = with(observation, check, "x", severity);
         }
-        let decision = decide_one(&service("a"), observation, ServiceMemory::default());
+        let decision = decide_one(&service("a"), observation, ServiceState::default());
         assert_eq!(
             (decision.verdict, restarts(&decision)),
             (verdict, restarted),
@@ -118,9 +118,9 @@ fn exhausted_says_when_it_frees() {
 fn given_up_stays_given_up_when_the_window_frees() {
     let mut service = service("a");
     service.policy.on_exhausted = OnExhausted::GiveUp;
-    let mut memory = attempts(&[]);
-    memory.given_up = Some(at(NOW - 90_000));
-    let decision = decide_one(&service, gone(), memory.clone());
+    let mut state = attempts(&[]);
+    state.given_up = Some(at(NOW - 90_000));
+    let decision = decide_one(&service, gone(), state.clone());
     assert_eq!(
         (decision.verdict, restarts(&decision)),
         (Verdict::Exhausted, false)
@@ -128,7 +128,7 @@ fn given_up_stays_given_up_when_the_window_frees() {
     assert!(decision.why.unwrap().contains("watchdog reset a"));
     // and a config that no longer says so is heeded
     service.policy.on_exhausted = OnExhausted::Wait;
-    assert!(restarts(&decide_one(&service, gone(), memory)));
+    assert!(restarts(&decide_one(&service, gone(), state)));
 }
 
 #[test]
@@ -153,11 +153,11 @@ fn f42_failures_are_counted_in_a_row() {
             2,
         ),
     ] {
-        let memory = ServiceMemory {
+        let state = ServiceState {
             consecutive_failures: before,
-            ..ServiceMemory::default()
+            ..ServiceState::default()
         };
-        let decision = decide_one(&service, observation, memory);
+        let decision = decide_one(&service, observation, state);
         assert_eq!((decision.verdict, decision.failures), (verdict, failures));
         assert_eq!(restarts(&decision), failures >= 3);
     }
@@ -168,13 +168,13 @@ fn failing_comes_before_down() {
     let mut service = service("a");
     service.method = None;
     service.policy.after_failures = 2;
-    let first = decide_one(&service, gone(), ServiceMemory::default());
+    let first = decide_one(&service, gone(), ServiceState::default());
     assert_eq!(first.verdict, Verdict::Failing);
-    let memory = ServiceMemory {
+    let state = ServiceState {
         consecutive_failures: 1,
-        ..ServiceMemory::default()
+        ..ServiceState::default()
     };
-    let second = decide_one(&service, gone(), memory);
+    let second = decide_one(&service, gone(), state);
     assert_eq!((second.verdict, restarts(&second)), (Verdict::Down, false));
 }
 
@@ -199,7 +199,7 @@ fn cooldown_waits_and_says_how_long() {
 fn nothing_is_restarted_that_could_not_be_seen() {
     let mut observation = with(gone(), Kind::Log, "log_stale", Severity::Critical);
     observation.process_status = ProcessStatus::Unknown;
-    let decision = decide_one(&service("a"), observation, ServiceMemory::default());
+    let decision = decide_one(&service("a"), observation, ServiceState::default());
     assert_eq!(
         (decision.verdict, restarts(&decision)),
         (Verdict::Down, false)
@@ -209,21 +209,21 @@ fn nothing_is_restarted_that_could_not_be_seen() {
 
 #[test]
 fn f45_nothing_is_restarted_on_a_state_that_is_lost() {
-    let decision = decide_trusting(&service("a"), gone(), ServiceMemory::default(), false);
+    let decision = decide_trusting(&service("a"), gone(), ServiceState::default(), false);
     assert_eq!(
         (decision.verdict, restarts(&decision)),
         (Verdict::Waiting, false)
     );
-    let well = decide_trusting(&service("a"), up(1, 3600), ServiceMemory::default(), false);
+    let well = decide_trusting(&service("a"), up(1, 3600), ServiceState::default(), false);
     assert_eq!(well.verdict, Verdict::Healthy);
 }
 
 #[test]
 fn a_young_process_is_not_judged_by_its_logs_twice_at_the_most() {
     let stale = |pid, age| with(up(pid, age), Kind::Log, "log_stale", Severity::Critical);
-    let young = |pids: &[i32]| ServiceMemory {
+    let young = |pids: &[i32]| ServiceState {
         recent_starts: pids.iter().map(|&pid| identity(pid)).collect(),
-        ..ServiceMemory::default()
+        ..ServiceState::default()
     };
     for (observation, known, verdict) in [
         (stale(5, 10), young(&[]), Verdict::Starting),
@@ -260,10 +260,10 @@ fn a_young_process_is_not_judged_by_its_logs_twice_at_the_most() {
 
 #[test]
 fn a_paused_service_is_left_alone_until_the_pause_ends() {
-    let paused = |until| ServiceMemory {
+    let paused = |until| ServiceState {
         paused_until: Some(at(NOW + until)),
         pause_reason: Some("upgrade".to_owned()),
-        ..ServiceMemory::default()
+        ..ServiceState::default()
     };
     let decision = decide_one(&service("a"), gone(), paused(60));
     assert_eq!(
@@ -279,7 +279,7 @@ fn a_disabled_service_is_not_looked_at() {
     let mut service = service("a");
     service.enabled = false;
     assert_eq!(
-        decide_one(&service, gone(), ServiceMemory::default()).verdict,
+        decide_one(&service, gone(), ServiceState::default()).verdict,
         Verdict::Disabled
     );
 }
@@ -287,7 +287,7 @@ fn a_disabled_service_is_not_looked_at() {
 /// Decides about services that depend on each other, `(name, depends on, observation)`.
 fn decide_many(
     services: &[(&str, &[&str], Option<Observation>)],
-    memory: &Memory,
+    state: &State,
 ) -> BTreeMap<String, Decision> {
     let mut seen = BTreeMap::new();
     let services: Vec<Service> = services
@@ -304,7 +304,7 @@ fn decide_many(
         .collect();
     let facts = Facts {
         seen: &seen,
-        memory,
+        state,
         now: at(NOW),
         trusted: true,
     };
@@ -316,7 +316,7 @@ fn decide_many(
 
 #[test]
 fn restarts_follow_dependencies() {
-    let nothing = Memory::default();
+    let nothing = State::default();
     let fine = Some(up(1, 3600));
     let dead = Some(gone());
     // the dependency stands after its dependent in the config, and is restarted before it all the same
@@ -342,14 +342,14 @@ fn restarts_follow_dependencies() {
         (Verdict::Down, None, false),
         (Verdict::Healthy, None, true),
     ] {
-        let mut memory = Memory::default();
-        let known = ServiceMemory {
+        let mut state = State::default();
+        let known = ServiceState {
             verdict: Some(verdict),
-            ..ServiceMemory::default()
+            ..ServiceState::default()
         };
-        memory.services.insert("db".to_owned(), known);
+        state.services.insert("db".to_owned(), known);
         let services = [("db", &[][..], db), ("app", &["db"], dead.clone())];
-        let app = &decide_many(&services, &memory)["app"];
+        let app = &decide_many(&services, &state)["app"];
         assert_eq!(app.restart.is_some(), is_restarted, "{verdict:?}");
     }
     // a dependent that is well is left alone
@@ -377,7 +377,7 @@ fn a_chain_of_services_may_be_longer_than_a_stack_is_deep() {
         .collect();
     let facts = Facts {
         seen: &seen,
-        memory: &Memory::default(),
+        state: &State::default(),
         now: at(NOW),
         trusted: true,
     };
@@ -388,18 +388,18 @@ fn a_chain_of_services_may_be_longer_than_a_stack_is_deep() {
 
 #[test]
 fn a_dependency_that_is_left_alone_is_waited_for_only_where_it_is_broken() {
-    let mut memory = Memory::default();
-    let paused = ServiceMemory {
+    let mut state = State::default();
+    let paused = ServiceState {
         paused_until: Some(at(NOW + 10)),
-        ..ServiceMemory::default()
+        ..ServiceState::default()
     };
-    memory.services.insert("db".to_owned(), paused);
+    state.services.insert("db".to_owned(), paused);
     for (db, why) in [
         (gone(), Some("waits for `db`, which is paused")),
         (up(1, 3600), None),
     ] {
         let services = [("db", &[][..], Some(db)), ("app", &["db"], Some(gone()))];
-        let decisions = decide_many(&services, &memory);
+        let decisions = decide_many(&services, &state);
         assert_eq!(decisions["db"].verdict, Verdict::Paused);
         assert_eq!(decisions["app"].why.as_deref(), why);
         assert_eq!(decisions["app"].restart.is_some(), why.is_none());
@@ -408,10 +408,8 @@ fn a_dependency_that_is_left_alone_is_waited_for_only_where_it_is_broken() {
 
 #[test]
 fn nothing_is_restarted_while_a_dependency_is_down() {
-    let mut memory = Memory::default();
-    memory
-        .services
-        .insert("db".to_owned(), attempts(&[1, 2, 3]));
+    let mut state = State::default();
+    state.services.insert("db".to_owned(), attempts(&[1, 2, 3]));
     let dead = Some(gone());
     let chain = decide_many(
         &[
@@ -419,7 +417,7 @@ fn nothing_is_restarted_while_a_dependency_is_down() {
             ("app", &["db"], dead.clone()),
             ("db", &[], dead.clone()),
         ],
-        &memory,
+        &state,
     );
     assert_eq!(chain["db"].verdict, Verdict::Exhausted);
     assert_eq!(chain["app"].verdict, Verdict::Waiting);
@@ -432,21 +430,18 @@ fn nothing_is_restarted_while_a_dependency_is_down() {
         Some("waits for `app`, which is waiting")
     );
     // not looked at in this run: as the last one left it
-    let mut memory = Memory::default();
-    let down = ServiceMemory {
+    let mut state = State::default();
+    let down = ServiceState {
         verdict: Some(Verdict::Down),
-        ..ServiceMemory::default()
+        ..ServiceState::default()
     };
-    memory.services.insert("db".to_owned(), down);
-    let alone = decide_many(
-        &[("db", &[], None), ("app", &["db"], dead.clone())],
-        &memory,
-    );
+    state.services.insert("db".to_owned(), down);
+    let alone = decide_many(&[("db", &[], None), ("app", &["db"], dead.clone())], &state);
     assert_eq!(alone["app"].verdict, Verdict::Waiting);
     // and a circle, which the config refuses, ends
     let circle = decide_many(
         &[("a", &["b"], dead.clone()), ("b", &["a"], dead)],
-        &Memory::default(),
+        &State::default(),
     );
     assert_eq!(circle.len(), 2);
 }
@@ -546,17 +541,17 @@ fn a_dependency_that_was_left_out_is_as_the_last_run_saw_it() {
         (Verdict::Down, 3, true),
         (Verdict::Starting, 0, false),
     ] {
-        let mut memory = Memory::default();
-        let db = ServiceMemory {
+        let mut state = State::default();
+        let db = ServiceState {
             verdict: Some(verdict),
             consecutive_failures: failures,
-            ..ServiceMemory::default()
+            ..ServiceState::default()
         };
-        memory.services.insert("db".to_owned(), db);
+        state.services.insert("db".to_owned(), db);
         let seen = BTreeMap::from([("app".to_owned(), gone())]);
         let facts = Facts {
             seen: &seen,
-            memory: &memory,
+            state: &state,
             now: at(0),
             trusted: true,
         };

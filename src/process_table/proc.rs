@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::State;
+use super::ProcessState;
 
 /// Command lines are cut here: longer than any that a person writes a pattern for, and a bound on memory.
 pub(super) const COMMAND_LIMIT: usize = 256 << 10;
@@ -52,7 +52,7 @@ pub(super) fn settled_command(pid: i32, stat: &Stat) -> io::Result<Vec<u8>> {
             std::thread::sleep(EXEC_PAUSE);
         }
         append_command(pid, &mut buffer, &mut text)?;
-        if !text.is_empty() || stat.kernel || stat.state == State::Zombie {
+        if !text.is_empty() || stat.kernel || stat.state == ProcessState::Zombie {
             break;
         }
     }
@@ -130,7 +130,7 @@ fn append_arguments(
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stat {
     /// Of field 3.
-    pub state: State,
+    pub state: ProcessState,
     /// Its main thread has ended, and others run (field 20): its letter is `Z`, yet it is alive.
     pub main_ended: bool,
     /// Field 4.
@@ -172,7 +172,7 @@ pub fn parse_stat(bytes: &[u8]) -> Option<Stat> {
     // the main thread is counted until it is collected, and that is when all others have ended
     let main_ended = letter == b'Z' && threads > 1;
     Some(Stat {
-        state: State::of(letter, main_ended),
+        state: ProcessState::of(letter, main_ended),
         main_ended,
         parent,
         group,
@@ -201,7 +201,7 @@ pub fn group_members(group: i32) -> io::Result<Vec<(i32, Stat)>> {
     let mut members = Vec::new();
     for pid in listed()? {
         match stat(pid) {
-            Ok(stat) if stat.group == group && stat.state != State::Zombie => {
+            Ok(stat) if stat.group == group && stat.state != ProcessState::Zombie => {
                 members.push((pid, stat));
             }
             Err(error) if !is_gone(&error) && !is_forbidden(&error) => return Err(error),
@@ -244,7 +244,7 @@ mod tests {
         assert_eq!(
             stat,
             Stat {
-                state: State::Stopped,
+                state: ProcessState::Stopped,
                 main_ended: false,
                 parent: 17,
                 group: 4700,
@@ -262,12 +262,12 @@ mod tests {
     #[test]
     fn a_process_is_alive_while_it_has_a_thread_beside_its_main_one() {
         for (letter, threads, state) in [
-            ("Z", 1, State::Zombie),
-            ("X", 0, State::Zombie),
-            ("Z", 2, State::Alive),
-            ("Z", 40, State::Alive),
-            ("S", 2, State::Alive),
-            ("T", 2, State::Stopped),
+            ("Z", 1, ProcessState::Zombie),
+            ("X", 0, ProcessState::Zombie),
+            ("Z", 2, ProcessState::Alive),
+            ("Z", 40, ProcessState::Alive),
+            ("S", 2, ProcessState::Alive),
+            ("T", 2, ProcessState::Stopped),
         ] {
             let line =
                 format!("7 (z) {letter} 1 7 7 0 -1 4 0 0 0 0 0 0 0 0 20 0 {threads} 0 99 0 0");

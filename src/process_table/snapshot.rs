@@ -388,7 +388,7 @@ mod tests {
             pid,
             parent: 1,
             group: pid,
-            state: super::super::State::Alive,
+            state: super::super::ProcessState::Alive,
             start: 7,
             uid: None,
             command: command.as_bytes().to_vec(),

@@ -5,8 +5,8 @@ use serde::Serialize;
 
 use crate::check::Finding;
 use crate::config::Config;
-use crate::memory::{Memory, ServiceMemory};
 use crate::restart::Action;
+use crate::state::{ServiceState, State};
 use crate::verdict::{ExitCode, Verdict};
 
 pub mod page;
@@ -72,7 +72,7 @@ pub struct Mail {
 /// are left out.
 pub fn recorded(
     config: &Config,
-    memory: &Memory,
+    state: &State,
     now: DateTime<Utc>,
     wanted: impl Fn(&str) -> bool,
 ) -> Vec<ServiceReport> {
@@ -81,7 +81,7 @@ pub fn recorded(
         .iter()
         .filter(|service| wanted(&service.name))
         .filter_map(|service| {
-            let known = memory.services.get(&service.name)?;
+            let known = state.services.get(&service.name)?;
             Some(ServiceReport {
                 name: service.name.clone(),
                 verdict: known.verdict?,
@@ -99,7 +99,7 @@ pub fn recorded(
 }
 
 /// The notes of the last run, and a pause that its verdict does not show.
-fn notes(known: &ServiceMemory, now: DateTime<Utc>) -> Vec<String> {
+fn notes(known: &ServiceState, now: DateTime<Utc>) -> Vec<String> {
     let mut notes = known.report.notes.clone();
     let pause = known.pause_told(now);
     notes.extend(pause.filter(|_| known.verdict != Some(Verdict::Paused)));

@@ -6,8 +6,8 @@ use super::page::{Page, Style, columns};
 use super::{RunReport, ServiceReport};
 use crate::check::{Finding, Severity};
 use crate::clock;
-use crate::memory::journal::Entry;
 use crate::restart::Action;
+use crate::state::journal::Entry;
 
 /// The columns that a verdict fills: as many as the longest name of one.
 const VERDICTS: usize = 14;

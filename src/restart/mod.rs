@@ -16,7 +16,7 @@ use crate::check::{Check, CheckStates};
 use crate::clock::Reading;
 use crate::files::{self, Extent, FileId};
 use crate::pool::Pool;
-use crate::process_table::{SharedSnapshots, State};
+use crate::process_table::{ProcessState, SharedSnapshots};
 use crate::sys;
 use verify::{Awaited, Fallen, Started, Up};
 
@@ -565,7 +565,7 @@ fn await_collection(context: &RestartContext<'_>) {
     let deadline = Instant::now() + COLLECTION_WAIT;
     let is_zombie = || {
         crate::process_table::stat(main.pid)
-            .is_ok_and(|stat| stat.start == main.start && stat.state == State::Zombie)
+            .is_ok_and(|stat| stat.start == main.start && stat.state == ProcessState::Zombie)
     };
     while kept && is_zombie() && Instant::now() < deadline {
         std::thread::sleep(Duration::from_millis(20));

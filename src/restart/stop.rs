@@ -15,7 +15,7 @@ use super::Limits;
 use crate::check::process::{Identity, Running};
 use crate::clock;
 use crate::files::{self, Extent, Writers};
-use crate::process_table::{self, Stat, State};
+use crate::process_table::{self, ProcessState, Stat};
 use crate::sys::PidFd;
 
 /// How long a killed process may take to be gone. Only one in uninterruptible sleep takes longer.
@@ -147,13 +147,15 @@ fn hold(identity: &Identity, own_group: i32) -> io::Result<Option<Held>> {
     // read after the handle was opened: if this is the process that was seen, so is the handle
     match process_table::stat(identity.pid) {
         Err(error) if !process_table::is_gone(&error) => Err(error),
-        Ok(stat) if stat.start == identity.start && stat.state != State::Zombie => Ok(Some(Held {
-            // a signal to its own group would end the watchdog half-way
-            leads: stat.group == identity.pid && stat.group != own_group,
-            group: stat.group,
-            identity: identity.clone(),
-            handle,
-        })),
+        Ok(stat) if stat.start == identity.start && stat.state != ProcessState::Zombie => {
+            Ok(Some(Held {
+                // a signal to its own group would end the watchdog half-way
+                leads: stat.group == identity.pid && stat.group != own_group,
+                group: stat.group,
+                identity: identity.clone(),
+                handle,
+            }))
+        }
         _ => Ok(None),
     }
 }
@@ -401,7 +403,7 @@ mod tests {
             .unwrap();
         let it = identity(child.id());
         let deadline = Instant::now() + Duration::from_secs(20);
-        while process_table::stat(it.pid).unwrap().state != State::Stopped {
+        while process_table::stat(it.pid).unwrap().state != ProcessState::Stopped {
             assert!(Instant::now() < deadline);
             std::thread::sleep(POLL);
         }

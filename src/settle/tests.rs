@@ -52,7 +52,7 @@ fn tried(ok: bool) -> Outcome {
 
 /// One run over one service: charges where a restart is due, and settles with `restart_works`.
 fn run(
-    memory: &mut Memory,
+    state: &mut State,
     service: &Service,
     observation: &Observation,
     second: i64,
@@ -63,20 +63,20 @@ fn run(
     let seen = BTreeMap::from([(service.name.clone(), observation.clone())]);
     let facts = Facts {
         seen: &seen,
-        memory,
+        state,
         now,
         trusted: true,
     };
     let decision = decide(std::slice::from_ref(service), facts).remove(0);
     let outcome = decision.restart.is_some().then(|| {
-        record_attempt(memory, service, observation, now);
+        record_attempt(state, service, observation, now);
         tried(works)
     });
     let alerting = AlertConfig {
         mail: Some(&settings),
     };
     settle(
-        memory,
+        state,
         service,
         &decision,
         Some(observation),
@@ -88,17 +88,17 @@ fn run(
     .verdict
 }
 
-fn told(memory: &mut Memory) -> Vec<Event> {
-    memory.pending.drain(..).map(|alert| alert.event).collect()
+fn told(state: &mut State) -> Vec<Event> {
+    state.pending.drain(..).map(|alert| alert.event).collect()
 }
 
 #[test]
 fn a_failure_is_told_once_and_again_when_it_lasts() {
-    let (service, mut memory) = (service("a"), Memory::default());
+    let (service, mut state) = (service("a"), State::default());
     let mut heard = Vec::new();
     for minute in 0..=70 {
-        run(&mut memory, &service, &gone(), minute * 60, false);
-        heard.extend(told(&mut memory).into_iter().map(|event| (minute, event)));
+        run(&mut state, &service, &gone(), minute * 60, false);
+        heard.extend(told(&mut state).into_iter().map(|event| (minute, event)));
     }
     assert_eq!(
         heard,
@@ -113,13 +113,13 @@ fn a_failure_is_told_once_and_again_when_it_lasts() {
 
 #[test]
 fn a_recovery_is_told_once_and_makes_the_next_failure_news() {
-    let (mut service, mut memory) = (service("a"), Memory::default());
+    let (mut service, mut state) = (service("a"), State::default());
     service.method = None;
     let well = up(1, 3600);
     let mut heard = Vec::new();
     for observation in [&gone(), &gone(), &well, &well, &gone(), &well] {
-        let verdict = run(&mut memory, &service, observation, 60, true);
-        heard.push((verdict, told(&mut memory)));
+        let verdict = run(&mut state, &service, observation, 60, true);
+        heard.push((verdict, told(&mut state)));
     }
     assert_eq!(
         heard,
@@ -136,43 +136,43 @@ fn a_recovery_is_told_once_and_makes_the_next_failure_news() {
 
 #[test]
 fn a_good_restart_is_told_as_such_and_not_again_as_a_recovery() {
-    let (service, mut memory) = (service("a"), Memory::default());
+    let (service, mut state) = (service("a"), State::default());
     assert_eq!(
-        run(&mut memory, &service, &gone(), 0, true),
+        run(&mut state, &service, &gone(), 0, true),
         Verdict::Restarted
     );
-    assert_eq!(told(&mut memory), [Event::Restarted]);
+    assert_eq!(told(&mut state), [Event::Restarted]);
     assert_eq!(
-        run(&mut memory, &service, &up(99, 60), 60, true),
+        run(&mut state, &service, &up(99, 60), 60, true),
         Verdict::Healthy
     );
-    assert_eq!(told(&mut memory), []);
-    assert_eq!(memory.services["a"].consecutive_failures, 0);
+    assert_eq!(told(&mut state), []);
+    assert_eq!(state.services["a"].consecutive_failures, 0);
 }
 
 #[test]
 fn the_journal_has_every_change_and_every_restart() {
-    let (service, mut memory) = (service("a"), Memory::default());
+    let (service, mut state) = (service("a"), State::default());
     let settings = mail();
     let (mut events, mut news) = (Vec::new(), Vec::new());
-    let mut step = |memory: &mut Memory, observation: &Observation, second: i64| {
+    let mut step = |state: &mut State, observation: &Observation, second: i64| {
         let seen = BTreeMap::from([("a".to_owned(), observation.clone())]);
         let facts = Facts {
             seen: &seen,
-            memory,
+            state,
             now: at(second),
             trusted: true,
         };
         let decision = decide(std::slice::from_ref(&service), facts).remove(0);
         let outcome = decision.restart.is_some().then(|| {
-            events.push(record_attempt(memory, &service, observation, at(second)).event);
+            events.push(record_attempt(state, &service, observation, at(second)).event);
             tried(true)
         });
         let alerting = AlertConfig {
             mail: Some(&settings),
         };
         let settled = settle(
-            memory,
+            state,
             &service,
             &decision,
             Some(observation),
@@ -197,11 +197,7 @@ fn the_journal_has_every_change_and_every_restart() {
     .iter()
     .enumerate()
     {
-        step(
-            &mut memory,
-            observation,
-            i64::try_from(minute).unwrap() * 60,
-        );
+        step(&mut state, observation, i64::try_from(minute).unwrap() * 60);
     }
     assert_eq!(
         events,
@@ -221,11 +217,11 @@ fn the_journal_has_every_change_and_every_restart() {
 
 #[test]
 fn f33_a_run_that_was_cut_short_is_told_and_its_attempt_counts() {
-    let (service, mut memory) = (service("a"), Memory::default());
-    record_attempt(&mut memory, &service, &gone(), at(0));
+    let (service, mut state) = (service("a"), State::default());
+    record_attempt(&mut state, &service, &gone(), at(0));
     let settings = mail();
     let entries = recover_interrupted(
-        &mut memory,
+        &mut state,
         at(60),
         AlertConfig {
             mail: Some(&settings),
@@ -239,11 +235,11 @@ fn f33_a_run_that_was_cut_short_is_told_and_its_attempt_counts() {
             .collect::<Vec<_>>(),
         ["interrupted"]
     );
-    assert_eq!(told(&mut memory), [Event::Watchdog]);
-    assert_eq!(memory.services["a"].attempts_in_hour(at(60)), 1);
+    assert_eq!(told(&mut state), [Event::Watchdog]);
+    assert_eq!(state.services["a"].attempts_in_hour(at(60)), 1);
     assert!(
         recover_interrupted(
-            &mut memory,
+            &mut state,
             at(120),
             AlertConfig {
                 mail: Some(&settings)
@@ -269,19 +265,15 @@ fn message(n: usize) -> Message {
 
 #[test]
 fn no_two_alerts_have_the_same_id() {
-    let mut memory = Memory::default();
+    let mut state = State::default();
     let settings = mail();
     for n in 0..20 {
         let alerting = AlertConfig {
             mail: Some(&settings),
         };
-        tell_own_trouble(&mut memory, at(n / 10), n.to_string(), alerting);
+        tell_own_trouble(&mut state, at(n / 10), n.to_string(), alerting);
     }
-    let mut ids: Vec<String> = memory
-        .pending
-        .iter()
-        .map(|alert| alert.id.clone())
-        .collect();
+    let mut ids: Vec<String> = state.pending.iter().map(|alert| alert.id.clone()).collect();
     ids.sort();
     ids.dedup();
     assert_eq!(ids.len(), 20);
@@ -289,66 +281,62 @@ fn no_two_alerts_have_the_same_id() {
 
 #[test]
 fn f33_a_message_is_noted_once_and_covers_only_what_it_tells() {
-    let (mut service, mut memory) = (service("a"), Memory::default());
+    let (mut service, mut state) = (service("a"), State::default());
     service.method = None;
-    run(&mut memory, &service, &gone(), 0, false);
-    let first: Vec<String> = memory
-        .pending
-        .iter()
-        .map(|alert| alert.id.clone())
-        .collect();
-    run(&mut memory, &service, &gone(), 7200, false);
-    assert_eq!(memory.pending.len(), 2);
+    run(&mut state, &service, &gone(), 0, false);
+    let first: Vec<String> = state.pending.iter().map(|alert| alert.id.clone()).collect();
+    run(&mut state, &service, &gone(), 7200, false);
+    assert_eq!(state.pending.len(), 2);
     let tells = |alert: &Alert| first.contains(&alert.id);
-    assert!(queued(&mut memory, &message(1), tells));
-    assert_eq!(memory.pending.len(), 1);
-    assert!(!queued(&mut memory, &message(1), tells), "noted before");
+    assert!(queued(&mut state, &message(1), tells));
+    assert_eq!(state.pending.len(), 1);
+    assert!(!queued(&mut state, &message(1), tells), "noted before");
     assert_eq!(
-        (memory.mails.len(), &memory.services["a"].thread[..]),
+        (state.mails.len(), &state.services["a"].thread[..]),
         (1, &["<1@h>".to_owned()][..])
     );
 }
 
 #[test]
 fn a_thread_ends_when_all_is_well_and_told() {
-    let (mut service, mut memory) = (service("a"), Memory::default());
+    let (mut service, mut state) = (service("a"), State::default());
     service.method = None;
-    run(&mut memory, &service, &gone(), 0, false);
-    queued(&mut memory, &message(0), |_| true);
+    run(&mut state, &service, &gone(), 0, false);
+    queued(&mut state, &message(0), |_| true);
     for n in 1..30 {
         run(
-            &mut memory,
+            &mut state,
             &service,
             &gone(),
             3600 * i64::try_from(n).unwrap(),
             false,
         );
-        queued(&mut memory, &message(n), |_| true);
-        close_threads(&mut memory);
+        queued(&mut state, &message(n), |_| true);
+        close_threads(&mut state);
     }
-    let thread = &memory.services["a"].thread;
+    let thread = &state.services["a"].thread;
     assert_eq!(thread.len(), THREAD_KEPT);
     assert_eq!(thread[0], "<0@h>", "the first one stays");
     assert_eq!(thread[THREAD_KEPT - 1], "<29@h>");
     // well again, and that is still to be told
-    run(&mut memory, &service, &up(1, 3600), 200_000, false);
-    assert!(!close_threads(&mut memory));
-    assert_eq!(memory.services["a"].thread.len(), THREAD_KEPT);
-    queued(&mut memory, &message(30), |_| true);
-    assert!(close_threads(&mut memory));
-    assert!(memory.services["a"].thread.is_empty());
-    assert!(!close_threads(&mut memory));
+    run(&mut state, &service, &up(1, 3600), 200_000, false);
+    assert!(!close_threads(&mut state));
+    assert_eq!(state.services["a"].thread.len(), THREAD_KEPT);
+    queued(&mut state, &message(30), |_| true);
+    assert!(close_threads(&mut state));
+    assert!(state.services["a"].thread.is_empty());
+    assert!(!close_threads(&mut state));
 }
 
 #[test]
 fn f48_what_every_attempt_met_is_known() {
     let codes = |attempts: &[&[&str]]| {
-        let remembered = ServiceMemory {
+        let remembered = ServiceState {
             attempt_codes: attempts
                 .iter()
                 .map(|codes| codes.iter().map(ToString::to_string).collect())
                 .collect(),
-            ..ServiceMemory::default()
+            ..ServiceState::default()
         };
         same_finding(&remembered)
     };
@@ -366,42 +354,42 @@ fn f48_what_every_attempt_met_is_known() {
     let seen = with(seen, Kind::Log, "log_error", Severity::Warning);
     let seen = with(seen, Kind::Log, "log_stale", Severity::Critical);
     assert_eq!(critical_codes(&seen), ["log_stale", "process_missing"]);
-    let (service, mut memory) = (service("a"), Memory::default());
-    run(&mut memory, &service, &seen, 0, false);
+    let (service, mut state) = (service("a"), State::default());
+    run(&mut state, &service, &seen, 0, false);
     assert_eq!(
-        memory.services["a"].attempt_codes,
+        state.services["a"].attempt_codes,
         [["log_stale", "process_missing"]]
     );
 }
 
 #[test]
 fn what_a_trouble_leaves_behind_ends_with_it() {
-    let (service, mut memory) = (service("a"), Memory::default());
-    run(&mut memory, &service, &up(1, 10), 0, true);
-    assert_eq!(memory.services["a"].since, Some(at(0)));
-    run(&mut memory, &service, &gone(), 60, false);
-    run(&mut memory, &service, &gone(), 120, false);
-    let it = &memory.services["a"];
+    let (service, mut state) = (service("a"), State::default());
+    run(&mut state, &service, &up(1, 10), 0, true);
+    assert_eq!(state.services["a"].since, Some(at(0)));
+    run(&mut state, &service, &gone(), 60, false);
+    run(&mut state, &service, &gone(), 120, false);
+    let it = &state.services["a"];
     assert_eq!((it.since, it.trouble_since), (Some(at(60)), Some(at(60))));
     assert_eq!((it.attempt_codes.len(), it.consecutive_failures), (2, 2));
     assert_eq!(it.recorded, None);
     // a young process that is not judged yet is neither well nor a new trouble
     let young = with(up(2, 5), Kind::Log, "log_stale", Severity::Critical);
     assert_eq!(
-        run(&mut memory, &service, &young, 180, false),
+        run(&mut state, &service, &young, 180, false),
         Verdict::Starting
     );
-    let it = &memory.services["a"];
+    let it = &state.services["a"];
     assert_eq!((it.since, it.trouble_since), (Some(at(180)), Some(at(60))));
-    run(&mut memory, &service, &up(2, 65), 240, false);
-    let it = &memory.services["a"];
+    run(&mut state, &service, &up(2, 65), 240, false);
+    let it = &state.services["a"];
     assert_eq!((it.trouble_since, it.attempt_codes.len()), (None, 0));
     // a good restart begins a new row, and says nothing of the trouble before it is seen to be well
     assert_eq!(
-        run(&mut memory, &service, &gone(), 300, true),
+        run(&mut state, &service, &gone(), 300, true),
         Verdict::Restarted
     );
-    let it = &memory.services["a"];
+    let it = &state.services["a"];
     assert_eq!(
         (it.consecutive_failures, it.trouble_since),
         (0, Some(at(300)))
@@ -414,85 +402,89 @@ fn only_who_gives_up_is_remembered_as_such() {
         (OnExhausted::Wait, None),
         (OnExhausted::GiveUp, Some(at(180))),
     ] {
-        let (mut service, mut memory) = (service("a"), Memory::default());
+        let (mut service, mut state) = (service("a"), State::default());
         service.policy.on_exhausted = on_exhausted;
         for minute in 0..6 {
-            let verdict = run(&mut memory, &service, &gone(), minute * 60, false);
+            let verdict = run(&mut state, &service, &gone(), minute * 60, false);
             assert_eq!(verdict == Verdict::Exhausted, minute >= 3);
         }
-        assert_eq!(memory.services["a"].given_up, given_up);
+        assert_eq!(state.services["a"].given_up, given_up);
     }
 }
 
 #[test]
 fn young_processes_are_remembered_once_each_until_all_is_well() {
-    let (mut service, mut memory) = (service("a"), Memory::default());
+    let (mut service, mut state) = (service("a"), State::default());
     service.method = None;
-    let stale = |pid, age| with(up(pid, age), Kind::Log, "log_stale", Severity::Critical);
-    let young = |memory: &Memory| -> Vec<i32> {
-        memory.services["a"]
+    let with_stale_log = |pid, age| with(up(pid, age), Kind::Log, "log_stale", Severity::Critical);
+    let young = |state: &State| -> Vec<i32> {
+        state.services["a"]
             .recent_starts
             .iter()
             .map(|it| it.pid)
             .collect()
     };
-    for (second, seen) in [(0, stale(1, 5)), (10, stale(1, 15)), (20, stale(2, 59))] {
-        run(&mut memory, &service, &seen, second, false);
+    for (second, seen) in [
+        (0, with_stale_log(1, 5)),
+        (10, with_stale_log(1, 15)),
+        (20, with_stale_log(2, 59)),
+    ] {
+        run(&mut state, &service, &seen, second, false);
     }
-    assert_eq!(young(&memory), [1, 2]);
+    assert_eq!(young(&state), [1, 2]);
     // as old as its grace is not young any more
-    run(&mut memory, &service, &stale(3, 60), 30, false);
-    assert_eq!(young(&memory), [1, 2]);
+    run(&mut state, &service, &with_stale_log(3, 60), 30, false);
+    assert_eq!(young(&state), [1, 2]);
     for n in 4..20 {
         run(
-            &mut memory,
+            &mut state,
             &service,
-            &stale(n, 1),
+            &with_stale_log(n, 1),
             i64::from(n) * 10,
             false,
         );
     }
-    assert_eq!(young(&memory), (20 - 8..20).collect::<Vec<_>>());
-    run(&mut memory, &service, &up(30, 3600), 300, false);
-    assert!(young(&memory).is_empty());
+    assert_eq!(young(&state), (20 - 8..20).collect::<Vec<_>>());
+    run(&mut state, &service, &up(30, 3600), 300, false);
+    assert!(young(&state).is_empty());
 }
 
 #[test]
 fn an_attempt_keeps_what_it_was_made_for() {
-    let (service, mut memory) = (service("a"), Memory::default());
+    let (service, mut state) = (service("a"), State::default());
     let seen = with(up(7, 3600), Kind::Log, "log_stale", Severity::Critical);
-    let entry = record_attempt(&mut memory, &service, &seen, at(0));
+    let entry = record_attempt(&mut state, &service, &seen, at(0));
     assert_eq!(
         entry.message.as_deref(),
         Some("attempt 1 of 3 in this hour")
     );
-    let recorded = memory.services["a"].recorded.clone().unwrap();
+    let recorded = state.services["a"].recorded.clone().unwrap();
     assert_eq!(recorded.main, Some(identity(7)));
-    record_attempt(&mut memory, &service, &gone(), at(1));
-    let recorded = memory.services["a"].recorded.clone().unwrap();
+    record_attempt(&mut state, &service, &gone(), at(1));
+    let recorded = state.services["a"].recorded.clone().unwrap();
     assert_eq!(recorded.main, None);
 }
 
 #[test]
 fn logs_that_the_config_no_longer_has_are_forgotten() {
-    let (service, mut memory) = (service("a"), Memory::default());
-    let remembered = memory.services.entry("a".to_owned()).or_default();
+    let (service, mut state) = (service("a"), State::default());
+    let remembered = state.services.entry("a".to_owned()).or_default();
     remembered.logs.insert("old.log".to_owned(), Arc::default());
     let old = "log:/old.log".to_owned();
     remembered
         .checks
         .insert(old.into(), CheckState::Log(Arc::default()));
-    run(&mut memory, &service, &up(1, 3600), 0, false);
-    assert!(memory.services["a"].logs.is_empty() && memory.services["a"].checks.is_empty());
+    run(&mut state, &service, &up(1, 3600), 0, false);
+    assert!(state.services["a"].logs.is_empty() && state.services["a"].checks.is_empty());
 }
 
 #[test]
 fn what_follows_a_restart_that_was_told_is_news() {
-    let (service, mut memory) = (service("a"), Memory::default());
+    let (service, mut state) = (service("a"), State::default());
     let mut heard = Vec::new();
     for (second, works) in [(0, false), (60, true), (120, false)] {
-        run(&mut memory, &service, &gone(), second, works);
-        heard.extend(told(&mut memory));
+        run(&mut state, &service, &gone(), second, works);
+        heard.extend(told(&mut state));
     }
     assert_eq!(
         heard,
@@ -502,12 +494,12 @@ fn what_follows_a_restart_that_was_told_is_news() {
 
 #[test]
 fn one_that_is_restarted_again_and_again_is_told_of_once_in_a_while() {
-    let (mut service, mut memory) = (service("a"), Memory::default());
+    let (mut service, mut state) = (service("a"), State::default());
     service.policy.max_per_hour = 60;
     let mut heard = Vec::new();
     for minute in 0..=61 {
-        run(&mut memory, &service, &gone(), minute * 60, true);
-        heard.extend(told(&mut memory).into_iter().map(|event| (minute, event)));
+        run(&mut state, &service, &gone(), minute * 60, true);
+        heard.extend(told(&mut state).into_iter().map(|event| (minute, event)));
     }
     assert_eq!(heard, [(0, Event::Restarted), (60, Event::Restarted)]);
 }
@@ -542,10 +534,10 @@ fn weather() -> impl Strategy<Value = Weather> {
     ]
 }
 
-/// A machine with one service, and the watchdog's memory of it.
+/// A machine with one service, and the watchdog's state of it.
 struct Machine {
     service: Service,
-    memory: Memory,
+    state: State,
     /// True time, in seconds.
     time: i64,
     wall_offset: i64,
@@ -559,7 +551,7 @@ struct Machine {
     starts: Vec<i64>,
     journal: Vec<Entry>,
     /// The state as it was last saved, and as it was saved before.
-    saved: [Memory; 2],
+    saved: [State; 2],
     trusted: bool,
     mail: Option<Settings>,
     /// The ids of the alerts that were owed ever.
@@ -576,7 +568,7 @@ impl Machine {
     fn new(service: Service) -> Self {
         Self {
             service,
-            memory: Memory::default(),
+            state: State::default(),
             time: 1_000_000,
             wall_offset: 0,
             boot: 0,
@@ -587,7 +579,7 @@ impl Machine {
             broken_until: 0,
             starts: Vec::new(),
             journal: Vec::new(),
-            saved: [Memory::default(), Memory::default()],
+            saved: [State::default(), State::default()],
             trusted: true,
             mail: None,
             owed: BTreeSet::new(),
@@ -622,24 +614,24 @@ impl Machine {
 
     fn run(&mut self, interrupted: bool) {
         let now = self.reading();
-        self.memory.bring_to(&now);
+        self.state.bring_to(&now);
         let mail = self.mail.clone();
         let alerting = AlertConfig {
             mail: mail.as_ref(),
         };
-        recover_interrupted(&mut self.memory, now.wall, alerting, |_| false);
+        recover_interrupted(&mut self.state, now.wall, alerting, |_| false);
         let observation = self.observation();
         let seen = BTreeMap::from([(self.service.name.clone(), observation.clone())]);
         let facts = Facts {
             seen: &seen,
-            memory: &self.memory,
+            state: &self.state,
             now: now.wall,
             trusted: std::mem::replace(&mut self.trusted, true),
         };
         let decision = decide(std::slice::from_ref(&self.service), facts).remove(0);
         let mut outcome = None;
         if decision.restart.is_some() {
-            let entry = record_attempt(&mut self.memory, &self.service, &observation, now.wall);
+            let entry = record_attempt(&mut self.state, &self.service, &observation, now.wall);
             self.journal.push(entry);
             // state and backup alike
             self.save();
@@ -655,7 +647,7 @@ impl Machine {
             outcome = Some(tried(works));
         }
         settle(
-            &mut self.memory,
+            &mut self.state,
             &self.service,
             &decision,
             Some(&observation),
@@ -663,7 +655,7 @@ impl Machine {
             now.wall,
             alerting,
         );
-        self.memory.last_run = Some(now.wall);
+        self.state.last_run = Some(now.wall);
         self.save();
     }
 
@@ -673,8 +665,8 @@ impl Machine {
             return;
         }
         self.saved.swap(0, 1);
-        self.saved[0] = self.memory.clone();
-        for alert in &self.memory.pending {
+        self.saved[0] = self.state.clone();
+        for alert in &self.state.pending {
             let event = alert.event;
             if !self.owed.insert(alert.id.clone()) || event == Event::Watchdog {
                 continue;
@@ -694,19 +686,19 @@ impl Machine {
 
     /// Puts what is owed into the outbox.
     fn deliver(&mut self) {
-        if !self.memory.pending.is_empty() {
-            let ids = self.memory.pending.drain(..).map(|alert| alert.id);
+        if !self.state.pending.is_empty() {
+            let ids = self.state.pending.drain(..).map(|alert| alert.id);
             self.queued.extend(ids);
             self.save();
         }
     }
 
-    /// Goes on with another memory than the last run's: what was told is told again, and what only it owed is gone.
-    fn lose(&mut self, memory: Memory) {
-        self.memory = memory;
+    /// Goes on with another state than the last run's: what was told is told again, and what only it owed is gone.
+    fn lose(&mut self, state: State) {
+        self.state = state;
         // what was damaged is set aside, and is never a backup
-        self.saved = [self.memory.clone(), self.memory.clone()];
-        let owed: BTreeSet<&String> = self.memory.pending.iter().map(|alert| &alert.id).collect();
+        self.saved = [self.state.clone(), self.state.clone()];
+        let owed: BTreeSet<&String> = self.state.pending.iter().map(|alert| &alert.id).collect();
         let queued = &self.queued;
         self.owed
             .retain(|id| owed.contains(id) || queued.contains(id));
@@ -739,15 +731,15 @@ impl Machine {
         self.run(interrupted);
         // what is kept is kept through its file; writing and reading it each minute would only be slow
         if !matches!(weather, Weather::Calm) {
-            self.memory = reloaded(&self.memory);
+            self.state = reloaded(&self.state);
         }
         self.time += 60;
     }
 }
 
-/// Memory as it is after it was written and read again.
-fn reloaded(memory: &Memory) -> Memory {
-    crate::memory::store::parse_state(&serde_json::to_vec(memory).unwrap()).unwrap()
+/// The state as it is after it was written and read again.
+fn reloaded(state: &State) -> State {
+    crate::state::store::parse_state(&serde_json::to_vec(state).unwrap()).unwrap()
 }
 
 /// The most starts that any sixty minutes had.
@@ -789,7 +781,7 @@ proptest! {
             machine.live(&Weather::Calm);
         }
         prop_assert!(machine.alive && !machine.frozen, "not brought back");
-        let known = &machine.memory.services["a"];
+        let known = &machine.state.services["a"];
         prop_assert_eq!(known.verdict, Some(Verdict::Healthy));
         prop_assert_eq!(known.consecutive_failures, 0);
         prop_assert!(known.attempts.len() <= max as usize);
@@ -861,7 +853,7 @@ fn storm(machine: &mut Machine, dice: &mut Dice, clock_set_at: &mut i64) {
             machine.trusted = dice.roll(2) == 0;
             let recent = machine.journal.len().saturating_sub(20);
             let journal = machine.journal[recent..].iter().cloned();
-            machine.lose(reloaded(&Memory::of_journal(journal)));
+            machine.lose(reloaded(&State::of_journal(journal)));
             Weather::Calm
         }
         _ => Weather::Calm,
@@ -910,7 +902,7 @@ proptest! {
             machine.live(&Weather::Calm);
         }
         prop_assert!(machine.alive && !machine.frozen, "not brought back");
-        prop_assert_eq!(machine.memory.services["a"].verdict, Some(Verdict::Healthy));
+        prop_assert_eq!(machine.state.services["a"].verdict, Some(Verdict::Healthy));
         machine.deliver();
         prop_assert!(machine.queued.len() > 100, "{} alerts", machine.queued.len());
         prop_assert_eq!(&machine.owed, &machine.queued);
@@ -932,9 +924,9 @@ fn trouble_begins_with_a_verdict_that_is_trouble_and_ends_when_all_is_well() {
         (Verdict::Unknown, Some(now), Some(began)),
     ] {
         for (before, after) in [(None, after_none), (Some(began), after_some)] {
-            let mut memory = Memory::default();
+            let mut state = State::default();
             let service = service("a");
-            memory
+            state
                 .services
                 .entry("a".to_owned())
                 .or_default()
@@ -947,9 +939,9 @@ fn trouble_begins_with_a_verdict_that_is_trouble_and_ends_when_all_is_well() {
                 failures: 0,
             };
             let silent = AlertConfig { mail: None };
-            settle(&mut memory, &service, &decision, None, None, now, silent);
+            settle(&mut state, &service, &decision, None, None, now, silent);
             assert_eq!(
-                memory.services["a"].trouble_since, after,
+                state.services["a"].trouble_since, after,
                 "{verdict:?} {before:?}"
             );
         }
@@ -987,8 +979,8 @@ fn positions_are_kept_of_the_logs_that_the_config_has() {
     ] {
         // as this version wrote them, and as version 1 did
         for version in [1, 2] {
-            let mut memory = Memory::default();
-            let known = memory.services.entry("a".to_owned()).or_default();
+            let mut state = State::default();
+            let known = state.services.entry("a".to_owned()).or_default();
             if version == 1 {
                 known.logs.insert("a.log".to_owned(), position(1));
                 known.logs.insert("b.log".to_owned(), position(2));
@@ -996,8 +988,8 @@ fn positions_are_kept_of_the_logs_that_the_config_has() {
                 known.checks = states(&[a, b]);
             }
             let service = with_logs(in_config);
-            run(&mut memory, &service, &up(1, 3600), 60, true);
-            let known = &memory.services["a"];
+            run(&mut state, &service, &up(1, 3600), 60, true);
+            let known = &state.services["a"];
             assert_eq!(known.checks, states(kept), "{in_config:?} {version}");
             assert!(known.logs.is_empty());
         }
@@ -1006,18 +998,18 @@ fn positions_are_kept_of_the_logs_that_the_config_has() {
 
 #[test]
 fn tables_of_one_log_go_on_from_the_position_that_they_shared() {
-    let mut memory = Memory::default();
+    let mut state = State::default();
     let service = with_logs(&["a.log", "a.log"]);
-    let known = memory.services.entry("a".to_owned()).or_default();
+    let known = state.services.entry("a".to_owned()).or_default();
     known.logs.insert("a.log".to_owned(), position(1));
     // the second one could not be read in this run
     let mut seen = up(1, 3600);
     seen.checks = states(&[("log:/a.log", 2)]);
-    let mut recorded = memory.clone();
+    let mut recorded = state.clone();
     record_attempt(&mut recorded, &service, &seen, at(60));
-    run(&mut memory, &service, &seen, 60, true);
+    run(&mut state, &service, &seen, 60, true);
     let expected = states(&[("log:/a.log", 2), ("log:/a.log#2", 1)]);
-    assert_eq!(memory.services["a"].checks, expected);
+    assert_eq!(state.services["a"].checks, expected);
     let recorded = recorded.services["a"].recorded.as_ref();
     assert_eq!(recorded.unwrap().checks, expected);
 }
@@ -1029,7 +1021,7 @@ fn the_journal_has_the_notes_of_a_run_where_there_are_any() {
         (&["one"], Some("one")),
         (&["one", "two"], Some("one; two")),
     ] {
-        let mut memory = Memory::default();
+        let mut state = State::default();
         let mut seen = gone();
         seen.notes = notes.iter().map(|&note| note.to_owned()).collect();
         let decision = Decision {
@@ -1042,7 +1034,7 @@ fn the_journal_has_the_notes_of_a_run_where_there_are_any() {
         let silent = AlertConfig { mail: None };
         let now = at(60);
         let settled = settle(
-            &mut memory,
+            &mut state,
             &service("a"),
             &decision,
             Some(&seen),

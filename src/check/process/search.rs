@@ -15,7 +15,7 @@ use super::{
 use crate::check::pattern::Pattern;
 use crate::check::{Finding, Kind, Severity};
 use crate::clock::Reading;
-use crate::process_table::{self, Lookup, Matches, Process, ProcessTable, State};
+use crate::process_table::{self, Lookup, Matches, Process, ProcessState, ProcessTable};
 use crate::text::printable;
 
 /// How long after the first reading the second one comes.
@@ -108,17 +108,17 @@ impl<'a> Search<'a> {
             } => {
                 for process in &all {
                     match process.state {
-                        State::Stopped => self.found(
+                        ProcessState::Stopped => self.found(
                             STOPPED,
                             Severity::Critical,
                             format!("PID {} is stopped by a signal (state T)", process.pid),
                         ),
-                        State::Traced => self.found(
+                        ProcessState::Traced => self.found(
                             STOPPED,
                             Severity::Warning,
                             format!("PID {} is held by a debugger (state t)", process.pid),
                         ),
-                        State::Alive | State::Zombie => {}
+                        ProcessState::Alive | ProcessState::Zombie => {}
                     }
                 }
                 let identity = self.identity(&main);
@@ -329,7 +329,7 @@ impl<'a> Search<'a> {
         match self.process(known.pid, uid) {
             Lookup::Found(process)
                 if process.start == known.start
-                    && process.state != State::Zombie
+                    && process.state != ProcessState::Zombie
                     && uid.is_none_or(|uid| process.uid == Some(uid)) =>
             {
                 Some(process)
@@ -402,7 +402,7 @@ impl<'a> Search<'a> {
     /// Never the watchdog, what started it, a kernel thread, a zombie, or what lives in a container.
     fn eligible(&self, process: &Process) -> bool {
         !process.kernel
-            && process.state != State::Zombie
+            && process.state != ProcessState::Zombie
             && !self.table.is_lineage(process.pid)
             && !self.table.is_this_program(process.pid)
             && !self.table.is_in_other_namespace(process.pid)
@@ -508,7 +508,7 @@ impl<'a> Search<'a> {
                 return Named::Unreadable(format!("PID file {shown} names PID {pid}, but {why}"));
             }
         };
-        if process.state == State::Zombie {
+        if process.state == ProcessState::Zombie {
             return Named::Zombie(pid);
         }
         if let Some(uid) = uid.filter(|&uid| process.uid != Some(uid)) {

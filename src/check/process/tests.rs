@@ -22,7 +22,7 @@ pub(super) fn process(pid: i32, parent: i32, command: &str) -> Process {
         pid,
         parent,
         group: pid,
-        state: State::Alive,
+        state: ProcessState::Alive,
         start: u64::from(pid.unsigned_abs()) * 10,
         uid: Some(1000),
         command: command.as_bytes().to_vec(),
@@ -436,7 +436,7 @@ fn a_file_that_cannot_be_read_is_unknown_and_not_missing() {
 #[test]
 fn f07_a_zombie_is_told_as_one() {
     let zombie = Process {
-        state: State::Zombie,
+        state: ProcessState::Zombie,
         command: Vec::new(),
         ..process(600, 1, "")
     };
@@ -455,12 +455,12 @@ fn f07_a_zombie_is_told_as_one() {
 fn f08_stopped_is_critical_and_traced_is_a_warning() {
     for (state, severity, said) in [
         (
-            State::Stopped,
+            ProcessState::Stopped,
             Severity::Critical,
             "PID 600 is stopped by a signal (state T)",
         ),
         (
-            State::Traced,
+            ProcessState::Traced,
             Severity::Warning,
             "PID 600 is held by a debugger (state t)",
         ),
@@ -482,7 +482,7 @@ fn f08_stopped_is_critical_and_traced_is_a_warning() {
     }
     // a wrapper that lives does not hide that the program below it is frozen
     let frozen = Process {
-        state: State::Stopped,
+        state: ProcessState::Stopped,
         ..process(601, 600, "python app")
     };
     let table = ProcessTable::of([process(600, 1, "sh -c python app"), frozen], ME);
@@ -507,7 +507,7 @@ fn f09_the_watchdog_and_what_started_it_never_match() {
         ..process(30, 2, "trader")
     };
     let zombie = Process {
-        state: State::Zombie,
+        state: ProcessState::Zombie,
         ..process(700, 1, "trader")
     };
     let table = ProcessTable::of([process(ME, 1, "watchdog"), kernel, zombie], ME);
@@ -880,7 +880,7 @@ fn f01_an_identity_lives_as_long_as_its_process_and_no_longer() {
     it.0.kill().unwrap();
     // a zombie until it is waited for, and then nothing
     let deadline = std::time::Instant::now() + Duration::from_secs(20);
-    while process_table::stat(it.pid()).unwrap().state != State::Zombie {
+    while process_table::stat(it.pid()).unwrap().state != ProcessState::Zombie {
         assert!(std::time::Instant::now() < deadline);
         std::thread::yield_now();
     }
@@ -1137,7 +1137,7 @@ fn f07_what_was_started_and_not_collected_is_a_zombie() {
         ..Target::default()
     };
     let mut ended = process(100, 1, "");
-    ended.state = State::Zombie;
+    ended.state = ProcessState::Zombie;
     let last_seen = |start| LastSeen {
         main: Some(Identity {
             pid: 100,

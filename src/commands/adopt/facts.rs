@@ -329,7 +329,7 @@ pub(super) fn named(name: &str, table: &process_table::ProcessTable) -> Vec<i32>
     let all: BTreeMap<i32, i32> = table
         .all()
         .filter(|process| !process.kernel && !table.is_lineage(process.pid))
-        .filter(|process| process.state != process_table::State::Zombie)
+        .filter(|process| process.state != process_table::ProcessState::Zombie)
         .filter(|process| is_called(process.pid, &process.command))
         .map(|process| (process.pid, process.parent))
         .collect();

@@ -246,7 +246,7 @@ fn a_thread_of_the_kernel_is_no_program() {
         pid: 2,
         parent: 0,
         group: 0,
-        state: crate::process_table::State::Alive,
+        state: crate::process_table::ProcessState::Alive,
         start: 1,
         uid: Some(0),
         command: Vec::new(),

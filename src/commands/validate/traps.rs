@@ -14,12 +14,12 @@ use crate::check::process::{self, ProcessStatus, resolve_user};
 use crate::clock::{Reading, age, rough};
 use crate::config::{Config, Service, dependencies_first};
 use crate::files::{self, Extent};
-use crate::memory::HOUR;
-use crate::memory::store::Store;
 use crate::notify::mail::Transport;
 use crate::observe::target;
 use crate::process_table::ProcessTable;
 use crate::restart::{RestartMethod, Spawn, spawn};
+use crate::state::HOUR;
+use crate::state::store::Store;
 use crate::text::printable;
 
 mod ports;
@@ -152,7 +152,7 @@ fn in_state(config: &Config, now: &Reading, traps: &mut Traps) {
             "make it a directory of the user who runs `watchdog check`, or validate as that user",
         );
     }
-    let last = Store::at(state).look().memory.last_run;
+    let last = Store::at(state).look().state.last_run;
     if let Some(last) = last.filter(|&last| age(now.wall, last) > FORGOTTEN) {
         traps.whole(
             "",

@@ -6,10 +6,10 @@ use crate::check::log::{Expect, LogPosition, Rule};
 use crate::check::pattern::Pattern;
 use crate::check::{self, Check, Severity, assign_ids, process};
 use crate::fixtures::{self, alert, at, service};
-use crate::memory::LastResult;
 use crate::notify::Event;
 use crate::notify::mail::{Mailbox, Transport};
 use crate::restart::Action;
+use crate::state::LastResult;
 
 fn mail() -> Settings {
     Settings {
@@ -78,27 +78,27 @@ fn tried(second: i64, ok: bool) -> Entry {
     }
 }
 
-fn remembered(verdict: Verdict) -> ServiceMemory {
-    ServiceMemory {
+fn remembered(verdict: Verdict) -> ServiceState {
+    ServiceState {
         verdict: Some(verdict),
         since: Some(at(0)),
-        ..ServiceMemory::default()
+        ..ServiceState::default()
     }
 }
 
 fn told(
     service: &Service,
-    mut remembered: ServiceMemory,
+    mut remembered: ServiceState,
     mail: Option<&Settings>,
     journal: &[Entry],
 ) -> String {
     remembered.report.time = Some(at(60));
-    let mut memory = Memory::default();
-    memory.services.insert(service.name.clone(), remembered);
+    let mut state = State::default();
+    state.services.insert(service.name.clone(), remembered);
     let known = Known {
         service,
         mail,
-        memory: &memory,
+        state: &state,
         journal,
         kept: 0,
         now: at(90),
@@ -108,7 +108,7 @@ fn told(
 
 #[test]
 fn a_spent_budget_is_told_with_all_its_figures() {
-    let mut known = ServiceMemory {
+    let mut known = ServiceState {
         consecutive_failures: 4,
         attempts: vec![at(-1800), at(-900), at(-600)],
         trouble_since: Some(at(-2000)),
@@ -205,7 +205,7 @@ fn why_no_mail_went_out_is_told() {
     let service = service("a");
     let mut on_none = mail();
     on_none.on.clear();
-    let paused = ServiceMemory {
+    let paused = ServiceState {
         paused_until: Some(at(3690)),
         ..remembered(Verdict::Paused)
     };
@@ -237,7 +237,7 @@ fn why_no_mail_went_out_is_told() {
         ),
         (remembered(Verdict::Healthy), &mail(), "nothing to tell now"),
         (
-            ServiceMemory {
+            ServiceState {
                 alerted: [(Event::Recovered, at(0))].into(),
                 ..remembered(Verdict::Healthy)
             },
@@ -245,7 +245,7 @@ fn why_no_mail_went_out_is_told() {
             "nothing to tell now; `recovered` was told 2027-01-15T08:00:00Z (1m 30s ago)",
         ),
         (
-            ServiceMemory {
+            ServiceState {
                 alerted: [(Event::Restarted, at(0))].into(),
                 ..remembered(Verdict::Restarted)
             },
@@ -266,19 +266,19 @@ fn mail_that_waits_is_told_with_the_reason() {
     settings.max_per_hour = 2;
     let mut known = remembered(Verdict::Down);
     known.alerted.insert(Event::Down, at(0));
-    let mut memory = Memory {
+    let mut state = State {
         mails: vec![at(-10), at(-20)],
-        ..Memory::default()
+        ..State::default()
     };
-    memory.services.insert("a".to_owned(), known);
-    memory.pending.push(alert("a", Event::Down));
+    state.services.insert("a".to_owned(), known);
+    state.pending.push(alert("a", Event::Down));
     let mut failed = Entry::new(at(30), "watchdog", "mail_deferred");
     failed.message = Some("localhost:25: connection refused".to_owned());
     let account = account(
         &Known {
             service: &service,
             mail: Some(&settings),
-            memory: &memory,
+            state: &state,
             journal: &[failed],
             kept: 0,
             now: at(90),
@@ -298,7 +298,7 @@ fn mail_that_waits_is_told_with_the_reason() {
 fn a_service_given_up_says_how_to_go_on() {
     let mut service = service("a");
     service.policy.on_exhausted = OnExhausted::GiveUp;
-    let known = ServiceMemory {
+    let known = ServiceState {
         attempts: vec![at(-10), at(-20), at(-30)],
         given_up: Some(at(0)),
         ..remembered(Verdict::Exhausted)
@@ -316,7 +316,7 @@ fn a_service_given_up_says_how_to_go_on() {
 fn one_that_is_given_up_next_and_one_that_is_off_say_so() {
     let mut service = service("a");
     service.policy.on_exhausted = OnExhausted::GiveUp;
-    let known = ServiceMemory {
+    let known = ServiceState {
         attempts: vec![at(-10), at(-20), at(-30)],
         ..remembered(Verdict::Failing)
     };
@@ -336,7 +336,7 @@ fn one_that_is_given_up_next_and_one_that_is_off_say_so() {
 fn a_cooldown_says_when_it_ends() {
     let mut service = service("a");
     service.policy.cooldown = Duration::from_secs(600);
-    let known = ServiceMemory {
+    let known = ServiceState {
         attempts: vec![at(0)],
         ..remembered(Verdict::Waiting)
     };
@@ -357,14 +357,14 @@ fn a_service_that_has_no_way_or_no_run_is_told_so() {
     never.policy.max_per_hour = 0;
     let text = told(&never, remembered(Verdict::Down), None, &[]);
     assert!(text.contains("max_per_hour = 0: it is never"), "{text}");
-    let text = told(&service("a"), ServiceMemory::default(), None, &[]);
+    let text = told(&service("a"), ServiceState::default(), None, &[]);
     assert_eq!(
         text,
         "no run has looked at a yet; `watchdog check a` does\n"
     );
     let mut disabled = service("a");
     disabled.enabled = false;
-    let text = told(&disabled, ServiceMemory::default(), None, &[]);
+    let text = told(&disabled, ServiceState::default(), None, &[]);
     assert_eq!(
         text,
         "a is disabled (enabled = false): no run looks at it\n"
@@ -373,7 +373,7 @@ fn a_service_that_has_no_way_or_no_run_is_told_so() {
 
 #[test]
 fn f75_what_logs_and_programs_wrote_is_escaped() {
-    let known = ServiceMemory {
+    let known = ServiceState {
         report: LastResult {
             findings: vec![Finding::new(
                 Kind::Process,

@@ -19,7 +19,7 @@ const LAYERS: &[&[&str]] = &[
     &["check"],
     &["restart"],
     &["notify"],
-    &["config", "memory"],
+    &["config", "state"],
     &["observe", "decide", "report"],
     &["settle", "progress"],
     &["act"],

@@ -24,7 +24,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use thiserror::Error;
 
-use super::{Memory, VERSION, journal};
+use super::{State, VERSION, journal};
 use crate::check::CheckStates;
 use crate::check::log::LogPosition;
 use crate::files::{self, Extent, FileId, Links, Refusal, Writers};
@@ -129,7 +129,7 @@ impl Drop for Lock {
 #[derive(Debug, Default)]
 pub struct Loaded {
     /// The state, or a new one.
-    pub memory: Memory,
+    pub state: State,
     /// What was damaged, as sentences for a person; empty where all was well.
     pub damage: Vec<String>,
     /// Whether the attempts in it can be relied on. Where not, nothing may be restarted.
@@ -313,29 +313,29 @@ impl Store {
             }
         };
         let first = check(&state, "");
-        if let Ok(Some(memory)) = first {
+        if let Ok(Some(state)) = first {
             return Loaded {
-                trusted: !memory.attempts_lost,
-                memory,
+                trusted: !state.attempts_lost,
+                state,
                 damage,
             };
         }
         let second = check(&backup, "bak-");
         let lost = first.is_err() || second.is_err();
         match second {
-            Ok(Some(memory)) => {
+            Ok(Some(state)) => {
                 damage.push(format!(
                     "the backup {} was used in its place",
                     backup.display()
                 ));
                 Loaded {
-                    trusted: !memory.attempts_lost,
-                    memory,
+                    trusted: !state.attempts_lost,
+                    state,
                     damage,
                 }
             }
             Ok(None) | Err(()) => Loaded {
-                memory: self.recovered(),
+                state: self.recovered(),
                 trusted: !lost,
                 damage,
             },
@@ -343,7 +343,7 @@ impl Store {
     }
 
     /// What the journal still knows where there is no state.
-    fn recovered(&self) -> Memory {
+    fn recovered(&self) -> State {
         let mut entries = Vec::new();
         let read = journal::read(&self.dir, |entry| {
             if [journal::RESTARTING, journal::RESET].contains(&entry.event.as_str()) {
@@ -356,7 +356,7 @@ impl Store {
                 self.dir.display()
             );
         }
-        Memory::of_journal(entries)
+        State::of_journal(entries)
     }
 
     /// Renames a damaged file to `state.json.corrupt-TIME`, and lets the oldest of such files go.
@@ -390,40 +390,40 @@ impl Store {
     }
 
     /// Writes the state, whole and flushed to the disk. The one before becomes the backup, if it was flushed.
-    pub fn save(&self, memory: &mut Memory) -> Result<(), StoreError> {
-        self.write(memory, Flush::Now)
+    pub fn save(&self, state: &mut State) -> Result<(), StoreError> {
+        self.write(state, Flush::Now)
     }
 
     /// Writes the state, whole, and leaves it to the system when it gets to the disk: for one that holds nothing that
     /// must not be forgotten and that the one before did not hold.
-    pub fn save_unflushed(&self, memory: &mut Memory) -> Result<(), StoreError> {
-        self.write(memory, Flush::Later)
+    pub fn save_unflushed(&self, state: &mut State) -> Result<(), StoreError> {
+        self.write(state, Flush::Later)
     }
 
     /// Writes the state and its backup alike: for attempts, which must not be forgotten with either.
-    pub fn save_twice(&self, memory: &mut Memory) -> Result<(), StoreError> {
-        self.save(memory)?;
-        self.save(memory)
+    pub fn save_twice(&self, state: &mut State) -> Result<(), StoreError> {
+        self.save(state)?;
+        self.save(state)
     }
 
-    fn write(&self, memory: &mut Memory, flush: Flush) -> Result<(), StoreError> {
-        let state = self.dir.join("state.json");
+    fn write(&self, state: &mut State, flush: Flush) -> Result<(), StoreError> {
+        let path = self.dir.join("state.json");
         let new = self.dir.join("state.json.new");
-        let before = (memory.flushed, memory.unflushed);
-        let becomes_backup = !memory.unflushed;
-        memory.unflushed = flush == Flush::Later;
+        let before = (state.flushed, state.unflushed);
+        let becomes_backup = !state.unflushed;
+        state.unflushed = flush == Flush::Later;
         if flush == Flush::Now {
-            memory.flushed = memory.clock.as_ref().map(|clock| clock.wall);
+            state.flushed = state.clock.as_ref().map(|clock| clock.wall);
         }
         let whole = |file: &mut BufWriter<File>| {
-            serde_json::to_writer(&mut *file, memory)?;
+            serde_json::to_writer(&mut *file, state)?;
             file.write_all(b"\n")
         };
         let written = replace(&new, flush, whole).and_then(|()| {
             if becomes_backup {
-                self.back_up(&state)?;
+                self.back_up(&path)?;
             }
-            fs::rename(&new, &state)?;
+            fs::rename(&new, &path)?;
             match flush {
                 Flush::Now => File::open(&self.dir)?.sync_all(),
                 Flush::Later => Ok(()),
@@ -431,10 +431,10 @@ impl Store {
         });
         written.map_err(|source| {
             let _ = fs::remove_file(&new);
-            (memory.flushed, memory.unflushed) = before;
+            (state.flushed, state.unflushed) = before;
             StoreError::Io {
                 what: "cannot write the state",
-                path: state,
+                path,
                 source,
             }
         })
@@ -563,7 +563,7 @@ impl Unusable {
 }
 
 /// Reads one state file: `None` where there is none.
-fn read_state(path: &Path) -> Result<Option<Memory>, Unusable> {
+fn read_state(path: &Path) -> Result<Option<State>, Unusable> {
     let (file, meta) = match files::open(path, Links::Refuse) {
         Err(Refusal::Io(error)) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(Refusal::Io(error)) => return Err(Unusable::from_io("cannot be opened", error)),
@@ -591,16 +591,16 @@ struct Versioned {
 }
 
 /// Parses the bytes of a state file. Never panics, whatever they are.
-pub fn parse_state(bytes: &[u8]) -> Result<Memory, String> {
+pub fn parse_state(bytes: &[u8]) -> Result<State, String> {
     if bytes.is_empty() {
         return Err("is empty".to_owned());
     }
     let read = serde_json::from_slice(bytes);
     let error = match read.or_else(|error| without_damaged_marks(bytes).ok_or(error)) {
-        Ok(memory) if (1..=VERSION).contains(&memory.version) => {
-            return Ok(Memory {
+        Ok(state) if (1..=VERSION).contains(&state.version) => {
+            return Ok(State {
                 version: VERSION,
-                ..memory
+                ..state
             });
         }
         Ok(_) => None,
@@ -619,7 +619,7 @@ pub fn parse_state(bytes: &[u8]) -> Result<Memory, String> {
 
 /// A state of which nothing but marks of logs cannot be read, with empty ones in their place: a log that is read from
 /// its end is a small loss beside that of all attempts. Only now: to be ready for it, each mark was read twice by each run.
-fn without_damaged_marks(bytes: &[u8]) -> Option<Memory> {
+fn without_damaged_marks(bytes: &[u8]) -> Option<State> {
     let mut state: Value = serde_json::from_slice(bytes).ok()?;
     let services = state.get_mut("services")?.as_object_mut()?.values_mut();
     let mut mended = false;
@@ -645,7 +645,7 @@ fn without_damaged_marks(bytes: &[u8]) -> Option<Memory> {
             }
         }
     }
-    Memory::deserialize(state).ok().filter(|_| mended)
+    State::deserialize(state).ok().filter(|_| mended)
 }
 
 #[cfg(test)]
@@ -655,7 +655,7 @@ mod tests {
 
     use crate::check::log::Rule as LogRule;
     use crate::check::{CheckState, Rule, assign_ids};
-    use crate::memory::ServiceMemory;
+    use crate::state::ServiceState;
 
     #[test]
     fn a_mark_that_cannot_be_read_is_none_and_the_rest_is_kept() {
@@ -688,8 +688,8 @@ mod tests {
                 "charged": {"logs": {"/b.log": known, "/c.log": mark}},
                 "checks": {"log:/a.log": mark, "log:/b.log": known},
             }}});
-            let memory = parse_state(state.to_string().as_bytes()).unwrap();
-            let service = &memory.services["a"];
+            let state = parse_state(state.to_string().as_bytes()).unwrap();
+            let service = &state.services["a"];
             assert_eq!(
                 service.attempts,
                 [attempt.parse::<DateTime<Utc>>().unwrap()]
@@ -765,18 +765,18 @@ mod tests {
         DateTime::from_timestamp(1_800_000_000, 0).unwrap()
     }
 
-    fn memory(failures: u32) -> Memory {
-        let mut memory = Memory::default();
-        let service = ServiceMemory {
+    fn state(failures: u32) -> State {
+        let mut state = State::default();
+        let service = ServiceState {
             consecutive_failures: failures,
-            ..ServiceMemory::default()
+            ..ServiceState::default()
         };
-        memory.services.insert("a".to_owned(), service);
-        memory
+        state.services.insert("a".to_owned(), service);
+        state
     }
 
     fn failures(loaded: &Loaded) -> Option<u32> {
-        Some(loaded.memory.services.get("a")?.consecutive_failures)
+        Some(loaded.state.services.get("a")?.consecutive_failures)
     }
 
     #[test]
@@ -787,13 +787,13 @@ mod tests {
             store.load(now()).unwrap().trusted,
             "a first run starts afresh"
         );
-        store.save(&mut memory(1)).unwrap();
-        store.save(&mut memory(2)).unwrap();
+        store.save(&mut state(1)).unwrap();
+        store.save(&mut state(2)).unwrap();
         let loaded = store.load(now()).unwrap();
         assert_eq!((failures(&loaded), loaded.damage.len()), (Some(2), 0));
         assert_eq!(
             read_state(&store.dir().join("state.json.bak")).unwrap(),
-            Some(memory(1))
+            Some(state(1))
         );
         for (path, mode) in [
             (".", 0o700),
@@ -809,10 +809,10 @@ mod tests {
     fn only_what_was_flushed_becomes_the_backup() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::prepare(dir.path()).unwrap();
-        let mut kept = memory(1);
-        let run = |kept: &mut Memory, failures, flush| {
-            *kept = store.load(now()).unwrap().memory;
-            *kept.services.get_mut("a").unwrap() = memory(failures).services["a"].clone();
+        let mut kept = state(1);
+        let run = |kept: &mut State, failures, flush| {
+            *kept = store.load(now()).unwrap().state;
+            *kept.services.get_mut("a").unwrap() = state(failures).services["a"].clone();
             match flush {
                 Flush::Now => store.save(kept).unwrap(),
                 Flush::Later => store.save_unflushed(kept).unwrap(),
@@ -836,9 +836,9 @@ mod tests {
         fs::write(dir.path().join("state.json"), "").unwrap();
         let loaded = store.load(now()).unwrap();
         assert_eq!((failures(&loaded), loaded.trusted), (Some(5), true));
-        let mut memory = loaded.memory;
-        store.save_unflushed(&mut memory).unwrap();
-        store.save_twice(&mut memory).unwrap();
+        let mut state = loaded.state;
+        store.save_unflushed(&mut state).unwrap();
+        store.save_twice(&mut state).unwrap();
         assert_eq!(failures_of(&store), 5);
     }
 
@@ -859,7 +859,7 @@ mod tests {
         for bytes in bad {
             let dir = tempfile::tempdir().unwrap();
             let store = Store::prepare(dir.path()).unwrap();
-            store.save_twice(&mut memory(3)).unwrap();
+            store.save_twice(&mut state(3)).unwrap();
             fs::write(dir.path().join("state.json"), bytes).unwrap();
             let looked = store.look();
             assert_eq!(failures(&looked), Some(3));
@@ -883,14 +883,14 @@ mod tests {
     fn f33_a_backup_that_is_the_state_itself_leaves_no_second_name() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::prepare(dir.path()).unwrap();
-        store.save(&mut memory(1)).unwrap();
+        store.save(&mut state(1)).unwrap();
         // as a run leaves it that is killed just before its new state takes its place
         let (state, backup) = (
             dir.path().join("state.json"),
             dir.path().join("state.json.bak"),
         );
         fs::hard_link(&state, &backup).unwrap();
-        let mut next = store.load(now()).unwrap().memory;
+        let mut next = store.load(now()).unwrap().state;
         store.save(&mut next).unwrap();
         assert!(!dir.path().join("state.json.bak.new").exists());
         assert!(backup.exists());
@@ -900,7 +900,7 @@ mod tests {
     fn f45_both_damaged_is_not_to_be_trusted_once() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::prepare(dir.path()).unwrap();
-        store.save_twice(&mut memory(3)).unwrap();
+        store.save_twice(&mut state(3)).unwrap();
         fs::write(dir.path().join("state.json"), "{").unwrap();
         fs::write(dir.path().join("state.json.bak"), "").unwrap();
         let loaded = store.load(now()).unwrap();
@@ -917,14 +917,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::prepare(dir.path()).unwrap();
         let target = dir.path().join("target");
-        fs::write(&target, serde_json::to_vec(&memory(9)).unwrap()).unwrap();
+        fs::write(&target, serde_json::to_vec(&state(9)).unwrap()).unwrap();
         std::os::unix::fs::symlink(&target, dir.path().join("state.json")).unwrap();
         let loaded = store.load(now()).unwrap();
         assert_eq!(failures(&loaded), None);
         assert!(!loaded.trusted);
         std::os::unix::fs::symlink(&target, dir.path().join("state.json.new")).unwrap();
-        store.save(&mut memory(1)).unwrap();
-        assert_eq!(read_state(&target).unwrap(), Some(memory(9)));
+        store.save(&mut state(1)).unwrap();
+        assert_eq!(read_state(&target).unwrap(), Some(state(9)));
     }
 
     #[test]
@@ -961,31 +961,28 @@ mod tests {
 
     #[test]
     fn nothing_that_version_1_remembers_is_forgotten() {
-        let mut memory = parse_state(VERSION_1).unwrap();
+        let mut state = parse_state(VERSION_1).unwrap();
         let time = |text: &str| text.parse::<DateTime<Utc>>().unwrap();
         for read_again in [false, true] {
-            assert_eq!(memory.version, VERSION);
-            assert_eq!(
-                memory.last_run,
-                Some(time("2026-11-26T22:44:47.418222864Z"))
-            );
-            assert_eq!(memory.mails.len(), 2);
-            assert_eq!(memory.clock.as_ref().unwrap().boot_ms, 7_941_116);
-            let broken = &memory.services["broken"];
+            assert_eq!(state.version, VERSION);
+            assert_eq!(state.last_run, Some(time("2026-11-26T22:44:47.418222864Z")));
+            assert_eq!(state.mails.len(), 2);
+            assert_eq!(state.clock.as_ref().unwrap().boot_ms, 7_941_116);
+            let broken = &state.services["broken"];
             assert_eq!(broken.attempts.len(), 2);
-            assert_eq!(broken.given_up, memory.last_run);
+            assert_eq!(broken.given_up, state.last_run);
             assert_eq!(broken.attempt_codes, [["process_missing"]; 2]);
             assert_eq!(broken.alerted.len(), 2);
             assert_eq!(broken.thread.len(), 2);
             assert_eq!(broken.report.findings[0].code, "process_missing");
-            let held = &memory.services["held"];
+            let held = &state.services["held"];
             assert_eq!(
                 held.paused_until,
                 Some(time("2026-12-26T22:44:46.469056129Z"))
             );
             assert_eq!(held.pause_reason.as_deref(), Some("moving"));
             assert_eq!(held.consecutive_failures, 3);
-            let worker = &memory.services["worker"];
+            let worker = &state.services["worker"];
             let main = worker.process.main.as_ref().unwrap();
             assert_eq!((main.pid, main.start), (25_132, 794_023));
             assert!(worker.process.leads_group && worker.process.pid_file.is_some());
@@ -999,7 +996,7 @@ mod tests {
             };
             assert_eq!((position.here.ino, position.here.offset), (10_324_547, 9));
             if !read_again {
-                memory = parse_state(&serde_json::to_vec(&memory).unwrap()).unwrap();
+                state = parse_state(&serde_json::to_vec(&state).unwrap()).unwrap();
             }
         }
     }
@@ -1009,8 +1006,8 @@ mod tests {
         let state = br#"{"version":1,"owed":[],"services":{"a":{
             "young":[{"pid":7,"start":1,"boot_id":"b"}],"unfinished":"2026-11-22T11:30:00Z",
             "charged":{"main":{"pid":7,"start":1,"boot_id":"b"},"logs":{"a.log":{"here":{"ino":5}}}}}}}"#;
-        let memory = parse_state(state).unwrap();
-        let service = &memory.services["a"];
+        let state = parse_state(state).unwrap();
+        let service = &state.services["a"];
         assert_eq!(service.recent_starts[0].pid, 7);
         assert!(service.interrupted_attempt.is_some());
         let recorded = service.recorded.as_ref().unwrap();

@@ -1,6 +1,6 @@
 //! What is kept between runs: plain data, and the arithmetic of remembered times.
 //!
-//! Memory holds facts and not conclusions: when attempts were made, which process was last seen, where a log
+//! The state holds facts and not conclusions: when attempts were made, which process was last seen, where a log
 //! was read to. What can be derived from them is derived anew by each run, so that nothing has to be reset.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,7 +35,7 @@ const ATTEMPT_CODES_KEPT: usize = 8;
 
 /// Everything that a run remembers for the next.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Memory {
+pub struct State {
     /// [`VERSION`].
     pub version: u32,
     /// When the last run looked.
@@ -62,7 +62,7 @@ pub struct Memory {
     pub jumped_at: Option<DateTime<Utc>>,
     /// The services by their names.
     #[serde(default)]
-    pub services: BTreeMap<String, ServiceMemory>,
+    pub services: BTreeMap<String, ServiceState>,
     /// What is still to be told.
     #[serde(default, alias = "owed")]
     pub pending: Vec<Alert>,
@@ -71,7 +71,7 @@ pub struct Memory {
     pub mails: Vec<DateTime<Utc>>,
 }
 
-impl Default for Memory {
+impl Default for State {
     fn default() -> Self {
         Self {
             version: VERSION,
@@ -92,7 +92,7 @@ impl Default for Memory {
 /// What is remembered of one service.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct ServiceMemory {
+pub struct ServiceState {
     /// The verdict of the last run.
     pub verdict: Option<Verdict>,
     /// Since when it has been this verdict.
@@ -208,7 +208,7 @@ impl LastResult {
     }
 }
 
-impl ServiceMemory {
+impl ServiceState {
     /// Whether this holds nothing that must not be forgotten and that `before` did not hold: what differs is only
     /// when it was last looked at, when its process was last seen, and how far its logs were read.
     pub fn adds_nothing_to(&self, before: &Self) -> bool {
@@ -389,24 +389,24 @@ impl ServiceMemory {
     }
 }
 
-impl Memory {
-    /// A new memory with what the journal knows of restart attempts, so that the budget is not forgotten with the
+impl State {
+    /// A new state with what the journal knows of restart attempts, so that the budget is not forgotten with the
     /// state. The times are by the wall clock of then: whether it was set since is not known.
     pub fn of_journal(entries: impl IntoIterator<Item = journal::Entry>) -> Self {
-        let mut memory = Self::default();
+        let mut state = Self::default();
         for entry in entries {
             match entry.event.as_str() {
                 journal::RESTARTING => {
-                    let known = memory.services.entry(entry.service).or_default();
+                    let known = state.services.entry(entry.service).or_default();
                     known.attempts.push(entry.time);
                 }
                 journal::RESET => {
-                    memory.services.remove(&entry.service);
+                    state.services.remove(&entry.service);
                 }
                 _ => {}
             }
         }
-        memory
+        state
     }
 
     /// The services whose restart was cut short, and that no run has taken up since.
@@ -477,7 +477,7 @@ impl Memory {
     fn times(&mut self) -> impl Iterator<Item = &mut DateTime<Utc>> {
         self.services
             .values_mut()
-            .flat_map(ServiceMemory::times)
+            .flat_map(ServiceState::times)
             .chain(&mut self.last_run)
             .chain(&mut self.flushed)
             .chain(&mut self.jumped_at)
@@ -528,14 +528,14 @@ mod tests {
         }
     }
 
-    fn with_attempts(minutes: &[i64]) -> Memory {
-        let mut memory = Memory::default();
-        let service = ServiceMemory {
+    fn with_attempts(minutes: &[i64]) -> State {
+        let mut state = State::default();
+        let service = ServiceState {
             attempts: minutes.iter().map(|&m| at(m)).collect(),
-            ..ServiceMemory::default()
+            ..ServiceState::default()
         };
-        memory.services.insert("a".to_owned(), service);
-        memory
+        state.services.insert("a".to_owned(), service);
+        state
     }
 
     #[test]
@@ -557,11 +557,11 @@ mod tests {
     #[test]
     fn f43_times_move_with_a_clock_that_was_set() {
         for (wall, attempts_left) in [(70, 1), (-50, 1), (10, 1)] {
-            let mut memory = with_attempts(&[0]);
-            memory.clock = Some(reading(5, 100));
+            let mut state = with_attempts(&[0]);
+            state.clock = Some(reading(5, 100));
             // five minutes pass by the boot clock, whatever the wall clock says
-            memory.bring_to(&reading(wall, 105));
-            let service = &memory.services["a"];
+            state.bring_to(&reading(wall, 105));
+            let service = &state.services["a"];
             assert_eq!(service.attempts, [at(wall - 10)], "wall clock at {wall}");
             assert_eq!(service.attempts_in_hour(at(wall)), attempts_left);
         }
@@ -569,9 +569,9 @@ mod tests {
 
     #[test]
     fn f43_times_ahead_are_brought_back_to_now() {
-        let mut memory = with_attempts(&[500, -20, -90]);
-        memory.bring_to(&reading(0, 1));
-        assert_eq!(memory.services["a"].attempts, [at(0), at(-20)]);
+        let mut state = with_attempts(&[500, -20, -90]);
+        state.bring_to(&reading(0, 1));
+        assert_eq!(state.services["a"].attempts, [at(0), at(-20)]);
     }
 
     #[test]
@@ -588,7 +588,7 @@ mod tests {
             .into_iter()
             .collect();
         let nothing = CheckStates::default();
-        let mut service = ServiceMemory::default();
+        let mut service = ServiceState::default();
         assert_eq!(
             service.add_states_to(CheckStates::default(), &checks, Some(&running(7))),
             nothing
@@ -618,7 +618,7 @@ mod tests {
     fn states_of_unknown_kinds_are_kept_and_of_removed_checks_are_not() {
         let state =
             r#"{"checks":{"tape:/dev/st0":{"block":7},"log:/gone.log":{"here":{"ino":5}}}}"#;
-        let service: ServiceMemory = serde_json::from_str(state).unwrap();
+        let service: ServiceState = serde_json::from_str(state).unwrap();
         let kept = service.add_states_to(
             CheckStates::default(),
             &[],
@@ -630,7 +630,7 @@ mod tests {
 
     #[test]
     fn what_all_attempts_have_in_common_is_kept_of_any_number_of_them() {
-        let mut service = ServiceMemory::default();
+        let mut service = ServiceState::default();
         let both = || vec!["log_stale".to_owned(), "process_missing".to_owned()];
         service.record_attempt(at(0), both());
         service.record_attempt(at(1), vec!["process_missing".to_owned()]);
@@ -645,11 +645,11 @@ mod tests {
 
     #[test]
     fn a_jump_is_remembered() {
-        let mut memory = Memory::default();
-        memory.bring_to(&reading(0, 100));
-        assert_eq!(memory.jumped_at, None);
-        memory.bring_to(&reading(5, 102));
-        assert_eq!(memory.jumped_at, Some(at(5)));
+        let mut state = State::default();
+        state.bring_to(&reading(0, 100));
+        assert_eq!(state.jumped_at, None);
+        state.bring_to(&reading(5, 102));
+        assert_eq!(state.jumped_at, Some(at(5)));
     }
 
     #[test]
@@ -663,31 +663,28 @@ mod tests {
             let text = format!(
                 r#"{{"consecutive_failures":4,"paused_until":{until},"pause_reason":{reason}}}"#
             );
-            let service: ServiceMemory = serde_json::from_str(&text).unwrap();
+            let service: ServiceState = serde_json::from_str(&text).unwrap();
             assert_eq!(service.consecutive_failures, 4);
             assert_eq!((service.paused_until, service.pause_reason), (None, None));
         }
-        let paused = ServiceMemory {
+        let paused = ServiceState {
             paused_until: Some(at(1)),
             pause_reason: Some("disk".to_owned()),
-            ..ServiceMemory::default()
+            ..ServiceState::default()
         };
         let text = serde_json::to_string(&paused).unwrap();
-        assert_eq!(
-            serde_json::from_str::<ServiceMemory>(&text).unwrap(),
-            paused
-        );
+        assert_eq!(serde_json::from_str::<ServiceState>(&text).unwrap(), paused);
     }
 
     #[test]
     fn a_pause_lies_ahead_and_moves_with_the_clock() {
-        let mut memory = with_attempts(&[]);
-        memory.clock = Some(reading(0, 100));
-        if let Some(service) = memory.services.get_mut("a") {
+        let mut state = with_attempts(&[]);
+        state.clock = Some(reading(0, 100));
+        if let Some(service) = state.services.get_mut("a") {
             service.paused_until = Some(at(30));
         }
-        memory.bring_to(&reading(120, 110));
-        assert_eq!(memory.services["a"].paused_until, Some(at(140)));
-        assert!(memory.services["a"].is_paused(at(120)));
+        state.bring_to(&reading(120, 110));
+        assert_eq!(state.services["a"].paused_until, Some(at(140)));
+        assert!(state.services["a"].is_paused(at(120)));
     }
 }
