@@ -228,6 +228,13 @@ fn decide_without_dependencies(
         let why = "a restart does not mend what is wrong, so it is only alerted about".to_owned();
         return decision(Verdict::Down, Some(why));
     }
+    let left_alone = observation
+        .unit
+        .as_ref()
+        .and_then(|unit| unit.left_alone.clone());
+    if broken && let Some(why) = left_alone {
+        return decision(Verdict::Down, Some(why));
+    }
     if broken {
         return match restart_blocked_by(service, observation, state, facts, failures) {
             Some((verdict, why)) => decision(verdict, Some(why)),

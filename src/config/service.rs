@@ -349,7 +349,7 @@ fn fits_together(table: &Table<'_>, _: &mut Part<ServiceKeys>) {
     let command = restart.as_ref().and_then(|restart| restart.key("command"));
     if let (Some(first), Some(command)) = (first, command) {
         command.misplaced(
-            &format!("`restart.command` beside {}", first.name()),
+            &format!("`restart.command` beside {}{}", first.name(), table.place()),
             ONE_WAY,
         );
     }

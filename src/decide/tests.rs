@@ -1,5 +1,5 @@
 use super::*;
-use crate::check::Kind;
+use crate::check::{Kind, unit};
 use crate::fixtures::{at, gone, identity, service, up, with};
 use std::time::Duration;
 
@@ -566,4 +566,23 @@ fn a_dependency_that_was_left_out_is_as_the_last_run_saw_it() {
         );
         assert_eq!(decision.restart.is_none(), waits);
     }
+}
+
+#[test]
+fn a_unit_that_something_else_starts_is_alerted_about_and_not_restarted() {
+    let why = "a.service is started by a.timer, so it is not started here";
+    let failed = |left_alone: Option<&str>| {
+        let mut seen = with(gone(), Kind::Unit, "unit_failed", Severity::Critical);
+        seen.unit = Some(unit::Seen {
+            left_alone: left_alone.map(str::to_owned),
+            ..unit::Seen::default()
+        });
+        seen
+    };
+    let decision = decide_one(&service("a"), failed(Some(why)), ServiceState::default());
+    assert_eq!(decision.verdict, Verdict::Down);
+    assert_eq!(decision.why.as_deref(), Some(why));
+    assert!(!restarts(&decision));
+    let decision = decide_one(&service("a"), failed(None), ServiceState::default());
+    assert!(restarts(&decision));
 }

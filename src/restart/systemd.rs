@@ -106,8 +106,10 @@ pub fn start(unit: &Unit, limits: &Limits, last_seen: &process::LastSeen) -> Res
     if let Err(why) = order(unit, &["reset-failed"]) {
         ::log::debug!("{why}");
     }
-    let result =
-        order(unit, &["start", "--no-block"]).and_then(|()| come_up(unit, limits, deadline));
+    let result = look(unit).and_then(|before| {
+        order(unit, &["start", "--no-block"])?;
+        come_up(unit, limits, deadline, &before.invocation)
+    });
     match result {
         Ok(status) => {
             let now = Reading::take();
@@ -138,12 +140,23 @@ pub fn start(unit: &Unit, limits: &Limits, last_seen: &process::LastSeen) -> Res
     }
 }
 
-/// Waits until a unit is active, and then for `settle` longer. The error says why it does not count as up.
-fn come_up(unit: &Unit, limits: &Limits, deadline: Instant) -> Result<Status, String> {
+/// Waits until a unit is active, and then for `settle` longer. One that may rightly be inactive may also have ended well
+/// by then; `before` is the id of its run before the start. The error says why it does not count as up.
+fn come_up(
+    unit: &Unit,
+    limits: &Limits,
+    deadline: Instant,
+    before: &str,
+) -> Result<Status, String> {
     let mut up: Option<(Instant, Status)> = None;
     loop {
         let status = look(unit)?;
         let name = &unit.unit;
+        // systemd may have unloaded one that has ended, and its id with it
+        let has_run = status.invocation.is_empty() || status.invocation != before;
+        if status.is_done() && !status.has_job && status.conditions_hold && has_run {
+            return Ok(status);
+        }
         if let Some((since, first)) = &up {
             let same = status.invocation == first.invocation && status.main_pid == first.main_pid;
             if status.active != Active::Active || !same {

@@ -264,6 +264,17 @@ impl<'a> Table<'a> {
         self.value.map(|value| value.method.key())
     }
 
+    /// In which table it is, as the end of a message: ` in [service.trader]`; nothing for the file itself.
+    pub(crate) fn place(&self) -> String {
+        let Some(key) = self.key() else {
+            return String::new();
+        };
+        match key.strip_suffix(']').and_then(|key| key.rsplit_once('[')) {
+            Some((list, _)) => format!(" in [[{list}]]"),
+            None => format!(" in [{key}]"),
+        }
+    }
+
     /// The value of a key, if it is there.
     pub(crate) fn get(&self, key: &str) -> Option<Value<'_>> {
         debug_assert!(self.layout.knows(key), "`{key}` is not a key of the table");
@@ -334,7 +345,10 @@ impl<'a> Table<'a> {
         let there = || keys.iter().filter_map(|key| self.get(key));
         let first = there().min_by_key(|value| value.at().start)?;
         for value in there().filter(|value| value.at().start > first.at().start) {
-            value.misplaced(&format!("{} beside {}", value.name(), first.name()), help);
+            value.misplaced(
+                &format!("{} beside {}{}", value.name(), first.name(), self.place()),
+                help,
+            );
         }
         Some(first)
     }

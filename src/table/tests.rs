@@ -338,9 +338,9 @@ probe[0].memory.warning: `warning` is out of range; write a number from 1 to 100
 probe[0].number: `number` is out of range; write 1 or more
 probe[1].address: `address` must not be empty; leave it out where there is nothing to say
 probe[1].token_env: `token_env` is not a name; write the name of a variable, like PROBE_TOKEN, that holds the token
-probe[1].token: `token` beside `token_env`; a token comes from one place
+probe[1].token: `token` beside `token_env` in [[probe]]; a token comes from one place
 probe[1].metric.command: `command` must not be empty; the first entry is the program
-probe[1].number: `number` beside `name`; it is known by one of name, number
+probe[1].number: `number` beside `name` in [[probe]]; it is known by one of name, number
 probe[2]: an entry of `probe` must be a table, not a whole number; write it like [[probe]]
 step: unknown key `step`; `step` belongs in `[limits]`"
     );

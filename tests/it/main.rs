@@ -39,5 +39,6 @@ mod state;
 mod steps;
 mod systemd;
 mod traps;
+mod unit_jobs;
 mod wording;
 mod zoo;

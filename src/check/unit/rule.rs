@@ -10,6 +10,9 @@ table! {
         unit: String as UnitName, example r#""trader.service""#;
         /// Or "user": the manager of the user that the watchdog runs as.
         manager: Manager = Manager::System;
+        /// Whether a unit that a timer, socket or path starts, or a job (`Type=oneshot`), is started when it has failed;
+        /// else that is only alerted about.
+        rerun: bool = false;
     }
 }
 

@@ -14,6 +14,7 @@ fn unit() -> Unit {
     Unit {
         unit: "a.service".to_owned(),
         manager: Manager::System,
+        rerun: false,
     }
 }
 
@@ -165,6 +166,55 @@ fn every_state_has_its_finding() {
 }
 
 #[test]
+fn a_unit_that_something_else_starts_and_a_job_may_be_inactive_after_they_ended_well() {
+    use Severity::Critical;
+    let inactive = "ActiveState=inactive\nSubState=dead\nMainPID=0\n";
+    let failed = "ActiveState=failed\nSubState=failed\nMainPID=0\nResult=exit-code\nExecMainCode=1\nExecMainStatus=3\n";
+    for (properties, why) in [
+        ("Type=simple\nTriggeredBy=", None),
+        ("Type=oneshot\nRemainAfterExit=yes\nTriggeredBy=", None),
+        (
+            "Type=oneshot\nRemainAfterExit=no",
+            Some("a.service is a job that ends (Type=oneshot), so it is not started here"),
+        ),
+        (
+            "Type=simple\nTriggeredBy=a.socket b.timer",
+            Some("a.service is started by a.socket, b.timer, so it is not started here"),
+        ),
+        (
+            "Type=oneshot\nRemainAfterExit=yes\nTriggeredBy=a.path",
+            Some("a.service is started by a.path, so it is not started here"),
+        ),
+    ] {
+        let seen = judged(&format!("{inactive}{properties}"));
+        let found = seen.findings.first().map(|finding| &*finding.code);
+        let expected = if why.is_some() { None } else { Some(INACTIVE) };
+        assert_eq!(found, expected, "{properties}");
+        assert_eq!(seen.standing, UnitStatus::Down);
+
+        let seen = judged(&format!("{failed}{properties}"));
+        let finding = &seen.findings[0];
+        assert_eq!((&*finding.code, finding.severity), (FAILED, Critical));
+        match (seen.left_alone, why) {
+            (None, None) => {}
+            (Some(said), Some(why)) => assert!(said.starts_with(why), "{said}"),
+            other => panic!("{properties}: {other:?}"),
+        }
+
+        // while it runs it is judged as any other
+        assert_eq!(judged(properties).left_alone, None);
+
+        let status = shown(&format!("{failed}{properties}"));
+        let rerun = Unit {
+            rerun: true,
+            ..unit()
+        };
+        let seen = judge(&rerun, Some(&status), None, &reading("a"), Duration::ZERO);
+        assert_eq!((&*seen.findings[0].code, seen.left_alone), (FAILED, None));
+    }
+}
+
+#[test]
 fn where_it_stands_is_told_from_what_is_wrong() {
     for (changes, standing, busy) in [
         ("", UnitStatus::Up(Some(4711)), None),
@@ -309,9 +359,9 @@ fn units_are_asked_for_in_calls_of_about_the_same_size() {
         let units: Vec<String> = (0..count)
             .map(|number| format!("{number}.service"))
             .collect();
-        let sizes: Vec<usize> = calls(&units).map(<[String]>::len).collect();
+        let sizes: Vec<usize> = ask::calls(&units).map(<[String]>::len).collect();
         assert_eq!(sizes, expected);
-        assert_eq!(calls(&units).collect::<Vec<_>>().concat(), units);
+        assert_eq!(ask::calls(&units).collect::<Vec<_>>().concat(), units);
     }
-    assert_eq!(calls(&[]).count(), 0);
+    assert_eq!(ask::calls(&[]).count(), 0);
 }

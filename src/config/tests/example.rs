@@ -147,13 +147,13 @@ fn what_is_commented_out_would_be_right_too() {
     assert_eq!(
         faults,
         [
-            "`smtp` beside `directory`",
-            "`password_env` beside `password_file`",
-            "`password_credential` beside `password_file`",
-            "`password` beside `password_file`",
-            "`sendmail` beside `directory`",
+            "`smtp` beside `directory` in [mail]",
+            "`password_env` beside `password_file` in [mail.smtp]",
+            "`password_credential` beside `password_file` in [mail.smtp]",
+            "`password` beside `password_file` in [mail.smtp]",
+            "`sendmail` beside `directory` in [mail]",
             "`ca_file` means nothing without `tls = true`",
-            "`restart.command` beside `spawn`",
+            "`restart.command` beside `spawn` in [service.trader]",
         ]
     );
 }

@@ -159,6 +159,7 @@ fn every_key_is_meant_as_it_is_written() {
     let unit = Unit {
         unit: "pg.service".to_owned(),
         manager: Manager::User,
+        rerun: false,
     };
     assert_eq!(second.unit.as_ref(), Some(&unit));
     assert_eq!(second.method, Some(RestartMethod::Systemd(unit)));
