@@ -415,7 +415,7 @@ impl Run {
     fn alert_unrecorded(&self, error: &str, state: &mut State, results: &Results) {
         let unwell: Vec<String> = (results.services.iter())
             .filter(|service| service.verdict.exit_code() != ExitCode::Ok)
-            .map(sentence)
+            .map(report::summary::sentence)
             .collect();
         if let Some(settings) = self.alerting().mail {
             let mut message = format!("{error}; nothing is restarted until that is mended");
@@ -458,14 +458,4 @@ impl Run {
             mail,
         })
     }
-}
-
-/// A service and what is wrong with it: the first of its worst findings, since that of the process comes first.
-fn sentence(service: &ServiceReport) -> String {
-    let findings = service.findings.iter().rev();
-    let worst = findings.max_by_key(|finding| finding.severity);
-    let why = worst
-        .map(|finding| format!(": {}", finding.message))
-        .unwrap_or_default();
-    format!("{} is {}{why}", service.name, service.verdict.name())
 }

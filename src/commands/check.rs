@@ -4,9 +4,9 @@ use crate::cli;
 use crate::commands::{print, selected};
 use crate::config::Config;
 use crate::error::Error;
-use crate::report::RunReport;
 use crate::report::page::Style;
 use crate::report::text::table;
+use crate::report::{RunReport, summary};
 use crate::run::Run;
 use crate::verdict::ExitCode;
 
@@ -26,6 +26,7 @@ pub fn run(config: Config, options: &cli::Check, style: Style) -> Result<u8, Err
     let mail = run.alert(&mut session, &results);
     let report = run.report(session, results, Some(mail))?;
 
+    summary::log(&report);
     show(&report, options, style)?;
     // skip thousands of destructors: the process exits now
     std::mem::forget((run, observations, decisions));

@@ -10,6 +10,7 @@ use crate::state::{ServiceState, State};
 use crate::verdict::{ExitCode, Verdict};
 
 pub mod page;
+pub mod summary;
 pub mod text;
 
 /// What a run came to: the value that the run hands to its reports, and all of `check --json` and `status --json`.

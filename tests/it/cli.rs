@@ -1138,12 +1138,30 @@ fn the_watchdogs_own_log_is_written_to_its_file() {
         render(&[&Service::new("a")])
     ));
     scene.check().exits(1);
-    let log = scene.read("own.log");
-    assert!(log.contains('a') && !log.is_empty(), "{log}");
-    let before = log.len();
+    let ends = |before: usize| {
+        let log = scene.read("own.log");
+        let line = log[before..].lines().last().unwrap_or_default().to_owned();
+        (line, log.len())
+    };
+    let (line, before) = ends(0);
+    assert!(
+        line.contains("[WARN] a is restarted: there is no PID file"),
+        "{line}"
+    );
+    // one line for a run that finds all well, and nothing of it on standard error
+    let ended = scene.check().exits(0);
+    assert_eq!(ended.stderr, "");
+    let (line, after) = ends(before);
+    assert!(line.contains("[INFO] checked 1 service in "), "{line}");
+    assert!(line.ends_with(": all healthy"), "{line}");
+    assert_eq!(scene.read("own.log")[before..].lines().count(), 1);
     scene.kill(scene.last("a"));
     scene.check().exits(1);
-    assert!(scene.read("own.log").len() > before, "it is appended to");
+    assert!(ends(after).1 > after, "it is appended to");
+    // a dry run writes nothing
+    let before = scene.read("own.log");
+    scene.run(&["check", "--dry-run"]).exits(0);
+    assert_eq!(scene.read("own.log"), before);
 }
 
 #[test]

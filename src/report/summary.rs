@@ -1,0 +1,114 @@
+//! What a run came to, for the watchdog's own log.
+
+use std::time::Duration;
+
+use super::{RunReport, ServiceReport};
+use crate::clock::rough;
+use crate::restart::REPORTED;
+use crate::verdict::ExitCode;
+
+/// Logs one line for a run that found all well, and one for each service that is not. The report that is printed says
+/// the same, so standard error has them only where more is asked for.
+pub fn log(report: &RunReport) {
+    let unwell = |service: &&ServiceReport| service.verdict.exit_code() != ExitCode::Ok;
+    if !report.services.iter().any(|service| unwell(&service)) {
+        ::log::info!(target: REPORTED, "{}", all_well(report));
+    }
+    for service in report.services.iter().filter(unwell) {
+        match service.verdict.exit_code() {
+            ExitCode::Critical => ::log::error!(target: REPORTED, "{}", sentence(service)),
+            _ => ::log::warn!(target: REPORTED, "{}", sentence(service)),
+        }
+    }
+}
+
+/// `checked 12 services in 8 ms: 11 healthy, 1 paused`.
+fn all_well(report: &RunReport) -> String {
+    let mut counts: Vec<(&str, usize)> = Vec::new();
+    for service in &report.services {
+        let name = service.verdict.name();
+        match counts.iter_mut().find(|(verdict, _)| *verdict == name) {
+            Some((_, count)) => *count += 1,
+            None => counts.push((name, 1)),
+        }
+    }
+    let verdicts = match counts[..] {
+        [] => "nothing to check".to_owned(),
+        [(verdict, _)] => format!("all {verdict}"),
+        _ => {
+            let counts = counts.iter().map(|(name, count)| format!("{count} {name}"));
+            counts.collect::<Vec<_>>().join(", ")
+        }
+    };
+    let took = match report.duration_ms.unwrap_or_default() {
+        ms @ 0..1000 => format!("{ms} ms"),
+        ms => rough(Duration::from_millis(ms)),
+    };
+    let services = match report.services.len() {
+        1 => "1 service".to_owned(),
+        count => format!("{count} services"),
+    };
+    format!("checked {services} in {took}: {verdicts}")
+}
+
+/// A service and what is wrong with it: the first of its worst findings, since that of the process comes first.
+pub fn sentence(service: &ServiceReport) -> String {
+    let findings = service.findings.iter().rev();
+    let worst = findings.max_by_key(|finding| finding.severity);
+    let why = worst
+        .map(|finding| format!(": {}", finding.message))
+        .unwrap_or_default();
+    format!("{} is {}{why}", service.name, service.verdict.name())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::verdict::Verdict;
+
+    fn report(verdicts: &[Verdict], duration_ms: u64) -> RunReport {
+        let services = verdicts.iter().map(|&verdict| ServiceReport {
+            name: "a".to_owned(),
+            verdict,
+            since: None,
+            pid: None,
+            findings: Vec::new(),
+            action: None,
+            restarts_last_hour: 0,
+            max_per_hour: 3,
+            notes: Vec::new(),
+            would_restart: false,
+        });
+        RunReport {
+            version: 1,
+            host: "h".to_owned(),
+            time: None,
+            duration_ms: Some(duration_ms),
+            exit_code: 0,
+            services: services.collect(),
+            mail: None,
+        }
+    }
+
+    #[test]
+    fn a_run_that_found_all_well_is_one_line() {
+        use Verdict::{Healthy, Paused, Starting};
+        for (verdicts, ms, line) in [
+            (&[Healthy][..], 8, "checked 1 service in 8 ms: all healthy"),
+            (
+                &[Healthy, Healthy],
+                1500,
+                "checked 2 services in 1.5s: all healthy",
+            ),
+            (&[], 0, "checked 0 services in 0 ms: nothing to check"),
+            (&[Paused], 999, "checked 1 service in 999 ms: all paused"),
+            (
+                &[Healthy, Starting, Healthy, Paused],
+                0,
+                "checked 4 services in 0 ms: 2 healthy, 1 starting, 1 paused",
+            ),
+        ] {
+            assert_eq!(all_well(&report(verdicts, ms)), line);
+        }
+    }
+}
