@@ -9,8 +9,10 @@ use serde::de::{DeserializeSeed, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
+use super::trap::Trap;
 use super::{
-    CheckId, CheckKind, Checked, Circumstances, Code, JobOf, Looking, log, port, process, unit,
+    CheckId, CheckKind, Checked, Circumstances, Code, JobOf, Looking, ServiceContext, log, port,
+    process, unit,
 };
 
 /// Whose check it is: the number of the service among those that are observed, and of the check among its own.
@@ -157,6 +159,30 @@ macro_rules! checks {
         pub fn code(name: &str) -> Option<&'static Code> {
             let all = [process::CODES, unit::CODES, $(<$kind as CheckKind>::CODES),*];
             all.into_iter().flatten().find(|code| code.name == name)
+        }
+
+        /// What in checks may not do what was meant, in order; those of each kind are looked at together.
+        pub fn traps(
+            checks: &[(&Rule, &ServiceContext<'_>)],
+            looking: &Looking<'_>,
+        ) -> Vec<Vec<Trap>> {
+            let mut all = vec![Vec::new(); checks.len()];
+            $(
+                let (mut places, mut rules) = (Vec::new(), Vec::new());
+                for (place, (rule, service)) in checks.iter().enumerate() {
+                    if let Rule::$name(rule) = rule {
+                        places.push(place);
+                        rules.push((rule, *service));
+                    }
+                }
+                if !rules.is_empty() {
+                    let found = <$kind as CheckKind>::traps(&rules, looking);
+                    for (place, traps) in places.into_iter().zip(found) {
+                        all[place] = traps;
+                    }
+                }
+            )*
+            all
         }
 
         /// Makes checks: those of each kind together. What they came to is in no order.

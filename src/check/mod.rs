@@ -15,6 +15,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use self::process::ProcessStatus;
+use self::trap::Trap;
 use crate::clock::{self, Reading};
 use crate::pool::{Failed, Pool};
 
@@ -24,10 +25,11 @@ pub mod log;
 pub mod pattern;
 pub mod port;
 pub mod process;
+pub mod trap;
 pub mod unit;
 
 pub use id::CheckId;
-pub use kinds::{CheckState, CheckStates, Job, Rule, Slot, code, look};
+pub use kinds::{CheckState, CheckStates, Job, Rule, Slot, code, look, traps};
 
 /// What finds something, by the name that reports give it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -268,6 +270,19 @@ pub struct Circumstances {
     pub shown: bool,
 }
 
+/// What the traps of a check depend on of its service.
+#[derive(Clone, Copy, Debug)]
+pub struct ServiceContext<'a> {
+    /// How long a restart waits whether it stays up.
+    pub settle: Duration,
+    /// A younger process is not judged by its logs.
+    pub start_grace: Duration,
+    /// Whether there is any way to know a process of it.
+    pub has_process: bool,
+    /// Whether its process runs now, with nothing remembered.
+    pub process_status: &'a ProcessStatus,
+}
+
 /// One check to make, of a kind.
 #[derive(Debug)]
 pub struct JobOf<K: CheckKind + ?Sized> {
@@ -311,6 +326,13 @@ pub trait CheckKind {
 
     /// Moves remembered times after the wall clock was set by so much.
     fn move_times(_state: &mut Self::State, _by: TimeDelta) {}
+
+    /// What in the rules of this kind, of all services, may not do what was meant, in order. Looks at the world as it is
+    /// now, and changes nothing.
+    fn traps(
+        rules: &[(&Arc<Self::Rule>, &ServiceContext<'_>)],
+        looking: &Looking<'_>,
+    ) -> Vec<Vec<Trap>>;
 
     /// What it checks, and how that stood at the time of the last run, for `why`.
     fn explain(

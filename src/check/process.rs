@@ -17,14 +17,18 @@ use super::{Code, Finding, Grace};
 use crate::clock::Reading;
 use crate::process_table::{self, Lookup, ProcessState, ProcessTable};
 
+mod explain;
 mod pid_file;
 mod rule;
 mod script;
 mod search;
+mod traps;
 
+pub use explain::explain;
 pub use pid_file::{PidFileState, holds_only_a_pid, parse_pid_file};
 pub use rule::Rule;
 use search::{Outcome, Search};
+pub use traps::{Bystanders, scripts, traps};
 
 /// No process of the service runs.
 pub const MISSING: &str = "process_missing";

@@ -14,12 +14,16 @@ use crate::clock::{self, Reading};
 
 pub use crate::systemctl::Manager;
 pub use ask::{ask, look};
+pub use explain::explain;
 pub use rule::Unit;
 pub use status::{Active, Status, parse};
+pub use traps::traps;
 
 mod ask;
+mod explain;
 mod rule;
 mod status;
+mod traps;
 
 /// It does not run.
 pub const INACTIVE: &str = "unit_inactive";

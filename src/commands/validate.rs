@@ -7,7 +7,7 @@
 use std::fmt::Write;
 use std::fs;
 
-use crate::check::process::ProcessStatus;
+use crate::check::process::{ProcessStatus, Seen};
 use crate::cli;
 use crate::clock::Reading;
 use crate::commands::print;
@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::process_table::ProcessTable;
 use crate::text::printable;
 use crate::text::visible;
-use traps::Trap;
+use traps::{PlacedTrap, Scene};
 
 mod traps;
 
@@ -28,10 +28,11 @@ pub fn run(config: &Config, options: &cli::Validate) -> Result<u8, Error> {
     let now = Reading::take();
     let table = ProcessTable::full_scan();
     let mut out = String::new();
-    for service in config.services.iter().filter(|service| service.enabled) {
-        list_matches(service, &table, &now, &mut out);
+    let scene = Scene::look(config, &table, &now);
+    for (service, seen) in &scene.services {
+        list_matches(service, seen, &table, &mut out);
     }
-    let traps = traps::find(config, &table, &now);
+    let traps = traps::find(&scene, &now);
     let text = fs::read_to_string(&config.path).unwrap_or_default();
     for trap in &traps {
         let _ = writeln!(out, "{}\n", shown(trap, config, &text));
@@ -53,7 +54,7 @@ pub fn run(config: &Config, options: &cli::Validate) -> Result<u8, Error> {
 }
 
 /// A trap as errors are shown: what, where, and what to do.
-fn shown(trap: &Trap, config: &Config, text: &str) -> String {
+fn shown(trap: &PlacedTrap, config: &Config, text: &str) -> String {
     let path: Vec<&str> = trap.place.iter().map(String::as_str).collect();
     let line = place::line_of(text, &path)
         .map(|line| format!(":{line}"))
@@ -71,7 +72,7 @@ fn shown(trap: &Trap, config: &Config, text: &str) -> String {
 }
 
 /// What a service's command line matches now, so that a pattern that is too wide is seen before it is trusted.
-fn list_matches(service: &Service, table: &ProcessTable, now: &Reading, out: &mut String) {
+fn list_matches(service: &Service, seen: &Seen, table: &ProcessTable, out: &mut String) {
     let Some(pattern) = service
         .process
         .as_ref()
@@ -79,7 +80,7 @@ fn list_matches(service: &Service, table: &ProcessTable, now: &Reading, out: &mu
     else {
         return;
     };
-    if let ProcessStatus::Running(running) = traps::seen(service, table, now).process_status {
+    if let ProcessStatus::Running(running) = &seen.process_status {
         let _ = writeln!(out, "{}: `{}` matches now", service.name, pattern.source());
         for identity in running.all.iter().take(LISTED) {
             let command = table

@@ -5,7 +5,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::check::{Finding, Kind};
+use crate::check::{Finding, Kind, process, unit};
 use crate::cli;
 use crate::clock::{age, rough, stamp};
 use crate::commands::{count, one, print};
@@ -16,6 +16,7 @@ use crate::notify::mail::Settings;
 use crate::notify::outbox::Outbox;
 use crate::report::page::{Page, Style};
 use crate::report::text::{describe, severity};
+use crate::restart::RestartMethod;
 use crate::settle::told_event;
 use crate::state::journal::{self, Entry};
 use crate::state::store::{Store, StoreError};
@@ -150,7 +151,7 @@ impl Known<'_> {
             tell(page, &what, &|finding| finding.check == Kind::Process);
         }
         if let Some(unit) = &self.service.unit {
-            tell(page, &format!("unit {}", unit.unit), &|finding| {
+            tell(page, &unit::explain(unit), &|finding| {
                 finding.check == Kind::Unit
             });
         }
@@ -167,30 +168,10 @@ impl Known<'_> {
     }
 
     fn process_check(&self, remembered: &ServiceState) -> Option<String> {
-        let pid = remembered
-            .report
-            .pid
-            .map(|pid| format!(", PID {pid}"))
-            .unwrap_or_default();
-        let Some(rule) = &self.service.process else {
-            return match &self.service.method {
-                Some(crate::restart::RestartMethod::Spawn(_)) => Some(format!(
-                    "process, known as the one that the watchdog started{pid}"
-                )),
-                _ => None,
-            };
-        };
-        let mut by = Vec::new();
-        if rule.pid_file.is_some() {
-            by.push(format!("PID file {}", rule.shown));
-        }
-        if let Some(pattern) = &rule.command_line {
-            by.push(format!("command line `{}`", pattern.source()));
-        }
-        if let Some(user) = &rule.user {
-            by.push(format!("user {user}"));
-        }
-        Some(format!("process, known by {}{pid}", by.join(" and ")))
+        let rule = self.service.process.as_ref();
+        let started = matches!(self.service.method, Some(RestartMethod::Spawn(_)));
+        let is_known = rule.is_some() || started;
+        is_known.then(|| process::explain(rule, remembered.report.pid))
     }
 
     fn add_decision(&self, page: &mut Page, remembered: &ServiceState, verdict: Verdict) {

@@ -15,10 +15,14 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::{CheckKind, Checked, Code, Finding, Grace, JobOf, Kind, Looking, Severity};
+use super::trap::Trap;
+use super::{
+    CheckKind, Checked, Code, Finding, Grace, JobOf, Kind, Looking, ServiceContext, Severity,
+};
 use crate::clock::{self, Reading};
 
 mod bytes;
+mod explain;
 mod fingerprint;
 mod open;
 mod patterns;
@@ -27,6 +31,7 @@ mod rotation;
 mod rule;
 mod stamp;
 mod tail;
+mod traps;
 
 pub use fingerprint::Fingerprint;
 pub use position::{FilePosition, LogPosition};
@@ -184,53 +189,23 @@ impl CheckKind for Logs {
         state.move_times(by);
     }
 
+    fn traps(
+        rules: &[(&Arc<Rule>, &ServiceContext<'_>)],
+        _looking: &Looking<'_>,
+    ) -> Vec<Vec<Trap>> {
+        let found = rules.iter();
+        found
+            .map(|(rule, service)| traps::traps(rule, service))
+            .collect()
+    }
+
     fn explain(
         rule: &Rule,
         state: Option<&LogPosition>,
         last_run: Option<DateTime<Utc>>,
     ) -> String {
-        let mut facts = Vec::new();
-        if let Some(limit) = rule.max_age {
-            let (how, time) = match (&rule.stamp, state) {
-                (Some(_), Some(position)) => ("newest line stamped", position.stamped),
-                (_, Some(position)) => ("last written", position.written),
-                (_, None) => ("", None),
-            };
-            match (time, last_run) {
-                (Some(time), Some(run)) => {
-                    let before = match clock::age(run, time) {
-                        age if age < Duration::from_secs(1) => "just".to_owned(),
-                        age => clock::rough(age),
-                    };
-                    facts.push(format!(
-                        "{how} {}, {before} before that run (limit {})",
-                        clock::stamp(time),
-                        clock::rough(limit)
-                    ));
-                }
-                _ => facts.push(format!("limit {}", clock::rough(limit))),
-            }
-        }
-        if !rule.expect.is_empty() {
-            facts.push(format!(
-                "{} expected in its last {} lines",
-                patterns(rule.expect.len()),
-                rule.lines
-            ));
-        }
-        if !rule.forbid.is_empty() {
-            let forbidden = patterns(rule.forbid.len());
-            facts.push(format!("{forbidden} forbidden in new lines"));
-        }
-        if facts.is_empty() {
-            facts.push("it has to be there".to_owned());
-        }
-        format!("log {}: {}", rule.shown, facts.join("; "))
+        explain::explain(rule, state, last_run)
     }
-}
-
-fn patterns(count: usize) -> String {
-    format!("{count} pattern{}", if count == 1 { "" } else { "s" })
 }
 
 /// Looks at one log.

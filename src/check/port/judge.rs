@@ -145,7 +145,7 @@ fn code(fault: &Fault) -> (u8, &'static str) {
     }
 }
 
-fn failed(rule: &Rule, failures: &[Failure]) -> Problem {
+pub(super) fn failed(rule: &Rule, failures: &[Failure]) -> Problem {
     let codes = failures.iter().map(|failure| code(&failure.fault));
     let code = codes.min().map_or(UNREADABLE, |(_, code)| code);
     let severity = if code == UNREADABLE {
@@ -241,99 +241,6 @@ fn unexpected(rule: &Rule, first: &[u8], length: usize, end: End) -> String {
     };
     let unit = if length == 1 { "byte" } else { "bytes" };
     format!("answered `{shown}` ({length} {unit}, {end}), which does not match `{expected}`")
-}
-
-/// What a person should know of a probe before it is relied on, given what it came to just now, whether the service
-/// runs, and whether it is the service that listens ([`super::is_held_by`]), where those are known.
-pub fn traps(
-    rule: &Rule,
-    raw: &Raw,
-    is_running: Option<bool>,
-    is_held: Option<bool>,
-) -> Vec<String> {
-    let address = &rule.address;
-    let found = match raw {
-        Raw::NotAsked(why) => Some(format!(
-            "{address} {why}; until that is mended the probe is unknown in each run, and finds nothing"
-        )),
-        Raw::Passed { .. } if is_running == Some(false) => Some(format!(
-            "{address} answers although the service does not run: another program listens there, and the probe would pass whatever the service does"
-        )),
-        Raw::Passed { .. } if is_held == Some(false) => Some(format!(
-            "{address} answers, but none of the service's processes listens there: where that is no proxy of it, the probe would pass whatever the service does"
-        )),
-        Raw::Passed { .. } => None,
-        Raw::Failed(failures) => {
-            let failed = failed(rule, failures);
-            match (failed.code, is_running) {
-                (UNREADABLE, _) => Some(format!(
-                    "{}; until that is mended the probe is unknown in each run, and finds nothing",
-                    failed.message
-                )),
-                (UNEXPECTED | CERTIFICATE_INVALID, Some(false)) => Some(format!(
-                    "{}, and the service does not run: another program listens there",
-                    failed.message
-                )),
-                // that nothing listens while nothing runs is as it should be
-                (_, Some(false)) => None,
-                (code, _) => Some(format!(
-                    "{} while the service runs: it would be {code} in the next run",
-                    failed.message
-                ))
-                .filter(|_| is_running == Some(true) || code != CLOSED),
-            }
-        }
-    };
-    found.into_iter().collect()
-}
-
-/// What the probe does and how it stands, in lines for `why`. `timeout` is the one that holds for it.
-pub fn explain(
-    rule: &Rule,
-    timeout: std::time::Duration,
-    state: &State,
-    now: DateTime<Utc>,
-) -> Vec<String> {
-    let mut asks = vec!["accept a connection".to_owned()];
-    if rule.tls {
-        let name = rule.server_name().unwrap_or_default();
-        asks.push(format!(
-            "show a certificate for `{name}` that is trusted here"
-        ));
-    }
-    if let Some(send) = &rule.send {
-        asks.push(format!(
-            "take `{}`",
-            printable(send, super::connection::KEPT)
-        ));
-    }
-    if let Some(expect) = &rule.expect {
-        asks.push(format!("answer with what matches `{}`", expect.source()));
-    }
-    let mut lines = vec![format!(
-        "{} has to {} within {}",
-        rule.address,
-        asks.join(", "),
-        exact(timeout)
-    )];
-    if rule.expect.is_none() && !rule.tls {
-        lines.push(
-            "the kernel accepts connections for a program that is frozen: only `expect` finds that"
-                .to_owned(),
-        );
-    }
-    if let Some(since) = state.failing_since {
-        let counts = if rule.for_.is_zero() {
-            String::new()
-        } else {
-            format!(", and counts once that is {}", exact(rule.for_))
-        };
-        lines.push(format!(
-            "it has failed for {}{counts}",
-            rough(age(now, since))
-        ));
-    }
-    lines
 }
 
 #[cfg(test)]
@@ -629,90 +536,6 @@ mod tests {
         let text = serde_json::to_string(&state).unwrap();
         assert_eq!(serde_json::from_str::<State>(&text).unwrap(), state);
         assert_eq!(serde_json::to_string(&State::default()).unwrap(), "{}");
-    }
-
-    #[test]
-    fn traps_say_what_the_probe_will_come_to() {
-        let ip = rule("10.0.0.1:1");
-        let passed = Raw::Passed {
-            certificate_ends: None,
-        };
-        let not_asked = Raw::NotAsked("cannot be resolved: no such name".to_owned());
-        let refused = one(Fault::Refused);
-        let unexpected = one(unexpected(b"x", 1, End::Closed));
-        for (raw, is_running, part) in [
-            (&passed, Some(true), None),
-            (&passed, None, None),
-            (
-                &passed,
-                Some(false),
-                Some(
-                    "10.0.0.1:1 answers although the service does not run: another program listens there",
-                ),
-            ),
-            (
-                &not_asked,
-                None,
-                Some("cannot be resolved: no such name; until that is mended"),
-            ),
-            (&refused, Some(false), None),
-            (&refused, None, None),
-            (
-                &refused,
-                Some(true),
-                Some(
-                    "nothing listens there while the service runs: it would be port_closed in the next run",
-                ),
-            ),
-            (&unexpected, None, Some("would be port_unexpected")),
-            (
-                &unexpected,
-                Some(false),
-                Some("another program listens there"),
-            ),
-        ] {
-            let found = traps(&ip, raw, is_running, None);
-            assert_eq!(found.len(), usize::from(part.is_some()), "{found:?}");
-            if let Some(part) = part {
-                assert!(found[0].contains(part), "{found:?}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_port_of_another_process_is_a_trap() {
-        let ip = rule("10.0.0.1:1");
-        let passed = Raw::Passed {
-            certificate_ends: None,
-        };
-        let found = |is_held| traps(&ip, &passed, Some(true), is_held);
-        assert!(found(Some(true)).is_empty() && found(None).is_empty());
-        assert!(found(Some(false))[0].contains("none of the service's processes listens there"));
-    }
-
-    #[test]
-    fn why_says_what_is_asked_and_how_it_stands() {
-        let full = Rule {
-            send: Some(b"PING\r\n".to_vec()),
-            tls: true,
-            for_: Duration::from_secs(300),
-            ..rule("db.example:6379")
-        };
-        let failing = State {
-            failing_since: Some(at(-90)),
-        };
-        assert_eq!(
-            explain(&full, TEN, &failing, at(0)),
-            [
-                r"db.example:6379 has to accept a connection, show a certificate for `db.example` that is trusted here, take `PING\x0d\x0a`, answer with what matches `^\+PONG` within 10s",
-                "it has failed for 1m 30s, and counts once that is 5m"
-            ]
-        );
-        let bare = Rule::new(Address::parse("10.0.0.1:1").unwrap());
-        let lines = explain(&bare, TEN, &State::default(), at(0));
-        assert_eq!(lines[0], "10.0.0.1:1 has to accept a connection within 10s");
-        assert!(lines[1].contains("only `expect` finds that"));
-        assert_eq!(lines.len(), 2);
     }
 
     fn any_fault() -> impl Strategy<Value = Fault> {

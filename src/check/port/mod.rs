@@ -7,15 +7,18 @@
 //!
 //! The kernel completes connections for a program that is frozen, so only a probe with `expect` finds one that is.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::pattern::Pattern;
-use super::{CheckKind, Checked, Code, Finding, Grace, JobOf, Kind, Looking};
+use super::trap::Trap;
+use super::{CheckKind, Checked, Code, Finding, Grace, JobOf, Kind, Looking, ServiceContext};
 
 mod connection;
 mod errno;
+mod explain;
 mod helpers;
 mod judge;
 mod look;
@@ -23,10 +26,11 @@ mod owner;
 mod probe;
 mod rule;
 mod tls;
+mod traps;
 
 pub use self::judge::{
     CERTIFICATE_EXPIRING, CERTIFICATE_INVALID, CLOSED, CODES, Judged, Problem, State, UNEXPECTED,
-    UNREADABLE, explain, judge, traps,
+    UNREADABLE, judge,
 };
 pub use self::look::look;
 pub use self::owner::is_held_by;
@@ -93,11 +97,15 @@ impl CheckKind for Ports {
         state.failing_since = moved.or(state.failing_since);
     }
 
+    fn traps(rules: &[(&Arc<Rule>, &ServiceContext<'_>)], looking: &Looking<'_>) -> Vec<Vec<Trap>> {
+        traps::traps(rules, looking)
+    }
+
     fn explain(rule: &Rule, state: Option<&State>, last_run: Option<DateTime<Utc>>) -> String {
         let nothing = State::default();
         let timeout = rule.timeout.unwrap_or_default();
         let now = last_run.unwrap_or_default();
-        let lines = explain(rule, timeout, state.unwrap_or(&nothing), now);
+        let lines = explain::explain(rule, timeout, state.unwrap_or(&nothing), now);
         format!("port {}", lines.join("; "))
     }
 }

@@ -3,30 +3,31 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 use nix::sys::statfs::{TMPFS_MAGIC, statfs};
 use nix::unistd::{AccessFlags, access};
 
-use crate::check::log;
-use crate::check::process::{self, ProcessStatus, resolve_user};
+use crate::check::process::{self, Bystanders};
+use crate::check::trap::{Place, Trap};
+use crate::check::unit::{self, Unit};
+use crate::check::{self, Looking, ServiceContext};
 use crate::clock::{Reading, age, rough};
 use crate::config::{Config, Service, dependencies_first};
 use crate::files::{self, Extent};
 use crate::notify::mail::Transport;
 use crate::observe::target;
+use crate::pool::Pool;
 use crate::process_table::ProcessTable;
 use crate::restart::{RestartMethod, Spawn, spawn};
 use crate::state::HOUR;
 use crate::state::store::Store;
-use crate::text::printable;
 
-mod ports;
-mod units;
+mod own_unit;
 
-/// The shortest time from one run to the next: cron knows no seconds.
-const CRON: Duration = Duration::from_mins(1);
+/// What a question to systemd may take.
+pub(super) const SYSTEMCTL_LIMIT: Duration = Duration::from_secs(5);
 
 /// A watchdog that was run once and not for so long is forgotten by its timer.
 const FORGOTTEN: Duration = Duration::from_mins(15);
@@ -34,9 +35,9 @@ const FORGOTTEN: Duration = Duration::from_mins(15);
 /// What stands in a command only where a shell was thought of.
 const SHELL_WORDS: [&str; 9] = ["&&", "||", "|", ">", ">>", "<", "&", ";", "2>&1"];
 
-/// Something in a config that may not do what was meant.
+/// A trap with its place in the config.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Trap {
+pub(super) struct PlacedTrap {
     /// The tables and keys that lead to it.
     pub(super) place: Vec<String>,
     /// What it is.
@@ -47,12 +48,12 @@ pub(super) struct Trap {
 
 /// Collects traps.
 #[derive(Default)]
-struct Traps(Vec<Trap>);
+struct Traps(Vec<PlacedTrap>);
 
 impl Traps {
     /// Notes one of the config as a whole; `place` is a path of keys with dots.
     fn whole(&mut self, place: &str, message: impl Into<String>, help: impl Into<String>) {
-        self.0.push(Trap {
+        self.0.push(PlacedTrap {
             place: parts(place),
             message: message.into(),
             help: help.into(),
@@ -69,11 +70,22 @@ impl Traps {
     ) {
         let mut path = vec!["service".to_owned(), service.name.clone()];
         path.extend(parts(place));
-        self.0.push(Trap {
+        self.0.push(PlacedTrap {
             place: path,
             message: format!("{}: {}", service.name, message.as_ref()),
             help: help.into(),
         });
+    }
+
+    /// Notes those of a part of a service, in its table of this name.
+    fn of_part(&mut self, service: &Service, table: &str, found: Vec<Trap>) {
+        for trap in found {
+            let place = match trap.place {
+                Place::Table(key) => format!("{table}.{key}"),
+                Place::Service(key) => key.to_owned(),
+            };
+            self.of(service, &place, trap.message, trap.help);
+        }
     }
 }
 
@@ -85,33 +97,120 @@ fn parts(place: &str) -> Vec<String> {
         .collect()
 }
 
-/// All traps of a config, those of the whole first. Looks at files, processes and systemd, and changes
-/// nothing.
-pub(super) fn find(config: &Config, table: &ProcessTable, now: &Reading) -> Vec<Trap> {
+/// What looking for traps depends on.
+pub(super) struct Scene<'a> {
+    pub(super) config: &'a Config,
+    /// The services that are enabled, and what is seen of the process of each, with nothing remembered.
+    pub(super) services: Vec<(&'a Service, process::Seen)>,
+}
+
+impl<'a> Scene<'a> {
+    /// Looks for the processes of all services.
+    pub(super) fn look(config: &'a Config, table: &ProcessTable, now: &Reading) -> Self {
+        let nothing = process::LastSeen::default();
+        let enabled = config.services.iter().filter(|service| service.enabled);
+        let seen = enabled.map(|service| {
+            let taken = BTreeSet::new();
+            let seen = process::look(&target(service), &nothing, table, now, &taken);
+            (service, seen)
+        });
+        Self {
+            config,
+            services: seen.collect(),
+        }
+    }
+}
+
+/// All traps of a config, those of the whole first, and then service by service. Looks at files, processes and systemd,
+/// and changes nothing.
+pub(super) fn find(scene: &Scene<'_>, now: &Reading) -> Vec<PlacedTrap> {
+    let config = scene.config;
     let mut traps = Traps::default();
     in_times_of_runs(config, &mut traps);
-    units::own(config, &mut traps);
+    own_unit::look(config, &mut traps);
     in_state(config, now, &mut traps);
     in_mail(config, &mut traps);
+    let mut of_units = in_units(scene);
+    let mut of_checks = in_checks(scene, now);
     let chains = longest_chains(&config.services);
-    for service in config.services.iter().filter(|service| service.enabled) {
-        in_process(service, table, now, &mut traps);
-        in_reach_of_pattern(service, config, &mut traps);
+    for (service, seen) in &scene.services {
+        in_process(service, seen, config, &mut traps);
+        traps.of_part(
+            service,
+            "systemd",
+            of_units.remove(&*service.name).unwrap_or_default(),
+        );
         in_way(service, &mut traps);
-        in_logs(service, &mut traps);
+        for (table, found) in of_checks.remove(&*service.name).unwrap_or_default() {
+            traps.of_part(service, &table, found);
+        }
         in_limits(service, config, &chains, &mut traps);
         in_dependencies(service, config, &mut traps);
     }
-    units::watched(config, &mut traps);
-    ports::watched(config, table, now, &mut traps);
     shared(config, &mut traps);
     traps.0
 }
 
-/// What is seen of a service's process now, with nothing remembered.
-pub(super) fn seen(service: &Service, table: &ProcessTable, now: &Reading) -> process::Seen {
-    let nothing = process::LastSeen::default();
-    process::look(&target(service), &nothing, table, now, &BTreeSet::new())
+fn in_process(service: &Service, seen: &process::Seen, config: &Config, traps: &mut Traps) {
+    if let Some(rule) = &service.process {
+        let bystanders = Bystanders {
+            config: &config.path,
+            logs: service.logs().map(|rule| &*rule.path).collect(),
+            started: target(service).started,
+        };
+        let found = process::traps(rule, seen, &bystanders);
+        traps.of_part(service, "process", found);
+    }
+}
+
+/// The traps of all units, by the names of their services.
+fn in_units<'a>(scene: &Scene<'a>) -> HashMap<&'a str, Vec<Trap>> {
+    let services = scene.services.iter();
+    let (names, units): (Vec<&str>, Vec<&Unit>) = services
+        .filter_map(|(service, _)| Some((&*service.name, service.unit.as_ref()?)))
+        .unzip();
+    let found = unit::traps(&units, SYSTEMCTL_LIMIT);
+    names.into_iter().zip(found).collect()
+}
+
+/// The traps of all checks, by the names of their services: the table of each, and what was found there.
+fn in_checks<'a>(scene: &Scene<'a>, now: &Reading) -> HashMap<&'a str, Vec<(String, Vec<Trap>)>> {
+    let pool = Pool::new();
+    let looking = Looking {
+        pool: &pool,
+        now,
+        jumped_at: None,
+        check_timeout: scene.config.check_timeout,
+        run_timeout: scene.config.run_timeout,
+        deadline: Instant::now() + scene.config.run_timeout,
+    };
+    let contexts: Vec<ServiceContext<'_>> = scene
+        .services
+        .iter()
+        .map(|(service, seen)| ServiceContext {
+            settle: service.limits.settle,
+            start_grace: service.start_grace,
+            has_process: target(service).is_known(),
+            process_status: &seen.process_status,
+        })
+        .collect();
+    let mut tables = Vec::new();
+    let mut checks = Vec::new();
+    for ((service, _), context) in scene.services.iter().zip(&contexts) {
+        let mut numbers: HashMap<&str, usize> = HashMap::new();
+        for check in &service.checks {
+            let kind = check.rule.kind_name();
+            let number = numbers.entry(kind).or_default();
+            tables.push((&*service.name, format!("{kind}.{number}")));
+            *number += 1;
+            checks.push((&check.rule, context));
+        }
+    }
+    let mut all: HashMap<&str, Vec<_>> = HashMap::new();
+    for ((name, table), found) in tables.into_iter().zip(check::traps(&checks, &looking)) {
+        all.entry(name).or_default().push((table, found));
+    }
+    all
 }
 
 fn in_times_of_runs(config: &Config, traps: &mut Traps) {
@@ -216,128 +315,14 @@ fn executable(path: &Path) -> Result<(), String> {
     }
 }
 
-fn in_process(service: &Service, table: &ProcessTable, now: &Reading, traps: &mut Traps) {
-    let Some(rule) = &service.process else {
-        return;
-    };
-    if let Some(directory) = rule.pid_file.as_ref().and_then(|path| path.parent())
-        && !directory.is_dir()
-    {
-        traps.of(
-            service,
-            "process.pid_file",
-            format!(
-                "the directory of its PID file, {}, is not there",
-                directory.display()
-            ),
-            "make it, or say where the program writes its PID; below /run it has to be made at each boot",
-        );
-    }
-    if let Some(Err(why)) = rule.user.as_deref().map(resolve_user) {
-        traps.of(
-            service,
-            "process.user",
-            why,
-            "name a user that this machine has: `getent passwd`",
-        );
-        return;
-    }
-    let Some(pattern) = &rule.command_line else {
-        return;
-    };
-    let seen = seen(service, table, now);
-    if !matches!(seen.process_status, ProcessStatus::Running(_)) {
-        let of = rule
-            .user
-            .as_ref()
-            .map(|user| format!(" of user {user}"))
-            .unwrap_or_default();
-        traps.of(
-            service,
-            "process.command_line",
-            format!("`{}` matches no process{of} now", pattern.source()),
-            "where the program runs, hold the pattern against `ps -eo user,args`; it is searched in the \
-             arguments joined by single spaces",
-        );
-    }
-    if let Some(finding) = seen
-        .findings
-        .iter()
-        .find(|finding| finding.code == process::TOO_MANY)
-    {
-        traps.of(
-            service,
-            "process.command_line",
-            &finding.message,
-            "make the pattern narrower, or give the `user` or a `pid_file` as well",
-        );
-    }
-}
-
-/// A pattern that fits somebody's editor makes a person who reads the config into the program.
-fn in_reach_of_pattern(service: &Service, config: &Config, traps: &mut Traps) {
-    let Some(rule) = &service.process else {
-        return;
-    };
-    let Some(pattern) = rule
-        .command_line
-        .as_ref()
-        // other programs of that user are few, and those of a person are not among them
-        .filter(|_| rule.user.is_none())
-    else {
-        return;
-    };
-    let file = config.path.display();
-    let mut lines = vec![
-        format!("vi {file}"),
-        format!("watchdog check --config {file}"),
-    ];
-    lines.extend(
-        service
-            .logs()
-            .map(|rule| format!("tail -f {}", rule.path.display())),
-    );
-    if let Some(RestartMethod::Spawn(spawn)) = &service.method {
-        lines.extend(
-            scripts(spawn)
-                .iter()
-                .map(|script| format!("vi {}", script.display())),
-        );
-    }
-    if let Some(line) = lines.iter().find(|line| pattern.matches(line.as_bytes())) {
-        traps.of(
-            service,
-            "process.command_line",
-            format!(
-                "the pattern `{}` also matches `{}`",
-                pattern.source(),
-                printable(line.as_bytes(), 200)
-            ),
-            "let the pattern begin at the beginning, as in '^/usr/bin/python3 .*main\\.py', or give the `user`",
-        );
-    }
-}
-
-/// The files among the arguments of a program.
-fn scripts(spawn: &Spawn) -> Vec<PathBuf> {
-    spawn
-        .command
-        .iter()
-        .skip(1)
-        .map(|argument| spawn.working_dir.join(argument))
-        .filter(|path| path.is_file())
-        .collect()
-}
-
 /// What root would run of somebody else's: who can change it has root's power.
 fn in_roots_hands(service: &Service, place: &str, plan: &Spawn, program: &Path, traps: &mut Traps) {
     if !spawn::runs_as_root(plan) {
         return;
     }
-    let scripts = scripts(plan);
-    let all = std::iter::once(program).chain(scripts.iter().map(PathBuf::as_path));
-    for path in all {
-        let others = files::writers(path, 0, Extent::Whole);
+    let scripts = process::scripts(&plan.command, &plan.working_dir);
+    for path in std::iter::once(program.to_owned()).chain(scripts) {
+        let others = files::writers(&path, 0, Extent::Whole);
         if !others.are_none() {
             traps.of(
                 service,
@@ -377,7 +362,10 @@ fn in_way(service: &Service, traps: &mut Traps) {
             }
             shell_words(service, "spawn.command", &plan.command, traps);
             for (key, path) in [("stdout", &plan.stdout), ("stderr", &plan.stderr)] {
-                missing_directory(service, &format!("spawn.{key}"), path.as_deref(), traps);
+                let found = path
+                    .as_deref()
+                    .and_then(|path| Trap::of_directory(key, path));
+                traps.of_part(service, "spawn", found.into_iter().collect());
             }
         }
         Some(RestartMethod::Command(plan)) => {
@@ -439,70 +427,6 @@ fn shell_words(service: &Service, place: &str, command: &[String], traps: &mut T
             format!("the whole of `{single}` is taken for the name of a program"),
             "write each argument by itself: [\"python3\", \"main.py\"]",
         );
-    }
-}
-
-fn missing_directory(service: &Service, place: &str, path: Option<&Path>, traps: &mut Traps) {
-    if let Some(directory) = path.and_then(Path::parent)
-        && !directory.is_dir()
-    {
-        traps.of(
-            service,
-            place,
-            format!("the directory {} is not there", directory.display()),
-            "make it: the watchdog makes none",
-        );
-    }
-}
-
-fn in_logs(service: &Service, traps: &mut Traps) {
-    for (number, rule) in service.logs().enumerate() {
-        let place = |key: &str| format!("log.{number}.{key}");
-        if log::resolve(&rule.path).is_none() {
-            traps.of(
-                service,
-                &place("path"),
-                format!("{} matches no file now", rule.shown),
-                "a log that is not there is a failure: hold the pattern against `ls`",
-            );
-        } else if rule.path.parent().is_some_and(|directory| {
-            !directory.to_string_lossy().contains(['*', '?', '[']) && !directory.is_dir()
-        }) {
-            missing_directory(service, &place("path"), Some(&rule.path), traps);
-        }
-        let Some(limit) = rule.max_age else { continue };
-        if limit < service.limits.settle {
-            traps.of(
-                service,
-                &place("max_age"),
-                format!(
-                    "{} may be no older than {}, less than it is given to settle ({})",
-                    rule.shown,
-                    rough(limit),
-                    rough(service.limits.settle)
-                ),
-                "make max_age longer, or settle shorter",
-            );
-        } else if limit < CRON {
-            traps.of(
-                service,
-                &place("max_age"),
-                format!(
-                    "{} may be no older than {}: a moment's pause at the time of a run is taken for a freeze",
-                    rule.shown,
-                    rough(limit)
-                ),
-                "runs are a minute apart, so a limit of a minute or more finds a freeze as soon",
-            );
-        }
-        if service.start_grace.is_zero() && target(service).is_known() {
-            traps.of(
-                service,
-                "start_grace",
-                format!("{} is judged the moment that it was started", rule.shown),
-                "make start_grace longer than it takes to write its first lines",
-            );
-        }
     }
 }
 

@@ -1,22 +1,18 @@
-//! Traps that only systemd can tell of: in the units that are watched, and in the one that runs the watchdog.
+//! Traps in the unit that runs the watchdog.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::time::Duration;
 
 use nix::unistd::{Uid, User};
 
-use super::Traps;
-use crate::check::unit::{self, Manager, Unit};
+use super::{SYSTEMCTL_LIMIT, Traps};
+use crate::check::unit::Manager;
 use crate::child::DEFAULT_PATH;
 use crate::clock::rough;
 use crate::config::{Config, Service};
 use crate::restart::{RestartMethod, scope};
 use crate::systemctl::{is_booted, succeeded, systemctl};
-
-/// What a question to a manager may take.
-const LIMIT: Duration = Duration::from_secs(5);
 
 /// The name that the watchdog's own unit has, as it is shipped.
 const OWN: &str = "watchdog.service";
@@ -29,81 +25,9 @@ const SANDBOX: [&str; 4] = [
     "PrivateTmp",
 ];
 
-/// Units that are not there, or that nobody may start.
-pub(super) fn watched(config: &Config, traps: &mut Traps) {
-    let mut by_manager: BTreeMap<Manager, Vec<(&Service, &Unit)>> = BTreeMap::new();
-    for service in config.services.iter().filter(|service| service.enabled) {
-        if let Some(unit) = &service.unit {
-            by_manager
-                .entry(unit.manager)
-                .or_default()
-                .push((service, unit));
-        }
-    }
-    for (manager, asked) in by_manager {
-        let names: Vec<String> = asked.iter().map(|(_, unit)| unit.unit.clone()).collect();
-        let known = match unit::ask(manager, &names, LIMIT) {
-            Ok(known) => known,
-            Err(why) => {
-                if let Some((service, unit)) = asked.first() {
-                    traps.of(
-                        service,
-                        "systemd",
-                        format!("systemd could not be asked for {}: {why}", unit.unit),
-                        "validate where the units run, as the user who runs `watchdog check`",
-                    );
-                }
-                continue;
-            }
-        };
-        for (service, unit) in asked {
-            in_unit(service, unit, known.get(&unit.unit), traps);
-        }
-    }
-}
-
-fn in_unit(service: &Service, unit: &Unit, status: Option<&unit::Status>, traps: &mut Traps) {
-    let name = &unit.unit;
-    let ctl = control(unit.manager);
-    match status.map(|status| status.load.as_str()) {
-        Some("" | "loaded" | "merged") => {}
-        Some("masked") => traps.of(
-            service,
-            "systemd.unit",
-            format!("{name} is masked: nobody can start it, the watchdog neither"),
-            format!("{ctl} unmask {name}"),
-        ),
-        None | Some("not-found") => {
-            let other = match unit.manager {
-                Manager::System => "units of a user need manager = \"user\"",
-                Manager::User => "units of the system need manager = \"system\"",
-            };
-            traps.of(
-                service,
-                "systemd.unit",
-                format!("systemd has no unit {name}"),
-                format!("`{ctl} list-unit-files` shows those that it has; {other}"),
-            );
-        }
-        Some(load) => traps.of(
-            service,
-            "systemd.unit",
-            format!("systemd cannot load {name} ({load})"),
-            format!("`systemd-analyze verify {name}` says why"),
-        ),
-    }
-}
-
-fn control(manager: Manager) -> &'static str {
-    match manager {
-        Manager::System => "systemctl",
-        Manager::User => "systemctl --user",
-    }
-}
-
 /// The unit that runs the watchdog, where there is one: it may end a run too early, and with the run all that the
 /// run has started.
-pub(super) fn own(config: &Config, traps: &mut Traps) {
+pub(super) fn look(config: &Config, traps: &mut Traps) {
     if !is_booted() {
         return;
     }
@@ -139,7 +63,7 @@ impl OwnUnit {
             "--property=LoadState,ExecStart,KillMode,Type,User,TimeoutStartUSec,{}",
             SANDBOX.join(",")
         );
-        let ended = systemctl(manager, &["show", &wanted, "--", name], LIMIT).ok()?;
+        let ended = systemctl(manager, &["show", &wanted, "--", name], SYSTEMCTL_LIMIT).ok()?;
         if !succeeded(&ended) || ended.is_cut {
             return None;
         }

@@ -1,0 +1,98 @@
+//! What a port probe asks, and how it stood, for `why`.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
+use super::judge::State;
+use super::{Rule, connection};
+use crate::clock::{age, exact, rough};
+use crate::text::printable;
+
+/// What the probe does and how it stands, in lines for `why`. `timeout` is the one that holds for it.
+pub(super) fn explain(
+    rule: &Rule,
+    timeout: Duration,
+    state: &State,
+    now: DateTime<Utc>,
+) -> Vec<String> {
+    let mut asks = vec!["accept a connection".to_owned()];
+    if rule.tls {
+        let name = rule.server_name().unwrap_or_default();
+        asks.push(format!(
+            "show a certificate for `{name}` that is trusted here"
+        ));
+    }
+    if let Some(send) = &rule.send {
+        asks.push(format!("take `{}`", printable(send, connection::KEPT)));
+    }
+    if let Some(expect) = &rule.expect {
+        asks.push(format!("answer with what matches `{}`", expect.source()));
+    }
+    let mut lines = vec![format!(
+        "{} has to {} within {}",
+        rule.address,
+        asks.join(", "),
+        exact(timeout)
+    )];
+    if rule.expect.is_none() && !rule.tls {
+        lines.push(
+            "the kernel accepts connections for a program that is frozen: only `expect` finds that"
+                .to_owned(),
+        );
+    }
+    if let Some(since) = state.failing_since {
+        let counts = if rule.for_.is_zero() {
+            String::new()
+        } else {
+            format!(", and counts once that is {}", exact(rule.for_))
+        };
+        lines.push(format!(
+            "it has failed for {}{counts}",
+            rough(age(now, since))
+        ));
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Address;
+    use super::*;
+    use crate::check::pattern::Pattern;
+    use crate::fixtures::at;
+
+    const TEN: Duration = Duration::from_secs(10);
+
+    fn rule(address: &str) -> Rule {
+        Rule {
+            expect: Some(Pattern::new(r"^\+PONG").unwrap()),
+            ..Rule::new(Address::parse(address).unwrap())
+        }
+    }
+
+    #[test]
+    fn why_says_what_is_asked_and_how_it_stands() {
+        let full = Rule {
+            send: Some(b"PING\r\n".to_vec()),
+            tls: true,
+            for_: Duration::from_secs(300),
+            ..rule("db.example:6379")
+        };
+        let failing = State {
+            failing_since: Some(at(-90)),
+        };
+        assert_eq!(
+            explain(&full, TEN, &failing, at(0)),
+            [
+                r"db.example:6379 has to accept a connection, show a certificate for `db.example` that is trusted here, take `PING\x0d\x0a`, answer with what matches `^\+PONG` within 10s",
+                "it has failed for 1m 30s, and counts once that is 5m"
+            ]
+        );
+        let bare = Rule::new(Address::parse("10.0.0.1:1").unwrap());
+        let lines = explain(&bare, TEN, &State::default(), at(0));
+        assert_eq!(lines[0], "10.0.0.1:1 has to accept a connection within 10s");
+        assert!(lines[1].contains("only `expect` finds that"));
+        assert_eq!(lines.len(), 2);
+    }
+}
