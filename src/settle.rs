@@ -318,7 +318,10 @@ pub fn settle(
     };
     remembered.report = last_result(&report, wall);
     let entries = journalled(before, &report, wall);
-    let mut news = former.is_none_or(|former| !remembered.adds_nothing_to(&former));
+    let mut news = former.is_none_or(|mut former| {
+        former.catch_up(remembered);
+        former != *remembered
+    });
     if let Some(event) = told_event(remembered, verdict)
         && let Some(mail) = alerting.mail
         && is_due(remembered, event, wall, mail)

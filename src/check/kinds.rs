@@ -109,14 +109,13 @@ macro_rules! checks {
         }
 
         impl CheckState {
-            /// Whether this knows nothing that must survive a crash and that `former` does not.
-            pub fn adds_nothing_to(&self, former: &Self) -> bool {
-                match (self, former) {
-                    $((Self::$name(state), Self::$name(former)) => {
-                        Arc::ptr_eq(state, former)
-                            || <$kind as CheckKind>::adds_nothing(state, former)
+            /// Brings this to where `later` is in all that the next run sees again where it is lost.
+            fn catch_up(&mut self, later: &Self) {
+                match (self, later) {
+                    $((Self::$name(state), Self::$name(later)) if !Arc::ptr_eq(state, later) => {
+                        <$kind as CheckKind>::catch_up(Arc::make_mut(state), later);
                     })*
-                    (state, former) => state == former,
+                    _ => {}
                 }
             }
 
@@ -273,13 +272,13 @@ impl CheckStates {
         self.0.extend(others.0);
     }
 
-    /// Whether this knows nothing that must survive a crash and that `former` does not.
-    pub fn add_nothing_to(&self, former: &Self) -> bool {
-        self.0.len() == former.0.len()
-            && self.0.iter().all(|(id, state)| {
-                let former = former.0.get(id);
-                former.is_some_and(|former| state.adds_nothing_to(former))
-            })
+    /// Brings these to where `later` ones are in all that the next run sees again where it is lost.
+    pub fn catch_up(&mut self, later: &Self) {
+        for (id, state) in &mut self.0 {
+            if let Some(later) = later.0.get(id) {
+                state.catch_up(later);
+            }
+        }
     }
 
     /// Whether a JSON value can be read as the state of the check of this id.

@@ -319,10 +319,9 @@ pub trait CheckKind {
         None
     }
 
-    /// Whether `state` knows nothing that must survive a crash and that `former` does not.
-    fn adds_nothing(state: &Self::State, former: &Self::State) -> bool {
-        state == former
-    }
+    /// Brings `state` to where `later` is in all that the next run sees again where it is lost, as how far a file was
+    /// read. What differs then is on the disk before a run ends.
+    fn catch_up(_state: &mut Self::State, _later: &Self::State) {}
 
     /// Moves remembered times after the wall clock was set by so much.
     fn move_times(_state: &mut Self::State, _by: TimeDelta) {}

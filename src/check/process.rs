@@ -159,6 +159,15 @@ pub struct LastSeen {
 }
 
 impl LastSeen {
+    /// Brings this to where `later` is in what the next run sees again where it is lost: when the process was last seen,
+    /// and when its PID file was last changed.
+    pub fn catch_up(&mut self, later: &Self) {
+        self.seen_ms = later.seen_ms;
+        if let (Some(file), Some(later)) = (&mut self.pid_file, &later.pid_file) {
+            file.changed = later.changed;
+        }
+    }
+
     /// What is left of the group of a main process that has ended: children that outlived it.
     ///
     /// A group's number is not given to a new process while the group has a member. So where one member is

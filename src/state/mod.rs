@@ -190,81 +190,13 @@ pub struct LastResult {
     pub max_per_hour: u32,
 }
 
-impl LastResult {
-    fn differs_by_its_time_at_most(&self, before: &Self) -> bool {
-        let Self {
-            time: _,
-            pid,
-            findings,
-            action,
-            notes,
-            max_per_hour,
-        } = self;
-        *pid == before.pid
-            && *findings == before.findings
-            && *action == before.action
-            && *notes == before.notes
-            && *max_per_hour == before.max_per_hour
-    }
-}
-
 impl ServiceState {
-    /// Whether this holds nothing that must not be forgotten and that `before` did not hold: what differs is only
-    /// when it was last looked at, when its process was last seen, and how far its logs were read.
-    pub fn adds_nothing_to(&self, before: &Self) -> bool {
-        let Self {
-            verdict,
-            since,
-            consecutive_failures,
-            attempts,
-            interrupted_attempt,
-            given_up,
-            recorded,
-            process,
-            unit,
-            recent_starts,
-            checks,
-            logs,
-            trouble_since,
-            attempt_codes,
-            paused_until,
-            pause_reason,
-            alerted,
-            open_trouble,
-            thread,
-            report,
-        } = self;
-        let process::LastSeen {
-            main,
-            leads_group,
-            seen_ms: _,
-            pid_file,
-        } = process;
-        *verdict == before.verdict
-            && *since == before.since
-            && *consecutive_failures == before.consecutive_failures
-            && *attempts == before.attempts
-            && *interrupted_attempt == before.interrupted_attempt
-            && *given_up == before.given_up
-            && *recorded == before.recorded
-            && *main == before.process.main
-            && *leads_group == before.process.leads_group
-            && match (pid_file, &before.process.pid_file) {
-                (Some(mark), Some(former)) => mark.adds_nothing_to(former),
-                (mark, former) => mark == former,
-            }
-            && *unit == before.unit
-            && *recent_starts == before.recent_starts
-            && checks.add_nothing_to(&before.checks)
-            && *logs == before.logs
-            && *trouble_since == before.trouble_since
-            && *attempt_codes == before.attempt_codes
-            && *paused_until == before.paused_until
-            && *pause_reason == before.pause_reason
-            && *alerted == before.alerted
-            && *open_trouble == before.open_trouble
-            && *thread == before.thread
-            && report.differs_by_its_time_at_most(&before.report)
+    /// Brings this to where `later` is in all that the next run sees again where it is lost: when the service was last
+    /// looked at, when its process was last seen, how far its logs were read. What differs then must survive a crash.
+    pub fn catch_up(&mut self, later: &Self) {
+        self.report.time = later.report.time;
+        self.process.catch_up(&later.process);
+        self.checks.catch_up(&later.checks);
     }
 
     /// How many restart attempts the hour before `now` had.
@@ -612,6 +544,71 @@ mod tests {
                 further
             );
         }
+    }
+
+    #[test]
+    fn only_what_the_next_run_sees_again_may_be_lost() {
+        type Change = fn(&mut ServiceState);
+
+        let identity = Identity {
+            pid: 7,
+            start: 1,
+            boot_id: "a".into(),
+        };
+        let file = process::PidFileState {
+            file: (1, 2),
+            modified: (3, 4),
+            size: 5,
+            changed: None,
+            named: identity.clone(),
+        };
+        let id = || "log:/a.log".to_owned().into();
+        let mut known = ServiceState::default();
+        known.process.main = Some(identity);
+        known.process.pid_file = Some(file);
+        known.checks.insert(id(), CheckState::Log(Arc::default()));
+        let changes: [(&str, bool, Change); 11] = [
+            ("nothing", true, |_| ()),
+            ("the time of the look", true, |it| {
+                it.report.time = Some(at(1));
+            }),
+            ("the last sight of it", true, |it| it.process.seen_ms += 1),
+            ("a touched PID file", true, |it| {
+                let file = it.process.pid_file.as_mut().unwrap();
+                file.changed = Some((6, 7));
+            }),
+            ("another PID file", false, |it| {
+                let file = it.process.pid_file.as_mut().unwrap();
+                file.file = (1, 3);
+            }),
+            ("no PID file", false, |it| it.process.pid_file = None),
+            ("another process", false, |it| it.process.main = None),
+            ("an attempt", false, |it| it.attempts.push(at(1))),
+            ("a finding", false, |it| it.report.pid = Some(7)),
+            ("a check less", false, |it| {
+                it.checks = CheckStates::default();
+            }),
+            ("a check more", false, |it| {
+                let id = "log:/b.log".to_owned().into();
+                it.checks.insert(id, CheckState::Log(Arc::default()));
+            }),
+        ];
+        for (what, may_be_lost, change) in changes {
+            let (mut former, mut later) = (known.clone(), known.clone());
+            change(&mut later);
+            former.catch_up(&later);
+            assert_eq!(former == later, may_be_lost, "{what}");
+        }
+        // how far a log was read is forwarded to its kind
+        let (mut former, mut later) = (known.clone(), known);
+        let mut position = log::LogPosition::default();
+        position.here.offset = 9;
+        later
+            .checks
+            .insert(id(), CheckState::Log(Arc::new(position)));
+        assert_ne!(former, later);
+        former.catch_up(&later);
+        assert_eq!(former, later);
     }
 
     #[test]

@@ -181,8 +181,8 @@ impl CheckKind for Logs {
         position_at_end(rule, state)
     }
 
-    fn adds_nothing(state: &LogPosition, former: &LogPosition) -> bool {
-        state.adds_nothing_to(former)
+    fn catch_up(state: &mut LogPosition, later: &LogPosition) {
+        state.catch_up(later);
     }
 
     fn move_times(state: &mut LogPosition, by: TimeDelta) {

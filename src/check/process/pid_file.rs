@@ -39,21 +39,6 @@ pub struct PidFileState {
     pub named: Identity,
 }
 
-impl PidFileState {
-    /// Whether this mark knows nothing worth keeping that `other` does not.
-    pub fn adds_nothing_to(&self, other: &Self) -> bool {
-        let Self {
-            file,
-            modified,
-            size,
-            // where it is lost, the file is read again
-            changed: _,
-            named,
-        } = self;
-        (file, modified, size, named) == (&other.file, &other.modified, &other.size, &other.named)
-    }
-}
-
 /// A PID file, read once.
 #[derive(Default)]
 pub(super) struct PidFile {
