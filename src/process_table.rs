@@ -28,7 +28,7 @@ mod proc;
 mod snapshot;
 
 use proc::{
-    COMMAND_LIMIT, effective_user, in_other_namespace, is_forbidden, listed, settled_command,
+    CommandLine, effective_user, in_other_namespace, is_forbidden, join, listed, settled_command,
     status,
 };
 pub use proc::{Stat, group_members, is_gone, parse_stat, stat, ticks_per_second, working_dir};
@@ -81,8 +81,24 @@ pub struct Process {
     /// Its arguments joined by single spaces, cut at 256 KiB. Empty for zombies and kernel threads, and where the
     /// table is asked on demand: then nobody asks.
     pub command: Vec<u8>,
+    /// Where each argument ends in that, where one behind the first has a blank in it; else empty.
+    pub ends: Box<[usize]>,
     /// A thread of the kernel.
     pub kernel: bool,
+}
+
+impl Process {
+    /// The arguments that have a blank in them, the first one aside: where they begin and end in the command line.
+    pub fn arguments_with_blanks(&self) -> impl Iterator<Item = (usize, usize)> {
+        let begins = self.ends.iter().map(|end| end + 1);
+        begins
+            .zip(self.ends.iter().skip(1).copied())
+            .filter(|&(begin, end)| {
+                self.command
+                    .get(begin..end)
+                    .is_some_and(|argument| argument.contains(&b' '))
+            })
+    }
 }
 
 /// What looking for one PID gave.
@@ -126,7 +142,7 @@ pub struct ProcessTable {
 #[derive(Debug)]
 enum Known {
     Nothing,
-    Commands(Snapshot),
+    Commands(Box<Snapshot>),
     All(BTreeMap<i32, Process>),
 }
 
@@ -171,7 +187,7 @@ impl ProcessTable {
         Self {
             hidden: others_are_hidden(),
             gap,
-            ..Self::with(Known::Commands(snapshot), me, ancestors)
+            ..Self::with(Known::Commands(Box::new(snapshot)), me, ancestors)
         }
     }
 
@@ -236,7 +252,7 @@ impl ProcessTable {
                 None => look_up(pid, user, |stat| settled_command(pid, stat)),
             },
             Known::Commands(snapshot) => look_up(pid, user, |stat| snapshot.command(pid, stat)),
-            Known::Nothing => look_up(pid, user, |_| Ok(Vec::new())),
+            Known::Nothing => look_up(pid, user, |_| Ok(CommandLine::default())),
         }
     }
 
@@ -393,7 +409,7 @@ fn scan() -> (BTreeMap<i32, Process>, Option<String>) {
 fn whole(pid: i32, seen: Option<&sysinfo::Process>) -> io::Result<Process> {
     let stat = stat(pid)?;
     let mut command = seen.map(joined).unwrap_or_default();
-    if command.is_empty() {
+    if command.text.is_empty() {
         command = settled_command(pid, &stat)?;
     }
     let uid = match seen.and_then(|seen| seen.effective_user_id()) {
@@ -403,7 +419,7 @@ fn whole(pid: i32, seen: Option<&sysinfo::Process>) -> io::Result<Process> {
     Ok(process(pid, &stat, Some(uid), command))
 }
 
-fn process(pid: i32, stat: &Stat, uid: Option<u32>, command: Vec<u8>) -> Process {
+fn process(pid: i32, stat: &Stat, uid: Option<u32>, command: CommandLine) -> Process {
     Process {
         pid,
         parent: stat.parent,
@@ -411,7 +427,8 @@ fn process(pid: i32, stat: &Stat, uid: Option<u32>, command: Vec<u8>) -> Process
         state: stat.state,
         start: stat.start,
         uid,
-        command,
+        command: command.text,
+        ends: command.ends,
         kernel: stat.kernel,
     }
 }
@@ -419,7 +436,7 @@ fn process(pid: i32, stat: &Stat, uid: Option<u32>, command: Vec<u8>) -> Process
 fn look_up(
     pid: i32,
     user: impl FnOnce(i32) -> io::Result<Option<u32>>,
-    command: impl FnOnce(&Stat) -> io::Result<Vec<u8>>,
+    command: impl FnOnce(&Stat) -> io::Result<CommandLine>,
 ) -> Lookup {
     // zero and below are groups and everybody to kill(2), never a process
     if pid <= 0 {
@@ -443,20 +460,14 @@ fn look_up(
 }
 
 /// The arguments that sysinfo read, joined by single spaces.
-fn joined(process: &sysinfo::Process) -> Vec<u8> {
+fn joined(process: &sysinfo::Process) -> CommandLine {
     use std::os::unix::ffi::OsStrExt;
-    let mut command = Vec::new();
-    for argument in process.cmd() {
-        if command.len() >= COMMAND_LIMIT {
-            break;
-        }
-        if !command.is_empty() {
-            command.push(b' ');
-        }
-        command.extend_from_slice(argument.as_bytes());
-    }
-    command.truncate(COMMAND_LIMIT);
-    command
+    let mut text = Vec::new();
+    let ends = join(
+        process.cmd().iter().map(|argument| argument.as_bytes()),
+        &mut text,
+    );
+    CommandLine { text, ends }
 }
 
 /// The watchdog's PID and all its ancestors.
@@ -500,6 +511,7 @@ mod tests {
         assert!(!by_table.command.is_empty());
         let by_pid = Process {
             command: by_table.command.clone(),
+            ends: by_table.ends.clone(),
             ..by_pid
         };
         assert_eq!(&by_pid, by_table);

@@ -18,6 +18,7 @@ use crate::clock::Reading;
 use crate::process_table::{self, Lookup, ProcessState, ProcessTable};
 
 mod explain;
+mod host;
 mod pid_file;
 mod rule;
 mod script;
@@ -174,8 +175,11 @@ impl LastSeen {
     /// older than the last sight of its leader, this is still that leader's group, and all in it are the
     /// service's own.
     ///
+    /// A main process that lives and is not what is `running` of the service leaves nothing behind: it was taken for
+    /// the service by another config than this one, and may be a stranger.
+    ///
     /// An error where they cannot be seen: nothing may be started beside them.
-    pub fn leftovers(&self, now: &Reading) -> io::Result<Vec<Identity>> {
+    pub fn leftovers(&self, now: &Reading, running: Option<&Running>) -> io::Result<Vec<Identity>> {
         let Some(main) = self
             .main
             .as_ref()
@@ -184,6 +188,9 @@ impl LastSeen {
             return Ok(Vec::new());
         };
         if process_table::stat(main.pid).is_ok_and(|stat| stat.start != main.start) {
+            return Ok(Vec::new());
+        }
+        if main.lives(now) && running.is_none_or(|running| !running.all.contains(main)) {
             return Ok(Vec::new());
         }
         let members = process_table::group_members(main.pid)?;

@@ -38,25 +38,27 @@ pub(super) fn is_forbidden(error: &io::Error) -> bool {
 }
 
 /// The command line of a process. In the middle of an exec a process has none: then it is looked at again.
-pub(super) fn settled_command(pid: i32, stat: &Stat) -> io::Result<Vec<u8>> {
+pub(super) fn settled_command(pid: i32, stat: &Stat) -> io::Result<CommandLine> {
     let mut text = Vec::new();
+    let mut ends = Ends::default();
     let mut buffer = vec![0; 4096];
     if stat.main_ended {
         let read = |thread: PathBuf| {
             append_arguments(File::open(thread.join("cmdline"))?, &mut buffer, &mut text)
         };
-        return of_other_threads(pid, read).map(|()| text);
+        let ends = of_other_threads(pid, read)?;
+        return Ok(CommandLine { text, ends });
     }
     for look in 0..EXEC_LOOKS {
         if look > 0 {
             std::thread::sleep(EXEC_PAUSE);
         }
-        append_command(pid, &mut buffer, &mut text)?;
+        ends = append_command(pid, &mut buffer, &mut text)?;
         if !text.is_empty() || stat.kernel || stat.state == ProcessState::Zombie {
             break;
         }
     }
-    Ok(text)
+    Ok(CommandLine { text, ends })
 }
 
 /// What the other threads of a process tell of it, in the place of its main thread: that has no memory, program or
@@ -89,7 +91,11 @@ pub fn working_dir(pid: i32) -> io::Result<PathBuf> {
 }
 
 /// Appends the command line of a process to `text`: its arguments, joined by single spaces. `buffer` may grow.
-pub(super) fn append_command(pid: i32, buffer: &mut Vec<u8>, text: &mut Vec<u8>) -> io::Result<()> {
+pub(super) fn append_command(
+    pid: i32,
+    buffer: &mut Vec<u8>,
+    text: &mut Vec<u8>,
+) -> io::Result<Ends> {
     append_arguments(File::open(format!("/proc/{pid}/cmdline"))?, buffer, text)
 }
 
@@ -98,7 +104,7 @@ fn append_arguments(
     mut file: impl Read,
     buffer: &mut Vec<u8>,
     text: &mut Vec<u8>,
-) -> io::Result<()> {
+) -> io::Result<Ends> {
     let mut length = 0;
     loop {
         match file.read(&mut buffer[length..]) {
@@ -112,18 +118,47 @@ fn append_arguments(
         }
         buffer.resize(2 * buffer.len(), 0);
     }
+    Ok(join(buffer[..length].split(|&b| b == 0), text))
+}
+
+/// A command line: arguments joined by single spaces.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct CommandLine {
+    pub(super) text: Vec<u8>,
+    pub(super) ends: Ends,
+}
+
+/// Where each argument of a command line ends, where one behind the first has a blank in it. Else it is empty: few have
+/// one, and nobody else asks.
+pub(super) type Ends = Box<[usize]>;
+
+/// Appends arguments to `text`, joined by single spaces; empty ones are left out.
+pub(super) fn join<'a>(
+    arguments: impl Iterator<Item = &'a [u8]> + Clone,
+    text: &mut Vec<u8>,
+) -> Ends {
     let start = text.len();
-    for argument in buffer[..length]
-        .split(|&b| b == 0)
-        .filter(|a| !a.is_empty())
-    {
+    let arguments = arguments.filter(|argument| !argument.is_empty());
+    let mut has_blank = false;
+    for argument in arguments.clone() {
         if text.len() > start {
             text.push(b' ');
+            has_blank |= argument.contains(&b' ');
         }
         text.extend_from_slice(argument);
     }
     text.truncate(start + COMMAND_LIMIT);
-    Ok(())
+    if !has_blank {
+        return Ends::default();
+    }
+    let limit = text.len() - start;
+    let lengths = arguments.map(<[u8]>::len);
+    let ends = lengths.scan(0, |begin, length| {
+        let end = *begin + length;
+        *begin = end + 1;
+        Some(end.min(limit))
+    });
+    ends.collect()
 }
 
 /// The fields of `/proc/PID/stat` that are used here.
@@ -339,11 +374,18 @@ mod tests {
             let mut text = Vec::new();
             for line in lines {
                 let before = text.clone();
-                append_arguments(Interrupted(&line, false), &mut buffer, &mut text).unwrap();
+                let ends =
+                    append_arguments(Interrupted(&line, false), &mut buffer, &mut text).unwrap();
                 let arguments: Vec<&[u8]> = line[..line.len().min(COMMAND_LIMIT)]
                     .split(|byte| *byte == 0)
                     .filter(|argument| !argument.is_empty())
                     .collect();
+                let quotes = arguments.iter().skip(1).any(|argument| argument.contains(&b' '));
+                prop_assert_eq!(ends.is_empty(), !quotes);
+                let begins = std::iter::once(0).chain(ends.iter().map(|end| end + 1));
+                for ((begin, end), argument) in begins.zip(&*ends).zip(&arguments) {
+                    prop_assert!(text[before.len() + begin..before.len() + end] == **argument);
+                }
                 prop_assert!(text == [before, arguments.join(&b' ')].concat());
             }
         }

@@ -1,6 +1,6 @@
 //! The command lines of all processes, read at once and searched at once.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, mpsc};
@@ -11,7 +11,8 @@ use memchr::memmem::Finder;
 
 use super::index::Index;
 use super::proc::{
-    Stat, append_command, is_forbidden, is_gone, listed, settled_command, stat, ticks_per_second,
+    CommandLine, Ends, Stat, append_command, is_forbidden, is_gone, listed, settled_command, stat,
+    ticks_per_second,
 };
 use super::{Known, ProcessTable};
 
@@ -30,6 +31,8 @@ pub(super) struct Snapshot {
     text: Vec<u8>,
     /// By PID: where each begins and ends in `text`.
     places: Vec<(i32, usize, usize)>,
+    /// By PID: where the arguments end of those that have one with a blank in it.
+    ends: BTreeMap<i32, Ends>,
     /// Those without a command line: threads of the kernel, zombies, and whoever was in the middle of an exec.
     pub(super) silent: Vec<i32>,
     /// When it began, in clock ticks since boot.
@@ -59,6 +62,7 @@ impl Snapshot {
         let mut silent = Vec::new();
         let mut text = Vec::new();
         let mut places = Vec::new();
+        let mut all_ends = BTreeMap::new();
         let mut buffer = vec![0; 4096];
         for pid in pids {
             if scan.skip.contains(&pid) {
@@ -67,11 +71,14 @@ impl Snapshot {
             scan.reading.store(pid, Ordering::Relaxed);
             let start = text.len();
             match append_command(pid, &mut buffer, &mut text) {
-                Ok(()) if text.len() > start => {
+                Ok(ends) if text.len() > start => {
+                    if !ends.is_empty() {
+                        all_ends.insert(pid, ends);
+                    }
                     places.push((pid, start, text.len()));
                     text.push(0);
                 }
-                Ok(()) => silent.push(pid),
+                Ok(_) => silent.push(pid),
                 Err(error) if is_gone(&error) || is_forbidden(&error) => {}
                 Err(error) => {
                     gap.get_or_insert_with(|| format!("/proc/{pid} cannot be read: {error}"));
@@ -81,6 +88,7 @@ impl Snapshot {
         let snapshot = Self {
             text,
             places,
+            ends: all_ends,
             silent,
             began,
             ..Self::default()
@@ -96,12 +104,15 @@ impl Snapshot {
     }
 
     /// The command line of a process that has just been looked at.
-    pub(super) fn command(&self, pid: i32, stat: &Stat) -> io::Result<Vec<u8>> {
+    pub(super) fn command(&self, pid: i32, stat: &Stat) -> io::Result<CommandLine> {
         // one that began later has the PID of one that has ended since
         match self.places.binary_search_by_key(&pid, |place| place.0) {
             Ok(index) if stat.start < self.began => {
                 let (_, from, to) = self.places[index];
-                Ok(self.text[from..to].to_vec())
+                Ok(CommandLine {
+                    text: self.text[from..to].to_vec(),
+                    ends: self.ends.get(&pid).cloned().unwrap_or_default(),
+                })
             }
             _ => settled_command(pid, stat),
         }
@@ -241,7 +252,7 @@ impl SharedSnapshots {
 /// What is known where no scan has ended in time: any process may be running that is not seen.
 fn unscanned() -> ProcessTable {
     ProcessTable::with(
-        Known::Commands(Snapshot::default()),
+        Known::Commands(Box::default()),
         nix::unistd::getpid().as_raw(),
         BTreeSet::new(),
     )
@@ -380,7 +391,7 @@ mod tests {
     fn a_pid_that_has_become_another_process_since_is_not_found() {
         let snapshot = snapshot_of(&["bot.py", "bot.py"], 0);
         let table = ProcessTable::with(
-            Known::Commands(snapshot),
+            Known::Commands(Box::new(snapshot)),
             99,
             std::collections::BTreeSet::new(),
         );
@@ -392,6 +403,7 @@ mod tests {
             start: 7,
             uid: None,
             command: command.as_bytes().to_vec(),
+            ends: Box::default(),
             kernel: false,
         };
         let look = |pid: i32| {
@@ -407,7 +419,7 @@ mod tests {
     fn one_that_is_hidden_concerns_those_searches_alone_that_it_matches() {
         let snapshot = snapshot_of(&["hidden.py"], 0);
         let table = ProcessTable::with(
-            Known::Commands(snapshot),
+            Known::Commands(Box::new(snapshot)),
             99,
             std::collections::BTreeSet::new(),
         );

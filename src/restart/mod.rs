@@ -232,7 +232,7 @@ fn attempt(context: &RestartContext<'_>, states: &mut CheckStates) -> Result<Up,
     let leftovers = if now.knows_boot() {
         context
             .last_seen
-            .leftovers(&now)
+            .leftovers(&now, context.running.as_ref())
             .map_err(|error| error.to_string())
     } else {
         Err("the id of this boot cannot be read".to_owned())

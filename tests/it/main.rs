@@ -17,6 +17,7 @@ mod disks;
 mod docs;
 mod examples;
 mod fuzz;
+mod hosts;
 mod identity;
 mod killed;
 mod layers;

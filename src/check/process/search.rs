@@ -1,11 +1,14 @@
 //! The search for a service's process: by its PID file, its command line, what was remembered and what was started.
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::host::{Role, is_wrapper, role};
 use super::pid_file::{PidFile, is_fresh};
 use super::script::FirstLine;
 use super::{
@@ -15,7 +18,7 @@ use super::{
 use crate::check::pattern::Pattern;
 use crate::check::{Finding, Kind, Severity};
 use crate::clock::Reading;
-use crate::process_table::{self, Lookup, Matches, Process, ProcessState, ProcessTable};
+use crate::process_table::{self, Lookup, Process, ProcessState, ProcessTable};
 use crate::text::printable;
 
 /// How long after the first reading the second one comes.
@@ -177,17 +180,17 @@ impl<'a> Search<'a> {
         let named = rule
             .pid_file
             .as_ref()
-            .map(|path| (path, self.named(path, rule, uid)));
+            .map(|path| (path, self.named(path, rule, uid, started)));
         let at_hand = match &named {
             Some((_, Named::Own(main, _))) => Some(main),
             _ => None,
         };
-        let (matches, gap) = rule
+        let (matches, missed) = rule
             .command_line
             .as_ref()
-            .map(|pattern| self.matching(pattern, uid, at_hand))
-            .map(|matches| (matches.found, matches.gap))
+            .map(|pattern| self.matching(pattern, uid, at_hand, started))
             .unzip();
+        let Missed { gap, hosts } = missed.unwrap_or_default();
         let mut zombie = None;
         let stale = match named {
             Some((path, Named::Own(main, file))) => {
@@ -260,13 +263,13 @@ impl<'a> Search<'a> {
         if let Some(pid) = zombie {
             return Outcome::Zombie(pid);
         }
-        if let Some(gap) = gap.flatten() {
+        if let Some(gap) = gap {
             return Outcome::Unseen(format!("no process was found, but {gap}"));
         }
         let none_matches = rule
             .command_line
             .as_ref()
-            .map(|pattern| format!("no process matches `{}`", pattern.source()));
+            .map(|pattern| none_matches(pattern, &hosts));
         if none_matches.is_some() && self.table.hides_others() && !own_user(uid, started) {
             return Outcome::Unseen(
                 "no process was found, but this user cannot see those of others (/proc is mounted with hidepid)"
@@ -380,23 +383,77 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// All processes that a pattern matches and that may be the service's.
-    fn matching(&self, pattern: &Pattern, uid: Option<u32>, at_hand: Option<&Process>) -> Matches {
+    /// All processes that a pattern matches and that may be the service's, and what was found beside them.
+    fn matching(
+        &self,
+        pattern: &Pattern,
+        uid: Option<u32>,
+        at_hand: Option<&Process>,
+        started: Option<Started<'_>>,
+    ) -> (Vec<Process>, Missed) {
         let at_hand_or_anew = |pid: i32| match at_hand.filter(|named| named.pid == pid) {
             Some(named) => Lookup::Found(named.clone()),
             None => self.process(pid, uid),
         };
-        self.table.with_command(
+        let hosts = RefCell::new(Vec::new());
+        let matches = self.table.with_command(
             pattern.needle(),
             MATCHES_LIMIT,
             at_hand_or_anew,
             |command| pattern.matches(command),
             |process| {
                 // the PID file answers for its own
-                at_hand.is_some_and(|named| named.pid == process.pid)
-                    || (uid.is_none_or(|uid| process.uid == Some(uid)) && self.eligible(process))
+                if at_hand.is_some_and(|named| named.pid == process.pid) {
+                    return true;
+                }
+                if uid.is_some_and(|uid| process.uid != Some(uid)) || !self.eligible(process) {
+                    return false;
+                }
+                let role = role_for(pattern, process, started);
+                if role != Role::Itself {
+                    hosts.borrow_mut().push((process.clone(), role));
+                }
+                role == Role::Itself
             },
-        )
+        );
+        let (mut found, mut hosts) = (matches.found, hosts.into_inner());
+        if !hosts.is_empty() {
+            self.leave_out_wrappers_of(&mut hosts, &mut found, started);
+        }
+        let gap = matches.gap;
+        (found, Missed { gap, hosts })
+    }
+
+    /// Moves those wrappers to the hosts that have nothing below them but hosts.
+    fn leave_out_wrappers_of(
+        &self,
+        hosts: &mut Vec<(Process, Role)>,
+        found: &mut Vec<Process>,
+        started: Option<Started<'_>>,
+    ) {
+        let above = |processes: &mut dyn Iterator<Item = i32>| -> BTreeSet<i32> {
+            processes
+                .flat_map(|pid| ancestors(pid, self.table))
+                .collect()
+        };
+        let above_hosts = above(&mut hosts.iter().map(|(host, _)| host.pid));
+        let above_others = above(
+            &mut found
+                .iter()
+                .filter(|process| !is_wrapper(process))
+                .map(|process| process.pid),
+        );
+        let wraps_a_host = |process: &mut Process| {
+            is_wrapper(process)
+                && above_hosts.contains(&process.pid)
+                && !above_others.contains(&process.pid)
+                && !is_own_command(process, started)
+        };
+        let client = Role::Host {
+            is_multiplexer: false,
+        };
+        let wrappers = found.extract_if(.., wraps_a_host);
+        hosts.extend(wrappers.map(|process| (process, client)));
     }
 
     /// Never the watchdog, what started it, a kernel thread, a zombie, or what lives in a container.
@@ -455,36 +512,54 @@ impl<'a> Search<'a> {
     }
 
     /// What a PID file names, read a second time where it may be in the middle of being written.
-    fn named(&self, path: &Path, rule: &Rule, uid: Option<u32>) -> Named {
-        let first = self.named_now(path, rule, uid);
+    fn named(
+        &self,
+        path: &Path,
+        rule: &Rule,
+        uid: Option<u32>,
+        started: Option<Started<'_>>,
+    ) -> Named {
+        let first = self.named_now(path, rule, uid, started);
         match first {
             Named::Not(_) if is_fresh(path, self.now) => {
                 std::thread::sleep(REREAD_AFTER);
-                self.named_now(path, rule, uid)
+                self.named_now(path, rule, uid, started)
             }
             named => named,
         }
     }
 
-    fn named_now(&self, path: &Path, rule: &Rule, uid: Option<u32>) -> Named {
+    fn named_now(
+        &self,
+        path: &Path,
+        rule: &Rule,
+        uid: Option<u32>,
+        started: Option<Started<'_>>,
+    ) -> Named {
         // the usual: the file was not touched, and the process that it named still runs
         if let Some(mark) = &self.last_seen.pid_file
             && mark.named.boot_id == self.now.boot_id
             && let Some(file) = PidFile::unchanged(path, mark)
-            && let Named::Own(process, file) = self.named_by(file, rule, uid)
+            && let Named::Own(process, file) = self.named_by(file, rule, uid, started)
             && process.start == mark.named.start
         {
             return Named::Own(process, file);
         }
         let shown = &rule.shown;
         match PidFile::read(path) {
-            Ok(Some(file)) => self.named_by(file, rule, uid),
+            Ok(Some(file)) => self.named_by(file, rule, uid, started),
             Ok(None) => Named::Not(format!("there is no PID file {shown}")),
             Err(error) => Named::Unreadable(format!("PID file {shown} cannot be read: {error}")),
         }
     }
 
-    fn named_by(&self, file: PidFile, rule: &Rule, uid: Option<u32>) -> Named {
+    fn named_by(
+        &self,
+        file: PidFile,
+        rule: &Rule,
+        uid: Option<u32>,
+        started: Option<Started<'_>>,
+    ) -> Named {
         let shown = &rule.shown;
         let Some(pid) = file.pid else {
             return Named::Not(format!("PID file {shown} {}", file.why_nothing));
@@ -518,15 +593,20 @@ impl<'a> Search<'a> {
                 user_name(uid),
             ));
         }
-        if process.kernel
-            || rule
-                .command_line
-                .as_ref()
-                .is_some_and(|pattern| !pattern.matches(&process.command))
-        {
+        let pattern = rule.command_line.as_ref();
+        if process.kernel || pattern.is_some_and(|pattern| !pattern.matches(&process.command)) {
             return Named::Not(format!(
                 "PID file {shown} names PID {pid}, which is another program: `{}`",
                 printable(&process.command, QUOTED)
+            ));
+        }
+        if let Some(pattern) = pattern
+            && let stranger = role_for(pattern, &process, started)
+            && stranger != Role::Itself
+        {
+            return Named::Not(format!(
+                "PID file {shown} names PID {pid}, which {}",
+                what_it_does(&process, stranger)
             ));
         }
         match self.recycled(&file, &process, rule.command_line.is_some()) {
@@ -576,6 +656,61 @@ enum Named {
     Zombie(i32),
     Not(String),
     Unreadable(String),
+}
+
+/// What a search for command lines did not give, and why.
+#[derive(Default)]
+struct Missed {
+    /// Why a process that matches may be missing.
+    gap: Option<String>,
+    /// Those that have the command in their arguments and are not the service.
+    hosts: Vec<(Process, Role)>,
+}
+
+/// What a process that a pattern matches is to a service: the very command that it is started with is its own, but for
+/// the server of a multiplexer, which goes by the command of the first program that it serves.
+fn role_for(pattern: &Pattern, process: &Process, started: Option<Started<'_>>) -> Role {
+    let role = role(pattern, process);
+    let may_be_own = match role {
+        Role::Itself => false,
+        Role::Host { is_multiplexer } => !is_multiplexer,
+        Role::Quotes => true,
+    };
+    if may_be_own && is_own_command(process, started) {
+        Role::Itself
+    } else {
+        role
+    }
+}
+
+/// Whether a process has just the arguments that the service is started with.
+fn is_own_command(process: &Process, started: Option<Started<'_>>) -> bool {
+    started.is_some_and(|started| {
+        let program = started.command.first().map_or("", String::as_str);
+        let wanted = started.command.join(" ").into_bytes();
+        FirstLine::of(program, started.working_dir)
+            .unwrap_or_default()
+            .runs(&process.command, &wanted)
+    })
+}
+
+/// What a process does that is not the service, and has its command in its arguments.
+fn what_it_does(process: &Process, role: Role) -> String {
+    let command = printable(&process.command, QUOTED);
+    match role {
+        Role::Quotes => format!("only has the command in one of its arguments: `{command}`"),
+        Role::Host { .. } | Role::Itself => format!("only hosts the command: `{command}`"),
+    }
+}
+
+/// That no process matches, and who has the command in its arguments all the same.
+fn none_matches(pattern: &Pattern, hosts: &[(Process, Role)]) -> String {
+    let mut text = format!("no process matches `{}`", pattern.source());
+    if let Some((host, role)) = hosts.first() {
+        let what = what_it_does(host, *role);
+        let _ = write!(text, " (PID {} does not count: it {what})", host.pid);
+    }
+    text
 }
 
 /// The processes that no other of them descends to: a parent and its children count as one.

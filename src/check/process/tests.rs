@@ -26,6 +26,7 @@ pub(super) fn process(pid: i32, parent: i32, command: &str) -> Process {
         start: u64::from(pid.unsigned_abs()) * 10,
         uid: Some(1000),
         command: command.as_bytes().to_vec(),
+        ends: Box::default(),
         kernel: false,
     }
 }
@@ -927,10 +928,12 @@ fn f25_what_a_dead_process_left_in_its_group_is_known_by_proof_alone() {
         seen_ms: now.boot_ms,
         pid_file: None,
     };
-    let while_it_lives = last_seen.leftovers(&now).unwrap();
+    let itself = Running::just_started(last_seen.main.clone().unwrap());
+    let while_it_lives = last_seen.leftovers(&now, Some(&itself)).unwrap();
+    let as_a_stranger = last_seen.leftovers(&now, None).unwrap();
     leader.kill().unwrap();
     leader.wait().unwrap();
-    let left = last_seen.leftovers(&now).unwrap();
+    let left = last_seen.leftovers(&now, None).unwrap();
     let orphans = [identity_of(orphan, &now)];
     let in_ms = |ticks: u64| ticks * 1000 / process_table::ticks_per_second();
     let others = [
@@ -960,10 +963,10 @@ fn f25_what_a_dead_process_left_in_its_group_is_known_by_proof_alone() {
         seen_ms: in_ms(orphans[0].start),
         ..last_seen.clone()
     };
-    let left_then = seen_as_it_began.leftovers(&now).unwrap();
+    let left_then = seen_as_it_began.leftovers(&now, None).unwrap();
     let none: Vec<_> = others
         .iter()
-        .map(|last_seen| last_seen.leftovers(&now).unwrap())
+        .map(|last_seen| last_seen.leftovers(&now, None).unwrap())
         .collect();
     nix::sys::signal::kill(
         nix::unistd::Pid::from_raw(orphan),
@@ -971,6 +974,7 @@ fn f25_what_a_dead_process_left_in_its_group_is_known_by_proof_alone() {
     )
     .unwrap();
     assert_eq!(while_it_lives.len(), 2);
+    assert_eq!(as_a_stranger, []);
     assert_eq!(left, orphans);
     assert_eq!(left_then, orphans);
     assert!(none.iter().all(Vec::is_empty), "{none:?}");
@@ -987,7 +991,7 @@ fn f25_what_a_dead_process_left_in_its_group_is_known_by_proof_alone() {
     };
     let leader_is_there = process_table::stat(group).is_ok();
     assert!(
-        !leader_is_there || reused.leftovers(&now).unwrap().is_empty(),
+        !leader_is_there || reused.leftovers(&now, None).unwrap().is_empty(),
         "{me}"
     );
 }

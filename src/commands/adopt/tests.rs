@@ -250,6 +250,7 @@ fn a_thread_of_the_kernel_is_no_program() {
         start: 1,
         uid: Some(0),
         command: Vec::new(),
+        ends: Box::default(),
         kernel: true,
     };
     assert_eq!(
