@@ -16,7 +16,10 @@ use chrono::{DateTime, TimeDelta, Utc};
 use nix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Deserializer, Serialize, de};
 
+mod moment;
 pub mod times;
+
+pub use moment::{Moment, SETTING};
 
 /// A jump of the wall clock, or a sleep, of more than this between two runs makes log ages unsafe to judge.
 pub const JUMP: Duration = Duration::from_secs(10);

@@ -4,15 +4,14 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use chrono::{DateTime, TimeDelta, Utc};
 use serde::de::{DeserializeSeed, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
 use super::trap::Trap;
 use super::{
-    CheckId, CheckKind, Checked, Circumstances, Code, JobOf, Looking, ServiceContext, log, port,
-    process, unit,
+    CheckId, CheckKind, Checked, Circumstances, Code, JobOf, LastLook, Looking, ServiceContext,
+    log, port, process, unit,
 };
 
 /// Whose check it is: the number of the service among those that are observed, and of the check among its own.
@@ -94,7 +93,7 @@ macro_rules! checks {
             pub fn explain(
                 &self,
                 state: Option<&CheckState>,
-                last_run: Option<DateTime<Utc>>,
+                last: LastLook<'_>,
             ) -> String {
                 match self {
                     $(Self::$name(rule) => {
@@ -102,7 +101,7 @@ macro_rules! checks {
                             Some(CheckState::$name(state)) => Some(&**state),
                             _ => None,
                         };
-                        <$kind as CheckKind>::explain(rule, state, last_run)
+                        <$kind as CheckKind>::explain(rule, state, last)
                     })*
                 }
             }
@@ -119,15 +118,6 @@ macro_rules! checks {
                 }
             }
 
-            /// Moves remembered times after the wall clock was set by so much.
-            pub fn move_times(&mut self, by: TimeDelta) {
-                match self {
-                    $(Self::$name(state) => {
-                        <$kind as CheckKind>::move_times(Arc::make_mut(state), by);
-                    })*
-                    Self::Other(_) => {}
-                }
-            }
         }
 
         impl Serialize for CheckState {
@@ -260,11 +250,6 @@ impl CheckStates {
     /// All of it, by id.
     pub fn iter(&self) -> impl Iterator<Item = (&CheckId, &CheckState)> {
         self.0.iter()
-    }
-
-    /// All of it, to be changed.
-    pub fn values_mut(&mut self) -> impl Iterator<Item = &mut CheckState> {
-        self.0.values_mut()
     }
 
     /// Takes over what others have, over what is here.

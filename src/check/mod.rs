@@ -10,13 +10,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use self::process::ProcessStatus;
 use self::trap::Trap;
-use crate::clock::{self, Reading};
+use crate::clock::{self, Moment, Reading};
 use crate::pool::{Failed, Pool};
 
 mod id;
@@ -283,6 +283,22 @@ pub struct ServiceContext<'a> {
     pub process_status: &'a ProcessStatus,
 }
 
+/// The last look at a service, for `why`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LastLook<'a> {
+    /// When it was.
+    pub time: Option<DateTime<Utc>>,
+    /// The clocks of the last run, be it one that looked only at other services: what is remembered is told by them.
+    pub clock: Option<&'a Reading>,
+}
+
+impl LastLook<'_> {
+    /// A remembered moment by the clock of the last run.
+    pub fn at(&self, moment: &Moment) -> DateTime<Utc> {
+        self.clock.map_or(moment.wall(), |clock| moment.at(clock))
+    }
+}
+
 /// One check to make, of a kind.
 #[derive(Debug)]
 pub struct JobOf<K: CheckKind + ?Sized> {
@@ -323,9 +339,6 @@ pub trait CheckKind {
     /// read. What differs then is on the disk before a run ends.
     fn catch_up(_state: &mut Self::State, _later: &Self::State) {}
 
-    /// Moves remembered times after the wall clock was set by so much.
-    fn move_times(_state: &mut Self::State, _by: TimeDelta) {}
-
     /// What in the rules of this kind, of all services, may not do what was meant, in order. Looks at the world as it is
     /// now, and changes nothing.
     fn traps(
@@ -334,11 +347,7 @@ pub trait CheckKind {
     ) -> Vec<Vec<Trap>>;
 
     /// What it checks, and how that stood at the time of the last run, for `why`.
-    fn explain(
-        rule: &Self::Rule,
-        state: Option<&Self::State>,
-        last_run: Option<DateTime<Utc>>,
-    ) -> String;
+    fn explain(rule: &Self::Rule, state: Option<&Self::State>, last: LastLook<'_>) -> String;
 }
 
 /// All that the checks of one service gave in one run.

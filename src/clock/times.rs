@@ -3,9 +3,10 @@
 //!
 //! For `#[serde(with = "…")]`.
 
+use std::fmt;
 use std::time::SystemTime;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// 9999-12-31T23:59:59Z, the last second that RFC 3339 can write.
@@ -13,11 +14,24 @@ const LAST_SECOND: i64 = 253_402_300_799;
 
 /// Writes a time.
 pub fn serialize<S: Serializer>(time: &DateTime<Utc>, serializer: S) -> Result<S::Ok, S::Error> {
+    struct Text(DateTime<Utc>);
+
+    impl fmt::Display for Text {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write(self.0, f)
+        }
+    }
+
+    serializer.collect_str(&Text(*time))
+}
+
+/// The text of a time.
+pub(super) fn write(time: DateTime<Utc>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     // what humantime cannot write is left to chrono
     if (0..=LAST_SECOND).contains(&time.timestamp()) {
-        serializer.collect_str(&humantime::format_rfc3339(SystemTime::from(*time)))
+        fmt::Display::fmt(&humantime::format_rfc3339(SystemTime::from(time)), f)
     } else {
-        time.serialize(serializer)
+        f.write_str(&time.to_rfc3339_opts(SecondsFormat::AutoSi, true))
     }
 }
 
@@ -28,7 +42,7 @@ pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<DateTime<Utc>, 
     impl de::Visitor<'_> for Text {
         type Value = DateTime<Utc>;
 
-        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             f.write_str("an RFC 3339 time")
         }
 

@@ -5,7 +5,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::check::{Finding, Kind, process, unit};
+use crate::check::{Finding, Kind, LastLook, process, unit};
 use crate::cli;
 use crate::clock::{age, rough, stamp};
 use crate::commands::{count, one, print};
@@ -155,10 +155,14 @@ impl Known<'_> {
                 finding.check == Kind::Unit
             });
         }
+        let last = LastLook {
+            time: report.time,
+            clock: self.state.clock.as_ref(),
+        };
         for check in &self.service.checks {
             let what = check
                 .rule
-                .explain(remembered.state_of(check, None).as_ref(), report.time);
+                .explain(remembered.state_of(check, None).as_ref(), last);
             tell(page, &what, &|finding| finding.id == check.id);
         }
         for finding in left {

@@ -4,7 +4,6 @@
 //! was read to. What can be derived from them is derived anew by each run, so that nothing has to be reset.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -12,7 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::check::process::{self, Identity, ProcessStatus};
 use crate::check::{Check, CheckState, CheckStates, Finding, Rule, log, unit};
-use crate::clock::{Reading, times};
+use crate::clock::{Reading, SETTING, times};
 use crate::notify::{Alert, Event};
 use crate::restart::Action;
 use crate::verdict::Verdict;
@@ -352,14 +351,14 @@ impl State {
 
     /// Brings remembered times to the clock of this run: where the wall clock was set since the last one, they
     /// move with it; what would then lie ahead happened now at the latest; attempts and mails that the budgets
-    /// no longer count are dropped. Returns whether the clock was set or jumped.
+    /// no longer count are dropped. What checks remember needs none of that: it has times that stay right. Returns whether
+    /// the clock was set or jumped.
     pub fn bring_to(&mut self, now: &Reading) -> bool {
         let last = self.clock.take();
         let mut set = false;
         if let Some(last) = &last {
             let moved = now.wall_moved_since(last);
-            // the clocks are not read at one instant: what is less than a second is no setting of a clock
-            if moved.abs() >= TimeDelta::seconds(1) {
+            if moved.abs() >= SETTING {
                 set = true;
                 for time in self.times() {
                     *time = time.checked_add_signed(moved).unwrap_or(now.wall);
@@ -367,17 +366,6 @@ impl State {
                 for service in self.services.values_mut() {
                     if let Some(until) = &mut service.paused_until {
                         *until = until.checked_add_signed(moved).unwrap_or(now.wall);
-                    }
-                    let (mut checks, mut logs) = (Vec::new(), Vec::new());
-                    if let Some(recorded) = &mut service.recorded {
-                        checks.extend(recorded.checks.values_mut());
-                        logs.extend(recorded.logs.values_mut());
-                    }
-                    for state in checks.into_iter().chain(service.checks.values_mut()) {
-                        state.move_times(moved);
-                    }
-                    for position in logs.into_iter().chain(service.logs.values_mut()) {
-                        Arc::make_mut(position).move_times(moved);
                     }
                 }
             }
@@ -444,6 +432,8 @@ fn within_hour(now: DateTime<Utc>, at: DateTime<Utc>) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::check::assign_ids;
 

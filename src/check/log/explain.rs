@@ -2,16 +2,11 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
-
+use super::super::LastLook;
 use super::{LogPosition, Rule};
 use crate::clock::{age, rough, stamp};
 
-pub(super) fn explain(
-    rule: &Rule,
-    state: Option<&LogPosition>,
-    last_run: Option<DateTime<Utc>>,
-) -> String {
+pub(super) fn explain(rule: &Rule, state: Option<&LogPosition>, last: LastLook<'_>) -> String {
     let mut facts = Vec::new();
     if let Some(limit) = rule.max_age {
         let (how, time) = match (&rule.stamp, state) {
@@ -19,7 +14,7 @@ pub(super) fn explain(
             (_, Some(position)) => ("last written", position.written),
             (_, None) => ("", None),
         };
-        match (time, last_run) {
+        match (time.map(|time| last.at(&time)), last.time) {
             (Some(time), Some(run)) => {
                 let before = match age(run, time) {
                     age if age < Duration::from_secs(1) => "just".to_owned(),

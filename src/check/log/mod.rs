@@ -17,9 +17,10 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::trap::Trap;
 use super::{
-    CheckKind, Checked, Code, Finding, Grace, JobOf, Kind, Looking, ServiceContext, Severity,
+    CheckKind, Checked, Code, Finding, Grace, JobOf, Kind, LastLook, Looking, ServiceContext,
+    Severity,
 };
-use crate::clock::{self, Reading};
+use crate::clock::{self, Moment, Reading};
 
 mod bytes;
 mod explain;
@@ -185,10 +186,6 @@ impl CheckKind for Logs {
         state.catch_up(later);
     }
 
-    fn move_times(state: &mut LogPosition, by: TimeDelta) {
-        state.move_times(by);
-    }
-
     fn traps(
         rules: &[(&Arc<Rule>, &ServiceContext<'_>)],
         _looking: &Looking<'_>,
@@ -199,12 +196,8 @@ impl CheckKind for Logs {
             .collect()
     }
 
-    fn explain(
-        rule: &Rule,
-        state: Option<&LogPosition>,
-        last_run: Option<DateTime<Utc>>,
-    ) -> String {
-        explain::explain(rule, state, last_run)
+    fn explain(rule: &Rule, state: Option<&LogPosition>, last: LastLook<'_>) -> String {
+        explain::explain(rule, state, last)
     }
 }
 
@@ -429,7 +422,11 @@ fn end_of(rule: &Rule, position: Option<&LogPosition>) -> io::Result<Option<LogP
     let position = position.cloned().unwrap_or_default();
     Ok(Some(LogPosition {
         here: at_end(&route.current)?,
-        written: wrote(&route).max(position.written),
+        written: match (wrote(&route), position.written) {
+            (Some(wrote), Some(known)) if wrote > known.wall() => Some(known.with_wall(wrote)),
+            (Some(wrote), None) => Some(wrote.into()),
+            (_, known) => known,
+        },
         cut: position.cut || lost,
         restarted: true,
         former: RotationChain::remember(if lost { Vec::new() } else { route.former }, older),
@@ -679,11 +676,15 @@ impl Freshness<'_> {
     ) -> io::Result<()> {
         let now = self.context.now.wall;
         // while the file is empty, the last write that is known counts
-        let written = self
-            .wrote
-            .or(next.written)
-            .unwrap_or(route.current.opened.modified);
-        next.written = Some(written.min(now));
+        let known = next.written.filter(|_| self.wrote.is_none());
+        let written = match known {
+            Some(known) => known.at(self.context.now),
+            None => self.wrote.unwrap_or(route.current.opened.modified),
+        };
+        next.written = Some(match known {
+            Some(known) => known.renewed(self.context.now),
+            None => Moment::new(written, self.context.now),
+        });
         let limit = self.rule.max_age;
         let held = match (self.context.jumped_at, limit) {
             (Some(jump), Some(limit)) => clock::age(now, jump) < limit,
@@ -738,7 +739,7 @@ impl Freshness<'_> {
             return;
         };
         if let Some(newest) = newest {
-            next.stamped = Some(newest.min(now));
+            next.stamped = Some(Moment::new(newest, self.context.now));
             next.unstamped_since = None;
             if newest > now + AHEAD {
                 findings.push(self.ahead("its newest line is stamped", newest));
@@ -758,6 +759,8 @@ impl Freshness<'_> {
         };
         if let Some(known) = next.stamped {
             // a new file, or a long trace: what is known counts on
+            next.stamped = Some(known.renewed(self.context.now));
+            let known = known.at(self.context.now);
             if clock::age(now, known) > limit {
                 let what = format!(
                     "{none}, the newest stamp known is {} old",
@@ -767,7 +770,9 @@ impl Freshness<'_> {
             }
             return;
         }
-        let since = *next.unstamped_since.get_or_insert(now);
+        let since = (next.unstamped_since).unwrap_or_else(|| Moment::new(now, self.context.now));
+        next.unstamped_since = Some(since.renewed(self.context.now));
+        let since = since.at(self.context.now);
         // a log that has just begun may have stamps soon; one that is full of lines without has none
         let full = count >= self.rule.lines || recent.bounded;
         let old = clock::age(now, since).max(clock::age(now, written)) > limit;

@@ -7,13 +7,13 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::fingerprint::{Fingerprint, HEAD, TAIL};
 use super::open::{self, Links, Opened};
 use super::tail::{self, End};
-use crate::clock::times;
+use crate::clock::{Moment, times};
 
 /// Where a log was read to: kept from run to run. Facts about the file, no judgement.
 ///
@@ -28,14 +28,13 @@ pub struct LogPosition {
     pub former: Vec<FilePosition>,
     /// When the log was last written with content, in whichever file: the modification time of then. An empty
     /// new file does not change it.
-    #[serde(with = "times::perhaps")]
-    pub written: Option<DateTime<Utc>>,
+    pub written: Option<Moment>,
     /// The newest stamp that a line had.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub stamped: Option<DateTime<Utc>>,
+    pub stamped: Option<Moment>,
     /// When it was first seen that no line has a stamp, while none had one before.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub unstamped_since: Option<DateTime<Utc>>,
+    pub unstamped_since: Option<Moment>,
     /// The file at the path took the place of one that cannot be read any more: the lines before its first are
     /// not known.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -58,18 +57,6 @@ impl LogPosition {
         }
         self.written = later.written;
         self.stamped = later.stamped;
-    }
-
-    /// Moves the remembered times, after the wall clock was set by so much. The times of files stay: the files
-    /// keep theirs too.
-    pub fn move_times(&mut self, by: TimeDelta) {
-        for time in [
-            &mut self.written,
-            &mut self.stamped,
-            &mut self.unstamped_since,
-        ] {
-            *time = time.map(|time| time.checked_add_signed(by).unwrap_or(time));
-        }
     }
 }
 
@@ -194,7 +181,7 @@ mod tests {
                 head: Fingerprint::of(b"abc"),
                 ..FilePosition::default()
             },
-            written: Some(DateTime::from_timestamp(5, 0).unwrap()),
+            written: Some(DateTime::from_timestamp(5, 0).unwrap().into()),
             ..LogPosition::default()
         };
         let text = serde_json::to_string(&position).unwrap();
@@ -210,7 +197,7 @@ mod tests {
     fn how_far_the_same_file_was_read_may_be_lost_and_all_else_may_not() {
         type Change = fn(&mut LogPosition);
 
-        let time = |secs| DateTime::from_timestamp(secs, 0);
+        let time = |secs| DateTime::from_timestamp(secs, 0).map(Moment::from);
         let place = |path: &str, ino: u64| FilePosition {
             path: path.into(),
             dev: 3,
@@ -304,21 +291,5 @@ mod tests {
             places.iter_mut().for_each(change);
             assert_eq!(places.map(|place| place.is(&opened)), expected, "{what}");
         }
-    }
-
-    #[test]
-    fn remembered_times_move_with_the_clock() {
-        let time = |secs| DateTime::from_timestamp(secs, 0);
-        let mut position = LogPosition {
-            written: time(100),
-            stamped: None,
-            unstamped_since: time(50),
-            ..LogPosition::default()
-        };
-        position.move_times(TimeDelta::seconds(-30));
-        assert_eq!(
-            (position.written, position.stamped, position.unstamped_since),
-            (time(70), None, time(20))
-        );
     }
 }

@@ -93,7 +93,7 @@ fn f50_a_time_in_the_future_is_told_and_not_fresh_for_ever() {
         "{seen:?}"
     );
     assert!(
-        seen.state.unwrap().written.unwrap() <= scene.now,
+        seen.state.unwrap().written.unwrap().wall() <= scene.now,
         "a time to come is not remembered"
     );
     scene.pass(172_800 - 200);
@@ -145,6 +145,26 @@ fn f52_an_empty_new_file_does_not_make_the_dead_look_fresh() {
         assert_eq!(scene.codes(), one("log_stale", Severity::Critical));
         scene.log("alive\n");
         assert!(scene.found().is_empty());
+    }
+}
+
+#[test]
+fn f43_what_is_known_of_an_empty_log_grows_old_by_the_time_that_passes() {
+    for set in [0, 7200, -7200, 400, -400] {
+        let mut scene = Scene::new();
+        scene.rule.max_age = Some(minutes(5));
+        scene.log("tick\n");
+        scene.pass(100);
+        assert!(scene.found().is_empty());
+        scene.rotate();
+        assert!(scene.found().is_empty());
+        scene.set_clock(set);
+        scene.pass(100);
+        assert!(scene.found().is_empty(), "{set}");
+        scene.set_clock(-set / 2);
+        scene.pass(150);
+        assert_eq!(scene.codes(), one("log_stale", Severity::Critical), "{set}");
+        assert!(sentences(&scene.look())[0].contains("no write for 5m 5"));
     }
 }
 

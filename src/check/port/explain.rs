@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
-
+use super::super::LastLook;
 use super::judge::State;
 use super::{Rule, connection};
 use crate::clock::{age, exact, rough};
@@ -14,7 +13,7 @@ pub(super) fn explain(
     rule: &Rule,
     timeout: Duration,
     state: &State,
-    now: DateTime<Utc>,
+    last: LastLook<'_>,
 ) -> Vec<String> {
     let mut asks = vec!["accept a connection".to_owned()];
     if rule.tls {
@@ -41,7 +40,7 @@ pub(super) fn explain(
                 .to_owned(),
         );
     }
-    if let Some(since) = state.failing_since {
+    if let Some((since, time)) = state.failing_since.as_ref().zip(last.time) {
         let counts = if rule.for_.is_zero() {
             String::new()
         } else {
@@ -49,7 +48,7 @@ pub(super) fn explain(
         };
         lines.push(format!(
             "it has failed for {}{counts}",
-            rough(age(now, since))
+            rough(age(time, last.at(since)))
         ));
     }
     lines
@@ -73,6 +72,10 @@ mod tests {
 
     #[test]
     fn why_says_what_is_asked_and_how_it_stands() {
+        let last = LastLook {
+            time: Some(at(0)),
+            clock: None,
+        };
         let full = Rule {
             send: Some(b"PING\r\n".to_vec()),
             tls: true,
@@ -80,17 +83,17 @@ mod tests {
             ..rule("db.example:6379")
         };
         let failing = State {
-            failing_since: Some(at(-90)),
+            failing_since: Some(at(-90).into()),
         };
         assert_eq!(
-            explain(&full, TEN, &failing, at(0)),
+            explain(&full, TEN, &failing, last),
             [
                 r"db.example:6379 has to accept a connection, show a certificate for `db.example` that is trusted here, take `PING\x0d\x0a`, answer with what matches `^\+PONG` within 10s",
                 "it has failed for 1m 30s, and counts once that is 5m"
             ]
         );
         let bare = Rule::new(Address::parse("10.0.0.1:1").unwrap());
-        let lines = explain(&bare, TEN, &State::default(), at(0));
+        let lines = explain(&bare, TEN, &State::default(), last);
         assert_eq!(lines[0], "10.0.0.1:1 has to accept a connection within 10s");
         assert!(lines[1].contains("only `expect` finds that"));
         assert_eq!(lines.len(), 2);

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Address, End, Failure, Fault, Raw, Rule, Step};
 use crate::check::Severity;
-use crate::clock::{age, exact, rough};
+use crate::clock::{Moment, Reading, age, exact, rough};
 use crate::text::printable;
 
 /// Refused, timed out, reset, or no socket.
@@ -38,7 +38,7 @@ const SHOWN_ADDRESSES: usize = 4;
 pub struct State {
     /// The first of the runs in which it has failed without a break.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub failing_since: Option<DateTime<Utc>>,
+    pub failing_since: Option<Moment>,
 }
 
 /// One thing that is wrong.
@@ -64,10 +64,10 @@ pub struct Judged {
 }
 
 /// Judges a probe.
-pub fn judge(rule: &Rule, raw: &Raw, state: &State, now: DateTime<Utc>) -> Judged {
+pub fn judge(rule: &Rule, raw: &Raw, state: &State, now: &Reading) -> Judged {
     let failed = match raw {
         Raw::Passed { certificate_ends } => {
-            let ending = certificate_ends.map(|ends| expiring(rule, ends, now));
+            let ending = certificate_ends.map(|ends| expiring(rule, ends, now.wall));
             return Judged {
                 problems: ending.into_iter().collect(),
                 notes: Vec::new(),
@@ -89,9 +89,9 @@ pub fn judge(rule: &Rule, raw: &Raw, state: &State, now: DateTime<Utc>) -> Judge
             state: state.clone(),
         };
     }
-    // a clock that was set back makes it no longer
-    let since = state.failing_since.map_or(now, |since| since.min(now));
-    let lasted = age(now, since);
+    let since = state.failing_since;
+    let since = since.map_or_else(|| Moment::new(now.wall, now), |since| since.renewed(now));
+    let lasted = age(now.wall, since.at(now));
     let state = State {
         failing_since: Some(since),
     };
@@ -286,8 +286,18 @@ mod tests {
         }
     }
 
+    /// The clocks of a machine that tells no boot.
+    fn now(second: i64) -> Reading {
+        Reading {
+            wall: at(second),
+            boot_ms: 0,
+            awake_ms: 0,
+            boot_id: "".into(),
+        }
+    }
+
     fn now_judged(rule: &Rule, raw: &Raw) -> Judged {
-        judge(rule, raw, &State::default(), at(0))
+        judge(rule, raw, &State::default(), &now(0))
     }
 
     #[test]
@@ -463,9 +473,9 @@ mod tests {
             certificate_ends: Some(ends.into()),
         };
         let failing = State {
-            failing_since: Some(at(-60)),
+            failing_since: Some(at(-60).into()),
         };
-        let judged = judge(&tls, &raw, &failing, at(0));
+        let judged = judge(&tls, &raw, &failing, &now(0));
         assert_eq!(judged.state, State::default());
         assert_eq!(
             judged.problems,
@@ -507,7 +517,7 @@ mod tests {
             (219, &refused, None, true),
             (220, &refused, Some(CLOSED), false),
         ] {
-            let judged = judge(&slow, raw, &state, at(second));
+            let judged = judge(&slow, raw, &state, &now(second));
             let found = judged.problems.first().map(|problem| problem.code);
             assert_eq!(found, code, "{second}");
             assert_eq!(!judged.notes.is_empty(), is_noted, "{second}");
@@ -517,9 +527,9 @@ mod tests {
             &slow,
             &refused,
             &State {
-                failing_since: Some(at(-65)),
+                failing_since: Some(at(-65).into()),
             },
-            at(0),
+            &now(0),
         );
         assert_eq!(
             judged.notes,
@@ -529,9 +539,36 @@ mod tests {
     }
 
     #[test]
+    fn a_clock_that_is_set_makes_a_failure_last_no_longer_and_no_shorter() {
+        let slow = Rule {
+            for_: Duration::from_secs(120),
+            ..rule("10.0.0.1:1")
+        };
+        let refused = one(Fault::Refused);
+        let mut state = State::default();
+        // seconds since the boot, and how far the wall clock is off
+        for (second, off, is_found) in [
+            (1000, 0, false),
+            (1060, 7200, false),
+            (1119, -86_400, false),
+            (1120, -86_400, true),
+            (1180, 0, true),
+        ] {
+            let now = Reading {
+                boot_ms: second * 1000,
+                boot_id: "a".into(),
+                ..now(1000 + off)
+            };
+            let judged = judge(&slow, &refused, &state, &now);
+            assert_eq!(!judged.problems.is_empty(), is_found, "{second}");
+            state = judged.state;
+        }
+    }
+
+    #[test]
     fn the_state_is_small_and_reads_back() {
         let state = State {
-            failing_since: Some(at(0)),
+            failing_since: Some(at(0).into()),
         };
         let text = serde_json::to_string(&state).unwrap();
         assert_eq!(serde_json::from_str::<State>(&text).unwrap(), state);
@@ -571,8 +608,8 @@ mod tests {
             let rule = Rule { for_: Duration::from_secs(for_), ..rule("db.example:1") };
             let all_unreadable = faults.iter().all(|fault| matches!(fault, Fault::Unreadable(_)));
             let failures = faults.into_iter().map(|fault| failure("10.0.0.1", fault)).collect();
-            let state = State { failing_since: since.map(at) };
-            let judged = judge(&rule, &Raw::Failed(failures), &state, at(0));
+            let state = State { failing_since: since.map(|since| at(since).into()) };
+            let judged = judge(&rule, &Raw::Failed(failures), &state, &now(0));
             prop_assert_eq!(judged.problems.len() + judged.notes.len(), 1);
             if all_unreadable {
                 prop_assert_eq!(judged.problems[0].severity, Severity::Unknown);
@@ -580,7 +617,7 @@ mod tests {
             } else {
                 let lasted = since.map_or(0, |since| -since.min(0)).unsigned_abs();
                 prop_assert_eq!(judged.notes.is_empty(), lasted >= for_);
-                prop_assert!(judged.state.failing_since.is_some_and(|since| since <= at(0)));
+                prop_assert!(judged.state.failing_since.is_some_and(|since| since.wall() <= at(0)));
             }
             for text in judged.notes.iter().chain(judged.problems.iter().map(|p| &p.message)) {
                 prop_assert!(!text.contains(['\r', '\n', '\x1b']), "{:?}", text);

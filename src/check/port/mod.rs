@@ -10,11 +10,11 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use chrono::{DateTime, TimeDelta, Utc};
-
 use super::pattern::Pattern;
 use super::trap::Trap;
-use super::{CheckKind, Checked, Code, Finding, Grace, JobOf, Kind, Looking, ServiceContext};
+use super::{
+    CheckKind, Checked, Code, Finding, Grace, JobOf, Kind, LastLook, Looking, ServiceContext,
+};
 
 mod connection;
 mod errno;
@@ -73,7 +73,7 @@ impl CheckKind for Ports {
             // an answer that cannot be held against its pattern says nothing about the service
             let fault = job.rule.expect.as_ref().and_then(Pattern::fault);
             let raw = &fault.map_or_else(|| raw.clone(), Raw::NotAsked);
-            let judged = judge(&job.rule, raw, former, looking.now.wall);
+            let judged = judge(&job.rule, raw, former, looking.now);
             let finding = |it: Problem| Finding::new(Kind::Port, it.code, it.severity, it.message);
             Checked {
                 findings: judged.problems.into_iter().map(finding).collect(),
@@ -90,22 +90,14 @@ impl CheckKind for Ports {
         Some(State::default())
     }
 
-    fn move_times(state: &mut State, by: TimeDelta) {
-        let moved = state
-            .failing_since
-            .and_then(|since| since.checked_add_signed(by));
-        state.failing_since = moved.or(state.failing_since);
-    }
-
     fn traps(rules: &[(&Arc<Rule>, &ServiceContext<'_>)], looking: &Looking<'_>) -> Vec<Vec<Trap>> {
         traps::traps(rules, looking)
     }
 
-    fn explain(rule: &Rule, state: Option<&State>, last_run: Option<DateTime<Utc>>) -> String {
+    fn explain(rule: &Rule, state: Option<&State>, last: LastLook<'_>) -> String {
         let nothing = State::default();
         let timeout = rule.timeout.unwrap_or_default();
-        let now = last_run.unwrap_or_default();
-        let lines = explain::explain(rule, timeout, state.unwrap_or(&nothing), now);
+        let lines = explain::explain(rule, timeout, state.unwrap_or(&nothing), last);
         format!("port {}", lines.join("; "))
     }
 }
@@ -208,25 +200,11 @@ mod tests {
     fn what_failed_before_a_restart_does_not_count_for_the_new_process() {
         let rule = Rule::new(Address::parse("127.0.0.1:4002").unwrap());
         let failing = State {
-            failing_since: Some(at(0)),
+            failing_since: Some(at(0).into()),
         };
         assert_eq!(
             Ports::when_stopped(&rule, Some(&failing)),
             Some(State::default())
         );
-    }
-
-    #[test]
-    fn a_failure_moves_with_a_clock_that_was_set() {
-        let mut state = State {
-            failing_since: Some(at(0)),
-        };
-        Ports::move_times(&mut state, TimeDelta::seconds(90));
-        assert_eq!(state.failing_since, Some(at(90)));
-        Ports::move_times(&mut state, TimeDelta::MAX);
-        assert_eq!(state.failing_since, Some(at(90)), "beyond all measure");
-        let mut passing = State::default();
-        Ports::move_times(&mut passing, TimeDelta::seconds(90));
-        assert_eq!(passing.failing_since, None);
     }
 }

@@ -137,7 +137,7 @@ fn a_spent_budget_is_told_with_all_its_figures() {
     known.logs.insert(
         "trader.log".to_owned(),
         Arc::new(LogPosition {
-            written: Some(at(-372)),
+            written: Some(at(-372).into()),
             ..LogPosition::default()
         }),
     );

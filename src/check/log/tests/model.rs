@@ -5,10 +5,15 @@
 
 use super::*;
 
+/// The time that all begins at.
+const BEGIN: TimeDelta = TimeDelta::seconds(1_795_348_800);
+
 /// A log in a directory of its own, looked at again and again. Each step of the log takes a second.
 pub(crate) struct Scene {
     pub(crate) dir: TempDir,
     pub(crate) now: DateTime<Utc>,
+    /// By so much the wall clock was set since the beginning.
+    pub(crate) set_by: TimeDelta,
     pub(crate) rule: Rule,
     pub(crate) position: Option<LogPosition>,
     pub(crate) author: Author,
@@ -31,7 +36,8 @@ impl Scene {
         };
         Self {
             dir,
-            now: DateTime::from_timestamp(1_795_348_800, 0).unwrap(),
+            now: DateTime::UNIX_EPOCH + BEGIN,
+            set_by: TimeDelta::zero(),
             rule,
             position: None,
             author: Author::Present,
@@ -53,6 +59,12 @@ impl Scene {
 
     pub(crate) fn pass(&mut self, secs: i64) {
         self.now += TimeDelta::seconds(secs);
+    }
+
+    pub(crate) fn set_clock(&mut self, secs: i64) {
+        let by = TimeDelta::seconds(secs);
+        self.now += by;
+        self.set_by += by;
     }
 
     /// Gives a file the time of now, which goes on by a second.
@@ -110,10 +122,13 @@ impl Scene {
     }
 
     pub(crate) fn reading(&self) -> Reading {
+        // the machine was up for months when it began
+        let up = self.now - DateTime::UNIX_EPOCH - BEGIN - self.set_by + TimeDelta::days(100);
+        let boot_ms = u64::try_from(up.num_milliseconds()).unwrap();
         Reading {
             wall: self.now,
-            boot_ms: 1_000_000,
-            awake_ms: 1_000_000,
+            boot_ms,
+            awake_ms: boot_ms,
             boot_id: "b".into(),
         }
     }

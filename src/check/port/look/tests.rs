@@ -18,6 +18,7 @@ use super::super::connection::{Connection, KEPT, Progress};
 use super::super::{ANSWER_LIMIT, End, Fault, State, Step, judge};
 use super::*;
 use crate::check::pattern::Pattern;
+use crate::clock::Reading;
 
 /// For what does not wait for it: a machine under load may be slow.
 const LONG: Duration = Duration::from_secs(30);
@@ -44,7 +45,7 @@ fn ask(rule: &Rule, timeout: Duration) -> Raw {
 }
 
 fn sentence(rule: &Rule, raw: &Raw) -> String {
-    let judged = judge(rule, raw, &State::default(), chrono::Utc::now());
+    let judged = judge(rule, raw, &State::default(), &Reading::take());
     let [problem] = judged.problems.as_slice() else {
         panic!("{judged:?}");
     };
