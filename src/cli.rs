@@ -152,8 +152,8 @@ pub struct Why {
 /// `adopt`
 #[derive(Args, Debug)]
 pub struct Adopt {
-    /// The program, by its PID or by its name
-    #[arg(value_name = "PID|NAME")]
+    /// The program, by its PID or by its name; or a systemd unit
+    #[arg(value_name = "PID|NAME|UNIT")]
     pub program: String,
 }
 

@@ -98,7 +98,9 @@ fn perform(cli: &Cli, command: &Command) -> Result<u8, Error> {
             return commands::completions::run(options, cli.config.as_deref());
         }
         Command::Man(options) => return commands::man::run(options),
-        Command::Adopt(options) => return commands::adopt::run(options),
+        Command::Adopt(options) => {
+            return commands::adopt::run(options, cli.config.as_deref());
+        }
         _ => {}
     }
     let config = config::load(&config::find(cli.config.as_deref())?)?;

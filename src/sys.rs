@@ -8,8 +8,10 @@
 use std::ffi::CString;
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::panic::resume_unwind;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
@@ -776,6 +778,22 @@ pub fn share_one_heap() {
 /// Of freed memory, so many bytes are not given back to the system before the end.
 #[cfg(target_env = "gnu")]
 const KEPT: libc::c_int = 64 << 20;
+
+/// Whether a program gives privileges to whoever runs it (capabilities(7), "File capabilities"); not where it cannot be seen.
+pub fn gives_capabilities(program: &Path) -> bool {
+    let Ok(path) = CString::new(program.as_os_str().as_bytes()) else {
+        return false;
+    };
+    // SAFETY: both texts end with NUL and outlive the call; with a size of 0 nothing is written, only the length is told.
+    unsafe {
+        libc::getxattr(
+            path.as_ptr(),
+            c"security.capability".as_ptr(),
+            std::ptr::null_mut(),
+            0,
+        ) > 0
+    }
+}
 
 /// Undoes what a parent may have done to this process and that would break the watchdog: with SIGCHLD ignored,
 /// no child can be waited for, and with SIGALRM ignored it could hang for ever.

@@ -1,32 +1,19 @@
 //! What can be found out about a program that runs.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsString;
-use std::fs;
-use std::io::{self, Read};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::MetadataExt;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use nix::unistd::{Gid, Group, Uid, User};
 
-use crate::check::process::parse_pid_file;
-use crate::files::{self, Links};
+use super::arguments::{self, Runs};
+use super::pid_file::{self, PidFile};
+use super::privileges::Privileges;
+use super::unit::{self, InUnit};
 use crate::process_table;
-use crate::restart::scope::{self, Place};
-use crate::systemctl::is_booted;
-
-/// No longer file is a PID file.
-const PID_FILE_LIMIT: u64 = 4096;
-
-/// Of a directory, so many entries are looked at for a PID file.
-const ENTRIES: usize = 2000;
-
-/// The names of files that are written to and are no logs.
-const NO_LOGS: [&str; 12] = [
-    "pid", "lock", "lck", "sock", "db", "sqlite", "sqlite3", "wal", "aof", "rdb", "journal", "tmp",
-];
 
 /// A file that a program has open for writing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +28,19 @@ pub(super) struct Open {
     pub(super) written: Option<SystemTime>,
     /// Whose it is: who is not root may have been handed a file that he could not open.
     pub(super) owner: u32,
+    /// Who may write it, as the mode has it.
+    pub(super) mode: u32,
+}
+
+/// What the command line of a process is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Shape {
+    /// The arguments that it was started with.
+    Arguments,
+    /// A text that it has written over them.
+    Title(String),
+    /// Its arguments, which it has cut up or shortened.
+    Edited,
 }
 
 /// What is known of a program.
@@ -50,12 +50,20 @@ pub(super) struct Facts {
     pub(super) pid: i32,
     /// The name that the kernel has for it.
     pub(super) name: String,
-    /// The file that is run.
+    /// The file that is run; of one that was exchanged or removed, where it was.
     pub(super) program: Option<PathBuf>,
-    /// Its arguments, the program's name first.
+    /// Its arguments, the program's name first, as they stand now.
     pub(super) arguments: Vec<String>,
-    /// Its working directory.
+    /// How many of them it was started with, where that can be read.
+    pub(super) started_with: Option<usize>,
+    /// Its working directory; of one that was removed, where it was.
     pub(super) working_dir: PathBuf,
+    /// Whether there is no such directory any more.
+    pub(super) working_dir_is_gone: bool,
+    /// Whether it runs a script that is not where it should be.
+    pub(super) script_is_gone: bool,
+    /// The root of its file system, where that is not ours.
+    pub(super) root: Option<PathBuf>,
     /// Its user.
     pub(super) user: String,
     /// The same as a number.
@@ -66,20 +74,44 @@ pub(super) struct Facts {
     pub(super) group: Option<String>,
     /// Its environment.
     pub(super) environment: BTreeMap<String, String>,
+    /// The variables that those who started it had as well: they were not set for it.
+    pub(super) inherited: BTreeSet<String>,
     /// Its mask of permissions.
     pub(super) umask: Option<u32>,
     /// Its niceness.
     pub(super) nice: i32,
-    /// The systemd unit that it belongs to.
-    pub(super) unit: Option<Place>,
+    /// The systemd unit that it is in.
+    pub(super) unit: Option<InUnit>,
     /// The file that its PID is in.
-    pub(super) pid_file: Option<PathBuf>,
+    pub(super) pid_file: Option<PidFile>,
+    /// Files that hold its PID as well, and are called after other programs.
+    pub(super) other_pid_files: Vec<PathBuf>,
     /// The files that it writes to.
     pub(super) open: Vec<Open>,
+    /// Of its standard output and error, those that go to a pipe.
+    pub(super) pipes: Vec<u32>,
+    /// The terminal that it runs in.
+    pub(super) terminal: Option<String>,
+    /// What tells whether it was root.
+    pub(super) privileges: Privileges,
+}
+
+/// A process has no more ancestors than that which matter.
+const ANCESTORS: usize = 32;
+
+/// What `/proc/PID` gives for a path that is gone stands behind it.
+const DELETED: &str = " (deleted)";
+
+/// A path without that, and whether there is nothing any more.
+fn undeleted(path: PathBuf) -> PathBuf {
+    match path.to_str().and_then(|text| text.strip_suffix(DELETED)) {
+        Some(text) if !path.exists() => PathBuf::from(text),
+        _ => path,
+    }
 }
 
 /// Looks at a program. An error says what could not be read.
-pub(super) fn look(pid: i32) -> Result<Facts, String> {
+pub(super) fn look(pid: i32, table: &process_table::ProcessTable) -> Result<Facts, String> {
     let proc = PathBuf::from(format!("/proc/{pid}"));
     let unreadable = |error: io::Error| {
         let help = if error.kind() == io::ErrorKind::PermissionDenied {
@@ -89,19 +121,15 @@ pub(super) fn look(pid: i32) -> Result<Facts, String> {
         };
         format!("what PID {pid} is cannot be read: {error}{help}")
     };
-    let arguments = arguments(&proc).map_err(unreadable)?;
+    let arguments = texts(&proc.join("cmdline")).map_err(unreadable)?;
     let working_dir = fs::read_link(proc.join("cwd")).map_err(unreadable)?;
+    let working_dir = undeleted(working_dir);
     let environment = environment(&proc).map_err(unreadable)?;
     let open = open_files(&proc).map_err(unreadable)?;
     let status = fs::read_to_string(proc.join("status")).map_err(unreadable)?;
-    let ids = |key: &str| -> Option<u32> {
-        // real, effective, saved, of the file system
-        let line = status.lines().find_map(|line| line.strip_prefix(key))?;
-        line.split_ascii_whitespace().nth(1)?.parse().ok()
-    };
     let (uid, gid) = (
-        ids("Uid:").ok_or_else(|| unreadable(io::ErrorKind::InvalidData.into()))?,
-        ids("Gid:").unwrap_or_default(),
+        id(&status, "Uid:").ok_or_else(|| unreadable(io::ErrorKind::InvalidData.into()))?,
+        id(&status, "Gid:").unwrap_or_default(),
     );
     let account = User::from_uid(Uid::from_raw(uid)).ok().flatten();
     let own_group = account.as_ref().map(|user| user.gid.as_raw());
@@ -109,11 +137,27 @@ pub(super) fn look(pid: i32) -> Result<Facts, String> {
         .map_err(unreadable)?
         .trim_end()
         .to_owned();
+    let stat = stat_fields(&proc).unwrap_or_default();
+    let program = fs::read_link(proc.join("exe")).ok().map(undeleted);
+    let user = account.map_or_else(|| uid.to_string(), |user| user.name);
+    let (pid_file, other_pid_files) = pid_file::find(&pid_file::Asked {
+        pid,
+        uid,
+        name: &name,
+        program: program.as_deref(),
+        arguments: &arguments,
+        working_dir: &working_dir,
+        started: started(&stat),
+    });
     Ok(Facts {
         pid,
-        program: fs::read_link(proc.join("exe")).ok(),
-        user: account.map_or_else(|| uid.to_string(), |user| user.name),
-        uid,
+        working_dir_is_gone: !working_dir.is_dir(),
+        script_is_gone: script_is_gone(&arguments, &working_dir),
+        inherited: inherited(pid, &environment, table),
+        started_with: argument_count(&proc, &stat),
+        root: fs::read_link(proc.join("root"))
+            .ok()
+            .filter(|root| root != Path::new("/")),
         is_own_user: uid == Uid::effective().as_raw(),
         group: (own_group != Some(gid)).then(|| {
             Group::from_gid(Gid::from_raw(gid))
@@ -125,10 +169,17 @@ pub(super) fn look(pid: i32) -> Result<Facts, String> {
             .lines()
             .find_map(|line| line.strip_prefix("Umask:"))
             .and_then(|mask| u32::from_str_radix(mask.trim(), 8).ok()),
-        nice: nice(&proc),
-        unit: unit(&proc),
-        pid_file: pid_file(pid, &name, &arguments, &working_dir),
+        nice: field(&stat, 19).unwrap_or_default(),
+        unit: unit::of_process(&proc, pid, table),
+        pid_file,
+        other_pid_files,
+        pipes: pipes(&proc),
+        terminal: terminal(&proc, &stat),
+        privileges: Privileges::of(&proc, uid, &status, program.as_deref()),
+        user,
+        uid,
         name,
+        program,
         arguments,
         working_dir,
         environment,
@@ -136,27 +187,56 @@ pub(super) fn look(pid: i32) -> Result<Facts, String> {
     })
 }
 
+impl Facts {
+    /// What its command line is.
+    pub(super) fn shape(&self) -> Shape {
+        let words: Vec<&str> = self
+            .arguments
+            .iter()
+            .map(String::as_str)
+            .filter(|word| !word.is_empty())
+            .collect();
+        let title = || Shape::Title(words.concat());
+        if let Some(count) = self.started_with
+            && count != self.arguments.len()
+        {
+            return if words.len() < 2 {
+                title()
+            } else {
+                Shape::Edited
+            };
+        }
+        let [only] = words.as_slice() else {
+            return Shape::Arguments;
+        };
+        if only.contains(' ') && !self.working_dir.join(only).exists() {
+            return title();
+        }
+        // what could not be counted: an interpreter has more than a name, and that name is its own
+        let program = self
+            .program
+            .as_ref()
+            .map(|program| program.to_string_lossy().into_owned())
+            .unwrap_or_default();
+        if self.started_with.is_none()
+            && arguments::is_interpreter(&program)
+            && !arguments::is_interpreter(only)
+        {
+            return title();
+        }
+        Shape::Arguments
+    }
+}
+
 fn lossy(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
 /// What stands in a file of /proc as texts that end with NULs.
-fn texts(path: &Path) -> io::Result<Vec<String>> {
+pub(super) fn texts(path: &Path) -> io::Result<Vec<String>> {
     let bytes = fs::read(path)?;
     let bytes = bytes.strip_suffix(&[0]).unwrap_or(&bytes);
     Ok(bytes.split(|&byte| byte == 0).map(lossy).collect())
-}
-
-fn arguments(proc: &Path) -> io::Result<Vec<String>> {
-    let mut arguments = texts(&proc.join("cmdline"))?;
-    // a program that writes a title over its arguments leaves empty ones behind it
-    let is_title = arguments
-        .first()
-        .is_some_and(|first| first.contains(' ') && !Path::new(first).exists());
-    while is_title && arguments.last().is_some_and(String::is_empty) {
-        arguments.pop();
-    }
-    Ok(arguments)
 }
 
 fn environment(proc: &Path) -> io::Result<BTreeMap<String, String>> {
@@ -168,28 +248,103 @@ fn environment(proc: &Path) -> io::Result<BTreeMap<String, String>> {
         .collect())
 }
 
-fn nice(proc: &Path) -> i32 {
-    let read = || -> Option<i32> {
-        let stat = fs::read(proc.join("stat")).ok()?;
-        let close = stat.iter().rposition(|&byte| byte == b')')?;
-        // field 19; the first after the name is field 3
-        lossy(&stat[close + 1..])
-            .split_ascii_whitespace()
-            .nth(16)?
-            .parse()
-            .ok()
-    };
-    read().unwrap_or_default()
+/// The variables that an ancestor had been started with, with the same values.
+fn inherited(
+    pid: i32,
+    own: &BTreeMap<String, String>,
+    table: &process_table::ProcessTable,
+) -> BTreeSet<String> {
+    let above = |pid: &i32| table.parent(*pid).filter(|&parent| parent > 1);
+    std::iter::successors(above(&pid), above)
+        .take(ANCESTORS)
+        .filter_map(|ancestor| environment(Path::new(&format!("/proc/{ancestor}"))).ok())
+        .flatten()
+        .filter(|(key, value)| own.get(key) == Some(value))
+        .map(|(key, _)| key)
+        .collect()
 }
 
-/// The unit that it is in, where systemd runs here; not the one that this very program is in.
-fn unit(proc: &Path) -> Option<Place> {
-    if !is_booted() {
-        return None;
-    }
-    let unit = scope::place(&fs::read_to_string(proc.join("cgroup")).ok()?)?;
-    let own = scope::place(&fs::read_to_string("/proc/self/cgroup").unwrap_or_default());
-    (unit.is_service() && own.as_ref() != Some(&unit)).then_some(unit)
+/// Whether what an interpreter runs is surely a file, and there is none: modules, commands and projects have no ending.
+fn script_is_gone(arguments: &[String], working_dir: &Path) -> bool {
+    let Runs::Script(at) = arguments::runs(arguments) else {
+        return false;
+    };
+    let script = Path::new(arguments[at].trim_start_matches("--file="));
+    (script.is_absolute() || script.extension().is_some()) && !working_dir.join(script).exists()
+}
+
+/// The effective id of a line of /proc/PID/status that has the real, the effective, the saved and that for files.
+fn id(status: &str, key: &str) -> Option<u32> {
+    let line = status.lines().find_map(|line| line.strip_prefix(key))?;
+    line.split_ascii_whitespace().nth(1)?.parse().ok()
+}
+
+/// The fields of /proc/PID/stat from the third on: the second may hold blanks.
+fn stat_fields(proc: &Path) -> Option<Vec<String>> {
+    let stat = fs::read(proc.join("stat")).ok()?;
+    let close = stat.iter().rposition(|&byte| byte == b')')?;
+    let fields = lossy(&stat[close + 1..]);
+    Some(fields.split_ascii_whitespace().map(str::to_owned).collect())
+}
+
+/// A field by its number in proc(5).
+fn field<T: std::str::FromStr>(stat: &[String], number: usize) -> Option<T> {
+    stat.get(number - 3)?.parse().ok()
+}
+
+/// When it was started, by the wall clock as it is now.
+fn started(stat: &[String]) -> Option<SystemTime> {
+    let ticks: u64 = field(stat, 22)?;
+    let uptime = fs::read_to_string("/proc/uptime").ok()?;
+    let uptime: f64 = uptime.split(' ').next()?.parse().ok()?;
+    let up = Duration::try_from_secs_f64(uptime).ok()?;
+    let since_boot =
+        Duration::from_millis(ticks.saturating_mul(1000) / process_table::ticks_per_second());
+    SystemTime::now().checked_sub(up.saturating_sub(since_boot))
+}
+
+/// How many arguments the kernel gave it, which stays where it was when the arguments are written over. Nobody else may
+/// look there but who may trace it.
+fn argument_count(proc: &Path, stat: &[String]) -> Option<usize> {
+    let at: u64 = field(stat, 28).filter(|&at| at > 0)?;
+    let mut word = [0; 8];
+    File::open(proc.join("mem"))
+        .ok()?
+        .read_exact_at(&mut word, at)
+        .ok()?;
+    let count = u64::from_ne_bytes(word);
+    // a program of 32 bits has a pointer in the upper half
+    let count = if count > u64::from(u32::MAX) {
+        count & u64::from(u32::MAX)
+    } else {
+        count
+    };
+    usize::try_from(count)
+        .ok()
+        .filter(|&count| (1..1_000_000).contains(&count))
+}
+
+fn pipes(proc: &Path) -> Vec<u32> {
+    [1, 2]
+        .into_iter()
+        .filter(|number| {
+            fs::metadata(proc.join(format!("fd/{number}")))
+                .is_ok_and(|held| held.file_type().is_fifo())
+                && fs::read_link(proc.join(format!("fd/{number}")))
+                    .is_ok_and(|path| path.to_string_lossy().starts_with("pipe:"))
+        })
+        .collect()
+}
+
+/// The terminal that its standard streams are, or that controls it.
+fn terminal(proc: &Path, stat: &[String]) -> Option<String> {
+    let of_stream = (0..3).find_map(|number| {
+        let path = fs::read_link(proc.join(format!("fd/{number}"))).ok()?;
+        let path = path.to_string_lossy().into_owned();
+        (path.starts_with("/dev/pts/") || path.starts_with("/dev/tty")).then_some(path)
+    });
+    // who has none that controls it only has an old stream open
+    of_stream.filter(|_| field(stat, 7).is_none_or(|device: i64| device != 0))
 }
 
 fn open_files(proc: &Path) -> io::Result<Vec<Open>> {
@@ -221,6 +376,7 @@ fn open_files(proc: &Path) -> io::Result<Vec<Open>> {
             appends: flags & libc::O_APPEND != 0,
             written: held.modified().ok(),
             owner: held.uid(),
+            mode: held.mode(),
         });
     }
     Ok(open)
@@ -232,137 +388,28 @@ fn flags(fdinfo: &Path) -> Option<i32> {
     i32::from_str_radix(flags.trim(), 8).ok()
 }
 
-/// Whether a file that is written to is a log: it is appended to or called one, and nothing else by its name.
-pub(super) fn is_log(open: &Open) -> bool {
-    let name = open
-        .path
-        .file_name()
-        .map(|name| name.to_string_lossy().to_lowercase())
-        .unwrap_or_default();
-    let ending = name.rsplit('.').next().unwrap_or_default();
-    if NO_LOGS.contains(&ending) {
-        return false;
-    }
-    let called = name.contains("log") || ["out", "err"].contains(&ending);
-    called || open.appends || open.number == 1 || open.number == 2
-}
-
-/// Looks for a file that its PID is in: where programs keep them, where it works, and where its arguments point.
-fn pid_file(pid: i32, name: &str, arguments: &[String], working_dir: &Path) -> Option<PathBuf> {
-    let holds = |path: &Path| {
-        let mut bytes = Vec::new();
-        files::open(path, Links::Follow).is_ok_and(|(file, _)| {
-            file.take(PID_FILE_LIMIT + 1)
-                .read_to_end(&mut bytes)
-                .is_ok()
-        }) && parse_pid_file(&bytes) == Ok(pid)
-    };
-    let mentioned: Vec<PathBuf> = arguments
-        .iter()
-        // a title holds all of them in one
-        .flat_map(|argument| argument.split(['=', ' ', ',']))
-        .skip(1)
-        .filter(|part| part.contains('/') || part.contains(".pid"))
-        .map(|part| working_dir.join(part))
-        .collect();
-    if let Some(path) = mentioned.iter().find(|path| holds(path)) {
-        return Some(path.clone());
-    }
-    let mut names = BTreeSet::from([name.to_owned()]);
-    if let Some(program) = arguments
-        .first()
-        .and_then(|first| Path::new(first).file_name())
-    {
-        names.insert(program.to_string_lossy().into_owned());
-    }
-    let run = Path::new("/run");
-    let mut directories = vec![working_dir.to_owned(), working_dir.join("run")];
-    for path in &mentioned {
-        directories.push(path.clone());
-        directories.extend(path.parent().map(Path::to_owned));
-    }
-    directories.extend(names.iter().map(|name| run.join(name)));
-    directories.push(run.to_owned());
-    directories
-        .iter()
-        .flat_map(|directory| candidates(directory))
-        .find(|path| holds(path))
-}
-
-/// The files of a directory that may be PID files, by their names.
-fn candidates(directory: &Path) -> Vec<PathBuf> {
-    let Ok(entries) = fs::read_dir(directory) else {
-        return Vec::new();
-    };
-    let mut found: Vec<PathBuf> = entries
-        .flatten()
-        .take(ENTRIES)
-        .map(|entry| entry.path())
-        .filter(|path| {
-            path.file_name()
-                .is_some_and(|name| name.as_bytes().windows(3).any(|part| part == b"pid"))
-        })
-        .collect();
-    found.sort();
-    found
-}
-
-/// A path as the kernel gives it for a file that is gone.
-pub(super) fn is_deleted(path: &Path) -> bool {
-    path.as_os_str().as_bytes().ends_with(b" (deleted)")
-}
-
-/// The programs of a name, without the helpers that they themselves started.
-pub(super) fn named(name: &str, table: &process_table::ProcessTable) -> Vec<i32> {
-    let is_called = |pid: i32, command: &[u8]| {
-        let first = command
-            .split(|&byte| byte == b' ')
-            .next()
-            .unwrap_or_default();
-        let base = OsString::from_vec(first.to_vec());
-        let base = Path::new(&base).file_name().unwrap_or_default().to_owned();
-        base == name
-            || base == format!("{name}:").as_str()
-            || fs::read_to_string(format!("/proc/{pid}/comm"))
-                .is_ok_and(|comm| comm.trim_end() == name)
-    };
-    let all: BTreeMap<i32, i32> = table
-        .all()
-        .filter(|process| !process.kernel && !table.is_lineage(process.pid))
-        .filter(|process| process.state != process_table::ProcessState::Zombie)
-        .filter(|process| is_called(process.pid, &process.command))
-        .map(|process| (process.pid, process.parent))
-        .collect();
-    all.iter()
-        .filter(|(_, parent)| !all.contains_key(parent))
-        .map(|(&pid, _)| pid)
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn logs_are_known_by_how_they_are_written_and_called() {
-        let open = |path: &str, appends, number| Open {
-            number,
-            path: path.into(),
-            appends,
-            written: None,
-            owner: 0,
-        };
-        for (file, log) in [
-            (open("/var/log/redis.log", false, 5), true),
-            (open("/var/log/syslog", true, 5), true),
-            (open("/srv/a/events", true, 5), true),
-            (open("/srv/a/nohup.out", false, 1), true),
-            (open("/srv/a/data.db", true, 5), false),
-            (open("/srv/a/appendonly.aof", true, 5), false),
-            (open("/srv/a/a.pid", true, 5), false),
-            (open("/srv/a/base/16384/2601", false, 5), false),
-        ] {
-            assert_eq!(is_log(&file), log, "{file:?}");
+    fn the_arguments_of_this_process_are_counted() {
+        let stat = stat_fields(Path::new("/proc/self")).unwrap();
+        let arguments = texts(Path::new("/proc/self/cmdline")).unwrap();
+        // a sandbox may forbid it
+        if let Some(count) = argument_count(Path::new("/proc/self"), &stat) {
+            assert_eq!(count, arguments.len());
         }
+        assert!(started(&stat).unwrap() <= SystemTime::now());
+    }
+
+    #[test]
+    fn a_path_that_is_gone_is_given_as_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let odd = dir.path().join("x (deleted)");
+        assert_eq!(undeleted(odd.clone()), dir.path().join("x"));
+        fs::write(&odd, "").unwrap();
+        assert_eq!(undeleted(odd.clone()), odd);
+        assert_eq!(undeleted("/bin".into()), Path::new("/bin"));
     }
 }

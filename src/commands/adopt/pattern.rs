@@ -1,80 +1,109 @@
-//! A pattern that matches one program and nothing else that runs.
+//! A pattern that matches the command line of one program, and that of no other that could run.
+//!
+//! All arguments stand in it: what tells two workers apart may be the last of them, and which of them runs beside this
+//! one today says nothing of tomorrow. It is anchored at both ends, so that an editor, a shell or a `tmux` that has the
+//! same words among its arguments does not match.
 
-use std::path::Path;
+/// The beginning of the directory that an `AppImage` is mounted at, with a name of its own each time it is started.
+const MOUNT: &str = "/tmp/.mount_";
 
-/// Programs that run others: what they run is told by their first argument that is no option.
-const INTERPRETERS: [&str; 19] = [
-    "python", "perl", "ruby", "node", "nodejs", "java", "php", "sh", "bash", "dash", "zsh", "ksh",
-    "bun", "deno", "dotnet", "mono", "lua", "Rscript", "busybox",
-];
-
-/// A pattern for arguments, and whether it tells them apart from the others.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Found {
-    /// A regular expression.
-    pub(super) pattern: String,
-    /// Whether none of the others matches.
-    pub(super) is_unique: bool,
-}
-
-/// The shortest beginning of `arguments` by which the program is known among `others`, command lines with their
-/// arguments joined by single spaces. It always holds what the program is: of an interpreter, the script as well.
-pub(super) fn find(arguments: &[String], others: &[&[u8]]) -> Found {
-    let whole = arguments.join(" ");
-    for count in least(arguments)..arguments.len() {
-        let start = arguments[..count].join(" ");
-        let is_start = |other: &&[u8]| {
-            other
-                .strip_prefix(start.as_bytes())
-                .is_some_and(|rest| rest.first().is_none_or(|&next| next == b' '))
-        };
-        if !others.iter().any(is_start) {
-            return Found {
-                pattern: format!("^{}( |$)", escaped(&start)),
-                is_unique: true,
-            };
-        }
-    }
-    let is_unique = !others.contains(&whole.as_bytes());
-    Found {
-        pattern: format!("^{}$", escaped(&whole)),
-        is_unique,
-    }
-}
-
-/// How many arguments a pattern has at least.
-fn least(arguments: &[String]) -> usize {
-    if !arguments.first().is_some_and(|first| is_interpreter(first)) {
-        return 1;
-    }
-    let script = arguments
+/// The pattern for arguments. `started_as` is the program's name where `spawn` will start it by another one.
+pub(super) fn of_arguments(arguments: &[String], started_as: Option<&str>) -> String {
+    // a command line is searched in with its empty arguments left out
+    let mut words: Vec<String> = arguments
         .iter()
-        .skip(1)
-        .position(|argument| !argument.starts_with('-'));
-    match script {
-        Some(index) => index + 2,
-        None => arguments.len(),
+        .filter(|argument| !argument.is_empty())
+        .map(|argument| of_argument(argument))
+        .collect();
+    if let (Some(first), Some(other)) = (words.first_mut(), started_as.map(of_argument))
+        && *first != other
+    {
+        *first = format!("({first}|{other})");
+    }
+    format!("^{}$", words.join(" "))
+}
+
+fn of_argument(argument: &str) -> String {
+    match argument.strip_prefix(MOUNT) {
+        Some(rest) => {
+            let end = rest.find(['/', ' ']).unwrap_or(rest.len());
+            format!("{}[^/ ]+{}", escaped(MOUNT), escaped(&rest[end..]))
+        }
+        None => escaped(argument),
     }
 }
 
-/// Whether a program runs others: `python3.11` is `python`.
-pub(super) fn is_interpreter(program: &str) -> bool {
-    let name = Path::new(program)
-        .file_name()
-        .map(|name| name.to_string_lossy().into_owned())
-        .unwrap_or_default();
-    let name = name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.');
-    INTERPRETERS.contains(&name)
+/// The pattern for a title. Versions and counts change while the program remains the same.
+pub(super) fn of_title(title: &str) -> String {
+    let mut counts = false;
+    let words: Vec<String> = title
+        .split(' ')
+        .filter(|word| !word.is_empty())
+        .map(|word| {
+            let (open, core, close) = core(word);
+            if is_count(core) {
+                counts = true;
+                return format!("{}[0-9]+{}", escaped(open), escaped(close));
+            }
+            match version(core) {
+                Some(at) => format!(
+                    "{}{}[^ ]+{}",
+                    escaped(open),
+                    escaped(&core[..at]),
+                    escaped(close)
+                ),
+                None => escaped(word),
+            }
+        })
+        .collect();
+    // what counts may say more at other times: `[5 of 5 busy] stopping`
+    let end = if counts { "( |$)" } else { "$" };
+    // one may be padded with blanks
+    let between = if title.contains("  ") { " +" } else { " " };
+    format!("^{}{end}", words.join(between))
+}
+
+/// A word without the brackets around it and the marks behind it.
+fn core(word: &str) -> (&str, &str, &str) {
+    let rest = word.trim_start_matches(['(', '[', '{', '<', '"', '\'']);
+    let core = rest.trim_end_matches([')', ']', '}', '>', '"', '\'', ',', ':', ';', '%']);
+    let start = word.len() - rest.len();
+    (&word[..start], core, &word[start + core.len()..])
+}
+
+fn is_count(core: &str) -> bool {
+    !core.is_empty() && core.chars().all(|c| c.is_ascii_digit())
+}
+
+/// Where the version in a word begins: `7.1.2`, `v5.3.0`, `resque-1.27.4`. An address is none.
+fn version(core: &str) -> Option<usize> {
+    let start = core.rfind('-').map_or(0, |dash| dash + 1);
+    [0, start].into_iter().find(|&at| {
+        let text = core[at..].trim_start_matches('v');
+        let parts: Vec<&str> = text.split('.').collect();
+        let is_address = parts.len() == 4 && parts.iter().all(|part| part.parse::<u8>().is_ok());
+        parts.len() >= 2
+            && !is_address
+            && parts[..2].iter().all(|part| is_count(part))
+            && text
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || ".-_+~".contains(c))
+    })
 }
 
 /// The text with what is special in a pattern escaped, and no more: people read it.
 fn escaped(text: &str) -> String {
     let mut pattern = String::with_capacity(text.len());
     for c in text.chars() {
-        if r"\.+*?()|[]{}^$".contains(c) {
-            pattern.push('\\');
+        match c {
+            // a byte that is no text
+            char::REPLACEMENT_CHARACTER => pattern.push_str(".+"),
+            c if r"\.+*?()|[]{}^$".contains(c) => {
+                pattern.push('\\');
+                pattern.push(c);
+            }
+            c => pattern.push(c),
         }
-        pattern.push(c);
     }
     pattern
 }
@@ -84,60 +113,153 @@ mod tests {
     use super::*;
     use crate::check::pattern::Pattern;
 
-    fn find_among(arguments: &[&str], others: &[&str]) -> Found {
-        let arguments: Vec<String> = arguments.iter().map(|&it| it.to_owned()).collect();
-        let bytes: Vec<&[u8]> = others.iter().map(|other| other.as_bytes()).collect();
-        let found = find(&arguments, &bytes);
-        let pattern = Pattern::new(&found.pattern).unwrap();
-        assert!(pattern.matches(arguments.join(" ").as_bytes()), "{found:?}");
-        for other in others {
-            assert!(
-                !found.is_unique || !pattern.matches(other.as_bytes()),
-                "{found:?} {other}"
-            );
-        }
-        found
+    fn words(line: &str) -> Vec<String> {
+        line.split(' ').map(str::to_owned).collect()
     }
 
     #[test]
-    fn as_much_as_is_needed_and_no_more() {
-        for (arguments, others, pattern) in [
+    fn a_pattern_fits_its_program_and_none_that_is_like_it() {
+        for (line, others) in [
             (
-                &["redis-server", "/etc/redis.conf"][..],
-                &[][..],
-                r"^redis-server( |$)",
-            ),
-            (&["x", "-p", "1"], &["x -p 2", "x -p"], r"^x -p 1$"),
-            (&["x", "-p", "1", "-v"], &["x -q"], r"^x -p( |$)"),
-            (
-                &["python3.11", "-u", "main.py", "live"],
-                &[],
-                r"^python3\.11 -u main\.py( |$)",
+                "python3 manage.py rqworker mails",
+                &[
+                    "python3 manage.py shell",
+                    "python3 manage.py rqworker",
+                    "python3 manage.py rqworker mails other",
+                ][..],
             ),
             (
-                &["/usr/bin/python3", "main.py", "live"],
-                &["/usr/bin/python3 main.py paper"],
-                r"^/usr/bin/python3 main\.py live$",
+                "php artisan queue:work",
+                &["php artisan queue:work --queue=mails", "php artisan tinker"],
             ),
             (
-                &["java", "-Xmx1g", "-jar", "bot.jar"],
-                &[],
-                r"^java -Xmx1g -jar bot\.jar$",
+                "php bin/console messenger:consume async",
+                &["php bin/console messenger:consume"],
             ),
-            (&["x+y", "(a)"], &["x+y (b)"], r"^x\+y \(a\)$"),
-            // not the beginning of a longer name
-            (&["watch"], &["watchdog check"], r"^watch$"),
+            (
+                "python celery -A x worker -Q a",
+                &["python celery -A x worker -Q b", "python celery -A x beat"],
+            ),
+            (
+                "java -cp A:B:C Worker",
+                &["java -cp A:B:C Api", "java -cp A:B:C Worker2"],
+            ),
+            (
+                "node -r ./tracing.js server.js",
+                &["node -r ./tracing.js worker.js", "node -r ./tracing.js"],
+            ),
+            (
+                "python3 main.py --live",
+                &["python3 main.py --paper", "python3 main.py"],
+            ),
+            ("redis-server /etc/redis.conf", &["redis-server"]),
+            (
+                "tmux -L x new-session -d",
+                &["tmux attach", "tmux -L x attach"],
+            ),
+            ("x+y (a) [b] $c ^d", &["x+y (b)"]),
+            (
+                r"Z:\srv\mt5\terminal64.exe /portable",
+                &[r"Z:\srv\mt5\terminal64.exe"],
+            ),
         ] {
-            let found = find_among(arguments, others);
-            assert_eq!(found.pattern, pattern);
-            assert!(found.is_unique, "{arguments:?}");
+            let pattern = of_arguments(&words(line), None);
+            let pattern = Pattern::new(&pattern).unwrap();
+            assert!(pattern.matches(line.as_bytes()), "{line}");
+            let hosts = [
+                "tail -f ",
+                "vi ",
+                "tmux new -d ",
+                "ssh host ",
+                "docker run x ",
+                "sh -c ",
+            ];
+            for other in hosts.iter().map(|host| format!("{host}{line}")) {
+                assert!(!pattern.matches(other.as_bytes()), "{other}");
+            }
+            assert!(!pattern.matches(format!("{line} x").as_bytes()), "{line} x");
+            for other in others {
+                assert!(!pattern.matches(other.as_bytes()), "{line} fits {other}");
+            }
         }
     }
 
     #[test]
-    fn a_twin_is_told() {
-        let found = find_among(&["x", "1"], &["x 1"]);
-        assert_eq!(found.pattern, "^x 1$");
-        assert!(!found.is_unique);
+    fn a_name_that_spawn_does_not_use_and_one_that_it_does_both_fit() {
+        let pattern = of_arguments(&words("feedd 1000"), Some("/opt/f.d/feedd"));
+        assert_eq!(pattern, r"^(feedd|/opt/f\.d/feedd) 1000$");
+        assert_eq!(of_arguments(&words("feedd 1"), Some("feedd")), "^feedd 1$");
+        // an empty argument is not in what is searched
+        assert_eq!(
+            of_arguments(&["x".into(), String::new(), "y".into()], None),
+            "^x y$"
+        );
+        assert_eq!(
+            of_arguments(&words("/tmp/.mount_BotXy1/usr/bin/bot --live"), None),
+            r"^/tmp/\.mount_[^/ ]+/usr/bin/bot --live$"
+        );
+        let pattern = of_arguments(&["x".into(), "a\u{fffd}b".into()], None);
+        assert!(Pattern::new(&pattern).unwrap().matches(b"x a\xffb"));
+    }
+
+    #[test]
+    fn versions_and_counts_in_a_title_may_change() {
+        for (title, later, others) in [
+            (
+                "sidekiq 7.1.2 app [0 of 5 busy]",
+                &["sidekiq 7.2.0 app [5 of 5 busy] stopping"][..],
+                &["sidekiq 7.1.2 other [0 of 5 busy]"][..],
+            ),
+            (
+                "puma 6.4.0 (tcp://0.0.0.0:9292) [app]",
+                &["puma 6.4.1 (tcp://0.0.0.0:9292) [app]"],
+                &["puma 6.4.0 (tcp://0.0.0.0:9293) [app]"],
+            ),
+            (
+                "PM2 v5.3.0: God Daemon (/root/.pm2)",
+                &["PM2 v5.4.1: God Daemon (/root/.pm2)"],
+                &["PM2 v5.3.0: God Daemon (/home/x/.pm2)"],
+            ),
+            (
+                "resque-1.27.4: Waiting for a",
+                &["resque-2.0: Waiting for a"],
+                &["resque-1.27.4: Waiting for b"],
+            ),
+            (
+                "sshd: /usr/sbin/sshd -D [listener] 0 of 10-100 startups",
+                &["sshd: /usr/sbin/sshd -D [listener] 3 of 10-100 startups"],
+                &["sshd: bob [priv]"],
+            ),
+            (
+                "redis-server 127.0.0.1:6379",
+                &[],
+                &["redis-server 127.0.0.1:6380"],
+            ),
+            ("x: 10.0.0.1", &[], &["x: 10.0.0.2"]),
+            (
+                "nginx: master process nginx",
+                &[],
+                &["nginx: worker process"],
+            ),
+            (
+                "queue-worker",
+                &[],
+                &["queue-worker-2", "less queue-worker"],
+            ),
+        ] {
+            let source = of_title(title);
+            let pattern = Pattern::new(&source).unwrap();
+            for fitting in [&[title], later].concat() {
+                assert!(pattern.matches(fitting.as_bytes()), "{source}: {fitting}");
+            }
+            for other in others {
+                assert!(!pattern.matches(other.as_bytes()), "{source}: {other}");
+            }
+            assert!(!pattern.matches(format!("tail -f {title}").as_bytes()));
+        }
+        assert_eq!(
+            of_title("sidekiq 7.1.2 app [0 of 5 busy]"),
+            r"^sidekiq [^ ]+ app \[[0-9]+ of [0-9]+ busy\]( |$)"
+        );
     }
 }
