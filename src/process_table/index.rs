@@ -3,6 +3,9 @@
 //! A search for one needle reads the whole text, and each service has a needle of its own: with a thousand of them that
 //! was a twelfth of all instructions of a run, and it grew with the square of their number. With an index, a search
 //! looks only at the places of that gram of the needle, four bytes, which has the fewest.
+//!
+//! An Aho-Corasick automaton of all needles searches for them at once, but to build it takes more than all of that: for a
+//! thousand command lines it was 10 million instructions to 3 million, of 100 million that the run took.
 
 /// How many bytes a gram has.
 const GRAM: usize = 4;
