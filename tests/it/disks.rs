@@ -609,8 +609,10 @@ fn f48_the_mail_on_exhaustion_says_that_restarting_does_not_help() {
 fn move_times(value: &mut Value, by: TimeDelta) {
     match value {
         Value::String(text) => {
-            if let Ok(time) = DateTime::parse_from_rfc3339(text) {
-                *text = (time.to_utc() + by).to_rfc3339();
+            // behind the time there may be that of the boot clock, which nobody sets
+            let (wall, rest) = text.split_at(text.find(' ').unwrap_or(text.len()));
+            if let Ok(time) = DateTime::parse_from_rfc3339(wall) {
+                *text = format!("{}{rest}", (time.to_utc() + by).to_rfc3339());
             }
         }
         Value::Array(list) => list.iter_mut().for_each(|value| move_times(value, by)),
