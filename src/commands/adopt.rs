@@ -27,6 +27,7 @@ mod parent;
 mod pattern;
 mod pid_file;
 mod privileges;
+mod root;
 mod spawn;
 mod table;
 mod toml;
@@ -93,6 +94,7 @@ fn table_of(facts: &Facts, asked: &str, processes: &ProcessTable) -> (String, St
         twins: twins(facts, processes),
         parent: parent::of(facts, processes),
         asked,
+        is_root: nix::unistd::Uid::effective().is_root(),
         now: SystemTime::now(),
     };
     (table.service(), table.text())

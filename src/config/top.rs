@@ -159,7 +159,16 @@ fn note_slips(
         }
     }
     let mut last_line = None;
+    // what stands below the second header of a table would be written twice for each of its keys
+    let mut doubled: Option<Range<usize>> = None;
     for (span, message) in slips {
+        if message == "duplicate key"
+            && doubled
+                .as_ref()
+                .is_some_and(|table| table.contains(&span.start))
+        {
+            continue;
+        }
         let swallowed = open
             .iter()
             .any(|value| value.start <= span.start && span.start <= value.end);
@@ -169,10 +178,13 @@ fn note_slips(
         }
         last_line = Some(line);
         let message = match message {
-            "duplicate key" => {
-                let key = source.slice(span.clone());
-                format!("{} is written twice", quoted(key))
-            }
+            "duplicate key" => match header(source, span.start) {
+                Some(end) => {
+                    doubled = Some(span.start..end);
+                    "this table is there already: a name stands once".to_owned()
+                }
+                None => format!("{} is written twice", quoted(source.slice(span.clone()))),
+            },
             "string values must be quoted, expected literal string" if span.is_empty() => {
                 "there is no value".to_owned()
             }
@@ -184,6 +196,24 @@ fn note_slips(
         };
         faults.syntax(&span, &message);
     }
+}
+
+/// Where a table ends, of which this place is in the header.
+fn header(source: &Source<'_>, at: usize) -> Option<usize> {
+    let text = source.text();
+    let line = text[..at].rfind('\n').map_or(0, |end| end + 1);
+    let is_header = |line: &str| line.trim_start().starts_with('[');
+    if !is_header(&text[line..at]) {
+        return None;
+    }
+    let mut end = line;
+    for (number, line) in text[line..].split_inclusive('\n').enumerate() {
+        if number > 0 && is_header(line) {
+            break;
+        }
+        end += line.len();
+    }
+    Some(end)
 }
 
 /// The config, of which nothing is sure until it is known to have no faults.

@@ -164,6 +164,11 @@ impl<'a> Source<'a> {
         }
     }
 
+    /// All of the text.
+    pub(crate) fn text(&self) -> &'a str {
+        self.text
+    }
+
     /// The text of a place.
     pub(crate) fn slice(&self, span: Range<usize>) -> &'a str {
         self.text.get(span).unwrap_or_default()

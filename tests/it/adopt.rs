@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use nix::sys::signal::Signal;
 
 use crate::boxes::SystemdBox;
-use crate::scene::{Scene, alive, free_port, root, signal};
+use crate::scene::{Scene, alive, free_port, processes, root, signal};
 
 /// The table for a program, which is made the config.
 fn adopted(scene: &Scene, asked: &str) -> String {
@@ -70,11 +70,20 @@ fn logs_that_are_open_are_in_the_table() {
     assert!(table.contains(&log), "{table}");
     assert!(!table.contains("bot.db"), "{table}");
     assert!(table.contains("#max_age = \"5m\""), "{table}");
+    assert!(table.contains("severity = \"warning\""), "{table}");
     assert!(table.contains("TZ = \"Europe/Berlin\""), "{table}");
     assert!(table.contains("its variables API_SECRET;"), "{table}");
     assert!(!table.contains("hunter2"), "{table}");
     let outcome = scene.check().exits(0).verdict("bot", "healthy");
     assert_eq!(outcome.service("bot")["pid"], running.id());
+    // a log that has no rule yet restarts nothing
+    fs::remove_file(scene.path("bot.log")).unwrap();
+    scene.config(&format!("[defaults]\nstart_grace = \"0s\"\n{table}"));
+    scene
+        .check()
+        .exits(1)
+        .verdict("bot", "degraded")
+        .finds("bot", "log_missing");
     running.kill().unwrap();
     running.wait().unwrap();
 }
@@ -216,17 +225,14 @@ const DAEMONS: [Daemon; 10] = [
     },
 ];
 
-#[test]
-#[ignore = "needs root, redis-server, nginx, memcached, rsyslog, openssh-server, mosquitto, haproxy, lighttpd, dnsmasq, postgresql"]
-fn ten_daemons_are_adopted() {
-    assert!(root());
-    for daemon in &DAEMONS {
-        let scene = Scene::new();
+impl Daemon {
+    /// Starts it in a scene, on a port of its own. Gives back its PID and that port.
+    fn start(&self, scene: &Scene) -> (i32, String) {
         let port = free_port().to_string();
         let fill = |text: &str| {
             let mut text = scene.fill(text).replace("{port}", &port);
             if text.contains("{pg}") {
-                let directory = scene.lend("pg", "postgres");
+                let directory = scene.path("pg");
                 let bin = postgres_bin();
                 text = text
                     .replace("{pg}", directory.to_str().unwrap())
@@ -234,17 +240,50 @@ fn ten_daemons_are_adopted() {
             }
             text
         };
-        for (name, text) in daemon.files {
+        if self.start.contains("{pg}") {
+            scene.lend("pg", "postgres");
+        }
+        for (name, text) in self.files {
             scene.write(name, fill(text));
         }
-        scene.shell(&fill(daemon.start)).exits(0);
+        scene.shell(&fill(self.start)).exits(0);
         let pid = || -> Option<i32> {
-            let pid = scene.read(daemon.pid_file).lines().next()?.trim().parse();
+            let pid = scene.read(self.pid_file).lines().next()?.trim().parse();
             pid.ok().filter(|&pid| alive(pid))
         };
         scene.wait_until("its PID file", || pid().is_some());
-        scene.wait_until("its port", || answers(daemon, &port));
-        let pid = pid().unwrap();
+        scene.wait_until("its port", || answers(self, &port));
+        (pid().unwrap(), port)
+    }
+}
+
+/// The processes that a process has started, and those that they have.
+fn descendants(pid: i32) -> Vec<i32> {
+    let all = processes();
+    let mut found = vec![pid];
+    let mut at = 0;
+    while at < found.len() {
+        let parent = found[at];
+        found.extend(
+            all.iter()
+                .filter(|process| process.parent == parent)
+                .map(|process| process.pid),
+        );
+        at += 1;
+    }
+    found.split_off(1)
+}
+
+#[test]
+#[ignore = "needs root, redis-server, nginx, memcached, rsyslog, openssh-server, mosquitto, haproxy, lighttpd, dnsmasq, postgresql"]
+fn ten_daemons_are_adopted() {
+    assert!(root());
+    for daemon in &DAEMONS {
+        let scene = Scene::new();
+        let (pid, port) = daemon.start(&scene);
+        // another of it, with a config and a port of its own
+        let other_scene = Scene::new();
+        let (other, other_port) = daemon.start(&other_scene);
         // by its PID, and by its name where no other of that name runs here
         let table = adopted(&scene, &pid.to_string());
         println!("{table}");
@@ -263,17 +302,28 @@ fn ten_daemons_are_adopted() {
         let json = outcome.json();
         assert_eq!(json["services"][0]["verdict"], "healthy", "{json}");
         assert_eq!(json["services"][0]["pid"], pid, "{json}");
-        if daemon.has_title {
-            signal(pid, Signal::SIGTERM);
-            continue;
-        }
         let name = json["services"][0]["name"].as_str().unwrap().to_owned();
+        let helpers = descendants(pid);
         scene.kill_and_reap(pid);
-        scene.check().exits(1).verdict(&name, "restarted");
-        scene.wait_until("its port", || answers(daemon, &port));
-        let outcome = scene.check().exits(0).verdict(&name, "healthy");
-        let again = outcome.service(&name)["pid"].as_i64().unwrap();
-        signal(i32::try_from(again).unwrap(), Signal::SIGTERM);
+        for helper in helpers {
+            scene.kill(helper);
+        }
+        let dry = scene.run(&["check", "--dry-run", "--json"]);
+        let missing = if daemon.has_title { "down" } else { "failing" };
+        dry.verdict(&name, missing).finds(&name, "process_missing");
+        if !daemon.has_title {
+            scene.check().exits(1).verdict(&name, "restarted");
+            scene.wait_until("its port", || answers(daemon, &port));
+            let outcome = scene.check().exits(0).verdict(&name, "healthy");
+            let again = outcome.service(&name)["pid"].as_i64().unwrap();
+            signal(i32::try_from(again).unwrap(), Signal::SIGTERM);
+        }
+        assert!(
+            alive(other) && answers(daemon, &other_port),
+            "{}",
+            daemon.name
+        );
+        signal(other, Signal::SIGTERM);
     }
 }
 

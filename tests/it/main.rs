@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test that cannot go on must panic
 
 mod adopt;
+mod adopted;
 mod attackers;
 mod benches;
 mod boxes;

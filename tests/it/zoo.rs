@@ -253,6 +253,14 @@ impl<'a> Animal<'a> {
             "the pattern matches one process: {valid}"
         );
 
+        // as it runs now it is its unit's, whatever it writes over its arguments
+        let adopted = self.watchdog(&format!("adopt {first}")).ok();
+        let unit = format!("systemd = {{ unit = \"{}\" }}", self.unit);
+        assert!(
+            adopted.contains(&unit) && !adopted.contains("spawn ="),
+            "{adopted}"
+        );
+
         let second = self.is_frozen(first);
         let third = self.is_killed(second);
         self.watchdog(&format!("reset {}", self.service)).ok();

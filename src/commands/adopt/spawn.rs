@@ -2,8 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use nix::unistd::Uid;
-
 use super::arguments::{self, Runs};
 use super::facts::{Facts, Shape};
 use super::toml::quoted;
@@ -51,7 +49,7 @@ const SHOWN: [&str; 34] = [
 
 /// Variables that every program has of its shell, its session or its manager, and that the watchdog sets itself or
 /// leaves out. A name that ends with `*` is a beginning.
-const ORDINARY: [&str; 53] = [
+const ORDINARY: [&str; 56] = [
     "_",
     "APPDIR",
     "APPIMAGE",
@@ -99,7 +97,10 @@ const ORDINARY: [&str; 53] = [
     "STY",
     "SUDO_*",
     "SYSTEMD_*",
+    "TEMP",
     "TERM*",
+    "TMP",
+    "TMPDIR",
     "TMUX*",
     "USER",
     "VSCODE_*",
@@ -121,7 +122,7 @@ pub(super) struct Start {
 }
 
 /// Works out how a program is started again. `why_root` is why that has to be done as root, where it has.
-pub(super) fn plan(facts: &Facts, why_root: Option<&str>) -> Start {
+pub(super) fn plan(facts: &Facts, why_root: Option<&str>, is_root: bool) -> Start {
     let mut start = Start::default();
     let command = command(facts, &mut start);
     let command: Vec<String> = command.iter().map(|argument| quoted(argument)).collect();
@@ -130,15 +131,14 @@ pub(super) fn plan(facts: &Facts, why_root: Option<&str>) -> Start {
         .push(format!("command = [{}]", command.join(", ")));
     let uid = match why_root {
         Some(why) => {
-            let told = format!(
-                "it was started as root and became user {} itself ({why})",
-                facts.user
-            );
-            if Uid::effective().is_root() {
-                start.notes.push(format!("{told}: root starts it again"));
+            let user = &facts.user;
+            if is_root {
+                start.notes.push(format!(
+                    "it was started as root and became user {user} itself ({why}): root starts it again"
+                ));
             } else {
                 start.why_not.push(format!(
-                    "{told}: only a watchdog of root's can start it again"
+                    "it was started as root and became user {user} itself ({why}): only a watchdog of root's can start it"
                 ));
             }
             0
@@ -230,7 +230,7 @@ fn command(facts: &Facts, start: &mut Start) -> Vec<String> {
     if !starts(&first, facts)
         && let Some(first) = command.first_mut()
     {
-        *first = program.clone();
+        first.clone_from(&program);
         start.first = Some(program.clone());
         if !Path::new(&program).is_file() {
             start.why_not.push(format!(
@@ -290,8 +290,8 @@ fn environment(facts: &Facts, start: &mut Start) {
     }
     let left: Vec<&str> = facts
         .environment
-        .iter()
-        .map(|(key, _)| key.as_str())
+        .keys()
+        .map(String::as_str)
         .filter(|key| !SHOWN.contains(key) && !is_ordinary(key) && !facts.inherited.contains(*key))
         .collect();
     if !left.is_empty() {

@@ -12,7 +12,7 @@ use super::parent::Parent;
 use super::spawn::{self, Start};
 use super::toml::{key, path, quoted};
 use super::unit::{InUnit, Named, Role};
-use super::{pattern, privileges};
+use super::{pattern, root};
 use crate::clock::rough;
 use crate::systemctl::Manager;
 use crate::text::printable;
@@ -38,6 +38,8 @@ pub(super) struct Table<'a> {
     pub(super) twins: Twins,
     pub(super) parent: Option<Parent>,
     pub(super) asked: &'a str,
+    /// Whether the watchdog may start programs as others.
+    pub(super) is_root: bool,
     pub(super) now: SystemTime,
 }
 
@@ -94,8 +96,8 @@ impl Table<'_> {
     }
 
     fn add_program(&self, out: &mut String) {
-        let why_root = privileges::why_root(self.facts);
-        let start = spawn::plan(self.facts, why_root.as_deref());
+        let why_root = root::why_root(self.facts);
+        let start = spawn::plan(self.facts, why_root.as_deref(), self.is_root);
         let is_started = start.why_not.is_empty() && self.parent.is_none();
         self.add_process(out, &start, !is_started);
         match &self.parent {
@@ -194,8 +196,12 @@ impl Table<'_> {
             let _ = writeln!(out, "# {note}");
         }
         let mut keys = start.keys.clone();
-        let writes = |file: &&super::pid_file::PidFile| !file.is_mentioned && file.can_be_made;
-        if start.why_not.is_empty() && self.facts.pid_file.as_ref().filter(writes).is_some() {
+        let must_be_written = self
+            .facts
+            .pid_file
+            .as_ref()
+            .is_some_and(|file| !file.is_mentioned && file.can_be_made);
+        if start.why_not.is_empty() && must_be_written {
             keys.push("write_pid_file = true".to_owned());
         }
         let spawn = format!("spawn = {{ {} }}", keys.join(", "));

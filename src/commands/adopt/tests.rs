@@ -60,6 +60,7 @@ fn table(facts: &Facts) -> Table<'_> {
         twins: Twins::default(),
         parent: None,
         asked: "4711",
+        is_root: true,
         now: now(),
     }
 }
@@ -193,7 +194,10 @@ fn a_unit_is_left_to_systemd() {
     assert!(service.process.is_some(), "{text}");
     // one that it only got into
     let (text, service) = told(&in_unit(Role::Hosts));
-    holds(&text, "# trader.service did not start it");
+    holds(
+        &text,
+        "# trader.service did not start it, and may take it along when it ends: it only has its processes in that unit\n",
+    );
     assert!(
         matches!(service.method, Some(RestartMethod::Spawn(_))),
         "{text}"
@@ -311,7 +315,7 @@ fn a_spawn_that_would_not_start_the_same_program_is_a_comment() {
         ),
         (
             with(trader(), &[("API_SECRET", "hunter2")]),
-            "its variables API_SECRET;",
+            "# not taken over, because they may be secret: its variables API_SECRET; write what it needs into an env_file\n",
             "main",
             "main.py",
         ),
@@ -341,7 +345,7 @@ fn a_spawn_that_would_not_start_the_same_program_is_a_comment() {
         ),
         (
             started_as(&["/bin/sh", "/dev/fd/63"]),
-            "# /dev/fd/63 was a descriptor",
+            "# /dev/fd/63 was a descriptor, which it does not have again\n",
             "^/bin/sh /dev/fd/63$",
             "",
         ),
@@ -375,7 +379,10 @@ fn a_spawn_that_would_not_start_the_same_program_is_a_comment() {
         assert!(service.process.is_some(), "{text}");
         holds(&text, said);
         holds(&text, pattern);
-        holds(&text, "\n#spawn = { command = [");
+        holds(
+            &text,
+            "# until `spawn` is there, it is only watched:\n#spawn = { command = [",
+        );
         holds(&text, spawn);
         assert!(!text.contains("hunter2"), "{text}");
     }
@@ -429,6 +436,11 @@ fn a_terminal_and_a_pipe_are_told() {
         matches!(service.method, Some(RestartMethod::Spawn(_))),
         "{text}"
     );
+    facts.environment = BTreeMap::from([("STY".to_owned(), "1.x".to_owned())]);
+    holds(
+        &told(&facts).0,
+        "# it runs in a terminal of screen, /dev/pts/3",
+    );
     facts.terminal = None;
     facts.pipes = vec![1];
     holds(
@@ -476,18 +488,40 @@ fn what_gave_up_root_is_started_as_root_again() {
         let (text, service) = told(&facts);
         holds(
             &text,
-            &format!("# it was started as root and became user bind itself ({why})"),
+            &format!(
+                "# it was started as root and became user bind itself ({why}): root starts it again\n"
+            ),
         );
         holds(&text, "user = \"bind\" }\n");
-        if nix::unistd::geteuid().is_root() {
-            holds(
-                &text,
-                "\nspawn = { command = [\"/usr/bin/env\", \"-u\", \"bind\"] }\n",
-            );
-        } else {
-            assert!(service.method.is_none(), "{text}");
-        }
+        holds(
+            &text,
+            "\nspawn = { command = [\"/usr/bin/env\", \"-u\", \"bind\"] }\n",
+        );
+        assert!(service.method.is_some());
+        let (text, service) = told_of(&Table {
+            is_root: false,
+            ..table(&facts)
+        });
+        holds(
+            &text,
+            &format!(
+                "# it was started as root and became user bind itself ({why}): only a watchdog of root's can start it\n"
+            ),
+        );
+        assert!(service.method.is_none(), "{text}");
     }
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("x.conf").display().to_string();
+    fs::write(&config, "log x\nuser bind;\n").unwrap();
+    let configured = Facts {
+        arguments: ["/usr/bin/env", &config].map(str::to_owned).to_vec(),
+        started_with: Some(2),
+        ..facts.clone()
+    };
+    holds(
+        &told(&configured).0,
+        &format!("bind itself ({config} names that user): root"),
+    );
     let given = Privileges {
         are_given: true,
         ..capabilities
@@ -538,7 +572,8 @@ fn what_its_parent_starts_again_gets_no_spawn() {
     let (text, service) = told_of(&with(None));
     holds(
         &text,
-        "# its parent PID 41 (collectdmon) starts it itself: adopt that one",
+        "# its parent PID 41 (collectdmon) starts it itself: adopt that one (`watchdog adopt 41`), for a `spawn` here would \
+         start a second copy beside it\n",
     );
     assert!(
         service.method.is_none() && service.process.is_some(),
@@ -549,7 +584,9 @@ fn what_its_parent_starts_again_gets_no_spawn() {
     let (text, _) = told_of(&with(Some(restart.map(str::to_owned).to_vec())));
     holds(
         &text,
-        "[\"supervisorctl\", \"restart\", \"worker\"], stop_first = false }\n",
+        "# its parent PID 41 (collectdmon) starts it itself, and a `spawn` here would start a second copy beside it: adopt \
+         that one too, and have it restart this one:\n\
+         #restart = { command = [\"supervisorctl\", \"restart\", \"worker\"], stop_first = false }\n",
     );
 }
 
