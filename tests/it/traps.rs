@@ -44,6 +44,85 @@ fn f09_a_pattern_that_takes_a_person_for_the_program_is_told() {
 }
 
 #[test]
+fn rules_for_a_log_are_held_against_the_log_as_it_is() {
+    let log = |rule: &str| {
+        let scene = Scene::with(&format!(
+            "{MAIL}[service.a]\n[[service.a.log]]\npath = \"a.log\"\nmax_age = \"5m\"\n{rule}\n"
+        ));
+        let line = "2026-11-26 12:00:00 Position updated\n";
+        scene.write("a.log", &line.repeat(120));
+        scene
+    };
+    for (rule, key, said) in [
+        (
+            "expect = ['Positon']",
+            "expect",
+            "a: `Positon` matches none of the last 100 lines of a.log: a check would find log_quiet now; the last line is \
+             `2026-11-26 12:00:00 Position updated`",
+        ),
+        (
+            "lines = 2\nexpect = [{ pattern = 'Position', at_least = 2 }, 'updated$', '^Position']",
+            "expect",
+            "`^Position` matches none of the last 2 lines of a.log",
+        ),
+        (
+            "timestamp = \"%d.%m.%Y %H:%M\"",
+            "timestamp",
+            "`%d.%m.%Y %H:%M` reads no stamp in the last 100 lines of a.log; the last line is `2026-11-26 12:00:00 Position \
+             updated`",
+        ),
+        // no more than a check finds
+        ("expect = ['Position']", "", ""),
+        ("timestamp = \"%Y-%m-%d %H:%M:%S\"", "", ""),
+        ("forbid = ['Positon']", "", ""),
+    ] {
+        let scene = log(rule);
+        let text = scene.run(&["validate"]).exits(0).stdout;
+        let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+        if key.is_empty() {
+            assert!(text.ends_with(", no errors"), "{rule}: {text}");
+            continue;
+        }
+        assert!(text.contains(&said), "{rule}: {said}\n{text}");
+        assert!(text.contains(&format!("(service.a.log.0.{key})")), "{text}");
+        assert!(text.ends_with(", 1 trap"), "{text}");
+    }
+    // stamps of another unit lie far ahead
+    let scene = log("timestamp = \"%s\"");
+    scene.write("a.log", "{\"time\":1795348800123}\n".repeat(3).as_str());
+    scene.config(&format!(
+        "{MAIL}[service.a]\n[[service.a.log]]\npath = \"a.log\"\nmax_age = \"5m\"\ntimestamp = \"%s\"\n\
+         timestamp_after = '\"time\":'\n"
+    ));
+    let text = scene.run(&["validate"]).exits(0).stdout;
+    assert!(
+        text.contains("the last line is `{\"time\":1795348800123}`"),
+        "{text}"
+    );
+}
+
+#[test]
+fn what_is_no_log_is_said_without_waiting_for_it() {
+    let scene = Scene::with(&format!(
+        "{MAIL}[service.a]\n[[service.a.log]]\npath = \"a.log\"\nexpect = ['x']\n"
+    ));
+    nix::unistd::mkfifo(
+        std::path::Path::new(&scene.path("a.log")),
+        nix::sys::stat::Mode::S_IRWXU,
+    )
+    .unwrap();
+    let text = scene.run(&["validate"]).exits(0).stdout;
+    assert!(text.contains("trap: a: a.log: "), "{text}");
+    assert!(text.ends_with("1 trap\n"), "{text}");
+    // nothing is in it yet, or it is not there yet: there is nothing to hold a rule against
+    std::fs::remove_file(scene.path("a.log")).unwrap();
+    scene.run(&["validate", "--strict"]).exits(0);
+    scene.write("a.log", "");
+    scene.run(&["validate", "--strict"]).exits(0);
+}
+
+#[test]
 fn f80_a_watchdog_that_nobody_runs_any_more_is_a_trap() {
     let scene = Scene::with(&format!(
         "{MAIL}[service.a]\n[[service.a.log]]\npath = \"plain\"\n"

@@ -186,14 +186,8 @@ impl CheckKind for Logs {
         state.catch_up(later);
     }
 
-    fn traps(
-        rules: &[(&Arc<Rule>, &ServiceContext<'_>)],
-        _looking: &Looking<'_>,
-    ) -> Vec<Vec<Trap>> {
-        let found = rules.iter();
-        found
-            .map(|(rule, service)| traps::traps(rule, service))
-            .collect()
+    fn traps(rules: &[(&Arc<Rule>, &ServiceContext<'_>)], looking: &Looking<'_>) -> Vec<Vec<Trap>> {
+        traps::traps(rules, looking)
     }
 
     fn explain(rule: &Rule, state: Option<&LogPosition>, last: LastLook<'_>) -> String {
