@@ -17,7 +17,7 @@ pub use ask::{ask, look};
 pub use explain::explain;
 pub use rule::Unit;
 pub use status::{Active, Status, parse};
-pub use traps::traps;
+pub use traps::{trap_in_name, traps};
 
 mod ask;
 mod explain;

@@ -28,12 +28,12 @@ pub fn run(config: &Config, options: &cli::Validate) -> Result<u8, Error> {
     let now = Reading::take();
     let table = ProcessTable::full_scan();
     let mut out = String::new();
-    let scene = Scene::look(config, &table, &now);
+    let text = fs::read_to_string(&config.path).unwrap_or_default();
+    let scene = Scene::look(config, &text, &table, &now);
     for (service, seen) in &scene.services {
         list_matches(service, seen, &table, &mut out);
     }
     let traps = traps::find(&scene, &now);
-    let text = fs::read_to_string(&config.path).unwrap_or_default();
     for trap in &traps {
         let _ = writeln!(out, "{}\n", shown(trap, config, &text));
     }

@@ -13,6 +13,11 @@ pub fn line_of(text: &str, path: &[&str]) -> Option<usize> {
     Some(before.matches('\n').count() + 1)
 }
 
+/// What is written there as the value of `path`, with its quotes; of the deepest part of it that the text has.
+pub fn written<'a>(text: &'a str, path: &[&str]) -> Option<&'a str> {
+    text.get(value_of(text, path)?)
+}
+
 /// Where the value is of the deepest part of `path` that the text has.
 pub(super) fn value_of(text: &str, path: &[&str]) -> Option<Range<usize>> {
     find(text, path).map(|(_, value)| value)

@@ -155,7 +155,7 @@ fn note_slips(
         {
             open.push(value);
             let opening = value.start..value.start + 1;
-            faults.syntax(&opening, &format!("this {what} is not closed"));
+            faults.syntax(&opening, &format!("this {what} is not closed"), None);
         }
     }
     let mut last_line = None;
@@ -194,7 +194,17 @@ fn note_slips(
                 .trim_end_matches(", expected nothing")
                 .to_owned(),
         };
-        faults.syntax(&span, &message);
+        let is_escape = message.starts_with("missing escaped value");
+        let (message, help) = if is_escape {
+            let help = "write it in single quotes, where a backslash stays one: 'main\\.py'";
+            (
+                "in double quotes a backslash begins an escape, and this is none".to_owned(),
+                Some(help),
+            )
+        } else {
+            (message, None)
+        };
+        faults.syntax(&span, &message, help);
     }
 }
 

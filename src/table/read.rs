@@ -81,8 +81,9 @@ impl Faults {
     }
 
     /// Text that is not TOML.
-    pub(crate) fn syntax(&self, span: &Range<usize>, message: &str) {
-        self.note(Kind::Syntax, span, "", message, None);
+    pub(crate) fn syntax(&self, span: &Range<usize>, message: &str, help: Option<&str>) {
+        let help = help.map(str::to_owned);
+        self.note(Kind::Syntax, span, "", message, help);
     }
 
     /// Something that is missing from the file as a whole.

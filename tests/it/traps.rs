@@ -235,6 +235,18 @@ fn units_that_cannot_be_started_are_traps() {
         &validate("unit = \"bot\"", 1),
         "trap: a: bot.service is masked",
     );
+    // an escape in double quotes makes it another unit
+    it.unit("ser-GPS.service", "[Service]\nExecStart=/bin/sleep 1000\n");
+    it.sh("systemctl start ser-GPS").ok();
+    only_trap(
+        &validate("unit = \"ser\\x2dGPS.service\"", 1),
+        r"trap: a: in double quotes `ser\x2dGPS.service` is another unit: ser-GPS.service --> ",
+    );
+    only_trap(
+        &validate("unit = \"ser\\x2dGPS.service\"", 1),
+        r"(service.a.systemd.unit) = help: write it in single quotes, where a backslash stays one: 'ser\x2dGPS.service'",
+    );
+    only_trap(&validate("unit = \"ser-GPS\"", 0), "");
     // two services for one unit
     it.unit("one.service", "[Service]\nExecStart=/bin/sleep 1000\n");
     it.config(&format!(

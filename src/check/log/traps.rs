@@ -156,6 +156,10 @@ impl Lines<'_> {
 /// What is wrong with a rule whatever is in the log.
 fn of_limits(rule: &Rule, service: &ServiceContext<'_>) -> Vec<Trap> {
     let mut traps = Vec::new();
+    let expected = (rule.expect.iter()).map(|expect| ("expect", &expect.pattern));
+    let forbidden = (rule.forbid.iter()).map(|forbid| ("forbid", &forbid.pattern));
+    let patterns = expected.chain(forbidden);
+    traps.extend(patterns.filter_map(|(key, pattern)| Trap::of_control(key, pattern, &['\t'])));
     let is_glob = |text: &str| text.contains(['*', '?', '[']);
     if resolve(&rule.path).is_none() {
         traps.push(Trap::of(

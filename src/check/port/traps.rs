@@ -36,7 +36,9 @@ pub(super) fn traps(
             "see that this is the port of this service, and that it can be reached from here";
         let message = what_to_know(rule, raw, is_running, is_held);
         let trap = message.map(|message| Trap::of("address", message, help));
-        trap.into_iter().collect()
+        let control = (rule.expect.as_ref())
+            .and_then(|expect| Trap::of_control("expect", expect, &['\t', '\r', '\n']));
+        trap.into_iter().chain(control).collect()
     });
     found.collect()
 }

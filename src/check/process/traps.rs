@@ -44,6 +44,8 @@ pub fn traps(rule: &Rule, seen: &Seen, bystanders: &Bystanders<'_>) -> Vec<Trap>
     let Some(pattern) = &rule.command_line else {
         return traps;
     };
+    // an argument may have several lines
+    traps.extend(Trap::of_control("command_line", pattern, &['\t', '\n']));
     if !matches!(unknown, Some(Err(_))) {
         traps.extend(matches_now(rule, pattern, seen));
     }

@@ -42,6 +42,22 @@ pub fn traps(units: &[&Unit], limit: Duration) -> Vec<Vec<Trap>> {
     all
 }
 
+/// What in its name may not be what was meant, as it is `written` in the config, with its quotes: `\x2d` in a unit's name
+/// stands for a dash that its path has, and in double quotes it becomes one.
+pub fn trap_in_name(unit: &Unit, written: &str) -> Option<Trap> {
+    let inside = written.strip_prefix('"')?.trim_matches('"');
+    let has_escape = ["\\x", "\\u", "\\U"]
+        .iter()
+        .any(|escape| inside.contains(escape));
+    has_escape.then(|| {
+        Trap::of(
+            "unit",
+            format!("in double quotes `{inside}` is another unit: {}", unit.unit),
+            format!("write it in single quotes, where a backslash stays one: '{inside}'"),
+        )
+    })
+}
+
 fn of_unit(unit: &Unit, status: Option<&Status>) -> Option<Trap> {
     let name = &unit.unit;
     let ctl = match unit.manager {

@@ -14,7 +14,7 @@ use crate::check::trap::{Place, Trap};
 use crate::check::unit::{self, Unit};
 use crate::check::{self, Looking, ServiceContext};
 use crate::clock::{Reading, age, rough};
-use crate::config::{Config, Service, dependencies_first};
+use crate::config::{Config, Service, dependencies_first, place};
 use crate::files::{self, Extent};
 use crate::notify::mail::Transport;
 use crate::observe::target;
@@ -100,13 +100,20 @@ fn parts(place: &str) -> Vec<String> {
 /// What looking for traps depends on.
 pub(super) struct Scene<'a> {
     pub(super) config: &'a Config,
+    /// The config as it is written.
+    pub(super) text: &'a str,
     /// The services that are enabled, and what is seen of the process of each, with nothing remembered.
     pub(super) services: Vec<(&'a Service, process::Seen)>,
 }
 
 impl<'a> Scene<'a> {
     /// Looks for the processes of all services.
-    pub(super) fn look(config: &'a Config, table: &ProcessTable, now: &Reading) -> Self {
+    pub(super) fn look(
+        config: &'a Config,
+        text: &'a str,
+        table: &ProcessTable,
+        now: &Reading,
+    ) -> Self {
         let nothing = process::LastSeen::default();
         let enabled = config.services.iter().filter(|service| service.enabled);
         let seen = enabled.map(|service| {
@@ -116,6 +123,7 @@ impl<'a> Scene<'a> {
         });
         Self {
             config,
+            text,
             services: seen.collect(),
         }
     }
@@ -170,7 +178,16 @@ fn in_units<'a>(scene: &Scene<'a>) -> HashMap<&'a str, Vec<Trap>> {
         .filter_map(|(service, _)| Some((&*service.name, service.unit.as_ref()?)))
         .unzip();
     let found = unit::traps(&units, SYSTEMCTL_LIMIT);
-    names.into_iter().zip(found).collect()
+    let with_names = names
+        .iter()
+        .zip(units)
+        .zip(found)
+        .map(|((name, unit), found)| {
+            let written = place::written(scene.text, &["service", name, "systemd", "unit"]);
+            let of_name = written.and_then(|written| unit::trap_in_name(unit, written));
+            (*name, of_name.into_iter().chain(found).collect())
+        });
+    with_names.collect()
 }
 
 /// The traps of all checks, by the names of their services: the table of each, and what was found there.
@@ -395,6 +412,8 @@ fn mends_start(why: &str) -> &'static str {
         "its PATH is not that of your shell: cron and timers have no other"
     } else if why.starts_with("no such user") || why.starts_with("no such group") {
         "name one that this machine has: `getent passwd`, `getent group`"
+    } else if why.starts_with("env_file ") {
+        "its lines are KEY=VALUE, with `#` before a comment and quotes as in a shell, in UTF-8 without a byte order mark"
     } else {
         "relative paths begin at the service's working_dir, and that at the config's directory"
     }
