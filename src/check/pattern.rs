@@ -306,9 +306,15 @@ impl Pattern {
         match Self::new(text) {
             Ok(pattern) => Some(pattern),
             Err(reason) => {
+                let help = if reason.contains("look-around") && value.whole_key().contains(".log[")
+                {
+                    "write what does not count as an exception: { pattern = 'ERROR', except = ['ERROR: retrying'] }"
+                } else {
+                    "patterns are regular expressions; in single quotes a backslash needs no doubling"
+                };
                 value.wrong(
                     &format!("{} is not a valid pattern: {reason}", value.name()),
-                    "patterns are regular expressions; in single quotes a backslash needs no doubling",
+                    help,
                 );
                 None
             }

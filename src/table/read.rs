@@ -361,6 +361,11 @@ impl<'a> Value<'a> {
         self.method.name()
     }
 
+    /// Its key with those above it: `service.trader.log[0].forbid[1]`.
+    pub(crate) fn whole_key(&self) -> String {
+        self.method.key()
+    }
+
     /// Where it stands, for later.
     pub(crate) fn span(&self) -> Range<usize> {
         self.spanned.span()

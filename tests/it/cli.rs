@@ -31,7 +31,7 @@ fn f79_each_verdict_has_its_code() {
     let young = Service::logs("starting")
         .known_by(Some("{ pid_file = \"young.pid\" }"))
         .top("start_grace", "\"10m\"")
-        .log("path = \"nowhere.log\"");
+        .log("path = \"nowhere.log\"\nmax_age = \"5m\"");
     let cases = [
         (0, "healthy", healthy("healthy")),
         (0, "starting", young),

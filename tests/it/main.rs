@@ -23,6 +23,7 @@ mod identity;
 mod killed;
 mod layers;
 mod leftovers;
+mod log_cases;
 mod logs;
 mod mail;
 mod outbox;

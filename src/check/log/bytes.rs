@@ -4,13 +4,14 @@
 //! that ends early means exactly that, and is an error ([`io::ErrorKind::UnexpectedEof`]) for the caller to
 //! begin again.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fs::File;
 use std::io;
 use std::ops::{Deref, Range};
 use std::os::unix::fs::FileExt;
 use std::rc::Rc;
 
+use super::encoding::Encoding;
 use super::fingerprint::{Fingerprint, HEAD, TAIL};
 
 /// What is read at once backwards.
@@ -31,6 +32,9 @@ pub(super) struct Bytes {
     file: File,
     size: u64,
     held: RefCell<Held>,
+    /// Of a file that begins without a mark.
+    inherited: Cell<Encoding>,
+    encoding: Cell<Option<Encoding>>,
 }
 
 #[derive(Debug, Default)]
@@ -85,7 +89,35 @@ impl Bytes {
             file,
             size,
             held: RefCell::default(),
+            inherited: Cell::default(),
+            encoding: Cell::default(),
         }
+    }
+
+    /// Says how the log was stored until now: only its first file may begin with a mark, for one that is truncated or
+    /// created anew is often written on as before.
+    pub(super) fn inherit(&self, encoding: Encoding) {
+        self.inherited.set(encoding);
+        self.encoding.set(None);
+    }
+
+    /// How its characters are stored.
+    pub(super) fn encoding(&self) -> io::Result<Encoding> {
+        if let Some(known) = self.encoding.get() {
+            return Ok(known);
+        }
+        let mut encoding = Encoding::of_mark(&self.read(0, self.size.min(HEAD))?);
+        let inherited = self.inherited.get();
+        if encoding == Encoding::Bytes && inherited != Encoding::Bytes {
+            // the end, for a writer that does not append leaves a hole at the beginning
+            let end = inherited.floor(self.size);
+            let from = inherited.ceil(end.saturating_sub(HEAD));
+            if end == 0 || inherited.fits(&self.read(from, end - from)?) {
+                encoding = inherited;
+            }
+        }
+        self.encoding.set(Some(encoding));
+        Ok(encoding)
     }
 
     pub(super) fn file(&self) -> &File {

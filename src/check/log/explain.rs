@@ -10,7 +10,9 @@ pub(super) fn explain(rule: &Rule, state: Option<&LogPosition>, last: LastLook<'
     let mut facts = Vec::new();
     if let Some(limit) = rule.max_age {
         let (how, time) = match (&rule.stamp, state) {
-            (Some(_), Some(position)) => ("newest line stamped", position.stamped),
+            (Some(_), Some(position)) if position.unstamped_since.is_none() => {
+                ("newest line stamped", position.stamped)
+            }
             (_, Some(position)) => ("last written", position.written),
             (_, None) => ("", None),
         };
@@ -41,7 +43,7 @@ pub(super) fn explain(rule: &Rule, state: Option<&LogPosition>, last: LastLook<'
         facts.push(format!("{forbidden} forbidden in new lines"));
     }
     if facts.is_empty() {
-        facts.push("it has to be there".to_owned());
+        facts.push("nothing is asked of it but to be there".to_owned());
     }
     format!("log {}: {}", rule.shown, facts.join("; "))
 }

@@ -20,33 +20,42 @@ use super::{
     CheckKind, Checked, Code, Finding, Grace, JobOf, Kind, LastLook, Looking, ServiceContext,
     Severity,
 };
-use crate::clock::{self, Moment, Reading};
+use crate::clock::Reading;
 
 mod bytes;
+mod encoding;
 mod explain;
 mod fingerprint;
+mod freshness;
+mod news;
 mod open;
 mod patterns;
 mod position;
+mod recent;
 mod rotation;
 mod rule;
 mod stamp;
 mod tail;
+mod terminal;
 mod traps;
+mod zone;
 
+pub use encoding::Encoding;
 pub use fingerprint::Fingerprint;
 pub use position::{FilePosition, LogPosition};
 pub use rule::{Expect, Forbid, Rule};
+pub use zone::{NamedZone, Zone};
 
+use freshness::Freshness;
+use news::read_new;
 use open::{Links, Opened, Trouble};
-use patterns::Tally;
+use recent::Recent;
 use rotation::{RotationChain, RotationOutcome, Segment};
-use tail::{ByteRange, Window};
 
 /// How the lines of a log are stamped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stamp {
-    /// A chrono format.
+    /// A chrono format, or `unix`, `unix_ms`, `tai64n`.
     pub format: String,
     /// Literal text before the stamp; empty: the line begins with the stamp.
     pub after: String,
@@ -57,17 +66,8 @@ pub struct Stamp {
 impl Stamp {
     /// The stamp of a line that was written by `now`, if it has one.
     pub fn read(&self, line: &[u8], now: DateTime<Utc>) -> Option<DateTime<Utc>> {
-        stamp::Reader::new(self, now).read(line)
+        stamp::Reader::new(self, now).read(line, now)
     }
-}
-
-/// A zone for stamps without one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Zone {
-    /// The zone of this machine.
-    Local,
-    /// UTC.
-    Utc,
 }
 
 /// What the judgement of a log depends on beside the log.
@@ -145,6 +145,7 @@ impl CheckKind for Logs {
         Code::new("log_stale", Grace::Young),
         Code::new("log_quiet", Grace::Young),
         Code::new("log_error", Grace::Young),
+        Code::new("log_unstamped", Grace::Young),
         Code::new("log_in_future", Grace::Young),
         Code::new("log_unreadable", Grace::Young),
     ];
@@ -269,7 +270,12 @@ fn attempt(rule: &Rule, position: Option<&LogPosition>, context: Context<'_>) ->
         Err(trouble) => {
             let finding = match trouble {
                 Trouble::Missing(why) => {
-                    finding(rule, "log_missing", Severity::Critical, &rule.shown, &why)
+                    let severity = if rule.is_empty() {
+                        Severity::Warning
+                    } else {
+                        Severity::Critical
+                    };
+                    finding(rule, "log_missing", severity, &rule.shown, &why)
                 }
                 Trouble::Unreadable(why) => unreadable(rule, &why),
             };
@@ -442,163 +448,6 @@ fn wrote(route: &RotationChain) -> Option<DateTime<Utc>> {
         .max()
 }
 
-/// What is new, judged, and the places that it was read to.
-struct News<'a> {
-    tally: Tally<'a>,
-    /// Bytes.
-    left_out: u64,
-    /// The oldest first.
-    older: Vec<FilePosition>,
-    here: FilePosition,
-}
-
-fn read_new<'a>(
-    rule: &'a Rule,
-    route: &RotationChain,
-    first: bool,
-    aged: bool,
-) -> io::Result<News<'a>> {
-    let new = |piece: &Segment| piece.opened.size.saturating_sub(piece.from);
-    let total: u64 = route.older.iter().map(new).sum::<u64>() + new(&route.current);
-    let mut tally = Tally::new(&rule.forbid);
-    let mut skip = total.saturating_sub(NEW);
-    let mut left_out = 0;
-    let mut read = |piece: &Segment, as_it_is: bool| {
-        let opened = &piece.opened;
-        if rule.forbid.is_empty() {
-            return FilePosition::at_end(opened, piece.path.clone());
-        }
-        let mut stretch = ByteRange {
-            from: piece.from,
-            to: opened.size,
-            skip: skip.min(new(piece)),
-            inside: piece.inside,
-            as_it_is,
-        };
-        skip -= stretch.skip;
-        if first {
-            let window = tail::last(&opened.bytes, opened.size, rule.lines, NEW)?;
-            if window.cut && window.count == 0 {
-                // one line, for all that can be seen
-                stretch.skip = window.start;
-            } else {
-                stretch.from = window.begin();
-                stretch.skip = 0;
-                stretch.inside = window.cut && window.bytes.first() != Some(&0);
-            }
-        } else {
-            left_out += stretch.skip;
-        }
-        let end = tail::each_line(&opened.bytes, stretch, |line, cut| tally.line(line, cut))?;
-        FilePosition::of(opened, piece.path.clone(), end)
-    };
-    // nothing is added any more to a line that a rotation cut off
-    let older = route
-        .older
-        .iter()
-        .map(|piece| read(piece, true))
-        .collect::<io::Result<_>>()?;
-    let here = read(&route.current, aged)?;
-    Ok(News {
-        tally,
-        left_out,
-        older,
-        here,
-    })
-}
-
-/// The last lines of a log, across its rotations.
-struct Recent {
-    /// What was read, the newest first, and whether what follows the last line end of each is a line.
-    windows: Vec<(Window, bool)>,
-    /// How many lines, no more than were wanted.
-    count: usize,
-    /// An earlier file of the log could not be read any more.
-    broken: bool,
-    /// There is more, beyond what may be read.
-    bounded: bool,
-    /// There is more, and it was not asked for.
-    more: bool,
-}
-
-impl Recent {
-    fn read(
-        current: &Opened,
-        aged: bool,
-        former: &[FilePosition],
-        wanted: usize,
-    ) -> io::Result<Self> {
-        let mut recent = Self {
-            windows: Vec::new(),
-            count: 0,
-            broken: false,
-            bounded: false,
-            more: false,
-        };
-        let mut room = LAST;
-        let window = tail::last(&current.bytes, current.size, wanted, room)?;
-        recent.add(window, aged, &mut room);
-        for place in former {
-            if recent.bounded {
-                break;
-            }
-            if recent.count >= wanted {
-                recent.more = true;
-                break;
-            }
-            let missing = wanted - recent.count;
-            let window = place
-                .reopen()
-                .and_then(|old| tail::last(&old.bytes, old.size, missing, room).ok());
-            let Some(window) = window else {
-                recent.broken = true;
-                break;
-            };
-            recent.add(window, true, &mut room);
-        }
-        recent.more |= recent.count > wanted;
-        recent.count = recent.count.min(wanted);
-        Ok(recent)
-    }
-
-    fn add(&mut self, window: Window, unfinished: bool, room: &mut u64) {
-        let unfinished = unfinished && !window.rest().is_empty();
-        self.count += window.count + usize::from(unfinished);
-        // of a window that holds more than was asked for, nothing beyond is read
-        if !window.more {
-            *room = room.saturating_sub(window.bytes.len() as u64);
-        }
-        self.bounded |= window.cut || *room == 0;
-        self.more |= window.more || window.start > 0;
-        self.windows.push((window, unfinished));
-    }
-
-    /// The lines, the newest first.
-    fn lines(&self) -> impl Iterator<Item = &[u8]> + Clone {
-        self.windows
-            .iter()
-            .flat_map(|(window, unfinished)| {
-                let rest = unfinished.then(|| window.rest());
-                rest.into_iter().chain(window.lines())
-            })
-            .map(tail::clean)
-            .take(self.count)
-    }
-
-    fn tail(&self) -> Tail {
-        let newest = self.lines().take(SHOWN);
-        let shown: Vec<&[u8]> = newest
-            .map(|line| patterns::shorten(line, SHOWN_BYTES))
-            .collect();
-        let mut bytes = Vec::with_capacity(shown.iter().map(|line| line.len() + 1).sum());
-        for line in shown.into_iter().rev() {
-            bytes.extend_from_slice(line);
-            bytes.push(b'\n');
-        }
-        Tail { bytes }
-    }
-}
-
 fn judge_expect(rule: &Rule, name: &str, recent: &Recent, next: &mut LogPosition, seen: &mut Seen) {
     if rule.expect.is_empty() {
         return;
@@ -648,163 +497,6 @@ fn judge_expect(rule: &Rule, name: &str, recent: &Recent, next: &mut LogPosition
                 rule.lines
             ),
         );
-    }
-}
-
-/// The judgement of a log's age.
-struct Freshness<'a> {
-    rule: &'a Rule,
-    name: &'a str,
-    context: Context<'a>,
-    /// When the log was seen written in this run.
-    wrote: Option<DateTime<Utc>>,
-}
-
-impl Freshness<'_> {
-    fn judge(
-        &self,
-        route: &RotationChain,
-        recent: &Recent,
-        next: &mut LogPosition,
-        seen: &mut Seen,
-    ) -> io::Result<()> {
-        let now = self.context.now.wall;
-        // while the file is empty, the last write that is known counts
-        let known = next.written.filter(|_| self.wrote.is_none());
-        let written = match known {
-            Some(known) => known.at(self.context.now),
-            None => self.wrote.unwrap_or(route.current.opened.modified),
-        };
-        next.written = Some(match known {
-            Some(known) => known.renewed(self.context.now),
-            None => Moment::new(written, self.context.now),
-        });
-        let limit = self.rule.max_age;
-        let held = match (self.context.jumped_at, limit) {
-            (Some(jump), Some(limit)) => clock::age(now, jump) < limit,
-            _ => false,
-        };
-        let mut findings = Vec::new();
-        if let Some(stamp) = &self.rule.stamp {
-            let newest = self.newest_stamp(stamp, route, recent, &next.former)?;
-            self.judge_stamps(newest, recent, written, next, &mut findings, seen);
-        } else if written > now + AHEAD {
-            findings.push(self.ahead("modified", written));
-        } else if limit.is_some_and(|limit| clock::age(now, written) > limit) {
-            findings.push(self.stale(&format!("no write for {}", self.rough(written))));
-        }
-        if limit.is_some() && !held {
-            seen.findings.append(&mut findings);
-        }
-        Ok(())
-    }
-
-    /// The newest stamp among the last lines, further back than `expect` looks if there is none.
-    fn newest_stamp(
-        &self,
-        stamp: &Stamp,
-        route: &RotationChain,
-        recent: &Recent,
-        former: &[FilePosition],
-    ) -> io::Result<Option<DateTime<Utc>>> {
-        let reader = stamp::Reader::new(stamp, self.context.now.wall);
-        let newest = |recent: &Recent| recent.lines().find_map(|line| reader.read(line));
-        if let Some(found) = newest(recent) {
-            return Ok(Some(found));
-        }
-        if !recent.more {
-            return Ok(None);
-        }
-        let further = Recent::read(&route.current.opened, false, former, usize::MAX)?;
-        Ok(newest(&further))
-    }
-
-    fn judge_stamps(
-        &self,
-        newest: Option<DateTime<Utc>>,
-        recent: &Recent,
-        written: DateTime<Utc>,
-        next: &mut LogPosition,
-        findings: &mut Vec<Finding>,
-        seen: &mut Seen,
-    ) {
-        let now = self.context.now.wall;
-        let Some(limit) = self.rule.max_age else {
-            return;
-        };
-        if let Some(newest) = newest {
-            next.stamped = Some(Moment::new(newest, self.context.now));
-            next.unstamped_since = None;
-            if newest > now + AHEAD {
-                findings.push(self.ahead("its newest line is stamped", newest));
-            } else if written > now + AHEAD {
-                findings.push(self.ahead("modified", written));
-            } else if clock::age(now, newest) > limit {
-                let what = format!("the newest stamped line is {} old", self.rough(newest));
-                findings.push(self.stale(&what));
-            }
-            return;
-        }
-        let count = recent.count;
-        let none = match count {
-            0 => "it has no complete line".to_owned(),
-            1 => "its last line has no stamp".to_owned(),
-            _ => format!("none of the last {count} lines has a stamp"),
-        };
-        if let Some(known) = next.stamped {
-            // a new file, or a long trace: what is known counts on
-            next.stamped = Some(known.renewed(self.context.now));
-            let known = known.at(self.context.now);
-            if clock::age(now, known) > limit {
-                let what = format!(
-                    "{none}, the newest stamp known is {} old",
-                    self.rough(known)
-                );
-                findings.push(self.stale(&what));
-            }
-            return;
-        }
-        let since = (next.unstamped_since).unwrap_or_else(|| Moment::new(now, self.context.now));
-        next.unstamped_since = Some(since.renewed(self.context.now));
-        let since = since.at(self.context.now);
-        // a log that has just begun may have stamps soon; one that is full of lines without has none
-        let full = count >= self.rule.lines || recent.bounded;
-        let old = clock::age(now, since).max(clock::age(now, written)) > limit;
-        if full || old {
-            let format = self.rule.stamp.as_ref().map_or("", |stamp| &stamp.format);
-            let what = format!("{none} as `{format}` reads it, so that its age cannot be told");
-            findings.push(self.stale(&what));
-        } else {
-            seen.note(
-                self.name,
-                format!(
-                    "{none}: its age is not judged until it is {} old",
-                    clock::rough(limit)
-                ),
-            );
-        }
-    }
-
-    fn rough(&self, then: DateTime<Utc>) -> String {
-        clock::rough(clock::age(self.context.now.wall, then))
-    }
-
-    fn stale(&self, what: &str) -> Finding {
-        let limit = clock::rough(self.rule.max_age.unwrap_or_default());
-        let why = format!("{what} (limit {limit})");
-        finding(self.rule, "log_stale", Severity::Critical, self.name, &why)
-    }
-
-    fn ahead(&self, what: &str, then: DateTime<Utc>) -> Finding {
-        let by = clock::rough(clock::age(then, self.context.now.wall));
-        let why = format!("{what} {by} ahead of the clock, at {}", clock::stamp(then));
-        finding(
-            self.rule,
-            "log_in_future",
-            Severity::Warning,
-            self.name,
-            &why,
-        )
     }
 }
 

@@ -38,17 +38,31 @@ impl<'a> Tally<'a> {
         }
     }
 
-    /// Judges one line.
-    pub(super) fn line(&mut self, line: &[u8], cut: bool) {
+    /// Judges one line. `before` are the patterns that matched it when it was unfinished: they have counted it.
+    pub(super) fn line(&mut self, line: &[u8], cut: bool, before: &[String]) {
         self.cut += u64::from(cut);
         for (forbid, hits) in self.forbid.iter().zip(&mut self.hits) {
-            if forbid.pattern.matches(line) {
+            if forbid.matches(line) && !before.iter().any(|known| known == forbid.pattern.source())
+            {
                 if hits.count == 0 {
                     hits.first = excerpt(line);
                 }
                 hits.count += 1;
             }
         }
+    }
+
+    /// Judges a line that has no end yet: the patterns that have matched it by now.
+    pub(super) fn unfinished(&mut self, line: &[u8], before: &[String]) -> Vec<String> {
+        self.line(line, false, before);
+        let mut matched = before.to_vec();
+        for forbid in self.forbid {
+            let source = forbid.pattern.source();
+            if forbid.matches(line) && !matched.iter().any(|known| known == source) {
+                matched.push(source.to_owned());
+            }
+        }
+        matched
     }
 
     /// Those that matched more often than they may.
@@ -69,7 +83,7 @@ pub(super) fn missed<'a>(
         let needed = usize::try_from(expect.at_least).unwrap_or(usize::MAX);
         let found = lines
             .clone()
-            .filter(|line| expect.pattern.matches(line))
+            .filter(|line| expect.matches(line))
             .take(needed)
             .count();
         (found < needed).then_some((expect, found as u64))
@@ -109,6 +123,7 @@ mod tests {
         Forbid {
             pattern: Pattern::new(pattern).unwrap(),
             at_most,
+            except: Vec::new(),
         }
     }
 
@@ -117,7 +132,7 @@ mod tests {
         let rules = [forbid("ERROR", 1), forbid("^WARN", 0), forbid("never", 0)];
         let mut tally = Tally::new(&rules);
         for line in ["ERROR one", "WARN ERROR two", "fine", "ERROR three"] {
-            tally.line(line.as_bytes(), false);
+            tally.line(line.as_bytes(), false, &[]);
         }
         let beyond: Vec<_> = tally
             .beyond()
@@ -130,10 +145,56 @@ mod tests {
     }
 
     #[test]
+    fn a_line_counts_once_for_each_pattern_however_often_it_is_judged() {
+        let rules = [forbid("ERR", 0), forbid("OR$", 0)];
+        let mut tally = Tally::new(&rules);
+        let mut counts = |line: &str, before: &[&str], finished: bool| {
+            let before: Vec<String> = before.iter().map(ToString::to_string).collect();
+            let matched = if finished {
+                tally.line(line.as_bytes(), false, &before);
+                Vec::new()
+            } else {
+                tally.unfinished(line.as_bytes(), &before)
+            };
+            (tally.hits[0].count, tally.hits[1].count, matched.join(" "))
+        };
+        assert_eq!(counts("ER", &[], false), (0, 0, String::new()));
+        assert_eq!(counts("ERR", &[], false), (1, 0, "ERR".to_owned()));
+        assert_eq!(counts("ERRO", &["ERR"], false), (1, 0, "ERR".to_owned()));
+        assert_eq!(counts("ERROR", &["ERR"], true), (1, 1, String::new()));
+        assert_eq!(counts("ERROR", &[], true), (2, 2, String::new()));
+    }
+
+    #[test]
+    fn what_an_exception_matches_does_not_count() {
+        let pattern = |text: &str| Pattern::new(text).unwrap();
+        let rule = Forbid {
+            except: vec![pattern("ERROR: retrying"), pattern("^test")],
+            ..forbid("ERROR", 0)
+        };
+        let expect = Expect {
+            pattern: rule.pattern.clone(),
+            at_least: 1,
+            except: rule.except.clone(),
+        };
+        for (line, counts) in [
+            ("ERROR: full", true),
+            ("ERROR: retrying", false),
+            ("test: ERROR", false),
+            ("a test: ERROR", true),
+            ("retrying", false),
+        ] {
+            assert_eq!(rule.matches(line.as_bytes()), counts, "{line}");
+            assert_eq!(expect.matches(line.as_bytes()), counts, "{line}");
+        }
+    }
+
+    #[test]
     fn missed_says_how_many_there_were() {
         let expect = |pattern: &str, at_least| Expect {
             pattern: Pattern::new(pattern).unwrap(),
             at_least,
+            except: Vec::new(),
         };
         let rules = [expect("tick", 3), expect("tick", 2), expect("VIX", 1)];
         let lines: [&[u8]; 3] = [b"tick", b"tock", b"tick"];

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize, Serializer};
 
+use super::encoding::Encoding;
 use super::fingerprint::{Fingerprint, HEAD, TAIL};
 use super::open::{self, Links, Opened};
 use super::tail::{self, End};
@@ -32,7 +33,7 @@ pub struct LogPosition {
     /// The newest stamp that a line had.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stamped: Option<Moment>,
-    /// When it was first seen that no line has a stamp, while none had one before.
+    /// Since when no line has a stamp that can be read, so that its age is that of the last write.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unstamped_since: Option<Moment>,
     /// The file at the path took the place of one that cannot be read any more: the lines before its first are
@@ -81,13 +82,27 @@ pub struct FilePosition {
     /// `offset` is within a line that was judged already.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub inside: bool,
-    /// It ended without a newline.
+    /// The line before `offset` ended with a CR, to which a LF may belong that comes next.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub after_cr: bool,
+    /// It ended within a line.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub unfinished: bool,
+    /// The patterns that matched the unfinished line at `offset`: they are not asked about it again.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub matched: Vec<String>,
+    /// How its characters are stored.
+    #[serde(skip_serializing_if = "is_bytes")]
+    pub encoding: Encoding,
     /// Its first bytes.
     pub head: Fingerprint,
     /// The last bytes before `size`.
     pub tail: Fingerprint,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_bytes(encoding: &Encoding) -> bool {
+    *encoding == Encoding::Bytes
 }
 
 /// A path that is not UTF-8 is only found again by its inode.
@@ -108,6 +123,9 @@ impl FilePosition {
             modified: opened.modified,
             offset: end.offset,
             inside: end.inside,
+            after_cr: end.after_cr,
+            matched: Vec::new(),
+            encoding: opened.bytes.encoding()?,
             unfinished: tail::ends_inside(&opened.bytes, size)?,
             // the end first: it may hold the beginning as well
             tail: opened.bytes.print(size - len, len)?,
@@ -117,11 +135,7 @@ impl FilePosition {
 
     /// A file of which all that is there is as good as judged.
     pub(super) fn at_end(opened: &Opened, path: PathBuf) -> io::Result<Self> {
-        let end = End {
-            offset: opened.size,
-            inside: tail::ends_inside(&opened.bytes, opened.size)?,
-        };
-        Self::of(opened, path, end)
+        Self::of(opened, path, End::of_all(&opened.bytes, opened.size)?)
     }
 
     /// Whether a file is this one: not only its inode, which is used again, but what was in it.
@@ -153,9 +167,11 @@ impl FilePosition {
 
     /// Opens the file by the path that it had, if it is still there.
     pub(super) fn reopen(&self) -> Option<Opened> {
-        open::open(&self.path, Links::Refuse)
+        let opened = open::open(&self.path, Links::Refuse)
             .ok()
-            .filter(|opened| self.is(opened))
+            .filter(|opened| self.is(opened))?;
+        opened.bytes.inherit(self.encoding);
+        Some(opened)
     }
 
     fn same_file(&self, other: &Self) -> bool {

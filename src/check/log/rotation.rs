@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use chrono::{DateTime, Utc};
 
 use super::bytes;
+use super::encoding::Encoding;
 use super::open::{self, Links, Opened};
 use super::position::{FilePosition, LogPosition};
 
@@ -36,26 +37,37 @@ pub(super) struct Segment {
     pub(super) from: u64,
     /// That is within a line that was.
     pub(super) inside: bool,
+    /// That is after a CR, to which a LF may belong.
+    pub(super) after_cr: bool,
+    /// The patterns that matched the line at `from` already, when it was unfinished.
+    pub(super) matched: Vec<String>,
     /// Something was written to it since it was last seen, so that its modification time says when.
     pub(super) grown: bool,
 }
 
 impl Segment {
     fn from_place(opened: Opened, place: &FilePosition) -> Self {
+        opened.bytes.inherit(place.encoding);
         Self {
             path: opened.path.clone(),
             from: place.offset,
             inside: place.inside,
+            after_cr: place.after_cr,
+            matched: place.matched.clone(),
             grown: opened.size > place.size,
             opened,
         }
     }
 
-    fn whole(opened: Opened) -> Self {
+    /// A file that was not read yet, of a log that was stored so before.
+    fn whole(opened: Opened, encoding: Encoding) -> Self {
+        opened.bytes.inherit(encoding);
         Self {
             path: opened.path.clone(),
             from: 0,
             inside: false,
+            after_cr: false,
+            matched: Vec::new(),
             grown: opened.size > 0,
             opened,
         }
@@ -97,7 +109,7 @@ impl RotationChain {
             older: Vec::new(),
             current: Segment {
                 path,
-                ..Segment::whole(current)
+                ..Segment::whole(current, Encoding::Bytes)
             },
             former: Vec::new(),
             fate: RotationOutcome::Same,
@@ -172,7 +184,14 @@ impl RotationChain {
             .map(|place| place.modified)
             .fold(here.modified, DateTime::max);
         if same {
-            older.extend(directory.between(path, (last_seen, Reverse(0)), None, &known, &current));
+            older.extend(directory.between(
+                path,
+                (last_seen, Reverse(0)),
+                None,
+                &known,
+                &current,
+                here.encoding,
+            ));
             return Self {
                 older,
                 unchanged: current.size == here.size,
@@ -221,11 +240,18 @@ impl RotationChain {
             // it may have been written, copied and truncated before it was renamed
             reference = (last_seen, Reverse(0));
         }
-        older.extend(directory.between(path, reference, name.as_deref(), &known, &current));
+        older.extend(directory.between(
+            path,
+            reference,
+            name.as_deref(),
+            &known,
+            &current,
+            here.encoding,
+        ));
         let path = real(&current.path);
         let current = match earlier_place {
             Some(place) => Segment::from_place(current, place),
-            None => Segment::whole(current),
+            None => Segment::whole(current, here.encoding),
         };
         Self {
             older,
@@ -412,6 +438,7 @@ impl Directory {
         name: Option<&str>,
         known: &BTreeSet<(u64, u64)>,
         current: &Opened,
+        encoding: Encoding,
     ) -> Vec<Segment> {
         if self.listed.is_empty() {
             return Vec::new();
@@ -441,7 +468,7 @@ impl Directory {
             .filter_map(|(_, inode, path)| {
                 let opened = open::open(path, Links::Refuse).ok()?;
                 ((opened.dev, opened.ino) == inode && !is_begun_copy(&opened, current))
-                    .then(|| Segment::whole(opened))
+                    .then(|| Segment::whole(opened, encoding))
             })
             .collect()
     }

@@ -3,14 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use chrono::format::{Item, Parsed, StrftimeItems};
 use memchr::memchr3;
 
 use super::super::pattern::Pattern;
-use super::{Severity, Stamp, Zone};
+use super::{NamedZone, Severity, Stamp, Zone, stamp};
 use crate::table::{
-    AtLeast, Checked, Context, Derived, Meant, Part, Positive, Table, Value, Via, Within, absolute,
-    choice, table,
+    AtLeast, Checked, Context, Derived, Form, Meant, Part, Positive, Shown, Table, Value, Via,
+    Within, absolute, choice, nearest, quoted, table,
 };
 
 /// How many lines `expect` sees.
@@ -33,7 +32,7 @@ table! {
         /// Each must match at_least (1) of these lines.
         expect: Vec<Expect> = Vec::new(), example "['VIX|Position|Update', { pattern = 'tick', at_least = 3 }]";
         /// Each may match at_most (0) of the lines that are new since the last run.
-        forbid: Vec<Forbid> = Vec::new(), example "['Traceback', { pattern = 'ERROR', at_most = 5 }]";
+        forbid: Vec<Forbid> = Vec::new(), example "['Traceback', { pattern = 'ERROR', at_most = 5, except = ['ERROR: retrying'] }]";
         /// How lines are stamped, where the age is that of the newest stamp and not the modification time.
         stamp: Option<Stamp> => Via<StampKeys>;
         /// Or "warning": reported, and never a reason to restart.
@@ -48,6 +47,8 @@ table! {
         pattern: Pattern, example "'tick'";
         /// How many of the last lines must match.
         at_least: u64 as AtLeast<1> = 1;
+        /// A line that one of these matches does not count.
+        except: Vec<Pattern> = Vec::new();
     }
 }
 
@@ -58,18 +59,40 @@ table! {
         pattern: Pattern, example "'ERROR'";
         /// How many new lines may match.
         at_most: u64 as AtLeast<0> = 0;
+        /// A line that one of these matches does not count.
+        except: Vec<Pattern> = Vec::new();
     }
 }
 
 table! {
     /// How the lines of a log are stamped.
     struct StampKeys like "timestamp = \"%H:%M:%S\"", check has_format {
-        /// A chrono format: then the age is that of the newest stamped line; default: that of the last write.
+        /// A chrono format, or "unix", "unix_ms", "tai64n": then the age is that of the newest stamped line; default: that
+        /// of the last write.
         timestamp: Option<String> as Option<TimeFormat>, example r#""%Y-%m-%d %H:%M:%S""#;
         /// Literal text before the stamp, for '{"timestamp":"2026-…' and the like.
         timestamp_after: Option<String> = Some(String::new());
-        /// Or "utc", for formats that have no zone of their own.
+        /// Or "utc", or a name such as "Europe/Prague", for formats that have no zone of their own.
         timestamp_zone: Option<Zone> = Some(Zone::Local);
+    }
+}
+
+/// Whether a pattern matches a line, and none of its exceptions does.
+fn counts(pattern: &Pattern, except: &[Pattern], line: &[u8]) -> bool {
+    pattern.matches(line) && !except.iter().any(|except| except.matches(line))
+}
+
+impl Expect {
+    /// Whether a line counts.
+    pub(super) fn matches(&self, line: &[u8]) -> bool {
+        counts(&self.pattern, &self.except, line)
+    }
+}
+
+impl Forbid {
+    /// Whether a line counts.
+    pub(super) fn matches(&self, line: &[u8]) -> bool {
+        counts(&self.pattern, &self.except, line)
     }
 }
 
@@ -89,15 +112,62 @@ impl Rule {
         }
     }
 
+    /// Nothing is asked of it but to be there.
+    pub(super) fn is_empty(&self) -> bool {
+        self.max_age.is_none() && self.expect.is_empty() && self.forbid.is_empty()
+    }
+
     /// Why one of its patterns cannot be searched for.
     pub(super) fn fault(&self) -> Option<String> {
-        let expected = self.expect.iter().map(|expect| &expect.pattern);
-        let forbidden = self.forbid.iter().map(|forbid| &forbid.pattern);
+        let expected = self
+            .expect
+            .iter()
+            .flat_map(|expect| std::iter::once(&expect.pattern).chain(&expect.except));
+        let forbidden = self
+            .forbid
+            .iter()
+            .flat_map(|forbid| std::iter::once(&forbid.pattern).chain(&forbid.except));
         expected.chain(forbidden).find_map(Pattern::fault)
     }
 }
 
-choice! { Zone: "local" = Local, "utc" = Utc }
+/// "local", "utc", or a name of the IANA database.
+impl Form for Zone {
+    fn read(value: &Value<'_>, _: &Context) -> Option<Self> {
+        let text = value.text()?;
+        match text {
+            "local" => return Some(Self::Local),
+            "utc" => return Some(Self::Utc),
+            _ => {}
+        }
+        let zone = NamedZone::of(text);
+        if zone.is_none() {
+            let known = ["local", "utc"].into_iter().chain(NamedZone::names());
+            let help = match nearest(text, known) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => "write \"local\", \"utc\", or a name such as \"Europe/Prague\"".to_owned(),
+            };
+            value.wrong(
+                &format!("{} cannot be {}", value.name(), quoted(text)),
+                help,
+            );
+        }
+        zone.map(Self::Named)
+    }
+
+    fn show(value: &Self) -> Option<Shown> {
+        Some(Shown::text(match value {
+            Self::Local => "local",
+            Self::Utc => "utc",
+            Self::Named(zone) => zone.name(),
+        }))
+    }
+
+    fn kind() -> String {
+        "local, utc, or a zone such as Europe/Prague".to_owned()
+    }
+}
+
 choice! { Severity: "critical" = Critical, "warning" = Warning }
 
 impl Meant<Option<Stamp>> for StampKeys {
@@ -224,40 +294,15 @@ impl Checked for TimeFormat {
 
     fn read(value: &Value<'_>, _: &Context) -> Option<String> {
         let format = value.text()?;
-        if let Err(reason) = check_format(format) {
-            value.wrong(
-                &format!("`timestamp` {reason}"),
-                "write it like \"%Y-%m-%d %H:%M:%S\"",
-            );
+        if let Err(reason) = stamp::check(format) {
+            let help = if format.contains("%s") {
+                "write \"unix\" for seconds since 1970, with a fraction or without, \"unix_ms\" for milliseconds"
+            } else {
+                "write it like \"%Y-%m-%d %H:%M:%S\", or \"unix\", \"unix_ms\", \"tai64n\""
+            };
+            value.wrong(&format!("`timestamp` {reason}"), help);
             return None;
         }
         Some(format.to_owned())
-    }
-}
-
-/// A time to try formats with: 2026-11-22 01:02:03 UTC.
-const SAMPLE: i64 = 1_795_309_323;
-
-/// Whether a time that is written by a format can be read back by it.
-fn check_format(format: &str) -> Result<(), &'static str> {
-    use std::fmt::Write;
-    let items: Vec<_> = StrftimeItems::new(format).collect();
-    if items.iter().any(|item| matches!(item, Item::Error)) {
-        return Err("is not a time format");
-    }
-    let sample = chrono::DateTime::from_timestamp(SAMPLE, 456_789_000)
-        .ok_or("is not a time format")?
-        .fixed_offset();
-    let mut text = String::new();
-    write!(text, "{}", sample.format_with_items(items.iter()))
-        .map_err(|_| "is not a time format")?;
-    let mut parsed = Parsed::new();
-    chrono::format::parse(&mut parsed, &text, items.iter())
-        .map_err(|_| "cannot be read back as it is written")?;
-    let has_time = parsed.to_naive_time().is_ok() || parsed.timestamp().is_some();
-    if has_time {
-        Ok(())
-    } else {
-        Err("has no time of day, with hour and minute")
     }
 }

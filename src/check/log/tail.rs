@@ -2,32 +2,49 @@
 //!
 //! What is read never depends on the size of the log, only on the bounds here.
 
+use std::borrow::Cow;
 use std::io;
 use std::ops::Deref;
 
-use memchr::{memchr, memchr_iter, memrchr, memrchr_iter};
+use memchr::memchr_iter;
 
 use super::bytes::{BLOCK, Bytes, Part};
+use super::encoding::Encoding;
+use super::terminal;
 
 /// A line is cut here: what is beyond is not searched.
 pub(super) const LINE: usize = 64 << 10;
 
-/// What is read at once forwards.
+/// What is read at once forwards: whole units of any encoding.
 const CHUNK: u64 = 256 << 10;
 
-/// A line as patterns see it: without the zeros that a hole puts before it, without its line end, and cut.
+/// A line of a text as patterns see it: without a byte order mark, without the zeros that a hole puts before it, and cut.
 pub(super) fn clean(line: &[u8]) -> &[u8] {
-    let zeros = line.iter().take_while(|byte| **byte == 0).count();
-    let line = &line[zeros..];
-    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    let mut line = line;
+    while let Some(rest) = line
+        .strip_prefix(b"\0")
+        .or_else(|| line.strip_prefix("\u{feff}".as_bytes()))
+    {
+        line = rest;
+    }
     &line[..line.len().min(LINE)]
+}
+
+/// The same of what stands in a file, decoded and without sequences for terminals.
+fn read_line(encoding: Encoding, line: &[u8], give: impl FnOnce(&[u8])) {
+    let decoded = encoding.decode(line);
+    let text = terminal::without_sequences(decoded.as_deref().unwrap_or(line));
+    give(clean(&text));
 }
 
 /// The end of a file.
 #[derive(Debug)]
 pub(super) struct Window {
-    /// From `start` to the end. What is before the lines that were asked for may be in it.
+    /// From `start` to the end, as it stands in the file. What is before the lines that were asked for may be in it.
     pub(super) bytes: Part,
+    encoding: Encoding,
+    /// The same decoded, without sequences for terminals: with the same line ends.
+    text: Part,
     /// Where `bytes` starts in the file.
     pub(super) start: u64,
     /// So many complete lines were asked for and are there.
@@ -41,21 +58,23 @@ pub(super) struct Window {
 impl Window {
     /// The complete lines, the newest first. They are looked for as they are asked for: few are, of a log that is well.
     pub(super) fn lines(&self) -> impl Iterator<Item = &[u8]> + Clone {
-        let mut ends = memrchr_iter(b'\n', &self.bytes);
+        let mut ends = Encoding::Bytes.ends_backwards(&self.text);
         let mut end = ends.next();
         let line = move || {
-            let to = end?;
+            let to = end.take()?;
             end = ends.next();
-            let from = end.map_or(0, |before| before + 1);
-            Some(&self.bytes[from..to])
+            let from = end.as_ref().map_or(0, |before| before.end);
+            Some(&self.text[from..to.start])
         };
         std::iter::from_fn(line).take(self.count)
     }
 
     /// What follows the last complete line.
     pub(super) fn rest(&self) -> &[u8] {
-        let from = memrchr(b'\n', &self.bytes).map_or(0, |end| end + 1);
-        &self.bytes[from..]
+        let from = Encoding::Bytes
+            .last_end(&self.text)
+            .map_or(0, |end| end.end);
+        &self.text[from..]
     }
 
     /// Where the first of the lines begins in the file.
@@ -63,16 +82,19 @@ impl Window {
         if !self.more {
             return self.start;
         }
-        let before = memrchr_iter(b'\n', &self.bytes).nth(self.count);
-        self.start + before.map_or(0, |end| end as u64 + 1)
+        let before = self.encoding.ends_backwards(&self.bytes).nth(self.count);
+        self.start + before.map_or(0, |end| end.end as u64)
     }
 }
 
 /// Reads the last `count` complete lines before `end` and what follows them, but no more than `limit` bytes.
 pub(super) fn last(file: &Bytes, end: u64, count: usize, limit: u64) -> io::Result<Window> {
-    let floor = end.saturating_sub(limit);
-    let mut parts = Vec::new();
+    let encoding = file.encoding()?;
+    let end = encoding.floor(end);
+    let floor = encoding.ceil(end.saturating_sub(limit)).min(end);
+    let mut parts: Vec<Part> = Vec::new();
     let mut found = 0;
+    let mut is_plain = true;
     let mut start = end;
     let mut length = BLOCK;
     // the line end before the first line wanted is one more
@@ -80,7 +102,20 @@ pub(super) fn last(file: &Bytes, end: u64, count: usize, limit: u64) -> io::Resu
         let len = length.min(start - floor);
         start -= len;
         let part = file.read(start, len)?;
-        found += memchr_iter(b'\n', &part).count();
+        // the usual log needs one look at its bytes, and one for its line feeds
+        if encoding.is_plain(&part) {
+            found += memchr_iter(b'\n', &part).count();
+        } else {
+            is_plain = false;
+            found += encoding.count_ends(&part);
+        }
+        // one line end, of which each part has a half
+        if let Some(next) = parts.last()
+            && encoding.begins_with_lf(next)
+            && encoding.ends_with_cr(&part)
+        {
+            found -= 1;
+        }
         parts.push(part);
         length = (length * 2).min(CHUNK);
     }
@@ -95,8 +130,15 @@ pub(super) fn last(file: &Bytes, end: u64, count: usize, limit: u64) -> io::Resu
             parts.concat().into()
         }
     };
+    let text = if is_plain {
+        bytes.clone()
+    } else {
+        text_of(encoding, &bytes)
+    };
     Ok(Window {
         bytes,
+        encoding,
+        text,
         start,
         count: found.min(count),
         more: found > count,
@@ -104,21 +146,60 @@ pub(super) fn last(file: &Bytes, end: u64, count: usize, limit: u64) -> io::Resu
     })
 }
 
+/// What stands in a file, decoded and without sequences for terminals.
+fn text_of(encoding: Encoding, bytes: &Part) -> Part {
+    let decoded = encoding.decode(bytes).map(Part::from);
+    let text = decoded.as_ref().unwrap_or(bytes);
+    match terminal::without_sequences(text) {
+        Cow::Borrowed(_) => text.clone(),
+        Cow::Owned(plain) => plain.into(),
+    }
+}
+
+/// The last unit before a place, where there is one.
+fn unit_before(file: &Bytes, at: u64) -> io::Result<Part> {
+    let len = file.encoding()?.unit().min(at);
+    file.read(at - len, len)
+}
+
 /// Whether a file of `size` bytes ends within a line.
 pub(super) fn ends_inside(file: &Bytes, size: u64) -> io::Result<bool> {
-    match size.checked_sub(1) {
-        None => Ok(false),
-        Some(last) => Ok(*file.read(last, 1)? != *b"\n"),
+    let encoding = file.encoding()?;
+    let whole = encoding.floor(size);
+    if size == 0 || whole != size {
+        return Ok(size > 0);
     }
+    let last = unit_before(file, size)?;
+    let is_mark = size == encoding.unit() && encoding.is_mark(&last);
+    Ok(!encoding.ends_with_end(&last) && !is_mark)
+}
+
+/// Whether a file of `size` bytes ends with a CR, so that a LF after it is a part of the same line end.
+pub(super) fn ends_with_cr(file: &Bytes, size: u64) -> io::Result<bool> {
+    let encoding = file.encoding()?;
+    Ok(encoding.floor(size) == size && encoding.ends_with_cr(&unit_before(file, size)?))
 }
 
 /// Where reading ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct End {
-    /// Everything before was given out.
+    /// Every complete line before was given out.
     pub(super) offset: u64,
     /// `offset` is within a line that was given out, or left out: the rest of it is not a line.
     pub(super) inside: bool,
+    /// The line before `offset` ended with a CR: a LF that follows belongs to it.
+    pub(super) after_cr: bool,
+}
+
+impl End {
+    /// The end of a file, all of which is as good as given out.
+    pub(super) fn of_all(file: &Bytes, size: u64) -> io::Result<Self> {
+        Ok(Self {
+            offset: size,
+            inside: ends_inside(file, size)?,
+            after_cr: ends_with_cr(file, size)?,
+        })
+    }
 }
 
 /// What is new in a file.
@@ -132,104 +213,151 @@ pub(super) struct ByteRange {
     pub(super) skip: u64,
     /// It begins within a line, of which the rest is passed over.
     pub(super) inside: bool,
+    /// It begins after a CR, to which a LF may belong.
+    pub(super) after_cr: bool,
     /// A last line without an end is given out too.
     pub(super) as_it_is: bool,
 }
 
-/// Reads a stretch of a file and gives out its lines, cleaned, each with whether it was cut.
+/// A line that is given out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Line<'a> {
+    /// As patterns see it.
+    pub(super) text: &'a [u8],
+    /// There was more of it than is searched.
+    pub(super) cut: bool,
+    /// It is the one at the beginning of the stretch.
+    pub(super) first: bool,
+    /// It has no end yet, and is given out again when it has.
+    pub(super) unfinished: bool,
+}
+
+/// Reads a stretch of a file and gives out its lines.
 ///
 /// Where something is left out and the first line is too long for a line anyway, its first part is given out
 /// all the same: it is a line that was cut, not one that was left out.
 pub(super) fn each_line(
     file: &Bytes,
     stretch: ByteRange,
-    mut give: impl FnMut(&[u8], bool),
+    mut give: impl FnMut(Line<'_>),
 ) -> io::Result<End> {
-    let to = stretch.to;
-    let mut from = stretch.from.saturating_add(stretch.skip).min(to);
-    let torn = from > stretch.from;
-    if torn && !stretch.inside && to - stretch.from > LINE as u64 {
-        let head = file.read(stretch.from, LINE as u64)?;
-        if memchr(b'\n', &head).is_none() {
-            give(clean(&head), true);
+    let encoding = file.encoding()?;
+    let limit = limit(encoding);
+    let to = encoding.floor(stretch.to);
+    let start = encoding.ceil(stretch.from).min(to);
+    let mut from = encoding.ceil(start.saturating_add(stretch.skip)).min(to);
+    let torn = from > start;
+    let mut first = !torn && !stretch.inside;
+    let mut give = |line: &[u8], cut: bool, first: bool, unfinished: bool| {
+        read_line(encoding, line, |text| {
+            give(Line {
+                text,
+                cut,
+                first,
+                unfinished,
+            });
+        });
+    };
+    if torn && !stretch.inside && to - start > limit as u64 {
+        let head = file.read(start, limit as u64)?;
+        if encoding.next_end(&head).is_none() {
+            give(&head, true, true, false);
         }
     }
     if torn && from == to {
-        return Ok(End {
-            offset: to,
-            inside: ends_inside(file, to)?,
-        });
+        return End::of_all(file, to);
     }
     // the beginning of a line whose end is in a later chunk, without the zeros before it
     let mut carry: Vec<u8> = Vec::new();
     let mut begun = from;
     let mut passing = stretch.inside || torn;
-    let mut first = torn;
+    let mut after_cr = stretch.after_cr && !torn;
+    let mut is_torn = torn;
     while from < to {
         let chunk = file.read(from, CHUNK.min(to - from))?;
         // a bound that fell into a hole did not fall into a line
-        if std::mem::take(&mut first) && chunk.first() == Some(&0) {
+        if std::mem::take(&mut is_torn) && chunk.first() == Some(&0) && encoding == Encoding::Bytes
+        {
             passing = false;
         }
         let mut rest: &[u8] = &chunk;
-        while let Some(at) = memchr(b'\n', rest) {
-            let piece = &rest[..at];
-            rest = &rest[at + 1..];
+        if std::mem::take(&mut after_cr) && encoding.begins_with_lf(rest) {
+            rest = &rest[usize::try_from(encoding.unit()).unwrap_or(1)..];
+            begun = from + encoding.unit();
+        }
+        while let Some(end) = encoding.next_end(rest) {
+            let piece = &rest[..end.start];
+            rest = &rest[end.end..];
             begun = from + (chunk.len() - rest.len()) as u64;
             if passing {
                 passing = false;
             } else if carry.is_empty() {
-                let zeros = piece.iter().take_while(|byte| **byte == 0).count();
-                give(clean(piece), piece.len() - zeros > LINE + 1);
+                let cut = piece.len() - zeros(encoding, piece) > limit;
+                give(piece, cut, first, false);
             } else {
-                extend(&mut carry, piece);
-                give(clean(&carry), carry.len() > LINE + 1);
+                extend(&mut carry, piece, limit);
+                give(&carry, carry.len() > limit, first, false);
                 carry.clear();
             }
-        }
-        if !passing {
-            extend(&mut carry, rest);
+            first = false;
         }
         from += chunk.len() as u64;
+        if !passing {
+            if carry.is_empty() {
+                // a hole before a line is no part of it, and is not read again
+                rest = &rest[zeros(encoding, rest)..];
+                begun = from - rest.len() as u64;
+            }
+            extend(&mut carry, rest, limit);
+        }
+        after_cr = begun == from && encoding.ends_with_cr(&chunk);
     }
     if passing {
         return Ok(End {
             offset: to,
             inside: true,
-        });
-    }
-    if begun == to {
-        return Ok(End {
-            offset: to,
-            inside: false,
+            after_cr: false,
         });
     }
     // of a line as long as this, nothing that is to come would be searched
-    let long = carry.len() > LINE;
-    if stretch.as_it_is || long {
-        give(clean(&carry), long);
+    let long = carry.len() > limit;
+    if long {
+        give(&carry, true, first, false);
         return Ok(End {
             offset: to,
             inside: true,
+            after_cr: false,
         });
+    }
+    if stretch.as_it_is && begun < to {
+        give(&carry, false, first, true);
     }
     Ok(End {
         offset: begun,
         inside: false,
+        after_cr,
     })
 }
 
-/// Adds to a line what of it can matter: nothing beyond the cut (and a byte more, and a carriage return), no
-/// zeros at its beginning.
-fn extend(carry: &mut Vec<u8>, piece: &[u8]) {
-    let zeros = if carry.is_empty() {
-        piece.iter().take_while(|byte| **byte == 0).count()
+/// So many bytes of a line in a file are searched.
+fn limit(encoding: Encoding) -> usize {
+    if encoding == Encoding::Bytes {
+        LINE
     } else {
-        0
-    };
-    let room = (LINE + 2).saturating_sub(carry.len());
-    let piece = &piece[zeros..];
+        2 * LINE
+    }
+}
+
+/// Adds to a line what of it can matter: nothing beyond the cut, and a unit more.
+fn extend(carry: &mut Vec<u8>, piece: &[u8], limit: usize) {
+    let room = (limit + 2).saturating_sub(carry.len());
     carry.extend_from_slice(&piece[..piece.len().min(room)]);
+}
+
+/// So many bytes at the beginning are zeros, in whole units: a hole.
+fn zeros(encoding: Encoding, text: &[u8]) -> usize {
+    let count = text.iter().take_while(|byte| **byte == 0).count();
+    count & !usize::from(encoding != Encoding::Bytes)
 }
 
 #[cfg(test)]
@@ -314,13 +442,14 @@ mod tests {
             to,
             skip: 0,
             inside: false,
+            after_cr: false,
             as_it_is: false,
         }
     }
 
     fn collect(file: &Bytes, stretch: ByteRange) -> (Vec<Vec<u8>>, End) {
         let mut lines = Vec::new();
-        let end = each_line(file, stretch, |line, _| lines.push(line.to_vec())).unwrap();
+        let end = each_line(file, stretch, |line| lines.push(line.text.to_vec())).unwrap();
         (lines, end)
     }
 
@@ -333,7 +462,8 @@ mod tests {
             end,
             End {
                 offset: 5,
-                inside: false
+                inside: false,
+                after_cr: false
             }
         );
         let as_it_is = ByteRange {
@@ -345,8 +475,9 @@ mod tests {
         assert_eq!(
             end,
             End {
-                offset: 8,
-                inside: true
+                offset: 5,
+                inside: false,
+                after_cr: false
             }
         );
         let inside = ByteRange {
@@ -362,15 +493,16 @@ mod tests {
         content[0] = b'E';
         let (file, to) = file(&content);
         let mut seen = Vec::new();
-        let end = each_line(&file, stretch(0, to), |line, cut| {
-            seen.push((line.len(), line[0], cut));
+        let end = each_line(&file, stretch(0, to), |line| {
+            seen.push((line.text.len(), line.text[0], line.cut));
         });
         assert_eq!(seen, [(LINE, b'E', true)]);
         assert_eq!(
             end.unwrap(),
             End {
                 offset: to,
-                inside: true
+                inside: true,
+                after_cr: false
             }
         );
     }
@@ -514,21 +646,20 @@ mod tests {
             for (zeros, length, cut) in [
                 (0, 1, false),
                 (0, LINE, false),
-                // a carriage return belongs to no line
-                (0, LINE + 1, false),
-                (0, LINE + 2, true),
+                (0, LINE + 1, true),
                 (9, LINE, false),
-                (9, LINE + 2, true),
+                (9, LINE + 1, true),
                 (100, 100, false),
             ] {
                 let mut content = vec![b'\n'; before];
                 content.resize(before + zeros, 0);
                 content.resize(before + zeros + length, b'x');
-                content.extend_from_slice(b"\nnext\n");
+                // a carriage return belongs to no line
+                content.extend_from_slice(b"\r\nnext\n");
                 let (file, to) = file(&content);
                 let mut seen = Vec::new();
-                each_line(&file, stretch(0, to), |line, cut| {
-                    seen.push((line.len(), cut));
+                each_line(&file, stretch(0, to), |line| {
+                    seen.push((line.text.len(), line.cut));
                 })
                 .unwrap();
                 assert_eq!(
@@ -570,7 +701,7 @@ mod tests {
     #[test]
     fn a_file_that_ends_early_is_an_error() {
         let (file, to) = file(b"a\n");
-        let error = each_line(&file, stretch(0, to + 5), |_, _| ()).unwrap_err();
+        let error = each_line(&file, stretch(0, to + 5), |_| ()).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
     }
 }

@@ -53,6 +53,7 @@ fn trader() -> Service {
                 expect: vec![Expect {
                     pattern: Pattern::new("tick").unwrap(),
                     at_least: 1,
+                    except: Vec::new(),
                 }],
                 ..log("ticks.log", None)
             },

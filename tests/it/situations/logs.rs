@@ -36,12 +36,14 @@ fn logs_that_cannot_be_read() {
     ];
     for (what, path, furnish) in cases {
         let scene = Scene::with(&format!(
-            "[service.a]\n[[service.a.log]]\npath = \"{path}\"\n"
+            "[service.a]\n[[service.a.log]]\npath = \"{path}\"\nmax_age = \"5m\"\n"
         ));
         furnish(&scene);
         golden.title(what);
         golden.run(&scene, &["check"]);
     }
+    golden.title("not there, and nothing is asked of it");
+    golden.run(&Scene::with(&log("")), &["check"]);
     golden.compare();
 }
 
@@ -67,6 +69,7 @@ fn logs_that_show_trouble() {
     let stamps =
         "max_age = \"5m\"\nlines = 2\ntimestamp = \"%Y-%m-%d %H:%M:%S\"\ntimestamp_zone = \"utc\"";
     scene.config(&log(stamps));
+    scene.age("a.log", Duration::ZERO);
     golden.title("without a stamp");
     golden.run(&scene, &["check"]);
     for (what, ahead) in [
@@ -121,7 +124,7 @@ fn a_young_process() {
     let scene = Scene::of(&[&Service::new("a")
         .watched()
         .top("start_grace", "\"10m\"")
-        .log("path = \"nowhere.log\"")]);
+        .log("path = \"nowhere.log\"\nmax_age = \"5m\"")]);
     scene.start("a", &["pid_file=a.pid"]);
     scene.wait_until("its PID file", || scene.has("a.pid"));
     golden.run(&scene, &["check"]);

@@ -129,7 +129,7 @@ fn all_kinds_of_alerts() {
          [service.w]\n[[service.w.log]]\npath = \"w.log\"\nforbid = ['ERROR']\nseverity = \"warning\"\n\
          [service.u]\n[[service.u.log]]\npath = \"u.log\"\n\
          [service.c]\nrestart = {{ settle = \"0s\", command = [\"touch\", \"{{dir}}/c.log\"] }}\n\
-         [[service.c.log]]\npath = \"c.log\"\n"
+         [[service.c.log]]\npath = \"c.log\"\nmax_age = \"5m\"\n"
     ));
     for name in ["l.log", "w.log", "u.log", "c.log"] {
         scene.write(name, "fine\n");

@@ -160,17 +160,40 @@ pub(crate) fn forbid(pattern: &str) -> Forbid {
     Forbid {
         pattern: Pattern::new(pattern).unwrap(),
         at_most: 0,
+        except: Vec::new(),
+    }
+}
+
+/// What stands behind a piece of text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    Nothing,
+    Lf,
+    CrLf,
+    Cr,
+}
+
+impl End {
+    fn text(self) -> &'static str {
+        match self {
+            Self::Nothing => "",
+            Self::Lf => "\n",
+            Self::CrLf => "\r\n",
+            Self::Cr => "\r",
+        }
     }
 }
 
 #[derive(Clone, Debug)]
 pub(crate) enum Step {
     /// Something unique, with so much beside it, and perhaps a line end.
-    Append(usize, bool),
+    Append(usize, End),
+    /// A line end alone: after a CR it is a part of the same one.
+    Feed,
     Rename,
     Copytruncate,
     /// To the file that was renamed last, as long as nothing is in the new one.
-    Late(bool),
+    Late(End),
     Run,
     MarkEnd,
 }
@@ -180,10 +203,14 @@ pub(crate) enum Step {
 struct Text {
     /// Lines of numbers; the last one is not ended.
     lines: Vec<Vec<(usize, usize)>>,
+    /// The last character is a CR.
+    after_cr: bool,
     /// So many lines were judged.
     judged: usize,
-    /// The last line was judged as it was, or taken as judged: what is added to it is not.
+    /// The last line is done with: what is added to it is not judged.
     spent: bool,
+    /// What the last line has counted for already, when it had no end.
+    counted: Vec<usize>,
     /// The unfinished line at the last run, and its pieces.
     seen: (usize, usize),
 }
@@ -196,11 +223,19 @@ impl Text {
         }
     }
 
-    fn add(&mut self, number: usize, pad: usize, end: bool) {
+    fn add(&mut self, number: usize, pad: usize, end: End) {
         self.lines.last_mut().unwrap().push((number, pad));
-        if end {
+        if end != End::Nothing {
             self.lines.push(Vec::new());
         }
+        self.after_cr = end == End::Cr;
+    }
+
+    fn feed(&mut self) {
+        if !self.after_cr {
+            self.lines.push(Vec::new());
+        }
+        self.after_cr = false;
     }
 
     fn is_empty(&self) -> bool {
@@ -212,10 +247,11 @@ impl Text {
         let last = self.lines.len() - 1;
         for at in self.judged..=last {
             let line = &self.lines[at];
+            let mut is_long = false;
             if at == last {
-                let long = line.iter().map(|(_, pad)| pad + 6).sum::<usize>() > LINE + 64;
+                is_long = line.iter().map(|(_, pad)| pad + 6).sum::<usize>() > LINE + 64;
                 let aged = self.seen == (at, line.len());
-                let due = rotated || aged || long;
+                let due = rotated || aged || is_long;
                 if line.is_empty() || self.spent || !due {
                     break;
                 }
@@ -224,13 +260,17 @@ impl Text {
                 let mut length = 0;
                 for (number, pad) in line {
                     // what begins beyond the cut is not searched
-                    if length + 8 < LINE {
+                    if length + 8 < LINE && !self.counted.contains(number) {
                         *into.entry(*number).or_default() += 1;
+                        self.counted.push(*number);
                     }
                     length += pad + number.to_string().len() + 2;
                 }
             }
-            self.spent = at == last;
+            self.spent = is_long;
+            if at != last || is_long {
+                self.counted.clear();
+            }
         }
         self.judged = last;
         if self.lines[last].is_empty() {
@@ -242,6 +282,7 @@ impl Text {
     pub(crate) fn pass(&mut self) {
         self.judged = self.lines.len() - 1;
         self.spent = !self.lines[self.judged].is_empty();
+        self.counted.clear();
         self.seen = (self.judged, self.lines[self.judged].len());
     }
 }
@@ -251,11 +292,22 @@ const LINE: usize = 64 << 10;
 
 const NUMBERS: usize = 45;
 
-pub(crate) fn play(steps: &[Step]) {
+/// Plays the steps, in a log that is stored so.
+pub(crate) fn play(steps: &[Step], encoding: Encoding) {
+    let stored = |text: &str| match encoding {
+        Encoding::Bytes => text.as_bytes().to_vec(),
+        Encoding::Utf16Le => text.encode_utf16().flat_map(u16::to_le_bytes).collect(),
+        Encoding::Utf16Be => text.encode_utf16().flat_map(u16::to_be_bytes).collect(),
+    };
     let mut scene = Scene::new();
     scene.rule.lines = 1000;
     scene.rule.forbid = (0..NUMBERS).map(|i| forbid(&format!("<{i}>"))).collect();
-    scene.log("");
+    // only the first file has a mark
+    scene.log(if encoding == Encoding::Bytes {
+        Vec::new()
+    } else {
+        stored("\u{feff}")
+    });
     scene.look();
     // the last one is at the path
     let mut texts = vec![Text::new()];
@@ -289,10 +341,14 @@ pub(crate) fn play(steps: &[Step]) {
     for step in steps.iter().chain([&Step::Run, &Step::Run, &Step::Run]) {
         match step {
             Step::Append(pad, end) => {
-                let newline = if *end { "\n" } else { "" };
-                scene.log(format!("<{number}>{}{newline}", "x".repeat(*pad)));
+                let text = format!("<{number}>{}{}", "x".repeat(*pad), end.text());
+                scene.log(stored(&text));
                 texts.last_mut().unwrap().add(number, *pad, *end);
                 number += 1;
+            }
+            Step::Feed => {
+                scene.log(stored("\n"));
+                texts.last_mut().unwrap().feed();
             }
             Step::Rename => {
                 scene.rotate();
@@ -308,8 +364,7 @@ pub(crate) fn play(steps: &[Step]) {
                 let Some(at) = renamed.filter(|_| texts.last().unwrap().is_empty()) else {
                     continue;
                 };
-                let newline = if *end { "\n" } else { "" };
-                scene.append("app.log.1", format!("<{number}>{newline}"));
+                scene.append("app.log.1", stored(&format!("<{number}>{}", end.text())));
                 texts[at].add(number, 0, *end);
                 number += 1;
             }
