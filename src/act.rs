@@ -19,9 +19,9 @@ use crate::observe::{known_processes, target};
 use crate::process_table::SharedSnapshots;
 use crate::progress::{Progress, TICK};
 use crate::restart::command::output_file;
-use crate::restart::stop::HELD_LIMIT;
-use crate::restart::{Action, Done, RestartContext, RestartMethod, restart};
-use crate::settle::{Outcome, Tried, record_attempt};
+use crate::restart::stop::OPEN_LIMIT;
+use crate::restart::{Action, Attempted, MethodName, Operation, RestartContext};
+use crate::settle::{Outcome, record_attempt};
 use crate::state::State;
 use crate::state::journal::{self, Entry};
 use crate::state::store::{Store, StoreError};
@@ -42,13 +42,13 @@ fn descriptors() -> u64 {
     limit.saturating_sub(DESCRIPTORS_KEPT)
 }
 
-/// How many descriptors a restart may have open: each process of the service is held by one while it is stopped.
+/// How many descriptors a restart may have open: one for each process of the service while it is stopped.
 fn needs(observation: Option<&Observation>) -> u64 {
-    let held = match observation.map(|seen| &seen.process_status) {
-        Some(ProcessStatus::Running(running)) => running.all.len().min(HELD_LIMIT),
+    let open = match observation.map(|seen| &seen.process_status) {
+        Some(ProcessStatus::Running(running)) => running.all.len().min(OPEN_LIMIT),
         _ => 0,
     };
-    DESCRIPTORS_EACH + held as u64
+    DESCRIPTORS_EACH + open as u64
 }
 
 /// What acting needs beside the decisions.
@@ -81,7 +81,7 @@ pub struct Acted {
     pub unwritable: Option<StoreError>,
 }
 
-/// Why what is due is held where it cannot be remembered.
+/// Why what is due is skipped where it cannot be remembered.
 const UNRECORDED: &str = "not restarted, because the state cannot be written";
 
 /// Carries out all restarts that are due.
@@ -90,18 +90,18 @@ pub fn act(context: &ActContext<'_>, decisions: &[Decision], state: &mut State) 
         .iter()
         .filter_map(|decision| {
             // first of all, for there seldom is one
-            let restart = decision.restart.as_ref()?;
+            decision.operation?;
             let service = context.config.service(&decision.service)?;
-            Some((service, restart.after.as_slice()))
+            Some((service, decision.after.as_slice()))
         })
         .collect();
     let mut acted = Acted::default();
     let mut under_way = Vec::new();
-    let (tell, told) = channel();
+    let (report, reports) = channel();
     let snapshots = Arc::new(SharedSnapshots::default());
     let descriptors = descriptors();
     loop {
-        hold_back(&mut waiting, &mut acted);
+        skip_dependents(&mut waiting, &mut acted);
         let mut ready = Vec::new();
         let mut used: u64 = under_way
             .iter()
@@ -125,7 +125,7 @@ pub fn act(context: &ActContext<'_>, decisions: &[Decision], state: &mut State) 
             state,
             &mut acted,
             &mut under_way,
-            (&snapshots, &tell),
+            (&snapshots, &report),
         );
         if under_way.is_empty() {
             break;
@@ -136,12 +136,13 @@ pub fn act(context: &ActContext<'_>, decisions: &[Decision], state: &mut State) 
         } else {
             left
         };
-        match told.recv_timeout(limit) {
+        match reports.recv_timeout(limit) {
             // those that have ended meanwhile too: what follows them is recorded in one write
             Ok(first) => {
-                for (name, done) in std::iter::once(first).chain(told.try_iter()) {
+                for (name, attempted) in std::iter::once(first).chain(reports.try_iter()) {
                     under_way.retain(|(other, _)| other != &name);
-                    acted.outcomes.insert(name, finished(done));
+                    let outcome = Outcome::Attempted(Box::new(attempted));
+                    acted.outcomes.insert(name, outcome);
                 }
             }
             Err(RecvTimeoutError::Timeout) if limit < left => {
@@ -162,17 +163,17 @@ pub fn act(context: &ActContext<'_>, decisions: &[Decision], state: &mut State) 
         };
         acted
             .outcomes
-            .insert(service.name.clone(), Outcome::Held(why.to_owned()));
+            .insert(service.name.clone(), Outcome::Skipped(why.to_owned()));
     }
     acted
 }
 
 fn came_up(name: &str, acted: &Acted) -> bool {
-    matches!(acted.outcomes.get(name), Some(Outcome::Tried(tried)) if tried.action.ok)
+    matches!(acted.outcomes.get(name), Some(Outcome::Attempted(attempted)) if attempted.action.ok)
 }
 
 /// Takes out those that wait for a service that did not come up, and those that wait for them.
-fn hold_back(waiting: &mut Vec<(&Service, &[String])>, acted: &mut Acted) {
+fn skip_dependents(waiting: &mut Vec<(&Service, &[String])>, acted: &mut Acted) {
     loop {
         let before = waiting.len();
         waiting.retain(|(service, after)| {
@@ -183,7 +184,7 @@ fn hold_back(waiting: &mut Vec<(&Service, &[String])>, acted: &mut Acted) {
                 let why = format!("waits for `{name}`, which did not come up");
                 acted
                     .outcomes
-                    .insert(service.name.clone(), Outcome::Held(why));
+                    .insert(service.name.clone(), Outcome::Skipped(why));
             }
             failed.is_none()
         });
@@ -193,27 +194,27 @@ fn hold_back(waiting: &mut Vec<(&Service, &[String])>, acted: &mut Acted) {
     }
 }
 
-/// Charges services, all of them in one write, and then starts their restarts.
+/// Records the attempts of services, all of them in one write, and then starts their restarts.
 fn begin(
     context: &ActContext<'_>,
     ready: &[&Service],
     state: &mut State,
     acted: &mut Acted,
     under_way: &mut Vec<(String, Progress)>,
-    (snapshots, tell): (&Arc<SharedSnapshots>, &Sender<(String, Done)>),
+    (snapshots, report): (&Arc<SharedSnapshots>, &Sender<(String, Attempted)>),
 ) {
     if ready.is_empty() {
         return;
     }
-    let hold = |acted: &mut Acted, why: &str| {
+    let skip = |acted: &mut Acted, why: &str| {
         for service in ready {
             acted
                 .outcomes
-                .insert(service.name.clone(), Outcome::Held(why.to_owned()));
+                .insert(service.name.clone(), Outcome::Skipped(why.to_owned()));
         }
     };
     if acted.unwritable.is_some() {
-        hold(acted, UNRECORDED);
+        skip(acted, UNRECORDED);
         return;
     }
     let mut recorded = state.clone();
@@ -230,7 +231,7 @@ fn begin(
         })
         .collect();
     if let Err(error) = context.store.save_twice(&mut recorded) {
-        hold(acted, UNRECORDED);
+        skip(acted, UNRECORDED);
         // the first of the two may be on the disk: as nothing was done, no run was cut short
         let _ = context.store.save(state);
         acted.unwritable = Some(error);
@@ -239,7 +240,13 @@ fn begin(
     *state = recorded;
     journal::append_or_warn(context.store.dir(), &entries);
     for service in ready {
-        if run_beside(context, service, state, Arc::clone(snapshots), tell.clone()) {
+        if run_beside(
+            context,
+            service,
+            state,
+            Arc::clone(snapshots),
+            report.clone(),
+        ) {
             let old = context
                 .seen
                 .get(&service.name)
@@ -253,7 +260,7 @@ fn begin(
             let why = "no thread could be made for its restart; the attempt counts".to_owned();
             acted
                 .outcomes
-                .insert(service.name.clone(), Outcome::Held(why));
+                .insert(service.name.clone(), Outcome::Skipped(why));
         }
     }
 }
@@ -264,7 +271,7 @@ fn run_beside(
     service: &Service,
     state: &State,
     snapshots: Arc<SharedSnapshots>,
-    tell: Sender<(String, Done)>,
+    report: Sender<(String, Attempted)>,
 ) -> bool {
     let config = Arc::clone(context.config);
     let name = service.name.clone();
@@ -298,7 +305,6 @@ fn run_beside(
             };
             let context = RestartContext {
                 service: &name,
-                method,
                 limits: &service.limits,
                 target: target(service),
                 last_seen,
@@ -312,18 +318,18 @@ fn run_beside(
                 lock,
             };
             // a fault of this program must not leave the run waiting for word of it
-            let done = catch_unwind(AssertUnwindSafe(|| restart(&context)))
-                .unwrap_or_else(|_| failed_inside(method, &context.last_seen));
-            let _ = tell.send((name.clone(), done));
+            let attempted = catch_unwind(AssertUnwindSafe(|| method.restart(&context)))
+                .unwrap_or_else(|_| failed_inside(method.name(), &context.last_seen));
+            let _ = report.send((name.clone(), attempted));
         })
         .is_ok()
 }
 
-fn failed_inside(method: &RestartMethod, last_seen: &LastSeen) -> Done {
-    Done {
+fn failed_inside(method: MethodName, last_seen: &LastSeen) -> Attempted {
+    Attempted {
         action: Action {
-            kind: "restart".to_owned(),
-            method: method.name().to_owned(),
+            kind: Operation::Restart,
+            method,
             ok: false,
             old_pid: None,
             new_pid: None,
@@ -337,15 +343,6 @@ fn failed_inside(method: &RestartMethod, last_seen: &LastSeen) -> Done {
     }
 }
 
-fn finished(done: Done) -> Outcome {
-    Outcome::Tried(Box::new(Tried {
-        action: done.action,
-        process: done.process,
-        unit: done.unit,
-        checks: done.checks,
-    }))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -355,25 +352,23 @@ mod tests {
     fn each_process_that_is_stopped_takes_a_descriptor_up_to_a_limit() {
         assert_eq!(needs(None), DESCRIPTORS_EACH);
         assert_eq!(needs(Some(&gone())), DESCRIPTORS_EACH);
-        for (processes, held) in [(1, 1), (100, 100), (5000, HELD_LIMIT)] {
+        for (processes, open) in [(1, 1), (100, 100), (5000, OPEN_LIMIT)] {
             let mut seen = up(1, 3600);
             if let ProcessStatus::Running(running) = &mut seen.process_status {
                 running.all = vec![running.main.clone(); processes];
             }
-            assert_eq!(needs(Some(&seen)), DESCRIPTORS_EACH + held as u64);
+            assert_eq!(needs(Some(&seen)), DESCRIPTORS_EACH + open as u64);
         }
     }
 
     #[test]
     fn a_fault_of_this_program_is_a_failed_restart_that_says_so() {
         let method = service("a").method.unwrap();
-        let Outcome::Tried(tried) = finished(failed_inside(&method, &LastSeen::default())) else {
-            panic!("it was tried");
-        };
-        assert!(!tried.action.ok);
-        assert_eq!(tried.action.method, "command");
+        let attempted = failed_inside(method.name(), &LastSeen::default());
+        assert!(!attempted.action.ok);
+        assert_eq!(attempted.action.method, MethodName::Command);
         assert_eq!(
-            tried.action.error.as_deref(),
+            attempted.action.error.as_deref(),
             Some("internal error (bug) during the restart; please report it")
         );
     }

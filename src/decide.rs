@@ -11,6 +11,7 @@ use crate::check::process::ProcessStatus;
 use crate::check::{Finding, Grace, Kind, Observation, Severity, worst};
 use crate::clock;
 use crate::config::{OnExhausted, Service, dependencies_first};
+use crate::restart::Operation;
 use crate::state::{GRACES, ServiceState, State};
 use crate::verdict::Verdict;
 
@@ -21,19 +22,14 @@ pub struct Decision {
     pub service: String,
     /// The verdict as far as observing goes: [`Verdict::Failing`] where a restart is due.
     pub verdict: Verdict,
-    /// Whether it is to be restarted now, and after which other services.
-    pub restart: Option<Restart>,
+    /// What is to be done to it now.
+    pub operation: Option<Operation>,
+    /// The services that are restarted in this run and must come up before.
+    pub after: Vec<String>,
     /// Why nothing is done about it, where something is wrong.
     pub why: Option<String>,
     /// How many runs in a row have found it broken, this one included.
     pub failures: u32,
-}
-
-/// A restart that is due.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Restart {
-    /// The services that are restarted in this run and must come up before.
-    pub after: Vec<String>,
 }
 
 /// What a run knows when it decides.
@@ -112,18 +108,19 @@ impl Resolver<'_> {
             Decision {
                 service: service.name.clone(),
                 verdict: Verdict::Disabled,
-                restart: None,
+                operation: None,
+                after: Vec::new(),
                 why: None,
                 failures: 0,
             }
         };
-        if let Some(restart) = &mut decision.restart {
+        if decision.operation.is_some() {
             self.visits[index] = Visit::InProgress;
             let mut held_by = None;
             for name in &service.depends_on {
                 match self.dependency_status(name) {
                     DependencyStatus::Well => {}
-                    DependencyStatus::Restarting => restart.after.push(name.clone()),
+                    DependencyStatus::Restarting => decision.after.push(name.clone()),
                     DependencyStatus::Broken(verdict) => {
                         held_by.get_or_insert_with(|| {
                             format!("waits for `{name}`, which is {}", verdict.name())
@@ -132,7 +129,8 @@ impl Resolver<'_> {
                 }
             }
             if let Some(why) = held_by {
-                decision.restart = None;
+                decision.operation = None;
+                decision.after.clear();
                 decision.verdict = Verdict::Waiting;
                 decision.why = Some(why);
             }
@@ -147,7 +145,7 @@ impl Resolver<'_> {
             self.decide_one(index);
         }
         match index.map(|index| &self.visits[index]) {
-            Some(Visit::Done(decision)) if decision.restart.is_some() => {
+            Some(Visit::Done(decision)) if decision.operation.is_some() => {
                 DependencyStatus::Restarting
             }
             Some(Visit::Done(decision)) if decision.verdict.is_broken() => {
@@ -217,7 +215,8 @@ fn decide_without_dependencies(
     let decision = |verdict, why: Option<String>| Decision {
         service: service.name.clone(),
         verdict,
-        restart: None,
+        operation: None,
+        after: Vec::new(),
         why,
         failures,
     };
@@ -239,7 +238,7 @@ fn decide_without_dependencies(
         return match restart_blocked_by(service, observation, state, facts, failures) {
             Some((verdict, why)) => decision(verdict, Some(why)),
             None => Decision {
-                restart: Some(Restart::default()),
+                operation: Some(Operation::Restart),
                 ..decision(Verdict::Failing, None)
             },
         };

@@ -296,6 +296,18 @@ fn parts(path: &Path) -> VecDeque<OsString> {
         .collect()
 }
 
+/// Whether a file can be run. The error is a sentence.
+pub fn check_executable(path: &Path) -> Result<(), String> {
+    match fs::metadata(path) {
+        Err(error) => Err(format!("{} cannot be run: {error}", path.display())),
+        Ok(meta) if !meta.is_file() => Err(format!("{} is not a program", path.display())),
+        Ok(meta) if meta.mode() & 0o111 == 0 => {
+            Err(format!("{} is not executable", path.display()))
+        }
+        Ok(_) => Ok(()),
+    }
+}
+
 /// Opens a file of one's own to append to, made with `mode` where it is missing: never a link, nor a second name for
 /// another file, nor somebody else's file.
 pub fn append(path: &Path, mode: u32) -> io::Result<File> {

@@ -14,7 +14,8 @@ use crate::check::process::{Identity, LastSeen, ProcessStatus, Running};
 use crate::check::{CheckStates, Finding, Kind, Observation, Severity, log};
 use crate::config::{OnExhausted, Policy, Service};
 use crate::notify::{Alert, Event};
-use crate::restart::{Action, Command, Limits, RestartMethod};
+use crate::restart::command::Command;
+use crate::restart::{Action, Limits, MethodName, Operation, RestartMethod};
 
 /// A moment, so many seconds after a fixed one.
 pub(crate) fn at(seconds: i64) -> DateTime<Utc> {
@@ -121,8 +122,8 @@ pub(crate) fn stale() -> Finding {
 /// A restart that went well.
 pub(crate) fn action() -> Action {
     Action {
-        kind: "restart".to_owned(),
-        method: "spawn".to_owned(),
+        kind: Operation::Restart,
+        method: MethodName::Spawn,
         ok: true,
         old_pid: Some(4711),
         new_pid: Some(4980),

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Utc};
 
 use crate::check::log::{self, Author};
-use crate::check::process::{self, Identity, ProcessStatus, Started, Target};
+use crate::check::process::{self, Identity, ProcessStatus, Target};
 use crate::check::unit::{self, Manager, UnitStatus};
 use crate::check::{
     self, CheckState, CheckStates, Checked, Circumstances, Finding, Job, Kind, Looking,
@@ -28,14 +28,7 @@ const SYSTEMCTL_SLACK: Duration = Duration::from_secs(2);
 pub fn target(service: &Service) -> Target<'_> {
     Target {
         rule: service.process.as_ref(),
-        started: match &service.method {
-            Some(RestartMethod::Spawn(spawn)) => Some(Started {
-                command: &spawn.command,
-                working_dir: &spawn.working_dir,
-                user: spawn.user.as_deref(),
-            }),
-            _ => None,
-        },
+        started: service.method.as_ref().and_then(RestartMethod::started),
         has_other_checks: !service.checks.is_empty() || service.unit.is_some(),
         perhaps_started: false,
     }

@@ -4,13 +4,13 @@
 
 use chrono::{DateTime, Utc};
 
-use crate::check::process::{self, ProcessStatus};
-use crate::check::{CheckStates, Observation, Severity, log, unit};
+use crate::check::process::ProcessStatus;
+use crate::check::{Observation, Severity, log};
 use crate::config::{OnExhausted, Service};
 use crate::decide::Decision;
 use crate::notify::{Alert, Event, Message, mail};
 use crate::report::ServiceReport;
-use crate::restart::Action;
+use crate::restart::Attempted;
 use crate::state::journal::{self, Entry};
 use crate::state::{AttemptRecord, LastResult, ServiceState, State};
 use crate::verdict::Verdict;
@@ -24,26 +24,13 @@ const THREAD_KEPT: usize = 10;
 /// What came of a restart that was due.
 #[derive(Clone, Debug)]
 pub enum Outcome {
-    /// It was tried.
-    Tried(Box<Tried>),
-    /// It was not tried after all, for this reason. It is recorded as an attempt only where the reason came up after that:
+    /// It was made.
+    Attempted(Box<Attempted>),
+    /// It was not made after all, for this reason. It is recorded as an attempt only where the reason came up after that:
     /// no thread could be had.
-    Held(String),
+    Skipped(String),
     /// It had not ended when the run had to: the next run says so.
     Unfinished,
-}
-
-/// A restart that was tried.
-#[derive(Clone, Debug)]
-pub struct Tried {
-    /// How it went.
-    pub action: Action,
-    /// The process that runs now, as it is to be remembered.
-    pub process: process::LastSeen,
-    /// The systemd unit that runs now, as it is to be remembered.
-    pub unit: Option<unit::LastSeen>,
-    /// What the checks remember since the old process was stopped.
-    pub checks: CheckStates,
 }
 
 /// What was settled about a service.
@@ -236,10 +223,12 @@ pub fn settle(
 ) -> Settled {
     let former = state.services.get(&service.name).cloned();
     let remembered = state.services.entry(service.name.clone()).or_default();
-    let (verdict, tried, held) = match outcome {
-        Some(Outcome::Tried(tried)) if tried.action.ok => (Verdict::Restarted, Some(tried), None),
-        Some(Outcome::Tried(tried)) => (Verdict::RestartFailed, Some(tried), None),
-        Some(Outcome::Held(why)) => (Verdict::Waiting, None, Some(why.clone())),
+    let (verdict, attempted, skipped) = match outcome {
+        Some(Outcome::Attempted(attempted)) if attempted.action.ok => {
+            (Verdict::Restarted, Some(attempted), None)
+        }
+        Some(Outcome::Attempted(attempted)) => (Verdict::RestartFailed, Some(attempted), None),
+        Some(Outcome::Skipped(why)) => (Verdict::Waiting, None, Some(why.clone())),
         Some(Outcome::Unfinished) => {
             let why = "its restart had not ended when the run had to (run_timeout)".to_owned();
             (Verdict::Unknown, None, Some(why))
@@ -259,7 +248,7 @@ pub fn settle(
     // of this run, or of one before that could not be taken up yet
     let is_interrupted = match outcome {
         Some(Outcome::Unfinished) => true,
-        Some(Outcome::Tried(_) | Outcome::Held(_)) => false,
+        Some(Outcome::Attempted(_) | Outcome::Skipped(_)) => false,
         None => remembered.interrupted_attempt.is_some(),
     };
     if let Some(observation) = observation {
@@ -269,12 +258,12 @@ pub fn settle(
         remembered.interrupted_attempt = None;
         remembered.recorded = None;
     }
-    if let Some(tried) = tried {
-        remembered.process = tried.process.clone();
-        if tried.unit.is_some() {
-            remembered.unit.clone_from(&tried.unit);
+    if let Some(attempted) = attempted {
+        remembered.process = attempted.process.clone();
+        if attempted.unit.is_some() {
+            remembered.unit.clone_from(&attempted.unit);
         }
-        remembered.checks.extend(tried.checks.clone());
+        remembered.checks.extend(attempted.checks.clone());
     }
     if verdict == Verdict::Exhausted && service.policy.on_exhausted == OnExhausted::GiveUp {
         remembered.given_up.get_or_insert(wall);
@@ -291,14 +280,14 @@ pub fn settle(
             remembered.trouble_since.get_or_insert(wall);
         }
     }
-    let why = held.or_else(|| decision.why.clone());
+    let why = skipped.or_else(|| decision.why.clone());
     let mut notes: Vec<String> = why.into_iter().collect();
     notes.extend(
         observation
             .into_iter()
             .flat_map(|seen| seen.notes.iter().cloned()),
     );
-    let action = tried.map(|tried| tried.action.clone());
+    let action = attempted.map(|attempted| attempted.action.clone());
     let report = ServiceReport {
         name: service.name.clone(),
         verdict,
@@ -314,7 +303,7 @@ pub fn settle(
         restarts_last_hour: remembered.attempts_in_hour(wall),
         max_per_hour: service.policy.max_per_hour,
         notes: notes.clone(),
-        would_restart: decision.restart.is_some() && outcome.is_none(),
+        would_restart: decision.operation.is_some() && outcome.is_none(),
     };
     remembered.report = last_result(&report, wall);
     let entries = journalled(before, &report, wall);

@@ -209,7 +209,7 @@ pub enum Step {
     /// The fork, or the exec itself.
     Exec = 0,
     /// What was to be done about the child before it becomes the program.
-    Shelter,
+    Scope,
     /// setsid(2).
     Session,
     /// setpriority(2).
@@ -271,8 +271,8 @@ unsafe impl Send for Pointers {}
 // SAFETY: as above; there is no way to change either through a shared reference.
 unsafe impl Sync for Pointers {}
 
-/// What a child that waits to be let on takes at the most: longer than all that is done to it meanwhile.
-const HELD_AT_MOST_MS: libc::c_int = 60_000;
+/// How long a child waits for its parent at the most: longer than all that is done to it meanwhile.
+const RELEASE_LIMIT_MS: libc::c_int = 60_000;
 
 /// Starts a command, and does something about the child before it becomes the program: `before_exec` gets its PID
 /// and runs in a thread beside. Where that fails, so does the start, with its sentence for an error. The program gets
@@ -282,11 +282,11 @@ pub fn spawn_after(
     command: Command,
     before_exec: Option<impl FnOnce(i32) -> Result<(), String> + Send>,
 ) -> io::Result<Child> {
-    spawn_held(command, before_exec, |_| {})
+    spawn_waiting(command, before_exec, |_| {})
 }
 
-/// The same, with further steps of the child, which come after it was let on.
-fn spawn_held(
+/// The same, with further steps of the child, which come after it was released.
+fn spawn_waiting(
     mut command: Command,
     before_exec: Option<impl FnOnce(i32) -> Result<(), String> + Send>,
     add_steps: impl FnOnce(&mut Command),
@@ -302,15 +302,16 @@ fn spawn_held(
         add_steps(&mut command);
         return command.spawn();
     };
-    let (mut told, tell) = pipe()?;
-    let (wait, mut let_on) = pipe()?;
-    let (tell_fd, wait_fd, let_on_fd) = (tell.as_raw_fd(), wait.as_raw_fd(), let_on.as_raw_fd());
-    // SAFETY: the closure runs in the child of a process that has threads; `hold` makes only async-signal-safe
+    let (mut ready, say_ready) = pipe()?;
+    let (wait, mut release) = pipe()?;
+    let (ready_fd, wait_fd, release_fd) =
+        (say_ready.as_raw_fd(), wait.as_raw_fd(), release.as_raw_fd());
+    // SAFETY: the closure runs in the child of a process that has threads; `wait_for_parent` makes only async-signal-safe
     // system calls on integers that were copied in, and the error is built from a number. The descriptors are
     // open in the child as they are in the parent at the time of the fork, which is before their end below.
     unsafe {
         command.pre_exec(move || {
-            hold(tell_fd, wait_fd, let_on_fd)
+            wait_for_parent(ready_fd, wait_fd, release_fd)
                 .map_err(|errno| io::Error::from_raw_os_error(errno as i32))
         });
     }
@@ -319,17 +320,17 @@ fn spawn_held(
         let helper = move || {
             let mut pid = [0; size_of::<libc::pid_t>()];
             // no child, or none that got that far
-            if told.read_exact(&mut pid).is_err() {
+            if ready.read_exact(&mut pid).is_err() {
                 return Ok(());
             }
             let result = before_exec(libc::pid_t::from_ne_bytes(pid));
             // a child that is gone by now is told of by its start
-            let _ = let_on.write_all(&[u8::from(result.is_ok())]);
+            let _ = release.write_all(&[u8::from(result.is_ok())]);
             result
         };
         let helper = std::thread::Builder::new().spawn_scoped(scope, helper)?;
         let spawned = command.spawn();
-        drop(tell);
+        drop(say_ready);
         let done = helper.join().unwrap_or_else(|fault| resume_unwind(fault));
         match (spawned, done) {
             (_, Err(why)) => Err(io::Error::other(why)),
@@ -343,25 +344,25 @@ fn pipe() -> io::Result<(std::fs::File, std::fs::File)> {
     Ok((read.into(), write.into()))
 }
 
-/// A child tells its PID and waits to be let on. Async-signal-safe throughout.
-fn hold(tell: RawFd, wait: RawFd, let_on: RawFd) -> Result<(), Errno> {
+/// A child writes its PID and waits until its parent releases it. Async-signal-safe throughout.
+fn wait_for_parent(ready: RawFd, wait: RawFd, release: RawFd) -> Result<(), Errno> {
     // SAFETY: getpid, close, write, poll and read are async-signal-safe, and get pointers to locals that outlive
     // the calls, with their sizes.
     unsafe {
         // its own copy would keep the pipe open after the watchdog is gone
-        libc::close(let_on);
+        libc::close(release);
         let pid = libc::getpid();
         let size = size_of::<libc::pid_t>();
-        if usize::try_from(libc::write(tell, std::ptr::from_ref(&pid).cast(), size)) != Ok(size) {
+        if usize::try_from(libc::write(ready, std::ptr::from_ref(&pid).cast(), size)) != Ok(size) {
             return Err(Errno::last());
         }
-        let mut ready = libc::pollfd {
+        let mut released = libc::pollfd {
             fd: wait,
             events: libc::POLLIN,
             revents: 0,
         };
         let mut go = 0_u8;
-        if libc::poll(&raw mut ready, 1, HELD_AT_MOST_MS) == 1
+        if libc::poll(&raw mut released, 1, RELEASE_LIMIT_MS) == 1
             && libc::read(wait, std::ptr::from_mut(&mut go).cast(), 1) == 1
             && go == 1
         {
@@ -420,7 +421,7 @@ pub fn spawn_detached(
     let (spawned, pid, killed) = std::thread::scope(|scope| {
         let said = &mut said;
         let watcher = scope.spawn(move || end_in_time(said, &is_done, limit));
-        let spawned = spawn_held(command, before_exec, add_steps);
+        let spawned = spawn_waiting(command, before_exec, add_steps);
         drop(done);
         let (pid, killed) = watcher.join().unwrap_or_default();
         (spawned, pid, killed)
@@ -445,7 +446,7 @@ pub fn spawn_detached(
         let step = match said.read(&mut byte) {
             Ok(1) => Step::from_byte(byte[0]),
             // what the kernel says has a number, what `before_exec` says has none
-            _ if error.raw_os_error().is_none() => Step::Shelter,
+            _ if error.raw_os_error().is_none() => Step::Scope,
             _ => Step::Exec,
         };
         (step, error)
@@ -836,7 +837,7 @@ mod tests {
     }
 
     #[test]
-    fn a_child_becomes_its_program_only_when_it_is_let_on() {
+    fn a_child_becomes_its_program_only_when_it_is_released() {
         let dir = tempfile::tempdir().unwrap();
         let mark = dir.path().join("ran");
         let touch = || {

@@ -222,7 +222,7 @@ pub(crate) fn state(data: &[u8]) {
         for decision in decide::decide(&BROKEN.services, facts) {
             let service = BROKEN.service(&decision.service).unwrap();
             let observation = &seen[&decision.service];
-            let outcome = decision.restart.is_some().then(|| {
+            let outcome = decision.operation.is_some().then(|| {
                 assert!(
                     trusted || minute > 0,
                     "restarted on a state that is not to be trusted"
@@ -504,8 +504,8 @@ pub(crate) fn mail(data: &[u8]) {
             next(),
         )],
         action: Some(watchdog::restart::Action {
-            kind: next(),
-            method: next(),
+            kind: watchdog::restart::Operation::Restart,
+            method: watchdog::restart::MethodName::Spawn,
             ok: false,
             old_pid: None,
             new_pid: None,

@@ -6,10 +6,11 @@ use crate::cli;
 use crate::clock;
 use crate::commands::{one, print, selected};
 use crate::config::{Config, Service};
-use crate::decide::{Decision, Restart};
+use crate::decide::Decision;
 use crate::error::Error;
 use crate::report::page::Style;
 use crate::report::text::table;
+use crate::restart::Operation;
 use crate::run::{Access, Run, Session};
 use crate::verdict::Verdict;
 
@@ -98,7 +99,8 @@ fn forced(session: &Session, service: &Service) -> Decision {
     Decision {
         service: service.name.clone(),
         verdict: Verdict::Failing,
-        restart: Some(Restart::default()),
+        operation: Some(Operation::Restart),
+        after: Vec::new(),
         why: None,
         failures: known.map_or(0, |known| known.consecutive_failures),
     }

@@ -173,7 +173,8 @@ impl Known<'_> {
 
     fn process_check(&self, remembered: &ServiceState) -> Option<String> {
         let rule = self.service.process.as_ref();
-        let started = matches!(self.service.method, Some(RestartMethod::Spawn(_)));
+        let method = self.service.method.as_ref();
+        let started = method.and_then(RestartMethod::started).is_some();
         let is_known = rule.is_some() || started;
         is_known.then(|| process::explain(rule, remembered.report.pid))
     }

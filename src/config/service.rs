@@ -8,7 +8,8 @@ use std::time::Duration;
 use super::{Defaults, OnExhausted, Service};
 use crate::check::unit::Unit;
 use crate::check::{Rule, assign_ids, log, port, process};
-use crate::restart::{Command, Limits, RestartMethod, Spawn};
+use crate::restart::spawn::Spawn;
+use crate::restart::{Limits, RestartMethod, Tables};
 use crate::table::fault::MOST;
 use crate::table::{
     Checked, Context, Field, Fields, Flat, Form, Inner, Key, Nested, Part, Program, Shown,
@@ -119,11 +120,11 @@ impl From<&Defaults> for DefaultKeys {
 
 impl From<&Service> for ServiceKeys {
     fn from(service: &Service) -> Self {
-        let (spawn, command) = match &service.method {
-            Some(RestartMethod::Spawn(spawn)) => (Some(Spawn::clone(spawn)), None),
-            Some(RestartMethod::Command(command)) => (None, Some(command.command.clone())),
-            Some(RestartMethod::Systemd(_)) | None => (None, None),
-        };
+        let Tables { spawn, command, .. } = service
+            .method
+            .as_ref()
+            .map(RestartMethod::tables)
+            .unwrap_or_default();
         Self {
             description: service.description.clone(),
             enabled: service.enabled,
@@ -303,21 +304,16 @@ fn body(
     part.restart = RestartKeys::or(part.restart, &defaults.restart);
     let keys = ServiceKeys::whole(part)?;
 
-    let method = match (keys.spawn, &keys.systemd, keys.restart.command) {
-        (Some(mut spawn), ..) => {
-            if spawn.write_pid_file.is_some() {
-                let process = keys.process.as_ref();
-                spawn.write_pid_file = process.and_then(|rule| rule.pid_file.clone());
-            }
-            Some(RestartMethod::Spawn(Box::new(spawn)))
-        }
-        (None, Some(unit), _) => Some(RestartMethod::Systemd(unit.clone())),
-        (None, None, Some(command)) => Some(RestartMethod::Command(Command {
-            command,
-            working_dir: Arc::clone(&keys.working_dir),
-        })),
-        (None, None, None) => None,
+    let tables = Tables {
+        spawn: keys.spawn,
+        systemd: keys.systemd.clone(),
+        command: keys.restart.command,
     };
+    let pid_file = keys
+        .process
+        .as_ref()
+        .and_then(|rule| rule.pid_file.as_deref());
+    let method = RestartMethod::of(tables, &keys.working_dir, pid_file);
     let logs = keys.log.into_iter().map(|rule| Rule::Log(Arc::new(rule)));
     let ports = keys.port.into_iter().map(|rule| Rule::Port(Arc::new(rule)));
     let rules = logs.chain(ports);

@@ -37,8 +37,8 @@ fn attempts(seconds_ago: &[i64]) -> ServiceState {
 }
 
 fn restarts(decision: &Decision) -> bool {
-    assert!(decision.restart.is_none() || decision.verdict == Verdict::Failing);
-    decision.restart.is_some()
+    assert!(decision.operation.is_none() || decision.verdict == Verdict::Failing);
+    decision.operation.is_some()
 }
 
 #[test]
@@ -325,17 +325,21 @@ fn restarts_follow_dependencies() {
         &nothing,
     );
     assert_eq!(
-        both["app"].restart,
-        Some(Restart {
-            after: vec!["db".to_owned()]
-        })
+        (both["app"].operation, both["app"].after.as_slice()),
+        (Some(Operation::Restart), &["db".to_owned()][..])
     );
-    assert_eq!(both["db"].restart, Some(Restart::default()));
+    assert_eq!(
+        (both["db"].operation, both["db"].after.as_slice()),
+        (Some(Operation::Restart), &[][..])
+    );
     let well = decide_many(
         &[("db", &[], fine.clone()), ("app", &["db"], dead.clone())],
         &nothing,
     );
-    assert_eq!(well["app"].restart, Some(Restart::default()));
+    assert_eq!(
+        (well["app"].operation, well["app"].after.as_slice()),
+        (Some(Operation::Restart), &[][..])
+    );
     // what the last run saw of it counts only where this one did not look
     for (verdict, db, is_restarted) in [
         (Verdict::Down, fine.clone(), true),
@@ -350,14 +354,14 @@ fn restarts_follow_dependencies() {
         state.services.insert("db".to_owned(), known);
         let services = [("db", &[][..], db), ("app", &["db"], dead.clone())];
         let app = &decide_many(&services, &state)["app"];
-        assert_eq!(app.restart.is_some(), is_restarted, "{verdict:?}");
+        assert_eq!(app.operation.is_some(), is_restarted, "{verdict:?}");
     }
     // a dependent that is well is left alone
     let only_db = decide_many(
         &[("db", &[], dead.clone()), ("app", &["db"], fine)],
         &nothing,
     );
-    assert!(only_db["db"].restart.is_some() && only_db["app"].verdict == Verdict::Healthy);
+    assert!(only_db["db"].operation.is_some() && only_db["app"].verdict == Verdict::Healthy);
 }
 
 #[test]
@@ -383,7 +387,7 @@ fn a_chain_of_services_may_be_longer_than_a_stack_is_deep() {
     };
     let decisions = decide(&services, facts);
     assert!(decisions.iter().all(restarts));
-    assert_eq!(decisions[0].restart.as_ref().unwrap().after, ["s1"]);
+    assert_eq!(decisions[0].after, ["s1"]);
 }
 
 #[test]
@@ -402,7 +406,7 @@ fn a_dependency_that_is_left_alone_is_waited_for_only_where_it_is_broken() {
         let decisions = decide_many(&services, &state);
         assert_eq!(decisions["db"].verdict, Verdict::Paused);
         assert_eq!(decisions["app"].why.as_deref(), why);
-        assert_eq!(decisions["app"].restart.is_some(), why.is_none());
+        assert_eq!(decisions["app"].operation.is_some(), why.is_none());
     }
 }
 
@@ -487,7 +491,7 @@ mod units {
         ] {
             let decided = decide_one(&service("a"), observation.clone(), attempts(&[]));
             assert_eq!(decided.verdict, verdict, "{observation:?}");
-            assert_eq!(decided.restart.is_some(), restarts, "{observation:?}");
+            assert_eq!(decided.operation.is_some(), restarts, "{observation:?}");
         }
         let masked_and_stale = unseen(stale(up(1, 3600)));
         let decided = decide_one(&service("a"), masked_and_stale, attempts(&[]));
@@ -501,14 +505,14 @@ fn what_a_restart_does_not_mend_is_only_alerted_about() {
     let invalid = |seen| with(seen, Kind::Port, "certificate_invalid", Severity::Critical);
     let decided = decide_one(&service("a"), invalid(up(1, 3600)), attempts(&[]));
     assert_eq!(decided.verdict, Verdict::Down);
-    assert!(decided.restart.is_none());
+    assert!(decided.operation.is_none());
     assert_eq!(
         decided.why.as_deref(),
         Some("a restart does not mend what is wrong, so it is only alerted about")
     );
     // beside what it does mend, it is no reason against it
     let decided = decide_one(&service("a"), invalid(gone()), attempts(&[]));
-    assert!(decided.restart.is_some());
+    assert!(decided.operation.is_some());
 }
 
 #[test]
@@ -564,7 +568,7 @@ fn a_dependency_that_was_left_out_is_as_the_last_run_saw_it() {
             waits,
             "{verdict:?} {failures}"
         );
-        assert_eq!(decision.restart.is_none(), waits);
+        assert_eq!(decision.operation.is_none(), waits);
     }
 }
 

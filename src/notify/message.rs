@@ -357,7 +357,7 @@ fn seen(finding: &Finding) -> String {
 fn done(body: &mut Body, action: &Action) {
     let stopped = action.old_pid.map(|pid| format!("stopped PID {pid}"));
     let took = rough(std::time::Duration::from_millis(action.duration_ms));
-    let how = format!("({}, took {took})", visible(&action.method));
+    let how = format!("({}, took {took})", action.method);
     if action.ok {
         let started = action.new_pid.map_or_else(
             || "started it".to_owned(),

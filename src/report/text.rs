@@ -169,6 +169,7 @@ mod tests {
     use crate::fixtures::{action, at, stale};
     use crate::report::Mail;
     use crate::report::page::{Paint, columns};
+    use crate::restart::{MethodName, Operation};
     use crate::verdict::Verdict;
 
     fn named(name: &str, verdict: Verdict) -> ServiceReport {
@@ -219,8 +220,8 @@ mod tests {
                 "there is no PID file bot.pid, and no process matches `bot\\.py`",
             )],
             action: Some(Action {
-                kind: "restart".to_owned(),
-                method: "spawn".to_owned(),
+                kind: Operation::Restart,
+                method: MethodName::Spawn,
                 ok: false,
                 old_pid: None,
                 new_pid: None,

@@ -3,12 +3,20 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use super::already_running::already_running;
 use super::environment::{account, environment};
-use super::{Command, scope};
+use super::leftovers::{remove_stale, stale_pid_file, stop_all};
+use super::spawn::{Spawn, prepare};
+use super::verify::Awaited;
+use super::{Failure, Method, MethodName, RestartContext, Up, scope, traps};
+use crate::check::process::{self, Identity};
+use crate::check::trap::Trap;
 use crate::child::{self, Ended};
-use crate::files;
+use crate::clock::Reading;
+use crate::files::{self, check_executable};
 use crate::sys;
 
 /// How many of the last lines of a command's output are told.
@@ -16,6 +24,76 @@ pub const TOLD_LINES: usize = 20;
 
 /// How large the output of a command that has ended may grow, in bytes.
 const OUTPUT_LIMIT: u64 = 1 << 20;
+
+/// How often is looked whether a command of an earlier run has ended.
+const OUTLAST_POLL: Duration = Duration::from_millis(100);
+
+/// A command that restarts a service: `restart.command`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Command {
+    /// The program and its arguments, at least the program.
+    pub command: Vec<String>,
+    /// The working directory, absolute.
+    pub working_dir: Arc<Path>,
+}
+
+impl Command {
+    /// The same as a program of the watchdog's own user: for its environment and its look-up.
+    fn as_spawn(&self) -> Spawn {
+        Spawn::plain(self.command.clone(), Arc::clone(&self.working_dir))
+    }
+}
+
+impl Method for Command {
+    const NAME: MethodName = MethodName::Command;
+    const PLACE: &'static str = "restart.command";
+    const STARTS_CHILD: bool = true;
+    /// What runs already, where the command need not be run.
+    type Begun = Option<Up>;
+
+    fn stop(&self, context: &RestartContext<'_>, leftovers: &[Identity]) -> Result<(), String> {
+        stop_all(context, leftovers)
+    }
+
+    fn start(&self, context: &RestartContext<'_>) -> Result<Option<Up>, Failure> {
+        if context.interrupted {
+            let was_run = outlast_earlier(context, self)?;
+            // what it has started by then is seen now
+            let up = already_running(context, |_| false)?;
+            if was_run || up.is_some() {
+                return Ok(up);
+            }
+        }
+        if let Some(pid_file) = stale_pid_file(context) {
+            remove_stale(pid_file);
+        }
+        let limit = context.limits.start_timeout;
+        run(context.service, self, &context.output, limit).map(|()| None)
+    }
+
+    fn verify(&self, context: &RestartContext<'_>, begun: Option<Up>) -> Result<Up, Failure> {
+        match begun {
+            Some(up) => Ok(up),
+            None => Awaited::with(context, context.limits).come_up(None),
+        }
+    }
+
+    fn traps(&self) -> Vec<Trap> {
+        let like = self.as_spawn();
+        let mut traps = match prepare(&like) {
+            Err(why) => vec![traps::cannot_start(Self::PLACE, "restarted", &why)],
+            Ok((_, _, program)) => {
+                let unusable = check_executable(&program).err();
+                let unusable =
+                    unusable.map(|why| traps::cannot_start(Self::PLACE, "restarted", &why));
+                let of_program = traps::of_program(&like, Self::PLACE, &program);
+                of_program.into_iter().chain(unusable).collect()
+            }
+        };
+        traps.extend(traps::of_words(Self::PLACE, &self.command));
+        traps
+    }
+}
 
 /// The file in `state_dir` that the output of a service's command goes to.
 pub fn output_file(state_dir: &Path, service: &str) -> PathBuf {
@@ -43,14 +121,8 @@ pub fn empty_large_outputs(state_dir: &Path) {
 
 /// Runs the command of `service`, `limit` at the most, with its output in the file `output`; exit status 0 is success. What it
 /// printed last is in the error.
-pub fn run(
-    service: &str,
-    command: &Command,
-    output: &Path,
-    limit: Duration,
-) -> Result<(), (String, Vec<String>)> {
-    let alone = |why: String| (why, Vec::new());
-    let variables = variables(command).map_err(alone)?;
+fn run(service: &str, command: &Command, output: &Path, limit: Duration) -> Result<(), Failure> {
+    let variables = variables(command)?;
     let name = command.command.first().map_or("", String::as_str);
     let program = if name.contains('/') {
         command.working_dir.join(name)
@@ -64,7 +136,7 @@ pub fn run(
         .env_clear()
         .envs(variables);
     let like = command.as_spawn();
-    super::tell_niceness_kept(service, like.nice);
+    super::log_kept_niceness(service, like.nice);
     sys::begin_afresh(&mut process, like.nice, like.umask);
     // a file that a person can see: what the command leaves running may go on writing to it, at its end wherever that
     // is by then
@@ -76,11 +148,11 @@ pub fn run(
         .or_else(|_| child::scratch(b""));
     let ended = file.and_then(|file| {
         // what it leaves running is to outlive the run
-        let detached_scope = scope::detached_scope();
-        let take_in = detached_scope
+        let scope = scope::detached_scope();
+        let adopt_pid = scope
             .as_ref()
-            .map(|detached_scope| |pid| detached_scope.take_in(service, pid));
-        child::run_into(process, None, limit, &file, &file, take_in)
+            .map(|scope| |pid| scope.adopt_pid(service, pid));
+        child::run_into(process, None, limit, &file, &file, adopt_pid)
     });
     let ended = ended.map_err(|error| {
         // the directory may be what is not there, or may not be entered; it has no part in what else fails
@@ -91,15 +163,12 @@ pub fn run(
             ),
             None => String::new(),
         };
-        alone(format!(
-            "cannot run {}: {error}{directory}",
-            program.display()
-        ))
+        format!("cannot run {}: {error}{directory}", program.display())
     })?;
     judge(&ended, &program, limit)
 }
 
-fn judge(ended: &Ended, program: &Path, limit: Duration) -> Result<(), (String, Vec<String>)> {
+fn judge(ended: &Ended, program: &Path, limit: Duration) -> Result<(), Failure> {
     let lines = child::last_lines(&ended.stdout, TOLD_LINES);
     for line in &lines {
         ::log::info!("{}: {line}", program.display());
@@ -107,14 +176,50 @@ fn judge(ended: &Ended, program: &Path, limit: Duration) -> Result<(), (String, 
     if ended.status.is_some_and(|status| status.success()) {
         return Ok(());
     }
-    Err((
-        format!("{} {}", program.display(), ended.describe(limit)),
-        lines,
-    ))
+    Err(Failure {
+        stderr: lines,
+        ..Failure::from(format!("{} {}", program.display(), ended.describe(limit)))
+    })
 }
 
 /// The environment is that of a program of the watchdog's own user.
 fn variables(command: &Command) -> Result<BTreeMap<String, String>, String> {
     let like = command.as_spawn();
     environment(&like, &account(&like)?)
+}
+
+/// Waits for the end of a command that a run before began and did not live to see the end of: two of them side by
+/// side might start two programs. Returns whether there was one.
+fn outlast_earlier(context: &RestartContext<'_>, command: &Command) -> Result<bool, String> {
+    let started = process::Started {
+        command: &command.command,
+        working_dir: &command.working_dir,
+        user: None,
+    };
+    let deadline = Instant::now() + context.limits.start_timeout;
+    let mut found = false;
+    // one that hands over to a child during a look is missed by it: only two in a row tell
+    let mut misses = 0;
+    while misses < 2 {
+        let Some(pid) = process::is_being_run(started, &Reading::take())? else {
+            misses += 1;
+            std::thread::sleep(OUTLAST_POLL);
+            continue;
+        };
+        misses = 0;
+        if Instant::now() >= deadline {
+            return Err(format!(
+                "its restart command still runs (PID {pid}) since a run that was cut short; it was not run beside it"
+            ));
+        }
+        if !found {
+            ::log::info!(
+                "{}: its restart command runs already (PID {pid}), since a run that was cut short: waiting for it",
+                context.service
+            );
+        }
+        found = true;
+        std::thread::sleep(OUTLAST_POLL);
+    }
+    Ok(found)
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use nix::unistd::{Gid, Group, Uid, User, getgrouplist};
 
-use super::Spawn;
+use super::spawn::rule::Spawn;
 use crate::files::{self, Extent, Links};
 use crate::sys::{Credentials, with_rights_of};
 
@@ -30,6 +30,16 @@ pub struct Account {
     pub shell: String,
     /// Who a child becomes; absent: it stays who the watchdog is.
     pub credentials: Option<Credentials>,
+}
+
+impl Account {
+    /// Whether a program of it runs as root.
+    pub(super) fn is_root(&self) -> bool {
+        self.credentials
+            .as_ref()
+            .map_or(Uid::effective().as_raw(), |who| who.uid)
+            == 0
+    }
 }
 
 /// Finds out who a program is to run as. The error is a sentence.

@@ -137,7 +137,7 @@ impl TransientScope {
     /// The error is a sentence, and is given only where the process would be killed otherwise: a program that is
     /// known to end with the run is better not started, as every run would find it dead, and count a restart that
     /// never had a chance. Where it merely might be, the trouble goes to the log.
-    pub fn take_in(&self, service: &str, pid: i32) -> Result<(), String> {
+    pub fn adopt_pid(&self, service: &str, pid: i32) -> Result<(), String> {
         match self.make_scope(service, pid) {
             Ok(scope) => {
                 ::log::info!(

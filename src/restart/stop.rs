@@ -26,12 +26,12 @@ const POLL: Duration = Duration::from_millis(20);
 /// More ancestors than a process tree has.
 const ANCESTORS_LIMIT: usize = 256;
 
-/// More processes than this, members of their groups aside, are not held at the same time: each takes a descriptor,
+/// More processes than this, members of their groups aside, are not opened at the same time: each takes a descriptor,
 /// and other restarts need some too.
-pub const HELD_LIMIT: usize = 128;
+pub const OPEN_LIMIT: usize = 128;
 
-/// A process on hold by its handle.
-struct Held {
+/// A process with an open handle.
+struct OpenProcess {
     identity: Identity,
     handle: PidFd,
     group: i32,
@@ -57,16 +57,16 @@ pub fn stop(
         .chain(leftovers);
     let others = running.iter().flat_map(|running| &running.all);
     let named_by = named_by.filter(|_| nix::unistd::geteuid().is_root());
-    let mut held: Vec<Held> = Vec::new();
+    let mut opened: Vec<OpenProcess> = Vec::new();
     let all = on_its_word
         .map(|it| (it, named_by))
         .chain(others.map(|it| (it, None)));
     for (identity, named_by) in all {
-        if held.iter().any(|process| process.identity == *identity) {
+        if opened.iter().any(|process| process.identity == *identity) {
             continue;
         }
         let process =
-            hold(identity, own_group).map_err(|error| cannot("look at", identity.pid, &error))?;
+            open(identity, own_group).map_err(|error| cannot("look at", identity.pid, &error))?;
         let Some(process) = process else { continue };
         if lineage.contains(&identity.pid) {
             return Err(format!(
@@ -75,48 +75,49 @@ pub fn stop(
                 identity.pid
             ));
         }
-        // asked of the process that is held: it may have become another user's since it was seen
+        // asked of the process that is open: it may have become another user's since it was seen
         if let Some(why) = named_by.and_then(|path| distrust(path, identity.pid)) {
             return Err(why);
         }
         // the group gets every signal, and is waited for as a whole
-        let in_group = held
+        let in_group = opened
             .iter()
             .any(|leader| leader.leads && leader.identity.pid == process.group);
         if in_group {
             continue;
         }
-        if held.len() == HELD_LIMIT {
+        if opened.len() == OPEN_LIMIT {
             return Err(format!(
-                "more than {HELD_LIMIT} processes of different groups are taken for it: nothing was signalled; make \
+                "more than {OPEN_LIMIT} processes of different groups are taken for it: nothing was signalled; make \
                  `command_line` narrower"
             ));
         }
-        held.push(process);
+        opened.push(process);
     }
-    if held.is_empty() {
+    if opened.is_empty() {
         return Ok(());
     }
-    signal_all(&held, limits.stop_signal)?;
+    signal_all(&opened, limits.stop_signal)?;
     // one that is frozen would take the signal only when it is thawed
     if !matches!(limits.stop_signal, Signal::SIGKILL) {
-        signal_all(&held, Signal::SIGCONT)?;
+        signal_all(&opened, Signal::SIGCONT)?;
     }
-    if gone(&held, limits.stop_timeout) {
+    if gone(&opened, limits.stop_timeout) {
         return Ok(());
     }
     ::log::warn!(
         "PID {} did not end within {} of {}: killing it",
-        held[0].identity.pid,
+        opened[0].identity.pid,
         clock::rough(limits.stop_timeout),
         limits.stop_signal
     );
-    signal_all(&held, Signal::SIGKILL)?;
-    kill_groups(&held);
-    if gone(&held, KILL_WAIT) {
+    signal_all(&opened, Signal::SIGKILL)?;
+    kill_groups(&opened);
+    if gone(&opened, KILL_WAIT) {
         return Ok(());
     }
-    let living = living(&held).map_err(|error| cannot("look at", held[0].identity.pid, &error))?;
+    let living =
+        living(&opened).map_err(|error| cannot("look at", opened[0].identity.pid, &error))?;
     let pids: Vec<String> = living.iter().map(i32::to_string).collect();
     Err(format!(
         "PID {} still lives after KILL (in uninterruptible sleep, perhaps on a dead disk or network share); \
@@ -140,7 +141,7 @@ fn cannot(what: &str, pid: i32, error: &io::Error) -> String {
 }
 
 /// Opens a process and makes sure that it is the one that was seen.
-fn hold(identity: &Identity, own_group: i32) -> io::Result<Option<Held>> {
+fn open(identity: &Identity, own_group: i32) -> io::Result<Option<OpenProcess>> {
     let Some(handle) = PidFd::open(identity.pid)? else {
         return Ok(None);
     };
@@ -148,7 +149,7 @@ fn hold(identity: &Identity, own_group: i32) -> io::Result<Option<Held>> {
     match process_table::stat(identity.pid) {
         Err(error) if !process_table::is_gone(&error) => Err(error),
         Ok(stat) if stat.start == identity.start && stat.state != ProcessState::Zombie => {
-            Ok(Some(Held {
+            Ok(Some(OpenProcess {
                 // a signal to its own group would end the watchdog half-way
                 leads: stat.group == identity.pid && stat.group != own_group,
                 group: stat.group,
@@ -160,8 +161,8 @@ fn hold(identity: &Identity, own_group: i32) -> io::Result<Option<Held>> {
     }
 }
 
-fn signal_all(held: &[Held], signal: Signal) -> Result<(), String> {
-    for process in held {
+fn signal_all(opened: &[OpenProcess], signal: Signal) -> Result<(), String> {
+    for process in opened {
         let pid = process.identity.pid;
         let sent = if process.leads {
             process.handle.signal_group(pid, signal)
@@ -183,8 +184,8 @@ fn members(leader: &Identity) -> io::Result<Vec<(i32, Stat)>> {
 }
 
 /// Kills what is left of the groups whose leaders have ended.
-fn kill_groups(held: &[Held]) {
-    for leader in held.iter().filter(|process| process.leads) {
+fn kill_groups(opened: &[OpenProcess]) {
+    for leader in opened.iter().filter(|process| process.leads) {
         for (pid, seen) in members(&leader.identity).unwrap_or_default() {
             if let Ok(Some(handle)) = PidFd::open(pid)
                 && process_table::stat(pid)
@@ -197,16 +198,16 @@ fn kill_groups(held: &[Held]) {
 }
 
 /// Waits until all of them, and the groups that they led, are gone.
-fn gone(held: &[Held], limit: Duration) -> bool {
+fn gone(opened: &[OpenProcess], limit: Duration) -> bool {
     let deadline = Instant::now() + limit;
-    for process in held {
+    for process in opened {
         let left = deadline.saturating_duration_since(Instant::now());
         if !process.handle.has_ended(left).unwrap_or(false) {
             return false;
         }
     }
     loop {
-        if living(held).is_ok_and(|living| living.is_empty()) {
+        if living(opened).is_ok_and(|living| living.is_empty()) {
             return true;
         }
         if Instant::now() >= deadline {
@@ -218,13 +219,13 @@ fn gone(held: &[Held], limit: Duration) -> bool {
 
 /// What still lives of the processes and of the groups that they led, zombies aside. An error where that cannot be
 /// seen.
-fn living(held: &[Held]) -> io::Result<BTreeSet<i32>> {
-    let mut pids: BTreeSet<i32> = held
+fn living(opened: &[OpenProcess]) -> io::Result<BTreeSet<i32>> {
+    let mut pids: BTreeSet<i32> = opened
         .iter()
         .filter(|process| !process.handle.has_ended(Duration::ZERO).unwrap_or(false))
         .map(|process| process.identity.pid)
         .collect();
-    for leader in held.iter().filter(|process| process.leads) {
+    for leader in opened.iter().filter(|process| process.leads) {
         pids.extend(members(&leader.identity)?.into_iter().map(|(pid, _)| pid));
     }
     Ok(pids)
@@ -363,7 +364,7 @@ mod tests {
         stop(Some(&running(identity(child.id()))), &[], None, &limits()).unwrap();
         child.wait().unwrap();
         assert!(
-            hold(&inner, 0).unwrap().is_none(),
+            open(&inner, 0).unwrap().is_none(),
             "the child of the group lives"
         );
     }
@@ -377,7 +378,7 @@ mod tests {
             .spawn()
             .unwrap();
         let mut former = identity(child.id());
-        let mut held = Held {
+        let mut opened = OpenProcess {
             handle: PidFd::open(former.pid).unwrap().unwrap(),
             group: former.pid,
             leads: true,
@@ -385,8 +386,8 @@ mod tests {
         };
         assert_eq!(members(&former).unwrap().len(), 1);
         former.start -= 1;
-        held.identity = former;
-        kill_groups(&[held]);
+        opened.identity = former;
+        kill_groups(&[opened]);
         drop(child.stdin.take());
         assert_eq!(child.wait().unwrap().code(), Some(7));
     }

@@ -6,9 +6,10 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use super::Limits;
-use super::verify::{STDERR_LINES, Up};
-use crate::check::process;
+use super::leftovers::named_by;
+use super::verify::{Awaited, STDERR_LINES};
+use super::{Failure, Limits, Method, MethodName, RestartContext, Up, stop, traps};
+use crate::check::process::{self, Identity};
 use crate::check::unit::{self, Active, Status, Unit};
 use crate::child;
 use crate::clock::{self, Reading};
@@ -23,20 +24,86 @@ const KILL_AGAIN: Duration = Duration::from_millis(500);
 /// How often a unit is looked at while it is waited for.
 const POLL: Duration = Duration::from_millis(100);
 
-/// Why a unit did not come up.
-#[derive(Debug)]
-pub struct Trouble {
-    /// A sentence.
-    pub error: String,
-    /// The last lines of the journal of its start, where they may be read; else what systemctl said.
-    pub lines: Vec<String>,
+/// A start that was asked for.
+pub(super) struct Begun {
+    at: SystemTime,
+    deadline: Instant,
+    /// The id of the run of the unit before.
+    before: String,
+}
+
+impl Method for Unit {
+    const NAME: MethodName = MethodName::Systemd;
+    const PLACE: &'static str = "systemd";
+    const STARTS_CHILD: bool = false;
+    type Begun = Begun;
+
+    /// What a unit leaves behind it leaves on purpose (KillMode); but what the service's own process table knows to be
+    /// the service must be gone.
+    fn stop(&self, context: &RestartContext<'_>, _: &[Identity]) -> Result<(), String> {
+        stop(context.service, self, context.limits)?;
+        let running = context.running.as_ref();
+        let running = running.filter(|_| context.target.is_known());
+        stop::stop(running, &[], named_by(context), context.limits)
+    }
+
+    /// One that something else, its socket say, has started anew: it is still to be seen that it stays up.
+    fn has_main(&self, pid: i32) -> bool {
+        look(self).is_ok_and(|status| status.main_pid == Some(pid))
+    }
+
+    fn start(&self, context: &RestartContext<'_>) -> Result<Begun, Failure> {
+        let at = SystemTime::now();
+        match start(self, context.limits) {
+            Ok((deadline, before)) => Ok(Begun {
+                at,
+                deadline,
+                before,
+            }),
+            Err(error) => Err(with_journal(error, self, at)),
+        }
+    }
+
+    fn verify(&self, context: &RestartContext<'_>, begun: Begun) -> Result<Up, Failure> {
+        let status = come_up(self, context.limits, begun.deadline, &begun.before)
+            .map_err(|error| with_journal(error, self, begun.at))?;
+        let up = up(&status, &context.last_seen);
+        if !context.target.is_known() {
+            return Ok(up);
+        }
+        // the service's own process table has the last word; it has settled already
+        let limits = Limits {
+            settle: Duration::ZERO,
+            ..context.limits.clone()
+        };
+        let seen = Awaited::with(context, &limits).come_up(None)?;
+        Ok(Up {
+            unit: up.unit,
+            ..seen
+        })
+    }
+
+    fn claim(&self) -> Option<traps::Claim> {
+        Some(traps::Claim {
+            key: "systemd.unit",
+            what: "unit",
+            value: self.unit.clone(),
+        })
+    }
+}
+
+fn with_journal(error: String, unit: &Unit, since: SystemTime) -> Failure {
+    Failure {
+        stderr: journal(unit, since),
+        ..Failure::from(error)
+    }
 }
 
 /// Stops a unit: asks systemd to, and kills what is left of it after `stop_timeout`. One that has been started anew
 /// meanwhile, by its socket say, has been stopped.
 ///
 /// The error is a sentence that says what still lives; nothing may be started then.
-pub fn stop(service: &str, unit: &Unit, limits: &Limits) -> Result<(), String> {
+fn stop(service: &str, unit: &Unit, limits: &Limits) -> Result<(), String> {
     let before = look(unit)?.invocation;
     order(unit, &["stop", "--no-block"])?;
     // systemd thaws what it signals, but first it runs the stop command of the unit file, which may talk to the
@@ -97,46 +164,39 @@ fn wait_stopped(
     }
 }
 
-/// Starts a unit that does not run, and sees that it is active within `start_timeout` and goes on being so for
-/// `settle`.
-pub fn start(unit: &Unit, limits: &Limits, last_seen: &process::LastSeen) -> Result<Up, Trouble> {
-    let began = SystemTime::now();
+/// Starts a unit that does not run. Gives back when `start_timeout` is over, and the id of its run before.
+fn start(unit: &Unit, limits: &Limits) -> Result<(Instant, String), String> {
     let deadline = Instant::now() + limits.start_timeout;
     // forgets an earlier failure, and how often it was started: systemd's own limit is not meant for us
     if let Err(why) = order(unit, &["reset-failed"]) {
         ::log::debug!("{why}");
     }
-    let result = look(unit).and_then(|before| {
-        order(unit, &["start", "--no-block"])?;
-        come_up(unit, limits, deadline, &before.invocation)
-    });
-    match result {
-        Ok(status) => {
-            let now = Reading::take();
-            let main = status
-                .main_pid
-                .and_then(|pid| process::look_at(pid, last_seen, &now));
-            let unit = status.last_seen(&now);
-            Ok(match main {
-                Some(seen) => Up {
-                    running: match seen.process_status {
-                        process::ProcessStatus::Running(running) => Some(running),
-                        _ => None,
-                    },
-                    last_seen: seen.last_seen,
-                    unit,
-                },
-                None => Up {
-                    running: None,
-                    last_seen: last_seen.clone(),
-                    unit,
-                },
-            })
-        }
-        Err(error) => Err(Trouble {
-            error,
-            lines: journal(unit, began),
-        }),
+    let before = look(unit)?;
+    order(unit, &["start", "--no-block"])?;
+    Ok((deadline, before.invocation))
+}
+
+/// What is up where systemd says this of a unit.
+fn up(status: &Status, last_seen: &process::LastSeen) -> Up {
+    let now = Reading::take();
+    let main = status
+        .main_pid
+        .and_then(|pid| process::look_at(pid, last_seen, &now));
+    let unit = status.last_seen(&now);
+    match main {
+        Some(seen) => Up {
+            running: match seen.process_status {
+                process::ProcessStatus::Running(running) => Some(running),
+                _ => None,
+            },
+            last_seen: seen.last_seen,
+            unit,
+        },
+        None => Up {
+            running: None,
+            last_seen: last_seen.clone(),
+            unit,
+        },
     }
 }
 
@@ -192,11 +252,6 @@ fn come_up(
         }
         std::thread::sleep(POLL);
     }
-}
-
-/// Whether a process is the main one of a unit: then it is systemd's, and a start of the unit starts no other.
-pub fn has_main(unit: &Unit, pid: i32) -> bool {
-    look(unit).is_ok_and(|status| status.main_pid == Some(pid))
 }
 
 fn standing(status: &Status) -> String {

@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 
-use super::Limits;
+use super::{Failure, Limits, RestartContext, Up};
 use crate::check::process::{self, Identity, ProcessStatus, Running, Target};
-use crate::check::{Severity, unit, worst};
+use crate::check::{Severity, worst};
 use crate::child::{describe_status, last_lines};
 use crate::clock::{self, Reading};
 use crate::files::{self, Links};
@@ -25,51 +25,22 @@ const FIRST_PAUSE: Duration = Duration::from_millis(20);
 /// The longest pause between two looks.
 const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 /// How many of the last lines of standard error are told of a start that failed.
-pub const STDERR_LINES: usize = 20;
+pub(super) const STDERR_LINES: usize = 20;
 /// How much of standard error is read for them, in bytes.
 const STDERR_LIMIT: u64 = 64 << 10;
 
-/// What came up.
-#[derive(Clone, Debug)]
-pub struct Up {
-    /// The process, where the service has one that can be known.
-    pub running: Option<Running>,
-    /// What to remember of it.
-    pub last_seen: process::LastSeen,
-    /// What to remember of its systemd unit, where that is what was restarted.
-    pub unit: Option<unit::LastSeen>,
-}
-
-/// What was started did not come up, or did not stay up.
-#[derive(Clone, Debug)]
-pub struct Fallen {
-    /// Why, in a sentence.
-    pub why: String,
-    /// What to remember of the process, where it was up for a while.
-    pub last_seen: Option<Box<process::LastSeen>>,
-}
-
-impl From<String> for Fallen {
-    fn from(why: String) -> Self {
-        Self {
-            why,
-            last_seen: None,
-        }
-    }
-}
-
 /// A program that was started as the leader of a session, and what it leaves behind in its group.
 #[derive(Debug)]
-pub struct Started {
+pub(super) struct StartedChild {
     child: Child,
     pid: i32,
     /// The members of its group when it had ended and was not collected yet: so long its number was nobody else's.
     left: BTreeSet<(i32, u64)>,
 }
 
-impl Started {
+impl StartedChild {
     /// Takes charge of a child that has just been started.
-    pub fn new(child: Child) -> Result<Self, String> {
+    pub(super) fn new(child: Child) -> Result<Self, String> {
         let pid = i32::try_from(child.id()).map_err(|error| error.to_string())?;
         Ok(Self {
             child,
@@ -79,12 +50,12 @@ impl Started {
     }
 
     /// Its PID.
-    pub fn pid(&self) -> i32 {
+    pub(super) fn pid(&self) -> i32 {
         self.pid
     }
 
     /// Collects it if it has ended, and takes note of whom it leaves behind.
-    pub fn try_wait(&mut self) -> io::Result<Option<ExitStatus>> {
+    pub(super) fn try_wait(&mut self) -> io::Result<Option<ExitStatus>> {
         let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
         // one that was collected already is none to wait for
         match waitid(Id::Pid(Pid::from_raw(self.pid)), flags) {
@@ -101,7 +72,7 @@ impl Started {
 
     /// What still lives of its group, now that it has been collected. While one that it left behind lives, the group's
     /// number is given to nobody else, so that all in it are its own.
-    pub fn leftovers(&self) -> io::Result<Vec<Identity>> {
+    pub(super) fn leftovers(&self) -> io::Result<Vec<Identity>> {
         let members = process_table::group_members(self.pid)?;
         let is_its_own =
             |(pid, stat): &(i32, process_table::Stat)| self.left.contains(&(*pid, stat.start));
@@ -119,23 +90,34 @@ impl Started {
 
 /// What is waited for.
 #[derive(Debug)]
-pub struct Awaited<'a> {
+pub(super) struct Awaited<'a> {
     /// How the service's process is known.
-    pub target: &'a Target<'a>,
+    target: &'a Target<'a>,
     /// What is remembered of the one before.
-    pub last_seen: &'a process::LastSeen,
+    last_seen: &'a process::LastSeen,
     /// Processes that the services are known to have.
-    pub taken: &'a BTreeSet<Identity>,
+    taken: &'a BTreeSet<Identity>,
     /// The processes of the machine, for all the restarts of a run.
-    pub snapshots: &'a SharedSnapshots,
+    snapshots: &'a SharedSnapshots,
     /// The limits of the restart.
-    pub limits: &'a Limits,
+    limits: &'a Limits,
 }
 
-impl Awaited<'_> {
+impl<'a> Awaited<'a> {
+    /// What a restart waits for, with these limits.
+    pub(super) fn with(context: &'a RestartContext<'_>, limits: &'a Limits) -> Self {
+        Self {
+            target: &context.target,
+            last_seen: &context.last_seen,
+            taken: &context.taken,
+            snapshots: context.snapshots,
+            limits,
+        }
+    }
+
     /// Waits until all process checks pass, `start_timeout` at the most, and go on passing for `settle`. A child
     /// that exits with another status than 0 fails at once; one that exits with 0 has gone into the background.
-    pub fn come_up(&self, mut child: Option<&mut Started>) -> Result<Up, Fallen> {
+    pub(super) fn come_up(&self, mut child: Option<&mut StartedChild>) -> Result<Up, Failure> {
         let deadline = Instant::now() + self.limits.start_timeout;
         let mut up_since: Option<Instant> = None;
         let mut last_seen = None;
@@ -152,7 +134,7 @@ impl Awaited<'_> {
                         ""
                     };
                     let why = format!("{when}{}", describe_status(status));
-                    return Err(Fallen { why, last_seen });
+                    return Err(failed(why, last_seen));
                 }
                 // what was up until now has gone into the background, and its successor may not be there yet
                 up_since = None;
@@ -172,7 +154,7 @@ impl Awaited<'_> {
                 (Err(why), Some(_)) => {
                     let limit = clock::rough(self.limits.settle);
                     let why = format!("came up, but not for {limit}: {why}");
-                    return Err(Fallen { why, last_seen });
+                    return Err(failed(why, last_seen));
                 }
                 (Err(why), None) if Instant::now() >= deadline => {
                     let exited = if exited_well {
@@ -182,7 +164,7 @@ impl Awaited<'_> {
                     };
                     let limit = clock::rough(self.limits.start_timeout);
                     let why = format!("did not come up within {limit}: {why}{exited}");
-                    return Err(Fallen { why, last_seen });
+                    return Err(failed(why, last_seen));
                 }
                 // what it has forked by now is known for its own if it is left behind
                 (Ok(up), Some(_)) => last_seen = Some(Box::new(up.last_seen)),
@@ -194,7 +176,7 @@ impl Awaited<'_> {
     }
 
     /// One look. The error says why it does not count as up.
-    fn look(&self, child: Option<&Started>, exited_well: bool) -> Result<Up, String> {
+    fn look(&self, child: Option<&StartedChild>, exited_well: bool) -> Result<Up, String> {
         let now = Reading::take();
         if self.target.rule.is_none() {
             if let Some(child) = child {
@@ -246,8 +228,15 @@ impl Awaited<'_> {
     }
 }
 
+fn failed(error: String, last_seen: Option<Box<process::LastSeen>>) -> Failure {
+    Failure {
+        last_seen,
+        ..Failure::from(error)
+    }
+}
+
 /// A service without a rule is what was started.
-fn child_is_up(child: &Started, now: &Reading) -> Result<Up, String> {
+fn child_is_up(child: &StartedChild, now: &Reading) -> Result<Up, String> {
     let pid = child.pid();
     if !now.knows_boot() {
         return Err("the id of this boot cannot be read".to_owned());
@@ -274,7 +263,11 @@ fn child_is_up(child: &Started, now: &Reading) -> Result<Up, String> {
 
 /// The last lines that a start wrote to its standard error, from what was in the file before it on. It is read with the
 /// rights of `who`, where that is given: what a program may put a link to is what its user may read.
-pub fn stderr_since(path: Option<&Path>, before: u64, who: Option<&Credentials>) -> Vec<String> {
+pub(super) fn stderr_since(
+    path: Option<&Path>,
+    before: u64,
+    who: Option<&Credentials>,
+) -> Vec<String> {
     let read = |path: &Path| -> std::io::Result<Vec<u8>> {
         let (file, meta) = files::open(path, Links::Follow)?;
         // a shorter file was emptied in between: then all of it is new
@@ -295,7 +288,7 @@ pub fn stderr_since(path: Option<&Path>, before: u64, who: Option<&Credentials>)
 }
 
 /// How long a file is now: where what a start writes begins.
-pub fn length_of(path: Option<&Path>) -> u64 {
+pub(super) fn length_of(path: Option<&Path>) -> u64 {
     path.and_then(|path| std::fs::metadata(path).ok())
         .map_or(0, |meta| meta.len())
 }

@@ -6,11 +6,12 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use proptest::prelude::*;
 
-use crate::check::{CheckState, CheckStates, Kind, Rule, assign_ids};
+use crate::check::{CheckState, CheckStates, Kind, Rule, assign_ids, process};
 use crate::clock::Reading;
 use crate::decide::{Facts, decide};
 use crate::fixtures::{at, gone, identity, service, up, with};
 use crate::notify::mail::{Mailbox, Settings, Transport};
+use crate::restart::{Action, MethodName, Operation};
 
 fn mail() -> Settings {
     Settings {
@@ -30,10 +31,10 @@ fn mail() -> Settings {
 }
 
 fn tried(ok: bool) -> Outcome {
-    Outcome::Tried(Box::new(Tried {
+    Outcome::Attempted(Box::new(Attempted {
         action: Action {
-            kind: "restart".to_owned(),
-            method: "command".to_owned(),
+            kind: Operation::Restart,
+            method: MethodName::Command,
             ok,
             old_pid: None,
             new_pid: ok.then_some(99),
@@ -68,7 +69,7 @@ fn run(
         trusted: true,
     };
     let decision = decide(std::slice::from_ref(service), facts).remove(0);
-    let outcome = decision.restart.is_some().then(|| {
+    let outcome = decision.operation.is_some().then(|| {
         record_attempt(state, service, observation, now);
         tried(works)
     });
@@ -164,7 +165,7 @@ fn the_journal_has_every_change_and_every_restart() {
             trusted: true,
         };
         let decision = decide(std::slice::from_ref(&service), facts).remove(0);
-        let outcome = decision.restart.is_some().then(|| {
+        let outcome = decision.operation.is_some().then(|| {
             events.push(record_attempt(state, &service, observation, at(second)).event);
             tried(true)
         });
@@ -630,7 +631,7 @@ impl Machine {
         };
         let decision = decide(std::slice::from_ref(&self.service), facts).remove(0);
         let mut outcome = None;
-        if decision.restart.is_some() {
+        if decision.operation.is_some() {
             let entry = record_attempt(&mut self.state, &self.service, &observation, now.wall);
             self.journal.push(entry);
             // state and backup alike
@@ -934,7 +935,8 @@ fn trouble_begins_with_a_verdict_that_is_trouble_and_ends_when_all_is_well() {
             let decision = Decision {
                 service: "a".to_owned(),
                 verdict,
-                restart: None,
+                operation: None,
+                after: Vec::new(),
                 why: None,
                 failures: 0,
             };
@@ -1027,7 +1029,8 @@ fn the_journal_has_the_notes_of_a_run_where_there_are_any() {
         let decision = Decision {
             service: "a".to_owned(),
             verdict: Verdict::Failing,
-            restart: None,
+            operation: None,
+            after: Vec::new(),
             why: None,
             failures: 1,
         };

@@ -1,9 +1,6 @@
 //! The traps that a config can hold, each found by a function of its own.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::sys::statfs::{TMPFS_MAGIC, statfs};
@@ -15,12 +12,12 @@ use crate::check::unit::{self, Unit};
 use crate::check::{self, Looking, ServiceContext};
 use crate::clock::{Reading, age, rough};
 use crate::config::{Config, Service, dependencies_first, place};
-use crate::files::{self, Extent};
+use crate::files::check_executable;
 use crate::notify::mail::Transport;
 use crate::observe::target;
 use crate::pool::Pool;
 use crate::process_table::ProcessTable;
-use crate::restart::{RestartMethod, Spawn, spawn};
+use crate::restart::RestartMethod;
 use crate::state::HOUR;
 use crate::state::store::Store;
 
@@ -31,9 +28,6 @@ pub(super) const SYSTEMCTL_LIMIT: Duration = Duration::from_secs(5);
 
 /// A watchdog that was run once and not for so long is forgotten by its timer.
 const FORGOTTEN: Duration = Duration::from_mins(15);
-
-/// What stands in a command only where a shell was thought of.
-const SHELL_WORDS: [&str; 9] = ["&&", "||", "|", ">", ">>", "<", "&", ";", "2>&1"];
 
 /// A trap with its place in the config.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -148,7 +142,7 @@ pub(super) fn find(scene: &Scene<'_>, now: &Reading) -> Vec<PlacedTrap> {
             "systemd",
             of_units.remove(&*service.name).unwrap_or_default(),
         );
-        in_way(service, &mut traps);
+        in_method(service, &mut traps);
         for (table, found) in of_checks.remove(&*service.name).unwrap_or_default() {
             traps.of_part(service, &table, found);
         }
@@ -308,7 +302,7 @@ fn in_mail(config: &Config, traps: &mut Traps) {
             }
         }
         Transport::Sendmail { command } => {
-            if let Err(why) = executable(command) {
+            if let Err(why) = check_executable(command) {
                 traps.whole(
                     "mail.sendmail.command",
                     format!("no mail can be sent: {why}"),
@@ -320,132 +314,9 @@ fn in_mail(config: &Config, traps: &mut Traps) {
     }
 }
 
-/// Whether a file can be run.
-fn executable(path: &Path) -> Result<(), String> {
-    match fs::metadata(path) {
-        Err(error) => Err(format!("{} cannot be run: {error}", path.display())),
-        Ok(meta) if !meta.is_file() => Err(format!("{} is not a program", path.display())),
-        Ok(meta) if meta.permissions().mode() & 0o111 == 0 => {
-            Err(format!("{} is not executable", path.display()))
-        }
-        Ok(_) => Ok(()),
-    }
-}
-
-/// What root would run of somebody else's: who can change it has root's power.
-fn in_roots_hands(service: &Service, place: &str, plan: &Spawn, program: &Path, traps: &mut Traps) {
-    if !spawn::runs_as_root(plan) {
-        return;
-    }
-    let scripts = process::scripts(&plan.command, &plan.working_dir);
-    for path in std::iter::once(program.to_owned()).chain(scripts) {
-        let others = files::writers(&path, 0, Extent::Whole);
-        if !others.are_none() {
-            traps.of(
-                service,
-                place,
-                format!(
-                    "root would run {}, which {others} can change",
-                    path.display()
-                ),
-                "give a program of another user's its `user` in `spawn`; or let root alone write it and its directories",
-            );
-            return;
-        }
-    }
-}
-
-fn in_way(service: &Service, traps: &mut Traps) {
-    match &service.method {
-        Some(RestartMethod::Spawn(plan)) => {
-            match spawn::prepare(plan) {
-                Err(why) => traps.of(
-                    service,
-                    "spawn",
-                    format!("it could not be started: {why}"),
-                    mends_start(&why),
-                ),
-                Ok((_, _, program)) => {
-                    in_roots_hands(service, "spawn.command", plan, &program, traps);
-                    if let Err(why) = executable(&program) {
-                        traps.of(
-                            service,
-                            "spawn.command",
-                            format!("it could not be started: {why}"),
-                            "chmod +x makes a script a program",
-                        );
-                    }
-                }
-            }
-            shell_words(service, "spawn.command", &plan.command, traps);
-            for (key, path) in [("stdout", &plan.stdout), ("stderr", &plan.stderr)] {
-                let found = path
-                    .as_deref()
-                    .and_then(|path| Trap::of_directory(key, path));
-                traps.of_part(service, "spawn", found.into_iter().collect());
-            }
-        }
-        Some(RestartMethod::Command(plan)) => {
-            let like = plan.as_spawn();
-            let runs = spawn::prepare(&like).and_then(|(_, _, program)| {
-                in_roots_hands(service, "restart.command", &like, &program, traps);
-                executable(&program)
-            });
-            if let Err(why) = runs {
-                traps.of(
-                    service,
-                    "restart.command",
-                    format!("it could not be restarted: {why}"),
-                    mends_start(&why),
-                );
-            }
-            shell_words(service, "restart.command", &plan.command, traps);
-        }
-        // systemd is asked for all units at once
-        Some(RestartMethod::Systemd(_)) | None => {}
-    }
-}
-
-/// What helps where a program cannot be started.
-fn mends_start(why: &str) -> &'static str {
-    if why.contains(" in its PATH ") {
-        "its PATH is not that of your shell: cron and timers have no other"
-    } else if why.starts_with("no such user") || why.starts_with("no such group") {
-        "name one that this machine has: `getent passwd`, `getent group`"
-    } else if why.starts_with("env_file ") {
-        "its lines are KEY=VALUE, with `#` before a comment and quotes as in a shell, in UTF-8 without a byte order mark"
-    } else {
-        "relative paths begin at the service's working_dir, and that at the config's directory"
-    }
-}
-
-/// No shell reads a command, so what only a shell understands is an argument like any other.
-fn shell_words(service: &Service, place: &str, command: &[String], traps: &mut Traps) {
-    // `sh -c` and its like: a shell reads the next one
-    let is_shell = command
-        .get(1)
-        .is_some_and(|option| option.starts_with('-') && option.ends_with('c'));
-    let word = command.iter().find(|word| {
-        SHELL_WORDS.contains(&word.as_str()) || word.starts_with('$') || word.starts_with("~/")
-    });
-    if let Some(word) = word.filter(|_| !is_shell) {
-        traps.of(
-            service,
-            place,
-            format!("no shell reads this command: `{word}` is an argument like any other"),
-            "write command = [\"/bin/sh\", \"-c\", \"exec …\"] where you need a shell",
-        );
-    }
-    if let [single] = command
-        && single.contains(' ')
-        && !Path::new(single).exists()
-    {
-        traps.of(
-            service,
-            place,
-            format!("the whole of `{single}` is taken for the name of a program"),
-            "write each argument by itself: [\"python3\", \"main.py\"]",
-        );
+fn in_method(service: &Service, traps: &mut Traps) {
+    if let Some(method) = &service.method {
+        traps.of_part(service, method.place(), method.traps());
     }
 }
 
@@ -551,17 +422,8 @@ fn shared(config: &Config, traps: &mut Traps) {
                 claims.push(("process.command_line", "command line", what));
             }
         }
-        match &service.method {
-            Some(RestartMethod::Spawn(spawn)) => {
-                let place = spawn.working_dir.display();
-                let command = format!("{} in {place}", spawn.command.join(" "));
-                claims.push(("spawn.command", "command", command));
-            }
-            Some(RestartMethod::Systemd(unit)) => {
-                claims.push(("systemd.unit", "unit", unit.unit.clone()));
-            }
-            Some(RestartMethod::Command(_)) | None => {}
-        }
+        let claim = service.method.as_ref().and_then(RestartMethod::claim);
+        claims.extend(claim.map(|claim| (claim.key, claim.what, claim.value)));
         for (place, what, value) in claims {
             match owners.get(&(what, value.clone())) {
                 Some(other) => traps.of(

@@ -229,6 +229,22 @@ fn the_policy_touches_nothing() {
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
 
+/// Whoever needs to know which method it is asks the method.
+#[test]
+fn the_restart_methods_are_told_apart_in_one_file() {
+    let files = files();
+    let all = read(&files);
+    let others: Vec<Path> = files.iter().map(|(file, _)| file.clone()).collect();
+    let others: Vec<Path> = others
+        .into_iter()
+        .filter(|file| *file != path("crate::restart::method"))
+        .collect();
+    let variants = ["Spawn", "Systemd", "Command"];
+    let variants = variants.map(|name| format!("crate::restart::RestartMethod::{name}"));
+    let found = naming(&all, &others, &variants.each_ref().map(String::as_str));
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
 #[test]
 fn nobody_exits_but_main() {
     let files = files();

@@ -11,7 +11,8 @@ use crate::check::unit::Manager;
 use crate::child::DEFAULT_PATH;
 use crate::clock::rough;
 use crate::config::{Config, Service};
-use crate::restart::{RestartMethod, scope};
+use crate::files::check_executable;
+use crate::restart::scope;
 use crate::systemctl::{is_booted, succeeded, systemctl};
 
 /// The name that the watchdog's own unit has, as it is shipped.
@@ -115,10 +116,9 @@ impl OwnUnit {
             .services
             .iter()
             .filter(|service| service.enabled)
-            .find_map(|service| match &service.method {
-                Some(RestartMethod::Spawn(_)) => Some((service, "spawn")),
-                Some(RestartMethod::Command(_)) => Some((service, "restart.command")),
-                Some(RestartMethod::Systemd(_)) | None => None,
+            .find_map(|service| {
+                let method = service.method.as_ref()?;
+                method.starts_child().then(|| (service, method.place()))
             });
         if let Some((service, method)) = starts {
             self.look_at_end(service, method, traps);
@@ -229,5 +229,5 @@ fn lingers(user: &User) -> bool {
 fn in_path(program: &str) -> bool {
     DEFAULT_PATH
         .split(':')
-        .any(|directory| super::executable(&Path::new(directory).join(program)).is_ok())
+        .any(|directory| check_executable(&Path::new(directory).join(program)).is_ok())
 }

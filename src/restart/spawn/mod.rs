@@ -10,24 +10,112 @@ use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::time::Duration;
 
-use super::environment::{self, Account, account, environment};
-use super::{Spawn, scope};
+use super::environment::{Account, account, environment};
+use super::leftovers::{abandon, stale_pid_file, stop_all};
+use super::verify::{Awaited, StartedChild, length_of, stderr_since};
+use super::{Failure, Method, MethodName, RestartContext, Up, scope, traps};
+use crate::check::process::{Identity, Started};
+use crate::check::trap::Trap;
 use crate::clock;
 use crate::files::{self, Extent};
 use crate::sys::{Detached, Step, Target, spawn_detached};
+
+pub(super) mod rule;
+
+pub use rule::Spawn;
+
+/// A program that was started.
+pub(super) struct Begun {
+    child: StartedChild,
+    /// How long its file for standard error was before.
+    stderr_before: u64,
+}
+
+impl Method for Spawn {
+    const NAME: MethodName = MethodName::Spawn;
+    const PLACE: &'static str = "spawn";
+    const STARTS_CHILD: bool = true;
+    type Begun = Begun;
+
+    fn stop(&self, context: &RestartContext<'_>, leftovers: &[Identity]) -> Result<(), String> {
+        stop_all(context, leftovers)
+    }
+
+    fn start(&self, context: &RestartContext<'_>) -> Result<Begun, Failure> {
+        let stderr_before = length_of(self.stderr.as_deref());
+        let stale = stale_pid_file(context);
+        let child = start(context.service, self, stale, context.limits.start_timeout)?;
+        Ok(Begun {
+            child: StartedChild::new(child)?,
+            stderr_before,
+        })
+    }
+
+    fn verify(&self, context: &RestartContext<'_>, mut begun: Begun) -> Result<Up, Failure> {
+        let up = Awaited::with(context, context.limits).come_up(Some(&mut begun.child));
+        up.map_err(|failure| {
+            let abandoned = abandon(&mut begun.child, context.limits);
+            let who = account(self).ok().and_then(|account| account.credentials);
+            let stderr = stderr_since(self.stderr.as_deref(), begun.stderr_before, who.as_ref());
+            let hint = if self.stderr.is_none() {
+                "; set `stderr` in its spawn table to a file to see what it says"
+            } else {
+                ""
+            };
+            Failure {
+                error: format!("{}{abandoned}{hint}", failure.error),
+                stderr,
+                last_seen: failure.last_seen,
+            }
+        })
+    }
+
+    fn started(&self) -> Option<Started<'_>> {
+        Some(Started {
+            command: &self.command,
+            working_dir: &self.working_dir,
+            user: self.user.as_deref(),
+        })
+    }
+
+    fn claim(&self) -> Option<traps::Claim> {
+        let directory = self.working_dir.display();
+        Some(traps::Claim {
+            key: "spawn.command",
+            what: "command",
+            value: format!("{} in {directory}", self.command.join(" ")),
+        })
+    }
+
+    fn traps(&self) -> Vec<Trap> {
+        let mut traps = match prepare(self) {
+            Err(why) => vec![traps::cannot_start("spawn", "started", &why)],
+            Ok((_, _, program)) => traps::of_program(self, "spawn.command", &program)
+                .into_iter()
+                .chain(traps::not_executable("spawn.command", &program))
+                .collect(),
+        };
+        traps.extend(traps::of_words("spawn.command", &self.command));
+        for (key, path) in [("stdout", &self.stdout), ("stderr", &self.stderr)] {
+            let path = path.as_deref();
+            traps.extend(path.and_then(|path| Trap::of_directory(key, path)));
+        }
+        traps
+    }
+}
 
 /// Starts the program of `service`, in a session and with an environment of its own. `stale` is a PID file that its
 /// predecessor left. What hangs before it is the program is given up after `limit`.
 ///
 /// The error is a sentence that says which step failed, on what, and what to do.
-pub fn start(
+fn start(
     service: &str,
     spawn: &Spawn,
     stale: Option<&Path>,
     limit: Duration,
 ) -> Result<Child, String> {
     let (account, variables, program) = prepare(spawn)?;
-    let as_root = is_root(&account);
+    let as_root = account.is_root();
     // a name that somebody else could lead elsewhere is not removed by root
     let stale = stale.filter(|path| !as_root || files::writers(path, 0, Extent::Whole).are_none());
     let target = |path: &Path| -> Result<Target, String> {
@@ -57,18 +145,20 @@ pub fn start(
         remove: stale.map(c_path).transpose()?,
         pid_file: spawn.write_pid_file.as_deref().map(target).transpose()?,
     };
-    super::tell_niceness_kept(service, spawn.nice);
-    let detached_scope = scope::detached_scope();
-    let take_in = detached_scope
+    super::log_kept_niceness(service, spawn.nice);
+    let scope = scope::detached_scope();
+    let adopt_pid = scope
         .as_ref()
-        .map(|detached_scope| |pid| detached_scope.take_in(service, pid));
-    spawn_detached(plan, take_in, limit)
+        .map(|scope| |pid| scope.adopt_pid(service, pid));
+    spawn_detached(plan, adopt_pid, limit)
         .map_err(|(step, error)| explain(step, &error, spawn, &program, limit))
 }
 
 /// What a start needs to be there: its user, its environment, its working directory, its program. Looks, and changes
 /// nothing. The error is a sentence about what is missing.
-pub fn prepare(spawn: &Spawn) -> Result<(Account, BTreeMap<String, String>, PathBuf), String> {
+pub(super) fn prepare(
+    spawn: &Spawn,
+) -> Result<(Account, BTreeMap<String, String>, PathBuf), String> {
     let account = account(spawn)?;
     let variables = environment(spawn, &account)?;
     let name = spawn.command.first().map_or("", String::as_str);
@@ -90,23 +180,10 @@ pub fn prepare(spawn: &Spawn) -> Result<(Account, BTreeMap<String, String>, Path
         }
     }
     let program = find(name, &variables, &spawn.working_dir)?;
-    if is_root(&account) {
+    if account.is_root() {
         not_misled(spawn)?;
     }
     Ok((account, variables, program))
-}
-
-/// Whether a program is going to run as root.
-pub fn runs_as_root(spawn: &Spawn) -> bool {
-    environment::account(spawn).is_ok_and(|account| is_root(&account))
-}
-
-fn is_root(account: &Account) -> bool {
-    account
-        .credentials
-        .as_ref()
-        .map_or(nix::unistd::geteuid().as_raw(), |who| who.uid)
-        == 0
 }
 
 /// Root opens no file for a program where somebody else could put a link to any other file.
@@ -204,7 +281,7 @@ fn explain(
             ),
             _ => format!("{} cannot be run: {error}", program.display()),
         },
-        Step::Shelter => error.to_string(),
+        Step::Scope => error.to_string(),
         Step::Stuck => format!(
             "it had not become {} within {}, and was killed: its working directory {} or one of its files hangs (a dead \
              disk or network share?), or somebody stopped it",
@@ -244,11 +321,7 @@ mod tests {
     use super::*;
 
     fn plain() -> Spawn {
-        let command = super::super::Command {
-            command: vec!["x".to_owned()],
-            working_dir: Path::new("/srv").into(),
-        };
-        command.as_spawn()
+        Spawn::plain(vec!["x".to_owned()], Path::new("/srv").into())
     }
 
     #[test]
@@ -277,7 +350,7 @@ mod tests {
                 "cannot enter its working directory /srv: E",
             ),
             (Step::Exec, "/bin/x cannot be run: E"),
-            (Step::Shelter, "E"),
+            (Step::Scope, "E"),
             (
                 Step::Stuck,
                 "it had not become /bin/x within 5s, and was killed: its working directory /srv or one of its files hangs \

@@ -1,0 +1,133 @@
+//! The list of restart methods, and the one place that tells them apart.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::command::Command;
+use super::spawn::Spawn;
+use super::{Attempted, Method, MethodName, RestartContext, template, traps};
+use crate::check::process::Started;
+use crate::check::trap::Trap;
+use crate::check::unit::Unit;
+
+/// The way that a service is restarted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RestartMethod {
+    /// A program of the watchdog's own starting.
+    Spawn(Box<Spawn>),
+    /// A systemd unit.
+    Systemd(Unit),
+    /// A command that is run to its end.
+    Command(Command),
+}
+
+/// The tables and keys of a service that say how it is restarted.
+#[derive(Clone, Debug, Default)]
+pub struct Tables {
+    /// Its `spawn` table.
+    pub spawn: Option<Spawn>,
+    /// Its `systemd` table.
+    pub systemd: Option<Unit>,
+    /// Its `restart.command`.
+    pub command: Option<Vec<String>>,
+}
+
+/// Does the same with whichever method it is.
+macro_rules! each {
+    ($self:expr, $method:ident: $kind:ident => $call:expr) => {
+        match $self {
+            Self::Spawn($method) => {
+                type $kind = Spawn;
+                $call
+            }
+            Self::Systemd($method) => {
+                type $kind = Unit;
+                $call
+            }
+            Self::Command($method) => {
+                type $kind = Command;
+                $call
+            }
+        }
+    };
+}
+
+impl RestartMethod {
+    /// The method that the tables of a service give it; none: it is only watched. The service is one of this directory,
+    /// and its PID file is `pid_file`.
+    pub fn of(tables: Tables, working_dir: &Arc<Path>, pid_file: Option<&Path>) -> Option<Self> {
+        Some(match tables {
+            Tables {
+                spawn: Some(mut spawn),
+                ..
+            } => {
+                if spawn.write_pid_file.is_some() {
+                    spawn.write_pid_file = pid_file.map(Path::to_owned);
+                }
+                Self::Spawn(Box::new(spawn))
+            }
+            Tables {
+                systemd: Some(unit),
+                ..
+            } => Self::Systemd(unit),
+            Tables { command, .. } => Self::Command(Command {
+                command: command?,
+                working_dir: Arc::clone(working_dir),
+            }),
+        })
+    }
+
+    /// The tables that give a service this method.
+    pub fn tables(&self) -> Tables {
+        let none = Tables::default();
+        match self {
+            Self::Spawn(spawn) => Tables {
+                spawn: Some(Spawn::clone(spawn)),
+                ..none
+            },
+            Self::Systemd(unit) => Tables {
+                systemd: Some(unit.clone()),
+                ..none
+            },
+            Self::Command(command) => Tables {
+                command: Some(command.command.clone()),
+                ..none
+            },
+        }
+    }
+
+    /// The name that reports give it.
+    pub fn name(&self) -> MethodName {
+        each!(self, _method: M => M::NAME)
+    }
+
+    /// The table or key of a service that it is configured by: `spawn`, `systemd`, `restart.command`.
+    pub fn place(&self) -> &'static str {
+        each!(self, _method: M => M::PLACE)
+    }
+
+    /// Whether what it starts is a child of the run, and would end with the run's own unit.
+    pub fn starts_child(&self) -> bool {
+        each!(self, _method: M => M::STARTS_CHILD)
+    }
+
+    /// What the watchdog itself starts by it, by which alone a service may be known.
+    pub fn started(&self) -> Option<Started<'_>> {
+        each!(self, method: M => M::started(method))
+    }
+
+    /// What it is that only one service can have.
+    pub fn claim(&self) -> Option<traps::Claim> {
+        each!(self, method: M => M::claim(method))
+    }
+
+    /// What in its configuration may not do what was meant.
+    pub fn traps(&self) -> Vec<Trap> {
+        each!(self, method: M => M::traps(method))
+    }
+
+    /// Stops what is left of a service, starts it, and sees that it stays up.
+    pub fn restart(&self, context: &RestartContext<'_>) -> Attempted {
+        each!(self, method: M => template::restart::<M>(method, context))
+    }
+}

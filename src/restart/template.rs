@@ -1,0 +1,110 @@
+//! The steps of a restart, whatever the method: stop, take the positions in logs, start, verify, settle.
+
+use std::time::{Duration, Instant};
+
+use super::already_running::already_running;
+use super::leftovers::{await_collection, left_behind};
+use super::{Action, Attempted, Failure, Method, Operation, REPORTED, RestartContext, Up};
+use crate::check::CheckStates;
+use crate::pool::Pool;
+
+/// How long finding the ends of a service's logs may take.
+const POSITIONS_LIMIT: Duration = Duration::from_secs(10);
+
+/// Stops what is left of a service, starts it, and sees that it stays up.
+pub(super) fn restart<M: Method>(method: &M, context: &RestartContext<'_>) -> Attempted {
+    let began = Instant::now();
+    let mut states = CheckStates::default();
+    let outcome = attempt(method, context, &mut states);
+    let mut attempted = Attempted {
+        action: Action {
+            kind: Operation::Restart,
+            method: M::NAME,
+            ok: outcome.is_ok(),
+            old_pid: context.running.as_ref().map(|running| running.main.pid),
+            new_pid: None,
+            duration_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+            error: None,
+            stderr: Vec::new(),
+        },
+        process: context.last_seen.clone(),
+        unit: None,
+        checks: states,
+    };
+    match outcome {
+        Ok(up) => {
+            attempted.action.new_pid = up.running.map(|running| running.main.pid);
+            attempted.process = up.last_seen;
+            attempted.unit = up.unit;
+        }
+        Err(failure) => {
+            ::log::error!(target: REPORTED, "{}: restart failed: {}", context.service, failure.error);
+            for line in &failure.stderr {
+                ::log::info!("{}: it said: {line}", context.service);
+            }
+            attempted.action.error = Some(failure.error);
+            attempted.action.stderr = failure.stderr;
+            if let Some(last_seen) = failure.last_seen {
+                attempted.process = *last_seen;
+            }
+        }
+    }
+    attempted
+}
+
+fn attempt<M: Method>(
+    method: &M,
+    context: &RestartContext<'_>,
+    states: &mut CheckStates,
+) -> Result<Up, Failure> {
+    let service = context.service;
+    let leftovers = left_behind(context).map_err(|why| {
+        format!(
+            "what its main process may have left behind cannot be seen: {why}; nothing was started"
+        )
+    })?;
+    if let Some(running) = &context.running {
+        ::log::info!("{service}: stopping PID {}", running.main.pid);
+    } else if !leftovers.is_empty() {
+        let pids: Vec<_> = leftovers.iter().map(|left| left.pid.to_string()).collect();
+        ::log::info!(
+            "{service}: stopping what its main process left behind: PID {}",
+            pids.join(", ")
+        );
+    }
+    method.stop(context, &leftovers)?;
+    states.extend(states_when_stopped(context));
+    if let Some(up) = already_running(context, |pid| method.has_main(pid))? {
+        return Ok(up);
+    }
+    await_collection(context);
+    if !context.lock.holds() {
+        // somebody removed the directory: whoever makes it anew has a lock of its own
+        return Err(Failure::from(format!(
+            "the lock {} was removed meanwhile, and another run may be starting it; nothing was started",
+            context.lock.path.display()
+        )));
+    }
+    ::log::info!("{service}: starting by {}", M::NAME);
+    let begun = method.start(context)?;
+    let up = method.verify(context, begun)?;
+    ::log::info!("{service}: it is up");
+    Ok(up)
+}
+
+/// What the checks remember from now on. A log on a dead disk or network share keeps nobody from being started.
+fn states_when_stopped(context: &RestartContext<'_>) -> CheckStates {
+    let work: Vec<_> = context
+        .checks
+        .iter()
+        .map(|check| (check.rule.clone(), context.states.get(&check.id).cloned()))
+        .collect();
+    let deadline = Instant::now() + POSITIONS_LIMIT;
+    let next = Pool::new().side_by_side(work, POSITIONS_LIMIT, deadline, |(rule, state)| {
+        rule.when_stopped(state.as_ref())
+    });
+    let ids = context.checks.iter().map(|check| check.id.clone());
+    ids.zip(next)
+        .filter_map(|(id, next)| Some((id, next.ok().flatten()?)))
+        .collect()
+}
