@@ -1,17 +1,20 @@
 //! The state directory: the lock, and a state file that is whole at every instant.
 //!
-//! A new state is written beside the old one, flushed to the disk, and renamed over it; the old one stays as
-//! the backup.
+//! Invariants, at every instant, whatever is killed or loses its power:
 //!
-//! Most runs find all well and learn nothing that must not be forgotten. Theirs is written and renamed as well, and not
-//! waited for: a flush costs a thousand times what such a run does, 1,440 times a day, and wears out cards of flash. That
-//! is safe, whatever becomes of that file when the power fails, because of one rule: only a state that was flushed
-//! ever becomes the backup. So the backup is whole, and knows every attempt, every alert and all evidence, and it is
-//! an hour old at most when a run ends (then one is flushed in any case). What may be lost is what the next run sees
-//! again: when the last run was, and how far logs were read since, through lines that nothing was found in.
+//! - `state.json` is whole or, where it was not flushed before the power failed, the backup is.
+//! - The backup was flushed before it got its name, and knows every attempt, every alert and all evidence. It is an hour
+//!   old at most when a run ends: then a state is flushed in any case.
+//! - Before anything is restarted, the attempt is in both files, and they share no block of the disk.
 //!
-//! What is found damaged is set aside and never deleted. The lock is a file of its own, because a
-//! lock on a file that is renamed over would be held by two.
+//! So a new state is written beside the old one, flushed and renamed over it, and the old one becomes the backup if it
+//! was flushed. Most runs learn nothing that must not be forgotten: theirs is written and renamed, and not waited for. A
+//! flush costs a thousand times what such a run does, 1,440 times a day, and wears out cards of flash. What may be lost
+//! is what the next run sees again: when the last run was, and how far logs were read through lines that nothing was
+//! found in.
+//!
+//! What is found damaged is set aside and never deleted. The lock is a file of its own, because a lock on a file that is
+//! renamed over would be held by two.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, BufWriter, Read, Write};
@@ -391,22 +394,21 @@ impl Store {
 
     /// Writes the state, whole and flushed to the disk. The one before becomes the backup, if it was flushed.
     pub fn save(&self, state: &mut State) -> Result<(), StoreError> {
-        self.write(state, Flush::Now)
+        self.write(state, Flush::Now, Backup::Before)
     }
 
     /// Writes the state, whole, and leaves it to the system when it gets to the disk: for one that holds nothing that
     /// must not be forgotten and that the one before did not hold.
     pub fn save_unflushed(&self, state: &mut State) -> Result<(), StoreError> {
-        self.write(state, Flush::Later)
+        self.write(state, Flush::Later, Backup::Before)
     }
 
     /// Writes the state and its backup alike: for attempts, which must not be forgotten with either.
     pub fn save_twice(&self, state: &mut State) -> Result<(), StoreError> {
-        self.save(state)?;
-        self.save(state)
+        self.write(state, Flush::Now, Backup::Same)
     }
 
-    fn write(&self, state: &mut State, flush: Flush) -> Result<(), StoreError> {
+    fn write(&self, state: &mut State, flush: Flush, backup: Backup) -> Result<(), StoreError> {
         let path = self.dir.join("state.json");
         let new = self.dir.join("state.json.new");
         let before = (state.flushed, state.unflushed);
@@ -420,10 +422,13 @@ impl Store {
             file.write_all(b"\n")
         };
         let written = replace(&new, flush, whole).and_then(|()| {
-            if becomes_backup {
+            if backup == Backup::Before && becomes_backup {
                 self.back_up(&path)?;
             }
             fs::rename(&new, &path)?;
+            if backup == Backup::Same {
+                self.copy_to_backup(&path)?;
+            }
             match flush {
                 Flush::Now => File::open(&self.dir)?.sync_all(),
                 Flush::Later => Ok(()),
@@ -438,6 +443,16 @@ impl Store {
                 source,
             }
         })
+    }
+
+    /// Makes a copy of the present state the backup. No link: what damages one of the two files must not damage both.
+    fn copy_to_backup(&self, state: &Path) -> io::Result<()> {
+        let copy = self.dir.join("state.json.bak.new");
+        let mut from = File::open(state)?;
+        replace(&copy, Flush::Now, |file| {
+            io::copy(&mut from, file).map(drop)
+        })?;
+        fs::rename(&copy, self.dir.join("state.json.bak"))
     }
 
     /// Makes the present state the backup, and leaves it where it is.
@@ -471,6 +486,15 @@ impl Store {
 enum Flush {
     Now,
     Later,
+}
+
+/// What the backup is after a write.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Backup {
+    /// The state before, if that was flushed.
+    Before,
+    /// The same state.
+    Same,
 }
 
 /// Who beside root and `me` could change what is at `path`. Of other users than root a group that can write is their
@@ -876,6 +900,23 @@ mod tests {
             );
             let aside = dir.path().join("state.json.corrupt-20270115T080000Z");
             assert_eq!(fs::read(aside).unwrap(), bytes);
+        }
+    }
+
+    #[test]
+    fn an_attempt_is_in_two_files_that_share_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::prepare(dir.path()).unwrap();
+        for failures in [1, 2] {
+            store.save_twice(&mut state(failures)).unwrap();
+            let file = |name: &str| dir.path().join(name);
+            let [state, backup] = ["state.json", "state.json.bak"].map(file);
+            assert_eq!(fs::read(&state).unwrap(), fs::read(&backup).unwrap());
+            assert_eq!(failures_of(&store), failures);
+            let inode = |path: &Path| fs::metadata(path).unwrap().ino();
+            assert_ne!(inode(&state), inode(&backup));
+            let names = fs::read_dir(dir.path()).unwrap().count();
+            assert_eq!(names, 2, "nothing else is left behind");
         }
     }
 
