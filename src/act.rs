@@ -12,10 +12,11 @@ use std::time::Instant;
 
 use crate::check::process::{LastSeen, ProcessStatus};
 use crate::check::{CheckStates, Observation};
-use crate::config::{Config, Service};
+use crate::config::Service;
 use crate::decide::Decision;
 use crate::files::FileId;
 use crate::observe::{known_processes, target};
+use crate::plan::Roster;
 use crate::process_table::SharedSnapshots;
 use crate::progress::{Progress, TICK};
 use crate::restart::command::output_file;
@@ -54,8 +55,8 @@ fn needs(observation: Option<&Observation>) -> u64 {
 /// What acting needs beside the decisions.
 #[derive(Debug)]
 pub struct ActContext<'a> {
-    /// The config.
-    pub config: &'a Arc<Config>,
+    /// The services of the run.
+    pub roster: &'a Roster,
     /// Where attempts are recorded.
     pub store: &'a Store,
     /// The lock that this run holds.
@@ -86,12 +87,12 @@ const UNRECORDED: &str = "not restarted, because the state cannot be written";
 
 /// Carries out all restarts that are due.
 pub fn act(context: &ActContext<'_>, decisions: &[Decision], state: &mut State) -> Acted {
-    let mut waiting: Vec<(&Service, &[String])> = decisions
+    let mut waiting: Vec<(&Arc<Service>, &[String])> = decisions
         .iter()
         .filter_map(|decision| {
             // first of all, for there seldom is one
             decision.operation?;
-            let service = context.config.service(&decision.service)?;
+            let service = context.roster.service(&decision.service)?;
             Some((service, decision.after.as_slice()))
         })
         .collect();
@@ -173,7 +174,7 @@ fn came_up(name: &str, acted: &Acted) -> bool {
 }
 
 /// Takes out those that wait for a service that did not come up, and those that wait for them.
-fn skip_dependents(waiting: &mut Vec<(&Service, &[String])>, acted: &mut Acted) {
+fn skip_dependents(waiting: &mut Vec<(&Arc<Service>, &[String])>, acted: &mut Acted) {
     loop {
         let before = waiting.len();
         waiting.retain(|(service, after)| {
@@ -197,7 +198,7 @@ fn skip_dependents(waiting: &mut Vec<(&Service, &[String])>, acted: &mut Acted) 
 /// Records the attempts of services, all of them in one write, and then starts their restarts.
 fn begin(
     context: &ActContext<'_>,
-    ready: &[&Service],
+    ready: &[&Arc<Service>],
     state: &mut State,
     acted: &mut Acted,
     under_way: &mut Vec<(String, Progress)>,
@@ -268,12 +269,12 @@ fn begin(
 /// Starts one restart in a thread of its own. Returns whether it began.
 fn run_beside(
     context: &ActContext<'_>,
-    service: &Service,
+    service: &Arc<Service>,
     state: &State,
     snapshots: Arc<SharedSnapshots>,
     report: Sender<(String, Attempted)>,
 ) -> bool {
-    let config = Arc::clone(context.config);
+    let service = Arc::clone(service);
     let name = service.name.clone();
     let taken = known_processes(state);
     let (last_seen, running) = match context.seen.get(&name) {
@@ -297,16 +298,13 @@ fn run_beside(
     thread::Builder::new()
         .name("restart".to_owned())
         .spawn(move || {
-            let Some(service) = config.service(&name) else {
-                return;
-            };
             let Some(method) = &service.method else {
                 return;
             };
             let context = RestartContext {
                 service: &name,
                 limits: &service.limits,
-                target: target(service),
+                target: target(&service),
                 last_seen,
                 running,
                 checks: &service.checks,

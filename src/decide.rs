@@ -3,6 +3,7 @@
 //! Pure and total: it looks at nothing, changes nothing and cannot fail. All that a person argues about ("why
 //! was it restarted?", "why not?") is decided here, so all of it can be shown by tables.
 
+use std::borrow::Borrow;
 use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, Utc};
@@ -46,15 +47,17 @@ pub struct Facts<'a> {
 }
 
 /// Decides about every service that was looked at, in the order of `services`.
-pub fn decide(services: &[Service], facts: Facts<'_>) -> Vec<Decision> {
+pub fn decide(services: &[impl Borrow<Service>], facts: Facts<'_>) -> Vec<Decision> {
+    let services: Vec<&Service> = services.iter().map(Borrow::borrow).collect();
     let names = services.iter().map(|service| service.name.as_str());
+    let order = dependencies_first(&services);
     let mut resolver = Resolver {
-        services,
         facts,
         indexes: names.zip(0..).collect(),
         visits: vec![Visit::Pending; services.len()],
+        services,
     };
-    for index in dependencies_first(services) {
+    for index in order {
         resolver.decide_one(index);
     }
     let visits = resolver.visits.into_iter().filter_map(|made| match made {
@@ -76,7 +79,7 @@ enum Visit {
 }
 
 struct Resolver<'a> {
-    services: &'a [Service],
+    services: Vec<&'a Service>,
     facts: Facts<'a>,
     /// By name, where a service stands.
     indexes: HashMap<&'a str, usize>,
@@ -90,7 +93,7 @@ impl Resolver<'_> {
         if !matches!(self.visits[index], Visit::Pending) {
             return;
         }
-        let service = &self.services[index];
+        let service = self.services[index];
         let mut decision = if service.enabled {
             let Some(observation) = self.facts.seen.get(&service.name) else {
                 self.visits[index] = Visit::Skipped;

@@ -39,6 +39,7 @@ mod fixtures;
 pub mod logging;
 pub mod notify;
 pub mod observe;
+pub mod plan;
 pub mod pool;
 pub mod process_table;
 pub mod progress;

@@ -16,6 +16,7 @@ use crate::check::{
 };
 use crate::clock::{self, Reading};
 use crate::config::{Config, Service};
+use crate::plan::Roster;
 use crate::pool::{Failed, Pool};
 use crate::process_table::{ProcessTable, scan_within};
 use crate::restart::RestartMethod;
@@ -46,9 +47,7 @@ pub fn known_processes(state: &State) -> BTreeSet<Identity> {
 /// A service to be looked at.
 #[derive(Clone, Copy)]
 struct Subject<'a> {
-    /// Where it stands in the config.
-    index: usize,
-    service: &'a Service,
+    service: &'a Arc<Service>,
     known: &'a ServiceState,
     /// The time of this run.
     now: DateTime<Utc>,
@@ -73,17 +72,17 @@ impl Subject<'_> {
 /// Probes wait for others over a network, so they begin at once, in a thread of their own, beside all else.
 pub fn observe(
     pool: &Pool,
-    config: &Arc<Config>,
+    config: &Config,
+    roster: &Roster,
     names: &BTreeSet<String>,
     state: &State,
     now: &Reading,
     deadline: Instant,
 ) -> BTreeMap<String, Observation> {
     let nothing = ServiceState::default();
-    let subjects: Vec<Subject<'_>> = (config.services.iter().enumerate())
-        .filter(|(_, service)| service.enabled && names.contains(&service.name))
-        .map(|(index, service)| Subject {
-            index,
+    let subjects: Vec<Subject<'_>> = (roster.services.iter())
+        .filter(|service| service.enabled && names.contains(&service.name))
+        .map(|service| Subject {
             service,
             known: state.services.get(&service.name).unwrap_or(&nothing),
             now: now.wall,
@@ -220,7 +219,7 @@ fn without_result(
 
 fn look_at_processes(
     subjects: &[Subject<'_>],
-    config: &Arc<Config>,
+    config: &Config,
     state: &State,
     looking: &Looking<'_>,
 ) -> Vec<Observation> {
@@ -256,7 +255,7 @@ fn look_at_processes(
         };
         places.push(place);
         work.push((
-            subject.index,
+            Arc::clone(subject.service),
             Arc::clone(table),
             subject.known.process.clone(),
             subject.is_being_started(),
@@ -265,13 +264,13 @@ fn look_at_processes(
     }
     let failed = scanned.err().unwrap_or(Failed::NoThread);
     let mut results: Vec<_> = subjects.iter().map(|_| Err(failed)).collect();
-    let (shared, time) = (Arc::clone(config), now.clone());
+    let time = now.clone();
     let looked = pool.side_by_side(
         work,
         config.check_timeout,
         deadline,
-        move |(index, table, last_seen, being_started, perhaps_started)| {
-            let mut target = target(&shared.services[index]);
+        move |(service, table, last_seen, being_started, perhaps_started)| {
+            let mut target = target(&service);
             target.has_other_checks &= !being_started;
             target.perhaps_started = perhaps_started;
             process::look(&target, &last_seen, &table, &time, &known)

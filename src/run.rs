@@ -14,13 +14,14 @@ use crate::act::{ActContext, Acted, act};
 use crate::check::Observation;
 use crate::check::process::ProcessStatus;
 use crate::clock::Reading;
-use crate::config::{Config, Service};
+use crate::config::Config;
 use crate::decide::{Decision, Facts, decide};
 use crate::deliver::{self, deliver};
 use crate::error::Error;
 use crate::files::FileId;
 use crate::notify;
 use crate::observe::observe;
+use crate::plan::{Roster, plan};
 use crate::pool::{Failed, Pool};
 use crate::report::{self, Mail, RunReport, ServiceReport};
 use crate::restart::command::empty_large_outputs;
@@ -76,6 +77,8 @@ pub struct Session {
     pub access: Access,
     /// What is remembered.
     pub state: State,
+    /// The services that there are.
+    pub roster: Roster,
     /// Whether the remembered attempts can be relied on.
     pub trusted: bool,
     /// What was found damaged, as sentences.
@@ -206,6 +209,7 @@ impl Run {
             trusted,
             damage,
             interrupted: state.interrupted(),
+            roster: plan(&self.config, Vec::new(), &state),
             must_flush: long_unflushed || clock_set,
             before: TopLevel::of(&state),
             state,
@@ -232,6 +236,7 @@ impl Run {
         observe(
             &self.pool,
             &self.config,
+            &session.roster,
             &self.names,
             &session.state,
             &self.now,
@@ -245,11 +250,12 @@ impl Run {
         let Access::Writable { store, .. } = &session.access else {
             return;
         };
+        let roster = &session.roster;
         let unseen = |name: &str| {
             let unseen = observations
                 .get(name)
                 .is_none_or(|seen| seen.process_status == ProcessStatus::Unknown);
-            unseen && self.config.service(name).is_some_and(|it| it.enabled)
+            unseen && roster.service(name).is_some_and(|it| it.enabled)
         };
         let (state, now) = (&mut session.state, self.now.wall);
         let mut entries = recover_interrupted(state, now, self.alerting(), unseen);
@@ -272,7 +278,7 @@ impl Run {
             now: self.now.wall,
             trusted: session.trusted,
         };
-        let mut decisions = decide(&self.config.services, facts);
+        let mut decisions = decide(&session.roster.services, facts);
         // disabled services are decided about without a look, so they may not have been asked for
         decisions.retain(|decision| self.names.contains(&decision.service));
         decisions
@@ -292,7 +298,7 @@ impl Run {
             return Acted::default();
         };
         let context = ActContext {
-            config: &self.config,
+            roster: &session.roster,
             store,
             lock: lock_file,
             seen: observations,
@@ -327,7 +333,12 @@ impl Run {
             must_flush: !acted.outcomes.is_empty()
                 || observations.values().any(|seen| seen.consumed),
         };
-        for (service, decision) in self.decided(decisions) {
+        // decisions come in the order of the roster
+        let mut services = session.roster.services.iter();
+        for decision in decisions {
+            let Some(service) = services.find(|service| service.name == decision.service) else {
+                continue;
+            };
             let settled = settle(
                 &mut session.state,
                 service,
@@ -345,24 +356,14 @@ impl Run {
         results
     }
 
-    /// The services that were decided about; decisions come in the order of the config.
-    fn decided<'a>(
-        &'a self,
-        decisions: &'a [Decision],
-    ) -> impl Iterator<Item = (&'a Service, &'a Decision)> {
-        let mut services = self.config.services.iter();
-        decisions.iter().map_while(move |decision| {
-            let service = services.find(|service| service.name == decision.service)?;
-            Some((service, decision))
-        })
-    }
-
     /// Writes journal and state. Where that fails, the access becomes [`Access::Refused`]. Journal first: a crash in
     /// between then duplicates an entry instead of losing it.
     pub fn record(&self, session: &mut Session, results: &Results) {
         session.must_flush |= close_threads(&mut session.state);
         session.state.last_run = Some(self.now.wall);
-        self.forget_removed_services(&mut session.state);
+        session
+            .roster
+            .forget_removed(&mut session.state, self.now.wall);
         let Access::Writable {
             store, lock_file, ..
         } = &session.access
@@ -385,17 +386,6 @@ impl Run {
         if let Err(error) = saved {
             session.access = Access::Refused(error);
         }
-    }
-
-    /// Forgets services that the config no longer has, but not attempts that still count: taking a service out and
-    /// putting it back in must not double its budget.
-    fn forget_removed_services(&self, state: &mut State) {
-        let configured: BTreeSet<&str> = (self.config.services.iter())
-            .map(|service| service.name.as_str())
-            .collect();
-        state.services.retain(|name, known| {
-            configured.contains(name.as_str()) || known.attempts_in_hour(self.now.wall) > 0
-        });
     }
 
     /// Sends what is pending. Where the state cannot be written there is no outbox: a person is alerted at once.

@@ -5,6 +5,7 @@
 //! Nothing but the config itself is opened, resolved or run on the way; only `load.rs` touches the system, to find the
 //! file, to judge whom it could come from, and who can read its secrets.
 
+use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -66,13 +67,14 @@ pub struct Config {
     /// Whom to mail, and how; absent: nobody.
     pub mail: Option<notify::mail::Settings>,
     /// The services in the order of the file.
-    pub services: Vec<Service>,
+    pub services: Vec<Arc<Service>>,
 }
 
 impl Config {
     /// The service of this name.
     pub fn service(&self, name: &str) -> Option<&Service> {
-        self.services.iter().find(|service| service.name == name)
+        let mut services = self.services.iter().map(|service| &**service);
+        services.find(|service| service.name == name)
     }
 
     /// The name of a service that somebody who wrote `name` may have meant.
@@ -155,7 +157,8 @@ pub enum OnExhausted {
 
 /// Where the services stand, each after all that it depends on. Without recursion: a chain of services may be longer than
 /// a stack is deep.
-pub fn dependencies_first(services: &[Service]) -> Vec<usize> {
+pub fn dependencies_first(services: &[impl Borrow<Service>]) -> Vec<usize> {
+    let services: Vec<&Service> = services.iter().map(Borrow::borrow).collect();
     if services.iter().all(|service| service.depends_on.is_empty()) {
         return (0..services.len()).collect();
     }

@@ -71,7 +71,7 @@ pub fn to_toml(config: &Config) -> String {
         defaults: DefaultKeys::from(&config.defaults),
         mail: config.mail.clone(),
         service: services
-            .map(|service| (service.name.clone(), ServiceKeys::from(service)))
+            .map(|service| (service.name.clone(), ServiceKeys::from(&**service)))
             .collect(),
     };
     toml::to_string(&keys.shown())
@@ -275,7 +275,7 @@ fn body(
         logging: keys.logging,
         defaults: Defaults::of(keys.defaults),
         mail: keys.mail,
-        services,
+        services: services.into_iter().map(Arc::new).collect(),
     })
 }
 

@@ -8,7 +8,7 @@ use super::privileges::Privileges;
 use super::toml::quoted;
 use super::unit::{InUnit, Role};
 use super::*;
-use crate::config::{Environment, parse};
+use crate::config::{Environment, Service, parse};
 use crate::restart::RestartMethod;
 use crate::restart::scope::Place;
 use crate::systemctl::Manager;
@@ -77,12 +77,12 @@ fn told_of(table: &Table<'_>) -> (String, crate::config::Service) {
         Path::new("/etc/watchdog/watchdog.toml"),
         &Environment::default(),
     );
-    let mut config = config.unwrap_or_else(|faults| panic!("{faults:?}\n{text}"));
+    let config = config.unwrap_or_else(|faults| panic!("{faults:?}\n{text}"));
     assert!(
         !text.contains(|c: char| c.is_control() && c != '\n'),
         "{text:?}"
     );
-    (text, config.services.remove(0))
+    (text, Service::clone(&config.services[0]))
 }
 
 fn told(facts: &Facts) -> (String, crate::config::Service) {

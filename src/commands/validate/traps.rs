@@ -1,5 +1,6 @@
 //! The traps that a config can hold, each found by a function of its own.
 
+use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
@@ -113,7 +114,7 @@ impl<'a> Scene<'a> {
         let seen = enabled.map(|service| {
             let taken = BTreeSet::new();
             let seen = process::look(&target(service), &nothing, table, now, &taken);
-            (service, seen)
+            (&**service, seen)
         });
         Self {
             config,
@@ -374,10 +375,10 @@ fn in_limits(
 }
 
 /// The longest that each service's restart can take together with those of what it depends on, by name.
-fn longest_chains(services: &[Service]) -> HashMap<&str, Duration> {
+fn longest_chains<S: Borrow<Service>>(services: &[S]) -> HashMap<&str, Duration> {
     let mut chains: HashMap<&str, Duration> = HashMap::with_capacity(services.len());
     for place in dependencies_first(services) {
-        let service = &services[place];
+        let service: &Service = services[place].borrow();
         let before = service.depends_on.iter();
         let before = before
             .filter_map(|name| chains.get(name.as_str()).copied())

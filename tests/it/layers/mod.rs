@@ -20,6 +20,7 @@ const LAYERS: &[&[&str]] = &[
     &["restart"],
     &["notify"],
     &["config", "state"],
+    &["plan"],
     &["observe", "decide", "report"],
     &["settle", "progress"],
     &["act"],
