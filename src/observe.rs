@@ -32,6 +32,7 @@ pub fn target(service: &Service) -> Target<'_> {
         started: service.method.as_ref().and_then(RestartMethod::started),
         has_other_checks: !service.checks.is_empty() || service.unit.is_some(),
         perhaps_started: false,
+        by_command: false,
     }
 }
 
@@ -40,8 +41,25 @@ pub fn known_processes(state: &State) -> BTreeSet<Identity> {
     state
         .services
         .values()
-        .filter_map(|service| service.process.main.clone())
+        .flat_map(|service| [&service.process.main, &service.process.started])
+        .flatten()
+        .cloned()
         .collect()
+}
+
+/// Whether no other service is started by the same command, in the same directory and as the same user: then what runs
+/// it can be no other service's.
+fn is_alone_with_its_command(service: &Service, services: &[Arc<Service>]) -> bool {
+    let Some(own) = target(service).started else {
+        return false;
+    };
+    let is_same = |other: &&Arc<Service>| {
+        target(other).started.is_some_and(|other| {
+            (other.command, other.working_dir, other.user)
+                == (own.command, own.working_dir, own.user)
+        })
+    };
+    services.iter().filter(is_same).count() == 1
 }
 
 /// A service to be looked at.
@@ -235,49 +253,72 @@ fn look_at_processes(
         })
         .collect();
     let on_demand = Arc::new(ProcessTable::on_demand());
-    // a hang in the kernel costs only those services that need to know all processes
-    let scanned = if needs_scan.contains(&true) {
-        scan_within(config.check_timeout, |scan, limit| {
+    let scan = || {
+        let scanned = scan_within(config.check_timeout, |scan, limit| {
             let mut results = pool.side_by_side(vec![scan], limit, deadline, |scan| scan.run());
             results.pop().unwrap_or(Err(Failed::NoThread))
-        })
-        .map(Arc::new)
-    } else {
-        Ok(Arc::clone(&on_demand))
+        });
+        scanned.map(Arc::new)
     };
-    let known = known_processes(state);
-    let (mut work, mut places) = (Vec::new(), Vec::new());
-    for (place, (subject, needs_scan)) in subjects.iter().zip(needs_scan).enumerate() {
-        let table = match &scanned {
-            Ok(table) => table,
-            Err(_) if !needs_scan => &on_demand,
-            Err(_) => continue,
-        };
-        places.push(place);
-        work.push((
-            Arc::clone(subject.service),
-            Arc::clone(table),
-            subject.known.process.clone(),
-            subject.is_being_started(),
-            subject.is_perhaps_started(),
-        ));
-    }
-    let failed = scanned.err().unwrap_or(Failed::NoThread);
+    // a hang in the kernel costs only those services that need to know all processes
+    let mut scanned = needs_scan.contains(&true).then(scan);
+    let known = Arc::new(known_processes(state));
+    let look = |places: &[usize], table: &dyn Fn(usize) -> Arc<ProcessTable>, by_command| {
+        let work = places.iter().map(|&place| {
+            let subject = &subjects[place];
+            (
+                Arc::clone(subject.service),
+                table(place),
+                subject.known.process.clone(),
+                subject.is_being_started(),
+                subject.is_perhaps_started(),
+            )
+        });
+        let (time, known) = (now.clone(), Arc::clone(&known));
+        pool.side_by_side(
+            work.collect(),
+            config.check_timeout,
+            deadline,
+            move |(service, table, last_seen, being_started, perhaps_started)| {
+                let mut target = target(&service);
+                target.has_other_checks &= !being_started;
+                target.perhaps_started = perhaps_started;
+                target.by_command = by_command;
+                process::look(&target, &last_seen, &table, &time, &known)
+            },
+        )
+    };
+    let failed = match &scanned {
+        Some(Err(failed)) => *failed,
+        _ => Failed::NoThread,
+    };
     let mut results: Vec<_> = subjects.iter().map(|_| Err(failed)).collect();
-    let time = now.clone();
-    let looked = pool.side_by_side(
-        work,
-        config.check_timeout,
-        deadline,
-        move |(service, table, last_seen, being_started, perhaps_started)| {
-            let mut target = target(&service);
-            target.has_other_checks &= !being_started;
-            target.perhaps_started = perhaps_started;
-            process::look(&target, &last_seen, &table, &time, &known)
-        },
-    );
+    let is_looked_at = |place: &usize| !needs_scan[*place] || !matches!(scanned, Some(Err(_)));
+    let places: Vec<usize> = (0..subjects.len()).filter(is_looked_at).collect();
+    let table = |_| match &scanned {
+        Some(Ok(table)) => Arc::clone(table),
+        _ => Arc::clone(&on_demand),
+    };
+    let looked = look(&places, &table, false);
     for (place, result) in places.into_iter().zip(looked) {
         results[place] = result;
+    }
+    // what is gone may have been started by hand, by the very command that would be started now
+    let is_gone = |place: &usize| {
+        let gone = matches!(&results[*place], Ok(seen) if seen.process_status == ProcessStatus::NotRunning);
+        gone && is_alone_with_its_command(subjects[*place].service, &config.services)
+    };
+    let gone: Vec<usize> = (0..subjects.len()).filter(is_gone).collect();
+    if !gone.is_empty()
+        && let Ok(table) = scanned.get_or_insert_with(scan)
+    {
+        let looked = look(&gone, &|_| Arc::clone(table), true);
+        for (place, result) in gone.into_iter().zip(looked) {
+            if matches!(&result, Ok(seen) if matches!(seen.process_status, ProcessStatus::Running(_)))
+            {
+                results[place] = result;
+            }
+        }
     }
     subjects
         .iter()
@@ -285,12 +326,13 @@ fn look_at_processes(
         .map(|(subject, result)| {
             let seen = result.unwrap_or_else(|failed| process::Seen {
                 findings: vec![looking.given_up(Kind::Process, "its process", failed)],
+                notes: Vec::new(),
                 process_status: ProcessStatus::Unknown,
                 last_seen: subject.known.process.clone(),
             });
             Observation {
                 findings: seen.findings,
-                notes: Vec::new(),
+                notes: seen.notes,
                 process_status: seen.process_status,
                 process: seen.last_seen,
                 unit: None,

@@ -357,6 +357,12 @@ impl ProcessTable {
     }
 }
 
+/// The process with a PID, with its user and its command line.
+pub fn look_up_whole(pid: i32) -> Lookup {
+    let user = |pid: i32| effective_user(pid).map(Some);
+    look_up(pid, user, |stat| settled_command(pid, stat))
+}
+
 /// Which file a path means.
 fn file(path: &str) -> Option<(u64, u64)> {
     fs::metadata(path).ok().map(|meta| (meta.dev(), meta.ino()))

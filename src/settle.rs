@@ -306,7 +306,12 @@ pub fn settle(
         would_restart: decision.operation.is_some() && outcome.is_none(),
     };
     remembered.report = last_result(&report, wall);
-    let entries = journalled(before, &report, wall);
+    let mut entries = journalled(before, &report, wall);
+    if let Some(attempted) = attempted.filter(|attempted| attempted.action.ok) {
+        for entry in &mut entries {
+            entry.started.clone_from(&attempted.process.started);
+        }
+    }
     let mut news = former.is_none_or(|mut former| {
         former.catch_up(remembered);
         former != *remembered

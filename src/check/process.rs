@@ -28,7 +28,7 @@ mod traps;
 pub use explain::explain;
 pub use pid_file::{PidFileState, holds_only_a_pid, parse_pid_file};
 pub use rule::Rule;
-use search::{Outcome, Search};
+use search::{Born, Outcome, Search};
 pub use traps::{Bystanders, scripts, traps};
 
 /// No process of the service runs.
@@ -76,6 +76,9 @@ pub struct Target<'a> {
     pub has_other_checks: bool,
     /// Whether a run was cut short while it restarted the service: it may have started what it did not live to see.
     pub perhaps_started: bool,
+    /// Whether what runs its very command is taken for it where nothing else is found. Not while a restart is under way:
+    /// another service may be starting the same.
+    pub by_command: bool,
 }
 
 impl Target<'_> {
@@ -157,6 +160,9 @@ pub struct LastSeen {
     pub seen_ms: u64,
     /// The PID file that named it.
     pub pid_file: Option<PidFileState>,
+    /// The process that the last restart brought up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub started: Option<Identity>,
 }
 
 impl LastSeen {
@@ -217,6 +223,8 @@ impl LastSeen {
 pub struct Seen {
     /// What is wrong.
     pub findings: Vec<Finding>,
+    /// What a person should know beside.
+    pub notes: Vec<String>,
     /// Whether it runs.
     pub process_status: ProcessStatus,
     /// What to remember.
@@ -256,10 +264,14 @@ pub fn look(
         (Some(_), _) | (_, Some(_)) if !now.knows_boot() => {
             Outcome::Unseen("the id of this boot cannot be read".to_owned())
         }
-        (Some(rule), started) => search.by_rule(rule, started, target.perhaps_started),
-        (None, Some(started)) => match search.by_start(started, target.perhaps_started) {
+        (Some(rule), _) => search.by_rule(rule, target),
+        (None, Some(started)) => match search.by_start(started, target) {
             // never seen, but its logs may show that somebody else started it
-            Outcome::Absent(_) if target.has_other_checks && last_seen.main.is_none() => {
+            Outcome::Absent(_)
+                if target.has_other_checks
+                    && last_seen.main.is_none()
+                    && last_seen.started.is_none() =>
+            {
                 Outcome::NotApplicable
             }
             outcome => outcome,
@@ -282,7 +294,8 @@ pub fn is_being_run(started: Started<'_>, now: &Reading) -> Result<Option<i32>, 
         BTreeSet::new(),
     );
     let search = Search::new(&last_seen, &table, now, &taken);
-    Ok(search.started_before(started)?.map(|process| process.pid))
+    let found = search.with_command_of(started, Born::Ever)?;
+    Ok(found.map(|process| process.pid))
 }
 
 /// Looks at a process whose PID another keeper tells, as systemd does; nothing where it has just ended, or may

@@ -6,6 +6,7 @@ use super::already_running::already_running;
 use super::leftovers::{await_collection, left_behind};
 use super::{Action, Attempted, Failure, Method, Operation, REPORTED, RestartContext, Up};
 use crate::check::CheckStates;
+use crate::check::process::LastSeen;
 use crate::pool::Pool;
 
 /// How long finding the ends of a service's logs may take.
@@ -33,8 +34,10 @@ pub(super) fn restart<M: Method>(method: &M, context: &RestartContext<'_>) -> At
     };
     match outcome {
         Ok(up) => {
-            attempted.action.new_pid = up.running.map(|running| running.main.pid);
+            let main = up.running.map(|running| running.main);
+            attempted.action.new_pid = main.as_ref().map(|main| main.pid);
             attempted.process = up.last_seen;
+            attempted.process.started = main.or_else(|| context.last_seen.started.clone());
             attempted.unit = up.unit;
         }
         Err(failure) => {
@@ -45,7 +48,10 @@ pub(super) fn restart<M: Method>(method: &M, context: &RestartContext<'_>) -> At
             attempted.action.error = Some(failure.error);
             attempted.action.stderr = failure.stderr;
             if let Some(last_seen) = failure.last_seen {
-                attempted.process = *last_seen;
+                attempted.process = LastSeen {
+                    started: context.last_seen.started.clone(),
+                    ..*last_seen
+                };
             }
         }
     }

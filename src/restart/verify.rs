@@ -252,6 +252,7 @@ fn child_is_up(child: &StartedChild, now: &Reading) -> Result<Up, String> {
         leads_group: stat.group == pid,
         seen_ms: now.boot_ms,
         pid_file: None,
+        started: None,
     };
     let running = Running::just_started(main);
     Ok(Up {

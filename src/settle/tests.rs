@@ -853,8 +853,8 @@ fn storm(machine: &mut Machine, dice: &mut Dice, clock_set_at: &mut i64) {
         70..74 if machine.time - *clock_set_at > 3600 => {
             machine.trusted = dice.roll(2) == 0;
             let recent = machine.journal.len().saturating_sub(20);
-            let journal = machine.journal[recent..].iter().cloned();
-            machine.lose(reloaded(&State::of_journal(journal)));
+            let lost = State::of_journal(&machine.journal[recent..]);
+            machine.lose(reloaded(&lost));
             Weather::Calm
         }
         _ => Weather::Calm,

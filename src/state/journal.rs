@@ -8,6 +8,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::check::Finding;
+use crate::check::process::Identity;
 use crate::files::{self, Links};
 use crate::restart::Action;
 use crate::verdict::Verdict;
@@ -40,6 +41,9 @@ pub struct Entry {
     /// What was done.
     #[serde(default)]
     pub action: Option<Action>,
+    /// The process that a restart brought up: after a lost state it is known by that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started: Option<Identity>,
     /// The services that a mail was about.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub about: Vec<String>,
@@ -58,6 +62,7 @@ impl Entry {
             verdict: None,
             findings: Vec::new(),
             action: None,
+            started: None,
             about: Vec::new(),
             message: None,
         }

@@ -322,13 +322,14 @@ impl ServiceState {
 
 impl State {
     /// A new state with what the journal knows of restart attempts, so that the budget is not forgotten with the
-    /// state. The times are by the wall clock of then: whether it was set since is not known.
-    pub fn of_journal(entries: impl IntoIterator<Item = journal::Entry>) -> Self {
+    /// state; nor is what was started last. The times are by the wall clock of then: whether it was set since is not
+    /// known.
+    pub fn of_journal(entries: &[journal::Entry]) -> Self {
         let mut state = Self::default();
         for entry in entries {
             match entry.event.as_str() {
                 journal::RESTARTING => {
-                    let known = state.services.entry(entry.service).or_default();
+                    let known = state.services.entry(entry.service.clone()).or_default();
                     known.attempts.push(entry.time);
                 }
                 journal::RESET => {
@@ -337,7 +338,18 @@ impl State {
                 _ => {}
             }
         }
+        state.learn_started(entries);
         state
+    }
+
+    /// Takes over from the journal which processes were started last: a backup may be of before.
+    pub fn learn_started(&mut self, entries: &[journal::Entry]) {
+        for entry in entries {
+            if entry.started.is_some() {
+                let known = self.services.entry(entry.service.clone()).or_default();
+                known.process.started.clone_from(&entry.started);
+            }
+        }
     }
 
     /// The services whose restart was cut short, and that no run has taken up since.
@@ -458,6 +470,47 @@ mod tests {
         };
         state.services.insert("a".to_owned(), service);
         state
+    }
+
+    #[test]
+    fn the_journal_knows_attempts_and_what_was_started_last() {
+        let line = |event: &str, second: u32, started: &str| {
+            let text = format!(
+                r#"{{"time":"2027-01-15T08:00:{second:02}Z","service":"a","event":"{event}"{started}}}"#
+            );
+            serde_json::from_str::<journal::Entry>(&text).unwrap()
+        };
+        let started =
+            |pid: i32| format!(r#","started":{{"pid":{pid},"start":{pid},"boot_id":"b"}}"#);
+        let identity = |pid: i32| Identity {
+            pid,
+            start: u64::from(pid.unsigned_abs()),
+            boot_id: "b".into(),
+        };
+        // the first is of a journal that was written before anything was known of what was started
+        let mut entries = vec![line("restarting", 1, ""), line("restarted", 2, "")];
+        let known = |entries: &[journal::Entry]| State::of_journal(entries).services["a"].clone();
+        assert_eq!(known(&entries).attempts.len(), 1);
+        assert_eq!(known(&entries).process.started, None);
+        entries.extend([
+            line("restarting", 3, ""),
+            line("restarted", 4, &started(7)),
+            line("restarting", 5, ""),
+            line("restarted", 6, &started(8)),
+            line("restarting", 7, ""),
+            line("restart_failed", 8, ""),
+        ]);
+        assert_eq!(known(&entries).attempts.len(), 4);
+        assert_eq!(known(&entries).process.started, Some(identity(8)));
+        // a person who has attempts forgotten starts nothing a second time
+        entries.push(line("reset", 9, ""));
+        assert_eq!(known(&entries).attempts.len(), 0);
+        assert_eq!(known(&entries).process.started, Some(identity(8)));
+        // a backup may be of before
+        let mut backup = with_attempts(&[0]);
+        backup.learn_started(&entries);
+        assert_eq!(backup.services["a"].attempts.len(), 1);
+        assert_eq!(backup.services["a"].process.started, Some(identity(8)));
     }
 
     #[test]

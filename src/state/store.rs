@@ -326,11 +326,12 @@ impl Store {
         let second = check(&backup, "bak-");
         let lost = first.is_err() || second.is_err();
         match second {
-            Ok(Some(state)) => {
+            Ok(Some(mut state)) => {
                 damage.push(format!(
                     "the backup {} was used in its place",
                     backup.display()
                 ));
+                state.learn_started(&self.journalled());
                 Loaded {
                     trusted: !state.attempts_lost,
                     state,
@@ -338,18 +339,20 @@ impl Store {
                 }
             }
             Ok(None) | Err(()) => Loaded {
-                state: self.recovered(),
+                state: State::of_journal(&self.journalled()),
                 trusted: !lost,
                 damage,
             },
         }
     }
 
-    /// What the journal still knows where there is no state.
-    fn recovered(&self) -> State {
+    /// What the journal knows of restarts, for where there is no state, or an old one.
+    fn journalled(&self) -> Vec<journal::Entry> {
         let mut entries = Vec::new();
         let read = journal::read(&self.dir, |entry| {
-            if [journal::RESTARTING, journal::RESET].contains(&entry.event.as_str()) {
+            let is_of_attempts =
+                [journal::RESTARTING, journal::RESET].contains(&entry.event.as_str());
+            if is_of_attempts || entry.started.is_some() {
                 entries.push(entry);
             }
         });
@@ -359,7 +362,7 @@ impl Store {
                 self.dir.display()
             );
         }
-        State::of_journal(entries)
+        entries
     }
 
     /// Renames a damaged file to `state.json.corrupt-TIME`, and lets the oldest of such files go.

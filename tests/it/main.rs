@@ -6,6 +6,7 @@
 mod adopt;
 mod adopted;
 mod attackers;
+mod believed;
 mod benches;
 mod boxes;
 mod budget;

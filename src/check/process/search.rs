@@ -13,7 +13,7 @@ use super::pid_file::{PidFile, is_fresh};
 use super::script::FirstLine;
 use super::{
     Identity, LastSeen, MISSING, PID_FILE_STALE, ProcessStatus, Rule, Running, STOPPED, Seen,
-    Started, TOO_MANY, UNREADABLE, ZOMBIE, resolve_user,
+    Started, TOO_MANY, Target, UNREADABLE, ZOMBIE, resolve_user,
 };
 use crate::check::pattern::Pattern;
 use crate::check::{Finding, Kind, Severity};
@@ -61,6 +61,16 @@ pub(super) struct Search<'a> {
     now: &'a Reading,
     taken: &'a BTreeSet<Identity>,
     findings: Vec<Finding>,
+    notes: Vec<String>,
+}
+
+/// Since when a process may run that is taken for a service by its command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Born {
+    /// At any time.
+    Ever,
+    /// Since the main process was last seen, where one is remembered: what is older may be a child that it left behind.
+    SinceLastSight,
 }
 
 impl<'a> Search<'a> {
@@ -76,6 +86,7 @@ impl<'a> Search<'a> {
             now,
             taken,
             findings: Vec::new(),
+            notes: Vec::new(),
         }
     }
 
@@ -133,6 +144,7 @@ impl<'a> Search<'a> {
                         Some((_, file)) => Some(file.mark(identity.clone(), self.now)),
                         None => self.last_seen.pid_file.clone(),
                     },
+                    started: self.last_seen.started.clone(),
                 });
                 ProcessStatus::Running(Running {
                     age: age(&main, self.now),
@@ -161,18 +173,15 @@ impl<'a> Search<'a> {
         };
         Seen {
             findings: self.findings,
+            notes: self.notes,
             process_status,
             last_seen: last_seen.unwrap_or_else(|| self.last_seen.clone()),
         }
     }
 
     /// A service with a `process` table.
-    pub(super) fn by_rule(
-        &mut self,
-        rule: &Rule,
-        started: Option<Started<'_>>,
-        perhaps_started: bool,
-    ) -> Outcome {
+    pub(super) fn by_rule(&mut self, rule: &Rule, target: &Target<'_>) -> Outcome {
+        let started = target.started;
         let uid = match rule.user.as_deref().map(resolve_user).transpose() {
             Ok(uid) => uid,
             Err(why) => return Outcome::Unseen(why),
@@ -235,7 +244,7 @@ impl<'a> Search<'a> {
         }
         // or by what the last run saw: a PID file that was lost ends no process
         if rule.command_line.is_none()
-            && let Some(main) = self.remembered(uid)
+            && let Some(main) = self.living(self.last_seen.main.as_ref(), uid)
         {
             self.told_otherwise(
                 stale.as_ref(),
@@ -244,8 +253,8 @@ impl<'a> Search<'a> {
             return Outcome::alone(main);
         }
         // or it is only on its way to what it is known by
-        if let Some(started) = started.filter(|_| perhaps_started) {
-            match self.started_before(started) {
+        if let Some(started) = started.filter(|_| target.perhaps_started) {
+            match self.with_command_of(started, Born::Ever) {
                 Ok(Some(main)) => {
                     self.told_otherwise(
                         stale.as_ref(),
@@ -259,6 +268,25 @@ impl<'a> Search<'a> {
                 Ok(None) => {}
                 Err(why) => return Outcome::Unseen(why),
             }
+        }
+        // or it is surely what was started, whatever it has become since
+        let sure = match self.living(self.last_seen.started.as_ref(), uid) {
+            Some(main) => Some((main, "is what was started last")),
+            None => self
+                .with_own_command(target, uid)
+                .map(|main| (main, "runs just the command of `spawn`")),
+        };
+        if let Some((main, why)) = sure {
+            let pid = main.pid;
+            match (&stale, &rule.command_line) {
+                (None, Some(pattern)) => {
+                    let source = pattern.source();
+                    let note = format!("PID {pid} does not match `{source}`, but {why}");
+                    self.notes.push(note);
+                }
+                (stale, _) => self.told_otherwise(stale.as_ref(), &format!("but PID {pid} {why}")),
+            }
+            return Outcome::alone(main);
         }
         if let Some(pid) = zombie {
             return Outcome::Zombie(pid);
@@ -285,27 +313,27 @@ impl<'a> Search<'a> {
     }
 
     /// A service that is known by what the watchdog started.
-    pub(super) fn by_start(&mut self, started: Started<'_>, perhaps_started: bool) -> Outcome {
-        let known = self
-            .last_seen
-            .main
-            .as_ref()
-            .filter(|main| main.boot_id == self.now.boot_id);
-        if known.is_some()
-            && let Some(main) = self.remembered(None)
-        {
+    pub(super) fn by_start(&mut self, started: Started<'_>, target: &Target<'_>) -> Outcome {
+        let known = [&self.last_seen.main, &self.last_seen.started];
+        let known = known.map(Option::as_ref);
+        if let Some(main) = known.into_iter().find_map(|it| self.living(it, None)) {
             return Outcome::alone(main);
         }
+        let of_this_boot = |it: &&Identity| it.boot_id == self.now.boot_id;
+        let known = known.into_iter().flatten().find(of_this_boot);
         // nothing is remembered, as the state is new or lost; or what is remembered is the one that a run was about
         // to replace when it was cut short. What was started then may still run
-        if known.is_none() || perhaps_started {
-            match self.started_before(started) {
+        if known.is_none() || target.perhaps_started {
+            match self.with_command_of(started, Born::Ever) {
                 Ok(Some(main)) => {
                     return Outcome::alone(main);
                 }
                 Ok(None) => {}
                 Err(why) => return Outcome::Unseen(why),
             }
+        }
+        if let Some(main) = self.with_own_command(target, None) {
+            return Outcome::alone(main);
         }
         let Some(known) = known else {
             return Outcome::Absent(
@@ -322,13 +350,9 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// The process that an earlier run knew, if it lives.
-    fn remembered(&self, uid: Option<u32>) -> Option<Process> {
-        let known = self
-            .last_seen
-            .main
-            .as_ref()
-            .filter(|main| main.boot_id == self.now.boot_id)?;
+    /// A process that an earlier run knew, if it lives.
+    fn living(&self, known: Option<&Identity>, uid: Option<u32>) -> Option<Process> {
+        let known = known.filter(|known| known.boot_id == self.now.boot_id)?;
         match self.process(known.pid, uid) {
             Lookup::Found(process)
                 if process.start == known.start
@@ -341,9 +365,66 @@ impl<'a> Search<'a> {
         }
     }
 
+    /// What runs the very command of the service, where nothing else was found: somebody has started it by hand. One that
+    /// may have been missed is no reason to wait: this is a second look.
+    fn with_own_command(&self, target: &Target<'_>, uid: Option<u32>) -> Option<Process> {
+        let started = target.started.filter(|_| target.by_command)?;
+        let found = self.with_command_of(started, Born::SinceLastSight);
+        found
+            .ok()?
+            .filter(|process| uid.is_none_or(|uid| process.uid == Some(uid)))
+    }
+
+    /// Whether a process is known to be another service's.
+    fn is_anothers(&self, process: &Process) -> bool {
+        let identity = self.identity(process);
+        let own = [&self.last_seen.main, &self.last_seen.started];
+        self.taken.contains(&identity) && !own.into_iter().flatten().any(|it| *it == identity)
+    }
+
+    /// Whether a process began too early to be surely none that the main process has left behind.
+    fn may_be_left_behind(&self, process: &Process) -> bool {
+        let Some(main) = self
+            .last_seen
+            .main
+            .as_ref()
+            .filter(|main| main.boot_id == self.now.boot_id)
+        else {
+            return false;
+        };
+        let seen = self
+            .last_seen
+            .seen_ms
+            .saturating_mul(process_table::ticks_per_second())
+            / 1000;
+        let is_itself = self.identity(process) == *main;
+        !is_itself && (process.start <= seen || process.group == main.pid)
+    }
+
+    /// Whether a process has just the arguments, the directory and the user that the watchdog would start.
+    fn runs_command_of(&self, pid: i32, started: Started<'_>) -> bool {
+        let Lookup::Found(process) = process_table::look_up_whole(pid) else {
+            return false;
+        };
+        let uid = match started.user {
+            Some(user) => resolve_user(user).ok(),
+            None => Some(nix::unistd::geteuid().as_raw()),
+        };
+        process.uid == uid
+            && is_own_command(&process, Some(started))
+            && !self.is_anothers(&process)
+            && process_table::working_dir(pid).is_ok_and(|cwd| {
+                fs::canonicalize(started.working_dir).is_ok_and(|directory| directory == cwd)
+            })
+    }
+
     /// The oldest process with just the arguments, the directory and the user that the watchdog would start. The error is
     /// why one may have been missed.
-    pub(super) fn started_before(&self, started: Started<'_>) -> Result<Option<Process>, String> {
+    pub(super) fn with_command_of(
+        &self,
+        started: Started<'_>,
+        born: Born,
+    ) -> Result<Option<Process>, String> {
         let uid = match started.user {
             Some(user) => resolve_user(user)?,
             None => nix::unistd::geteuid().as_raw(),
@@ -370,8 +451,9 @@ impl<'a> Search<'a> {
             |process| {
                 process.uid == Some(uid)
                     && self.eligible(process)
+                    && (born == Born::Ever || !self.may_be_left_behind(process))
                     && process_table::working_dir(process.pid).is_ok_and(|cwd| cwd == directory)
-                    && !self.taken.contains(&self.identity(process))
+                    && !self.is_anothers(process)
             },
         );
         match (
@@ -609,7 +691,7 @@ impl<'a> Search<'a> {
                 what_it_does(&process, stranger)
             ));
         }
-        match self.recycled(&file, &process, rule.command_line.is_some()) {
+        match self.recycled(&file, &process, rule.command_line.is_some(), started) {
             Some(why) => Named::Not(format!("PID file {shown} {why}")),
             None => Named::Own(process, file),
         }
@@ -621,8 +703,11 @@ impl<'a> Search<'a> {
         file: &PidFile,
         process: &Process,
         command_line_matches: bool,
+        started: Option<Started<'_>>,
     ) -> Option<String> {
         let pid = process.pid;
+        let is_its_command =
+            || started.is_some_and(|started| self.runs_command_of(process.pid, started));
         if let Some(mark) = self
             .last_seen
             .pid_file
@@ -635,18 +720,21 @@ impl<'a> Search<'a> {
                     format!("names PID {pid}, which another process has got since (it was reused)")
                 });
             }
-            return (!command_line_matches).then(|| {
+            return (!command_line_matches && !is_its_command()).then(|| {
                 format!("names PID {pid} of before the last boot; another process has it now")
             });
         }
-        if self.last_seen.main.as_ref() == Some(&self.identity(process)) || command_line_matches {
+        let identity = self.identity(process);
+        let known = [&self.last_seen.main, &self.last_seen.started];
+        if command_line_matches || known.into_iter().flatten().any(|it| *it == identity) {
             return None;
         }
         let slack = chrono::TimeDelta::from_std(BOOT_SLACK).unwrap_or_default();
         // what is in memory does not survive a boot, whatever its time: a board without a battery clock boots
         // in the past and jumps ahead when it finds the network
         let outlived = self.now.booted_at() - file.modified_at() > slack && !file.is_in_memory();
-        outlived.then(|| format!("is older than the last boot; PID {pid} is another process"))
+        (outlived && !is_its_command())
+            .then(|| format!("is older than the last boot; PID {pid} is another process"))
     }
 }
 

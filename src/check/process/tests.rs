@@ -746,6 +746,7 @@ fn what_the_watchdog_started_is_known_again_without_a_state() {
         }),
         has_other_checks: false,
         perhaps_started: false,
+        by_command: false,
     };
     let now = Reading::take();
     // the child may be seen before its exec
@@ -799,6 +800,7 @@ fn nothing_is_started_by_mistake_where_logs_show_a_service() {
         }),
         has_other_checks: true,
         perhaps_started: false,
+        by_command: false,
     };
     let table = ProcessTable::of([], ME);
     let seen = look(
@@ -927,6 +929,7 @@ fn f25_what_a_dead_process_left_in_its_group_is_known_by_proof_alone() {
         leads_group: true,
         seen_ms: now.boot_ms,
         pid_file: None,
+        started: None,
     };
     let itself = Running::just_started(last_seen.main.clone().unwrap());
     let while_it_lives = last_seen.leftovers(&now, Some(&itself)).unwrap();
@@ -1118,6 +1121,7 @@ fn all_processes_are_looked_at_only_where_it_must_be() {
             started,
             has_other_checks: false,
             perhaps_started,
+            by_command: false,
         };
         assert_eq!(
             needs_scan(&target, &last_seen, &now),

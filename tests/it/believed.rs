@@ -1,0 +1,208 @@
+//! What surely is the service's own is believed to be running before a second copy is started: the process that was
+//! started last, and what runs the very command of `spawn`, also where the state was lost or a PID file looks older than
+//! the boot.
+
+use std::fs;
+use std::time::{Duration, SystemTime};
+
+use serde_json::Value;
+
+use crate::scene::{Scene, Service, alive};
+
+/// A service that is known by its PID file alone.
+fn by_pid_file(name: &str) -> Service {
+    Service::new(name).known_by(Some(&format!("{{ pid_file = \"{name}.pid\" }}")))
+}
+
+/// A service that is known by what was started alone.
+fn by_start(name: &str) -> Service {
+    Service::new(name).no_options().known_by(None)
+}
+
+/// A service whose start script becomes the program.
+fn becoming(process: Option<&str>) -> Scene {
+    let service = Service::new("a")
+        .known_by(process)
+        .spawn("command", "[\"{dir}/start.sh\"]");
+    let scene = Scene::of(&[&service]);
+    scene.write(
+        "start.sh",
+        "#!/bin/sh\nexec /bin/sh \"${0%/*}/prog.sh\" a pid_file=a.pid\n",
+    );
+    scene.shell("chmod +x {dir}/start.sh").exits(0);
+    scene.check().exits(1).verdict("a", "restarted");
+    scene
+}
+
+/// The entries of the journal that say what was started.
+fn started(scene: &Scene) -> Vec<Value> {
+    let entries = scene.journal().into_iter();
+    entries
+        .filter(|entry| entry["event"] == "restarted")
+        .map(|entry| entry["started"].clone())
+        .collect()
+}
+
+#[test]
+fn what_was_started_last_is_known_by_the_journal_whatever_it_has_become() {
+    for process in [None, Some("{ pid_file = \"a.pid\" }")] {
+        for (state, backup) in [(None, None), (Some("{"), None), (Some("{"), Some("{"))] {
+            let scene = becoming(process);
+            let pid = scene.last("a");
+            assert_eq!(started(&scene)[0]["pid"], pid);
+            let _ = fs::remove_file(scene.path("a.pid"));
+            for (name, content) in [("state.json", state), ("state.json.bak", backup)] {
+                let path = format!("state/{name}");
+                match content {
+                    Some(content) => scene.write(&path, content),
+                    // the backup is of before the end of the restart
+                    None if state.is_some() => {}
+                    None => fs::remove_file(scene.path(&path)).unwrap(),
+                }
+            }
+            for _ in 0..3 {
+                let outcome = scene.check();
+                assert_eq!(outcome.service("a")["pid"], pid);
+                assert_eq!(outcome.service("a")["action"], Value::Null);
+            }
+            assert_eq!(scene.starts("a"), [pid], "{process:?} {state:?} {backup:?}");
+            // and it is restarted as ever
+            scene.kill(pid);
+            scene.check().exits(1).verdict("a", "restarted");
+            assert_eq!(scene.starts("a").len(), 2);
+        }
+    }
+}
+
+#[test]
+fn a_process_that_the_journal_does_not_name_to_the_tick_is_another() {
+    let edit = |key: &str, value: Value| {
+        let scene = becoming(None);
+        let journal = scene.journal().into_iter();
+        let lines = journal.map(|mut entry| {
+            if let Some(started) = entry["started"].as_object_mut() {
+                started[key] = value.clone();
+            }
+            format!("{entry}\n")
+        });
+        let lines: String = lines.collect();
+        fs::remove_dir_all(scene.path("state")).unwrap();
+        scene.shell("mkdir -m 700 {dir}/state").exits(0);
+        scene.write("state/journal.jsonl", lines);
+        let pid = scene.last("a");
+        scene.check().restarted_for("a", "process_missing");
+        assert!(alive(pid), "it is nobody's");
+    };
+    edit("start", 1.into());
+    edit("boot_id", "another".into());
+    edit("pid", i32::MAX.into());
+}
+
+#[test]
+fn what_was_started_last_runs_although_another_pattern_does_not_match_it() {
+    let scene = Scene::of(&[&Service::new("a")]);
+    scene.check().exits(1).verdict("a", "restarted");
+    let pid = scene.last("a");
+    let other = Service::new("a").known_by(Some("{ command_line = 'no-such-program' }"));
+    scene.config(&crate::scene::render(&[&other]));
+    for _ in 0..2 {
+        let outcome = scene.run(&["check"]).exits(0);
+        let text = outcome.words();
+        assert!(
+            text.contains(&format!(
+                "PID {pid} does not match `no-such-program`, but is what was started last"
+            )),
+            "{text}"
+        );
+    }
+    assert_eq!(scene.starts("a"), [pid]);
+}
+
+#[test]
+fn a_pid_file_older_than_the_boot_may_name_what_runs_the_very_command_of_spawn() {
+    for (command, is_believed) in [("a", true), ("b", false)] {
+        let scene = Scene::of(&[&by_pid_file("a")]);
+        let pid = scene.start(command, &["pid_file=a.pid"]);
+        scene.set_mtime("a.pid", SystemTime::UNIX_EPOCH + Duration::from_hours(24));
+        let outcome = scene.check();
+        if is_believed {
+            let outcome = outcome.exits(0).verdict("a", "healthy");
+            assert_eq!(outcome.service("a")["pid"], pid);
+            assert_eq!(scene.starts("a"), [pid]);
+        } else {
+            outcome.restarted_for("a", "process_missing");
+            assert!(alive(pid));
+        }
+    }
+}
+
+#[test]
+fn what_was_started_by_hand_with_the_command_of_spawn_gets_no_second_copy() {
+    let by_line = Service::new("a").known_by(Some("{ command_line = 'no-such-program' }"));
+    for (service, options, verdict) in [
+        (by_start("a"), &[][..], "healthy"),
+        (by_pid_file("a"), &["pid_file=a.pid"], "degraded"),
+        (by_line, &["pid_file=a.pid"], "healthy"),
+    ] {
+        let scene = Scene::of(&[&service]);
+        if verdict == "degraded" || options.is_empty() {
+            scene.check().exits(1).verdict("a", "restarted");
+            scene.kill(scene.last("a"));
+        }
+        let before = scene.starts("a").len();
+        let pid = scene.start("a", options);
+        let _ = fs::remove_file(scene.path("a.pid"));
+        for _ in 0..2 {
+            let outcome = scene.check().verdict("a", verdict);
+            assert_eq!(outcome.service("a")["pid"], pid, "{options:?}");
+        }
+        assert_eq!(scene.starts("a").len(), before + 1);
+    }
+}
+
+#[test]
+fn a_child_that_a_dead_program_left_behind_is_not_taken_for_it() {
+    for service in [by_start("a"), by_pid_file("a")] {
+        let scene = Scene::of(&[&service.option("workers=1")]);
+        scene.check().exits(1).verdict("a", "restarted");
+        scene.check().exits(0);
+        let worker = *crate::scene::numbers(&scene.read("a.workers"))
+            .first()
+            .unwrap();
+        scene.kill_and_reap(scene.last("a"));
+        assert!(alive(worker));
+        scene.check().restarted_for("a", "process_missing");
+        assert!(!alive(worker));
+        assert_eq!(scene.starts("a").len(), 2);
+    }
+}
+
+#[test]
+fn services_of_one_command_are_not_taken_for_each_other() {
+    let of =
+        |name: &str| by_start(name).spawn("command", "[\"/bin/sh\", \"{dir}/prog.sh\", \"x\"]");
+    let scene = Scene::of(&[&of("a"), &of("b")]);
+    let outcome = scene.check().exits(1);
+    let pid = |outcome: &crate::scene::Outcome, name: &str| {
+        i32::try_from(outcome.service(name)["pid"].as_i64().unwrap()).unwrap()
+    };
+    let (a, b) = (pid(&outcome, "a"), pid(&outcome, "b"));
+    assert_ne!(a, b);
+    scene.check().exits(0);
+    scene.kill(a);
+    // b has been brought back by somebody, and nobody has seen it yet
+    scene.kill(b);
+    let by_hand = scene.start("x", &[]);
+    let outcome = scene.check().exits(1);
+    for name in ["a", "b"] {
+        assert_eq!(outcome.service(name)["verdict"], "restarted");
+        assert_ne!(pid(&outcome, name), by_hand);
+    }
+    // the journal tells them apart after a lost state
+    let (a, b) = (pid(&outcome, "a"), pid(&outcome, "b"));
+    scene.kill(by_hand);
+    fs::remove_file(scene.path("state/state.json")).unwrap();
+    fs::remove_file(scene.path("state/state.json.bak")).unwrap();
+    let outcome = scene.check().exits(0);
+    assert_eq!((pid(&outcome, "a"), pid(&outcome, "b")), (a, b));
+}
