@@ -152,9 +152,14 @@ fn what_was_started_by_hand_with_the_command_of_spawn_gets_no_second_copy() {
         let before = scene.starts("a").len();
         let pid = scene.start("a", options);
         let _ = fs::remove_file(scene.path("a.pid"));
-        for _ in 0..2 {
+        for run in 0..2 {
             let outcome = scene.check().verdict("a", verdict);
             assert_eq!(outcome.service("a")["pid"], pid, "{options:?}");
+            // then it is the one that the last run saw
+            if run == 0 && !options.is_empty() {
+                let text = &outcome.stdout;
+                assert!(text.contains("runs just the command of `spawn`"), "{text}");
+            }
         }
         assert_eq!(scene.starts("a").len(), before + 1);
     }
