@@ -192,7 +192,7 @@ fn decide_without_dependencies(
     state: &ServiceState,
     facts: Facts<'_>,
 ) -> Decision {
-    let graced = has_grace(service, observation, state);
+    let graced = has_grace(service, observation, state, facts.now);
     let activating = observation
         .unit
         .as_ref()
@@ -251,13 +251,18 @@ fn decide_without_dependencies(
         // that systemd restarts it again and again is told, also while it is at it
         Some(_) if activating.is_some() => decision(Verdict::Degraded, activating.cloned()),
         None if activating.is_some() => decision(Verdict::Starting, activating.cloned()),
-        _ if !held.is_empty() => decision(
-            Verdict::Starting,
-            Some(format!(
-                "its logs and probes are not judged before its process is {} old",
-                clock::rough(service.start_grace)
-            )),
-        ),
+        _ if !held.is_empty() => {
+            let grace = clock::rough(service.start_grace);
+            let why = match observation.process_status {
+                ProcessStatus::Running(_) => {
+                    format!("its logs and probes are not judged before its process is {grace} old")
+                }
+                _ => format!(
+                    "its logs and probes are not judged before its last restart is {grace} ago"
+                ),
+            };
+            decision(Verdict::Starting, Some(why))
+        }
         Some(_) => decision(Verdict::Degraded, None),
         None => decision(Verdict::Healthy, None),
     }
@@ -345,18 +350,27 @@ fn restart_blocked_by(
     None
 }
 
-/// Whether its logs are held against it: not while its process is young, unless two young ones before it have
-/// not made it healthy.
-fn has_grace(service: &Service, observation: &Observation, state: &ServiceState) -> bool {
-    let ProcessStatus::Running(running) = &observation.process_status else {
-        return false;
+/// Whether its logs and probes are held against it: not while its process is young, unless two young ones before it have
+/// not made it healthy. Where no process can be known, what was restarted is as old as its last restart that did not fail.
+fn has_grace(
+    service: &Service,
+    observation: &Observation,
+    state: &ServiceState,
+    now: DateTime<Utc>,
+) -> bool {
+    let (age, earlier) = match &observation.process_status {
+        ProcessStatus::Running(running) => {
+            let others = state.recent_starts.iter();
+            let earlier = others.take_while(|&young| *young != running.main);
+            (running.age, earlier.count())
+        }
+        ProcessStatus::NotApplicable => match state.good_restarts.last() {
+            Some(&last) => (clock::age(now, last), state.vain_restarts()),
+            None => return false,
+        },
+        ProcessStatus::NotRunning | ProcessStatus::Unknown => return false,
     };
-    let earlier = state
-        .recent_starts
-        .iter()
-        .take_while(|&young| *young != running.main)
-        .count();
-    running.age < service.start_grace && earlier < GRACES
+    age < service.start_grace && earlier < GRACES
 }
 
 #[cfg(test)]

@@ -12,11 +12,8 @@ use crate::notify::{Alert, Event, Message, mail};
 use crate::report::ServiceReport;
 use crate::restart::Attempted;
 use crate::state::journal::{self, Entry};
-use crate::state::{AttemptRecord, LastResult, ServiceState, State};
+use crate::state::{AttemptRecord, LastResult, STARTS_KEPT, ServiceState, State};
 use crate::verdict::Verdict;
-
-/// How many young processes are remembered: more than the grace needs, and a bound.
-const YOUNG_KEPT: usize = 8;
 
 /// How many ids an incident's thread has: its first and its latest.
 const THREAD_KEPT: usize = 10;
@@ -259,6 +256,9 @@ pub fn settle(
         remembered.recorded = None;
     }
     if let Some(attempted) = attempted {
+        if attempted.action.ok {
+            remembered.record_good_restart(wall);
+        }
         remembered.process = attempted.process.clone();
         if attempted.unit.is_some() {
             remembered.unit.clone_from(&attempted.unit);
@@ -385,7 +385,7 @@ fn remember_seen(
         && !remembered.recent_starts.contains(&running.main)
     {
         remembered.recent_starts.push(running.main.clone());
-        let over = remembered.recent_starts.len().saturating_sub(YOUNG_KEPT);
+        let over = remembered.recent_starts.len().saturating_sub(STARTS_KEPT);
         remembered.recent_starts.drain(..over);
     }
     remembered.unit = observation

@@ -26,6 +26,9 @@ pub fn run(config: &Config, options: &cli::Services, style: Style) -> Result<u8,
                 known.given_up = None;
                 known.consecutive_failures = 0;
                 known.recent_starts.clear();
+                // what was restarted last has its grace all the same
+                let earlier = known.good_restarts.len().saturating_sub(1);
+                known.good_restarts.drain(..earlier);
                 said.line(0, &format!("{name}: {message}"));
                 let mut entry = Entry::new(now, name, journal::RESET);
                 entry.message = Some(message);

@@ -259,6 +259,85 @@ fn a_young_process_is_not_judged_by_its_logs_twice_at_the_most() {
 }
 
 #[test]
+fn where_no_process_is_known_the_grace_counts_from_the_last_restart_that_did_not_fail() {
+    let stale = |process_status: &ProcessStatus| {
+        let seen = Observation {
+            process_status: process_status.clone(),
+            ..up(5, 3600)
+        };
+        with(seen, Kind::Log, "log_stale", Severity::Critical)
+    };
+    // how long ago its trouble began, and its good restarts were
+    let restarted = |since: Option<i64>, ago: &[i64]| ServiceState {
+        trouble_since: since.map(|ago| at(NOW - ago)),
+        good_restarts: ago.iter().map(|ago| at(NOW - ago)).collect(),
+        attempts: vec![at(NOW - 1)],
+        ..ServiceState::default()
+    };
+    let unknown = ProcessStatus::NotApplicable;
+    for (process_status, known, verdict) in [
+        (&unknown, restarted(None, &[]), Verdict::Failing),
+        (&unknown, restarted(Some(10), &[]), Verdict::Failing),
+        (&unknown, restarted(Some(59), &[59]), Verdict::Starting),
+        (&unknown, restarted(Some(60), &[60]), Verdict::Failing),
+        // it has been healthy since
+        (
+            &unknown,
+            restarted(None, &[40, 30, 20, 10]),
+            Verdict::Starting,
+        ),
+        (
+            &unknown,
+            restarted(Some(5), &[40, 30, 20]),
+            Verdict::Starting,
+        ),
+        // the second in a row, and the third
+        (
+            &unknown,
+            restarted(Some(900), &[900, 10]),
+            Verdict::Starting,
+        ),
+        (
+            &unknown,
+            restarted(Some(900), &[5000, 900, 10]),
+            Verdict::Starting,
+        ),
+        (
+            &unknown,
+            restarted(Some(900), &[900, 500, 10]),
+            Verdict::Failing,
+        ),
+        // a process that is known is as old as it is
+        (
+            &ProcessStatus::NotRunning,
+            restarted(Some(10), &[10]),
+            Verdict::Failing,
+        ),
+        (
+            &up(5, 3600).process_status,
+            restarted(Some(10), &[10]),
+            Verdict::Failing,
+        ),
+    ] {
+        let decision = decide_one(&service("a"), stale(process_status), known.clone());
+        assert_eq!(decision.verdict, verdict, "{process_status:?} {known:?}");
+    }
+    let decision = decide_one(&service("a"), stale(&unknown), restarted(Some(9), &[9]));
+    assert_eq!(
+        decision.why.as_deref(),
+        Some("its logs and probes are not judged before its last restart is 1m ago")
+    );
+    // what is no log and no probe has none
+    let seen = Observation {
+        process_status: unknown.clone(),
+        ..up(5, 0)
+    };
+    let failed = with(seen, Kind::Unit, "unit_failed", Severity::Critical);
+    let decision = decide_one(&service("a"), failed, restarted(Some(9), &[9]));
+    assert_eq!(decision.verdict, Verdict::Failing);
+}
+
+#[test]
 fn a_paused_service_is_left_alone_until_the_pause_ends() {
     let paused = |until| ServiceState {
         paused_until: Some(at(NOW + until)),

@@ -548,8 +548,15 @@ struct Machine {
     alive: bool,
     frozen: bool,
     broken_until: i64,
+    /// Where no process can be known: for so many seconds after a restart its log is not written yet.
+    warms_up_for: Option<i64>,
+    warm_at: i64,
     /// True times of all attempts.
     starts: Vec<i64>,
+    /// True times of those that did not fail.
+    good_starts: Vec<i64>,
+    /// True times at which it was healthy.
+    healthy: Vec<i64>,
     journal: Vec<Entry>,
     /// The state as it was last saved, and as it was saved before.
     saved: [State; 2],
@@ -578,7 +585,11 @@ impl Machine {
             alive: true,
             frozen: false,
             broken_until: 0,
+            warms_up_for: None,
+            warm_at: 0,
             starts: Vec::new(),
+            good_starts: Vec::new(),
+            healthy: Vec::new(),
             journal: Vec::new(),
             saved: [State::default(), State::default()],
             trusted: true,
@@ -601,6 +612,19 @@ impl Machine {
     }
 
     fn observation(&self) -> Observation {
+        if self.warms_up_for.is_some() {
+            let unknown = Observation {
+                process_status: ProcessStatus::NotApplicable,
+                process: process::LastSeen::default(),
+                ..up(self.pid, 0)
+            };
+            let writes = self.alive && !self.frozen && self.time >= self.warm_at;
+            return if writes {
+                unknown
+            } else {
+                with(unknown, Kind::Log, "log_stale", Severity::Critical)
+            };
+        }
         match (self.alive, self.frozen) {
             (false, _) => gone(),
             (true, true) => with(
@@ -646,6 +670,13 @@ impl Machine {
             self.frozen = false;
             self.pid += 1;
             outcome = Some(tried(works));
+            if works {
+                self.good_starts.push(self.time);
+                self.warm_at = self.time + self.warms_up_for.unwrap_or_default();
+            }
+        }
+        if decision.verdict == Verdict::Healthy {
+            self.healthy.push(self.time);
         }
         settle(
             &mut self.state,
@@ -786,6 +817,43 @@ proptest! {
         prop_assert_eq!(known.verdict, Some(Verdict::Healthy));
         prop_assert_eq!(known.consecutive_failures, 0);
         prop_assert!(known.attempts.len() <= max as usize);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    /// Where no process can be known, what was restarted has its time to write its first lines: no attempt comes within
+    /// the grace of the last one that did not fail, but for the third in a row of a service that was not healthy between.
+    #[test]
+    fn a_month_of_a_service_without_a_process(
+        days in proptest::collection::vec(weather(), 500..3000),
+        warms_up_for in 0..900_i64,
+    ) {
+        let grace = 600_i64;
+        let mut watched = service("a");
+        watched.start_grace = Duration::from_secs(grace.unsigned_abs());
+        let mut machine = Machine::new(watched);
+        machine.warms_up_for = Some(warms_up_for);
+        for weather in &days {
+            machine.live(weather);
+        }
+        prop_assert!(most_in_an_hour(&machine.starts) <= 3, "{:?}", machine.starts);
+        for &start in &machine.starts {
+            let healthy = machine.healthy.iter().copied().filter(|&at| at < start).max();
+            let mut before = machine.good_starts.iter().filter(|&&at| at < start);
+            let in_a_row = before.clone().filter(|&&at| healthy.is_none_or(|it| at > it)).count();
+            if let Some(last) = before.next_back() {
+                prop_assert!(start - last >= grace || in_a_row >= 3, "{start} after {last}");
+            }
+        }
+        machine.broken_until = 0;
+        for _ in 0..150 {
+            machine.live(&Weather::Calm);
+        }
+        if warms_up_for < grace {
+            prop_assert_eq!(machine.state.services["a"].verdict, Some(Verdict::Healthy));
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::check::Finding;
 use crate::check::process::Identity;
 use crate::files::{self, Links};
-use crate::restart::Action;
+use crate::restart::{Action, Operation};
 use crate::verdict::Verdict;
 
 /// The size in bytes at which the journal is rotated; one old file is kept.
@@ -66,6 +66,12 @@ impl Entry {
             about: Vec::new(),
             message: None,
         }
+    }
+
+    /// Whether it tells of a restart that did not fail.
+    pub fn is_good_restart(&self) -> bool {
+        let is_good = |action: &Action| action.ok && action.kind == Operation::Restart;
+        self.action.as_ref().is_some_and(is_good)
     }
 
     /// Whether it is about a service: it happened to it, or it was mailed about.

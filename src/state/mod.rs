@@ -29,6 +29,9 @@ pub const HOUR: Duration = Duration::from_hours(1);
 /// The number of young processes in a row that have a grace: the next one is judged at once.
 pub const GRACES: usize = 2;
 
+/// How many young processes, and restarts that did not fail, are remembered: more than the grace needs, and a bound.
+pub const STARTS_KEPT: usize = 8;
+
 /// How many attempts of an incident are remembered with their findings.
 const ATTEMPT_CODES_KEPT: usize = 8;
 
@@ -116,6 +119,9 @@ pub struct ServiceState {
     /// Young processes that were seen since it was last healthy.
     #[serde(alias = "young", skip_serializing_if = "Vec::is_empty")]
     pub recent_starts: Vec<Identity>,
+    /// When restarts were begun that did not fail, the latest ones, oldest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub good_restarts: Vec<DateTime<Utc>>,
     /// What its checks remember, by their ids.
     #[serde(skip_serializing_if = "CheckStates::is_empty")]
     pub checks: CheckStates,
@@ -303,6 +309,22 @@ impl ServiceState {
         }
     }
 
+    /// Enters a restart that did not fail.
+    pub fn record_good_restart(&mut self, at: DateTime<Utc>) {
+        self.good_restarts.push(at);
+        let over = self.good_restarts.len().saturating_sub(STARTS_KEPT);
+        self.good_restarts.drain(..over);
+    }
+
+    /// How many restarts of its present trouble did not fail, and did not mend it either: the last one is still to show.
+    pub fn vain_restarts(&self) -> usize {
+        let Some(since) = self.trouble_since else {
+            return 0;
+        };
+        let of_trouble = self.good_restarts.iter().filter(|&&at| at >= since);
+        of_trouble.count().saturating_sub(1)
+    }
+
     /// Whether the watchdog has tried to start it within the last hour, in its present trouble.
     pub fn is_being_started(&self, now: DateTime<Utc>) -> bool {
         !self.attempt_codes.is_empty() && self.attempts_in_hour(now) > 0
@@ -316,6 +338,7 @@ impl ServiceState {
             .chain(&mut self.given_up)
             .chain(&mut self.trouble_since)
             .chain(&mut self.report.time)
+            .chain(&mut self.good_restarts)
             .chain(self.alerted.values_mut())
     }
 }
@@ -331,6 +354,10 @@ impl State {
                 journal::RESTARTING => {
                     let known = state.services.entry(entry.service.clone()).or_default();
                     known.attempts.push(entry.time);
+                }
+                _ if entry.is_good_restart() => {
+                    let known = state.services.entry(entry.service.clone()).or_default();
+                    known.record_good_restart(entry.time);
                 }
                 journal::RESET => {
                     state.services.remove(&entry.service);

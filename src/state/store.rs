@@ -352,7 +352,7 @@ impl Store {
         let read = journal::read(&self.dir, |entry| {
             let is_of_attempts =
                 [journal::RESTARTING, journal::RESET].contains(&entry.event.as_str());
-            if is_of_attempts || entry.started.is_some() {
+            if is_of_attempts || entry.started.is_some() || entry.is_good_restart() {
                 entries.push(entry);
             }
         });

@@ -19,6 +19,7 @@ mod disks;
 mod docs;
 mod examples;
 mod fuzz;
+mod grace;
 mod hosts;
 mod identity;
 mod killed;
