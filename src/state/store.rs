@@ -412,6 +412,44 @@ impl Store {
     }
 
     fn write(&self, state: &mut State, flush: Flush, backup: Backup) -> Result<(), StoreError> {
+        match self.try_write(state, flush, backup) {
+            Err(StoreError::Io { source, .. })
+                if source.kind() == io::ErrorKind::IsADirectory
+                    && self.clear_directories(state) =>
+            {
+                self.try_write(state, flush, backup)
+            }
+            written => written,
+        }
+    }
+
+    /// Sets aside directories that stand in the place of the state or its backup; the next check alerts about them. Returns
+    /// whether there were any. A run that only reads the state does not look for them: that would cost each run a call.
+    fn clear_directories(&self, state: &mut State) -> bool {
+        let now = state
+            .clock
+            .as_ref()
+            .map_or_else(Utc::now, |clock| clock.wall);
+        let mut cleared = false;
+        for (name, tag) in [("state.json", ""), ("state.json.bak", "bak-")] {
+            let path = self.dir.join(name);
+            if fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_dir())
+                && let Some(aside) = self.set_aside(&path, tag, now)
+            {
+                let sentence = format!(
+                    "{} is a directory, not a regular file; it was set aside as {}",
+                    path.display(),
+                    aside.display()
+                );
+                ::log::error!("{sentence}");
+                state.damage.push(sentence);
+                cleared = true;
+            }
+        }
+        cleared
+    }
+
+    fn try_write(&self, state: &mut State, flush: Flush, backup: Backup) -> Result<(), StoreError> {
         let path = self.dir.join("state.json");
         let new = self.dir.join("state.json.new");
         let before = (state.flushed, state.unflushed);

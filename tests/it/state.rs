@@ -358,6 +358,36 @@ fn f45_a_damaged_state_is_mailed_about() {
 }
 
 #[test]
+fn f45_a_directory_in_place_of_the_state_or_its_backup_is_set_aside_and_mailed_about() {
+    for name in ["state.json", "state.json.bak"] {
+        let scene = Scene::new();
+        scene.config(&format!("{MAIL}{}", render(&[&Service::new("a")])));
+        scene.start("a", &["pid_file=a.pid"]);
+        scene.check().exits(0);
+        scene.check().exits(0);
+        fs::remove_file(scene.path(&format!("state/{name}"))).unwrap();
+        scene
+            .shell(&format!("mkdir -p {{dir}}/state/{name}/x"))
+            .exits(0);
+        let said = format!("{name} is a directory, not a regular file; it was set aside as ");
+        // a restart needs the backup as well
+        scene.kill(scene.last("a"));
+        let outcome = scene.check().restarted_for("a", "process_missing");
+        assert!(outcome.stderr.contains(&said), "{}", outcome.stderr);
+        scene.check().exits(0);
+        let told = |mail: &&crate::scene::Mail| {
+            let words: Vec<&str> = mail.body.split_whitespace().collect();
+            words.join(" ").contains(said.trim_end())
+        };
+        assert_eq!(scene.mails().iter().filter(told).count(), 1, "{name}");
+        for name in ["state.json", "state.json.bak"] {
+            assert!(scene.path(&format!("state/{name}")).is_file(), "{name}");
+        }
+        assert_eq!(set_aside(&scene), 1);
+    }
+}
+
+#[test]
 fn f45_a_link_in_place_of_the_state_is_not_followed() {
     let scene = Scene::of(&[&Service::new("a")]);
     scene.check().exits(1);
