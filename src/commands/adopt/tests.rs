@@ -232,7 +232,10 @@ fn output_that_its_user_could_not_open_is_a_comment() {
     facts.open[0].path = dir.path().join("trader.err");
     holds(
         &told(&facts).0,
-        "/trader.err, in a directory that everybody",
+        &format!(
+            "# its stderr goes to {}, in a directory that everybody can change: root does not write there\n",
+            facts.open[0].path.display()
+        ),
     );
 }
 
