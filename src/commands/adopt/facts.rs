@@ -74,7 +74,7 @@ pub(super) struct Facts {
     pub(super) group: Option<String>,
     /// Its environment.
     pub(super) environment: BTreeMap<String, String>,
-    /// The variables that those who started it had as well: they were not set for it.
+    /// The variables that those who started it had as well: as a rule they were not set for it.
     pub(super) inherited: BTreeSet<String>,
     /// Its mask of permissions.
     pub(super) umask: Option<u32>,
@@ -254,7 +254,7 @@ fn inherited(
     own: &BTreeMap<String, String>,
     table: &process_table::ProcessTable,
 ) -> BTreeSet<String> {
-    let above = |pid: &i32| table.parent(*pid).filter(|&parent| parent > 1);
+    let above = |pid: &i32| table.parent(*pid).filter(|&parent| parent > 0);
     std::iter::successors(above(&pid), above)
         .take(ANCESTORS)
         .filter_map(|ancestor| environment(Path::new(&format!("/proc/{ancestor}"))).ok())

@@ -56,10 +56,18 @@ pub(super) fn of_title(title: &str) -> String {
             }
         })
         .collect();
-    // what counts may say more at other times: `[5 of 5 busy] stopping`
-    let end = if counts { "( |$)" } else { "$" };
+    // what counts may say more at other times: `[5 of 5 busy] stopping`; and perl pads a title behind its end
+    let end = match (counts, title.ends_with(' ')) {
+        (true, _) => "( |$)",
+        (false, true) => " *$",
+        (false, false) => "$",
+    };
     // one may be padded with blanks
-    let between = if title.contains("  ") { " +" } else { " " };
+    let between = if title.trim_end().contains("  ") {
+        " +"
+    } else {
+        " "
+    };
     format!("^{}{end}", words.join(between))
 }
 
@@ -245,6 +253,11 @@ mod tests {
                 "queue-worker",
                 &[],
                 &["queue-worker-2", "less queue-worker"],
+            ),
+            (
+                "postgrey --inet=1   ",
+                &["postgrey --inet=1"],
+                &["postgrey --inet=12"],
             ),
         ] {
             let source = of_title(title);

@@ -332,12 +332,16 @@ fn contains(path: &Path, needle: &[u8]) -> io::Result<bool> {
     Ok(memmem::find(&bytes, needle).is_some())
 }
 
-/// Whether a user can make a file in its directory.
+/// Whether a user can make the file again, once root has removed it; or write it as it is.
 fn can_be_made(path: &Path, uid: u32) -> bool {
-    let Some(meta) = path.parent().and_then(|parent| fs::metadata(parent).ok()) else {
+    let meta = |path: Option<&Path>| path.and_then(|path| fs::metadata(path).ok());
+    let (Some(directory), Some(file)) = (meta(path.parent()), meta(Some(path))) else {
         return false;
     };
-    uid == 0 || (meta.uid() == uid && meta.mode() & 0o200 != 0) || meta.mode() & 0o002 != 0
+    let is_own = |meta: &fs::Metadata| meta.uid() == uid && meta.mode() & 0o200 != 0;
+    // in a directory of everybody's, such as /tmp, another user's file can neither be written nor replaced
+    let is_everybodys = directory.mode() & 0o002 != 0 && file.uid() == uid;
+    uid == 0 || is_own(&directory) || is_everybodys
 }
 
 #[cfg(test)]

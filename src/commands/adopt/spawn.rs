@@ -49,7 +49,7 @@ const SHOWN: [&str; 34] = [
 
 /// Variables that every program has of its shell, its session or its manager, and that the watchdog sets itself or
 /// leaves out. A name that ends with `*` is a beginning.
-const ORDINARY: [&str; 56] = [
+const ORDINARY: [&str; 58] = [
     "_",
     "APPDIR",
     "APPIMAGE",
@@ -94,6 +94,7 @@ const ORDINARY: [&str; 56] = [
     "SHELL",
     "SHLVL",
     "SSH_*",
+    "STATE_DIRECTORY",
     "STY",
     "SUDO_*",
     "SYSTEMD_*",
@@ -104,6 +105,7 @@ const ORDINARY: [&str; 56] = [
     "TMUX*",
     "USER",
     "VSCODE_*",
+    "WATCHDOG_*",
     "WINDOW*",
     "XDG_*",
 ];
@@ -288,18 +290,36 @@ fn environment(facts: &Facts, start: &mut Start) {
     if !told.is_empty() {
         start.keys.push(format!("env = {{ {} }}", told.join(", ")));
     }
-    let left: Vec<&str> = facts
+    let (inherited, own): (Vec<&str>, Vec<&str>) = facts
         .environment
         .keys()
         .map(String::as_str)
-        .filter(|key| !SHOWN.contains(key) && !is_ordinary(key) && !facts.inherited.contains(*key))
-        .collect();
-    if !left.is_empty() {
+        .filter(|key| !SHOWN.contains(key) && !is_ordinary(key))
+        .partition(|key| facts.inherited.contains(*key) && !is_needed(key));
+    let listed = |keys: &[&str]| printable(keys.join(", ").as_bytes(), 1000);
+    if !own.is_empty() {
         start.why_not.push(format!(
             "not taken over, because they may be secret: its variables {}; write what it needs into an env_file",
-            printable(left.join(", ").as_bytes(), 1000)
+            listed(&own)
         ));
     }
+    if !inherited.is_empty() {
+        start.notes.push(format!(
+            "not taken over, because what started it has them as well: its variables {}",
+            listed(&inherited)
+        ));
+    }
+}
+
+/// Whether a variable seems to hold what a program cannot do without, whoever has it as well.
+fn is_needed(key: &str) -> bool {
+    let key = key.to_uppercase();
+    [
+        "API", "AUTH", "CONFIG", "CRED", "DATABASE", "DSN", "KEY", "PASS", "SECRET", "TOKEN",
+        "URI", "URL",
+    ]
+    .iter()
+    .any(|part| key.contains(part))
 }
 
 /// Where its output goes. `uid` is who opens it.
@@ -314,7 +334,10 @@ fn output(facts: &Facts, uid: u32, start: &mut Start) {
             continue;
         };
         let misleaders = files::misleaders(&open.path, 0);
-        if uid == 0 && !misleaders.are_none() {
+        let is_misled = uid == 0 && !misleaders.are_none();
+        if is_misled && facts.uid != 0 {
+            // it has opened its log itself, when it had given up root
+        } else if is_misled {
             start.notes.push(format!(
                 "its {key} goes to {}, in a directory that {misleaders} can change: root does not write there",
                 shown(&open.path)

@@ -113,7 +113,7 @@ impl Table<'_> {
         let depends = self.twins.elsewhere || arguments::depend_on_directory(&facts.arguments);
         let by_directory = !is_only_watched && depends && shape == Shape::Arguments;
         let mut keys = Vec::new();
-        if let Some(file) = self.used_pid_file(is_only_watched) {
+        if let Some(file) = self.used_pid_file() {
             keys.push(format!("pid_file = {}", path(file)));
         }
         if !by_directory {
@@ -124,7 +124,9 @@ impl Table<'_> {
             keys.push(format!("command_line = {}", quoted(&pattern)));
         }
         let known = !keys.is_empty();
-        if known && (!facts.is_own_user || self.twins.of_others) {
+        // one that can become root again does so now and then, and is another user's for that time
+        let is_steady = !facts.privileges.can_return;
+        if known && is_steady && (!facts.is_own_user || self.twins.of_others) {
             keys.push(format!("user = {}", quoted(&facts.user)));
         }
         if by_directory {
@@ -152,22 +154,31 @@ impl Table<'_> {
                 pids.join(", ")
             );
         }
-        self.add_pid_file_notes(out, is_only_watched);
+        self.add_pid_file_notes(out);
         if known {
             let _ = writeln!(out, "process = {{ {} }}", keys.join(", "));
         }
     }
 
     /// The PID file, where the next start writes it again.
-    fn used_pid_file(&self, is_only_watched: bool) -> Option<&Path> {
+    fn used_pid_file(&self) -> Option<&Path> {
         let file = self.facts.pid_file.as_ref()?;
-        (file.is_mentioned || file.can_be_made || is_only_watched).then_some(file.path.as_path())
+        let is_started_by_others = self.parent.is_some()
+            || matches!(
+                self.facts.unit,
+                Some(InUnit {
+                    role: Role::Keeps | Role::Blind,
+                    ..
+                })
+            );
+        (file.is_mentioned || file.can_be_made || is_started_by_others)
+            .then_some(file.path.as_path())
     }
 
-    fn add_pid_file_notes(&self, out: &mut String, is_only_watched: bool) {
+    fn add_pid_file_notes(&self, out: &mut String) {
         let facts = self.facts;
         if let Some(file) = &facts.pid_file
-            && self.used_pid_file(is_only_watched).is_none()
+            && self.used_pid_file().is_none()
         {
             let _ = writeln!(
                 out,
@@ -201,7 +212,7 @@ impl Table<'_> {
             .pid_file
             .as_ref()
             .is_some_and(|file| !file.is_mentioned && file.can_be_made);
-        if start.why_not.is_empty() && must_be_written {
+        if must_be_written {
             keys.push("write_pid_file = true".to_owned());
         }
         let spawn = format!("spawn = {{ {} }}", keys.join(", "));

@@ -125,11 +125,11 @@ fn a_program_is_told_whole() {
         ("PATH", "/opt/bin:/usr/bin"),
         ("HOME", "/home/trader"),
         ("SSH_CLIENT", "x"),
-        ("SESSION_SECRET", "of its shell as well"),
+        ("NIX_PATH", "of its shell as well"),
     ] {
         facts.environment.insert(key.to_owned(), value.to_owned());
     }
-    facts.inherited.insert("SESSION_SECRET".to_owned());
+    facts.inherited.insert("NIX_PATH".to_owned());
     facts.open = vec![
         open(1, "/srv/trader/out.log", 3),
         open(2, "/srv/trader/out.log", 3),
@@ -144,6 +144,7 @@ fn a_program_is_told_whole() {
 [service.trader]
 working_dir = "/srv/trader"
 process = { pid_file = "/srv/trader/trader.pid", command_line = "^/usr/bin/python3 -u /srv/trader/main\\.py it's$", user = "trader" }
+# not taken over, because what started it has them as well: its variables NIX_PATH
 spawn = { command = ["/usr/bin/python3", "-u", "/srv/trader/main.py", "it's"], user = "trader", group = "staff", env = { PATH = "/opt/bin:/usr/bin", TZ = "Europe/Berlin" }, stdout = "/srv/trader/out.log", stderr = "/srv/trader/out.log", umask = "027", nice = 5 }
 
 [[service.trader.log]]
@@ -424,6 +425,18 @@ fn what_was_exchanged_or_is_mounted_anew_is_started_from_where_it_lies() {
 }
 
 #[test]
+fn a_secret_is_needed_whoever_has_it_as_well() {
+    let mut facts = trader();
+    for key in ["API_KEY", "NIX_PATH"] {
+        facts.environment.insert(key.to_owned(), "x".to_owned());
+        facts.inherited.insert(key.to_owned());
+    }
+    let (text, service) = told(&facts);
+    assert!(service.method.is_none(), "{text}");
+    holds(&text, "because they may be secret: its variables API_KEY;");
+}
+
+#[test]
 fn a_terminal_and_a_pipe_are_told() {
     let mut facts = trader();
     facts.terminal = Some("/dev/pts/3".to_owned());
@@ -495,7 +508,8 @@ fn what_gave_up_root_is_started_as_root_again() {
                 "# it was started as root and became user bind itself ({why}): root starts it again\n"
             ),
         );
-        holds(&text, "user = \"bind\" }\n");
+        let steady = !facts.privileges.can_return;
+        assert_eq!(text.contains("user = \"bind\" }\n"), steady, "{text}");
         holds(
             &text,
             "\nspawn = { command = [\"/usr/bin/env\", \"-u\", \"bind\"] }\n",
@@ -688,18 +702,24 @@ fn a_pid_file_that_nobody_would_write_again_is_written_by_the_watchdog_or_left_o
         "# /srv/trader/x.pid has its PID, but was written by what started it, and user trader cannot",
     );
     assert!(!text.contains("pid_file ="), "{text}");
-    // nobody starts it again: there it stays what it is
-    let mut watched = with(&file);
-    watched
-        .environment
-        .insert("API_SECRET".to_owned(), "x".to_owned());
-    watched.other_pid_files = vec!["/run/other.pid".into()];
-    let (text, _) = told(&watched);
-    holds(&text, "process = { pid_file = ");
+    let mut others = with(&file);
+    others.other_pid_files = vec!["/run/other.pid".into()];
     holds(
-        &text,
+        &told(&others).0,
         "# not used, because of the name: /run/other.pid, where the same PID stands as well\n",
     );
+    // what started it starts it again, and writes it
+    let kept = with(&file);
+    let parent = Parent {
+        pid: 41,
+        name: "loop".to_owned(),
+        restart: None,
+    };
+    let table = Table {
+        parent: Some(parent),
+        ..table(&kept)
+    };
+    holds(&told_of(&table).0, "process = { pid_file = ");
 }
 
 #[test]
