@@ -146,7 +146,11 @@ pub(super) fn role(pattern: &Pattern, process: &Process) -> Role {
     role_with(pattern, process, |argument| is_path(process.pid, argument))
 }
 
-fn role_with(pattern: &Pattern, process: &Process, is_path: impl Fn(&[u8]) -> bool) -> Role {
+pub(super) fn role_with(
+    pattern: &Pattern,
+    process: &Process,
+    is_path: impl Fn(&[u8]) -> bool,
+) -> Role {
     let command = &process.command;
     let (first, rest) = split_first(command);
     let name = file_name(first);

@@ -47,6 +47,17 @@ impl FirstLine {
         Self(words.split_ascii_whitespace().map(str::to_owned).collect())
     }
 
+    /// The command line that a program with these arguments has, as far as that is known before it runs.
+    pub(super) fn command(&self, wanted: &str) -> String {
+        let words = match self.0.as_slice() {
+            // `env` is replaced by what it looks up
+            [first, rest @ ..] if plain(first) == "env" => rest,
+            words => words,
+        };
+        let before = words.iter().map(String::as_str);
+        before.chain([wanted]).collect::<Vec<_>>().join(" ")
+    }
+
     /// Whether a command line runs just these arguments, by itself or through the interpreter of a script.
     pub(super) fn runs(&self, command: &[u8], wanted: &[u8]) -> bool {
         if command == wanted {

@@ -7,6 +7,7 @@ use crate::scene::{MAIL, Scene};
 const SERVICES: &[&str] = &[
     "[service.a]\nprocess = { command_line = '^no-such-program-at-all$' }",
     "[service.a]\nprocess = { command_line = '^no-such-program$', user = \"root\" }",
+    "[service.a]\nprocess = { command_line = '^python3 main\\.py$' }\nspawn = { command = [\"sh\", \"main.py\"] }",
     "[service.a]\nprocess = { pid_file = \"nowhere/a.pid\" }",
     "[service.a]\nprocess = { pid_file = \"a.pid\", user = \"no-such-user\" }",
     "[service.a]\nspawn = { command = [\"no-such-program\"] }",
