@@ -225,6 +225,7 @@ mod tests {
             findings: Vec::new(),
             process_status: ProcessStatus::NotRunning,
             last_seen: super::super::LastSeen::default(),
+            notes: Vec::new(),
         };
         let traps = traps(&rule, &seen, &bystanders);
         let messages = traps.into_iter().map(|trap| trap.message);
