@@ -17,7 +17,7 @@ pub use ask::{ask, look};
 pub use explain::explain;
 pub use rule::Unit;
 pub use status::{Active, Status, parse};
-pub use traps::{trap_in_name, traps};
+pub use traps::{Watched, trap_in_name, traps};
 
 mod ask;
 mod explain;
@@ -56,6 +56,9 @@ pub struct LastSeen {
     /// The boot that this was in.
     #[serde(deserialize_with = "crate::clock::shared")]
     pub boot_id: Arc<str>,
+    /// It was active without a main process, so that systemd does not see where its program ends.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub without_main: bool,
 }
 
 /// What looking at a service's unit gave.

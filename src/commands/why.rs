@@ -151,9 +151,9 @@ impl Known<'_> {
             tell(page, &what, &|finding| finding.check == Kind::Process);
         }
         if let Some(unit) = &self.service.unit {
-            tell(page, &unit::explain(unit), &|finding| {
-                finding.check == Kind::Unit
-            });
+            let has_process = self.service.process.is_some();
+            let what = unit::explain(unit, remembered.unit.as_ref(), has_process);
+            tell(page, &what, &|finding| finding.check == Kind::Unit);
         }
         let last = LastLook {
             time: report.time,

@@ -260,6 +260,65 @@ fn units_that_cannot_be_started_are_traps() {
 
 #[test]
 #[ignore = "needs root and systemd"]
+fn units_that_systemd_does_not_see_the_end_of_are_traps() {
+    let it = SystemdBox::boot();
+    // as an init script's is, by systemd-sysv-generator
+    it.unit(
+        "old.service",
+        "[Service]\nType=forking\nGuessMainPID=no\nRemainAfterExit=yes\nExecStart=/bin/sh -c 'exec sleep 1000 &'\n",
+    );
+    it.unit(
+        "job.service",
+        "[Service]\nType=oneshot\nExecStart=/bin/true\n",
+    );
+    it.unit("job.timer", "[Timer]\nOnCalendar=*-12-24\n");
+    it.unit(
+        "once.service",
+        "[Service]\nType=oneshot\nExecStart=/bin/true\n",
+    );
+    it.sh("systemctl start old job.timer").ok();
+    let validate = |keys: &str, code: i32| {
+        it.config(&format!("{MAIL}[service.a]\n{keys}\n"));
+        it.sh("watchdog validate --strict").exits(code).stdout
+    };
+    let no_main = "trap: a: old.service is active (running) without a main process: where its program ends, systemd \
+                   does not see it, and it stays active --> /etc/watchdog/watchdog.toml:6 (service.a.systemd.unit) = \
+                   help: add `process`, which knows the program by its PID file or its command line";
+    only_trap(&validate("systemd = { unit = \"old\" }", 1), no_main);
+    it.sh("watchdog check").exits(0);
+    let why = it.sh("watchdog why a").exits(0).stdout;
+    let why = why.split_whitespace().collect::<Vec<_>>().join(" ");
+    let said = "unit old.service, active without a main process: its end is not seen; a `process` table would know it";
+    assert!(why.contains(said), "{why}");
+    // its program is known by something else
+    let known = "systemd = { unit = \"old\" }\nprocess = { command_line = '^sleep 1000$' }";
+    assert!(validate(known, 0).contains("no errors"));
+    it.sh("watchdog check").exits(0);
+    assert!(
+        !it.sh("watchdog why a")
+            .exits(0)
+            .stdout
+            .contains("main process")
+    );
+    // what is started by something else, or ends by itself
+    only_trap(
+        &validate("systemd = { unit = \"job\" }", 1),
+        "trap: a: job.service is started by job.timer: it is well while it is inactive, and where it failed it is alerted \
+         about and not started --> /etc/watchdog/watchdog.toml:6 (service.a.systemd.unit) = help: rerun = true starts it \
+         where it failed; a service with systemd = { unit = \"job.timer\" } sees whether that runs",
+    );
+    only_trap(
+        &validate("systemd = { unit = \"once\" }", 1),
+        "trap: a: once.service is a job that ends (Type=oneshot): it is well while it is inactive, and where it failed \
+         it is alerted about and not started --> /etc/watchdog/watchdog.toml:6 (service.a.systemd.unit) = help: rerun = \
+         true starts it where it failed",
+    );
+    validate("systemd = { unit = \"job\", rerun = true }", 0);
+    validate("systemd = { unit = \"job.timer\" }", 0);
+}
+
+#[test]
+#[ignore = "needs root and systemd"]
 fn f21_a_unit_that_would_kill_what_it_starts_is_a_trap() {
     let it = SystemdBox::boot();
     let validate = || it.sh("watchdog validate").exits(0).stdout;

@@ -107,7 +107,7 @@ fn misses_start(pattern: &Pattern, started: Started<'_>) -> Option<Trap> {
             pattern.source(),
             printable(command.as_bytes(), QUOTED)
         ),
-        "let it match the command of `spawn`, or what that runs in its place; else what was started is never found, \
+        "let it match the command of `spawn`, or of the program that takes its place; else what was started is never found, \
          and started again",
     ))
 }
@@ -140,10 +140,14 @@ fn matches_bystander(pattern: &Pattern, bystanders: &Bystanders<'_>) -> Option<T
         );
     }
     let line = lines.iter().find(|line| counts(pattern, line))?;
-    let words = line.iter().map(|word| match word.contains(' ') {
-        true => format!("'{word}'"),
-        false => word.clone(),
-    });
+    let quoted = |word: &String| {
+        if word.contains(' ') {
+            format!("'{word}'")
+        } else {
+            word.clone()
+        }
+    };
+    let words = line.iter().map(quoted);
     Some(Trap::of(
         "command_line",
         format!(

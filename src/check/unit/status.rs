@@ -208,6 +208,12 @@ impl Status {
         self.restarts.map(|restarts| LastSeen {
             restarts,
             boot_id: now.boot_id.clone(),
+            without_main: self.is_without_main(),
         })
+    }
+
+    /// Whether it is a service that is active without a main process: nobody sees where its program ends.
+    pub fn is_without_main(&self) -> bool {
+        self.active == Active::Active && self.main_pid.is_none() && self.restarts.is_some()
     }
 }

@@ -282,6 +282,7 @@ fn f28_restarts_by_systemd_itself_are_counted_since_the_last_run() {
         Some(LastSeen {
             restarts,
             boot_id: boot.into(),
+            without_main: false,
         })
     };
     for (last_seen, now, grown) in [

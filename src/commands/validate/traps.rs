@@ -9,7 +9,7 @@ use nix::unistd::{AccessFlags, access};
 
 use crate::check::process::{self, Bystanders};
 use crate::check::trap::{Place, Trap};
-use crate::check::unit::{self, Unit};
+use crate::check::unit::{self, Watched};
 use crate::check::{self, Looking, ServiceContext};
 use crate::clock::{Reading, age, rough};
 use crate::config::{Config, Service, dependencies_first, place};
@@ -168,21 +168,22 @@ fn in_process(service: &Service, seen: &process::Seen, config: &Config, traps: &
 
 /// The traps of all units, by the names of their services.
 fn in_units<'a>(scene: &Scene<'a>) -> HashMap<&'a str, Vec<Trap>> {
-    let services = scene.services.iter();
-    let (names, units): (Vec<&str>, Vec<&Unit>) = services
-        .filter_map(|(service, _)| Some((&*service.name, service.unit.as_ref()?)))
-        .unzip();
+    let (mut names, mut units) = (Vec::new(), Vec::new());
+    for (service, _) in &scene.services {
+        if let Some(unit) = &service.unit {
+            let has_process = service.process.is_some();
+            names.push(&*service.name);
+            units.push(Watched { unit, has_process });
+        }
+    }
     let found = unit::traps(&units, SYSTEMCTL_LIMIT);
-    let with_names = names
-        .iter()
-        .zip(units)
-        .zip(found)
-        .map(|((name, unit), found)| {
-            let written = place::written(scene.text, &["service", name, "systemd", "unit"]);
-            let of_name = written.and_then(|written| unit::trap_in_name(unit, written));
-            (*name, of_name.into_iter().chain(found).collect())
-        });
-    with_names.collect()
+    let mut all = HashMap::new();
+    for ((name, watched), found) in names.into_iter().zip(units).zip(found) {
+        let written = place::written(scene.text, &["service", name, "systemd", "unit"]);
+        let of_name = written.and_then(|written| unit::trap_in_name(watched.unit, written));
+        all.insert(name, of_name.into_iter().chain(found).collect());
+    }
+    all
 }
 
 /// The traps of all checks, by the names of their services: the table of each, and what was found there.
