@@ -50,7 +50,7 @@ fn rules_for_a_log_are_held_against_the_log_as_it_is() {
             "{MAIL}[service.a]\n[[service.a.log]]\npath = \"a.log\"\nmax_age = \"5m\"\n{rule}\n"
         ));
         let line = "2026-11-26 12:00:00 Position updated\n";
-        scene.write("a.log", &line.repeat(120));
+        scene.write("a.log", line.repeat(120));
         scene
     };
     for (rule, key, said) in [
@@ -90,7 +90,7 @@ fn rules_for_a_log_are_held_against_the_log_as_it_is() {
     }
     // stamps of another unit lie far ahead
     let scene = log("timestamp = \"%s\"");
-    scene.write("a.log", "{\"time\":1795348800123}\n".repeat(3).as_str());
+    scene.write("a.log", "{\"time\":1795348800123}\n".repeat(3));
     scene.config(&format!(
         "{MAIL}[service.a]\n[[service.a.log]]\npath = \"a.log\"\nmax_age = \"5m\"\ntimestamp = \"%s\"\n\
          timestamp_after = '\"time\":'\n"
