@@ -273,7 +273,7 @@ pub(crate) fn journal(data: &[u8]) {
 
 /// A stamp of a line is a time, or there is none; and a stamp that was written by a format is read by it.
 pub(crate) fn stamp(data: &[u8]) {
-    const FORMATS: [&str; 12] = [
+    const FORMATS: [&str; 15] = [
         "%Y-%m-%d %H:%M:%S",
         "%Y-%m-%dT%H:%M:%S%.f%:z",
         "%b %e %H:%M:%S",
@@ -286,6 +286,9 @@ pub(crate) fn stamp(data: &[u8]) {
         "%j %R",
         "%m-%d %I:%M %p",
         "%Y-%m-%d %H:%M:%S %Z",
+        "unix",
+        "unix_ms",
+        "tai64n",
     ];
     let [first, second, rest @ ..] = data else {
         return;
@@ -315,7 +318,8 @@ pub(crate) fn stamp(data: &[u8]) {
     // one with all of its parts is the same whatever the time is
     if *first < 2 {
         let later = stamp.read(line, now() + TimeDelta::days(400));
-        if second & 2 == 0 || *first == 1 {
+        // what lay too far ahead may not do so later
+        if read.is_some() && (second & 2 == 0 || *first == 1) {
             assert_eq!(read, later, "{:?}", String::from_utf8_lossy(line));
         }
     }
