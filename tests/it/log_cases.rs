@@ -311,6 +311,16 @@ fn a_time_of_day_is_no_younger_than_the_file() {
 }
 
 #[test]
+fn validate_holds_a_time_of_day_against_the_file_too() {
+    // eleven hours after the last write the same time of the next day is nearer
+    let scene = with_log("max_age = \"10m\"\ntimestamp = \"%H:%M:%S\"\ntimestamp_zone = \"utc\"");
+    scene.write("a.log", format!("{} tick\n", ago(13 * 60).format("%T")));
+    scene.age("a.log", Duration::from_hours(13));
+    let said = scene.run(&["validate"]).text();
+    assert!(!said.contains("ahead of the clock"), "{said}");
+}
+
+#[test]
 fn a_text_behind_the_stamp_chooses_the_lines_that_count() {
     let scene = with_log(
         "max_age = \"10m\"\ntimestamp = \"[%F %T] Imported new chain segment\"\ntimestamp_zone = \"utc\"",

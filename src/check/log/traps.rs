@@ -9,6 +9,7 @@ use chrono::{DateTime, Utc};
 use super::super::trap::Trap;
 use super::super::{Kind, Looking, ServiceContext};
 use super::open::Trouble;
+use super::stamp::Reader;
 use super::{AHEAD, Expect, Recent, Rule, Stamp, name, patterns, reach, resolve};
 use crate::clock::{self, rough};
 use crate::text::printable;
@@ -80,7 +81,11 @@ fn of_content(rule: &Rule, now: DateTime<Utc>) -> Vec<Trap> {
         traps.extend(missed.map(|(expect, found)| lines.without(expect, found)));
     }
     if let Some(stamp) = &rule.stamp {
-        let newest = |recent: &Recent| recent.lines().find_map(|line| stamp.read(line, now));
+        let reader = Reader::new(stamp, now);
+        let newest = |recent: &Recent| {
+            let mut lines = recent.dated_lines();
+            lines.find_map(|(line, written)| reader.read(line, written))
+        };
         // a long trace may stand behind the last line with a stamp
         let further = || {
             recent
@@ -156,8 +161,14 @@ impl Lines<'_> {
 /// What is wrong with a rule whatever is in the log.
 fn of_limits(rule: &Rule, service: &ServiceContext<'_>) -> Vec<Trap> {
     let mut traps = Vec::new();
-    let expected = (rule.expect.iter()).map(|expect| ("expect", &expect.pattern));
-    let forbidden = (rule.forbid.iter()).map(|forbid| ("forbid", &forbid.pattern));
+    let expected = (rule.expect.iter()).flat_map(|expect| {
+        let all = std::iter::once(&expect.pattern).chain(&expect.except);
+        all.map(|pattern| ("expect", pattern))
+    });
+    let forbidden = (rule.forbid.iter()).flat_map(|forbid| {
+        let all = std::iter::once(&forbid.pattern).chain(&forbid.except);
+        all.map(|pattern| ("forbid", pattern))
+    });
     let patterns = expected.chain(forbidden);
     traps.extend(patterns.filter_map(|(key, pattern)| Trap::of_control(key, pattern, &['\t'])));
     let is_glob = |text: &str| text.contains(['*', '?', '[']);

@@ -2,6 +2,7 @@
 
 use std::env;
 use std::fmt;
+use std::sync::OnceLock;
 
 use chrono::{
     DateTime, Datelike, MappedLocalTime, NaiveDateTime, TimeDelta, TimeZone as _, Timelike, Utc,
@@ -78,19 +79,20 @@ impl Zone {
             (Self::Local, None) => of_host(local),
             // chrono knows no abbreviations
             (Self::Local, Some(_)) => host_rules()
-                .map(|rules| of_rules(rules.as_ref(), local, abbreviation))
+                .map(|rules| of_rules(rules, local, abbreviation))
                 .unwrap_or_default(),
         }
     }
 }
 
-/// The rules of this machine's zone.
-fn host_rules() -> Option<TimeZone> {
-    let rules = match env::var("TZ") {
-        Ok(zone) if !zone.is_empty() => TimeZone::from_posix_tz(&zone),
-        _ => TimeZone::local(),
+/// The rules of this machine's zone, read once.
+fn host_rules() -> Option<TimeZoneRef<'static>> {
+    static RULES: OnceLock<Option<TimeZone>> = OnceLock::new();
+    let read = || match env::var("TZ") {
+        Ok(zone) if !zone.is_empty() => TimeZone::from_posix_tz(&zone).ok(),
+        _ => TimeZone::local().ok(),
     };
-    rules.ok()
+    RULES.get_or_init(read).as_ref().map(TimeZone::as_ref)
 }
 
 fn of_host(local: NaiveDateTime) -> Vec<DateTime<Utc>> {
