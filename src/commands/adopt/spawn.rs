@@ -315,8 +315,14 @@ fn environment(facts: &Facts, start: &mut Start) {
 fn is_needed(key: &str) -> bool {
     let key = key.to_uppercase();
     [
-        "API", "AUTH", "CONFIG", "CRED", "DATABASE", "DSN", "KEY", "PASS", "SECRET", "TOKEN",
-        "URI", "URL",
+        "API_KEY",
+        "APIKEY",
+        "CREDENTIAL",
+        "DATABASE_URL",
+        "DSN",
+        "PASSW",
+        "SECRET",
+        "TOKEN",
     ]
     .iter()
     .any(|part| key.contains(part))

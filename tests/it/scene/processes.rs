@@ -49,6 +49,9 @@ impl Scene {
             .arg(name)
             .args(options)
             .current_dir(&self.dir)
+            // what the machine that runs the tests has in its environment is no part of a scene
+            .env_clear()
+            .env("PATH", "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
