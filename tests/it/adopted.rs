@@ -205,6 +205,31 @@ fn near_relatives_are_told_apart() {
 }
 
 #[test]
+#[ignore = "needs gcc"]
+fn what_runs_on_without_its_main_thread_is_adopted() {
+    let scene = Scene::new();
+    scene.write(
+        "threads.c",
+        "#include <pthread.h>\n#include <unistd.h>\n\
+         static void *wait(void *x) { for (;;) pause(); return x; }\n\
+         int main(void) { pthread_t it; pthread_create(&it, 0, wait, 0); pthread_exit(0); }\n",
+    );
+    scene.shell("cc -pthread -o threads threads.c").exits(0);
+    let pid = Program::of(&scene, "{dir}/threads one").start();
+    let relative = Program::of(&scene, "{dir}/threads two").start();
+    scene.wait_until("the end of its main thread", || {
+        Proc::of(pid).is_some_and(|process| process.state == 'Z')
+    });
+    let found = table(&scene, &pid.to_string());
+    assert!(found.contains("[service.threads]"), "{found}");
+    scene.config(&format!("{QUICK}{found}"));
+    let outcome = scene.check().exits(0).verdict("threads", "healthy");
+    assert_eq!(outcome.service("threads")["pid"], pid);
+    let alive = || fs::read_dir(format!("/proc/{relative}/task")).is_ok();
+    assert!(alive());
+}
+
+#[test]
 fn two_of_one_command_in_two_directories_are_told_apart() {
     let scene = Scene::new();
     let mut pids = Vec::new();

@@ -112,7 +112,7 @@ fn undeleted(path: PathBuf) -> PathBuf {
 
 /// Looks at a program. An error says what could not be read.
 pub(super) fn look(pid: i32, table: &process_table::ProcessTable) -> Result<Facts, String> {
-    let proc = PathBuf::from(format!("/proc/{pid}"));
+    let proc = readable(pid);
     let unreadable = |error: io::Error| {
         let help = if error.kind() == io::ErrorKind::PermissionDenied {
             "; run this as root, or as the user of that program"
@@ -226,6 +226,23 @@ impl Facts {
         }
         Shape::Arguments
     }
+}
+
+/// Where the kernel tells of a process: of one whose main thread has ended, only with its other threads.
+fn readable(pid: i32) -> PathBuf {
+    let proc = PathBuf::from(format!("/proc/{pid}"));
+    let has_ended = |path: &Path| {
+        fs::read_link(path.join("cwd")).is_err_and(|error| process_table::is_gone(&error))
+    };
+    if !has_ended(&proc) {
+        return proc;
+    }
+    let threads = fs::read_dir(proc.join("task")).into_iter().flatten();
+    threads
+        .flatten()
+        .map(|thread| thread.path())
+        .find(|thread| !has_ended(thread))
+        .unwrap_or(proc)
 }
 
 fn lossy(bytes: &[u8]) -> String {

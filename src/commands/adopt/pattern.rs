@@ -118,6 +118,9 @@ fn escaped(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
     use super::*;
     use crate::check::pattern::Pattern;
 
@@ -274,5 +277,33 @@ mod tests {
             of_title("sidekiq 7.1.2 app [0 of 5 busy]"),
             r"^sidekiq [^ ]+ app \[[0-9]+ of [0-9]+ busy\]( |$)"
         );
+    }
+
+    /// Arguments as programs have them, and what is special in a pattern.
+    fn arguments() -> impl Strategy<Value = Vec<String>> {
+        vec(r"(|[a-c]{1,3}|[-a-c.*+?()|\[\]{}^$\\ 'é\n]{1,6})", 1..5)
+    }
+
+    proptest! {
+        #[test]
+        fn a_pattern_fits_its_own_arguments_alone(own in arguments(), other in arguments()) {
+            let line = |arguments: &[String]| {
+                let words: Vec<&str> = arguments.iter().map(String::as_str).filter(|it| !it.is_empty()).collect();
+                words.join(" ")
+            };
+            let pattern = Pattern::new(&of_arguments(&own, None)).unwrap();
+            prop_assert!(pattern.matches(line(&own).as_bytes()));
+            prop_assert_eq!(pattern.matches(line(&other).as_bytes()), line(&own) == line(&other));
+            let longer = [line(&own) + " x", "x ".to_owned() + &line(&own)];
+            for longer in longer {
+                prop_assert!(!pattern.matches(longer.as_bytes()));
+            }
+        }
+
+        #[test]
+        fn a_pattern_for_any_title_fits_it(title in "[-a-z0-9.:()/ ]{0,40}[a-z0-9\\])]") {
+            let pattern = Pattern::new(&of_title(title.trim_start())).unwrap();
+            prop_assert!(pattern.matches(title.trim_start().as_bytes()), "{}", of_title(&title));
+        }
     }
 }
