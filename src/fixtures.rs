@@ -37,6 +37,7 @@ pub(crate) fn service(name: &str) -> Service {
         method: Some(RestartMethod::Command(Command {
             command: vec!["/bin/true".to_owned()],
             working_dir: Path::new("/").into(),
+            stop_first: true,
         })),
         policy: Policy {
             max_per_hour: 3,

@@ -31,7 +31,9 @@ use proc::{
     CommandLine, effective_user, in_other_namespace, is_forbidden, join, listed, settled_command,
     status,
 };
-pub use proc::{Stat, group_members, is_gone, parse_stat, stat, ticks_per_second, working_dir};
+pub use proc::{
+    Stat, group_members, is_gone, is_init, living, parse_stat, stat, ticks_per_second, working_dir,
+};
 use snapshot::Snapshot;
 pub use snapshot::{Scan, SharedSnapshots, scan_within};
 
@@ -270,6 +272,29 @@ impl ProcessTable {
             Known::All(table) => table.get(&pid).map(|process| process.parent),
             Known::Commands(snapshot) => snapshot.parent(pid),
             Known::Nothing => None,
+        }
+    }
+
+    /// The PIDs of the children of a process.
+    pub fn children(&self, pid: i32) -> Vec<i32> {
+        match &self.known {
+            Known::All(table) => {
+                let children = table.values().filter(|process| process.parent == pid);
+                children.map(|process| process.pid).collect()
+            }
+            Known::Commands(_) | Known::Nothing => proc::children(pid),
+        }
+    }
+
+    /// When a process that lives was started, in clock ticks since boot.
+    pub fn start_of(&self, pid: i32) -> Option<u64> {
+        match &self.known {
+            Known::All(table) => table.get(&pid).map(|process| process.start),
+            Known::Commands(_) | Known::Nothing => {
+                let stat = stat(pid).ok();
+                let living = stat.filter(|stat| stat.state != ProcessState::Zombie);
+                living.map(|stat| stat.start)
+            }
         }
     }
 

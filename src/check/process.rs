@@ -5,7 +5,6 @@
 //! earlier runs saw. Whatever is not surely the service's own is told, and never handed on to be signalled.
 
 use std::collections::BTreeSet;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +16,9 @@ use super::{Code, Finding, Grace};
 use crate::clock::Reading;
 use crate::process_table::{self, Lookup, ProcessState, ProcessTable};
 
+mod ended;
 mod explain;
+mod family;
 mod host;
 mod pid_file;
 mod rule;
@@ -26,13 +27,16 @@ mod search;
 mod traps;
 
 pub use explain::explain;
-pub use pid_file::{PidFileState, holds_only_a_pid, parse_pid_file};
+pub use family::Family;
+pub use pid_file::{PidFileState, is_stale, parse_pid_file};
 pub use rule::Rule;
 use search::{Born, Outcome, Search};
 pub use traps::{Bystanders, scripts, traps};
 
 /// No process of the service runs.
 pub const MISSING: &str = "process_missing";
+/// The main process that an earlier run knew has ended, and its former children and group still run.
+pub const MAIN_ENDED: &str = "main_process_ended";
 /// It has ended and nobody has collected it.
 pub const ZOMBIE: &str = "process_zombie";
 /// It was stopped by a signal, or is held by a debugger.
@@ -47,6 +51,7 @@ pub const UNREADABLE: &str = "process_unreadable";
 /// The codes of findings about processes. Whatever is missing, systemd may be busy bringing it up.
 pub(super) const CODES: &[Code] = &[
     Code::new(MISSING, Grace::Activating),
+    Code::new(MAIN_ENDED, Grace::Activating),
     Code::new(ZOMBIE, Grace::Activating),
     Code::new(STOPPED, Grace::Activating),
     Code::new(PID_FILE_STALE, Grace::Activating),
@@ -163,58 +168,20 @@ pub struct LastSeen {
     /// The process that the last restart brought up.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub started: Option<Identity>,
+    /// The processes around it.
+    #[serde(skip_serializing_if = "Family::is_empty")]
+    pub family: Family,
 }
 
 impl LastSeen {
     /// Brings this to where `later` is in what the next run sees again where it is lost: when the process was last seen,
-    /// and when its PID file was last changed.
+    /// with which children, and when its PID file was last changed.
     pub fn catch_up(&mut self, later: &Self) {
         self.seen_ms = later.seen_ms;
+        self.family.children.clone_from(&later.family.children);
         if let (Some(file), Some(later)) = (&mut self.pid_file, &later.pid_file) {
             file.changed = later.changed;
         }
-    }
-
-    /// What is left of the group of a main process that has ended: children that outlived it.
-    ///
-    /// A group's number is not given to a new process while the group has a member. So where one member is
-    /// older than the last sight of its leader, this is still that leader's group, and all in it are the
-    /// service's own.
-    ///
-    /// A main process that lives and is not what is `running` of the service leaves nothing behind: it was taken for
-    /// the service by another config than this one, and may be a stranger.
-    ///
-    /// An error where they cannot be seen: nothing may be started beside them.
-    pub fn leftovers(&self, now: &Reading, running: Option<&Running>) -> io::Result<Vec<Identity>> {
-        let Some(main) = self
-            .main
-            .as_ref()
-            .filter(|main| self.leads_group && main.boot_id == now.boot_id)
-        else {
-            return Ok(Vec::new());
-        };
-        if process_table::stat(main.pid).is_ok_and(|stat| stat.start != main.start) {
-            return Ok(Vec::new());
-        }
-        if main.lives(now) && running.is_none_or(|running| !running.all.contains(main)) {
-            return Ok(Vec::new());
-        }
-        let members = process_table::group_members(main.pid)?;
-        let seen = self
-            .seen_ms
-            .saturating_mul(process_table::ticks_per_second())
-            / 1000;
-        if !members.iter().any(|(_, stat)| stat.start <= seen) {
-            return Ok(Vec::new());
-        }
-        Ok(members
-            .into_iter()
-            .map(|(pid, stat)| Identity {
-                pid,
-                start: stat.start,
-                boot_id: now.boot_id.clone(),
-            })
-            .collect())
     }
 }
 

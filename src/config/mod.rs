@@ -97,6 +97,8 @@ pub struct Defaults {
     pub limits: Limits,
     /// The command of a service that has neither `spawn` nor `systemd` nor a command of its own.
     pub command: Option<Vec<String>>,
+    /// Whether what runs is stopped before that command is run.
+    pub stop_first: bool,
 }
 
 /// One program to look after.

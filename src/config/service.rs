@@ -69,6 +69,8 @@ table! {
         limits: Limits => Flat;
         /// The third restart method, instead of spawn or systemd: run to its end, exit 0 is success.
         command: Option<Vec<String>> as Option<Program>, commented r#"["/etc/init.d/trader", "restart"]"#;
+        /// false: the command stops what runs itself, as "supervisorctl restart x" does; the watchdog stops nothing.
+        stop_first: bool = true;
     }
 }
 
@@ -95,12 +97,14 @@ impl Defaults {
             policy,
             limits,
             command,
+            stop_first,
         } = keys.restart;
         Self {
             start_grace: keys.start_grace,
             policy,
             limits,
             command,
+            stop_first,
         }
     }
 }
@@ -113,6 +117,7 @@ impl From<&Defaults> for DefaultKeys {
                 policy: defaults.policy.clone(),
                 limits: defaults.limits.clone(),
                 command: defaults.command.clone(),
+                stop_first: defaults.stop_first,
             },
         }
     }
@@ -120,7 +125,12 @@ impl From<&Defaults> for DefaultKeys {
 
 impl From<&Service> for ServiceKeys {
     fn from(service: &Service) -> Self {
-        let Tables { spawn, command, .. } = service
+        let Tables {
+            spawn,
+            command,
+            stop_first,
+            ..
+        } = service
             .method
             .as_ref()
             .map(RestartMethod::tables)
@@ -140,6 +150,7 @@ impl From<&Service> for ServiceKeys {
                 policy: service.policy.clone(),
                 limits: service.limits.clone(),
                 command,
+                stop_first,
             },
         }
     }
@@ -308,12 +319,25 @@ fn body(
         spawn: keys.spawn,
         systemd: keys.systemd.clone(),
         command: keys.restart.command,
+        stop_first: keys.restart.stop_first,
     };
     let pid_file = keys
         .process
         .as_ref()
         .and_then(|rule| rule.pid_file.as_deref());
     let method = RestartMethod::of(tables, &keys.working_dir, pid_file);
+    if !method.as_ref().is_some_and(RestartMethod::has_command) {
+        let restart = table.get("restart");
+        let key = restart
+            .as_ref()
+            .and_then(|restart| restart.key("stop_first"));
+        if let Some(key) = key.filter(|key| key.raw_flag() == Some(false)) {
+            key.misplaced(
+                "`stop_first` without `restart.command`",
+                "the watchdog itself stops what it starts by spawn or systemd; leave it out",
+            );
+        }
+    }
     let logs = keys.log.into_iter().map(|rule| Rule::Log(Arc::new(rule)));
     let ports = keys.port.into_iter().map(|rule| Rule::Port(Arc::new(rule)));
     let rules = logs.chain(ports);

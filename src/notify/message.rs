@@ -14,7 +14,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::{Alert, Event, Message};
 use crate::check::{Finding, Severity};
 use crate::clock::{age, rough, stamp};
-use crate::restart::Action;
+use crate::restart::{Action, MethodName};
 use crate::text::{cut, visible, wrap};
 
 /// Characters in a line of our own sentences.
@@ -358,6 +358,17 @@ fn done(body: &mut Body, action: &Action) {
     let stopped = action.old_pid.map(|pid| format!("stopped PID {pid}"));
     let took = rough(std::time::Duration::from_millis(action.duration_ms));
     let how = format!("({}, took {took})", action.method);
+    if action.ok && action.method == MethodName::Itself {
+        let steps = [
+            stopped,
+            action
+                .new_pid
+                .map(|pid| format!("something else started PID {pid}")),
+        ];
+        let steps: Vec<String> = steps.into_iter().flatten().collect();
+        body.sentence(&format!("Done: {} (took {took}).", steps.join(", ")));
+        return;
+    }
     if action.ok {
         let started = action.new_pid.map_or_else(
             || "started it".to_owned(),

@@ -18,6 +18,9 @@ const EXEC_PAUSE: Duration = Duration::from_millis(2);
 /// PF_KTHREAD of the kernel's flags of a task.
 const KERNEL_THREAD: u64 = 0x0020_0000;
 
+/// PF_FORKNOEXEC: forked, and no program executed since.
+const FORKED: u64 = 0x0000_0040;
+
 /// The PIDs that `/proc` lists: processes, no threads.
 pub(super) fn listed() -> io::Result<Vec<i32>> {
     let mut pids = Vec::new();
@@ -172,6 +175,10 @@ pub struct Stat {
     pub parent: i32,
     /// Field 5.
     pub group: i32,
+    /// Field 6.
+    pub session: i32,
+    /// Of field 9: it was forked, and has not executed a program since.
+    pub forked: bool,
     /// Of field 9: a thread of the kernel.
     pub kernel: bool,
     /// Of field 38: a thread of a process, not the process. It has no signal for when it ends.
@@ -185,7 +192,25 @@ pub fn stat(pid: i32) -> io::Result<Stat> {
     // the kernel writes it whole into a buffer that is large enough, and it is never longer than this
     let mut buffer = [0; 2048];
     let length = File::open(format!("/proc/{pid}/stat"))?.read(&mut buffer)?;
-    parse_stat(&buffer[..length]).ok_or_else(|| io::ErrorKind::InvalidData.into())
+    let stat = parse_stat(&buffer[..length]).ok_or(io::ErrorKind::InvalidData)?;
+    Ok(if stat.main_ended {
+        let state = state_of_threads(pid).unwrap_or(stat.state);
+        Stat { state, ..stat }
+    } else {
+        stat
+    })
+}
+
+/// The state of a process whose main thread has ended: that of another thread. A signal stops all of them.
+fn state_of_threads(pid: i32) -> io::Result<ProcessState> {
+    of_other_threads(pid, |thread| {
+        let line = fs::read(thread.join("stat"))?;
+        let stat = parse_stat(&line).ok_or(io::ErrorKind::InvalidData)?;
+        match stat.state {
+            ProcessState::Zombie => Err(io::ErrorKind::NotFound.into()),
+            state => Ok(state),
+        }
+    })
 }
 
 /// Parses the line of `/proc/PID/stat`. The name in parentheses may itself hold spaces and parentheses, so all
@@ -198,8 +223,8 @@ pub fn parse_stat(bytes: &[u8]) -> Option<Stat> {
     let letter = *fields.next()?.first()?;
     let parent = number(fields.next()?)?;
     let group = number(fields.next()?)?;
-    // group is field 5
-    let flags: u64 = number(fields.nth(9 - 6)?)?;
+    let session = number(fields.next()?)?;
+    let flags: u64 = number(fields.nth(9 - 7)?)?;
     let threads: i64 = number(fields.nth(20 - 10)?)?;
     let start = number(fields.nth(22 - 21)?)?;
     // a sandbox may write fewer
@@ -211,6 +236,8 @@ pub fn parse_stat(bytes: &[u8]) -> Option<Stat> {
         main_ended,
         parent,
         group,
+        session,
+        forked: flags & FORKED != 0,
         kernel: flags & KERNEL_THREAD != 0,
         thread: exit_signal.is_some_and(|signal| signal < 0),
         start,
@@ -231,12 +258,31 @@ pub fn ticks_per_second() -> u64 {
         .unwrap_or(100)
 }
 
+/// Whether a process takes in those whose parents have ended, and starts none of them again by that.
+pub fn is_init(pid: i32) -> bool {
+    let name = || fs::read_to_string(format!("/proc/{pid}/comm"));
+    pid <= 1 || name().is_ok_and(|name| name.trim_end() == "systemd")
+}
+
+/// The PIDs of the children that the main thread of a process has forked; none where the kernel does not tell.
+pub(super) fn children(pid: i32) -> Vec<i32> {
+    let text = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+    let pids = text.unwrap_or_default();
+    let pids = pids.split_ascii_whitespace();
+    pids.filter_map(|pid| pid.parse().ok()).collect()
+}
+
 /// The members of a process group that still live, zombies aside. An error where one may have been missed.
 pub fn group_members(group: i32) -> io::Result<Vec<(i32, Stat)>> {
+    living(|stat| stat.group == group)
+}
+
+/// The processes that live, zombies aside, and that are wanted. An error where one may have been missed.
+pub fn living(wanted: impl Fn(&Stat) -> bool) -> io::Result<Vec<(i32, Stat)>> {
     let mut members = Vec::new();
     for pid in listed()? {
         match stat(pid) {
-            Ok(stat) if stat.group == group && stat.state != ProcessState::Zombie => {
+            Ok(stat) if stat.state != ProcessState::Zombie && wanted(&stat) => {
                 members.push((pid, stat));
             }
             Err(error) if !is_gone(&error) && !is_forbidden(&error) => return Err(error),
@@ -283,6 +329,8 @@ mod tests {
                 main_ended: false,
                 parent: 17,
                 group: 4700,
+                session: 4711,
+                forked: false,
                 kernel: false,
                 thread: false,
                 start: 987_654

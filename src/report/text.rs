@@ -6,7 +6,7 @@ use super::page::{Page, Style, columns};
 use super::{RunReport, ServiceReport};
 use crate::check::{Finding, Severity};
 use crate::clock;
-use crate::restart::Action;
+use crate::restart::{Action, MethodName};
 use crate::state::journal::Entry;
 
 /// The columns that a verdict fills: as many as the longest name of one.
@@ -114,6 +114,9 @@ pub fn describe(action: &Action) -> String {
         .unwrap_or_default();
     match (&action.error, action.new_pid) {
         (Some(error), _) => format!("restart by {} failed after {took}: {error}", action.method),
+        (None, Some(pid)) if action.method == MethodName::Itself => {
+            format!("{stopped}PID {pid} was started by something else, up after {took}")
+        }
         (None, Some(pid)) => format!(
             "{stopped}started PID {pid} by {}, up after {took}",
             action.method
@@ -169,7 +172,7 @@ mod tests {
     use crate::fixtures::{action, at, stale};
     use crate::report::Mail;
     use crate::report::page::{Paint, columns};
-    use crate::restart::{MethodName, Operation};
+    use crate::restart::Operation;
     use crate::verdict::Verdict;
 
     fn named(name: &str, verdict: Verdict) -> ServiceReport {

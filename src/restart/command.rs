@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::already_running::already_running;
 use super::environment::{account, environment};
-use super::leftovers::{remove_stale, stale_pid_file, stop_all};
+use super::leftovers::{left_behind, remove_stale, stale_pid_file, stop_all};
 use super::spawn::{Spawn, prepare};
 use super::verify::Awaited;
 use super::{Failure, Method, MethodName, RestartContext, Up, scope, traps};
@@ -35,6 +35,8 @@ pub struct Command {
     pub command: Vec<String>,
     /// The working directory, absolute.
     pub working_dir: Arc<Path>,
+    /// Whether what runs is stopped before; else the command does that.
+    pub stop_first: bool,
 }
 
 impl Command {
@@ -44,37 +46,64 @@ impl Command {
     }
 }
 
+/// A command that was run, or need not be.
+pub(super) enum Begun {
+    /// What it starts is up already.
+    Up(Box<Up>),
+    /// Something new is to come up, and none of these.
+    InsteadOf(Vec<Identity>),
+}
+
 impl Method for Command {
     const NAME: MethodName = MethodName::Command;
     const PLACE: &'static str = "restart.command";
     const STARTS_CHILD: bool = true;
-    /// What runs already, where the command need not be run.
-    type Begun = Option<Up>;
+    type Begun = Begun;
+
+    fn stops_first(&self) -> bool {
+        self.stop_first
+    }
 
     fn stop(&self, context: &RestartContext<'_>, leftovers: &[Identity]) -> Result<(), String> {
         stop_all(context, leftovers)
     }
 
-    fn start(&self, context: &RestartContext<'_>) -> Result<Option<Up>, Failure> {
+    fn start(&self, context: &RestartContext<'_>) -> Result<Begun, Failure> {
+        let mut old = Vec::new();
+        if !self.stop_first {
+            let running = context.running.iter().flat_map(|running| &running.all);
+            old.extend(running.cloned());
+            old.extend(left_behind(context)?);
+        }
         if context.interrupted {
             let was_run = outlast_earlier(context, self)?;
             // what it has started by then is seen now
-            let up = already_running(context, |_| false)?;
-            if was_run || up.is_some() {
-                return Ok(up);
+            let up = match self.stop_first {
+                true => already_running(context, |_| false)?,
+                false => None,
+            };
+            match up {
+                Some(up) => return Ok(Begun::Up(Box::new(up))),
+                None if was_run => return Ok(Begun::InsteadOf(old)),
+                None => {}
             }
         }
-        if let Some(pid_file) = stale_pid_file(context) {
+        // by that of one that runs the command finds what to stop
+        if old.is_empty()
+            && let Some(pid_file) = stale_pid_file(context)
+        {
             remove_stale(pid_file);
         }
         let limit = context.limits.start_timeout;
-        run(context.service, self, &context.output, limit).map(|()| None)
+        run(context.service, self, &context.output, limit).map(|()| Begun::InsteadOf(old))
     }
 
-    fn verify(&self, context: &RestartContext<'_>, begun: Option<Up>) -> Result<Up, Failure> {
+    fn verify(&self, context: &RestartContext<'_>, begun: Begun) -> Result<Up, Failure> {
         match begun {
-            Some(up) => Ok(up),
-            None => Awaited::with(context, context.limits).come_up(None),
+            Begun::Up(up) => Ok(*up),
+            Begun::InsteadOf(old) => Awaited::with(context, context.limits)
+                .instead_of(old)
+                .come_up(None),
         }
     }
 

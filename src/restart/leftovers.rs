@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::verify::StartedChild;
+use super::started::StartedChild;
 use super::{Limits, RestartContext, stop};
 use crate::check::process::{self, Identity, Running};
 use crate::clock::Reading;
@@ -47,14 +47,15 @@ pub(super) fn named_by<'a>(context: &'a RestartContext<'_>) -> Option<&'a Path> 
     now.or_else(|| rule.pid_file.as_deref().filter(|_| by_file_alone))
 }
 
-/// Ends what was started and has not come up: left alone, the next attempt would start a second one beside it.
-pub(super) fn abandon(child: &mut StartedChild, limits: &Limits) -> String {
+/// Ends what was started and must not go on: left alone, it would be a second copy beside what is started next. Gives
+/// back what to say of it, as the end of a sentence; the error is why it still runs.
+pub(super) fn abandon(child: &mut StartedChild, limits: &Limits) -> Result<Option<String>, String> {
     if !matches!(child.try_wait(), Ok(None)) {
         return end_leftovers(child, limits);
     }
     let pid = child.pid();
     let Ok(stat) = process_table::stat(pid) else {
-        return String::new();
+        return Ok(None);
     };
     let main = Identity {
         pid,
@@ -62,31 +63,37 @@ pub(super) fn abandon(child: &mut StartedChild, limits: &Limits) -> String {
         boot_id: "".into(),
     };
     let running = Running::just_started(main);
-    match stop::stop(Some(&running), &[], None, limits) {
-        Ok(()) => format!("; what was started (PID {pid}) was stopped again"),
-        Err(why) => format!("; what was started could not be stopped again: {why}"),
-    }
+    stop::stop(Some(&running), &[], None, limits)
+        .map_err(|why| format!("; what was started could not be stopped again: {why}"))?;
+    Ok(Some(format!(
+        "; what was started (PID {pid}) was stopped again"
+    )))
 }
 
 /// Ends what was left behind by what was started, has not come up, and has ended.
-fn end_leftovers(child: &StartedChild, limits: &Limits) -> String {
+fn end_leftovers(child: &StartedChild, limits: &Limits) -> Result<Option<String>, String> {
     let ended = child
         .leftovers()
         .map_err(|error| error.to_string())
         .and_then(|left| stop::stop(None, &left, None, limits).map(|()| left.len()));
     match ended {
-        Ok(0) => String::new(),
-        Ok(1) => "; a process that it had left behind was stopped".to_owned(),
-        Ok(count) => format!("; {count} processes that it had left behind were stopped"),
-        Err(why) => format!("; what it had left behind could not be stopped: {why}"),
+        Ok(0) => Ok(None),
+        Ok(1) => Ok(Some(
+            "; a process that it had left behind was stopped".to_owned(),
+        )),
+        Ok(count) => Ok(Some(format!(
+            "; {count} processes that it had left behind were stopped"
+        ))),
+        Err(why) => Err(format!(
+            "; what it had left behind could not be stopped: {why}"
+        )),
     }
 }
 
-/// The PID file to remove before a start. One that holds more than a PID is the program's own book-keeping: by
-/// its further lines PostgreSQL finds out whether children of the old server still use the data.
+/// The PID file to remove before a start.
 pub(super) fn stale_pid_file<'a>(context: &RestartContext<'a>) -> Option<&'a Path> {
     let path = context.target.rule?.pid_file.as_deref()?;
-    process::holds_only_a_pid(path).then_some(path)
+    process::is_stale(path, context.last_seen.pid_file.as_ref()).then_some(path)
 }
 
 /// Where the program keeps its own PID file, it asks the kernel whether the process in it still is, and takes a

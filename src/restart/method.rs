@@ -22,7 +22,7 @@ pub enum RestartMethod {
 }
 
 /// The tables and keys of a service that say how it is restarted.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Tables {
     /// Its `spawn` table.
     pub spawn: Option<Spawn>,
@@ -30,6 +30,19 @@ pub struct Tables {
     pub systemd: Option<Unit>,
     /// Its `restart.command`.
     pub command: Option<Vec<String>>,
+    /// Its `restart.stop_first`.
+    pub stop_first: bool,
+}
+
+impl Default for Tables {
+    fn default() -> Self {
+        Self {
+            spawn: None,
+            systemd: None,
+            command: None,
+            stop_first: true,
+        }
+    }
 }
 
 /// Does the same with whichever method it is.
@@ -70,9 +83,14 @@ impl RestartMethod {
                 systemd: Some(unit),
                 ..
             } => Self::Systemd(unit),
-            Tables { command, .. } => Self::Command(Command {
+            Tables {
+                command,
+                stop_first,
+                ..
+            } => Self::Command(Command {
                 command: command?,
                 working_dir: Arc::clone(working_dir),
+                stop_first,
             }),
         })
     }
@@ -91,6 +109,7 @@ impl RestartMethod {
             },
             Self::Command(command) => Tables {
                 command: Some(command.command.clone()),
+                stop_first: command.stop_first,
                 ..none
             },
         }
@@ -104,6 +123,11 @@ impl RestartMethod {
     /// The table or key of a service that it is configured by: `spawn`, `systemd`, `restart.command`.
     pub fn place(&self) -> &'static str {
         each!(self, _method: M => M::PLACE)
+    }
+
+    /// Whether it is a command that is run to its end.
+    pub fn has_command(&self) -> bool {
+        matches!(self, Self::Command(_))
     }
 
     /// Whether what it starts is a child of the run, and would end with the run's own unit.

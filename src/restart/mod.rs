@@ -29,8 +29,10 @@ pub mod environment;
 mod leftovers;
 mod limits;
 mod method;
+mod others;
 pub mod scope;
 pub mod spawn;
+mod started;
 pub mod stop;
 mod systemd;
 mod template;
@@ -59,6 +61,8 @@ pub enum MethodName {
     Systemd,
     /// A command that is run to its end.
     Command,
+    /// None: something else has started the service again.
+    Itself,
 }
 
 impl fmt::Display for MethodName {
@@ -67,6 +71,7 @@ impl fmt::Display for MethodName {
             Self::Spawn => "spawn",
             Self::Systemd => "systemd",
             Self::Command => "command",
+            Self::Itself => "itself",
         })
     }
 }
@@ -144,6 +149,8 @@ struct Up {
     last_seen: process::LastSeen,
     /// What to remember of its systemd unit, where that is what was restarted.
     unit: Option<unit::LastSeen>,
+    /// Something else has started it.
+    by_itself: bool,
 }
 
 /// Why a restart failed.
@@ -176,6 +183,11 @@ trait Method {
     const STARTS_CHILD: bool;
     /// What a start hands on to the look whether the service is up.
     type Begun;
+
+    /// Whether what runs is stopped before the start. Else the start stops it.
+    fn stops_first(&self) -> bool {
+        true
+    }
 
     /// Stops what runs of the service, `leftovers` of a main process that has ended included. The error is a sentence
     /// that says what still lives, or why it may not be signalled; nothing may be started then.

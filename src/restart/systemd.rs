@@ -191,11 +191,13 @@ fn up(status: &Status, last_seen: &process::LastSeen) -> Up {
             },
             last_seen: seen.last_seen,
             unit,
+            by_itself: false,
         },
         None => Up {
             running: None,
             last_seen: last_seen.clone(),
             unit,
+            by_itself: false,
         },
     }
 }

@@ -4,7 +4,9 @@ use std::time::{Duration, Instant};
 
 use super::already_running::already_running;
 use super::leftovers::{await_collection, left_behind};
-use super::{Action, Attempted, Failure, Method, Operation, REPORTED, RestartContext, Up};
+use super::{
+    Action, Attempted, Failure, Method, MethodName, Operation, REPORTED, RestartContext, Up,
+};
 use crate::check::CheckStates;
 use crate::check::process::LastSeen;
 use crate::pool::Pool;
@@ -34,6 +36,9 @@ pub(super) fn restart<M: Method>(method: &M, context: &RestartContext<'_>) -> At
     };
     match outcome {
         Ok(up) => {
+            if up.by_itself {
+                attempted.action.method = MethodName::Itself;
+            }
             let main = up.running.map(|running| running.main);
             attempted.action.new_pid = main.as_ref().map(|main| main.pid);
             attempted.process = up.last_seen;
@@ -69,7 +74,9 @@ fn attempt<M: Method>(
             "what its main process may have left behind cannot be seen: {why}; nothing was started"
         )
     })?;
-    if let Some(running) = &context.running {
+    if !method.stops_first() {
+        ::log::debug!("{service}: its command stops what runs");
+    } else if let Some(running) = &context.running {
         ::log::info!("{service}: stopping PID {}", running.main.pid);
     } else if !leftovers.is_empty() {
         let pids: Vec<_> = leftovers.iter().map(|left| left.pid.to_string()).collect();
@@ -78,9 +85,13 @@ fn attempt<M: Method>(
             pids.join(", ")
         );
     }
-    method.stop(context, &leftovers)?;
+    if method.stops_first() {
+        method.stop(context, &leftovers)?;
+    }
     states.extend(states_when_stopped(context));
-    if let Some(up) = already_running(context, |pid| method.has_main(pid))? {
+    if method.stops_first()
+        && let Some(up) = already_running(context, |pid| method.has_main(pid))?
+    {
         return Ok(up);
     }
     await_collection(context);

@@ -1,16 +1,14 @@
 //! Seeing that what was started comes up, and stays up.
 
 use std::collections::BTreeSet;
-use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::process::{Child, ExitStatus};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
-use nix::unistd::Pid;
-
+use super::leftovers::abandon;
+use super::others::{Other, OtherCopies};
+use super::started::StartedChild;
 use super::{Failure, Limits, RestartContext, Up};
 use crate::check::process::{self, Identity, ProcessStatus, Running, Target};
 use crate::check::{Severity, worst};
@@ -29,65 +27,6 @@ pub(super) const STDERR_LINES: usize = 20;
 /// How much of standard error is read for them, in bytes.
 const STDERR_LIMIT: u64 = 64 << 10;
 
-/// A program that was started as the leader of a session, and what it leaves behind in its group.
-#[derive(Debug)]
-pub(super) struct StartedChild {
-    child: Child,
-    pid: i32,
-    /// The members of its group when it had ended and was not collected yet: so long its number was nobody else's.
-    left: BTreeSet<(i32, u64)>,
-}
-
-impl StartedChild {
-    /// Takes charge of a child that has just been started.
-    pub(super) fn new(child: Child) -> Result<Self, String> {
-        let pid = i32::try_from(child.id()).map_err(|error| error.to_string())?;
-        Ok(Self {
-            child,
-            pid,
-            left: BTreeSet::new(),
-        })
-    }
-
-    /// Its PID.
-    pub(super) fn pid(&self) -> i32 {
-        self.pid
-    }
-
-    /// Collects it if it has ended, and takes note of whom it leaves behind.
-    pub(super) fn try_wait(&mut self) -> io::Result<Option<ExitStatus>> {
-        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
-        // one that was collected already is none to wait for
-        match waitid(Id::Pid(Pid::from_raw(self.pid)), flags) {
-            Ok(WaitStatus::StillAlive) => return Ok(None),
-            Ok(_) => {
-                let members = process_table::group_members(self.pid).unwrap_or_default();
-                let known = members.into_iter().map(|(pid, stat)| (pid, stat.start));
-                self.left = known.collect();
-            }
-            Err(_) => {}
-        }
-        self.child.try_wait()
-    }
-
-    /// What still lives of its group, now that it has been collected. While one that it left behind lives, the group's
-    /// number is given to nobody else, so that all in it are its own.
-    pub(super) fn leftovers(&self) -> io::Result<Vec<Identity>> {
-        let members = process_table::group_members(self.pid)?;
-        let is_its_own =
-            |(pid, stat): &(i32, process_table::Stat)| self.left.contains(&(*pid, stat.start));
-        if !members.iter().any(is_its_own) {
-            return Ok(Vec::new());
-        }
-        let members = members.into_iter().map(|(pid, stat)| Identity {
-            pid,
-            start: stat.start,
-            boot_id: "".into(),
-        });
-        Ok(members.collect())
-    }
-}
-
 /// What is waited for.
 #[derive(Debug)]
 pub(super) struct Awaited<'a> {
@@ -101,6 +40,10 @@ pub(super) struct Awaited<'a> {
     snapshots: &'a SharedSnapshots,
     /// The limits of the restart.
     limits: &'a Limits,
+    /// The service, for the log.
+    service: &'a str,
+    /// Processes that are to be replaced: they do not count as up.
+    old: Vec<Identity>,
 }
 
 impl<'a> Awaited<'a> {
@@ -112,23 +55,36 @@ impl<'a> Awaited<'a> {
             taken: &context.taken,
             snapshots: context.snapshots,
             limits,
+            service: context.service,
+            old: Vec::new(),
         }
     }
 
-    /// Waits until all process checks pass, `start_timeout` at the most, and go on passing for `settle`. A child
-    /// that exits with another status than 0 fails at once; one that exits with 0 has gone into the background.
+    /// The same where the command stops what runs: only what is none of these is up.
+    pub(super) fn instead_of(mut self, old: Vec<Identity>) -> Self {
+        self.old = old;
+        self
+    }
+
+    /// Waits until all process checks pass, `start_timeout` at the most, and the same process goes on passing them for
+    /// `settle`. A child that exits with another status than 0 fails at once; one that exits with 0 has gone into the
+    /// background. Where something else starts the service as well, the child is ended again.
     pub(super) fn come_up(&self, mut child: Option<&mut StartedChild>) -> Result<Up, Failure> {
         let deadline = Instant::now() + self.limits.start_timeout;
-        let mut up_since: Option<Instant> = None;
+        let mut first: Option<FirstSight> = None;
         let mut last_seen = None;
         let mut exited_well = false;
+        let mut by_itself = false;
+        let mut watch = child
+            .as_deref()
+            .map(|child| OtherCopies::beside(child.pid()));
         let mut pause = FIRST_PAUSE;
         loop {
             if let Some(started) = child.as_deref_mut()
                 && let Some(status) = started.try_wait().map_err(|error| error.to_string())?
             {
                 if !status.success() {
-                    let when = if up_since.is_some() {
+                    let when = if first.is_some() {
                         "came up, but then "
                     } else {
                         ""
@@ -137,19 +93,57 @@ impl<'a> Awaited<'a> {
                     return Err(failed(why, last_seen));
                 }
                 // what was up until now has gone into the background, and its successor may not be there yet
-                up_since = None;
+                first = None;
                 last_seen = None;
                 exited_well = true;
                 child = None;
             }
             let seen = self.look(child.as_deref(), exited_well);
-            match (seen, up_since) {
-                (Ok(up), Some(since)) if since.elapsed() >= self.limits.settle => return Ok(up),
-                (Ok(up), None) if self.limits.settle.is_zero() => return Ok(up),
-                (Ok(up), None) => {
+            let other = match (&seen, child.is_some(), &mut watch) {
+                (Ok(up), true, Some(watch)) => watch.look(up.running.as_ref()),
+                _ => None,
+            };
+            match (seen, &mut first) {
+                (Ok(_), _) if other.is_some() => {
+                    if let Some(Other::Sure(pid)) = other
+                        && let Some(started) = child.take()
+                    {
+                        self.end_ours(started, pid)?;
+                        by_itself = true;
+                        first = None;
+                        last_seen = None;
+                    }
+                }
+                (Ok(up), Some(sight)) if !sight.is_of(&up) => {
+                    if Instant::now() >= deadline {
+                        let limit = clock::rough(self.limits.start_timeout);
+                        let why =
+                            format!("did not stay up, but was started again and again for {limit}");
+                        return Err(failed(why, last_seen));
+                    }
+                    *sight = FirstSight::of(&up);
                     last_seen = Some(Box::new(up.last_seen));
-                    up_since = Some(Instant::now());
+                }
+                (Ok(up), Some(sight)) if sight.at.elapsed() >= self.limits.settle => {
+                    return Ok(Up { by_itself, ..up });
+                }
+                // what it has forked by now is known for its own if it is left behind
+                (Ok(up), Some(sight)) => {
+                    sight.looks += 1;
+                    last_seen = Some(Box::new(up.last_seen));
+                }
+                (Ok(up), None) => {
+                    let sight = FirstSight::of(&up);
+                    if self.limits.settle.is_zero() && !sight.forked {
+                        return Ok(Up { by_itself, ..up });
+                    }
+                    last_seen = Some(Box::new(up.last_seen));
+                    first = Some(sight);
                     pause = FIRST_PAUSE;
+                }
+                (Err(_), Some(sight)) if child.is_none() && sight.was_only_a_fork() => {
+                    first = None;
+                    last_seen = None;
                 }
                 (Err(why), Some(_)) => {
                     let limit = clock::rough(self.limits.settle);
@@ -166,12 +160,28 @@ impl<'a> Awaited<'a> {
                     let why = format!("did not come up within {limit}: {why}{exited}");
                     return Err(failed(why, last_seen));
                 }
-                // what it has forked by now is known for its own if it is left behind
-                (Ok(up), Some(_)) => last_seen = Some(Box::new(up.last_seen)),
                 (Err(_), None) => {}
             }
             std::thread::sleep(pause);
             pause = (pause * 3 / 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// Ends what was started, since something else has started the service as well.
+    fn end_ours(&self, started: &mut StartedChild, other: i32) -> Result<(), Failure> {
+        let own = started.pid();
+        match abandon(started, self.limits) {
+            Ok(ended) => {
+                ::log::warn!(
+                    "{}: PID {other} was started by something else as well{}",
+                    self.service,
+                    ended.unwrap_or_default()
+                );
+                Ok(())
+            }
+            Err(why) => Err(Failure::from(format!(
+                "PID {other} was started by something else, and PID {own}, which was started here, runs beside it: {why}"
+            ))),
         }
     }
 
@@ -187,6 +197,7 @@ impl<'a> Awaited<'a> {
                     running: None,
                     last_seen: self.last_seen.clone(),
                     unit: None,
+                    by_itself: false,
                 });
             }
         }
@@ -209,11 +220,17 @@ impl<'a> Awaited<'a> {
         };
         let seen = process::look(&target, last_seen, &table, &now, self.taken);
         match seen.process_status {
+            ProcessStatus::Running(running)
+                if running.all.iter().any(|it| self.old.contains(it)) =>
+            {
+                Err(format!("PID {} is no new process", running.main.pid))
+            }
             ProcessStatus::Running(running) if worst(&seen.findings) < Some(Severity::Critical) => {
                 Ok(Up {
                     running: Some(running),
                     last_seen: seen.last_seen,
                     unit: None,
+                    by_itself: false,
                 })
             }
             _ => Err(seen
@@ -235,31 +252,64 @@ fn failed(error: String, last_seen: Option<Box<process::LastSeen>>) -> Failure {
     }
 }
 
+/// A process as it was first seen up.
+struct FirstSight {
+    at: Instant,
+    main: Option<Identity>,
+    /// It was a fork that has not become another program: perhaps on its way to become one.
+    forked: bool,
+    looks: u32,
+}
+
+impl FirstSight {
+    fn of(up: &Up) -> Self {
+        let main = up.running.as_ref().map(|running| running.main.clone());
+        Self {
+            at: Instant::now(),
+            forked: main
+                .as_ref()
+                .is_some_and(|main| process_table::stat(main.pid).is_ok_and(|stat| stat.forked)),
+            main,
+            looks: 1,
+        }
+    }
+
+    fn is_of(&self, up: &Up) -> bool {
+        self.main.as_ref() == up.running.as_ref().map(|running| &running.main)
+    }
+
+    /// A fork has the command line of its program until it executes another. One that has done so since, or was seen
+    /// only once, never was the service.
+    fn was_only_a_fork(&self) -> bool {
+        let Some(main) = self.main.as_ref().filter(|_| self.forked) else {
+            return false;
+        };
+        match process_table::stat(main.pid) {
+            Ok(stat) if stat.start == main.start => !stat.forked,
+            _ => self.looks == 1,
+        }
+    }
+}
+
 /// A service without a rule is what was started.
 fn child_is_up(child: &StartedChild, now: &Reading) -> Result<Up, String> {
-    let pid = child.pid();
     if !now.knows_boot() {
         return Err("the id of this boot cannot be read".to_owned());
     }
-    let stat = process_table::stat(pid).map_err(|error| error.to_string())?;
-    let main = Identity {
-        pid,
-        start: stat.start,
-        boot_id: now.boot_id.clone(),
-    };
-    let last_seen = process::LastSeen {
-        main: Some(main.clone()),
-        leads_group: stat.group == pid,
-        seen_ms: now.boot_ms,
-        pid_file: None,
-        started: None,
-    };
-    let running = Running::just_started(main);
-    Ok(Up {
-        running: Some(running),
-        last_seen,
-        unit: None,
-    })
+    let pid = child.pid();
+    let seen = process::look_at(pid, &process::LastSeen::default(), now);
+    match seen.map(|seen| (seen.process_status, seen.last_seen)) {
+        Some((ProcessStatus::Running(running), last_seen)) => Ok(Up {
+            running: Some(Running {
+                age: Duration::ZERO,
+                ..running
+            }),
+            last_seen,
+            unit: None,
+            by_itself: false,
+        }),
+        _ => Err(format!("PID {pid} cannot be seen")),
+    }
 }
 
 /// The last lines that a start wrote to its standard error, from what was in the file before it on. It is read with the

@@ -22,6 +22,7 @@ mod fuzz;
 mod grace;
 mod hosts;
 mod identity;
+mod keepers;
 mod killed;
 mod layers;
 mod leftovers;

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::Identity;
 use crate::clock::{self, Reading};
 use crate::files::{self, Links, Refusal};
+use crate::process_table::{self, ProcessState};
 use crate::text::printable;
 
 /// More of a PID file is never read; a longer one names nothing.
@@ -165,7 +166,7 @@ pub fn parse_pid_file(bytes: &[u8]) -> Result<i32, String> {
 }
 
 /// Whether a PID file is a regular file with one line at the most.
-pub fn holds_only_a_pid(path: &Path) -> bool {
+pub(super) fn holds_only_a_pid(path: &Path) -> bool {
     let read = || -> io::Result<bool> {
         let (file, _) = files::open(path, Links::Follow)?;
         let mut bytes = Vec::new();
@@ -173,6 +174,20 @@ pub fn holds_only_a_pid(path: &Path) -> bool {
         Ok(!bytes.trim_ascii().contains(&b'\n'))
     };
     read().unwrap_or(false)
+}
+
+/// Whether a PID file may be removed before a start of the service that is to write it, of which nothing runs: it names
+/// nobody who lives, or what was the service's own process when the same file was read before. One that holds more than
+/// a PID is the program's own book-keeping: by its further lines PostgreSQL finds out whether children of the old server
+/// still use the data. One that names another process that lives is that one's.
+pub fn is_stale(path: &Path, mark: Option<&PidFileState>) -> bool {
+    let Ok(Some(file)) = PidFile::read(path) else {
+        return false;
+    };
+    let lives =
+        |pid: i32| process_table::stat(pid).is_ok_and(|stat| stat.state != ProcessState::Zombie);
+    let is_of_another = file.pid.is_some_and(lives) && !mark.is_some_and(|mark| file.is_same(mark));
+    !is_of_another && holds_only_a_pid(path)
 }
 
 /// Whether a PID file was written so recently that it may be half written.

@@ -12,8 +12,8 @@ use super::host::{Role, is_wrapper, role};
 use super::pid_file::{PidFile, is_fresh};
 use super::script::FirstLine;
 use super::{
-    Identity, LastSeen, MISSING, PID_FILE_STALE, ProcessStatus, Rule, Running, STOPPED, Seen,
-    Started, TOO_MANY, Target, UNREADABLE, ZOMBIE, resolve_user,
+    Family, Identity, LastSeen, MAIN_ENDED, MISSING, PID_FILE_STALE, ProcessStatus, Rule, Running,
+    STOPPED, Seen, Started, TOO_MANY, Target, UNREADABLE, ZOMBIE, resolve_user,
 };
 use crate::check::pattern::Pattern;
 use crate::check::{Finding, Kind, Severity};
@@ -37,6 +37,8 @@ pub(super) enum Outcome {
         all: Vec<Process>,
         named_by: Option<(PathBuf, PidFile)>,
     },
+    /// The main process has ended, and what runs are its workers.
+    Ended(String),
     Zombie(i32),
     Absent(String),
     Unseen(String),
@@ -56,9 +58,9 @@ impl Outcome {
 
 /// One look for a service's process, and what was found on the way.
 pub(super) struct Search<'a> {
-    last_seen: &'a LastSeen,
-    table: &'a ProcessTable,
-    now: &'a Reading,
+    pub(super) last_seen: &'a LastSeen,
+    pub(super) table: &'a ProcessTable,
+    pub(super) now: &'a Reading,
     taken: &'a BTreeSet<Identity>,
     findings: Vec<Finding>,
     notes: Vec<String>,
@@ -90,7 +92,7 @@ impl<'a> Search<'a> {
         }
     }
 
-    fn identity(&self, process: &Process) -> Identity {
+    pub(super) fn identity(&self, process: &Process) -> Identity {
         Identity {
             pid: process.pid,
             start: process.start,
@@ -145,6 +147,7 @@ impl<'a> Search<'a> {
                         None => self.last_seen.pid_file.clone(),
                     },
                     started: self.last_seen.started.clone(),
+                    family: Family::of(&main, self.last_seen, self.table, self.now),
                 });
                 ProcessStatus::Running(Running {
                     age: age(&main, self.now),
@@ -161,8 +164,17 @@ impl<'a> Search<'a> {
                 );
                 ProcessStatus::NotRunning
             }
+            Outcome::Ended(why) => {
+                self.found(MAIN_ENDED, Severity::Critical, why);
+                ProcessStatus::NotRunning
+            }
             Outcome::Absent(why) => {
-                self.found(MISSING, Severity::Critical, why);
+                match self.left_behind() {
+                    Some((left, _)) => {
+                        self.found(MAIN_ENDED, Severity::Critical, format!("{why}; {left}"));
+                    }
+                    None => self.found(MISSING, Severity::Critical, why),
+                }
                 ProcessStatus::NotRunning
             }
             Outcome::Unseen(why) => {
@@ -224,6 +236,11 @@ impl<'a> Search<'a> {
             Some((_, Named::Unreadable(why))) => Some((why, true)),
             None => None,
         };
+        if let Some(matches) = &matches
+            && let Some(why) = self.only_workers(matches, &roots(matches, self.table))
+        {
+            return Outcome::Ended(why);
+        }
         // not by its PID file; perhaps by its command line
         if let Some(main) = matches
             .as_ref()

@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 
 use chrono::{DateTime, Utc};
 
-use super::pid_file::PidFile;
+use super::pid_file::{PidFile, holds_only_a_pid};
 use super::search::{BOOT_SLACK, REREAD_AFTER};
 use super::*;
 use crate::check::pattern::Pattern;
@@ -930,6 +930,7 @@ fn f25_what_a_dead_process_left_in_its_group_is_known_by_proof_alone() {
         seen_ms: now.boot_ms,
         pid_file: None,
         started: None,
+        family: Family::default(),
     };
     let itself = Running::just_started(last_seen.main.clone().unwrap());
     let while_it_lives = last_seen.leftovers(&now, Some(&itself)).unwrap();

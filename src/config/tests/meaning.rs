@@ -9,6 +9,7 @@ use super::*;
 use crate::check::Severity;
 use crate::check::log::Zone;
 use crate::check::unit::{Manager, Unit};
+use crate::config::Service;
 use crate::notify::Event;
 use crate::notify::mail::{Secret, Smtp, Tls, Transport};
 use crate::restart::RestartMethod;
@@ -173,16 +174,45 @@ fn every_key_is_meant_as_it_is_written() {
 }
 
 #[test]
+fn a_command_stops_what_runs_itself_only_where_there_is_one() {
+    for (text, stops_itself) in [
+        ("restart = { command = [\"x\"] }", false),
+        ("restart = { command = [\"x\"], stop_first = true }", false),
+        ("restart = { command = [\"x\"], stop_first = false }", true),
+    ] {
+        let config = good(&format!(
+            "[service.a]\nprocess = {{ pid_file = \"a.pid\" }}\n{text}\n"
+        ));
+        let Some(RestartMethod::Command(command)) = &config.services[0].method else {
+            panic!("{text}");
+        };
+        assert_eq!(!command.stop_first, stops_itself, "{text}");
+        assert_eq!(
+            to_toml(&config).contains("stop_first = false"),
+            stops_itself
+        );
+    }
+    // the command may be a default, and so may this
+    let config = good(
+        "[defaults]\nrestart = { command = [\"x\"], stop_first = false }\n\
+         [service.a]\nprocess = { pid_file = \"a.pid\" }\n[service.b]\nspawn = { command = [\"y\"] }\n",
+    );
+    let command =
+        |it: &Service| matches!(&it.method, Some(RestartMethod::Command(it)) if !it.stop_first);
+    assert!(command(&config.services[0]) && !command(&config.services[1]));
+}
+
+#[test]
 fn each_default_holds_where_a_service_says_nothing_and_nowhere_else() {
     const OTHER: &str = "max_per_hour = 7\non_exhausted = \"give_up\"\nafter_failures = 8\ncooldown = \"9s\"\n\
         stop_signal = \"QUIT\"\nstop_timeout = \"11s\"\nstart_timeout = \"12s\"\nsettle = \"13s\"\n";
     const BUILT_IN: &str = "max_per_hour = 3\non_exhausted = \"wait\"\nafter_failures = 1\ncooldown = \"0s\"\n\
         stop_signal = \"TERM\"\nstop_timeout = \"10s\"\nstart_timeout = \"30s\"\nsettle = \"2s\"\n";
     let keys = |table: &str| table.lines().count();
-    // all but the command, which another test has
+    // all but those of a command, which another test has
     assert_eq!(
         keys(OTHER),
-        super::super::service::RestartKeys::LAYOUT.names().len() - 1
+        super::super::service::RestartKeys::LAYOUT.names().len() - 2
     );
     assert_eq!(keys(BUILT_IN), keys(OTHER));
 
@@ -384,6 +414,7 @@ stop_signal = "TERM"
 stop_timeout = "10s"
 start_timeout = "30s"
 settle = "2s"
+stop_first = true
 
 [service.x]
 enabled = true
@@ -406,6 +437,7 @@ stop_signal = "TERM"
 stop_timeout = "10s"
 start_timeout = "30s"
 settle = "2s"
+stop_first = true
 "#;
     assert_eq!(shown, expected);
 }

@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use super::environment::{Account, account, environment};
 use super::leftovers::{abandon, stale_pid_file, stop_all};
-use super::verify::{Awaited, StartedChild, length_of, stderr_since};
+use super::started::StartedChild;
+use super::verify::{Awaited, length_of, stderr_since};
 use super::{Failure, Method, MethodName, RestartContext, Up, scope, traps};
 use crate::check::process::{Identity, Started};
 use crate::check::trap::Trap;
@@ -54,7 +55,10 @@ impl Method for Spawn {
     fn verify(&self, context: &RestartContext<'_>, mut begun: Begun) -> Result<Up, Failure> {
         let up = Awaited::with(context, context.limits).come_up(Some(&mut begun.child));
         up.map_err(|failure| {
-            let abandoned = abandon(&mut begun.child, context.limits);
+            let abandoned = match abandon(&mut begun.child, context.limits) {
+                Ok(ended) => ended.unwrap_or_default(),
+                Err(why) => why,
+            };
             let who = account(self).ok().and_then(|account| account.credentials);
             let stderr = stderr_since(self.stderr.as_deref(), begun.stderr_before, who.as_ref());
             let hint = if self.stderr.is_none() {
