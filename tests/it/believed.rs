@@ -176,7 +176,7 @@ fn a_child_that_a_dead_program_left_behind_is_not_taken_for_it() {
             .unwrap();
         scene.kill_and_reap(scene.last("a"));
         assert!(alive(worker));
-        scene.check().restarted_for("a", "process_missing");
+        scene.check().restarted_for("a", "main_process_ended");
         assert!(!alive(worker));
         assert_eq!(scene.starts("a").len(), 2);
     }
