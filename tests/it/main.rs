@@ -18,6 +18,7 @@ mod daemons;
 mod disks;
 mod docs;
 mod examples;
+mod field;
 mod fuzz;
 mod grace;
 mod hosts;
