@@ -47,5 +47,4 @@ mod steps;
 mod systemd;
 mod traps;
 mod unit_jobs;
-mod wording;
 mod zoo;
