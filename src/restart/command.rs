@@ -78,9 +78,10 @@ impl Method for Command {
         if context.interrupted {
             let was_run = outlast_earlier(context, self)?;
             // what it has started by then is seen now
-            let up = match self.stop_first {
-                true => already_running(context, |_| false)?,
-                false => None,
+            let up = if self.stop_first {
+                already_running(context, |_| false)?
+            } else {
+                None
             };
             match up {
                 Some(up) => return Ok(Begun::Up(Box::new(up))),

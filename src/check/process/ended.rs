@@ -76,15 +76,13 @@ impl LastSeen {
             }
         }
         // and their own children, and so on
-        while !lives {
-            let before = left.len();
+        let mut before = None;
+        while !lives && before != Some(left.len()) {
+            before = Some(left.len());
             for (pid, stat) in &all {
                 if left.contains_key(&stat.parent) && !has_left(*pid, stat) {
                     left.insert(*pid, stat.start);
                 }
-            }
-            if left.len() == before {
-                break;
             }
         }
         let identity = |(pid, start)| Identity {
