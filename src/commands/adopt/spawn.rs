@@ -391,6 +391,13 @@ fn starts(first: &str, facts: &Facts) -> bool {
         .is_some_and(|path| facts.program.as_ref() == Some(&path))
 }
 
+/// Whether a program is found by the PATH that the watchdog gives.
+pub(super) fn is_in_path(program: &str) -> bool {
+    DEFAULT_PATH
+        .split(':')
+        .any(|directory| Path::new(directory).join(program).is_file())
+}
+
 /// Whether a PATH finds nothing that the one that the watchdog gives does not find.
 fn is_ordinary_path(value: &str) -> bool {
     value

@@ -273,11 +273,17 @@ fn add_parent(out: &mut String, parent: &Parent) {
             );
         }
         Some(command) => {
+            // one that cron's PATH does not have would only be a trap
+            let mark = if spawn::is_in_path(&command[0]) {
+                ""
+            } else {
+                "#"
+            };
             let command: Vec<String> = command.iter().map(|word| quoted(word)).collect();
             let _ = writeln!(
                 out,
                 "# its parent PID {pid} ({name}) starts it itself, and a `spawn` here would start a second copy beside it: adopt \
-                 that one too, and have it restart this one:\n#restart = {{ command = [{}], stop_first = false }}",
+                 that one too, and have it restart this one:\n{mark}restart = {{ command = [{}], stop_first = false }}",
                 command.join(", ")
             );
         }

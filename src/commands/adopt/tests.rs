@@ -597,14 +597,19 @@ fn what_its_parent_starts_again_gets_no_spawn() {
         "{text}"
     );
     assert!(!text.contains("spawn ="), "{text}");
-    let restart = ["supervisorctl", "restart", "worker"];
-    let (text, _) = told_of(&with(Some(restart.map(str::to_owned).to_vec())));
-    holds(
-        &text,
-        "# its parent PID 41 (collectdmon) starts it itself, and a `spawn` here would start a second copy beside it: adopt \
-         that one too, and have it restart this one:\n\
-         #restart = { command = [\"supervisorctl\", \"restart\", \"worker\"], stop_first = false }\n",
-    );
+    for (program, mark) in [("no-such-supervisorctl", "#"), ("cat", "")] {
+        let restart = [program, "restart", "worker"];
+        let (text, service) = told_of(&with(Some(restart.map(str::to_owned).to_vec())));
+        holds(
+            &text,
+            &format!(
+                "# its parent PID 41 (collectdmon) starts it itself, and a `spawn` here would start a second copy beside it: \
+                 adopt that one too, and have it restart this one:\n\
+                 {mark}restart = {{ command = [\"{program}\", \"restart\", \"worker\"], stop_first = false }}\n"
+            ),
+        );
+        assert_eq!(service.method.is_some(), mark.is_empty(), "{text}");
+    }
 }
 
 #[test]
