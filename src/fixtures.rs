@@ -13,7 +13,7 @@ use nix::sys::signal::Signal;
 use crate::check::process::{Identity, LastSeen, ProcessStatus, Running};
 use crate::check::{CheckStates, Finding, Kind, Observation, Severity, log};
 use crate::config::{OnExhausted, Policy, Service};
-use crate::notify::{Alert, Event};
+use crate::notify::{Alert, Event, Routing};
 use crate::restart::command::Command;
 use crate::restart::{Action, Limits, MethodName, Operation, RestartMethod};
 
@@ -150,7 +150,17 @@ pub(crate) fn alert(service: &str, event: Event) -> Alert {
         notes: Vec::new(),
         same_finding: None,
         next_attempt: None,
-        held: false,
+        rate_limited: false,
+        incident: None,
+    }
+}
+
+/// What a channel reports, with the other defaults of its table.
+pub(crate) fn routing(on: &[Event]) -> Routing {
+    Routing {
+        on: on.to_vec(),
+        remind_every: Duration::from_hours(1),
+        max_per_hour: 12,
     }
 }
 

@@ -21,6 +21,7 @@ use clap::{CommandFactory, Parser};
 use cli::{Cli, Color, Command};
 use config::Config;
 use error::Error;
+use notify::Channel;
 use report::page::{Paint, Style};
 
 pub mod act;
@@ -139,8 +140,10 @@ fn perform(cli: &Cli, command: &Command) -> Result<u8, Error> {
 /// Has the kernel end this run by SIGALRM long after it should have ended by itself: it may have written its state or
 /// its own log to a disk that hangs, and then nothing in it can.
 fn end_in_any_case(config: &Config) {
-    let mail = config.mail.as_ref().map(|mail| mail.transport.timeout());
-    let limit = config.run_timeout + mail.unwrap_or_default() + LAST_RESORT;
+    let channels = config.channels.iter();
+    // they are handled side by side
+    let alerts = channels.map(Channel::timeout).max();
+    let limit = config.run_timeout + alerts.unwrap_or_default() + LAST_RESORT;
     nix::unistd::alarm::set(u32::try_from(limit.as_secs()).unwrap_or(u32::MAX));
 }
 

@@ -162,7 +162,7 @@ fn jobs(
             author: author(process_status, subject.known),
             // else they are shown only if something is wrong with the log itself
             shown: observation.is_some_and(|seen| !seen.findings.is_empty())
-                || subject.known.open_trouble.is_some()
+                || subject.known.incident.is_some()
                 || checks.len() > 1,
         };
         for (number, check) in checks.iter().enumerate() {

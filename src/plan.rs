@@ -82,8 +82,8 @@ impl Roster {
         let listed: BTreeSet<&str> = (self.services.iter())
             .map(|service| service.name.as_str())
             .collect();
-        state.services.retain(|name, known| {
-            listed.contains(name.as_str())
+        state.retain_services(|name, known| {
+            listed.contains(name)
                 || self.last_known.contains(name)
                 || known.attempts_in_hour(now) > 0
                 || known.is_paused(now)

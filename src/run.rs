@@ -16,16 +16,16 @@ use crate::check::process::ProcessStatus;
 use crate::clock::Reading;
 use crate::config::Config;
 use crate::decide::{Decision, Facts, decide};
-use crate::deliver::{self, deliver};
+use crate::deliver::{at_once, deliver};
 use crate::error::Error;
 use crate::files::FileId;
-use crate::notify;
+use crate::notify::Channel;
 use crate::observe::observe;
 use crate::plan::{Roster, plan};
 use crate::pool::{Failed, Pool};
-use crate::report::{self, Mail, RunReport, ServiceReport};
+use crate::report::{self, Deliveries, RunReport, ServiceReport};
 use crate::restart::command::empty_large_outputs;
-use crate::settle::{AlertConfig, close_threads, recover_interrupted, settle, tell_own_trouble};
+use crate::settle::{AlertConfig, alert_own_trouble, recover_interrupted, settle};
 use crate::state::State;
 use crate::state::journal::{self, Entry};
 use crate::state::store::{Loaded, Lock, Store, StoreError};
@@ -95,7 +95,7 @@ pub struct Session {
 struct TopLevel {
     jumped_at: Option<DateTime<Utc>>,
     pending_alerts: usize,
-    mails: usize,
+    sent: usize,
     services: usize,
 }
 
@@ -103,8 +103,8 @@ impl TopLevel {
     fn of(state: &State) -> Self {
         Self {
             jumped_at: state.jumped_at,
-            pending_alerts: state.pending.len(),
-            mails: state.mails.len(),
+            pending_alerts: state.channels.values().map(|it| it.pending.len()).sum(),
+            sent: state.channels.values().map(|it| it.sent.len()).sum(),
             services: state.services.len(),
         }
     }
@@ -150,8 +150,9 @@ impl Run {
 
     /// Whom to alert.
     fn alerting(&self) -> AlertConfig<'_> {
+        let channels: &[Channel] = &self.config.channels;
         AlertConfig {
-            mail: self.config.mail.as_ref().filter(|_| self.alerts),
+            channels: if self.alerts { channels } else { &[] },
         }
     }
 
@@ -265,7 +266,7 @@ impl Run {
         session.must_flush |= !entries.is_empty() || !earlier.is_empty() || state.attempts_lost;
         state.attempts_lost = false;
         for sentence in earlier.into_iter().chain(session.damage.drain(..)) {
-            tell_own_trouble(state, now, sentence, self.alerting());
+            alert_own_trouble(state, now, &sentence, self.alerting());
         }
         journal::append_or_warn(store.dir(), &entries);
     }
@@ -324,7 +325,7 @@ impl Run {
     ) -> Results {
         // a dry run alerts nobody
         let alerting = match session.access {
-            Access::ReadOnly => AlertConfig { mail: None },
+            Access::ReadOnly => AlertConfig { channels: &[] },
             _ => self.alerting(),
         };
         let mut results = Results {
@@ -359,7 +360,7 @@ impl Run {
     /// Writes journal and state. Where that fails, the access becomes [`Access::Refused`]. Journal first: a crash in
     /// between then duplicates an entry instead of losing it.
     pub fn record(&self, session: &mut Session, results: &Results) {
-        session.must_flush |= close_threads(&mut session.state);
+        session.must_flush |= session.state.close_threads();
         session.state.last_run = Some(self.now.wall);
         session
             .roster
@@ -388,17 +389,19 @@ impl Run {
         }
     }
 
-    /// Sends what is pending. Where the state cannot be written there is no outbox: a person is alerted at once.
-    pub fn alert(&self, session: &mut Session, results: &Results) -> Mail {
-        match (&session.access, self.alerting().mail) {
-            (Access::Writable { store, .. }, Some(settings)) => {
-                deliver(&self.config, settings, store, &mut session.state, &self.now)
+    /// Sends what is pending, and gives back what came of it on each channel. Where the state cannot be written there is
+    /// no outbox: people are alerted at once.
+    pub fn alert(&self, session: &mut Session, results: &Results) -> BTreeMap<String, Deliveries> {
+        let channels = self.alerting().channels;
+        match &session.access {
+            Access::Writable { store, .. } if !channels.is_empty() => {
+                deliver(&self.config, channels, store, &mut session.state, &self.now)
             }
-            (Access::Refused(error), _) => {
+            Access::Refused(error) => {
                 self.alert_unrecorded(&error.to_string(), &mut session.state, results);
-                Mail::default()
+                BTreeMap::new()
             }
-            _ => Mail::default(),
+            _ => BTreeMap::new(),
         }
     }
 
@@ -407,18 +410,16 @@ impl Run {
             .filter(|service| service.verdict.exit_code() != ExitCode::Ok)
             .map(report::summary::sentence)
             .collect();
-        if let Some(settings) = self.alerting().mail {
+        let channels = self.alerting().channels;
+        if !channels.is_empty() {
             let mut message = format!("{error}; nothing is restarted until that is mended");
             for sentence in &unwell {
                 message.push_str("; ");
                 message.push_str(sentence);
             }
             let now = self.now.wall;
-            tell_own_trouble(state, now, message, self.alerting());
-            let sent = deliver::at_once(&self.config, settings, state, now);
-            for trouble in sent.iter().flat_map(notify::Report::troubles) {
-                ::log::error!("{trouble}");
-            }
+            alert_own_trouble(state, now, &message, self.alerting());
+            at_once(&self.config, channels, state, now);
         }
         for sentence in unwell {
             ::log::error!("{sentence}");
@@ -430,7 +431,7 @@ impl Run {
         &self,
         session: Session,
         results: Results,
-        mail: Option<Mail>,
+        sent: Option<BTreeMap<String, Deliveries>>,
     ) -> Result<RunReport, Error> {
         let Session { access, state, .. } = session;
         // skip thousands of destructors: the process exits now
@@ -438,6 +439,9 @@ impl Run {
         if let Access::Refused(error) = access {
             return Err(error.into());
         }
+        let alerts = sent.is_some();
+        let mut notify = sent.unwrap_or_default();
+        let mail = notify.remove(Channel::MAIL).unwrap_or_default();
         Ok(RunReport {
             version: 1,
             host: report::host(),
@@ -445,7 +449,8 @@ impl Run {
             duration_ms: Some(u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)),
             exit_code: report::exit_code(&results.services).code(),
             services: results.services,
-            mail,
+            mail: alerts.then_some(mail),
+            notify,
         })
     }
 }

@@ -1,4 +1,4 @@
-//! What a run leaves behind: decisions and outcomes become state, journal entries, and alerts to be told.
+//! What a run leaves behind: decisions and outcomes become state, journal entries, and alerts that are pending.
 //!
 //! As pure as the policy, and the other half of it: every transition of what is remembered is here.
 
@@ -8,15 +8,13 @@ use crate::check::process::ProcessStatus;
 use crate::check::{Observation, Severity, log};
 use crate::config::{OnExhausted, Service};
 use crate::decide::Decision;
-use crate::notify::{Alert, Event, Message, mail};
+use crate::notify::{Alert, Channel, Event, Routing};
 use crate::report::ServiceReport;
 use crate::restart::Attempted;
+use crate::state::channels::ServiceAlerts;
 use crate::state::journal::{self, Entry};
-use crate::state::{AttemptRecord, LastResult, STARTS_KEPT, ServiceState, State};
+use crate::state::{AttemptRecord, LastResult, STARTS_KEPT, ServiceState, State, incident_id};
 use crate::verdict::Verdict;
-
-/// How many ids an incident's thread has: its first and its latest.
-const THREAD_KEPT: usize = 10;
 
 /// What came of a restart that was due.
 #[derive(Clone, Debug)]
@@ -41,11 +39,11 @@ pub struct Settled {
     pub news: bool,
 }
 
-/// What is told, and of whom.
+/// Who is alerted.
 #[derive(Clone, Copy, Debug)]
 pub struct AlertConfig<'a> {
-    /// The `[mail]` table; absent: nothing is told.
-    pub mail: Option<&'a mail::Settings>,
+    /// The channels; none: nobody.
+    pub channels: &'a [Channel],
 }
 
 /// Enters a restart attempt and the evidence that it uses up: to be on the disk before anything is touched.
@@ -103,97 +101,25 @@ pub fn recover_interrupted(
         }
     }
     for message in cut {
-        tell_own_trouble(state, now, message, alerting);
+        alert_own_trouble(state, now, &message, alerting);
     }
     entries
 }
 
-/// Owes an alert about the watchdog itself.
-pub fn tell_own_trouble(
+/// Alerts about the watchdog itself, on every channel.
+pub fn alert_own_trouble(
     state: &mut State,
     now: DateTime<Utc>,
-    message: String,
+    message: &str,
     alerting: AlertConfig<'_>,
 ) {
-    if alerting.mail.is_some() {
-        owe(
-            state,
-            Alert {
-                id: String::new(),
-                time: now,
-                service: "watchdog".to_owned(),
-                event: Event::Watchdog,
-                findings: Vec::new(),
-                action: None,
-                since: None,
-                attempts: 0,
-                max_per_hour: 0,
-                log_tail: Vec::new(),
-                notes: vec![message],
-                same_finding: None,
-                next_attempt: None,
-                held: false,
-            },
-        );
+    for channel in alerting.channels {
+        let known = state.channels.entry(channel.name.clone()).or_default();
+        known.add(Alert {
+            notes: vec![message.to_owned()],
+            ..Alert::new(now, "watchdog", Event::Watchdog)
+        });
     }
-}
-
-/// Enters an alert under an id that no other has: of its time, its service and its event, and, where a run has
-/// several of the same, their number.
-fn owe(state: &mut State, mut alert: Alert) {
-    let base = format!(
-        "{}.{}.{}",
-        alert.time.timestamp_micros(),
-        alert.service,
-        alert.event.name()
-    );
-    let taken = |id: &str| state.pending.iter().any(|other| other.id == id);
-    let numbered = (1..).map(|n: u64| format!("{base}.{n}"));
-    alert.id = std::iter::once(base.clone())
-        .chain(numbered)
-        .find(|id| !taken(id))
-        .unwrap_or(base);
-    state.pending.push(alert);
-}
-
-/// Takes note that a message is kept in the outbox, on the disk: the alerts that it tells are owed no longer, it is
-/// part of the thread of each service that it is about, and it counts for the hour. Returns whether there were any;
-/// where not, all of this was noted before.
-pub fn queued(state: &mut State, message: &Message, tells: impl Fn(&Alert) -> bool) -> bool {
-    let (told, owed): (Vec<Alert>, Vec<Alert>) = state.pending.drain(..).partition(&tells);
-    state.pending = owed;
-    if told.is_empty() {
-        return false;
-    }
-    state.mails.push(message.time);
-    let mut names: Vec<&str> = told.iter().map(|alert| alert.service.as_str()).collect();
-    names.sort_unstable();
-    names.dedup();
-    for name in names {
-        if let Some(service) = state.services.get_mut(name) {
-            service.thread.push(message.message_id.clone());
-            let over = service.thread.len().saturating_sub(THREAD_KEPT);
-            // replies hang on the first one even where a reader no longer has those between
-            service.thread.drain(1..=over);
-        }
-    }
-    true
-}
-
-/// Ends the threads of services that are well again and of which nothing is left to be told. Returns whether there were
-/// any.
-pub fn close_threads(state: &mut State) -> bool {
-    let owed = &state.pending;
-    let mut closed = false;
-    for (name, service) in &mut state.services {
-        if service.verdict == Some(Verdict::Healthy)
-            && !owed.iter().any(|alert| &alert.service == name)
-        {
-            closed |= !service.thread.is_empty();
-            service.thread.clear();
-        }
-    }
-    closed
 }
 
 fn critical_codes(observation: &Observation) -> Vec<String> {
@@ -208,7 +134,7 @@ fn critical_codes(observation: &Observation) -> Vec<String> {
     codes
 }
 
-/// Settles one service: its state is brought up to date, what is worth it is journalled and owed.
+/// Settles one service: its state is brought up to date, what is worth it is journalled and alerted about.
 pub fn settle(
     state: &mut State,
     service: &Service,
@@ -269,15 +195,24 @@ pub fn settle(
         remembered.given_up.get_or_insert(wall);
     }
     let since = remembered.trouble_since;
+    // the one that this run was a part of, where it has ended just now as well
+    let mut incident = remembered.incident.clone();
     match verdict {
         Verdict::Healthy => {
             remembered.trouble_since = None;
+            remembered.incident = None;
             remembered.attempt_codes.clear();
             remembered.recent_starts.clear();
         }
         Verdict::Starting | Verdict::Paused | Verdict::Disabled => {}
         _ => {
-            remembered.trouble_since.get_or_insert(wall);
+            let began = *remembered.trouble_since.get_or_insert(wall);
+            incident = Some(
+                remembered
+                    .incident
+                    .get_or_insert_with(|| incident_id(&service.name, began))
+                    .clone(),
+            );
         }
     }
     let why = skipped.or_else(|| decision.why.clone());
@@ -316,34 +251,41 @@ pub fn settle(
         former.catch_up(remembered);
         former != *remembered
     });
-    if let Some(event) = told_event(remembered, verdict)
-        && let Some(mail) = alerting.mail
-        && is_due(remembered, event, wall, mail)
-    {
-        note_told(remembered, event, wall);
-        let alert = Alert {
-            id: String::new(),
-            time: wall,
-            service: service.name.clone(),
-            event,
-            findings: report.findings.clone(),
-            action: report.action.clone(),
-            since: remembered.trouble_since.or(since),
-            attempts: report.restarts_last_hour,
-            max_per_hour: report.max_per_hour,
-            log_tail: observation
-                .map(|seen| seen.tail.lines())
-                .unwrap_or_default(),
-            notes,
-            same_finding: same_finding(remembered),
-            next_attempt: match service.policy.on_exhausted {
-                OnExhausted::Wait => remembered.budget_frees_at(wall, service.policy.max_per_hour),
-                OnExhausted::GiveUp => None,
-            },
-            held: false,
+    let alert = |event| Alert {
+        findings: report.findings.clone(),
+        action: report.action.clone(),
+        since: remembered.trouble_since.or(since),
+        attempts: report.restarts_last_hour,
+        max_per_hour: report.max_per_hour,
+        log_tail: observation
+            .map(|seen| seen.tail.lines())
+            .unwrap_or_default(),
+        notes: notes.clone(),
+        same_finding: same_finding(remembered),
+        next_attempt: match service.policy.on_exhausted {
+            OnExhausted::Wait => remembered.budget_frees_at(wall, service.policy.max_per_hour),
+            OnExhausted::GiveUp => None,
+        },
+        incident: incident.clone(),
+        ..Alert::new(wall, &service.name, event)
+    };
+    for channel in alerting.channels {
+        // a channel that knows nothing of a service that is well has nothing to remember
+        let known = state.channels.get(&channel.name);
+        let known = known.and_then(|known| known.services.get(&service.name));
+        let Some(event) = event_of(known, verdict) else {
+            continue;
         };
-        owe(state, alert);
-        news = true;
+        if is_due(known, event, wall, channel.routing()) {
+            let known = state.channels.entry(channel.name.clone()).or_default();
+            known
+                .services
+                .entry(service.name.clone())
+                .or_default()
+                .note(event, wall);
+            known.add(alert(event));
+            news = true;
+        }
     }
     // a pause that the verdict does not show: of a disabled service
     let pause = state
@@ -438,8 +380,8 @@ fn journalled(before: Option<Verdict>, report: &ServiceReport, now: DateTime<Utc
     vec![entry]
 }
 
-/// The event that a verdict is to a person, if it is one.
-pub fn told_event(remembered: &ServiceState, verdict: Verdict) -> Option<Event> {
+/// The event that a verdict is to a channel, if it is one. `known` is what the channel was alerted about of the service.
+pub fn event_of(known: Option<&ServiceAlerts>, verdict: Verdict) -> Option<Event> {
     match verdict {
         Verdict::Restarted => Some(Event::Restarted),
         Verdict::RestartFailed => Some(Event::RestartFailed),
@@ -447,7 +389,9 @@ pub fn told_event(remembered: &ServiceState, verdict: Verdict) -> Option<Event> 
         Verdict::Down => Some(Event::Down),
         Verdict::Degraded => Some(Event::Degraded),
         Verdict::Unknown => Some(Event::Unknown),
-        Verdict::Healthy if remembered.open_trouble.is_some() => Some(Event::Recovered),
+        Verdict::Healthy if known.is_some_and(|known| known.open_trouble.is_some()) => {
+            Some(Event::Recovered)
+        }
         Verdict::Healthy
         | Verdict::Starting
         | Verdict::Failing
@@ -457,40 +401,18 @@ pub fn told_event(remembered: &ServiceState, verdict: Verdict) -> Option<Event> 
     }
 }
 
-/// Whether an event is told now: the config wants it, and it was not told within `remind_every`. A recovery is
-/// always told: it ends what was told before, and comes at most once for each.
+/// Whether a channel is alerted about an event now: it wants it, and was not alerted about it within `remind_every`. A
+/// recovery always is: it ends what was reported before, and comes at most once for each.
 fn is_due(
-    remembered: &ServiceState,
+    known: Option<&ServiceAlerts>,
     event: Event,
     now: DateTime<Utc>,
-    mail: &mail::Settings,
+    routing: &Routing,
 ) -> bool {
-    mail.on.contains(&event)
+    let last = known.and_then(|known| known.alerted.get(&event));
+    routing.on.contains(&event)
         && (event == Event::Recovered
-            || remembered
-                .alerted
-                .get(&event)
-                .is_none_or(|&at| crate::clock::age(now, at) >= mail.remind_every))
-}
-
-fn note_told(remembered: &mut ServiceState, event: Event, now: DateTime<Utc>) {
-    match event {
-        // the trouble is over, and a person has heard so: when it comes again, that is news. Not so the next restart:
-        // one that restarts again and again is told of once in a while
-        Event::Recovered | Event::Restarted => {
-            remembered
-                .alerted
-                .retain(|&event, _| event == Event::Restarted);
-            remembered.open_trouble = None;
-            if event == Event::Restarted {
-                remembered.alerted.insert(event, now);
-            }
-        }
-        event => {
-            remembered.alerted.insert(event, now);
-            remembered.open_trouble = Some(event);
-        }
-    }
+            || last.is_none_or(|&at| crate::clock::age(now, at) >= routing.remind_every))
 }
 
 #[cfg(test)]

@@ -20,8 +20,10 @@ use watchdog::check::{CheckStates, Finding, Kind, Observation, Severity, log as 
 use watchdog::clock::Reading;
 use watchdog::config::{self, Config, Environment};
 use watchdog::decide::{self, Facts};
-use watchdog::notify::mail::{Mailbox, Secret, Settings, Smtp, Tls, Transport, eml, send_to};
-use watchdog::notify::{Alert, Event, Message, message, outbox};
+use watchdog::notify::mail::{
+    Mailbox, Message, Secret, Settings, Smtp, Tls, Transport, eml, send_to,
+};
+use watchdog::notify::{Alert, ChannelKind, Event, Routing, Thread, digest, outbox};
 use watchdog::settle::{AlertConfig, Outcome, record_attempt, settle};
 use watchdog::state::journal::Entry;
 use watchdog::state::store::{Loaded, Store};
@@ -234,7 +236,7 @@ pub(crate) fn state(data: &[u8]) {
                 record_attempt(&mut state, service, observation, now.wall);
                 Outcome::Unfinished
             });
-            let alerting = AlertConfig { mail: None };
+            let alerting = AlertConfig { channels: &[] };
             settle(
                 &mut state,
                 service,
@@ -395,7 +397,7 @@ pub(crate) fn smtp(data: &[u8]) {
         Duration::from_secs(20),
     );
     assert_eq!(report.recipients.len(), settings.to.len());
-    for trouble in report.troubles() {
+    for trouble in report.troubles("mail") {
         assert!(!trouble.contains(char::is_control), "{trouble:?}");
         // a server that never was told it may say it by chance
         assert!(
@@ -445,9 +447,11 @@ fn settings() -> Settings {
         to: ["ops@example.org", "Boss <boss@example.org>"]
             .map(|to| Mailbox::parse(to).unwrap())
             .to_vec(),
-        on: Vec::new(),
-        remind_every: Duration::from_secs(3600),
-        max_per_hour: 12,
+        routing: Routing {
+            on: Vec::new(),
+            remind_every: Duration::from_secs(3600),
+            max_per_hour: 12,
+        },
         transport: Transport::Directory(PathBuf::from("/nonexistent")),
     }
 }
@@ -524,16 +528,18 @@ pub(crate) fn mail(data: &[u8]) {
         notes: vec![next()],
         same_finding: Some(next()),
         next_attempt: None,
-        held: false,
+        rate_limited: false,
+        incident: Some("a".to_owned()),
     };
-    let threads = BTreeMap::from([(alert.service.clone(), vec![next()])]);
-    let context = message::Context {
+    let threads = BTreeMap::from([("a".to_owned(), vec![next()])]);
+    let context = digest::Context {
         config: None,
-        held_back: 1,
-        threads: &threads,
+        channel: "mail",
+        rate_limited: 1,
         nonce: 7,
     };
-    let composed = message::compose(&next(), now(), &[alert], &context).unwrap();
+    let notification = digest::compose(&next(), now(), &[alert], &context).unwrap();
+    let composed = Message::of(&notification, &Thread::of(&notification, &threads));
     assert!(
         !composed.subject.contains(char::is_control),
         "{:?}",

@@ -23,8 +23,8 @@ pub fn run(config: Config, options: &cli::Check, style: Style) -> Result<u8, Err
     let acted = run.act(&mut session, &observations, &decisions);
     let results = run.settle(&mut session, &observations, &decisions, &acted);
     run.record(&mut session, &results);
-    let mail = run.alert(&mut session, &results);
-    let report = run.report(session, results, Some(mail))?;
+    let sent = run.alert(&mut session, &results);
+    let report = run.report(session, results, Some(sent))?;
 
     summary::log(&report);
     show(&report, options, style)?;

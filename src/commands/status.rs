@@ -1,5 +1,7 @@
 //! `watchdog status`: what the last run recorded.
 
+use std::collections::BTreeMap;
+
 use chrono::Utc;
 
 use crate::cli;
@@ -61,6 +63,7 @@ pub fn run(config: &Config, options: &cli::Status, style: Style) -> Result<u8, E
         exit_code: code.code(),
         services,
         mail: None,
+        notify: BTreeMap::new(),
     };
     if options.json {
         let json =

@@ -5,8 +5,7 @@ use chrono::Utc;
 use crate::commands::print;
 use crate::config::Config;
 use crate::error::Error;
-use crate::notify::mail::{self, Settings, Tls, Transport};
-use crate::notify::{self, Alert, Event, Outcome, message};
+use crate::notify::{self, Alert, Channel, Event, Notification, Outcome, Thread, digest};
 use crate::report::{
     self,
     page::{Page, Style},
@@ -15,42 +14,42 @@ use crate::report::{
 /// Sends a test to all recipients. Nothing is kept where it fails, and nothing is remembered: 0 where everybody has
 /// it, 1 where not, or where there is no mail to try.
 pub fn run(config: &Config, style: Style) -> Result<u8, Error> {
-    let Some(settings) = &config.mail else {
+    let mut channels = config.channels.iter();
+    let Some(mail) = channels.find(|channel| channel.name == Channel::MAIL) else {
         ::log::error!(
             "there is no mail to test: {} has no [mail] table, and $ALERT_EMAIL_TO is not set",
             config.path.display()
         );
         return Ok(1);
     };
+    let all = send_test(config, mail, style)?;
+    Ok(u8::from(!all))
+}
+
+/// Sends a test on a channel, and prints how it went. Returns whether everybody has it.
+fn send_test(config: &Config, channel: &Channel, style: Style) -> Result<bool, Error> {
     let say = |indent: usize, sentence: &str| {
         let mut page = Page::new(style);
         page.line(indent, sentence);
         print(&page.into_text())
     };
-    say(
-        0,
-        &format!(
-            "A message from {} to {}, by {}",
-            settings.from.as_str(),
-            settings.recipients().join(", "),
-            method(settings)
-        ),
-    )?;
-    // one alert is always a message
-    let message = composed(config).ok_or_else(|| Error::Internal("test-mail".to_owned()))?;
-    let mut told = Ok(());
-    let report = mail::send_telling(
-        settings,
-        &settings.recipients(),
-        &message,
-        settings.transport.timeout(),
+    say(0, &format!("A message {}", channel.describe()))?;
+    // one alert is always a notification
+    let notification =
+        composed(config, channel).ok_or_else(|| Error::Internal("test-mail".to_owned()))?;
+    let mut said = Ok(());
+    let report = channel.send(
+        &notification,
+        &Thread::default(),
+        &channel.recipients(),
+        channel.timeout(),
         &mut |step| {
-            if told.is_ok() {
-                told = say(2, step);
+            if said.is_ok() {
+                said = say(2, step);
             }
         },
     );
-    told?;
+    said?;
     let mut all = true;
     for recipient in &report.recipients {
         let address = &recipient.address;
@@ -74,52 +73,17 @@ pub fn run(config: &Config, style: Style) -> Result<u8, Error> {
             "Not everybody has it. An alert would be kept and tried again; a test is not."
         },
     )?;
-    Ok(u8::from(!all))
+    Ok(all)
 }
 
-fn composed(config: &Config) -> Option<notify::Message> {
+fn composed(config: &Config, channel: &Channel) -> Option<Notification> {
     let now = Utc::now();
-    let alert = Alert {
-        id: String::new(),
-        time: now,
-        service: "watchdog".to_owned(),
-        event: Event::Test,
-        findings: Vec::new(),
-        action: None,
-        since: None,
-        attempts: 0,
-        max_per_hour: 0,
-        log_tail: Vec::new(),
-        notes: Vec::new(),
-        same_finding: None,
-        next_attempt: None,
-        held: false,
-    };
-    let context = message::Context {
+    let context = digest::Context {
         config: Some(&config.path),
-        held_back: 0,
-        threads: &std::collections::BTreeMap::new(),
+        channel: &channel.name,
+        rate_limited: 0,
         nonce: notify::nonce(),
     };
-    message::compose(&report::host(), now, &[alert], &context)
-}
-
-fn method(settings: &Settings) -> String {
-    match &settings.transport {
-        Transport::Smtp(smtp) => {
-            let host = &smtp.host;
-            let tls = match smtp.tls {
-                Tls::Starttls => "STARTTLS",
-                Tls::Tls => "TLS from the start",
-                Tls::None => "no TLS",
-            };
-            let login = match &smtp.username {
-                Some(name) => format!("logging in as `{name}`"),
-                None => "without a login".to_owned(),
-            };
-            format!("{host}, port {}, with {tls}, {login}", smtp.port)
-        }
-        Transport::Sendmail { command } => format!("the command {}", command.display()),
-        Transport::Directory(directory) => format!("a file in {}", directory.display()),
-    }
+    let alert = Alert::new(now, "watchdog", Event::Test);
+    digest::compose(&report::host(), now, &[alert], &context)
 }

@@ -3,6 +3,8 @@
 //! All of it comes from what runs have recorded: nothing is looked at anew, so that the answer is about the
 //! decision that was made and not about one that would be made now. [`account`] is pure.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::check::{Finding, Kind, LastLook, process, unit};
@@ -11,13 +13,13 @@ use crate::clock::{age, rough, stamp};
 use crate::commands::{count, one, print};
 use crate::config::{Config, OnExhausted, Service};
 use crate::error::Error;
-use crate::notify::Event;
-use crate::notify::mail::Settings;
 use crate::notify::outbox::Outbox;
+use crate::notify::{Channel, Event};
 use crate::report::page::{Page, Style};
 use crate::report::text::{describe, severity};
 use crate::restart::RestartMethod;
-use crate::settle::told_event;
+use crate::settle::event_of;
+use crate::state::channels::ChannelState;
 use crate::state::journal::{self, Entry};
 use crate::state::store::{Store, StoreError};
 use crate::state::{ServiceState, State};
@@ -47,10 +49,10 @@ pub fn run(config: &Config, options: &cli::Why, style: Style) -> Result<u8, Erro
     })?;
     let known = Known {
         service,
-        mail: config.mail.as_ref(),
+        channels: &config.channels,
         state: &loaded.state,
         journal: &entries,
-        kept: Outbox::at(&config.state_dir).waiting_about(&service.name),
+        waiting: Outbox::at(&config.state_dir).waiting_about(&service.name),
         now,
     };
     print(&account(&known, style))?;
@@ -58,18 +60,18 @@ pub fn run(config: &Config, options: &cli::Why, style: Style) -> Result<u8, Erro
 }
 
 /// What an account is made of.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Known<'a> {
     /// The service.
     pub service: &'a Service,
-    /// The `[mail]` table.
-    pub mail: Option<&'a Settings>,
+    /// Who is alerted.
+    pub channels: &'a [Channel],
     /// What is remembered.
     pub state: &'a State,
     /// The entries of the journal about the service, and about mail that told of it, oldest first.
     pub journal: &'a [Entry],
-    /// How many messages about it wait in the outbox.
-    pub kept: usize,
+    /// How many messages about it wait in the outbox, by channel.
+    pub waiting: BTreeMap<String, usize>,
     /// The time that ages are told by.
     pub now: DateTime<Utc>,
 }
@@ -108,7 +110,7 @@ pub fn account(known: &Known<'_>, style: Style) -> String {
     known.add_decision(&mut page, remembered, verdict);
     known.add_budget(&mut page, remembered);
     known.add_restarts(&mut page);
-    known.add_mail(&mut page, remembered, verdict);
+    known.add_alerts(&mut page, remembered, verdict);
     page.into_text()
 }
 
@@ -305,23 +307,42 @@ impl Known<'_> {
         }
     }
 
-    fn add_mail(&self, page: &mut Page, remembered: &ServiceState, verdict: Verdict) {
-        page.line(0, "mail:");
-        let Some(mail) = self.mail else {
+    fn add_alerts(&self, page: &mut Page, remembered: &ServiceState, verdict: Verdict) {
+        if self.channels.is_empty() {
+            page.line(0, "mail:");
             page.line(
                 4,
                 "the config has no [mail] table: nobody is told anything by mail",
             );
-            return;
-        };
-        page.line(4, &self.told(remembered, verdict, mail));
-        let unsent = self.unsent();
+        }
+        let nothing = ChannelState::default();
+        for channel in self.channels {
+            let known = self.state.channels.get(&channel.name).unwrap_or(&nothing);
+            page.line(0, &format!("{}:", channel.name));
+            self.add_channel(page, channel, known, remembered, verdict);
+        }
+    }
+
+    fn add_channel(
+        &self,
+        page: &mut Page,
+        channel: &Channel,
+        known: &ChannelState,
+        remembered: &ServiceState,
+        verdict: Verdict,
+    ) {
+        page.line(4, &self.alerted(channel, known, remembered, verdict));
+        let unsent = self.unsent(channel, known);
         if unsent > 0 {
             let why = self
                 .journal
                 .iter()
                 .rev()
-                .find(|entry| matches!(entry.event.as_str(), "mail_deferred" | "mail_refused"))
+                .find(|entry| {
+                    ["deferred", "refused"]
+                        .iter()
+                        .any(|what| entry.event == format!("{}_{what}", channel.name))
+                })
                 .and_then(|entry| Some((entry.time, entry.message.as_ref()?)))
                 .map(|(time, why)| format!("; the last failure was {}: {why}", self.ago(time)))
                 .unwrap_or_default();
@@ -334,43 +355,50 @@ impl Known<'_> {
             );
         }
         let hour = clock_hour();
-        let sent = self
-            .state
-            .mails
+        let sent = known
+            .sent
             .iter()
             .filter(|&&at| self.now - at < hour)
             .count();
-        if sent >= usize::try_from(mail.max_per_hour).unwrap_or(usize::MAX) {
+        let most = channel.routing().max_per_hour;
+        if sent >= usize::try_from(most).unwrap_or(usize::MAX) {
             page.line(
                 4,
                 &format!(
-                    "{sent} of {} messages were sent in the last hour: more are held back",
-                    mail.max_per_hour
+                    "{sent} of {most} messages were sent in the last hour: more are held back"
                 ),
             );
         }
     }
 
     /// How many messages about it are still to be sent.
-    fn unsent(&self) -> usize {
-        let owed = self.state.pending.iter();
-        owed.filter(|alert| alert.service == self.service.name)
+    fn unsent(&self, channel: &Channel, known: &ChannelState) -> usize {
+        let pending = known.pending.iter();
+        pending
+            .filter(|alert| alert.service == self.service.name)
             .count()
-            + self.kept
+            + self.waiting.get(&channel.name).unwrap_or(&0)
     }
 
-    /// What a time of telling is where the message may still be here.
-    fn was_told(&self) -> &'static str {
-        if self.unsent() > 0 {
+    /// What a time of an alert is where the message may still be here.
+    fn was_told(&self, channel: &Channel, known: &ChannelState) -> &'static str {
+        if self.unsent(channel, known) > 0 {
             "was to be told"
         } else {
             "was told"
         }
     }
 
-    /// Whether a mail went out about this verdict, and why not.
-    fn told(&self, remembered: &ServiceState, verdict: Verdict, mail: &Settings) -> String {
-        let Some(event) = told_event(remembered, verdict) else {
+    /// Whether a message went out about this verdict, and why not.
+    fn alerted(
+        &self,
+        channel: &Channel,
+        known: &ChannelState,
+        remembered: &ServiceState,
+        verdict: Verdict,
+    ) -> String {
+        let alerts = known.services.get(&self.service.name);
+        let Some(event) = event_of(alerts, verdict) else {
             return match verdict {
                 Verdict::Paused => {
                     let until = remembered
@@ -379,19 +407,24 @@ impl Known<'_> {
                         .unwrap_or_default();
                     format!("none while it is paused{until}")
                 }
-                Verdict::Healthy => self.told_before(remembered),
+                Verdict::Healthy => self.alerted_before(channel, known),
                 _ => format!(
                     "none about `{}`: only what becomes of it is told",
                     verdict.name()
                 ),
             };
         };
-        if !mail.on.contains(&event) {
-            return format!("none, because `{}` is not in `on` of [mail]", event.name());
+        let routing = channel.routing();
+        if !routing.on.contains(&event) {
+            return format!(
+                "none, because `{}` is not in `on` of [{}]",
+                event.name(),
+                channel.name
+            );
         }
-        match remembered.alerted.get(&event) {
+        match alerts.and_then(|alerts| alerts.alerted.get(&event)) {
             Some(&at) => {
-                let again = TimeDelta::from_std(mail.remind_every)
+                let again = TimeDelta::from_std(routing.remind_every)
                     .ok()
                     .and_then(|every| at.checked_add_signed(every))
                     .map(|again| {
@@ -403,11 +436,11 @@ impl Known<'_> {
                         format!(
                             "; {lasting} from {} on (remind_every {})",
                             self.ago(again),
-                            rough(mail.remind_every)
+                            rough(routing.remind_every)
                         )
                     })
                     .unwrap_or_default();
-                let was = self.was_told();
+                let was = self.was_told(channel, known);
                 format!("`{}` {was} {}{again}", event.name(), self.ago(at))
             }
             None => format!(
@@ -417,13 +450,14 @@ impl Known<'_> {
         }
     }
 
-    fn told_before(&self, remembered: &ServiceState) -> String {
-        let last = remembered.alerted.iter().max_by_key(|(_, at)| **at);
+    fn alerted_before(&self, channel: &Channel, known: &ChannelState) -> String {
+        let alerts = known.services.get(&self.service.name);
+        let last = alerts.and_then(|it| it.alerted.iter().max_by_key(|(_, at)| **at));
         match last {
             Some((event, &at)) => format!(
                 "nothing to tell now; `{}` {} {}",
                 event.name(),
-                self.was_told(),
+                self.was_told(channel, known),
                 self.ago(at)
             ),
             None => "nothing to tell now".to_owned(),

@@ -9,7 +9,7 @@ use super::error::ConfigError;
 use super::trust::{self, Facts};
 use super::{Config, place, top};
 use crate::files::{self, Links, Refusal};
-use crate::notify::mail::{Secret, Transport};
+use crate::notify::Secret;
 use crate::table::fault::Source;
 use crate::text::visible;
 
@@ -75,7 +75,7 @@ pub(super) fn load_in(path: &Path, environment: &Environment) -> Result<Config, 
         path: path.clone(),
         faults,
     })?;
-    check_secret(&config, &text, environment.uid, &own)?;
+    check_secrets(&config, &text, environment.uid, &own)?;
     Ok(config)
 }
 
@@ -138,18 +138,31 @@ fn text(path: &Path, file: File, size: u64) -> Result<String, ConfigError> {
     })
 }
 
-/// Whether nobody else can read the password.
-fn check_secret(config: &Config, text: &str, user: u32, own: &Facts) -> Result<(), ConfigError> {
-    let Some(mail) = &config.mail else {
-        return Ok(());
-    };
-    let Transport::Smtp(smtp) = &mail.transport else {
-        return Ok(());
-    };
-    let refusal = match &smtp.password {
-        Some(Secret::Inline(_)) => trust::secret_refusal(user, own),
-        Some(Secret::File(path)) => {
-            let fault = |reason: &str| secret_fault(config, text, path, reason);
+/// Whether nobody else can read the secrets of the channels.
+fn check_secrets(config: &Config, text: &str, user: u32, own: &Facts) -> Result<(), ConfigError> {
+    for channel in &config.channels {
+        for (key, secret) in channel.secrets() {
+            let key: Vec<&str> = std::iter::once(channel.name.as_str())
+                .chain(key.iter().copied())
+                .collect();
+            check_secret(config, text, user, own, &key, secret)?;
+        }
+    }
+    Ok(())
+}
+
+fn check_secret(
+    config: &Config,
+    text: &str,
+    user: u32,
+    own: &Facts,
+    key: &[&str],
+    secret: &Secret,
+) -> Result<(), ConfigError> {
+    let refusal = match secret {
+        Secret::Inline(_) => trust::secret_refusal(user, own),
+        Secret::File(path) => {
+            let fault = |reason: &str| secret_fault(config, text, key, path, reason);
             let metadata = fs::metadata(path).map_err(|error| match error.kind() {
                 io::ErrorKind::NotFound => fault("there is no such file"),
                 _ => fault(&format!("cannot be looked at: {error}")),
@@ -159,7 +172,7 @@ fn check_secret(config: &Config, text: &str, user: u32, own: &Facts) -> Result<(
             }
             trust::secret_refusal(user, &Facts::of(path, &metadata))
         }
-        _ => None,
+        Secret::Env(_) | Secret::Credential(_) => None,
     };
     match refusal {
         Some(refusal) => Err(ConfigError::Untrusted {
@@ -169,15 +182,22 @@ fn check_secret(config: &Config, text: &str, user: u32, own: &Facts) -> Result<(
     }
 }
 
-/// Something is the matter with the file of a password.
-fn secret_fault(config: &Config, text: &str, path: &Path, reason: &str) -> ConfigError {
-    let key = ["mail", "smtp", "password_file"];
-    let at = place::value_of(text, &key).unwrap_or_default();
+/// Something is the matter with the file of a secret.
+fn secret_fault(
+    config: &Config,
+    text: &str,
+    key: &[&str],
+    path: &Path,
+    reason: &str,
+) -> ConfigError {
+    let key = format!("{}_file", key.join("."));
+    let keys: Vec<&str> = key.split('.').collect();
+    let at = place::value_of(text, &keys).unwrap_or_default();
     ConfigError::Faulty {
         path: config.path.clone(),
         faults: vec![Source::new(text, &config.path).fault(
             &at,
-            &key.join("."),
+            &key,
             &format!("{}: {reason}", path.display()),
             Some("name a file of mode 0600 with the password in it"),
             false,

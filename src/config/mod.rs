@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::check::{Check, Rule, log as log_check, port, process};
-use crate::notify;
+use crate::notify::{Channel, mail};
 use crate::restart::{Limits, RestartMethod};
 use crate::table::{Fields, Section, nearest};
 
@@ -64,8 +64,8 @@ pub struct Config {
     pub logging: Logging,
     /// What holds for a service that says nothing; the services have it in them already.
     pub defaults: Defaults,
-    /// Whom to mail, and how; absent: nobody.
-    pub mail: Option<notify::mail::Settings>,
+    /// Whom to alert, and how; empty: nobody.
+    pub channels: Vec<Channel>,
     /// The services in the order of the file.
     pub services: Vec<Arc<Service>>,
 }
@@ -75,6 +75,11 @@ impl Config {
     pub fn service(&self, name: &str) -> Option<&Service> {
         let mut services = self.services.iter().map(|service| &**service);
         services.find(|service| service.name == name)
+    }
+
+    /// The `[mail]` table, or what the environment has in its place.
+    pub fn mail(&self) -> Option<&mail::Settings> {
+        self.channels.iter().find_map(Channel::as_mail)
     }
 
     /// The name of a service that somebody who wrote `name` may have meant.

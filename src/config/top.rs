@@ -13,6 +13,7 @@ use super::environment::Environment;
 use super::service::{self, DefaultKeys, Named, ServiceKeys};
 use super::{Config, Defaults};
 use crate::check::Rule;
+use crate::notify::Channel;
 use crate::notify::mail::Settings;
 use crate::table::fault::{Fault, MOST, Source, is_secret};
 use crate::table::{
@@ -69,7 +70,7 @@ pub fn to_toml(config: &Config) -> String {
         run_timeout: config.run_timeout,
         logging: config.logging.clone(),
         defaults: DefaultKeys::from(&config.defaults),
-        mail: config.mail.clone(),
+        mail: config.mail().cloned(),
         service: services
             .map(|service| (service.name.clone(), ServiceKeys::from(&**service)))
             .collect(),
@@ -113,7 +114,7 @@ pub(super) fn read(
     let mut config = config;
     if is_toml && !top.has("mail") {
         match (environment.mail(), &mut config) {
-            (Ok(mail), Some(config)) => config.mail = mail,
+            (Ok(mail), Some(config)) => config.channels.extend(mail.map(Channel::mail)),
             (Ok(_), None) => {}
             (Err(faults), _) => found.extend(faults),
         }
@@ -274,7 +275,7 @@ fn body(
         run_timeout: keys.run_timeout,
         logging: keys.logging,
         defaults: Defaults::of(keys.defaults),
-        mail: keys.mail,
+        channels: keys.mail.map(Channel::mail).into_iter().collect(),
         services: services.into_iter().map(Arc::new).collect(),
     })
 }

@@ -1,9 +1,10 @@
-//! Alerting a person: events become one message a run, and a message goes out by one channel.
+//! Alerting a person: the alerts of a run become one notification a channel, and each channel sends it in its own form.
 //!
-//! [`message::compose`] is pure: alerts in, one [`Message`] out. [`mail::send`] is the channel: whatever the other
-//! side does, it comes back within its time limit with a [`Report`] that tells the recipients apart, so that the
-//! caller can keep what is still pending and for whom, in the [`outbox`]. What is worth telling, and when again, is
-//! decided above.
+//! [`digest::compose`] is pure: alerts in, one [`Notification`] out. A [`Channel`] is of one of the kinds in the list of
+//! `channel.rs`; each is a [`ChannelKind`] in a file of its own. It renders a notification (pure), and sends it: whatever
+//! the other side does, it comes back within its time limit with a [`DeliveryReport`] that tells the recipients apart,
+//! so that the caller can keep what is still pending and for whom, in the [`outbox`]. What is alerted about, and when
+//! again, is decided above.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 
@@ -13,15 +14,44 @@ use serde::{Deserialize, Serialize};
 use crate::check::Finding;
 use crate::restart::Action;
 
+mod channel;
+pub mod digest;
+mod kind;
+mod layout;
 pub mod mail;
-pub mod message;
+mod notification;
 pub mod outbox;
+mod report;
+mod routing;
+mod secret;
+mod sentences;
 
-/// What a person can be told of, in the order of how much it matters, the worst last.
+pub use channel::{Channel, ChannelSettings};
+pub use kind::ChannelKind;
+pub use notification::{Notification, Thread};
+pub use report::{DeliveryReport, Outcome, Recipient};
+pub use routing::Routing;
+pub use secret::Secret;
+
+/// How much a notification matters, the most last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Good to know.
+    Info,
+    /// Somebody should look at it some time.
+    Warning,
+    /// The watchdog's own trouble.
+    Error,
+    /// A service does not run, and is not brought back.
+    Critical,
+}
+
+/// What a person can be alerted about, in the order of how much it matters, the worst last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Event {
-    /// All is well again after trouble that was told.
+    /// All is well again after trouble that was reported.
     Recovered,
     /// Warnings only.
     Degraded,
@@ -31,13 +61,13 @@ pub enum Event {
     Unknown,
     /// Broken, and nothing the watchdog may do about it.
     Down,
-    /// Restarted in vain.
+    /// A restart failed.
     RestartFailed,
     /// Broken, and the restart budget is spent.
     Exhausted,
-    /// The watchdog's own trouble: a damaged state, a run that was cut short. Always told.
+    /// The watchdog's own trouble: a damaged state, a run that was cut short. Always reported.
     Watchdog,
-    /// Nothing happened: a person tries whether mail arrives.
+    /// Nothing happened: a person tries whether messages arrive.
     Test,
 }
 
@@ -56,12 +86,22 @@ impl Event {
             Self::Test => "test",
         }
     }
+
+    /// How much it matters.
+    pub fn severity(self) -> Severity {
+        match self {
+            Self::Recovered | Self::Test => Severity::Info,
+            Self::Degraded | Self::Restarted | Self::Unknown => Severity::Warning,
+            Self::Watchdog => Severity::Error,
+            Self::Down | Self::RestartFailed | Self::Exhausted => Severity::Critical,
+        }
+    }
 }
 
-/// One thing to tell about one service, with its evidence. Kept in the state until a message tells it.
+/// One thing to report about one service, with its evidence. Kept in the state until a notification reports it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Alert {
-    /// What no other alert has: by it a message in the outbox is known to tell this one.
+    /// What no other alert has: by it a notification in the outbox is known to report this one.
     #[serde(default)]
     pub id: String,
     /// When it happened.
@@ -99,140 +139,33 @@ pub struct Alert {
     #[serde(default)]
     pub next_attempt: Option<DateTime<Utc>>,
     /// `max_per_hour` has held it back.
-    #[serde(default)]
-    pub held: bool,
+    #[serde(default, alias = "held")]
+    pub rate_limited: bool,
+    /// The incident that it is about, by the id that all alerts of it have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub incident: Option<String>,
 }
 
-/// A message ready to be sent by any channel, and to be kept until it can be.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Message {
-    /// One line, without control characters.
-    pub subject: String,
-    /// Plain text, lines ended by line feeds.
-    pub body: String,
-    /// The services in it, the worst first, for `X-Watchdog-Service`.
-    pub services: Vec<String>,
-    /// The worst event in it, for `X-Watchdog-Event`.
-    pub event: Event,
-    /// When it was written.
-    pub time: DateTime<Utc>,
-    /// Its own id with angle brackets, by [`message::id`]; the same at every attempt to deliver it, so that a
-    /// mailbox can tell a copy.
-    pub message_id: String,
-    /// The id of the last message of the same incident, if there was one.
-    #[serde(default)]
-    pub in_reply_to: Option<String>,
-    /// The ids of the incident's messages, the oldest first.
-    #[serde(default)]
-    pub references: Vec<String>,
-}
-
-/// How a delivery went, recipient by recipient.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Report {
-    /// In the order in which they were asked for, each once.
-    pub recipients: Vec<Recipient>,
-    /// The way itself failed, and not with this message or its recipients: another one would fare no better now.
-    pub in_vain: bool,
-}
-
-/// One recipient's part of a [`Report`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Recipient {
-    /// As the config has it.
-    pub address: String,
-    /// How it went.
-    pub outcome: Outcome,
-}
-
-/// How a delivery to one recipient went.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// The channel took it.
-    Delivered,
-    /// It will never be taken, and why: to try again is in vain.
-    Refused(String),
-    /// It was not taken now: to be tried again.
-    Deferred {
-        /// Why: where, at which step, what was said, and what to do.
-        why: String,
-        /// All of it was handed over and no answer came: another attempt may make a second copy.
-        maybe_delivered: bool,
-    },
-}
-
-impl Outcome {
-    /// Not taken, and surely not delivered.
-    pub fn deferred(why: impl Into<String>) -> Self {
-        Self::Deferred {
-            why: why.into(),
-            maybe_delivered: false,
-        }
-    }
-}
-
-impl Report {
-    /// The same outcome for all.
-    pub fn all(addresses: &[String], outcome: &Outcome) -> Self {
-        let recipients = addresses.iter().map(|address| Recipient {
-            address: address.clone(),
-            outcome: outcome.clone(),
-        });
+impl Alert {
+    /// An alert without evidence.
+    pub fn new(time: DateTime<Utc>, service: &str, event: Event) -> Self {
         Self {
-            recipients: recipients.collect(),
-            in_vain: false,
+            id: String::new(),
+            time,
+            service: service.to_owned(),
+            event,
+            findings: Vec::new(),
+            action: None,
+            since: None,
+            attempts: 0,
+            max_per_hour: 0,
+            log_tail: Vec::new(),
+            notes: Vec::new(),
+            same_finding: None,
+            next_attempt: None,
+            rate_limited: false,
+            incident: None,
         }
-    }
-
-    /// Whether at least one recipient has it.
-    pub fn reached_somebody(&self) -> bool {
-        self.recipients
-            .iter()
-            .any(|recipient| recipient.outcome == Outcome::Delivered)
-    }
-
-    /// The recipients to try again.
-    pub fn pending(&self) -> Vec<String> {
-        let pending = self
-            .recipients
-            .iter()
-            .filter(|recipient| matches!(recipient.outcome, Outcome::Deferred { .. }));
-        pending.map(|recipient| recipient.address.clone()).collect()
-    }
-
-    /// What went wrong, one sentence a reason, with the recipients that it befell: for the log and the journal.
-    pub fn troubles(&self) -> Vec<String> {
-        self.reasons().into_iter().map(|(_, told)| told).collect()
-    }
-
-    /// The same, and of each whether it is final: the recipients were refused.
-    pub fn reasons(&self) -> Vec<(bool, String)> {
-        let mut reasons: Vec<(&'static str, &str, Vec<&str>)> = Vec::new();
-        for Recipient { address, outcome } in &self.recipients {
-            let (kind, why) = match outcome {
-                Outcome::Delivered => continue,
-                Outcome::Refused(why) => ("refused", why),
-                Outcome::Deferred {
-                    why,
-                    maybe_delivered: false,
-                } => ("not delivered yet", why),
-                Outcome::Deferred {
-                    why,
-                    maybe_delivered: true,
-                } => ("perhaps not delivered", why),
-            };
-            match reasons.iter_mut().find(|r| r.0 == kind && r.1 == why) {
-                Some(reason) => reason.2.push(address),
-                None => reasons.push((kind, why, vec![address])),
-            }
-        }
-        reasons
-            .into_iter()
-            .map(|(kind, why, addresses)| {
-                let told = format!("mail to {} {kind}: {why}", addresses.join(", "));
-                (kind == "refused", told)
-            })
-            .collect()
     }
 }
 
@@ -242,43 +175,18 @@ pub fn nonce() -> u64 {
     RandomState::new().build_hasher().finish()
 }
 
+/// An I/O error without its number, in our case of letters.
+fn plain(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    let text = text.split(" (os error").next().unwrap_or_default();
+    let mut chars = text.chars();
+    let first = chars.next().map(|c| c.to_ascii_lowercase());
+    first.into_iter().chain(chars).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_report_tells_the_recipients_apart() {
-        let recipient = |address: &str, outcome| Recipient {
-            address: address.to_owned(),
-            outcome,
-        };
-        let report = Report {
-            recipients: vec![
-                recipient("a@x", Outcome::Delivered),
-                recipient("b@x", Outcome::Refused("550 no".to_owned())),
-                recipient("c@x", Outcome::deferred("452 full")),
-                recipient("d@x", Outcome::deferred("452 full")),
-                recipient(
-                    "e@x",
-                    Outcome::Deferred {
-                        why: "no answer".to_owned(),
-                        maybe_delivered: true,
-                    },
-                ),
-            ],
-            in_vain: false,
-        };
-        assert!(report.reached_somebody());
-        assert_eq!(report.pending(), ["c@x", "d@x", "e@x"]);
-        assert_eq!(
-            report.troubles(),
-            [
-                "mail to b@x refused: 550 no",
-                "mail to c@x, d@x not delivered yet: 452 full",
-                "mail to e@x perhaps not delivered: no answer",
-            ]
-        );
-    }
 
     #[test]
     fn nonces_differ() {

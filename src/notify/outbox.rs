@@ -1,12 +1,16 @@
-//! Messages on their way: each a file, from before the first attempt to send it until all its recipients are settled.
+//! Deliveries that are not over yet: one file for each notification and channel, from before the first attempt to send
+//! it until it is known of each recipient how it ended.
 //!
-//! A message is written here, flushed to the disk, before the state forgets the alerts that it tells, and it names
-//! them: so a run that is killed between the two is understood by the next one, and nothing is lost or told twice.
-//! There is one window that no order of steps can close: a server has taken a message, and the run is killed before
-//! the file is removed. Then the message comes a second time, with the same id, so that a mailbox can tell.
+//! Invariant: an alert is pending in the state, or a delivery on the disk names it, or its delivery is over. So a
+//! delivery is flushed to the disk before the state forgets the alerts in it; a run that is killed between the two
+//! leaves both, and the next one finds the ids of those alerts in the file.
+//!
+//! One case cannot be excluded: the other side has taken a message, and the run is killed before the file is removed.
+//! Then the message is sent a second time with the same id, by which its reader can tell a copy.
 //!
 //! Whoever calls this holds the state's lock. Files that are not ours, or that are damaged, are set aside.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
@@ -17,21 +21,23 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::{Message, nonce};
+use super::{Notification, Thread, nonce};
 use crate::clock::{Reading, age};
 use crate::files::{self, Links, Refusal};
 
-/// How many messages are kept, at the most.
+mod old;
+
+/// How many deliveries are kept for a channel, at the most.
 pub const LIMIT: usize = 200;
 
 /// How many bytes they may have together.
 pub const SIZE_LIMIT: u64 = 16 << 20;
 
-/// How long it is tried to deliver a message.
+/// How long it is tried to deliver a notification.
 pub const PATIENCE: Duration = Duration::from_hours(72);
 
 /// A file larger than this is not one of ours.
-const FILE_LIMIT: u64 = 4 << 20;
+pub(super) const FILE_LIMIT: u64 = 8 << 20;
 
 /// How many files that were set aside are kept for a person to look at.
 const ASIDE_KEPT: usize = 8;
@@ -42,15 +48,20 @@ const ASIDE: &str = ".corrupt";
 /// The longest wait, in minutes, between attempts that may each have made a copy.
 const LONGEST_WAIT: i64 = 6 * 60;
 
-/// One message and what is left to be done about it.
+/// A notification on its way to the recipients of one channel.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Entry {
-    /// The message.
-    pub message: Message,
+pub struct Delivery {
+    /// What is sent.
+    pub notification: Notification,
+    /// The name of the channel.
+    pub channel: String,
     /// The recipients who do not have it yet. None left: it is only kept until the state knows.
     pub recipients: Vec<String>,
-    /// The ids of the alerts that it tells.
+    /// The ids of the alerts in it.
     pub alerts: Vec<String>,
+    /// The messages that it follows on this channel.
+    #[serde(default)]
+    pub thread: Thread,
     /// When it was written.
     pub since: DateTime<Utc>,
     /// How many attempts have failed.
@@ -58,43 +69,56 @@ pub struct Entry {
     pub tries: u32,
     /// How many of them may have delivered it all the same: all of it was handed over, and no answer came.
     #[serde(default)]
-    pub doubts: u32,
+    pub uncertain: u32,
     /// When the last of those was.
     #[serde(default)]
-    pub doubted: Option<DateTime<Utc>>,
-    /// The clocks that these times are by. Each message has its own: whoever sets the clock, and whatever runs come
-    /// before the one that sends mail, it is held against the right ones.
+    pub last_uncertain: Option<DateTime<Utc>>,
+    /// The id that the other side gave it, where it gives one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message_id: Option<String>,
+    /// The clocks that these times are by. Each delivery has its own: whoever sets the clock, and whatever runs come
+    /// before the one that sends, it is held against the right ones.
     #[serde(default)]
     pub clock: Option<Reading>,
 }
 
-impl Entry {
-    /// A message that nobody has yet.
+impl Delivery {
+    /// A notification that nobody has yet.
     pub fn new(
-        message: Message,
-        recipients: &[String],
+        notification: Notification,
+        channel: &str,
+        recipients: Vec<String>,
         alerts: Vec<String>,
+        thread: Thread,
         now: &Reading,
     ) -> Self {
         Self {
-            since: message.time,
-            message,
-            recipients: recipients.to_vec(),
+            since: notification.time,
+            notification,
+            channel: channel.to_owned(),
+            recipients,
             alerts,
+            thread,
             tries: 0,
-            doubts: 0,
-            doubted: None,
+            uncertain: 0,
+            last_uncertain: None,
+            message_id: None,
             clock: Some(now.clone()),
         }
+    }
+
+    /// Whether every recipient has it or was refused.
+    pub fn is_over(&self) -> bool {
+        self.recipients.is_empty()
     }
 
     /// Whether it is to be tried now. Each run tries, but where attempts may have made copies the waits grow, so
     /// that a server which takes everything and answers nothing fills no mailbox.
     pub fn is_due(&self, now: DateTime<Utc>) -> bool {
-        let Some(last) = self.doubted else {
+        let Some(last) = self.last_uncertain else {
             return true;
         };
-        let minutes = 1_i64.checked_shl(self.doubts).unwrap_or(LONGEST_WAIT);
+        let minutes = 1_i64.checked_shl(self.uncertain).unwrap_or(LONGEST_WAIT);
         let wait = TimeDelta::minutes(minutes.clamp(1, LONGEST_WAIT));
         // a time that lies ahead is that of a clock that was wrong
         last > now || now - last >= wait
@@ -111,19 +135,19 @@ impl Entry {
         if moved.abs() < TimeDelta::seconds(1) {
             return false;
         }
-        for time in std::iter::once(&mut self.since).chain(&mut self.doubted) {
+        for time in std::iter::once(&mut self.since).chain(&mut self.last_uncertain) {
             *time = time.checked_add_signed(moved).unwrap_or(*time);
         }
         true
     }
 
     /// Whether it has been tried for long enough.
-    pub fn is_hopeless(&self, now: DateTime<Utc>) -> bool {
+    pub fn is_expired(&self, now: DateTime<Utc>) -> bool {
         age(now, self.since) >= PATIENCE
     }
 }
 
-/// An entry with its file.
+/// A delivery with its file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kept {
     /// The name of its file.
@@ -131,14 +155,14 @@ pub struct Kept {
     /// Its size in bytes.
     pub size: u64,
     /// What is in it.
-    pub entry: Entry,
+    pub delivery: Delivery,
 }
 
 /// What is in the outbox.
 #[derive(Clone, Debug, Default)]
 pub struct Loaded {
-    /// The messages, the oldest first.
-    pub entries: Vec<Kept>,
+    /// The deliveries, the oldest first.
+    pub deliveries: Vec<Kept>,
     /// What was wrong, as sentences for a person.
     pub troubles: Vec<String>,
 }
@@ -184,7 +208,11 @@ impl Outbox {
                 let _ = fs::remove_file(&path);
             } else if ending == Some("json") {
                 match read(&path) {
-                    Ok((entry, size)) => loaded.entries.push(Kept { name, size, entry }),
+                    Ok((delivery, size)) => loaded.deliveries.push(Kept {
+                        name,
+                        size,
+                        delivery,
+                    }),
                     Err(why) => loaded.troubles.push(self.set_aside(&name, &why)),
                 }
             }
@@ -192,18 +220,20 @@ impl Outbox {
         loaded
     }
 
-    /// How many messages about a service wait in it. Only looks: for commands that hold no lock.
-    pub fn waiting_about(&self, service: &str) -> usize {
-        fs::read_dir(&self.dir)
-            .into_iter()
-            .flatten()
-            .flatten()
-            .map(|entry| entry.path())
-            .filter(|path| path.extension().is_some_and(|ending| ending == "json"))
-            .filter_map(|path| read(&path).ok())
-            .filter(|(entry, _)| !entry.recipients.is_empty())
-            .filter(|(entry, _)| entry.message.services.iter().any(|name| name == service))
-            .count()
+    /// For each channel, how many messages about a service wait in it. Only looks: for commands that hold no lock.
+    pub fn waiting_about(&self, service: &str) -> BTreeMap<String, usize> {
+        let mut waiting = BTreeMap::new();
+        for entry in fs::read_dir(&self.dir).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if path.extension().is_some_and(|ending| ending == "json")
+                && let Ok((delivery, _)) = read(&path)
+                && !delivery.is_over()
+                && (delivery.notification.services.iter()).any(|name| name == service)
+            {
+                *waiting.entry(delivery.channel).or_default() += 1;
+            }
+        }
+        waiting
     }
 
     /// Renames a file that cannot be used, and says so; the oldest of such files go.
@@ -233,24 +263,29 @@ impl Outbox {
         }
     }
 
-    /// Takes up a new entry: when this returns, it is on the disk.
-    pub fn add(&self, entry: Entry) -> io::Result<Kept> {
+    /// Takes up a new delivery: when this returns, it is on the disk.
+    pub fn add(&self, delivery: Delivery) -> io::Result<Kept> {
         self.prepare()?;
         let name = format!(
-            "{}-{:016x}.json",
-            entry.since.format("%Y%m%dT%H%M%S%3fZ"),
+            "{}-{}-{:016x}.json",
+            delivery.since.format("%Y%m%dT%H%M%S%3fZ"),
+            delivery.channel,
             nonce()
         );
-        let size = self.write(&name, &entry)?;
-        Ok(Kept { name, size, entry })
+        let size = self.write(&name, &delivery)?;
+        Ok(Kept {
+            name,
+            size,
+            delivery,
+        })
     }
 
-    /// Writes an entry anew, whole or not at all.
+    /// Writes a delivery anew, whole or not at all.
     pub fn update(&self, kept: &Kept) -> io::Result<()> {
-        self.write(&kept.name, &kept.entry).map(|_| ())
+        self.write(&kept.name, &kept.delivery).map(|_| ())
     }
 
-    /// Lets an entry go: when this returns, it will not come back.
+    /// Removes a delivery: when this returns, it will not come back.
     pub fn remove(&self, name: &str) -> io::Result<()> {
         match fs::remove_file(self.dir.join(name)) {
             Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
@@ -273,8 +308,8 @@ impl Outbox {
         Ok(())
     }
 
-    fn write(&self, name: &str, entry: &Entry) -> io::Result<u64> {
-        let bytes = serde_json::to_vec(entry)?;
+    fn write(&self, name: &str, delivery: &Delivery) -> io::Result<u64> {
+        let bytes = serde_json::to_vec(delivery)?;
         let new = self.dir.join(format!("{name}.new"));
         let _ = fs::remove_file(&new);
         let written = OpenOptions::new()
@@ -301,24 +336,25 @@ impl Outbox {
     }
 }
 
-/// How many of the oldest entries have to go for the others to fit.
-pub fn surplus(entries: &[Kept]) -> usize {
+/// The names of the oldest deliveries of a channel that have to go for its others to fit.
+pub fn surplus(kept: &[Kept], channel: &str) -> Vec<String> {
     let mut size = 0;
-    let fitting = entries
-        .iter()
-        .rev()
-        .take(LIMIT)
-        .take_while(|kept| {
+    let mut number = 0;
+    let newest_first = kept.iter().rev();
+    newest_first
+        .filter(|kept| kept.delivery.channel == channel)
+        .filter(|kept| {
+            number += 1;
             size += kept.size;
-            size <= SIZE_LIMIT
+            // the newest one stays whatever its size
+            number > 1 && (number > LIMIT || size > SIZE_LIMIT)
         })
-        .count();
-    // the newest one stays whatever its size
-    entries.len().saturating_sub(fitting.max(1))
+        .map(|kept| kept.name.clone())
+        .collect()
 }
 
 /// Reads one file and its size. The error says what is wrong with it.
-fn read(path: &Path) -> Result<(Entry, u64), String> {
+fn read(path: &Path) -> Result<(Delivery, u64), String> {
     let (file, meta) = files::open(path, Links::Refuse).map_err(|refusal| match refusal {
         Refusal::Kind(kind) => format!("is {kind}, not a regular file"),
         Refusal::Io(error) => format!("cannot be read ({error})"),
@@ -333,209 +369,19 @@ fn read(path: &Path) -> Result<(Entry, u64), String> {
     file.take(FILE_LIMIT)
         .read_to_end(&mut bytes)
         .map_err(|error| format!("cannot be read ({error})"))?;
-    let entry = parse(&bytes)?;
-    Ok((entry, meta.len()))
+    let delivery = parse(&bytes)?;
+    Ok((delivery, meta.len()))
 }
 
-/// Parses the bytes of a file. Never panics, whatever they are.
-pub fn parse(bytes: &[u8]) -> Result<Entry, String> {
+/// Parses the bytes of a file, of this or an earlier version. Never panics, whatever they are.
+pub fn parse(bytes: &[u8]) -> Result<Delivery, String> {
     if bytes.is_empty() {
         return Err("is empty".to_owned());
     }
-    serde_json::from_slice(bytes).map_err(|error| format!("is damaged ({error})"))
+    serde_json::from_slice(bytes)
+        .or_else(|error| old::parse(bytes).ok_or(error))
+        .map_err(|error| format!("is damaged ({error})"))
 }
 
 #[cfg(test)]
-mod tests {
-    use std::os::unix::fs::{PermissionsExt, symlink};
-
-    use super::*;
-    use crate::notify::Event;
-
-    fn at(second: i64) -> DateTime<Utc> {
-        DateTime::from_timestamp(1_800_000_000 + second, 0).unwrap()
-    }
-
-    /// The clocks of a machine that was up for `up` seconds.
-    fn reading(second: i64, up: u64) -> Reading {
-        Reading {
-            wall: at(second),
-            boot_ms: up * 1000,
-            awake_ms: up * 1000,
-            boot_id: "a".into(),
-        }
-    }
-
-    fn entry(second: i64) -> Entry {
-        let message = Message {
-            subject: "s".to_owned(),
-            body: "b\n".to_owned(),
-            services: vec!["a".to_owned()],
-            event: Event::Down,
-            time: at(second),
-            message_id: format!("<{second}@h>"),
-            in_reply_to: None,
-            references: Vec::new(),
-        };
-        let now = reading(second, 0);
-        Entry::new(
-            message,
-            &["ops@x.org".to_owned()],
-            vec!["1".to_owned()],
-            &now,
-        )
-    }
-
-    fn ids(loaded: &Loaded) -> Vec<String> {
-        let ids = loaded.entries.iter();
-        ids.map(|kept| kept.entry.message.message_id.clone())
-            .collect()
-    }
-
-    #[test]
-    fn what_is_kept_comes_back_oldest_first_and_is_its_owners_alone() {
-        let state = tempfile::tempdir().unwrap();
-        let outbox = Outbox::at(state.path());
-        assert!(outbox.load().entries.is_empty());
-        assert!(!state.path().join("outbox").exists(), "looking makes none");
-        for second in [3, 1, 2] {
-            outbox.add(entry(second)).unwrap();
-        }
-        let mut loaded = outbox.load();
-        assert_eq!(ids(&loaded), ["<1@h>", "<2@h>", "<3@h>"]);
-        assert_eq!(loaded.entries[0].entry, entry(1));
-        let dir = state.path().join("outbox");
-        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
-        assert_eq!(mode(&dir), 0o700);
-        for kept in &loaded.entries {
-            let path = dir.join(&kept.name);
-            assert_eq!(mode(&path), 0o600);
-            assert_eq!(fs::metadata(path).unwrap().len(), kept.size);
-        }
-        let kept = &mut loaded.entries[1];
-        kept.entry.recipients.clear();
-        outbox.update(kept).unwrap();
-        outbox.remove(&loaded.entries[0].name).unwrap();
-        outbox.remove(&loaded.entries[0].name).unwrap();
-        let again = outbox.load();
-        assert_eq!(ids(&again), ["<2@h>", "<3@h>"]);
-        assert!(again.entries[0].entry.recipients.is_empty());
-        assert_eq!(fs::read_dir(&dir).unwrap().count(), 2);
-    }
-
-    #[test]
-    fn what_is_no_entry_is_set_aside_and_stops_nobody() {
-        let state = tempfile::tempdir().unwrap();
-        let outbox = Outbox::at(state.path());
-        let good = outbox.add(entry(1)).unwrap();
-        let dir = state.path().join("outbox");
-        let whole = fs::read(dir.join(&good.name)).unwrap();
-        fs::write(dir.join("0-empty.json"), "").unwrap();
-        fs::write(dir.join("0-torn.json"), &whole[..whole.len() / 2]).unwrap();
-        fs::write(dir.join("0-other.json"), "[1]").unwrap();
-        fs::write(dir.join("0-half.json.new"), &whole[..9]).unwrap();
-        fs::write(dir.join("notes.txt"), "mine").unwrap();
-        fs::create_dir(dir.join("0-dir.json")).unwrap();
-        nix::unistd::mkfifo(&dir.join("0-fifo.json"), nix::sys::stat::Mode::S_IRUSR).unwrap();
-        let target = state.path().join("target");
-        fs::write(&target, &whole).unwrap();
-        symlink(&target, dir.join("0-link.json")).unwrap();
-        let loaded = outbox.load();
-        assert_eq!(ids(&loaded), ["<1@h>"]);
-        assert_eq!(loaded.troubles.len(), 6, "{:?}", loaded.troubles);
-        for (name, why) in [
-            (
-                "0-empty.json is empty; it is not sent, and was set aside as",
-                0,
-            ),
-            ("0-torn.json is damaged (", 5),
-            ("0-fifo.json is a FIFO, not a regular file;", 2),
-            ("0-link.json is a symbolic link, not a regular file;", 3),
-        ] {
-            assert!(
-                loaded.troubles.iter().any(|told| told.contains(name)),
-                "{why} {name}: {:?}",
-                loaded.troubles
-            );
-        }
-        assert!(!dir.join("0-half.json.new").exists());
-        assert!(dir.join("notes.txt").exists());
-        assert_eq!(fs::read(&target).unwrap(), whole);
-        assert!(outbox.load().troubles.is_empty(), "told once");
-    }
-
-    #[test]
-    fn a_file_that_has_gone_cannot_be_read() {
-        let directory = tempfile::tempdir().unwrap();
-        assert_eq!(
-            read(&directory.path().join("1.json")).unwrap_err(),
-            "cannot be read (No such file or directory (os error 2))"
-        );
-    }
-
-    #[test]
-    fn files_set_aside_are_bounded() {
-        let state = tempfile::tempdir().unwrap();
-        let outbox = Outbox::at(state.path());
-        outbox.add(entry(1)).unwrap();
-        for n in 0..30 {
-            fs::write(state.path().join(format!("outbox/{n:02}.json")), "?").unwrap();
-        }
-        outbox.load();
-        let left = fs::read_dir(state.path().join("outbox")).unwrap().count();
-        assert_eq!(left, 1 + ASIDE_KEPT);
-    }
-
-    #[test]
-    fn a_directory_that_is_a_link_is_not_written_to() {
-        let state = tempfile::tempdir().unwrap();
-        let elsewhere = tempfile::tempdir().unwrap();
-        symlink(elsewhere.path(), state.path().join("outbox")).unwrap();
-        let error = Outbox::at(state.path()).add(entry(1)).unwrap_err();
-        assert!(error.to_string().contains("it is made anew"), "{error}");
-        assert_eq!(fs::read_dir(elsewhere.path()).unwrap().count(), 0);
-    }
-
-    #[test]
-    fn f71_the_oldest_go_when_there_are_too_many() {
-        let kept = |size| Kept {
-            name: String::new(),
-            size,
-            entry: entry(1),
-        };
-        assert_eq!(surplus(&vec![kept(10); LIMIT]), 0);
-        assert_eq!(surplus(&vec![kept(10); LIMIT + 3]), 3);
-        assert_eq!(surplus(&vec![kept(SIZE_LIMIT / 4); 5]), 1);
-        assert_eq!(surplus(&[kept(SIZE_LIMIT * 2)]), 0);
-        assert_eq!(surplus(&[kept(1), kept(SIZE_LIMIT * 2)]), 1);
-        assert_eq!(surplus(&[]), 0);
-    }
-
-    #[test]
-    fn doubtful_attempts_come_at_growing_intervals_and_all_end_after_three_days() {
-        let mut entry = entry(0);
-        assert!(entry.is_due(at(0)));
-        let mut copies = 0;
-        for minute in 0..3 * 24 * 60 {
-            if entry.is_due(at(minute * 60)) {
-                copies += 1;
-                entry.doubts += 1;
-                entry.doubted = Some(at(minute * 60));
-            }
-        }
-        assert!((10..25).contains(&copies), "{copies}");
-        assert!(entry.is_due(at(0)), "the clock was ahead");
-        assert!(!entry.is_hopeless(at(3 * 86_400 - 1)));
-        assert!(entry.is_hopeless(at(3 * 86_400)));
-        assert!(!entry.is_hopeless(at(-100)));
-        entry.doubts = u32::MAX;
-        assert!(entry.is_due(at(10 * 86_400)));
-    }
-
-    proptest::proptest! {
-        #[test]
-        fn no_bytes_make_the_parser_panic(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..300)) {
-            let _ = parse(&bytes);
-        }
-    }
-}
+mod tests;

@@ -1,5 +1,7 @@
 //! What a run, or a look at the last one, says: to people and to programs.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
@@ -31,7 +33,10 @@ pub struct RunReport {
     pub services: Vec<ServiceReport>,
     /// What became of the mail.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub mail: Option<Mail>,
+    pub mail: Option<Deliveries>,
+    /// What became of the messages on the other channels, by their names.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub notify: BTreeMap<String, Deliveries>,
 }
 
 /// What a run came to for one service.
@@ -60,9 +65,9 @@ pub struct ServiceReport {
     pub would_restart: bool,
 }
 
-/// What became of the mail of a run.
+/// What became of the messages of a run on a channel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Mail {
+pub struct Deliveries {
     /// Messages sent.
     pub sent: usize,
     /// Messages that could not be sent and are kept.

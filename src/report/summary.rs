@@ -87,6 +87,7 @@ mod tests {
             exit_code: 0,
             services: services.collect(),
             mail: None,
+            notify: std::collections::BTreeMap::new(),
         }
     }
 

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use super::page::{Page, Style, columns};
-use super::{RunReport, ServiceReport};
+use super::{Deliveries, RunReport, ServiceReport};
 use crate::check::{Finding, Severity};
 use crate::clock;
+use crate::notify::Channel;
 use crate::restart::{Action, MethodName};
 use crate::state::journal::Entry;
 
@@ -39,18 +40,19 @@ pub fn table(report: &RunReport, style: Style) -> String {
     for (service, facts) in report.services.iter().zip(&facts) {
         add_service(&mut page, service, column, facts);
     }
-    if let Some(mail) = &report.mail {
-        if mail.sent > 0 {
-            page.line(0, &format!("mail: {} sent", mail.sent));
+    let mail = report.mail.iter().map(|mail| (Channel::MAIL, mail));
+    let others = report
+        .notify
+        .iter()
+        .map(|(name, sent)| (name.as_str(), sent));
+    for (name, deliveries) in mail.chain(others) {
+        let &Deliveries { sent, queued } = deliveries;
+        if sent > 0 {
+            page.line(0, &format!("{name}: {sent} sent"));
         }
-        if mail.queued > 0 {
-            page.line(
-                0,
-                &format!(
-                    "mail: {} could not be sent yet; the next run tries again",
-                    mail.queued
-                ),
-            );
+        if queued > 0 {
+            let told = format!("{name}: {queued} could not be sent yet; the next run tries again");
+            page.line(0, &told);
         }
     }
     page.into_text()
@@ -170,7 +172,6 @@ mod tests {
     use super::*;
     use crate::check::{Finding, Kind};
     use crate::fixtures::{action, at, stale};
-    use crate::report::Mail;
     use crate::report::page::{Paint, columns};
     use crate::restart::Operation;
     use crate::verdict::Verdict;
@@ -198,7 +199,8 @@ mod tests {
             duration_ms: Some(7),
             exit_code: 0,
             services,
-            mail: Some(Mail { sent: 1, queued: 2 }),
+            mail: Some(Deliveries { sent: 1, queued: 2 }),
+            notify: [("phone".to_owned(), Deliveries { sent: 3, queued: 0 })].into(),
         }
     }
 
@@ -261,6 +263,7 @@ waiting         a-service-with-quite-a-long-name-of-its-own  for 12m
     waits for `bot`, which did not come up
 mail: 1 sent
 mail: 2 could not be sent yet; the next run tries again
+phone: 3 sent
 ";
 
     #[test]

@@ -9,25 +9,42 @@ use proptest::prelude::*;
 use crate::check::{CheckState, CheckStates, Kind, Rule, assign_ids, process};
 use crate::clock::Reading;
 use crate::decide::{Facts, decide};
-use crate::fixtures::{at, gone, identity, service, up, with};
+use crate::fixtures::{at, gone, identity, routing, service, up, with};
 use crate::notify::mail::{Mailbox, Settings, Transport};
 use crate::restart::{Action, MethodName, Operation};
+use crate::state::channels::THREAD_KEPT;
 
-fn mail() -> Settings {
-    Settings {
-        from: Mailbox::parse("w@example.org").unwrap(),
-        to: vec![Mailbox::parse("o@example.org").unwrap()],
-        on: vec![
-            Event::Restarted,
-            Event::RestartFailed,
-            Event::Exhausted,
-            Event::Down,
-            Event::Recovered,
-        ],
-        remind_every: Duration::from_secs(3600),
-        max_per_hour: 12,
-        transport: Transport::Directory("/nonexistent".into()),
+fn mail() -> Channel {
+    let on = [
+        Event::Restarted,
+        Event::RestartFailed,
+        Event::Exhausted,
+        Event::Down,
+        Event::Recovered,
+    ];
+    channel("mail", routing(&on))
+}
+
+fn channel(name: &str, routing: Routing) -> Channel {
+    Channel {
+        name: name.to_owned(),
+        ..Channel::mail(Settings {
+            from: Mailbox::parse("w@example.org").unwrap(),
+            to: vec![Mailbox::parse("o@example.org").unwrap()],
+            routing,
+            transport: Transport::Directory("/nonexistent".into()),
+        })
     }
+}
+
+/// What is remembered of mail.
+fn of_mail(state: &mut State) -> &mut crate::state::channels::ChannelState {
+    state.channels.entry("mail".to_owned()).or_default()
+}
+
+/// The thread of the present incident of `a`, and of those before.
+fn threads(state: &State) -> Vec<&Vec<String>> {
+    state.channels["mail"].threads.values().collect()
 }
 
 fn tried(ok: bool) -> Outcome {
@@ -59,7 +76,7 @@ fn run(
     second: i64,
     works: bool,
 ) -> Verdict {
-    let settings = mail();
+    let channels = [mail()];
     let now = at(second);
     let seen = BTreeMap::from([(service.name.clone(), observation.clone())]);
     let facts = Facts {
@@ -74,7 +91,7 @@ fn run(
         tried(works)
     });
     let alerting = AlertConfig {
-        mail: Some(&settings),
+        channels: &channels,
     };
     settle(
         state,
@@ -90,7 +107,8 @@ fn run(
 }
 
 fn told(state: &mut State) -> Vec<Event> {
-    state.pending.drain(..).map(|alert| alert.event).collect()
+    let pending = of_mail(state).pending.drain(..);
+    pending.map(|alert| alert.event).collect()
 }
 
 #[test]
@@ -154,7 +172,7 @@ fn a_good_restart_is_told_as_such_and_not_again_as_a_recovery() {
 #[test]
 fn the_journal_has_every_change_and_every_restart() {
     let (service, mut state) = (service("a"), State::default());
-    let settings = mail();
+    let channels = [mail()];
     let (mut events, mut news) = (Vec::new(), Vec::new());
     let mut step = |state: &mut State, observation: &Observation, second: i64| {
         let seen = BTreeMap::from([("a".to_owned(), observation.clone())]);
@@ -170,7 +188,7 @@ fn the_journal_has_every_change_and_every_restart() {
             tried(true)
         });
         let alerting = AlertConfig {
-            mail: Some(&settings),
+            channels: &channels,
         };
         let settled = settle(
             state,
@@ -220,12 +238,12 @@ fn the_journal_has_every_change_and_every_restart() {
 fn f33_a_run_that_was_cut_short_is_told_and_its_attempt_counts() {
     let (service, mut state) = (service("a"), State::default());
     record_attempt(&mut state, &service, &gone(), at(0));
-    let settings = mail();
+    let channels = [mail()];
     let entries = recover_interrupted(
         &mut state,
         at(60),
         AlertConfig {
-            mail: Some(&settings),
+            channels: &channels,
         },
         |_| false,
     );
@@ -243,7 +261,7 @@ fn f33_a_run_that_was_cut_short_is_told_and_its_attempt_counts() {
             &mut state,
             at(120),
             AlertConfig {
-                mail: Some(&settings)
+                channels: &channels
             },
             |_| false
         )
@@ -251,30 +269,23 @@ fn f33_a_run_that_was_cut_short_is_told_and_its_attempt_counts() {
     );
 }
 
-fn message(n: usize) -> Message {
-    Message {
-        subject: String::new(),
-        body: String::new(),
-        services: Vec::new(),
-        event: Event::Down,
-        time: at(0),
-        message_id: format!("<{n}@h>"),
-        in_reply_to: None,
-        references: Vec::new(),
-    }
+/// Notes that a message of such a number is in the outbox.
+fn queued(state: &mut State, n: usize, in_it: impl Fn(&Alert) -> bool) -> bool {
+    of_mail(state).queued(at(0), Some(&format!("<{n}@h>")), in_it)
 }
 
 #[test]
 fn no_two_alerts_have_the_same_id() {
     let mut state = State::default();
-    let settings = mail();
+    let channels = [mail()];
     for n in 0..20 {
         let alerting = AlertConfig {
-            mail: Some(&settings),
+            channels: &channels,
         };
-        tell_own_trouble(&mut state, at(n / 10), n.to_string(), alerting);
+        alert_own_trouble(&mut state, at(n / 10), &n.to_string(), alerting);
     }
-    let mut ids: Vec<String> = state.pending.iter().map(|alert| alert.id.clone()).collect();
+    let pending = of_mail(&mut state).pending.iter();
+    let mut ids: Vec<String> = pending.map(|alert| alert.id.clone()).collect();
     ids.sort();
     ids.dedup();
     assert_eq!(ids.len(), 20);
@@ -285,17 +296,15 @@ fn f33_a_message_is_noted_once_and_covers_only_what_it_tells() {
     let (mut service, mut state) = (service("a"), State::default());
     service.method = None;
     run(&mut state, &service, &gone(), 0, false);
-    let first: Vec<String> = state.pending.iter().map(|alert| alert.id.clone()).collect();
+    let first = of_mail(&mut state).pending[0].id.clone();
     run(&mut state, &service, &gone(), 7200, false);
-    assert_eq!(state.pending.len(), 2);
-    let tells = |alert: &Alert| first.contains(&alert.id);
-    assert!(queued(&mut state, &message(1), tells));
-    assert_eq!(state.pending.len(), 1);
-    assert!(!queued(&mut state, &message(1), tells), "noted before");
-    assert_eq!(
-        (state.mails.len(), &state.services["a"].thread[..]),
-        (1, &["<1@h>".to_owned()][..])
-    );
+    assert_eq!(of_mail(&mut state).pending.len(), 2);
+    let in_it = |alert: &Alert| alert.id == first;
+    assert!(queued(&mut state, 1, in_it));
+    assert_eq!(of_mail(&mut state).pending.len(), 1);
+    assert!(!queued(&mut state, 1, in_it), "noted before");
+    assert_eq!(of_mail(&mut state).sent.len(), 1);
+    assert_eq!(threads(&state), [&["<1@h>"]]);
 }
 
 #[test]
@@ -303,30 +312,109 @@ fn a_thread_ends_when_all_is_well_and_told() {
     let (mut service, mut state) = (service("a"), State::default());
     service.method = None;
     run(&mut state, &service, &gone(), 0, false);
-    queued(&mut state, &message(0), |_| true);
+    queued(&mut state, 0, |_| true);
     for n in 1..30 {
-        run(
-            &mut state,
-            &service,
-            &gone(),
-            3600 * i64::try_from(n).unwrap(),
-            false,
-        );
-        queued(&mut state, &message(n), |_| true);
-        close_threads(&mut state);
+        let second = 3600 * i64::try_from(n).unwrap();
+        run(&mut state, &service, &gone(), second, false);
+        queued(&mut state, n, |_| true);
+        state.close_threads();
     }
-    let thread = &state.services["a"].thread;
+    let thread = threads(&state)[0];
     assert_eq!(thread.len(), THREAD_KEPT);
     assert_eq!(thread[0], "<0@h>", "the first one stays");
     assert_eq!(thread[THREAD_KEPT - 1], "<29@h>");
-    // well again, and that is still to be told
+    // well again, and that is still to be reported
     run(&mut state, &service, &up(1, 3600), 200_000, false);
-    assert!(!close_threads(&mut state));
-    assert_eq!(state.services["a"].thread.len(), THREAD_KEPT);
-    queued(&mut state, &message(30), |_| true);
-    assert!(close_threads(&mut state));
-    assert!(state.services["a"].thread.is_empty());
-    assert!(!close_threads(&mut state));
+    assert!(!state.close_threads());
+    assert_eq!(threads(&state)[0].len(), THREAD_KEPT);
+    queued(&mut state, 30, |_| true);
+    assert!(state.close_threads());
+    assert!(threads(&state).is_empty());
+    assert!(!state.close_threads());
+}
+
+#[test]
+fn all_alerts_of_an_incident_have_its_id_and_the_next_incident_has_another() {
+    let (mut service, mut state) = (service("a"), State::default());
+    service.method = None;
+    let well = up(1, 3600);
+    let mut incidents = Vec::new();
+    for (second, seen) in [
+        (0, &gone()),
+        (60, &gone()),
+        (3600, &gone()),
+        (3660, &well),
+        (3720, &gone()),
+        (3780, &well),
+    ] {
+        run(&mut state, &service, seen, second, false);
+        for alert in of_mail(&mut state).pending.drain(..) {
+            incidents.push((alert.event, alert.incident.unwrap()));
+        }
+    }
+    let (first, second) = (incident_id("a", at(0)), incident_id("a", at(3720)));
+    assert_eq!(
+        incidents,
+        [
+            (Event::Down, first.clone()),
+            (Event::Down, first.clone()),
+            (Event::Recovered, first),
+            (Event::Down, second.clone()),
+            (Event::Recovered, second),
+        ]
+    );
+    assert_eq!(state.services["a"].incident, None);
+}
+
+#[test]
+fn each_channel_is_alerted_as_its_own_table_says() {
+    let (mut service, mut state) = (service("a"), State::default());
+    service.method = None;
+    let often = Routing {
+        remind_every: Duration::from_secs(60),
+        ..routing(&[Event::Down])
+    };
+    let channels = [mail(), channel("often", often)];
+    let mut heard = Vec::new();
+    for (second, seen) in [(0, gone()), (60, gone()), (120, up(1, 3600)), (180, gone())] {
+        let verdict = if seen.findings.is_empty() {
+            Verdict::Healthy
+        } else {
+            Verdict::Down
+        };
+        let decision = Decision {
+            service: "a".to_owned(),
+            verdict,
+            operation: None,
+            after: Vec::new(),
+            why: None,
+            failures: 0,
+        };
+        let alerting = AlertConfig {
+            channels: &channels,
+        };
+        let (now, state) = (at(second), &mut state);
+        settle(state, &service, &decision, Some(&seen), None, now, alerting);
+        for (name, known) in &mut state.channels {
+            let events = known.pending.drain(..);
+            heard.extend(events.map(|alert| (second, name.clone(), alert.event)));
+        }
+    }
+    let heard: Vec<_> = heard
+        .iter()
+        .map(|(second, name, event)| (*second, name.as_str(), *event))
+        .collect();
+    assert_eq!(
+        heard,
+        [
+            (0, "mail", Event::Down),
+            (0, "often", Event::Down),
+            (60, "often", Event::Down),
+            (120, "mail", Event::Recovered),
+            (180, "mail", Event::Down),
+            (180, "often", Event::Down),
+        ]
+    );
 }
 
 #[test]
@@ -561,7 +649,7 @@ struct Machine {
     /// The state as it was last saved, and as it was saved before.
     saved: [State; 2],
     trusted: bool,
-    mail: Option<Settings>,
+    mail: Vec<Channel>,
     /// The ids of the alerts that were owed ever.
     owed: BTreeSet<String>,
     /// The ids of those that are in the outbox, on the disk.
@@ -593,7 +681,7 @@ impl Machine {
             journal: Vec::new(),
             saved: [State::default(), State::default()],
             trusted: true,
-            mail: None,
+            mail: Vec::new(),
             owed: BTreeSet::new(),
             queued: BTreeSet::new(),
             told: BTreeMap::new(),
@@ -641,9 +729,7 @@ impl Machine {
         let now = self.reading();
         self.state.bring_to(&now);
         let mail = self.mail.clone();
-        let alerting = AlertConfig {
-            mail: mail.as_ref(),
-        };
+        let alerting = AlertConfig { channels: &mail };
         recover_interrupted(&mut self.state, now.wall, alerting, |_| false);
         let observation = self.observation();
         let seen = BTreeMap::from([(self.service.name.clone(), observation.clone())]);
@@ -693,12 +779,12 @@ impl Machine {
 
     /// Saves the state, and takes down which alerts it owes that it did not owe before.
     fn save(&mut self) {
-        if self.mail.is_none() {
+        if self.mail.is_empty() {
             return;
         }
         self.saved.swap(0, 1);
         self.saved[0] = self.state.clone();
-        for alert in &self.state.pending {
+        for alert in self.state.channels.values().flat_map(|it| &it.pending) {
             let event = alert.event;
             if !self.owed.insert(alert.id.clone()) || event == Event::Watchdog {
                 continue;
@@ -718,8 +804,9 @@ impl Machine {
 
     /// Puts what is owed into the outbox.
     fn deliver(&mut self) {
-        if !self.state.pending.is_empty() {
-            let ids = self.state.pending.drain(..).map(|alert| alert.id);
+        if !of_mail(&mut self.state).pending.is_empty() {
+            let pending = of_mail(&mut self.state).pending.drain(..);
+            let ids = pending.map(|alert| alert.id);
             self.queued.extend(ids);
             self.save();
         }
@@ -730,7 +817,8 @@ impl Machine {
         self.state = state;
         // what was damaged is set aside, and is never a backup
         self.saved = [self.state.clone(), self.state.clone()];
-        let owed: BTreeSet<&String> = self.state.pending.iter().map(|alert| &alert.id).collect();
+        let pending = self.state.channels.values().flat_map(|it| &it.pending);
+        let owed: BTreeSet<&String> = pending.map(|alert| &alert.id).collect();
         let queued = &self.queued;
         self.owed
             .retain(|id| owed.contains(id) || queued.contains(id));
@@ -945,7 +1033,7 @@ proptest! {
         watched.policy.after_failures = after;
         watched.policy.cooldown = Duration::from_secs(cooldown);
         let mut machine = Machine::new(watched);
-        machine.mail = Some(mail());
+        machine.mail = vec![mail()];
         let (mut clock_set_at, mut full_until) = (0, 0);
         let end = machine.time + 100 * DAY;
         while machine.time < end {
@@ -1008,7 +1096,7 @@ fn trouble_begins_with_a_verdict_that_is_trouble_and_ends_when_all_is_well() {
                 why: None,
                 failures: 0,
             };
-            let silent = AlertConfig { mail: None };
+            let silent = AlertConfig { channels: &[] };
             settle(&mut state, &service, &decision, None, None, now, silent);
             assert_eq!(
                 state.services["a"].trouble_since, after,
@@ -1102,7 +1190,7 @@ fn the_journal_has_the_notes_of_a_run_where_there_are_any() {
             why: None,
             failures: 1,
         };
-        let silent = AlertConfig { mail: None };
+        let silent = AlertConfig { channels: &[] };
         let now = at(60);
         let settled = settle(
             &mut state,

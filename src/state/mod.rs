@@ -12,15 +12,19 @@ use serde::{Deserialize, Deserializer, Serialize};
 use crate::check::process::{self, Identity, ProcessStatus};
 use crate::check::{Check, CheckState, CheckStates, Finding, Rule, log, unit};
 use crate::clock::{Reading, SETTING, times};
-use crate::notify::{Alert, Event};
 use crate::restart::Action;
 use crate::verdict::Verdict;
 
+pub mod channels;
 pub mod journal;
 pub mod store;
+mod upgrade;
+
+use channels::ChannelState;
 
 /// The form of the state file that this program writes. Older ones are read too, and nothing in them is forgotten:
-/// version 1 (watchdog 0.1.0) has other names for some fields, and positions in logs by the path in the config.
+/// version 1 (watchdog 0.1.0) has other names for some fields, positions in logs by the path in the config, and mail as
+/// the only channel.
 pub const VERSION: u32 = 2;
 
 /// The window of the restart budget.
@@ -65,12 +69,12 @@ pub struct State {
     /// The services by their names.
     #[serde(default)]
     pub services: BTreeMap<String, ServiceState>,
-    /// What is still to be told.
-    #[serde(default, alias = "owed")]
-    pub pending: Vec<Alert>,
-    /// When messages were sent in the last hour.
+    /// What is remembered of each channel, by its name.
     #[serde(default)]
-    pub mails: Vec<DateTime<Utc>>,
+    pub channels: BTreeMap<String, ChannelState>,
+    /// Present in a state that has no channels yet: it is read again for what it has in their place.
+    #[serde(default, skip_serializing)]
+    mails: Option<Vec<DateTime<Utc>>>,
 }
 
 impl Default for State {
@@ -85,8 +89,8 @@ impl Default for State {
             attempts_lost: false,
             jumped_at: None,
             services: BTreeMap::new(),
-            pending: Vec::new(),
-            mails: Vec::new(),
+            channels: BTreeMap::new(),
+            mails: None,
         }
     }
 }
@@ -134,6 +138,9 @@ pub struct ServiceState {
     /// When the present trouble began, be it broken, degraded or unseen.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trouble_since: Option<DateTime<Utc>>,
+    /// The id of the present incident: it begins with the trouble, and is over when the service is healthy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub incident: Option<String>,
     /// The codes of the critical findings that each attempt of the present trouble was made for.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub attempt_codes: Vec<Vec<String>>,
@@ -146,15 +153,6 @@ pub struct ServiceState {
         skip_serializing_if = "Option::is_none"
     )]
     pub pause_reason: Option<String>,
-    /// When each event was last told.
-    #[serde(alias = "told", skip_serializing_if = "BTreeMap::is_empty")]
-    pub alerted: BTreeMap<Event, DateTime<Utc>>,
-    /// The trouble that was told last, and whose end has not been told.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub open_trouble: Option<Event>,
-    /// The ids of the messages that told of the present incident: its first and its latest, oldest first.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub thread: Vec<String>,
     /// What the last run saw and did, for `status`.
     pub report: LastResult,
 }
@@ -339,7 +337,6 @@ impl ServiceState {
             .chain(&mut self.trouble_since)
             .chain(&mut self.report.time)
             .chain(&mut self.good_restarts)
-            .chain(self.alerted.values_mut())
     }
 }
 
@@ -422,9 +419,35 @@ impl State {
                 .attempts
                 .retain(|&at| within_hour(now.wall, at) || Some(at) == last);
         }
-        self.mails.retain(|&at| within_hour(now.wall, at));
+        for channel in self.channels.values_mut() {
+            channel.sent.retain(|&at| within_hour(now.wall, at));
+        }
         self.clock = Some(now.clone());
         set
+    }
+
+    /// Ends the threads of incidents that are over and reported. Returns whether there were any.
+    pub fn close_threads(&mut self) -> bool {
+        let services = self.services.values();
+        let open = services
+            .filter_map(|service| service.incident.as_deref())
+            .collect();
+        let mut closed = false;
+        for channel in self.channels.values_mut() {
+            closed |= channel.close_threads(&open);
+        }
+        closed
+    }
+
+    /// Forgets services, but for those to be kept.
+    pub fn retain_services(&mut self, keep: impl Fn(&str, &ServiceState) -> bool) {
+        self.services.retain(|name, known| keep(name, known));
+        let services = &self.services;
+        for channel in self.channels.values_mut() {
+            channel
+                .services
+                .retain(|name, _| services.contains_key(name));
+        }
     }
 
     /// Whether it is long ago, or not known, that the state was flushed to the disk.
@@ -440,9 +463,13 @@ impl State {
             .chain(&mut self.last_run)
             .chain(&mut self.flushed)
             .chain(&mut self.jumped_at)
-            .chain(&mut self.mails)
-            .chain(self.pending.iter_mut().map(|alert| &mut alert.time))
+            .chain(self.channels.values_mut().flat_map(ChannelState::times))
     }
+}
+
+/// What an incident is called that began at a time. Each service has its own.
+pub fn incident_id(service: &str, began: DateTime<Utc>) -> String {
+    format!("{service}.{}", began.format("%Y%m%dT%H%M%S%.3fZ"))
 }
 
 /// What a check remembers: by its id, or as version 1 wrote it. Several tables of one path were one then.

@@ -27,7 +27,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use thiserror::Error;
 
-use super::{State, VERSION, journal};
+use super::{State, VERSION, journal, upgrade};
 use crate::check::CheckStates;
 use crate::check::log::LogPosition;
 use crate::files::{self, Extent, FileId, Links, Refusal, Writers};
@@ -661,12 +661,14 @@ pub fn parse_state(bytes: &[u8]) -> Result<State, String> {
         return Err("is empty".to_owned());
     }
     let read = serde_json::from_slice(bytes);
-    let error = match read.or_else(|error| without_damaged_marks(bytes).ok_or(error)) {
-        Ok(state) if (1..=VERSION).contains(&state.version) => {
-            return Ok(State {
-                version: VERSION,
-                ..state
-            });
+    let read = read.or_else(|error| without_damaged_marks(bytes).ok_or(error));
+    let error = match read {
+        Ok(mut state) if (1..=VERSION).contains(&state.version) => {
+            state.version = VERSION;
+            if state.mails.take().is_some() {
+                upgrade::add(bytes, &mut state).map_err(|error| format!("is damaged ({error})"))?;
+            }
+            return Ok(state);
         }
         Ok(_) => None,
         Err(error) => Some(error),
@@ -720,6 +722,7 @@ mod tests {
 
     use crate::check::log::Rule as LogRule;
     use crate::check::{CheckState, Rule, assign_ids};
+    use crate::notify::Event;
     use crate::state::ServiceState;
 
     #[test]
@@ -1048,14 +1051,22 @@ mod tests {
         for read_again in [false, true] {
             assert_eq!(state.version, VERSION);
             assert_eq!(state.last_run, Some(time("2026-11-26T22:44:47.418222864Z")));
-            assert_eq!(state.mails.len(), 2);
+            let channel = &state.channels["mail"];
+            assert_eq!(channel.sent.len(), 2);
             assert_eq!(state.clock.as_ref().unwrap().boot_ms, 7_941_116);
             let broken = &state.services["broken"];
             assert_eq!(broken.attempts.len(), 2);
             assert_eq!(broken.given_up, state.last_run);
             assert_eq!(broken.attempt_codes, [["process_missing"]; 2]);
-            assert_eq!(broken.alerted.len(), 2);
-            assert_eq!(broken.thread.len(), 2);
+            let incident = "broken.20261126T224446.511Z";
+            assert_eq!(broken.incident.as_deref(), Some(incident));
+            assert_eq!(channel.threads[incident].len(), 2);
+            assert_eq!(channel.services["broken"].alerted.len(), 2);
+            assert_eq!(
+                channel.services["broken"].open_trouble,
+                Some(Event::Exhausted)
+            );
+            assert_eq!(channel.services["worker"].alerted.len(), 1);
             assert_eq!(broken.report.findings[0].code, "process_missing");
             let held = &state.services["held"];
             assert_eq!(

@@ -12,8 +12,6 @@ use std::process::Command;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
-
 use crate::scene::servers::{ENVELOPE, Server};
 use crate::scene::{Mail, Outcome, Scene, Service, alive, render};
 use crate::steps::{Fault, When, takes_room, walk};
@@ -125,8 +123,7 @@ const CASES: [Case; 9] = [
             std::fs::remove_dir_all(stage.scene.path("mails")).unwrap();
             stage.scene.edit_state(|state| {
                 state["services"]["a"]["attempts"] = serde_json::json!([]);
-                state["services"]["a"]["alerted"] = serde_json::json!({});
-                state["services"]["a"]["open_trouble"] = Value::Null;
+                state["channels"]["mail"]["services"] = serde_json::json!({});
             });
             stage.dead()
         },

@@ -62,8 +62,9 @@ fn edit_outbox(scene: &Scene, edit: impl Fn(&mut Value)) {
 /// Lets the time pass that a message waits where it may have arrived.
 fn some_minutes_later(scene: &Scene) {
     edit_outbox(scene, |entry| {
-        if !entry["doubted"].is_null() {
-            entry["doubted"] = json!(when(&entry["doubted"]) - chrono::TimeDelta::minutes(3));
+        let last = &entry["last_uncertain"];
+        if !last.is_null() {
+            entry["last_uncertain"] = json!(when(last) - chrono::TimeDelta::minutes(3));
         }
     });
 }
@@ -74,7 +75,8 @@ fn multiply(scene: &Scene, count: usize) {
     let text = scene.read(&format!("state/outbox/{name}"));
     for n in 0..count {
         let mut entry: Value = serde_json::from_str(&text).unwrap();
-        entry["message"]["message_id"] = json!(format!("<{n:03}@test>"));
+        entry["notification"]["id"] = json!(format!("{n:003}"));
+        entry["notification"]["host"] = json!("test");
         entry["alerts"] = json!([]);
         scene.write(
             &format!("state/outbox/20200101T000000.000Z-{n:016x}.json"),
@@ -458,7 +460,7 @@ fn f73_what_was_held_back_is_told_later_with_its_number() {
     scene.check().exits(2);
     assert_eq!(events(&server), ["down"]);
     // an hour later
-    scene.edit_state(|state| state["mails"] = json!([]));
+    scene.edit_state(|state| state["channels"]["mail"]["sent"] = json!([]));
     let outcome = scene.check().exits(2);
     assert_eq!(outcome.json()["mail"], json!({"sent": 1, "queued": 0}));
     let last = mails(&server).pop().unwrap();
@@ -474,7 +476,7 @@ fn f73_what_was_held_back_is_told_later_with_its_number() {
         last.body
     );
     assert_eq!(last.subject().matches("a down, then").count(), 0);
-    scene.edit_state(|state| state["mails"] = json!([]));
+    scene.edit_state(|state| state["channels"]["mail"]["sent"] = json!([]));
     scene.check().exits(2);
     assert_eq!(server.got().len(), 2, "nothing twice");
 }
@@ -735,10 +737,11 @@ fn f33_a_message_whose_alert_the_state_still_owes_is_not_written_again() {
         entry["alerts"][0].as_str().unwrap().to_owned()
     };
     scene.edit_state(|state| {
-        state["mails"] = json!([]);
-        state["services"]["a"]["thread"] = json!([]);
-        state["pending"] = json!([{
+        state["channels"]["mail"]["sent"] = json!([]);
+        state["channels"]["mail"]["threads"] = json!({});
+        state["channels"]["mail"]["pending"] = json!([{
             "id": id, "time": state["last_run"], "service": "a", "event": "down",
+            "incident": state["services"]["a"]["incident"],
         }]);
     });
     server.heal();
@@ -746,13 +749,12 @@ fn f33_a_message_whose_alert_the_state_still_owes_is_not_written_again() {
     scene.check().exits(2);
     assert_eq!(events(&server), ["down"]);
     let state = scene.state();
-    assert_eq!(state["pending"], json!([]));
-    assert_eq!(state["mails"].as_array().unwrap().len(), 1, "it counts");
-    assert_eq!(
-        state["services"]["a"]["thread"].as_array().unwrap().len(),
-        1,
-        "the thread knows it"
-    );
+    let mail = &state["channels"]["mail"];
+    assert_eq!(mail.get("pending"), None);
+    assert_eq!(mail["sent"].as_array().unwrap().len(), 1, "it counts");
+    let incident = state["services"]["a"]["incident"].as_str().unwrap();
+    let thread = mail["threads"][incident].as_array().unwrap();
+    assert_eq!(thread.len(), 1, "the thread knows it");
 }
 
 #[test]
@@ -822,6 +824,51 @@ All of it was taken. Check the inbox and the spam folder.
         "{}",
         outcome.stderr
     );
+}
+
+#[test]
+fn what_watchdog_0_1_0_left_in_the_outbox_is_delivered_with_its_ids() {
+    const FIRST: &str = include_str!("../../src/notify/outbox/versions/1-first.json");
+    const REPLY: &str = include_str!("../../src/notify/outbox/versions/1-reply.json");
+    let server = Server::new();
+    let scene = smtp(&server, "", &[&watched()]);
+    scene.start("a", &["pid_file=a.pid"]);
+    scene.check().exits(0);
+    fs::create_dir(scene.path("state/outbox")).unwrap();
+    fs::set_permissions(
+        scene.path("state/outbox"),
+        fs::Permissions::from_mode(0o700),
+    )
+    .unwrap();
+    for (name, text) in [
+        ("20261127T023116834Z-708dfe6e573a08c2.json", FIRST),
+        ("20261127T023119272Z-d676ab5af2d35c52.json", REPLY),
+    ] {
+        let mut entry: Value = serde_json::from_str(text).unwrap();
+        // by clocks that this machine knows nothing of
+        entry["since"] = json!(chrono::Utc::now());
+        entry["doubted"] = Value::Null;
+        entry["clock"] = Value::Null;
+        scene.write(&format!("state/outbox/{name}"), entry.to_string());
+    }
+    let outcome = scene.check().exits(0);
+    assert_eq!(outcome.json()["mail"], json!({"sent": 2, "queued": 0}));
+    let told = mails(&server);
+    let header = |mail: &Mail, name: &str| mail.header(name).unwrap_or_default();
+    let first = "<20261127T023116Z.trader.c45400f8f610d495@vm>";
+    let second = "<20261127T023118Z.feed.12ef8f09deabed98@vm>";
+    assert_eq!(header(&told[0], "Message-ID"), first);
+    assert_eq!(header(&told[0], "In-Reply-To"), "");
+    assert_eq!(
+        header(&told[1], "Message-ID"),
+        "<20261127T023119Z.feed.755d163396826273@vm>"
+    );
+    assert_eq!(header(&told[1], "In-Reply-To"), second);
+    assert_eq!(header(&told[1], "References"), format!("{first} {second}"));
+    assert_eq!(told[0].subject(), "[watchdog] vm: trader down");
+    let to = server.got().iter().map(|got| got.to.len()).sum::<usize>();
+    assert_eq!(to, 4, "both recipients of both");
+    assert_eq!(scene.outbox(), 0);
 }
 
 /// A secret and the forms in which a login sends it.

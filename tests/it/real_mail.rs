@@ -8,8 +8,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
-use watchdog::notify::mail::{self, Mailbox, Secret, Settings, Smtp, Tls, Transport};
-use watchdog::notify::{Event, Message, Outcome};
+use watchdog::notify::mail::{self, Mailbox, Message, Secret, Settings, Smtp, Tls, Transport};
+use watchdog::notify::{Event, Outcome, Routing};
 
 /// More than any delivery here takes.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -116,9 +116,11 @@ fn settings(smtp: Smtp, to: &[&str]) -> Settings {
     Settings {
         from: Mailbox::parse("Watchdog <watchdog@example.org>").unwrap(),
         to: to.iter().map(|to| Mailbox::parse(to).unwrap()).collect(),
-        on: Vec::new(),
-        remind_every: Duration::from_hours(1),
-        max_per_hour: 12,
+        routing: Routing {
+            on: Vec::new(),
+            remind_every: Duration::from_hours(1),
+            max_per_hour: 12,
+        },
         transport: Transport::Smtp(smtp),
     }
 }

@@ -72,7 +72,7 @@ fn what_is_never_told_for_want_of_room_is_in_the_journal() {
     scene.run(&["check", "a"]).exits(2);
     scene.run(&["check", "b"]).exits(2);
     scene.edit_state(|state| {
-        let owed = state["pending"].as_array_mut().unwrap();
+        let owed = state["channels"]["mail"]["pending"].as_array_mut().unwrap();
         let one = owed[0].clone();
         owed.resize(501, one);
     });
@@ -80,7 +80,9 @@ fn what_is_never_told_for_want_of_room_is_in_the_journal() {
     let history = flat(&scene.run(&["history", "b"]).exits(0).stdout);
     let said = "too much is left to be told; never told: b down at 20";
     assert!(history.contains(said), "{history}");
-    assert_eq!(scene.state()["pending"].as_array().unwrap().len(), 500);
+    let state = scene.state();
+    let pending = state["channels"]["mail"]["pending"].as_array().unwrap();
+    assert_eq!(pending.len(), 500);
 }
 
 #[test]

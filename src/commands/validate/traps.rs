@@ -279,7 +279,7 @@ fn in_state(config: &Config, now: &Reading, traps: &mut Traps) {
 }
 
 fn in_mail(config: &Config, traps: &mut Traps) {
-    let Some(mail) = &config.mail else {
+    let Some(mail) = config.mail() else {
         traps.whole(
             "",
             "there is no [mail] table: nobody is told of anything",

@@ -6,19 +6,33 @@ use crate::check::log::{Expect, LogPosition, Rule};
 use crate::check::pattern::Pattern;
 use crate::check::{self, Check, Severity, assign_ids, process};
 use crate::fixtures::{self, alert, at, service};
-use crate::notify::Event;
-use crate::notify::mail::{Mailbox, Transport};
+use crate::notify::mail::{Mailbox, Settings, Transport};
+use crate::notify::{Event, Routing};
 use crate::restart::Action;
 use crate::state::LastResult;
+use crate::state::channels::ServiceAlerts;
 
-fn mail() -> Settings {
-    Settings {
+fn mail() -> Channel {
+    channel(&[Event::Restarted, Event::Exhausted, Event::Down], 12)
+}
+
+fn channel(on: &[Event], max_per_hour: u32) -> Channel {
+    Channel::mail(Settings {
         from: Mailbox::parse("w@example.org").unwrap(),
         to: vec![Mailbox::parse("o@example.org").unwrap()],
-        on: vec![Event::Restarted, Event::Exhausted, Event::Down],
-        remind_every: Duration::from_secs(3600),
-        max_per_hour: 12,
+        routing: Routing {
+            max_per_hour,
+            ..fixtures::routing(on)
+        },
         transport: Transport::Directory("/nonexistent".into()),
+    })
+}
+
+/// What mail was alerted about.
+fn alerted(event: Event) -> ServiceAlerts {
+    ServiceAlerts {
+        alerted: [(event, at(0))].into(),
+        open_trouble: None,
     }
 }
 
@@ -89,19 +103,33 @@ fn remembered(verdict: Verdict) -> ServiceState {
 
 fn told(
     service: &Service,
+    remembered: ServiceState,
+    mail: Option<&Channel>,
+    journal: &[Entry],
+) -> String {
+    told_after(service, remembered, None, mail, journal)
+}
+
+fn told_after(
+    service: &Service,
     mut remembered: ServiceState,
-    mail: Option<&Settings>,
+    alerts: Option<ServiceAlerts>,
+    mail: Option<&Channel>,
     journal: &[Entry],
 ) -> String {
     remembered.report.time = Some(at(60));
     let mut state = State::default();
     state.services.insert(service.name.clone(), remembered);
+    if let Some(alerts) = alerts {
+        let known = state.channels.entry("mail".to_owned()).or_default();
+        known.services.insert(service.name.clone(), alerts);
+    }
     let known = Known {
         service,
-        mail,
+        channels: mail.map(std::slice::from_ref).unwrap_or_default(),
         state: &state,
         journal,
-        kept: 0,
+        waiting: BTreeMap::new(),
         now: at(90),
     };
     account(&known, Style::plain())
@@ -134,7 +162,6 @@ fn a_spent_budget_is_told_with_all_its_figures() {
         },
         ..remembered(Verdict::Exhausted)
     };
-    known.alerted.insert(Event::Exhausted, at(0));
     known.logs.insert(
         "trader.log".to_owned(),
         Arc::new(LogPosition {
@@ -144,7 +171,13 @@ fn a_spent_budget_is_told_with_all_its_figures() {
     );
     let journal = [tried(-1800, true), tried(-900, false), tried(-600, true)];
     assert_eq!(
-        told(&trader(), known, Some(&mail()), &journal),
+        told_after(
+            &trader(),
+            known,
+            Some(alerted(Event::Exhausted)),
+            Some(&mail()),
+            &journal
+        ),
         r"exhausted  trader since 2027-01-15T08:00:00Z (1m 30s ago)
 seen by the last run, 2027-01-15T08:01:00Z (30s ago):
     process, known by PID file trader.pid and command line `main\.py`, PID 5000
@@ -204,58 +237,61 @@ fn mail_lines(account: &str) -> String {
 #[test]
 fn why_no_mail_went_out_is_told() {
     let service = service("a");
-    let mut on_none = mail();
-    on_none.on.clear();
+    let on_none = channel(&[], 12);
     let paused = ServiceState {
         paused_until: Some(at(3690)),
         ..remembered(Verdict::Paused)
     };
-    for (known, mail, said) in [
+    for ((known, alerts), mail, said) in [
         (
-            remembered(Verdict::Down),
+            (remembered(Verdict::Down), None),
             &on_none,
             "none, because `down` is not in `on` of [mail]",
         ),
         (
-            remembered(Verdict::Degraded),
+            (remembered(Verdict::Degraded), None),
             &mail(),
             "none, because `degraded` is not in `on` of [mail]",
         ),
         (
-            paused,
+            (paused, None),
             &mail(),
             "none while it is paused until 2027-01-15T09:01:30Z (in 1h)",
         ),
         (
-            remembered(Verdict::Failing),
+            (remembered(Verdict::Failing), None),
             &mail(),
             "none about `failing`: only what becomes of it is told",
         ),
         (
-            remembered(Verdict::Down),
+            (remembered(Verdict::Down), None),
             &mail(),
             "none about `down`: the run was told not to (--no-mail), or was `watchdog restart`",
         ),
-        (remembered(Verdict::Healthy), &mail(), "nothing to tell now"),
         (
-            ServiceState {
-                alerted: [(Event::Recovered, at(0))].into(),
-                ..remembered(Verdict::Healthy)
-            },
+            (remembered(Verdict::Healthy), None),
+            &mail(),
+            "nothing to tell now",
+        ),
+        (
+            (
+                remembered(Verdict::Healthy),
+                Some(alerted(Event::Recovered)),
+            ),
             &mail(),
             "nothing to tell now; `recovered` was told 2027-01-15T08:00:00Z (1m 30s ago)",
         ),
         (
-            ServiceState {
-                alerted: [(Event::Restarted, at(0))].into(),
-                ..remembered(Verdict::Restarted)
-            },
+            (
+                remembered(Verdict::Restarted),
+                Some(alerted(Event::Restarted)),
+            ),
             &mail(),
             "`restarted` was told 2027-01-15T08:00:00Z (1m 30s ago); such another is told from 2027-01-15T09:00:00Z (in \
              58m 30s) on (remind_every 1h)",
         ),
     ] {
-        let text = told(&service, known, Some(mail), &[]);
+        let text = told_after(&service, known, alerts, Some(mail), &[]);
         assert_eq!(mail_lines(&text), said, "{text}");
     }
 }
@@ -263,25 +299,23 @@ fn why_no_mail_went_out_is_told() {
 #[test]
 fn mail_that_waits_is_told_with_the_reason() {
     let service = service("a");
-    let mut settings = mail();
-    settings.max_per_hour = 2;
-    let mut known = remembered(Verdict::Down);
-    known.alerted.insert(Event::Down, at(0));
-    let mut state = State {
-        mails: vec![at(-10), at(-20)],
-        ..State::default()
-    };
+    let mail = channel(&[Event::Down], 2);
+    let mut state = State::default();
+    let known = remembered(Verdict::Down);
     state.services.insert("a".to_owned(), known);
-    state.pending.push(alert("a", Event::Down));
+    let known = state.channels.entry("mail".to_owned()).or_default();
+    known.sent = vec![at(-10), at(-20)];
+    known.pending.push(alert("a", Event::Down));
+    known.services.insert("a".to_owned(), alerted(Event::Down));
     let mut failed = Entry::new(at(30), "watchdog", "mail_deferred");
     failed.message = Some("localhost:25: connection refused".to_owned());
     let account = account(
         &Known {
             service: &service,
-            mail: Some(&settings),
+            channels: &[mail],
             state: &state,
             journal: &[failed],
-            kept: 0,
+            waiting: BTreeMap::new(),
             now: at(90),
         },
         Style::plain(),

@@ -189,12 +189,10 @@ fn the_example_states_the_defaults() {
     assert_eq!(stated_port.severity, default_port.severity);
     assert_eq!(stated_port.timeout, default_port.timeout);
     assert_eq!(stated_port.for_, default_port.for_);
-    let (Some(stated), Some(holds)) = (example.mail, least.mail) else {
+    let (Some(stated), Some(holds)) = (example.mail(), least.mail()) else {
         panic!("both have mail");
     };
-    assert_eq!(stated.on, holds.on);
-    assert_eq!(stated.remind_every, holds.remind_every);
-    assert_eq!(stated.max_per_hour, holds.max_per_hour);
+    assert_eq!(stated.routing, holds.routing);
     let (Some(RestartMethod::Spawn(stated)), Some(RestartMethod::Spawn(holds))) =
         (&example.services[0].method, &least.services[0].method)
     else {

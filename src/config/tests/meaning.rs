@@ -10,8 +10,8 @@ use crate::check::Severity;
 use crate::check::log::Zone;
 use crate::check::unit::{Manager, Unit};
 use crate::config::Service;
-use crate::notify::Event;
 use crate::notify::mail::{Secret, Smtp, Tls, Transport};
+use crate::notify::{ChannelKind, Event};
 use crate::restart::RestartMethod;
 
 /// A config with every key but those that exclude one another.
@@ -89,11 +89,11 @@ fn every_key_is_meant_as_it_is_written() {
         Some(Path::new("/var/log/watchdog.log"))
     );
 
-    let mail = config.mail.as_ref().unwrap();
+    let mail = config.mail().unwrap();
     assert_eq!(mail.recipients(), ["ops@example.org", "root@localhost"]);
-    assert_eq!(mail.on, [Event::Down, Event::Unknown]);
-    assert_eq!(mail.remind_every, Duration::from_mins(30));
-    assert_eq!(mail.max_per_hour, 3);
+    assert_eq!(mail.routing.on, [Event::Down, Event::Unknown]);
+    assert_eq!(mail.routing.remind_every, Duration::from_mins(30));
+    assert_eq!(mail.routing.max_per_hour, 3);
     assert_eq!(
         mail.transport,
         Transport::Smtp(Smtp {
@@ -255,7 +255,7 @@ fn spawn_alone_is_a_whole_config() {
     assert!(service.checks.is_empty() && service.unit.is_none() && service.enabled);
     assert_eq!(&*service.working_dir, Path::new("/etc/watchdog"));
     assert_eq!(config.state_dir, Path::new("/var/lib/watchdog"));
-    assert_eq!(config.mail, None);
+    assert!(config.channels.is_empty());
 }
 
 #[test]
@@ -357,7 +357,7 @@ fn the_port_follows_from_the_protection() {
             "[mail]\nfrom = \"a@b\"\nto = [\"c@d\"]\nsmtp = {{ host = \"mx\", tls = \"{tls}\" }}\n\
              [service.x]\nspawn = {{ command = [\"x\"] }}\n"
         ));
-        let Transport::Smtp(smtp) = config.mail.unwrap().transport else {
+        let Transport::Smtp(smtp) = &config.mail().unwrap().transport else {
             panic!("smtp");
         };
         assert_eq!(smtp.port, port);
@@ -539,7 +539,7 @@ fn mail_is_taken_from_the_environment_where_the_config_has_none() {
         (other_port, 2525, Tls::Starttls, None),
     ] {
         let config = parse(LEAST, Path::new(PLACE), &environment).unwrap();
-        let mail = config.mail.clone().unwrap();
+        let mail = config.mail().cloned().unwrap();
         assert_eq!(mail.recipients(), ["ops@example.org", "root@localhost"]);
         assert_eq!(mail.from.as_str(), "watchdog@example.org");
         let Transport::Smtp(smtp) = mail.transport else {
@@ -552,7 +552,11 @@ fn mail_is_taken_from_the_environment_where_the_config_has_none() {
     }
     let text = format!("[mail]\nfrom = \"a@b\"\nto = [\"c@d\"]\ndirectory = \"x\"\n{LEAST}");
     let config = parse(&text, Path::new(PLACE), &mailing()).unwrap();
-    assert_eq!(config.mail.unwrap().from.as_str(), "a@b", "the table wins");
+    assert_eq!(
+        config.mail().unwrap().from.as_str(),
+        "a@b",
+        "the table wins"
+    );
 }
 
 #[test]

@@ -5,9 +5,9 @@ use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
-use super::plain;
+use super::Message;
 use crate::files::{self, Extent};
-use crate::notify::{Message, nonce};
+use crate::notify::{nonce, plain};
 
 /// `20261122T010203Z-restarted-trader-9f86d081884c7d65.eml`: sorted by name is sorted by time. The same for every
 /// attempt to deliver the same message, so that none makes a second copy.
@@ -163,7 +163,7 @@ mod tests {
         );
         assert_eq!(report.pending().len(), 2);
         assert_eq!(
-            report.troubles(),
+            report.troubles("mail"),
             [format!(
                 "mail to ops@example.org, Boss <boss@example.org> not delivered yet: {}: the directory for mail cannot be made: not a directory",
                 file.join("outbox").display()

@@ -9,8 +9,7 @@ use chrono::{DateTime, Utc};
 use lettre::message::header::{HeaderName, HeaderValue};
 use lettre::message::{MessageBuilder, SinglePart};
 
-use super::Settings;
-use crate::notify::Message;
+use super::{Message, Settings};
 use crate::text::{cut, visible, visible_lines};
 
 /// Characters of a subject, well below what a line may have even where it cannot be folded.

@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::super::Event;
+use super::super::Routing;
 use super::{Mailbox, Secret, Tls, Transport};
 use crate::table::{
-    Checked, Context, Filled, Meant, Part, Positive, Table, Value, Via, Within, choice, table,
+    Checked, Context, Filled, Flat, Meant, Part, Positive, Table, Value, Via, Within, choice, table,
 };
 use crate::table::{Form, Shown};
 
@@ -17,18 +17,8 @@ table! {
         from: Mailbox, example r#""watchdog@example.org""#;
         /// The recipients.
         to: Vec<Mailbox> as Filled<Vec<Mailbox>>, example r#"["ops@example.org"]"#;
-        /// What is reported; there are also "degraded" and "unknown".
-        on: Vec<Event> = vec![
-            Event::Restarted,
-            Event::RestartFailed,
-            Event::Exhausted,
-            Event::Down,
-            Event::Recovered,
-        ];
-        /// How often the same failure of the same service is reported again while it lasts.
-        remind_every: Duration as Positive = Duration::from_hours(1);
-        /// Messages; the next one after says how many were held back.
-        max_per_hour: u32 as Within<1, 3600> = 12;
+        /// What is reported, and how often.
+        routing: Routing => Flat;
         /// The transport.
         transport: Transport => Via<TransportKeys>;
     }
@@ -75,16 +65,6 @@ table! {
 }
 
 choice! { Tls: "starttls" = Starttls, "tls" = Tls, "none" = None }
-choice! {
-    Event:
-    "restarted" = Restarted,
-    "restart_failed" = RestartFailed,
-    "exhausted" = Exhausted,
-    "down" = Down,
-    "recovered" = Recovered,
-    "degraded" = Degraded,
-    "unknown" = Unknown,
-}
 
 impl Meant<Transport> for TransportKeys {
     fn meant(self) -> Option<Transport> {

@@ -11,19 +11,22 @@ use std::time::Duration;
 use lettre::Address;
 use lettre::message::Mailbox as Parsed;
 
-use super::{Message, Outcome, Recipient, Report};
+use super::{
+    ChannelKind, DeliveryReport, Notification, Outcome, Recipient, Routing, Thread, plain,
+};
 use crate::text::{cut, is_unseen, visible};
 
 mod directory;
 mod eml;
 mod keys;
-mod secret;
+mod message;
 mod sendmail;
 mod smtp;
 
+pub use super::Secret;
 pub use eml::eml;
 pub use keys::{Settings, Smtp};
-pub use secret::Secret;
+pub use message::{Message, id};
 
 /// The way that mail leaves by.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,10 +63,106 @@ pub enum Tls {
     None,
 }
 
-impl Settings {
+impl ChannelKind for Settings {
+    type Request = Rendered;
+
+    fn routing(&self) -> &Routing {
+        &self.routing
+    }
+
     /// The recipients as they were written.
-    pub fn recipients(&self) -> Vec<String> {
+    fn recipients(&self) -> Vec<String> {
         self.to.iter().map(|to| to.written.clone()).collect()
+    }
+
+    fn timeout(&self) -> Duration {
+        self.transport.timeout()
+    }
+
+    fn describe(&self) -> String {
+        let how = match &self.transport {
+            Transport::Smtp(smtp) => {
+                let host = &smtp.host;
+                let tls = match smtp.tls {
+                    Tls::Starttls => "STARTTLS",
+                    Tls::Tls => "TLS from the start",
+                    Tls::None => "no TLS",
+                };
+                let login = match &smtp.username {
+                    Some(name) => format!("logging in as `{name}`"),
+                    None => "without a login".to_owned(),
+                };
+                format!("{host}, port {}, with {tls}, {login}", smtp.port)
+            }
+            Transport::Sendmail { command } => format!("the command {}", command.display()),
+            Transport::Directory(directory) => format!("a file in {}", directory.display()),
+        };
+        format!(
+            "from {} to {}, by {how}",
+            self.from.as_str(),
+            self.recipients().join(", ")
+        )
+    }
+
+    fn secrets(&self) -> Vec<(&'static [&'static str], &Secret)> {
+        let Transport::Smtp(smtp) = &self.transport else {
+            return Vec::new();
+        };
+        let password = smtp.password.iter();
+        password
+            .map(|password| (&["smtp", "password"][..], password))
+            .collect()
+    }
+
+    fn message_id(&self, notification: &Notification) -> Option<String> {
+        Some(id(notification))
+    }
+
+    fn render(&self, notification: &Notification, thread: &Thread) -> Result<Rendered, String> {
+        Rendered::of(self, &Message::of(notification, thread))
+    }
+
+    fn send(
+        &self,
+        message: Rendered,
+        recipients: &[String],
+        limit: Duration,
+        step: &mut dyn FnMut(&str),
+    ) -> DeliveryReport {
+        let undecided = || Outcome::deferred("");
+        let mut report = DeliveryReport::default();
+        let mut to = Vec::new();
+        for recipient in recipients {
+            if report
+                .recipients
+                .iter()
+                .any(|known| known.address == *recipient)
+            {
+                continue;
+            }
+            let outcome = match Mailbox::parse(recipient) {
+                Ok(mailbox) => {
+                    to.push(mailbox.parsed.email);
+                    None
+                }
+                Err(error) => Some(Outcome::Refused(format!("[mail] to: {error}"))),
+            };
+            report.recipients.push(Recipient {
+                address: recipient.clone(),
+                // replaced below for every address that is one
+                outcome: outcome.unwrap_or_else(undecided),
+            });
+        }
+        let handed = hand_over(self, to, message, limit, step);
+        report.transport_failed = handed.transport_failed;
+        let open = report
+            .recipients
+            .iter_mut()
+            .filter(|recipient| recipient.outcome == undecided());
+        for (recipient, outcome) in open.zip(handed.outcomes) {
+            recipient.outcome = outcome;
+        }
+        report
     }
 }
 
@@ -79,86 +178,59 @@ struct Envelope {
 /// One outcome for each address of an envelope.
 struct Handed {
     outcomes: Vec<Outcome>,
-    /// The way itself failed: another message would fare no better now.
-    in_vain: bool,
+    /// The transport itself failed: another message would fail as well now.
+    transport_failed: bool,
+}
+
+/// A message that is ready to be sent.
+#[derive(Debug)]
+pub struct Rendered {
+    /// What a file of it is called.
+    file_name: String,
+    /// As it goes over the wire.
+    bytes: Vec<u8>,
+}
+
+impl Rendered {
+    fn of(settings: &Settings, message: &Message) -> Result<Self, String> {
+        Ok(Self {
+            file_name: directory::file_name(message),
+            bytes: eml(settings, message)?,
+        })
+    }
 }
 
 /// Sends one message to all recipients, within the transport's timeout and a little more, whatever the other side
 /// does.
-pub fn send(settings: &Settings, message: &Message) -> Report {
-    send_to(
-        settings,
-        &settings.recipients(),
-        message,
-        settings.transport.timeout(),
-    )
+pub fn send(settings: &Settings, message: &Message) -> DeliveryReport {
+    let limit = settings.transport.timeout();
+    send_to(settings, &settings.recipients(), message, limit)
 }
 
-/// The same to some recipients only, those that an earlier attempt still owes, within `limit` where that is less
+/// The same to some recipients only, those that an earlier attempt did not reach, within `limit` where that is less
 /// than the transport's timeout. The headers name all.
 pub fn send_to(
     settings: &Settings,
     recipients: &[String],
     message: &Message,
     limit: Duration,
-) -> Report {
-    send_telling(settings, recipients, message, limit, &mut |_| {})
-}
-
-/// The same, and every step that was made is told as a sentence, as soon as it was made.
-pub fn send_telling(
-    settings: &Settings,
-    recipients: &[String],
-    message: &Message,
-    limit: Duration,
-    tell: &mut dyn FnMut(&str),
-) -> Report {
-    let undecided = || Outcome::deferred("");
-    let mut report = Report::default();
-    let mut to = Vec::new();
-    for recipient in recipients {
-        if report
-            .recipients
-            .iter()
-            .any(|known| known.address == *recipient)
-        {
-            continue;
-        }
-        let outcome = match Mailbox::parse(recipient) {
-            Ok(mailbox) => {
-                to.push(mailbox.parsed.email);
-                None
-            }
-            Err(error) => Some(Outcome::Refused(format!("[mail] to: {error}"))),
-        };
-        report.recipients.push(Recipient {
-            address: recipient.clone(),
-            // replaced below for every address that is one
-            outcome: outcome.unwrap_or_else(undecided),
-        });
+) -> DeliveryReport {
+    match Rendered::of(settings, message) {
+        Ok(rendered) => settings.send(rendered, recipients, limit, &mut |_| {}),
+        Err(why) => DeliveryReport::all(recipients, &Outcome::deferred(why)),
     }
-    let handed = hand_over(settings, to, message, limit, tell);
-    report.in_vain = handed.in_vain;
-    let open = report
-        .recipients
-        .iter_mut()
-        .filter(|recipient| recipient.outcome == undecided());
-    for (recipient, outcome) in open.zip(handed.outcomes) {
-        recipient.outcome = outcome;
-    }
-    report
 }
 
 fn hand_over(
     settings: &Settings,
     to: Vec<Address>,
-    message: &Message,
+    message: Rendered,
     limit: Duration,
     tell: &mut dyn FnMut(&str),
 ) -> Handed {
     let count = to.len();
     let all = |outcome: Outcome| Handed {
-        in_vain: matches!(outcome, Outcome::Deferred { .. }),
+        transport_failed: matches!(outcome, Outcome::Deferred { .. }),
         outcomes: vec![outcome; count],
     };
     if to.is_empty() {
@@ -166,11 +238,8 @@ fn hand_over(
     }
     let limit = limit.min(settings.transport.timeout());
     let from = settings.from.parsed.email.clone();
-    let bytes = match eml(settings, message) {
-        Ok(bytes) => bytes,
-        Err(error) => return all(Outcome::deferred(error)),
-    };
     let envelope = Envelope { from, to };
+    let Rendered { file_name, bytes } = message;
     match &settings.transport {
         Transport::Smtp(smtp) => {
             let smtp = Smtp {
@@ -187,15 +256,14 @@ fn hand_over(
             handed
         }
         Transport::Directory(directory) => {
-            let name = directory::file_name(message);
-            let path = directory.join(&name);
-            let (send, told) = mpsc::channel();
+            let path = directory.join(&file_name);
+            let (send, written) = mpsc::channel();
             let target = directory.clone();
             let thread = std::thread::Builder::new().spawn(move || {
-                let _ = send.send(directory::deliver(&target, &name, &bytes));
+                let _ = send.send(directory::deliver(&target, &file_name, &bytes));
             });
             let answer = match thread {
-                Ok(_) => told.recv_timeout(limit),
+                Ok(_) => written.recv_timeout(limit),
                 Err(error) => Ok(Err(format!("no thread to write mail from: {error}"))),
             };
             all(match answer {
@@ -248,31 +316,27 @@ impl Mailbox {
     }
 }
 
-/// An I/O error without its number, in our case of letters.
-fn plain(error: &std::io::Error) -> String {
-    let text = error.to_string();
-    let text = text.split(" (os error").next().unwrap_or_default();
-    let mut chars = text.chars();
-    let first = chars.next().map(|c| c.to_ascii_lowercase());
-    first.into_iter().chain(chars).collect()
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::Event;
+    use super::super::{Event, Severity};
     use super::*;
 
-    pub(super) fn message() -> Message {
-        Message {
+    pub(super) fn notification() -> Notification {
+        Notification {
+            id: "20261122T010203Z.trader.1".to_owned(),
+            time: "2026-11-22T01:02:03Z".parse().unwrap(),
+            host: "box1".to_owned(),
+            event: Event::Restarted,
+            severity: Severity::Warning,
             subject: "[watchdog] box1: trader restarted".to_owned(),
             body: "trader was restarted and is up again.\n".to_owned(),
             services: vec!["trader".to_owned(), "feed".to_owned()],
-            event: Event::Restarted,
-            time: "2026-11-22T01:02:03Z".parse().unwrap(),
-            message_id: "<20261122T010203Z.trader.1@box1>".to_owned(),
-            in_reply_to: None,
-            references: Vec::new(),
+            alerts: Vec::new(),
         }
+    }
+
+    pub(super) fn message() -> Message {
+        Message::of(&notification(), &Thread::default())
     }
 
     pub(super) fn mailbox(text: &str) -> Mailbox {
@@ -286,9 +350,7 @@ mod tests {
                 mailbox("ops@example.org"),
                 mailbox("Boss <boss@example.org>"),
             ],
-            on: Vec::new(),
-            remind_every: Duration::from_hours(1),
-            max_per_hour: 12,
+            routing: crate::fixtures::routing(&[]),
             transport,
         }
     }

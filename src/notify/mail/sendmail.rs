@@ -36,7 +36,7 @@ pub(super) fn deliver(
     let together = run(command, envelope, &envelope.to, bytes, timeout);
     if envelope.to.len() < 2 || !together.may_be_one_recipients_fault() {
         return Handed {
-            in_vain: together.befalls_all(),
+            transport_failed: together.befalls_all(),
             outcomes: vec![together.outcome(); envelope.to.len()],
         };
     }
@@ -51,7 +51,7 @@ pub(super) fn deliver(
     };
     Handed {
         outcomes: envelope.to.iter().map(alone).collect(),
-        in_vain: false,
+        transport_failed: false,
     }
 }
 

@@ -90,7 +90,7 @@ pub(super) fn deliver(
     };
     let progress = lock(&shared);
     // a server that hangs up in the middle of one message may take the next
-    let in_vain = end.is_err() && progress.step < Step::Data;
+    let transport_failed = end.is_err() && progress.step < Step::Data;
     // a session that comes to its end has decided them all
     let trouble = end.err().unwrap_or_default();
     let decided = progress.outcomes.iter().map(|outcome| {
@@ -101,7 +101,7 @@ pub(super) fn deliver(
     });
     Handed {
         outcomes: decided.collect(),
-        in_vain,
+        transport_failed,
     }
 }
 

@@ -166,7 +166,7 @@ fn mails_that_are_held_back() {
     golden.run(&scene, &["why", "d"]);
     golden.title("the next hour");
     scene.edit_state(|state| {
-        for time in state["mails"].as_array_mut().unwrap() {
+        for time in state["channels"]["mail"]["sent"].as_array_mut().unwrap() {
             let earlier = crate::scene::when(time) - chrono::TimeDelta::minutes(61);
             *time = earlier.to_rfc3339().into();
         }

@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use super::super::tests::{mailbox, message, settings};
 use super::super::{Secret, Transport, send};
 use super::*;
-use crate::notify::Report;
+use crate::notify::DeliveryReport;
 
 /// What a server does when it is connected to (`""`), is sent a command, or a whole message (`"."`).
 enum Do {
@@ -123,7 +123,7 @@ pub(super) fn smtp(port: u16) -> Smtp {
     }
 }
 
-fn try_it(smtp: Smtp) -> Report {
+fn try_it(smtp: Smtp) -> DeliveryReport {
     let mut settings = settings(Transport::Smtp(smtp));
     settings.to = ["ops@example.org", "gone@example.org", "full@example.org"]
         .map(mailbox)
@@ -132,7 +132,7 @@ fn try_it(smtp: Smtp) -> Report {
 }
 
 /// The one trouble that all recipients share, with the port as PORT, and whether they may have got it.
-fn shared_trouble(report: &Report, port: u16) -> (String, bool) {
+fn shared_trouble(report: &DeliveryReport, port: u16) -> (String, bool) {
     let first = &report.recipients[0].outcome;
     assert!(
         report.recipients.iter().all(|r| r.outcome == *first),

@@ -1,0 +1,252 @@
+//! The deliveries of one channel.
+
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
+
+use super::{ChannelState, Deliveries, Done, Shared, composed};
+use crate::config::Config;
+use crate::notify::outbox::{Delivery, Kept};
+use crate::notify::{Channel, DeliveryReport, Thread};
+use crate::state::journal::Entry;
+
+/// How many alerts can be pending on a channel, held back or with an outbox that cannot be written: the oldest say little.
+const PENDING_LIMIT: usize = 500;
+
+/// An entry of the journal about a delivery.
+pub(super) fn entry(
+    now: DateTime<Utc>,
+    channel: &str,
+    event: &str,
+    about: &[String],
+    message: String,
+) -> Entry {
+    let mut entry = Entry::new(now, "watchdog", &format!("{channel}_{event}"));
+    entry.about = about.to_vec();
+    entry.message = Some(message);
+    entry
+}
+
+/// What is done for one channel.
+pub(super) struct Sender<'a> {
+    shared: &'a Shared<'a>,
+    channel: &'a Channel,
+}
+
+impl<'a> Sender<'a> {
+    pub(super) fn new(shared: &'a Shared<'a>, channel: &'a Channel) -> Self {
+        Self { shared, channel }
+    }
+
+    fn note(&self, event: &str, about: &[String], message: String) {
+        let (now, name) = (self.shared.now, &self.channel.name);
+        self.shared.note(entry(now, name, event, about, message));
+    }
+
+    pub(super) fn drop_oldest_alerts(&self, known: &mut ChannelState) -> bool {
+        let over = known.pending.len().saturating_sub(PENDING_LIMIT);
+        for alert in known.pending.drain(..over) {
+            self.note(
+                "given_up",
+                std::slice::from_ref(&alert.service),
+                format!(
+                    "too much is left to be told; never told: {} {} at {}",
+                    alert.service,
+                    alert.event.name(),
+                    crate::clock::stamp(alert.time)
+                ),
+            );
+        }
+        over > 0
+    }
+
+    /// Makes one notification of all that is pending, and keeps it; or holds it back, where the hourly limit is reached.
+    /// Returns whether the state has changed.
+    pub(super) fn compose(
+        &self,
+        config: &Config,
+        known: &mut ChannelState,
+        kept: &mut Vec<Kept>,
+        sent_at_once: &mut usize,
+    ) -> bool {
+        let most = self.channel.routing().max_per_hour;
+        if known.sent.len() >= usize::try_from(most).unwrap_or(usize::MAX) {
+            let fresh = known.pending.iter_mut().filter(|it| !it.rate_limited);
+            return fresh.map(|alert| alert.rate_limited = true).count() > 0;
+        }
+        let now = self.shared.now;
+        let name = &self.channel.name;
+        let Some(notification) = composed(config, name, &known.pending, now) else {
+            return false;
+        };
+        let id = self.channel.message_id(&notification);
+        let delivery = Delivery::new(
+            notification,
+            name,
+            self.channel.recipients(),
+            known.pending.iter().map(|alert| alert.id.clone()).collect(),
+            Thread::default(),
+            self.shared.clock,
+        );
+        let delivery = Delivery {
+            thread: Thread::of(&delivery.notification, &known.threads),
+            ..delivery
+        };
+        match self.shared.outbox.add(delivery.clone()) {
+            Ok(added) => {
+                kept.push(added);
+                known.queued(now, id.as_deref(), |_| true)
+            }
+            Err(error) => {
+                ::log::error!(
+                    "{}: no {name} can be kept there: {error}; it is sent at once, or tried again by the next run",
+                    self.shared.state_dir.join("outbox").display()
+                );
+                let report = self.attempt(&delivery, self.channel.timeout());
+                self.note_failures(&delivery, &report);
+                self.note_delivered(&delivery, &report);
+                *sent_at_once += usize::from(report.reached_somebody());
+                // who was not reached cannot be remembered; who was would be alerted again by every run
+                let is_over = report.reached_somebody() || report.pending().is_empty();
+                is_over && known.queued(now, id.as_deref(), |_| true)
+            }
+        }
+    }
+
+    fn attempt(&self, delivery: &Delivery, limit: Duration) -> DeliveryReport {
+        self.channel.send(
+            &delivery.notification,
+            &delivery.thread,
+            &delivery.recipients,
+            limit,
+            &mut |_| {},
+        )
+    }
+
+    /// Tries one delivery, and brings its file up to date.
+    fn send(&self, kept: &mut Kept, limit: Duration) -> DeliveryReport {
+        let report = self.attempt(&kept.delivery, limit);
+        let before = kept.delivery.clone();
+        let delivery = &mut kept.delivery;
+        delivery.recipients = report.pending();
+        if !delivery.is_over() {
+            delivery.tries = delivery.tries.saturating_add(1);
+        }
+        if report.is_uncertain() {
+            delivery.uncertain = delivery.uncertain.saturating_add(1);
+            delivery.last_uncertain = Some(self.shared.now);
+        }
+        if report.message_id.is_some() {
+            delivery.message_id.clone_from(&report.message_id);
+        }
+        // Invariant: nothing is lost without a line in the journal, and nothing is delivered again. So a refusal is in the
+        // journal before the file says that nobody waits; and a delivery is in the file before it is in the journal
+        self.note_failures(&before, &report);
+        self.keep(kept);
+        self.note_delivered(&before, &report);
+        report
+    }
+
+    /// Brings the file of a delivery up to date, or removes it where nothing is left to be done.
+    fn keep(&self, kept: &Kept) {
+        let outbox = &self.shared.outbox;
+        let done = if kept.delivery.is_over() && self.shared.saved {
+            outbox.remove(&kept.name)
+        } else {
+            outbox.update(kept)
+        };
+        self.shared.log_unwritten(done, &kept.name);
+    }
+
+    /// What went wrong, into the log and the journal: the first time, and ever less often.
+    fn note_failures(&self, delivery: &Delivery, report: &DeliveryReport) {
+        let services = &delivery.notification.services;
+        let about = services.join(", ");
+        let is_worth_noting = (delivery.tries + 1).is_power_of_two();
+        for (refused, trouble) in report.reasons(&self.channel.name) {
+            let event = if refused { "refused" } else { "deferred" };
+            let trouble = format!("about {about}: {trouble}");
+            if refused || is_worth_noting {
+                ::log::error!("{trouble}");
+                self.note(event, services, trouble);
+            } else {
+                ::log::warn!("{trouble}");
+            }
+        }
+    }
+
+    fn note_delivered(&self, delivery: &Delivery, report: &DeliveryReport) {
+        let reached = report.delivered();
+        if !reached.is_empty() {
+            let services = &delivery.notification.services;
+            let message = format!("about {} to {}", services.join(", "), reached.join(", "));
+            self.note("sent", services, message);
+        }
+    }
+}
+
+/// All that is to be sent on a channel in a run.
+pub(super) struct Work<'a> {
+    pub(super) sender: Sender<'a>,
+    /// Its deliveries, the oldest first.
+    pub(super) kept: Vec<Kept>,
+    /// Messages that went out without having been kept.
+    pub(super) sent_at_once: usize,
+}
+
+impl Work<'_> {
+    /// Tries every delivery that is due, until the time is over or the transport fails.
+    pub(super) fn send_all(mut self) -> Done {
+        let Shared { now, saved, .. } = *self.sender.shared;
+        let limit = self.sender.channel.timeout();
+        let deadline = Instant::now() + limit;
+        let mut done = Done {
+            channel: self.sender.channel.name.clone(),
+            deliveries: Deliveries {
+                sent: self.sent_at_once,
+                queued: 0,
+            },
+            message_ids: Vec::new(),
+        };
+        let mut transport_failed = false;
+        let mut began = false;
+        self.kept.retain_mut(|kept| {
+            if kept.delivery.is_over() {
+                // kept by an earlier run as the proof that it was sent, for a state that could not be written then
+                if saved {
+                    self.sender.shared.give_up(kept, "");
+                }
+                return !saved;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            // one that is cut short at its end may arrive twice: none begins with little time
+            let in_time = !began || left >= limit / 2;
+            let mut tried = transport_failed;
+            if !transport_failed && in_time && kept.delivery.is_due(now) {
+                began = true;
+                tried = true;
+                let report = self.sender.send(kept, left);
+                done.deliveries.sent += usize::from(report.reached_somebody());
+                transport_failed = report.transport_failed;
+                if let Some(id) = report.message_id {
+                    let incidents = kept.delivery.notification.incidents();
+                    let incidents = incidents.into_iter().map(str::to_owned).collect();
+                    done.message_ids.push((id, incidents));
+                }
+            }
+            if kept.delivery.is_over() {
+                return !saved;
+            }
+            if tried && kept.delivery.is_expired(now) {
+                let why = "it could not be delivered for three days";
+                self.sender.shared.give_up(kept, why);
+                return false;
+            }
+            true
+        });
+        done.deliveries.queued = (self.kept.iter())
+            .filter(|kept| !kept.delivery.is_over())
+            .count();
+        done
+    }
+}

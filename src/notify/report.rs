@@ -1,0 +1,178 @@
+//! How a delivery went.
+
+/// How a delivery went, recipient by recipient.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeliveryReport {
+    /// In the order in which they were asked for, each once.
+    pub recipients: Vec<Recipient>,
+    /// The transport itself failed, and not with this message or its recipients: another one would fail as well now.
+    pub transport_failed: bool,
+    /// The id that the other side gave the message.
+    pub message_id: Option<String>,
+}
+
+/// One recipient's part of a [`DeliveryReport`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recipient {
+    /// As the config has it.
+    pub address: String,
+    /// How it went.
+    pub outcome: Outcome,
+}
+
+/// How a delivery to one recipient went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The channel took it.
+    Delivered,
+    /// It will never be taken, and why: it is not tried again.
+    Refused(String),
+    /// It was not taken now: to be tried again.
+    Deferred {
+        /// Why: where, at which step, what was said, and what to do.
+        why: String,
+        /// All of it was handed over and no answer came: another attempt may make a second copy.
+        maybe_delivered: bool,
+    },
+}
+
+impl Outcome {
+    /// Not taken, and surely not delivered.
+    pub fn deferred(why: impl Into<String>) -> Self {
+        Self::Deferred {
+            why: why.into(),
+            maybe_delivered: false,
+        }
+    }
+}
+
+impl DeliveryReport {
+    /// The same outcome for all.
+    pub fn all(addresses: &[String], outcome: &Outcome) -> Self {
+        let recipients = addresses.iter().map(|address| Recipient {
+            address: address.clone(),
+            outcome: outcome.clone(),
+        });
+        Self {
+            recipients: recipients.collect(),
+            ..Self::default()
+        }
+    }
+
+    /// Whether at least one recipient has it.
+    pub fn reached_somebody(&self) -> bool {
+        self.recipients
+            .iter()
+            .any(|recipient| recipient.outcome == Outcome::Delivered)
+    }
+
+    /// The recipients to try again.
+    pub fn pending(&self) -> Vec<String> {
+        let pending = self
+            .recipients
+            .iter()
+            .filter(|recipient| matches!(recipient.outcome, Outcome::Deferred { .. }));
+        pending.map(|recipient| recipient.address.clone()).collect()
+    }
+
+    /// Whether an attempt may have delivered the message although no answer came.
+    pub fn is_uncertain(&self) -> bool {
+        let uncertain = |outcome: &Outcome| {
+            matches!(
+                outcome,
+                Outcome::Deferred {
+                    maybe_delivered: true,
+                    ..
+                }
+            )
+        };
+        self.recipients.iter().any(|it| uncertain(&it.outcome))
+    }
+
+    /// The recipients who have it.
+    pub fn delivered(&self) -> Vec<&str> {
+        self.recipients
+            .iter()
+            .filter(|recipient| recipient.outcome == Outcome::Delivered)
+            .map(|recipient| recipient.address.as_str())
+            .collect()
+    }
+
+    /// What went wrong on a channel, one sentence a reason, with the recipients that it happened to: for the log and the
+    /// journal.
+    pub fn troubles(&self, channel: &str) -> Vec<String> {
+        let reasons = self.reasons(channel).into_iter();
+        reasons.map(|(_, sentence)| sentence).collect()
+    }
+
+    /// The same, and of each whether it is final: the recipients were refused.
+    pub fn reasons(&self, channel: &str) -> Vec<(bool, String)> {
+        let mut reasons: Vec<(&'static str, &str, Vec<&str>)> = Vec::new();
+        for Recipient { address, outcome } in &self.recipients {
+            let (kind, why) = match outcome {
+                Outcome::Delivered => continue,
+                Outcome::Refused(why) => ("refused", why),
+                Outcome::Deferred {
+                    why,
+                    maybe_delivered: false,
+                } => ("not delivered yet", why),
+                Outcome::Deferred {
+                    why,
+                    maybe_delivered: true,
+                } => ("perhaps not delivered", why),
+            };
+            match reasons.iter_mut().find(|r| r.0 == kind && r.1 == why) {
+                Some(reason) => reason.2.push(address),
+                None => reasons.push((kind, why, vec![address])),
+            }
+        }
+        reasons
+            .into_iter()
+            .map(|(kind, why, addresses)| {
+                let sentence = format!("{channel} to {} {kind}: {why}", addresses.join(", "));
+                (kind == "refused", sentence)
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_tells_the_recipients_apart() {
+        let recipient = |address: &str, outcome| Recipient {
+            address: address.to_owned(),
+            outcome,
+        };
+        let report = DeliveryReport {
+            recipients: vec![
+                recipient("a@x", Outcome::Delivered),
+                recipient("b@x", Outcome::Refused("550 no".to_owned())),
+                recipient("c@x", Outcome::deferred("452 full")),
+                recipient("d@x", Outcome::deferred("452 full")),
+                recipient(
+                    "e@x",
+                    Outcome::Deferred {
+                        why: "no answer".to_owned(),
+                        maybe_delivered: true,
+                    },
+                ),
+            ],
+            ..DeliveryReport::default()
+        };
+        assert!(report.reached_somebody());
+        assert!(report.is_uncertain());
+        assert_eq!(report.delivered(), ["a@x"]);
+        assert_eq!(report.pending(), ["c@x", "d@x", "e@x"]);
+        assert_eq!(
+            report.troubles("mail"),
+            [
+                "mail to b@x refused: 550 no",
+                "mail to c@x, d@x not delivered yet: 452 full",
+                "mail to e@x perhaps not delivered: no answer",
+            ]
+        );
+    }
+}

@@ -1,0 +1,282 @@
+//! The sentences about one alert: what is the matter, what was seen, what was done and how that ended, what to type.
+
+use std::path::Path;
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::layout::{Body, QUOTED, QUOTED_LINES};
+use super::{Alert, Event};
+use crate::check::{Finding, Severity};
+use crate::clock::{age, rough, stamp};
+use crate::restart::{Action, MethodName};
+use crate::text::{cut, visible};
+
+/// What is reported later than this after it happened is reported as something of the past, in minutes.
+const LATE_MINUTES: i64 = 10;
+/// Where the config is found without being named.
+const USUAL_CONFIG: &str = "/etc/watchdog/watchdog.toml";
+
+/// An event after the name of its service.
+pub(super) fn words(event: Event) -> &'static str {
+    match event {
+        Event::Recovered => "recovered",
+        Event::Degraded => "degraded",
+        Event::Restarted => "restarted",
+        Event::Unknown => "unknown",
+        Event::Down => "down",
+        Event::RestartFailed => "restart failed",
+        Event::Exhausted => "exhausted",
+        Event::Watchdog => "in trouble",
+        Event::Test => "sends a test",
+    }
+}
+
+/// The first line about a service: what is the matter.
+fn headline(alert: &Alert) -> String {
+    let name = visible(&alert.service);
+    match alert.event {
+        Event::Recovered => format!("{name} is well again."),
+        Event::Degraded => format!("{name} runs, but something about it is not right."),
+        Event::Restarted => format!("{name} was restarted and is up again."),
+        Event::Unknown => format!("{name} could not be seen properly, so nothing was done."),
+        Event::Down => format!("{name} is broken, and the watchdog does not restart it."),
+        Event::RestartFailed => format!("{name} is broken, and could not be restarted."),
+        Event::Exhausted => format!("{name} is broken, and its restarts are used up."),
+        Event::Watchdog => "The watchdog itself is in trouble.".to_owned(),
+        Event::Test => {
+            "This is a test: what this watchdog has to tell arrives where you read this.".to_owned()
+        }
+    }
+}
+
+/// All about one alert.
+pub(super) fn section(body: &mut Body, now: DateTime<Utc>, alert: &Alert, config: Option<&Path>) {
+    body.sentence(&headline(alert));
+    if now - alert.time >= TimeDelta::minutes(LATE_MINUTES) {
+        body.sentence(&format!(
+            "This happened {} and could not be told before.",
+            relative(now, alert.time)
+        ));
+    }
+    body.gap();
+    body.line(&format!("When: {}", moment(now, alert.time)));
+    if let Some(since) = alert.since {
+        let label = if alert.event == Event::Recovered {
+            "In trouble from"
+        } else {
+            "In trouble since"
+        };
+        body.line(&format!("{label}: {}", moment(now, since)));
+    }
+    if !alert.findings.is_empty() {
+        let label = if alert.event == Event::Recovered {
+            "Seen then:"
+        } else {
+            "Seen:"
+        };
+        body.line(label);
+        for finding in alert.findings.iter().take(QUOTED_LINES) {
+            body.item(&seen(finding));
+        }
+        if alert.findings.len() > QUOTED_LINES {
+            body.item(&format!("and {} more", alert.findings.len() - QUOTED_LINES));
+        }
+    }
+    match &alert.action {
+        Some(action) => done(body, action),
+        None if matches!(
+            alert.event,
+            Event::Exhausted | Event::Down | Event::Degraded
+        ) =>
+        {
+            body.line("Done: nothing.");
+        }
+        None => {}
+    }
+    attempts(body, now, alert);
+    for note in &alert.notes {
+        body.sentence(&format!("Note: {}", cut(&visible(note), QUOTED)));
+    }
+    if !alert.log_tail.is_empty() {
+        body.gap();
+        body.line("Last log lines:");
+        body.quote(alert.log_tail.iter().map(String::as_str));
+    }
+    body.gap();
+    next(body, alert, config);
+}
+
+fn seen(finding: &Finding) -> String {
+    let message = cut(&visible(&finding.message), 2 * QUOTED);
+    match finding.severity {
+        Severity::Critical => message,
+        Severity::Warning => format!("warning: {message}"),
+        Severity::Unknown => format!("not seen: {message}"),
+    }
+}
+
+fn done(body: &mut Body, action: &Action) {
+    let stopped = action.old_pid.map(|pid| format!("stopped PID {pid}"));
+    let took = rough(std::time::Duration::from_millis(action.duration_ms));
+    let how = format!("({}, took {took})", action.method);
+    if action.ok && action.method == MethodName::Itself {
+        let steps = [
+            stopped,
+            action
+                .new_pid
+                .map(|pid| format!("something else started PID {pid}")),
+        ];
+        let steps: Vec<String> = steps.into_iter().flatten().collect();
+        body.sentence(&format!("Done: {} (took {took}).", steps.join(", ")));
+        return;
+    }
+    if action.ok {
+        let started = action.new_pid.map_or_else(
+            || "started it".to_owned(),
+            |pid| format!("started PID {pid}"),
+        );
+        let steps: Vec<String> = stopped.into_iter().chain([started]).collect();
+        body.sentence(&format!("Done: {} {how}.", steps.join(", ")));
+        return;
+    }
+    let steps: Vec<String> = stopped
+        .into_iter()
+        .chain(["tried to start it".to_owned()])
+        .collect();
+    body.sentence(&format!("Done: {} {how}.", steps.join(", ")));
+    if let Some(error) = &action.error {
+        body.sentence(&format!("It failed: {}", cut(&visible(error), 2 * QUOTED)));
+    }
+    if !action.stderr.is_empty() {
+        body.gap();
+        body.line("The last lines of its standard error:");
+        body.quote(action.stderr.iter().map(String::as_str));
+        body.gap();
+    }
+}
+
+fn attempts(body: &mut Body, now: DateTime<Utc>, alert: &Alert) {
+    let told = match alert.event {
+        Event::Restarted | Event::RestartFailed | Event::Exhausted => true,
+        Event::Recovered | Event::Degraded | Event::Unknown | Event::Down => alert.attempts > 0,
+        Event::Watchdog | Event::Test => false,
+    };
+    let max = usize::try_from(alert.max_per_hour).unwrap_or(usize::MAX);
+    if told && max > 0 {
+        let left = match max.saturating_sub(alert.attempts) {
+            0 => "none".to_owned(),
+            left => left.to_string(),
+        };
+        body.line(&format!(
+            "Restarts: {} of {max} in the last hour, {left} left.",
+            alert.attempts
+        ));
+    }
+    if let Some(code) = &alert.same_finding {
+        body.sentence(&format!(
+            "Every attempt of this incident met the same finding ({}): restarting does not help, and the cause lies elsewhere.",
+            visible(code)
+        ));
+    }
+    if alert.event == Event::Exhausted {
+        match alert.next_attempt {
+            Some(next) => body.line(&format!("Next attempt: {}", moment(now, next))),
+            None => body.line("Next attempt: none by itself (on_exhausted = \"give_up\")."),
+        }
+    }
+}
+
+/// What to do, and the commands for it.
+fn next(body: &mut Body, alert: &Alert, config: Option<&Path>) {
+    let name = visible(&alert.service);
+    let advice = match alert.event {
+        Event::Recovered => "Nothing has to be done. What happened:",
+        Event::Restarted => "Nothing has to be done at once. To see what happened:",
+        Event::Degraded => "To look at it:",
+        Event::Unknown => "To see what is in the way, and to look again:",
+        Event::Down => "It has to be put right by hand. To look at it, and to look again:",
+        Event::RestartFailed | Event::Exhausted => {
+            "Somebody has to find the cause. To look at it, and to look again:"
+        }
+        Event::Watchdog => "To see the state of things:",
+        Event::Test => "Nothing has to be done. To see the state of things:",
+    };
+    body.sentence(advice);
+    let mut commands = Vec::new();
+    if matches!(alert.event, Event::Watchdog | Event::Test) {
+        commands.push(command(config, "status"));
+        commands.push(command(config, "check --dry-run"));
+    } else {
+        commands.push(command(config, &format!("status {name}")));
+        commands.push(command(config, &format!("history {name}")));
+        if !matches!(alert.event, Event::Recovered | Event::Restarted) {
+            commands.push(command(config, &format!("check --dry-run {name}")));
+        }
+    }
+    for command in commands {
+        body.line(&format!("  {command}"));
+    }
+    let mut offer = |what: &str, rest: &str| {
+        body.sentence(what);
+        body.line(&format!("  {}", command(config, rest)));
+    };
+    match (alert.event, alert.next_attempt) {
+        (Event::RestartFailed, _) => offer(
+            "When the cause is mended, to restart it at once:",
+            &format!("restart {name} --force"),
+        ),
+        (Event::Exhausted, Some(_)) => offer(
+            "When the cause is mended, to restart it before then:",
+            &format!("restart {name} --force"),
+        ),
+        (Event::Exhausted, None) => offer(
+            "When the cause is mended, to let the watchdog restart it again:",
+            &format!("reset {name}"),
+        ),
+        _ => {}
+    }
+    if matches!(
+        alert.event,
+        Event::Degraded | Event::Unknown | Event::Down | Event::RestartFailed | Event::Exhausted
+    ) {
+        offer(
+            "To have it left alone for a while, without restarts and mails:",
+            &format!("pause {name} --for 2h --reason 'being mended'"),
+        );
+    }
+}
+
+/// A command line that can be typed as it stands.
+pub(super) fn command(config: Option<&Path>, rest: &str) -> String {
+    match config {
+        Some(path) if path != Path::new(USUAL_CONFIG) => {
+            format!("watchdog -c {} {rest}", quoted(&path.to_string_lossy()))
+        }
+        _ => format!("watchdog {rest}"),
+    }
+}
+
+/// A word for a shell.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "/._-+:@%,=".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", visible(word).replace('\'', "'\\''"))
+    }
+}
+
+/// A time with its distance from now.
+fn moment(now: DateTime<Utc>, time: DateTime<Utc>) -> String {
+    format!("{} ({})", stamp(time), relative(now, time))
+}
+
+fn relative(now: DateTime<Utc>, time: DateTime<Utc>) -> String {
+    if time > now {
+        format!("in {}", rough(age(time, now)))
+    } else if now - time < TimeDelta::seconds(10) {
+        "just now".to_owned()
+    } else {
+        format!("{} ago", rough(age(now, time)))
+    }
+}

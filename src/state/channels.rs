@@ -1,0 +1,140 @@
+//! What is remembered of each channel: what it was alerted about and when, and what is still to be reported on it.
+//!
+//! Each channel has its own, so that one whose other side is dead costs the others nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::notify::{Alert, Event};
+
+/// How many ids the thread of an incident has: its first and its latest.
+pub const THREAD_KEPT: usize = 10;
+
+/// What is remembered of a channel.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ChannelState {
+    /// When messages were sent in the last hour.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub sent: Vec<DateTime<Utc>>,
+    /// What is still to be reported.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub pending: Vec<Alert>,
+    /// What was alerted about, by service.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub services: BTreeMap<String, ServiceAlerts>,
+    /// The ids of the messages about each incident that is not over: its first and its latest, oldest first.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub threads: BTreeMap<String, Vec<String>>,
+}
+
+/// What a channel was alerted about of one service.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ServiceAlerts {
+    /// When it was last alerted about each event.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub alerted: BTreeMap<Event, DateTime<Utc>>,
+    /// The trouble that was reported last, and whose end has not been reported.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub open_trouble: Option<Event>,
+}
+
+impl ServiceAlerts {
+    /// Takes note that an alert about an event is pending.
+    pub fn note(&mut self, event: Event, now: DateTime<Utc>) {
+        match event {
+            // the trouble is over, and that is reported: when it comes again, that is news. Not so the next restart:
+            // of a service that is restarted again and again, a restart is reported once in a while
+            Event::Recovered | Event::Restarted => {
+                self.alerted.retain(|&event, _| event == Event::Restarted);
+                self.open_trouble = None;
+                if event == Event::Restarted {
+                    self.alerted.insert(event, now);
+                }
+            }
+            event => {
+                self.alerted.insert(event, now);
+                self.open_trouble = Some(event);
+            }
+        }
+    }
+}
+
+impl ChannelState {
+    /// Enters an alert under an id that no other has: of its time, its service and its event, and, where a run has
+    /// several of the same, their number.
+    pub fn add(&mut self, mut alert: Alert) {
+        let base = format!(
+            "{}.{}.{}",
+            alert.time.timestamp_micros(),
+            alert.service,
+            alert.event.name()
+        );
+        let taken = |id: &str| self.pending.iter().any(|other| other.id == id);
+        let numbered = (1..).map(|n: u64| format!("{base}.{n}"));
+        alert.id = std::iter::once(base.clone())
+            .chain(numbered)
+            .find(|id| !taken(id))
+            .unwrap_or(base);
+        self.pending.push(alert);
+    }
+
+    /// Takes note that a notification is kept in the outbox, on the disk: the alerts `in_it` are pending no longer, and
+    /// it counts for the hour. `message_id` is its id, where this side gives it. Returns whether there were any alerts;
+    /// where not, all of this was noted before.
+    pub fn queued(
+        &mut self,
+        time: DateTime<Utc>,
+        message_id: Option<&str>,
+        in_it: impl Fn(&Alert) -> bool,
+    ) -> bool {
+        let (reported, pending): (Vec<Alert>, Vec<Alert>) = self.pending.drain(..).partition(in_it);
+        self.pending = pending;
+        if reported.is_empty() {
+            return false;
+        }
+        self.sent.push(time);
+        if let Some(id) = message_id {
+            let incidents = reported
+                .iter()
+                .filter_map(|alert| alert.incident.as_deref());
+            self.add_to_threads(id, incidents.collect());
+        }
+        true
+    }
+
+    /// Makes a message a part of the threads of these incidents.
+    pub fn add_to_threads(&mut self, message_id: &str, incidents: BTreeSet<&str>) {
+        for incident in incidents {
+            let thread = self.threads.entry(incident.to_owned()).or_default();
+            thread.push(message_id.to_owned());
+            let over = thread.len().saturating_sub(THREAD_KEPT);
+            // replies hang on the first one even where a reader no longer has those between
+            thread.drain(1..=over);
+        }
+    }
+
+    /// Ends the threads of incidents that are over, and of which nothing is left to be reported. Returns whether there
+    /// were any.
+    pub fn close_threads(&mut self, open: &BTreeSet<&str>) -> bool {
+        let pending = &self.pending;
+        let before = self.threads.len();
+        self.threads.retain(|incident, _| {
+            open.contains(incident.as_str())
+                || (pending.iter()).any(|alert| alert.incident.as_ref() == Some(incident))
+        });
+        self.threads.len() < before
+    }
+
+    /// All times in it.
+    pub(super) fn times(&mut self) -> impl Iterator<Item = &mut DateTime<Utc>> {
+        let services = self.services.values_mut();
+        services
+            .flat_map(|service| service.alerted.values_mut())
+            .chain(&mut self.sent)
+            .chain(self.pending.iter_mut().map(|alert| &mut alert.time))
+    }
+}
