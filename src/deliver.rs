@@ -21,7 +21,7 @@ use crate::notify::{self, Alert, Channel, Notification, digest};
 use crate::report::{self, Deliveries};
 use crate::state::State;
 use crate::state::channels::ChannelState;
-use crate::state::journal::{self, Entry};
+use crate::state::journal::{self, DeliveryEvent, Entry, JournalEvent};
 use crate::state::store::Store;
 
 mod at_once;
@@ -141,7 +141,7 @@ impl Shared<'_> {
         let loaded = self.outbox.load();
         for trouble in loaded.troubles {
             ::log::error!("{trouble}");
-            let mut entry = Entry::new(self.now, "watchdog", "outbox_damaged");
+            let mut entry = Entry::new(self.now, "watchdog", JournalEvent::OutboxDamaged);
             entry.message = Some(trouble);
             self.note(entry);
         }
@@ -187,10 +187,10 @@ impl Shared<'_> {
                 crate::clock::stamp(delivery.since)
             );
             ::log::error!("{sentence}");
-            self.note(sender::entry(
+            self.note(Entry::of_delivery(
                 self.now,
                 &delivery.channel,
-                "given_up",
+                DeliveryEvent::GivenUp,
                 &delivery.notification.services,
                 sentence,
             ));

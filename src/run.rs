@@ -27,7 +27,7 @@ use crate::report::{self, Deliveries, RunReport, ServiceReport};
 use crate::restart::command::empty_large_outputs;
 use crate::settle::{AlertConfig, alert_own_trouble, recover_interrupted, settle};
 use crate::state::State;
-use crate::state::journal::{self, Entry};
+use crate::state::journal::{self, Entry, JournalEvent};
 use crate::state::store::{Loaded, Lock, Store, StoreError};
 use crate::verdict::ExitCode;
 
@@ -114,7 +114,7 @@ impl TopLevel {
 pub fn damage_entries(damage: &[String], now: DateTime<Utc>) -> Vec<Entry> {
     let entry = |sentence: &String| {
         ::log::error!("{sentence}");
-        let mut entry = Entry::new(now, "watchdog", "state_damaged");
+        let mut entry = Entry::new(now, "watchdog", JournalEvent::StateDamaged);
         entry.message = Some(sentence.clone());
         entry
     };

@@ -12,7 +12,7 @@ use crate::notify::{Alert, Channel, Event, Routing};
 use crate::report::ServiceReport;
 use crate::restart::Attempted;
 use crate::state::channels::ServiceAlerts;
-use crate::state::journal::{self, Entry};
+use crate::state::journal::{Entry, JournalEvent};
 use crate::state::{AttemptRecord, LastResult, STARTS_KEPT, ServiceState, State, incident_id};
 use crate::verdict::Verdict;
 
@@ -65,7 +65,7 @@ pub fn record_attempt(
         checks,
         logs: log::Positions::new(),
     });
-    let mut entry = Entry::new(now, &service.name, journal::RESTARTING);
+    let mut entry = Entry::new(now, &service.name, JournalEvent::Restarting);
     entry.findings.clone_from(&observation.findings);
     entry.message = Some(format!(
         "attempt {} of {} in this hour",
@@ -94,7 +94,7 @@ pub fn recover_interrupted(
                 "the run of {} was cut short while it restarted `{name}`; the attempt counts",
                 crate::clock::stamp(at)
             );
-            let mut entry = Entry::new(now, name, "interrupted");
+            let mut entry = Entry::new(now, name, JournalEvent::Interrupted);
             entry.message = Some(message.clone());
             entries.push(entry);
             cut.push(message);
@@ -368,9 +368,9 @@ fn journalled(before: Option<Verdict>, report: &ServiceReport, now: DateTime<Utc
         return Vec::new();
     }
     let event = if recovered {
-        "recovered"
+        JournalEvent::Recovered
     } else {
-        verdict.name()
+        JournalEvent::Verdict(verdict)
     };
     let mut entry = Entry::new(now, &report.name, event);
     entry.verdict = Some(verdict);

@@ -10,7 +10,8 @@ use crate::commands::{change, print, selected};
 use crate::config::Config;
 use crate::error::Error;
 use crate::report::page::{Page, Style};
-use crate::state::journal::Entry;
+use crate::state::journal::{Entry, JournalEvent};
+use crate::verdict::Verdict;
 
 /// How long a pause lasts when nothing is said: one that is forgotten must end.
 const DEFAULT: Duration = Duration::from_hours(24);
@@ -38,7 +39,7 @@ pub fn pause(config: &Config, options: &cli::Pause, style: Style) -> Result<u8, 
                     0,
                     &format!("{name}: {message}; `watchdog resume {name}` ends it before"),
                 );
-                let mut entry = Entry::new(now, name, "paused");
+                let mut entry = Entry::new(now, name, JournalEvent::Verdict(Verdict::Paused));
                 entry.message = Some(message);
                 entry
             })
@@ -58,7 +59,7 @@ pub fn resume(config: &Config, options: &cli::Services, style: Style) -> Result<
             let known = state.services.entry(name.clone()).or_default();
             known.pause_reason = None;
             if known.paused_until.take().is_some() {
-                entries.push(Entry::new(now, name, "resumed"));
+                entries.push(Entry::new(now, name, JournalEvent::Resumed));
                 said.line(0, &format!("{name}: resumed"));
             } else {
                 said.line(0, &format!("{name}: was not paused"));

@@ -5,7 +5,7 @@ use crate::commands::{change, count, print, selected};
 use crate::config::Config;
 use crate::error::Error;
 use crate::report::page::{Page, Style};
-use crate::state::journal::{self, Entry};
+use crate::state::journal::{Entry, JournalEvent};
 
 /// Forgets what counts against services, so that the next run may restart them again.
 pub fn run(config: &Config, options: &cli::Services, style: Style) -> Result<u8, Error> {
@@ -30,7 +30,7 @@ pub fn run(config: &Config, options: &cli::Services, style: Style) -> Result<u8,
                 let earlier = known.good_restarts.len().saturating_sub(1);
                 known.good_restarts.drain(..earlier);
                 said.line(0, &format!("{name}: {message}"));
-                let mut entry = Entry::new(now, name, journal::RESET);
+                let mut entry = Entry::new(now, name, JournalEvent::Reset);
                 entry.message = Some(message);
                 entry
             })

@@ -20,7 +20,7 @@ use crate::report::text::{describe, severity};
 use crate::restart::RestartMethod;
 use crate::settle::event_of;
 use crate::state::channels::ChannelState;
-use crate::state::journal::{self, Entry};
+use crate::state::journal::{self, DeliveryEvent, Entry, JournalEvent};
 use crate::state::store::{Store, StoreError};
 use crate::state::{ServiceState, State};
 use crate::verdict::Verdict;
@@ -290,9 +290,9 @@ impl Known<'_> {
             .iter()
             .rev()
             .filter(|entry| entry.service == self.service.name)
-            .filter_map(|entry| match (&entry.action, entry.event.as_str()) {
+            .filter_map(|entry| match (&entry.action, &entry.event) {
                 (Some(action), _) => Some((entry, describe(action))),
-                (None, "interrupted") => Some((entry, entry.message.clone()?)),
+                (None, JournalEvent::Interrupted) => Some((entry, entry.message.clone()?)),
                 _ => None,
             })
             .take(RESTARTS)
@@ -338,10 +338,11 @@ impl Known<'_> {
                 .journal
                 .iter()
                 .rev()
-                .find(|entry| {
-                    ["deferred", "refused"]
-                        .iter()
-                        .any(|what| entry.event == format!("{}_{what}", channel.name))
+                .find(|entry| match entry.delivery() {
+                    Some((name, DeliveryEvent::Deferred | DeliveryEvent::Refused)) => {
+                        name == channel.name
+                    }
+                    _ => false,
                 })
                 .and_then(|entry| Some((entry.time, entry.message.as_ref()?)))
                 .map(|(time, why)| format!("; the last failure was {}: {why}", self.ago(time)))

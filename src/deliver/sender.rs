@@ -2,30 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use chrono::{DateTime, Utc};
-
 use super::{ChannelState, Deliveries, Done, Shared, composed};
 use crate::config::Config;
 use crate::notify::outbox::{Delivery, Kept};
 use crate::notify::{Channel, DeliveryReport, Thread};
-use crate::state::journal::Entry;
+use crate::state::journal::{DeliveryEvent, Entry};
 
 /// How many alerts can be pending on a channel, held back or with an outbox that cannot be written: the oldest say little.
 const PENDING_LIMIT: usize = 500;
-
-/// An entry of the journal about a delivery.
-pub(super) fn entry(
-    now: DateTime<Utc>,
-    channel: &str,
-    event: &str,
-    about: &[String],
-    message: String,
-) -> Entry {
-    let mut entry = Entry::new(now, "watchdog", &format!("{channel}_{event}"));
-    entry.about = about.to_vec();
-    entry.message = Some(message);
-    entry
-}
 
 /// What is done for one channel.
 pub(super) struct Sender<'a> {
@@ -38,16 +22,17 @@ impl<'a> Sender<'a> {
         Self { shared, channel }
     }
 
-    fn note(&self, event: &str, about: &[String], message: String) {
+    fn note(&self, what: DeliveryEvent, about: &[String], message: String) {
         let (now, name) = (self.shared.now, &self.channel.name);
-        self.shared.note(entry(now, name, event, about, message));
+        let entry = Entry::of_delivery(now, name, what, about, message);
+        self.shared.note(entry);
     }
 
     pub(super) fn drop_oldest_alerts(&self, known: &mut ChannelState) -> bool {
         let over = known.pending.len().saturating_sub(PENDING_LIMIT);
         for alert in known.pending.drain(..over) {
             self.note(
-                "given_up",
+                DeliveryEvent::GivenUp,
                 std::slice::from_ref(&alert.service),
                 format!(
                     "too much is left to be told; never told: {} {} at {}",
@@ -164,11 +149,15 @@ impl<'a> Sender<'a> {
         let about = services.join(", ");
         let is_worth_noting = (delivery.tries + 1).is_power_of_two();
         for (refused, trouble) in report.reasons(&self.channel.name) {
-            let event = if refused { "refused" } else { "deferred" };
+            let what = if refused {
+                DeliveryEvent::Refused
+            } else {
+                DeliveryEvent::Deferred
+            };
             let trouble = format!("about {about}: {trouble}");
             if refused || is_worth_noting {
                 ::log::error!("{trouble}");
-                self.note(event, services, trouble);
+                self.note(what, services, trouble);
             } else {
                 ::log::warn!("{trouble}");
             }
@@ -180,7 +169,7 @@ impl<'a> Sender<'a> {
         if !reached.is_empty() {
             let services = &delivery.notification.services;
             let message = format!("about {} to {}", services.join(", "), reached.join(", "));
-            self.note("sent", services, message);
+            self.note(DeliveryEvent::Sent, services, message);
         }
     }
 }

@@ -184,7 +184,11 @@ fn the_journal_has_every_change_and_every_restart() {
         };
         let decision = decide(std::slice::from_ref(&service), facts).remove(0);
         let outcome = decision.operation.is_some().then(|| {
-            events.push(record_attempt(state, &service, observation, at(second)).event);
+            events.push(
+                record_attempt(state, &service, observation, at(second))
+                    .event
+                    .to_string(),
+            );
             tried(true)
         });
         let alerting = AlertConfig {
@@ -200,7 +204,12 @@ fn the_journal_has_every_change_and_every_restart() {
             alerting,
         );
         news.push(settled.news);
-        events.extend(settled.entries.into_iter().map(|entry| entry.event));
+        events.extend(
+            settled
+                .entries
+                .into_iter()
+                .map(|entry| entry.event.to_string()),
+        );
     };
     let warned = with(up(99, 600), Kind::Log, "log_error", Severity::Warning);
     for (minute, observation) in [
@@ -250,7 +259,7 @@ fn f33_a_run_that_was_cut_short_is_told_and_its_attempt_counts() {
     assert_eq!(
         entries
             .iter()
-            .map(|entry| entry.event.as_str())
+            .map(|entry| entry.event.name())
             .collect::<Vec<_>>(),
         ["interrupted"]
     );

@@ -10,17 +10,14 @@ use serde::{Deserialize, Serialize};
 use crate::check::Finding;
 use crate::check::process::Identity;
 use crate::files::{self, Links};
+use crate::notify::Channel;
 use crate::restart::{Action, Operation};
 use crate::verdict::Verdict;
 
+pub use super::event::{DeliveryEvent, JournalEvent};
+
 /// The size in bytes at which the journal is rotated; one old file is kept.
 pub const ROTATE_AT: u64 = 5 << 20;
-
-/// The event of a restart attempt, entered before anything is touched.
-pub const RESTARTING: &str = "restarting";
-
-/// The event of attempts that a person had forgotten.
-pub const RESET: &str = "reset";
 
 /// One thing that happened.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -29,9 +26,8 @@ pub struct Entry {
     pub time: DateTime<Utc>,
     /// The service; `watchdog` for what concerns the watchdog itself.
     pub service: String,
-    /// What: a verdict's name, `recovered`, `restarting`, `interrupted`, `state_damaged`, `mail_sent`,
-    /// `mail_deferred`, `mail_refused`, `mail_given_up`, ….
-    pub event: String,
+    /// What.
+    pub event: JournalEvent,
     /// The verdict of the run that it happened in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verdict: Option<Verdict>,
@@ -44,7 +40,10 @@ pub struct Entry {
     /// The process that a restart brought up: after a lost state it is known by that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started: Option<Identity>,
-    /// The services that a mail was about.
+    /// The channel of a message, if that is not mail.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub channel: Option<String>,
+    /// The services that a message was about.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub about: Vec<String>,
     /// Further sentences.
@@ -54,15 +53,16 @@ pub struct Entry {
 
 impl Entry {
     /// An entry of a time, a service and an event alone.
-    pub fn new(time: DateTime<Utc>, service: &str, event: &str) -> Self {
+    pub fn new(time: DateTime<Utc>, service: &str, event: JournalEvent) -> Self {
         Self {
             time,
             service: service.to_owned(),
-            event: event.to_owned(),
+            event,
             verdict: None,
             findings: Vec::new(),
             action: None,
             started: None,
+            channel: None,
             about: Vec::new(),
             message: None,
         }
@@ -74,7 +74,32 @@ impl Entry {
         self.action.as_ref().is_some_and(is_good)
     }
 
-    /// Whether it is about a service: it happened to it, or it was mailed about.
+    /// An entry of what became of a message about these services on a channel.
+    pub fn of_delivery(
+        time: DateTime<Utc>,
+        channel: &str,
+        what: DeliveryEvent,
+        about: &[String],
+        message: String,
+    ) -> Self {
+        Self {
+            channel: (channel != Channel::MAIL).then(|| channel.to_owned()),
+            about: about.to_vec(),
+            message: Some(message),
+            ..Self::new(time, "watchdog", JournalEvent::of_delivery(channel, what))
+        }
+    }
+
+    /// What became of a message, and on which channel, if it is about one.
+    pub fn delivery(&self) -> Option<(&str, DeliveryEvent)> {
+        match self.event {
+            JournalEvent::Mail(what) => Some((Channel::MAIL, what)),
+            JournalEvent::Alert(what) => Some((self.channel.as_deref()?, what)),
+            _ => None,
+        }
+    }
+
+    /// Whether it is about a service: it happened to it, or people were alerted about it.
     pub fn concerns(&self, service: &str) -> bool {
         self.service == service || self.about.iter().any(|name| name == service)
     }
@@ -163,13 +188,13 @@ mod tests {
         Entry::new(
             DateTime::from_timestamp(1_800_000_000, 0).unwrap(),
             "trader",
-            event,
+            JournalEvent::Other(event.to_owned()),
         )
     }
 
     fn events(dir: &Path) -> (Vec<String>, usize) {
         let mut events = Vec::new();
-        let damaged = read(dir, |entry| events.push(entry.event)).unwrap();
+        let damaged = read(dir, |entry| events.push(entry.event.to_string())).unwrap();
         (events, damaged)
     }
 
@@ -187,6 +212,46 @@ mod tests {
             events(dir.path()),
             (vec!["one".into(), "two".into(), "three".into()], 1)
         );
+    }
+
+    #[test]
+    fn what_another_version_wrote_is_kept_as_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let line = r#"{"time":"2027-01-15T08:00:00Z","service":"trader","event":"scaled_sideways","findings":[],"action":null}"#;
+        fs::write(current(dir.path()), format!("{line}\n")).unwrap();
+        let mut entries = Vec::new();
+        assert_eq!(read(dir.path(), |entry| entries.push(entry)).unwrap(), 0);
+        assert_eq!(serde_json::to_string(&entries[0]).unwrap(), line);
+    }
+
+    #[test]
+    fn a_message_on_another_channel_than_mail_names_it() {
+        let time = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
+        let sent = |channel| {
+            Entry::of_delivery(
+                time,
+                channel,
+                DeliveryEvent::Sent,
+                &["a".to_owned()],
+                "told".to_owned(),
+            )
+        };
+        for (channel, written) in [
+            (
+                "mail",
+                r#""event":"mail_sent","findings":[],"action":null,"about":["a"]"#,
+            ),
+            (
+                "phone",
+                r#""event":"alert_sent","findings":[],"action":null,"channel":"phone","about":["a"]"#,
+            ),
+        ] {
+            let text = serde_json::to_string(&sent(channel)).unwrap();
+            assert!(text.contains(written), "{text}");
+            let entry: Entry = serde_json::from_str(&text).unwrap();
+            assert_eq!(entry.delivery(), Some((channel, DeliveryEvent::Sent)));
+        }
+        assert_eq!(entry("one").delivery(), None);
     }
 
     #[test]

@@ -16,11 +16,13 @@ use crate::restart::Action;
 use crate::verdict::Verdict;
 
 pub mod channels;
+mod event;
 pub mod journal;
 pub mod store;
 mod upgrade;
 
 use channels::ChannelState;
+use journal::JournalEvent;
 
 /// The form of the state file that this program writes. Older ones are read too, and nothing in them is forgotten:
 /// version 1 (watchdog 0.1.0) has other names for some fields, positions in logs by the path in the config, and mail as
@@ -347,8 +349,8 @@ impl State {
     pub fn of_journal(entries: &[journal::Entry]) -> Self {
         let mut state = Self::default();
         for entry in entries {
-            match entry.event.as_str() {
-                journal::RESTARTING => {
+            match entry.event {
+                JournalEvent::Restarting => {
                     let known = state.services.entry(entry.service.clone()).or_default();
                     known.attempts.push(entry.time);
                 }
@@ -356,7 +358,7 @@ impl State {
                     let known = state.services.entry(entry.service.clone()).or_default();
                     known.record_good_restart(entry.time);
                 }
-                journal::RESET => {
+                JournalEvent::Reset => {
                     state.services.remove(&entry.service);
                 }
                 _ => {}

@@ -27,7 +27,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use thiserror::Error;
 
-use super::{State, VERSION, journal, upgrade};
+use super::journal::{self, JournalEvent};
+use super::{State, VERSION, upgrade};
 use crate::check::CheckStates;
 use crate::check::log::LogPosition;
 use crate::files::{self, Extent, FileId, Links, Refusal, Writers};
@@ -351,7 +352,7 @@ impl Store {
         let mut entries = Vec::new();
         let read = journal::read(&self.dir, |entry| {
             let is_of_attempts =
-                [journal::RESTARTING, journal::RESET].contains(&entry.event.as_str());
+                [JournalEvent::Restarting, JournalEvent::Reset].contains(&entry.event);
             if is_of_attempts || entry.started.is_some() || entry.is_good_restart() {
                 entries.push(entry);
             }

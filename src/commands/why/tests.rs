@@ -86,10 +86,14 @@ fn action(ok: bool) -> Action {
 }
 
 fn tried(second: i64, ok: bool) -> Entry {
-    let event = if ok { "restarted" } else { "restart_failed" };
+    let event = if ok {
+        Verdict::Restarted
+    } else {
+        Verdict::RestartFailed
+    };
     Entry {
         action: Some(action(ok)),
-        ..Entry::new(at(second), "trader", event)
+        ..Entry::new(at(second), "trader", JournalEvent::Verdict(event))
     }
 }
 
@@ -307,14 +311,17 @@ fn mail_that_waits_is_told_with_the_reason() {
     known.sent = vec![at(-10), at(-20)];
     known.pending.push(alert("a", Event::Down));
     known.services.insert("a".to_owned(), alerted(Event::Down));
-    let mut failed = Entry::new(at(30), "watchdog", "mail_deferred");
-    failed.message = Some("localhost:25: connection refused".to_owned());
+    let why = "localhost:25: connection refused".to_owned();
+    let failed = Entry::of_delivery(at(30), "mail", DeliveryEvent::Deferred, &[], why);
+    // on another channel, and later
+    let why = "no answer".to_owned();
+    let other = Entry::of_delivery(at(40), "phone", DeliveryEvent::Deferred, &[], why);
     let account = account(
         &Known {
             service: &service,
             channels: &[mail],
             state: &state,
-            journal: &[failed],
+            journal: &[failed, other],
             waiting: BTreeMap::new(),
             now: at(90),
         },
