@@ -223,7 +223,7 @@ fn decide_without_dependencies(
         why,
         failures,
     };
-    if let Some(pause) = state.pause_told(facts.now) {
+    if let Some(pause) = state.pause_note(facts.now) {
         return decision(Verdict::Paused, Some(pause));
     }
     if broken && !mendable {

@@ -351,7 +351,7 @@ impl Run {
             );
             results.services.push(settled.report);
             results.entries.extend(settled.entries);
-            results.must_flush |= settled.news;
+            results.must_flush |= settled.must_persist;
         }
         results.must_flush |= !results.entries.is_empty();
         results

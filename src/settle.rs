@@ -36,7 +36,7 @@ pub struct Settled {
     /// What to write into the journal.
     pub entries: Vec<Entry>,
     /// Something is remembered of it now that must not be forgotten.
-    pub news: bool,
+    pub must_persist: bool,
 }
 
 /// Who is alerted.
@@ -247,7 +247,7 @@ pub fn settle(
             entry.started.clone_from(&attempted.process.started);
         }
     }
-    let mut news = former.is_none_or(|mut former| {
+    let mut must_persist = former.is_none_or(|mut former| {
         former.catch_up(remembered);
         former != *remembered
     });
@@ -284,14 +284,14 @@ pub fn settle(
                 .or_default()
                 .note(event, wall);
             known.add(alert(event));
-            news = true;
+            must_persist = true;
         }
     }
     // a pause that the verdict does not show: of a disabled service
     let pause = state
         .services
         .get(&service.name)
-        .and_then(|known| known.pause_told(wall));
+        .and_then(|known| known.pause_note(wall));
     let mut report = report;
     report
         .notes
@@ -299,7 +299,7 @@ pub fn settle(
     Settled {
         report,
         entries,
-        news,
+        must_persist,
     }
 }
 

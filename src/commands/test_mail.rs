@@ -1,4 +1,4 @@
-//! `watchdog test-mail`: one message through `[mail]` now, each step told as it is made.
+//! `watchdog test-mail`: one message through `[mail]` now, with each step as it is made.
 
 use chrono::Utc;
 

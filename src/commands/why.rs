@@ -25,7 +25,7 @@ use crate::state::store::{Store, StoreError};
 use crate::state::{ServiceState, State};
 use crate::verdict::Verdict;
 
-/// How many of the last restarts are told.
+/// How many of the last restarts are shown.
 const RESTARTS: usize = 5;
 
 /// Tells the evidence behind the last decision about a service.
@@ -68,11 +68,11 @@ pub struct Known<'a> {
     pub channels: &'a [Channel],
     /// What is remembered.
     pub state: &'a State,
-    /// The entries of the journal about the service, and about mail that told of it, oldest first.
+    /// The entries of the journal about the service, and about messages about it, oldest first.
     pub journal: &'a [Entry],
     /// How many messages about it wait in the outbox, by channel.
     pub waiting: BTreeMap<String, usize>,
-    /// The time that ages are told by.
+    /// The time that ages are by.
     pub now: DateTime<Utc>,
 }
 
@@ -133,29 +133,29 @@ impl Known<'_> {
             .unwrap_or_default();
         page.line(0, &format!("seen by the last run{seen}:"));
         let mut left: Vec<&Finding> = report.findings.iter().collect();
-        let mut tell = |page: &mut Page, what: &str, mine: &dyn Fn(&Finding) -> bool| {
+        let mut show = |page: &mut Page, what: &str, mine: &dyn Fn(&Finding) -> bool| {
             page.line(4, what);
             let mut any = false;
             left.retain(|finding| {
-                let told = mine(finding);
-                if told {
+                let is_its = mine(finding);
+                if is_its {
                     any = true;
                     let bad = severity(finding.severity);
                     page.line(8, &format!("{bad}: {} ({})", finding.message, finding.code));
                 }
-                !told
+                !is_its
             });
             if !any {
                 page.line(8, "nothing wrong");
             }
         };
         if let Some(what) = self.process_check(remembered) {
-            tell(page, &what, &|finding| finding.check == Kind::Process);
+            show(page, &what, &|finding| finding.check == Kind::Process);
         }
         if let Some(unit) = &self.service.unit {
             let has_process = self.service.process.is_some();
             let what = unit::explain(unit, remembered.unit.as_ref(), has_process);
-            tell(page, &what, &|finding| finding.check == Kind::Unit);
+            show(page, &what, &|finding| finding.check == Kind::Unit);
         }
         let last = LastLook {
             time: report.time,
@@ -165,7 +165,7 @@ impl Known<'_> {
             let what = check
                 .rule
                 .explain(remembered.state_of(check, None).as_ref(), last);
-            tell(page, &what, &|finding| finding.id == check.id);
+            show(page, &what, &|finding| finding.id == check.id);
         }
         for finding in left {
             let bad = severity(finding.severity);
@@ -204,7 +204,7 @@ impl Known<'_> {
             page.line(4, note);
         }
         if verdict != Verdict::Paused
-            && let Some(pause) = remembered.pause_told(self.now)
+            && let Some(pause) = remembered.pause_note(self.now)
         {
             page.line(4, &format!("since then {pause}"));
         }
@@ -382,7 +382,7 @@ impl Known<'_> {
     }
 
     /// What a time of an alert is where the message may still be here.
-    fn was_told(&self, channel: &Channel, known: &ChannelState) -> &'static str {
+    fn was_alerted(&self, channel: &Channel, known: &ChannelState) -> &'static str {
         if self.unsent(channel, known) > 0 {
             "was to be told"
         } else {
@@ -441,7 +441,7 @@ impl Known<'_> {
                         )
                     })
                     .unwrap_or_default();
-                let was = self.was_told(channel, known);
+                let was = self.was_alerted(channel, known);
                 format!("`{}` {was} {}{again}", event.name(), self.ago(at))
             }
             None => format!(
@@ -458,7 +458,7 @@ impl Known<'_> {
             Some((event, &at)) => format!(
                 "nothing to tell now; `{}` {} {}",
                 event.name(),
-                self.was_told(channel, known),
+                self.was_alerted(channel, known),
                 self.ago(at)
             ),
             None => "nothing to tell now".to_owned(),

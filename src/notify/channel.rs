@@ -56,7 +56,7 @@ macro_rules! channels {
             }
 
             /// Makes one attempt to deliver a notification to these recipients, over within `limit` and a little more.
-            /// Each step is told as a sentence.
+            /// `step` is called with a sentence for each step.
             pub fn send(
                 &self,
                 notification: &Notification,

@@ -34,7 +34,7 @@ pub trait ChannelKind {
     -> Result<Self::Request, String>;
 
     /// Makes one attempt to send a message to these recipients, over within `limit` and a little more, whatever the other
-    /// side does. Each step is told as a sentence, as soon as it was made.
+    /// side does. `step` is called with a sentence for each step, as soon as it was made.
     fn send(
         &self,
         request: Self::Request,

@@ -2,7 +2,7 @@
 //!
 //! [`digest::compose`] is pure: alerts in, one [`Notification`] out. A [`Channel`] is of one of the kinds in the list of
 //! `channel.rs`; each is a [`ChannelKind`] in a file of its own. It renders a notification (pure), and sends it: whatever
-//! the other side does, it comes back within its time limit with a [`DeliveryReport`] that tells the recipients apart,
+//! the other side does, it comes back within its time limit with a [`DeliveryReport`] that has an outcome for each recipient,
 //! so that the caller can keep what is still pending and for whom, in the [`outbox`]. What is alerted about, and when
 //! again, is decided above.
 

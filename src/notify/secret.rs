@@ -1,4 +1,4 @@
-//! Secrets: where they come from. What they are is known only while a server is being told.
+//! Secrets: where they come from. They are read only when they are sent.
 
 use std::fmt;
 use std::io::{self, Read};

@@ -156,13 +156,13 @@ fn done(body: &mut Body, action: &Action) {
 }
 
 fn attempts(body: &mut Body, now: DateTime<Utc>, alert: &Alert) {
-    let told = match alert.event {
+    let is_shown = match alert.event {
         Event::Restarted | Event::RestartFailed | Event::Exhausted => true,
         Event::Recovered | Event::Degraded | Event::Unknown | Event::Down => alert.attempts > 0,
         Event::Watchdog | Event::Test => false,
     };
     let max = usize::try_from(alert.max_per_hour).unwrap_or(usize::MAX);
-    if told && max > 0 {
+    if is_shown && max > 0 {
         let left = match max.saturating_sub(alert.attempts) {
             0 => "none".to_owned(),
             left => left.to_string(),

@@ -107,7 +107,7 @@ pub fn recorded(
 /// The notes of the last run, and a pause that its verdict does not show.
 fn notes(known: &ServiceState, now: DateTime<Utc>) -> Vec<String> {
     let mut notes = known.report.notes.clone();
-    let pause = known.pause_told(now);
+    let pause = known.pause_note(now);
     notes.extend(pause.filter(|_| known.verdict != Some(Verdict::Paused)));
     notes
 }

@@ -51,8 +51,8 @@ pub fn table(report: &RunReport, style: Style) -> String {
             page.line(0, &format!("{name}: {sent} sent"));
         }
         if queued > 0 {
-            let told = format!("{name}: {queued} could not be sent yet; the next run tries again");
-            page.line(0, &told);
+            let line = format!("{name}: {queued} could not be sent yet; the next run tries again");
+            page.line(0, &line);
         }
     }
     page.into_text()

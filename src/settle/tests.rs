@@ -106,18 +106,18 @@ fn run(
     .verdict
 }
 
-fn told(state: &mut State) -> Vec<Event> {
+fn alerted(state: &mut State) -> Vec<Event> {
     let pending = of_mail(state).pending.drain(..);
     pending.map(|alert| alert.event).collect()
 }
 
 #[test]
-fn a_failure_is_told_once_and_again_when_it_lasts() {
+fn a_failure_is_reported_once_and_again_when_it_lasts() {
     let (service, mut state) = (service("a"), State::default());
     let mut heard = Vec::new();
     for minute in 0..=70 {
         run(&mut state, &service, &gone(), minute * 60, false);
-        heard.extend(told(&mut state).into_iter().map(|event| (minute, event)));
+        heard.extend(alerted(&mut state).into_iter().map(|event| (minute, event)));
     }
     assert_eq!(
         heard,
@@ -131,14 +131,14 @@ fn a_failure_is_told_once_and_again_when_it_lasts() {
 }
 
 #[test]
-fn a_recovery_is_told_once_and_makes_the_next_failure_news() {
+fn a_recovery_is_reported_once_and_makes_the_next_failure_news() {
     let (mut service, mut state) = (service("a"), State::default());
     service.method = None;
     let well = up(1, 3600);
     let mut heard = Vec::new();
     for observation in [&gone(), &gone(), &well, &well, &gone(), &well] {
         let verdict = run(&mut state, &service, observation, 60, true);
-        heard.push((verdict, told(&mut state)));
+        heard.push((verdict, alerted(&mut state)));
     }
     assert_eq!(
         heard,
@@ -154,18 +154,18 @@ fn a_recovery_is_told_once_and_makes_the_next_failure_news() {
 }
 
 #[test]
-fn a_good_restart_is_told_as_such_and_not_again_as_a_recovery() {
+fn a_good_restart_is_reported_as_such_and_not_again_as_a_recovery() {
     let (service, mut state) = (service("a"), State::default());
     assert_eq!(
         run(&mut state, &service, &gone(), 0, true),
         Verdict::Restarted
     );
-    assert_eq!(told(&mut state), [Event::Restarted]);
+    assert_eq!(alerted(&mut state), [Event::Restarted]);
     assert_eq!(
         run(&mut state, &service, &up(99, 60), 60, true),
         Verdict::Healthy
     );
-    assert_eq!(told(&mut state), []);
+    assert_eq!(alerted(&mut state), []);
     assert_eq!(state.services["a"].consecutive_failures, 0);
 }
 
@@ -173,7 +173,7 @@ fn a_good_restart_is_told_as_such_and_not_again_as_a_recovery() {
 fn the_journal_has_every_change_and_every_restart() {
     let (service, mut state) = (service("a"), State::default());
     let channels = [mail()];
-    let (mut events, mut news) = (Vec::new(), Vec::new());
+    let (mut events, mut persisted) = (Vec::new(), Vec::new());
     let mut step = |state: &mut State, observation: &Observation, second: i64| {
         let seen = BTreeMap::from([("a".to_owned(), observation.clone())]);
         let facts = Facts {
@@ -203,7 +203,7 @@ fn the_journal_has_every_change_and_every_restart() {
             at(second),
             alerting,
         );
-        news.push(settled.news);
+        persisted.push(settled.must_persist);
         events.extend(
             settled
                 .entries
@@ -240,11 +240,14 @@ fn the_journal_has_every_change_and_every_restart() {
         ]
     );
     // what is as it was need not be on the disk
-    assert_eq!(news, [true, false, true, true, true, true, false, true]);
+    assert_eq!(
+        persisted,
+        [true, false, true, true, true, true, false, true]
+    );
 }
 
 #[test]
-fn f33_a_run_that_was_cut_short_is_told_and_its_attempt_counts() {
+fn f33_a_run_that_was_cut_short_is_reported_and_its_attempt_counts() {
     let (service, mut state) = (service("a"), State::default());
     record_attempt(&mut state, &service, &gone(), at(0));
     let channels = [mail()];
@@ -263,7 +266,7 @@ fn f33_a_run_that_was_cut_short_is_told_and_its_attempt_counts() {
             .collect::<Vec<_>>(),
         ["interrupted"]
     );
-    assert_eq!(told(&mut state), [Event::Watchdog]);
+    assert_eq!(alerted(&mut state), [Event::Watchdog]);
     assert_eq!(state.services["a"].attempts_in_hour(at(60)), 1);
     assert!(
         recover_interrupted(
@@ -301,7 +304,7 @@ fn no_two_alerts_have_the_same_id() {
 }
 
 #[test]
-fn f33_a_message_is_noted_once_and_covers_only_what_it_tells() {
+fn f33_a_message_is_noted_once_and_covers_only_what_is_in_it() {
     let (mut service, mut state) = (service("a"), State::default());
     service.method = None;
     run(&mut state, &service, &gone(), 0, false);
@@ -317,7 +320,7 @@ fn f33_a_message_is_noted_once_and_covers_only_what_it_tells() {
 }
 
 #[test]
-fn a_thread_ends_when_all_is_well_and_told() {
+fn a_thread_ends_when_all_is_well_and_reported() {
     let (mut service, mut state) = (service("a"), State::default());
     service.method = None;
     run(&mut state, &service, &gone(), 0, false);
@@ -577,12 +580,12 @@ fn logs_that_the_config_no_longer_has_are_forgotten() {
 }
 
 #[test]
-fn what_follows_a_restart_that_was_told_is_news() {
+fn what_follows_a_restart_that_was_reported_is_news() {
     let (service, mut state) = (service("a"), State::default());
     let mut heard = Vec::new();
     for (second, works) in [(0, false), (60, true), (120, false)] {
         run(&mut state, &service, &gone(), second, works);
-        heard.extend(told(&mut state));
+        heard.extend(alerted(&mut state));
     }
     assert_eq!(
         heard,
@@ -591,13 +594,13 @@ fn what_follows_a_restart_that_was_told_is_news() {
 }
 
 #[test]
-fn one_that_is_restarted_again_and_again_is_told_of_once_in_a_while() {
+fn one_that_is_restarted_again_and_again_is_reported_once_in_a_while() {
     let (mut service, mut state) = (service("a"), State::default());
     service.policy.max_per_hour = 60;
     let mut heard = Vec::new();
     for minute in 0..=61 {
         run(&mut state, &service, &gone(), minute * 60, true);
-        heard.extend(told(&mut state).into_iter().map(|event| (minute, event)));
+        heard.extend(alerted(&mut state).into_iter().map(|event| (minute, event)));
     }
     assert_eq!(heard, [(0, Event::Restarted), (60, Event::Restarted)]);
 }
@@ -659,12 +662,12 @@ struct Machine {
     saved: [State; 2],
     trusted: bool,
     mail: Vec<Channel>,
-    /// The ids of the alerts that were owed ever.
-    owed: BTreeSet<String>,
+    /// The ids of all alerts that there ever were.
+    alerts: BTreeSet<String>,
     /// The ids of those that are in the outbox, on the disk.
     queued: BTreeSet<String>,
-    /// True times at which each event was last owed, as long as it is no news when it comes again.
-    told: BTreeMap<Event, i64>,
+    /// True times at which each event was last alerted about, as long as it is no news when it comes again.
+    alerted: BTreeMap<Event, i64>,
     /// Alerts that came too soon after one like them.
     repeated: Vec<(i64, Event)>,
 }
@@ -691,9 +694,9 @@ impl Machine {
             saved: [State::default(), State::default()],
             trusted: true,
             mail: Vec::new(),
-            owed: BTreeSet::new(),
+            alerts: BTreeSet::new(),
             queued: BTreeSet::new(),
-            told: BTreeMap::new(),
+            alerted: BTreeMap::new(),
             repeated: Vec::new(),
         }
     }
@@ -786,7 +789,7 @@ impl Machine {
         self.save();
     }
 
-    /// Saves the state, and takes down which alerts it owes that it did not owe before.
+    /// Saves the state, and takes down which alerts are new in it.
     fn save(&mut self) {
         if self.mail.is_empty() {
             return;
@@ -795,23 +798,23 @@ impl Machine {
         self.saved[0] = self.state.clone();
         for alert in self.state.channels.values().flat_map(|it| &it.pending) {
             let event = alert.event;
-            if !self.owed.insert(alert.id.clone()) || event == Event::Watchdog {
+            if !self.alerts.insert(alert.id.clone()) || event == Event::Watchdog {
                 continue;
             }
-            if let Some(at) = self.told.get(&event)
+            if let Some(at) = self.alerted.get(&event)
                 && event != Event::Recovered
                 && self.time - at < 3600
             {
                 self.repeated.push((self.time, event));
             }
             if [Event::Recovered, Event::Restarted].contains(&event) {
-                self.told.retain(|&event, _| event == Event::Restarted);
+                self.alerted.retain(|&event, _| event == Event::Restarted);
             }
-            self.told.insert(event, self.time);
+            self.alerted.insert(event, self.time);
         }
     }
 
-    /// Puts what is owed into the outbox.
+    /// Puts what is pending into the outbox.
     fn deliver(&mut self) {
         if !of_mail(&mut self.state).pending.is_empty() {
             let pending = of_mail(&mut self.state).pending.drain(..);
@@ -821,17 +824,17 @@ impl Machine {
         }
     }
 
-    /// Goes on with another state than the last run's: what was told is told again, and what only it owed is gone.
+    /// Goes on with another state than the last run's: what was reported is reported again, and what was pending in it alone is gone.
     fn lose(&mut self, state: State) {
         self.state = state;
         // what was damaged is set aside, and is never a backup
         self.saved = [self.state.clone(), self.state.clone()];
         let pending = self.state.channels.values().flat_map(|it| &it.pending);
-        let owed: BTreeSet<&String> = pending.map(|alert| &alert.id).collect();
+        let pending: BTreeSet<&String> = pending.map(|alert| &alert.id).collect();
         let queued = &self.queued;
-        self.owed
-            .retain(|id| owed.contains(id) || queued.contains(id));
-        self.told.clear();
+        self.alerts
+            .retain(|id| pending.contains(id) || queued.contains(id));
+        self.alerted.clear();
     }
 
     fn live(&mut self, weather: &Weather) {
@@ -1071,7 +1074,7 @@ proptest! {
         prop_assert_eq!(machine.state.services["a"].verdict, Some(Verdict::Healthy));
         machine.deliver();
         prop_assert!(machine.queued.len() > 100, "{} alerts", machine.queued.len());
-        prop_assert_eq!(&machine.owed, &machine.queued);
+        prop_assert_eq!(&machine.alerts, &machine.queued);
     }
 }
 

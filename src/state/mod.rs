@@ -284,7 +284,7 @@ impl ServiceState {
     }
 
     /// What to say of its pause, where there is one at `now`.
-    pub fn pause_told(&self, now: DateTime<Utc>) -> Option<String> {
+    pub fn pause_note(&self, now: DateTime<Utc>) -> Option<String> {
         let until = self.paused_until.filter(|_| self.is_paused(now))?;
         let reason = self
             .pause_reason

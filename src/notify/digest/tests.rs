@@ -23,7 +23,7 @@ fn alert(service: &str, event: Event) -> Alert {
     }
 }
 
-fn told(now: &str, alerts: &[Alert]) -> Notification {
+fn digest(now: &str, alerts: &[Alert]) -> Notification {
     let context = Context {
         nonce: 0x9f,
         ..CONTEXT
@@ -37,7 +37,7 @@ fn body(message: &Notification) -> String {
 }
 
 #[test]
-fn nothing_to_tell_is_no_message() {
+fn nothing_to_report_is_no_notification() {
     let context = Context {
         rate_limited: 3,
         ..CONTEXT
@@ -49,7 +49,7 @@ fn nothing_to_tell_is_no_message() {
 }
 
 #[test]
-fn a_restart_is_told_whole() {
+fn a_restart_is_reported_whole() {
     let mut restarted = alert("trader", Event::Restarted);
     restarted.findings.push(stale());
     restarted.action = Some(action());
@@ -60,7 +60,7 @@ fn a_restart_is_told_whole() {
         String::new(),
         "\x1b[31mred\x1b[0m".to_owned(),
     ];
-    let message = told("2026-11-22T01:02:05Z", &[restarted]);
+    let message = digest("2026-11-22T01:02:05Z", &[restarted]);
     assert_eq!(message.subject, "[watchdog] box1: trader restarted");
     assert_eq!(
         body(&message),
@@ -111,7 +111,7 @@ fn a_failed_start_brings_its_error_and_its_last_words() {
     });
     failed.attempts = 2;
     failed.notes = vec!["the log was not read".to_owned()];
-    let message = told("2026-11-22T01:02:03Z", &[failed]);
+    let message = digest("2026-11-22T01:02:03Z", &[failed]);
     assert_eq!(message.subject, "[watchdog] box1: trader restart failed");
     assert_eq!(
         body(&message),
@@ -192,7 +192,7 @@ box1, 2026-11-22T01:02:03Z, watchdog VERSION
 }
 
 #[test]
-fn f47_one_recovers_and_another_fails_and_both_are_told() {
+fn f47_one_recovers_and_another_fails_and_both_are_reported() {
     let mut recovered = alert("feed", Event::Recovered);
     recovered.since = Some(time("2026-11-22T00:32:03Z"));
     recovered.findings.push(stale());
@@ -203,7 +203,7 @@ fn f47_one_recovers_and_another_fails_and_both_are_told() {
         check::Severity::Critical,
         "no process: /run/db.pid names PID 77, which is gone",
     ));
-    let message = told("2026-11-22T01:02:03Z", &[recovered, down]);
+    let message = digest("2026-11-22T01:02:03Z", &[recovered, down]);
     assert_eq!(message.subject, "[watchdog] box1: db down (+1 more)");
     assert_eq!(message.services, ["db", "feed"]);
     assert_eq!(message.event, Event::Down);
@@ -248,14 +248,14 @@ box1, 2026-11-22T01:02:03Z, watchdog VERSION
 }
 
 #[test]
-fn f71_what_is_told_late_says_when_it_happened() {
+fn f71_what_is_reported_late_says_when_it_happened() {
     let mut exhausted = alert("trader", Event::Exhausted);
     exhausted.time = time("2026-11-20T01:02:03Z");
     exhausted.attempts = 3;
     let mut recovered = alert("trader", Event::Recovered);
     recovered.time = time("2026-11-20T02:02:03Z");
     // in whatever order they are kept
-    let message = told("2026-11-22T01:02:03Z", &[recovered, exhausted]);
+    let message = digest("2026-11-22T01:02:03Z", &[recovered, exhausted]);
     assert_eq!(
         message.subject,
         "[watchdog] box1: trader exhausted, then recovered"
@@ -348,7 +348,7 @@ fn every_event_has_its_subject_first_line_and_advice_and_warnings_are_marked() {
         let mut unseen = stale();
         unseen.severity = check::Severity::Unknown;
         one.findings = vec![warning, unseen];
-        let message = told("2026-11-22T01:02:03Z", &[one]);
+        let message = digest("2026-11-22T01:02:03Z", &[one]);
         assert_eq!(message.subject, format!("[watchdog] box1: {subject}"));
         let lines: Vec<&str> = message.body.lines().collect();
         assert_eq!(lines[0], first);
@@ -426,7 +426,7 @@ fn a_thousand_alerts_make_one_mail_of_bearable_size() {
             one
         })
         .collect();
-    let message = told("2026-11-22T01:02:03Z", &alerts);
+    let message = digest("2026-11-22T01:02:03Z", &alerts);
     assert_eq!(message.subject, "[watchdog] box1: s0 down (+999 more)");
     assert!(message.body.len() < 300_000, "{}", message.body.len());
     assert!(message.body.contains("- and 800 more\n"));
@@ -458,7 +458,7 @@ fn any_number_of_alerts_fits_into_a_file_of_the_outbox() {
             one
         })
         .collect();
-    let message = told("2026-11-22T01:02:03Z", &alerts);
+    let message = digest("2026-11-22T01:02:03Z", &alerts);
     assert_eq!(message.alerts.len(), 500);
     assert_eq!(message.incidents().len(), 500);
     let size = u64::try_from(serde_json::to_vec(&message).unwrap().len()).unwrap();

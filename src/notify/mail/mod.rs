@@ -2,7 +2,7 @@
 //!
 //! A mail server may be slow, hang, lie or be somebody else, and the one who waits is a run that has services to
 //! look after. So each way out has one deadline for all of it, looking up names and reading passwords included;
-//! what hangs in the kernel beyond it is left behind in its thread. What comes back tells the recipients apart.
+//! what hangs in the kernel beyond it is left behind in its thread. What comes back has an outcome for each recipient.
 
 use std::path::PathBuf;
 use std::sync::mpsc;
@@ -226,7 +226,7 @@ fn hand_over(
     to: Vec<Address>,
     message: Rendered,
     limit: Duration,
-    tell: &mut dyn FnMut(&str),
+    step: &mut dyn FnMut(&str),
 ) -> Handed {
     let count = to.len();
     let all = |outcome: Outcome| Handed {
@@ -246,12 +246,12 @@ fn hand_over(
                 timeout: limit,
                 ..smtp.clone()
             };
-            smtp::deliver(&smtp, envelope, bytes, tell)
+            smtp::deliver(&smtp, envelope, bytes, step)
         }
         Transport::Sendmail { command } => {
             let handed = sendmail::deliver(command, &envelope, &bytes, limit);
             if handed.outcomes.contains(&Outcome::Delivered) {
-                tell(&format!("{} took the message", command.display()));
+                step(&format!("{} took the message", command.display()));
             }
             handed
         }
@@ -268,7 +268,7 @@ fn hand_over(
             };
             all(match answer {
                 Ok(Ok(())) => {
-                    tell(&format!("written to {}", path.display()));
+                    step(&format!("written to {}", path.display()));
                     Outcome::Delivered
                 }
                 Ok(Err(error)) => Outcome::deferred(error),

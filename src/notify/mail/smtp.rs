@@ -50,19 +50,19 @@ enum Word {
     End(Result<(), String>),
 }
 
-/// One outcome for each address of the envelope. Each step that was made is told as a sentence.
+/// One outcome for each address of the envelope. `step` is called with a sentence for each step that was made.
 pub(super) fn deliver(
     smtp: &Smtp,
     envelope: Envelope,
     bytes: Vec<u8>,
-    tell: &mut dyn FnMut(&str),
+    step: &mut dyn FnMut(&str),
 ) -> Handed {
     let shared = Arc::new(Mutex::new(Progress {
         step: Step::Preparing,
         outcomes: vec![None; envelope.to.len()],
         handed_over: false,
     }));
-    let (say, told) = mpsc::channel();
+    let (say, heard) = mpsc::channel();
     let deadline = Instant::now() + smtp.timeout;
     let thread = {
         let smtp = smtp.clone();
@@ -80,8 +80,8 @@ pub(super) fn deliver(
         )),
         Ok(_) => loop {
             let left = deadline.saturating_duration_since(Instant::now()) + SLACK;
-            match told.recv_timeout(left) {
-                Ok(Word::Step(step)) => tell(&step),
+            match heard.recv_timeout(left) {
+                Ok(Word::Step(made)) => step(&made),
                 Ok(Word::End(end)) => break end,
                 // left behind: it hangs where nothing can wake it, and ends with the process
                 Err(_) => break Err(no_answer(smtp, lock(&shared).step)),
@@ -232,7 +232,7 @@ fn session(
     talk.step(Step::Greeting);
     let greeting = talk.reply()?;
     talk.expect(2, &greeting, "")?;
-    talk.tell(format!("server greeting: {greeting}"));
+    talk.report(format!("server greeting: {greeting}"));
     let mut offers = talk.ehlo()?;
     if let Protection::Starttls(client) = &protection {
         if !offers.starttls {
@@ -340,7 +340,7 @@ impl Talk<'_> {
         lock(self.shared).step = step;
     }
 
-    fn tell(&self, step: String) {
+    fn report(&self, step: String) {
         // whoever has given up no longer listens
         let _ = self.say.send(Word::Step(step));
     }
@@ -361,7 +361,7 @@ impl Talk<'_> {
         let stream = tls::handshake(self.smtp, client, stream)?;
         let protection = tls::protection(&stream);
         self.channel = Channel::Tls(Box::new(stream));
-        self.tell(protection);
+        self.report(protection);
         Ok(self)
     }
 
@@ -546,7 +546,7 @@ impl Talk<'_> {
             ));
         }
         self.expect(2, &reply, "; check [mail] username and its password")?;
-        self.tell(format!("logged in as `{shown}`"));
+        self.report(format!("logged in as `{shown}`"));
         Ok(())
     }
 
@@ -597,7 +597,7 @@ impl Talk<'_> {
             let said = format!("{}: {reply}", at(self.smtp));
             match reply.code {
                 200..300 => {
-                    self.tell(format!("recipient {} accepted", visible(to.as_ref())));
+                    self.report(format!("recipient {} accepted", visible(to.as_ref())));
                     accepted.push(index);
                 }
                 421 => return Err(said),
@@ -635,7 +635,7 @@ impl Talk<'_> {
         match reply.code {
             421 => return Err(said()),
             200..300 if step == Step::End => {
-                self.tell(format!("message taken: {reply}"));
+                self.report(format!("message taken: {reply}"));
                 self.decide(accepted, &Outcome::Delivered);
             }
             500..600 => self.decide(accepted, &Outcome::Refused(said())),

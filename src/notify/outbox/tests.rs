@@ -101,7 +101,7 @@ fn what_is_no_delivery_is_set_aside_and_stops_nobody() {
         ("0-link.json is a symbolic link, not a regular file;", 3),
     ] {
         assert!(
-            loaded.troubles.iter().any(|told| told.contains(name)),
+            loaded.troubles.iter().any(|said| said.contains(name)),
             "{why} {name}: {:?}",
             loaded.troubles
         );
@@ -109,7 +109,7 @@ fn what_is_no_delivery_is_set_aside_and_stops_nobody() {
     assert!(!dir.join("0-half.json.new").exists());
     assert!(dir.join("notes.txt").exists());
     assert_eq!(fs::read(&target).unwrap(), whole);
-    assert!(outbox.load().troubles.is_empty(), "told once");
+    assert!(outbox.load().troubles.is_empty(), "reported once");
 }
 
 #[test]
