@@ -8,12 +8,13 @@ use crate::table::{Positive, Within, choice, table};
 table! {
     /// What is reported, and how often.
     pub struct Routing like "on = [\"down\"]" {
-        /// What is reported; there are also "degraded" and "unknown".
+        /// What is reported; there is also "unknown".
         on: Vec<Event> = vec![
             Event::Restarted,
             Event::RestartFailed,
             Event::Exhausted,
             Event::Down,
+            Event::Degraded,
             Event::Recovered,
         ];
         /// How often the same failure of the same service is reported again while it lasts.

@@ -253,6 +253,9 @@ fn only_what_is_asked_for_is_told() {
         &[&Service::logs("a").log("path = \"no.log\"\nseverity = \"warning\"")],
     );
     scene.check().exits(1).verdict("a", "degraded");
+    assert_eq!(event(&scene.mails()[0]), "degraded");
+    let scene = mailing("", &[&Service::logs("b").log("path = \"{dir}\"")]);
+    scene.check().exits(3).verdict("b", "unknown");
     assert!(scene.mails().is_empty(), "not by default");
     let scene = mailing(
         "on = [\"degraded\", \"unknown\"]",
