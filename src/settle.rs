@@ -276,13 +276,13 @@ pub fn settle(
         let Some(event) = event_of(known, verdict) else {
             continue;
         };
-        if is_due(known, event, wall, channel.routing()) {
+        if is_due(known, event, incident.as_deref(), wall, channel.routing()) {
             let known = state.channels.entry(channel.name.clone()).or_default();
             known
                 .services
                 .entry(service.name.clone())
                 .or_default()
-                .note(event, wall);
+                .note(event, incident.as_deref(), wall);
             known.add(alert(event));
             must_persist = true;
         }
@@ -401,18 +401,20 @@ pub fn event_of(known: Option<&ServiceAlerts>, verdict: Verdict) -> Option<Event
     }
 }
 
-/// Whether a channel is alerted about an event now: it wants it, and was not alerted about it within `remind_every`. A
-/// recovery always is: it ends what was reported before, and comes at most once for each.
+/// Whether a channel is alerted about an event now: it wants it, and was not alerted about it within `remind_every`, or,
+/// where it is a warning, in this incident. A recovery always is: it ends what was reported before, and comes at most
+/// once for each.
 fn is_due(
     known: Option<&ServiceAlerts>,
     event: Event,
+    incident: Option<&str>,
     now: DateTime<Utc>,
     routing: &Routing,
 ) -> bool {
-    let last = known.and_then(|known| known.alerted.get(&event));
-    routing.on.contains(&event)
-        && (event == Event::Recovered
-            || last.is_none_or(|&at| crate::clock::age(now, at) >= routing.remind_every))
+    let last = known.and_then(|known| known.last(event, incident));
+    let again =
+        |at| !event.is_once_an_incident() && crate::clock::age(now, at) >= routing.remind_every;
+    routing.on.contains(&event) && (event == Event::Recovered || last.is_none_or(again))
 }
 
 #[cfg(test)]

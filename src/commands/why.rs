@@ -423,8 +423,17 @@ impl Known<'_> {
                 channel.name
             );
         }
-        match alerts.and_then(|alerts| alerts.alerted.get(&event)) {
-            Some(&at) => {
+        let incident = remembered.incident.as_deref();
+        match alerts.and_then(|alerts| alerts.last(event, incident)) {
+            Some(at) if event.is_once_an_incident() => {
+                let was = self.was_alerted(channel, known);
+                let at = self.ago(at);
+                format!(
+                    "`{}` {was} {at}; it is told once while it lasts",
+                    event.name()
+                )
+            }
+            Some(at) => {
                 let again = TimeDelta::from_std(routing.remind_every)
                     .ok()
                     .and_then(|every| at.checked_add_signed(every))

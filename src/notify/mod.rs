@@ -87,6 +87,11 @@ impl Event {
         }
     }
 
+    /// Whether it is reported once in an incident, however long that lasts; all others again after `remind_every`.
+    pub fn is_once_an_incident(self) -> bool {
+        matches!(self, Self::Degraded | Self::Unknown)
+    }
+
     /// How much it matters.
     pub fn severity(self) -> Severity {
         match self {

@@ -17,7 +17,8 @@ table! {
             Event::Degraded,
             Event::Recovered,
         ];
-        /// How often the same failure of the same service is reported again while it lasts.
+        /// How often the same failure of the same service is reported again while it lasts; "degraded" and "unknown" are
+        /// reported once.
         remind_every: Duration as Positive = Duration::from_hours(1);
         /// Messages; the next one after says how many were held back.
         max_per_hour: u32 as Within<1, 3600> = 12;

@@ -379,6 +379,98 @@ fn all_alerts_of_an_incident_have_its_id_and_the_next_incident_has_another() {
 }
 
 #[test]
+fn a_warning_is_reported_once_an_incident_and_a_failure_again_after_a_while() {
+    let warned = with(up(1, 3600), Kind::Log, "log_error", Severity::Warning);
+    let unseen = with(up(1, 3600), Kind::Log, "log_unreadable", Severity::Unknown);
+    let well = up(1, 3600);
+    let channels = [channel(
+        "mail",
+        routing(&[Event::Degraded, Event::Unknown, Event::Down]),
+    )];
+    let (mut service, mut state) = (service("a"), State::default());
+    service.method = None;
+    let mut heard = Vec::new();
+    let mut step = |state: &mut State, hour: i64, seen: &Observation| {
+        let known = BTreeMap::from([("a".to_owned(), seen.clone())]);
+        let facts = Facts {
+            seen: &known,
+            state,
+            now: at(hour * 3600),
+            trusted: true,
+        };
+        let decision = decide(std::slice::from_ref(&service), facts).remove(0);
+        let alerting = AlertConfig {
+            channels: &channels,
+        };
+        let now = at(hour * 3600);
+        settle(state, &service, &decision, Some(seen), None, now, alerting);
+        heard.extend(alerted(state).into_iter().map(|event| (hour, event)));
+    };
+    for (hour, seen) in [
+        &warned,
+        &warned,
+        &unseen,
+        &warned,
+        &unseen,
+        &warned, // one incident
+        &well,
+        &warned,
+        &warned, // the recovery is not asked for: all the same the next one is news
+        &well,
+        &gone(),
+        &gone(),
+        &warned,
+        &gone(),
+        &warned,
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        step(&mut state, i64::try_from(hour).unwrap(), seen);
+    }
+    assert_eq!(
+        heard,
+        [
+            (0, Event::Degraded),
+            (2, Event::Unknown),
+            (7, Event::Degraded),
+            (10, Event::Down),
+            (11, Event::Down),
+            (12, Event::Degraded),
+            (13, Event::Down),
+        ]
+    );
+}
+
+#[test]
+fn a_warning_that_outlasts_a_restart_is_not_reported_again() {
+    let channels = [channel(
+        "mail",
+        routing(&[Event::Degraded, Event::Restarted]),
+    )];
+    let mut known = ServiceAlerts::default();
+    let mut note = |event, incident, second| {
+        let due = is_due(
+            Some(&known),
+            event,
+            Some(incident),
+            at(second),
+            channels[0].routing(),
+        );
+        if due {
+            known.note(event, Some(incident), at(second));
+        }
+        due
+    };
+    assert!(note(Event::Degraded, "a.1", 0));
+    assert!(note(Event::Restarted, "a.1", 60));
+    assert!(!note(Event::Degraded, "a.1", 120));
+    assert!(!note(Event::Restarted, "a.2", 180), "once in a while");
+    assert!(note(Event::Degraded, "a.2", 240));
+    assert!(!note(Event::Degraded, "a.2", 90_000));
+}
+
+#[test]
 fn each_channel_is_alerted_as_its_own_table_says() {
     let (mut service, mut state) = (service("a"), State::default());
     service.method = None;

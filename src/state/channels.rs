@@ -37,19 +37,36 @@ pub struct ServiceAlerts {
     /// When it was last alerted about each event.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub alerted: BTreeMap<Event, DateTime<Utc>>,
+    /// The incident that it was last alerted about. What is reported once an incident was reported in this one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub incident: Option<String>,
     /// The trouble that was reported last, and whose end has not been reported.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub open_trouble: Option<Event>,
 }
 
 impl ServiceAlerts {
-    /// Takes note that an alert about an event is pending.
-    pub fn note(&mut self, event: Event, now: DateTime<Utc>) {
+    /// When it was alerted about an event, so that the same is no news: in this incident, or whenever that was, for an
+    /// event that is reported again and again.
+    pub fn last(&self, event: Event, incident: Option<&str>) -> Option<DateTime<Utc>> {
+        let counts = !event.is_once_an_incident() || self.incident.as_deref() == incident;
+        self.alerted.get(&event).copied().filter(|_| counts)
+    }
+
+    /// Takes note that an alert about an event of an incident is pending.
+    pub fn note(&mut self, event: Event, incident: Option<&str>, now: DateTime<Utc>) {
+        if self.incident.as_deref() != incident {
+            self.alerted.retain(|event, _| !event.is_once_an_incident());
+            self.incident = incident.map(str::to_owned);
+        }
         match event {
             // the trouble is over, and that is reported: when it comes again, that is news. Not so the next restart:
             // of a service that is restarted again and again, a restart is reported once in a while
             Event::Recovered | Event::Restarted => {
-                self.alerted.retain(|&event, _| event == Event::Restarted);
+                self.alerted.retain(|&known, _| {
+                    known == Event::Restarted
+                        || (event == Event::Restarted && known.is_once_an_incident())
+                });
                 self.open_trouble = None;
                 if event == Event::Restarted {
                     self.alerted.insert(event, now);

@@ -51,6 +51,7 @@ pub(super) fn add(bytes: &[u8], state: &mut State) -> serde_json::Result<()> {
                 name,
                 ServiceAlerts {
                     alerted: service.alerted,
+                    incident: known.incident.clone(),
                     open_trouble: service.open_trouble,
                 },
             );

@@ -4,8 +4,10 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
+use serde_json::json;
+
 use crate::scene::servers::{Do, ENVELOPE, Server, smtp};
-use crate::scene::{Mail, Scene, Service, alive, render};
+use crate::scene::{Mail, Scene, Service, alive, render, when};
 
 /// A scene whose mail goes into a directory.
 fn mailing(keys: &str, services: &[&Service]) -> Scene {
@@ -267,6 +269,29 @@ fn only_what_is_asked_for_is_told() {
     scene.check().exits(3);
     assert_eq!(scene.mails().len(), 1);
     assert_eq!(event(&scene.mails()[0]), "unknown");
+}
+
+#[test]
+fn a_warning_is_mailed_once_and_a_failure_again_after_remind_every() {
+    for (service, event, mails) in [
+        (
+            Service::logs("a").log("path = \"no.log\"\nseverity = \"warning\""),
+            "degraded",
+            1,
+        ),
+        (Service::new("a").watched(), "down", 2),
+    ] {
+        let scene = mailing("", &[&service]);
+        scene.check();
+        assert_eq!(scene.mails().len(), 1);
+        // two hours ago
+        scene.edit_state(|state| {
+            let alerted = &mut state["channels"]["mail"]["services"]["a"]["alerted"][event];
+            *alerted = json!(when(alerted) - chrono::TimeDelta::hours(2));
+        });
+        scene.check();
+        assert_eq!(scene.mails().len(), mails, "{event}");
+    }
 }
 
 #[test]

@@ -32,7 +32,7 @@ fn channel(on: &[Event], max_per_hour: u32) -> Channel {
 fn alerted(event: Event) -> ServiceAlerts {
     ServiceAlerts {
         alerted: [(event, at(0))].into(),
-        open_trouble: None,
+        ..ServiceAlerts::default()
     }
 }
 
@@ -293,6 +293,11 @@ fn why_no_mail_went_out_is_told() {
             &mail(),
             "`restarted` was told 2027-01-15T08:00:00Z (1m 30s ago); such another is told from 2027-01-15T09:00:00Z (in \
              58m 30s) on (remind_every 1h)",
+        ),
+        (
+            (remembered(Verdict::Unknown), Some(alerted(Event::Unknown))),
+            &channel(&[Event::Unknown], 12),
+            "`unknown` was told 2027-01-15T08:00:00Z (1m 30s ago); it is told once while it lasts",
         ),
     ] {
         let text = told_after(&service, known, alerts, Some(mail), &[]);
