@@ -5,7 +5,7 @@
 use chrono::{DateTime, Utc};
 
 use crate::check::process::ProcessStatus;
-use crate::check::{Observation, Severity, log};
+use crate::check::{Observation, Severity, log, sort_by_weight};
 use crate::config::{OnExhausted, Service};
 use crate::decide::Decision;
 use crate::notify::{Alert, Channel, Event, Routing};
@@ -251,8 +251,10 @@ pub fn settle(
         former.catch_up(remembered);
         former != *remembered
     });
+    let mut findings = report.findings.clone();
+    sort_by_weight(&mut findings);
     let alert = |event| Alert {
-        findings: report.findings.clone(),
+        findings: findings.clone(),
         action: report.action.clone(),
         since: remembered.trouble_since.or(since),
         attempts: report.restarts_last_hour,

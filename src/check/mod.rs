@@ -156,6 +156,15 @@ pub fn worst<'a>(findings: impl IntoIterator<Item = &'a Finding>) -> Option<Seve
     findings.into_iter().map(|finding| finding.severity).max()
 }
 
+/// Puts the findings first that matter most: the worst, and of those what the service is made of before what depends on
+/// it. A log is stale because the process is missing, and not the other way round.
+pub fn sort_by_weight(findings: &mut [Finding]) {
+    findings.sort_by_key(|finding| {
+        let is_cause = matches!(finding.check, Kind::Process | Kind::Unit);
+        (std::cmp::Reverse(finding.severity), !is_cause)
+    });
+}
+
 /// One check of a service beside what it is made of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Check {

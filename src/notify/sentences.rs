@@ -31,7 +31,23 @@ pub(super) fn words(event: Event) -> &'static str {
     }
 }
 
-/// The first line about a service: what is the matter.
+/// The first line about a service: what is the matter, and the finding that matters most, where it is the trouble that
+/// lasts.
+fn first_sentence(alert: &Alert) -> String {
+    let headline = headline(alert);
+    let lasts = matches!(
+        alert.event,
+        Event::Degraded | Event::Unknown | Event::Down | Event::RestartFailed | Event::Exhausted
+    );
+    match (alert.findings.first(), headline.strip_suffix('.')) {
+        (Some(finding), Some(headline)) if lasts => {
+            format!("{headline}: {}", cut(&visible(&finding.message), QUOTED))
+        }
+        _ => headline,
+    }
+}
+
+/// What is the matter.
 fn headline(alert: &Alert) -> String {
     let name = visible(&alert.service);
     match alert.event {
@@ -51,7 +67,7 @@ fn headline(alert: &Alert) -> String {
 
 /// All about one alert.
 pub(super) fn section(body: &mut Body, now: DateTime<Utc>, alert: &Alert, config: Option<&Path>) {
-    body.sentence(&headline(alert));
+    body.sentence(&first_sentence(alert));
     if now - alert.time >= TimeDelta::minutes(LATE_MINUTES) {
         body.sentence(&format!(
             "This happened {} and could not be told before.",

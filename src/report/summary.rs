@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{RunReport, ServiceReport};
+use crate::check::sort_by_weight;
 use crate::clock::rough;
 use crate::restart::REPORTED;
 use crate::verdict::ExitCode;
@@ -51,11 +52,12 @@ fn all_well(report: &RunReport) -> String {
     format!("checked {services} in {took}: {verdicts}")
 }
 
-/// A service and what is wrong with it: the first of its worst findings, since that of the process comes first.
+/// A service and what is wrong with it: the finding that matters most.
 pub fn sentence(service: &ServiceReport) -> String {
-    let findings = service.findings.iter().rev();
-    let worst = findings.max_by_key(|finding| finding.severity);
-    let why = worst
+    let mut findings = service.findings.clone();
+    sort_by_weight(&mut findings);
+    let why = findings
+        .first()
         .map(|finding| format!(": {}", finding.message))
         .unwrap_or_default();
     format!("{} is {}{why}", service.name, service.verdict.name())

@@ -471,6 +471,40 @@ fn a_warning_that_outlasts_a_restart_is_not_reported_again() {
 }
 
 #[test]
+fn an_alert_begins_with_the_finding_that_matters_most() {
+    let mut seen = up(1, 3600);
+    for (check, code, severity) in [
+        (Kind::Process, "pid_file_stale", Severity::Warning),
+        (Kind::Log, "log_unreadable", Severity::Unknown),
+        (Kind::Log, "log_stale", Severity::Critical),
+        (Kind::Process, "process_missing", Severity::Critical),
+        (Kind::Port, "port_closed", Severity::Critical),
+        (Kind::Unit, "unit_failed", Severity::Critical),
+    ] {
+        seen = with(seen, check, code, severity);
+    }
+    let (mut service, mut state) = (service("a"), State::default());
+    service.method = None;
+    run(&mut state, &service, &seen, 0, false);
+    let codes: Vec<_> = of_mail(&mut state).pending[0]
+        .findings
+        .iter()
+        .map(|finding| &*finding.code)
+        .collect();
+    assert_eq!(
+        codes,
+        [
+            "process_missing",
+            "unit_failed",
+            "log_stale",
+            "port_closed",
+            "log_unreadable",
+            "pid_file_stale",
+        ]
+    );
+}
+
+#[test]
 fn each_channel_is_alerted_as_its_own_table_says() {
     let (mut service, mut state) = (service("a"), State::default());
     service.method = None;
