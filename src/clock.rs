@@ -6,9 +6,10 @@
 //! A [`Reading`] is an argument everywhere: no code below asks for the time itself.
 
 use std::cell::RefCell;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::ErrorKind::{NotFound, PermissionDenied};
 use std::io::{self, Read};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -112,6 +113,24 @@ impl Reading {
             .checked_sub_signed(millis(self.boot_ms))
             .unwrap_or(DateTime::<Utc>::MIN_UTC)
     }
+}
+
+/// Whether the clock goes on while the machine is off: it has one with a battery, or it is the guest of another machine,
+/// which tells it the time. Of a machine without, files that were written before the time is set look older than the boot.
+/// `root` is `/`.
+pub fn goes_on_while_off(root: &Path) -> bool {
+    let is_there = |path: &str| root.join(path).exists();
+    let has_any = |path: &str| {
+        fs::read_dir(root.join(path)).is_ok_and(|mut entries| entries.next().is_some())
+    };
+    let is_guest = || {
+        let about = fs::read_to_string(root.join("proc/cpuinfo")).unwrap_or_default();
+        about
+            .split_ascii_whitespace()
+            .any(|word| word == "hypervisor")
+            || has_any("sys/hypervisor")
+    };
+    has_any("sys/class/rtc") || is_there("dev/rtc") || is_there("dev/rtc0") || is_guest()
 }
 
 /// Reads a boot id. Nearly all that a state has are one and the same: it is kept once.
@@ -286,6 +305,27 @@ mod tests {
             why.starts_with("invalid type: integer `7`, expected a boot id"),
             "{why}"
         );
+    }
+
+    #[test]
+    fn a_clock_goes_on_by_a_battery_or_by_another_machine() {
+        for (file, text, goes_on) in [
+            ("", "", false),
+            ("sys/class/rtc/rtc0/name", "rtc_cmos\n", true),
+            ("dev/rtc0", "", true),
+            ("proc/cpuinfo", "flags\t\t: fpu hypervisor sse\n", true),
+            ("proc/cpuinfo", "Model\t\t: Raspberry Pi 4 Model B\n", false),
+            ("sys/hypervisor/type", "xen\n", true),
+        ] {
+            let root = tempfile::tempdir().unwrap();
+            fs::create_dir_all(root.path().join("sys/class/rtc")).unwrap();
+            let path = root.path().join(file);
+            if !file.is_empty() {
+                fs::create_dir_all(path.parent().unwrap()).unwrap();
+                fs::write(path, text).unwrap();
+            }
+            assert_eq!(goes_on_while_off(root.path()), goes_on, "{file} {text}");
+        }
     }
 
     #[test]

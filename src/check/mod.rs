@@ -7,6 +7,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -290,6 +291,8 @@ pub struct ServiceContext<'a> {
     pub has_process: bool,
     /// Whether its process runs now, with nothing remembered.
     pub process_status: &'a ProcessStatus,
+    /// The file that its standard output goes to, where the program is known to keep back what it prints.
+    pub buffered_output: Option<&'a Path>,
 }
 
 /// The last look at a service, for `why`.

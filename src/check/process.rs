@@ -30,6 +30,7 @@ pub use explain::explain;
 pub use family::Family;
 pub use pid_file::{PidFileState, is_stale, parse_pid_file};
 pub use rule::Rule;
+pub use script::is_run_by;
 use search::{Born, Outcome, Search};
 pub use traps::{Bystanders, scripts, traps};
 

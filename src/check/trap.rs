@@ -127,8 +127,16 @@ mod tests {
                 r"'\bERROR\b'",
             ),
             ("a\tb", &[], "a tab", r"'a\tb'"),
-            ("\u{1}", &[], "(U+0001)", r"'\u0001'"),
-            ("x\u{1b}\\[2J", &['\t'], "(escape)", r"'x\e\[2J'"),
+            ("\u{1}", &[], "a control character (U+0001)", r"'\u0001'"),
+            ("\u{c}", &[], "a form feed in it", r"'\f'"),
+            ("a\nb", &[], "a line end in it", r"'a\nb'"),
+            ("a\rb", &[], "a carriage return in it", r"'a\rb'"),
+            (
+                "x\u{1b}\\[2J",
+                &['\t'],
+                "a control character (escape) in it",
+                r"'x\e\[2J'",
+            ),
         ] {
             let pattern = Pattern::new(source).unwrap();
             let trap = Trap::of_control("expect", &pattern, but).unwrap();

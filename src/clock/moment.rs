@@ -277,6 +277,16 @@ mod tests {
         ] {
             assert!(serde_json::from_str::<Moment>(wrong).is_err(), "{wrong}");
         }
+        let why = |text| {
+            let read = serde_json::from_str::<Moment>(text);
+            read.unwrap_err().to_string()
+        };
+        let boot = why(r#""2027-01-15T08:20:34Z x@a""#);
+        assert!(boot.starts_with("not a time of the boot clock"), "{boot}");
+        let kind = why("3");
+        let expected =
+            "invalid type: integer `3`, expected an RFC 3339 time, and that of the boot clock";
+        assert!(kind.starts_with(expected), "{kind}");
     }
 
     #[test]

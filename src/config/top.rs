@@ -195,7 +195,7 @@ fn note_slips(
                 .trim_end_matches(", expected nothing")
                 .to_owned(),
         };
-        let is_escape = message.starts_with("missing escaped value");
+        let is_escape = message.contains("escaped");
         let (message, help) = if is_escape {
             let help = "write it in single quotes, where a backslash stays one: 'main\\.py'";
             (

@@ -140,6 +140,11 @@ impl RestartMethod {
         each!(self, method: M => M::started(method))
     }
 
+    /// The file that the standard output of what it starts goes to, where that is known to keep back what it prints.
+    pub fn buffered_output(&self) -> Option<&Path> {
+        each!(self, method: M => M::buffered_output(method))
+    }
+
     /// What it is that only one service can have.
     pub fn claim(&self) -> Option<traps::Claim> {
         each!(self, method: M => M::claim(method))

@@ -9,6 +9,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::path::Path;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -206,6 +207,11 @@ trait Method {
 
     /// What the watchdog itself starts by it, by which alone a service may be known.
     fn started(&self) -> Option<Started<'_>> {
+        None
+    }
+
+    /// The file that the standard output of what it starts goes to, where that is known to keep back what it prints.
+    fn buffered_output(&self) -> Option<&Path> {
         None
     }
 

@@ -31,6 +31,13 @@ pub(super) fn explain(rule: &Rule, state: Option<&LogPosition>, last: LastLook<'
             _ => facts.push(format!("limit {}", rough(limit))),
         }
     }
+    let is_empty = state.is_some_and(|position| position.is_known() && position.here.size == 0);
+    if is_empty && (rule.max_age.is_some() || !rule.expect.is_empty()) {
+        facts.push(
+            "it is empty: it was just rotated, or its program keeps back what it prints (Python without -u does)"
+                .to_owned(),
+        );
+    }
     if !rule.expect.is_empty() {
         facts.push(format!(
             "{} expected in its last {} lines",
@@ -50,4 +57,36 @@ pub(super) fn explain(rule: &Rule, state: Option<&LogPosition>, last: LastLook<'
 
 fn patterns(count: usize) -> String {
     format!("{count} pattern{}", if count == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::FilePosition;
+    use super::*;
+
+    #[test]
+    fn of_an_empty_log_it_is_said_what_may_be_the_matter() {
+        let position = |size| LogPosition {
+            here: FilePosition {
+                ino: 5,
+                size,
+                ..FilePosition::default()
+            },
+            ..LogPosition::default()
+        };
+        let mut rule = Rule::fixture("a.log");
+        let explained =
+            |rule: &Rule, size| explain(rule, Some(&position(size)), LastLook::default());
+        assert_eq!(
+            explained(&rule, 0),
+            "log a.log: nothing is asked of it but to be there"
+        );
+        rule.max_age = Some(Duration::from_mins(5));
+        assert_eq!(explained(&rule, 7), "log a.log: limit 5m");
+        assert_eq!(
+            explained(&rule, 0),
+            "log a.log: limit 5m; it is empty: it was just rotated, or its program keeps back what it prints (Python without -u \
+             does)"
+        );
+    }
 }

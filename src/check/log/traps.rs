@@ -181,6 +181,18 @@ fn of_limits(rule: &Rule, service: &ServiceContext<'_>) -> Vec<Trap> {
     } else if (rule.path.parent()).is_some_and(|directory| !is_glob(&directory.to_string_lossy())) {
         traps.extend(Trap::of_directory("path", &rule.path));
     }
+    if service.buffered_output == Some(&*rule.path)
+        && (rule.max_age.is_some() || !rule.expect.is_empty())
+    {
+        traps.push(Trap::of_service(
+            "spawn.stdout",
+            format!(
+                "{} is what Python prints, which it keeps back until it has 8 KiB of it: the log looks older than it is",
+                rule.shown
+            ),
+            "write \"python3\", \"-u\", or env = { PYTHONUNBUFFERED = \"1\" } in `spawn`",
+        ));
+    }
     let Some(limit) = rule.max_age else {
         return traps;
     };

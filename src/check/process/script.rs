@@ -47,6 +47,11 @@ impl FirstLine {
         Self(words.split_ascii_whitespace().map(str::to_owned).collect())
     }
 
+    /// Whether it is run by an interpreter of this name, of whatever version.
+    pub(super) fn is_run_by(&self, interpreter: &str) -> bool {
+        self.0.iter().any(|word| plain(word) == interpreter)
+    }
+
     /// The command line that a program with these arguments has, as far as that is known before it runs.
     pub(super) fn command(&self, wanted: &str) -> String {
         let words = match self.0.as_slice() {
@@ -86,6 +91,14 @@ impl FirstLine {
 fn is_same(one: &str, other: &str) -> bool {
     let (one, other) = (plain(one), plain(other));
     !one.is_empty() && (one == other || [one, other].iter().all(|name| SHELLS.contains(name)))
+}
+
+/// Whether a command is run by an interpreter of this name, of whatever version: by itself, or by the first line of a
+/// script.
+pub fn is_run_by(interpreter: &str, command: &[String], working_dir: &Path) -> bool {
+    let program = command.first().map_or("", String::as_str);
+    plain(program) == interpreter
+        || FirstLine::of(program, working_dir).is_ok_and(|line| line.is_run_by(interpreter))
 }
 
 /// The name of a program without its place and its version: `python` of `/usr/bin/python3.11`.

@@ -4,6 +4,8 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use nix::sys::statfs::{TMPFS_MAGIC, statfs};
+
 use super::super::pattern::Pattern;
 use super::super::trap::Trap;
 use super::host::{Role, role_with};
@@ -24,6 +26,8 @@ pub struct Bystanders<'a> {
     pub logs: Vec<&'a Path>,
     /// What the watchdog itself starts.
     pub started: Option<Started<'a>>,
+    /// Whether the clock goes on while the machine is off.
+    pub clock_goes_on: bool,
 }
 
 /// What in a rule may not do what was meant. `seen` is what it finds now, with nothing remembered.
@@ -50,6 +54,17 @@ pub fn traps(rule: &Rule, seen: &Seen, bystanders: &Bystanders<'_>) -> Vec<Trap>
         ));
     }
     let Some(pattern) = &rule.command_line else {
+        // what surely runs the command of `spawn` is the service, whatever its PID file says
+        let by_file_alone = bystanders.started.is_none() && !bystanders.clock_goes_on;
+        let path = rule.pid_file.as_ref().filter(|_| by_file_alone);
+        if path.is_some_and(|path| is_kept_over_boots(path)) {
+            traps.push(Trap::of(
+                "pid_file",
+                "only its PID file says which process it is, and this machine has no clock with a battery: what is \
+                 written before its time is set looks older than the boot, and then the process is taken for another",
+                "give `command_line` as well, by which it is known whatever the clock says",
+            ));
+        }
         return traps;
     };
     // an argument may have several lines
@@ -74,6 +89,12 @@ pub fn traps(rule: &Rule, seen: &Seen, bystanders: &Bystanders<'_>) -> Vec<Trap>
         traps.extend(matches_bystander(pattern, bystanders));
     }
     traps
+}
+
+/// What is in memory is of this boot, whatever the clock says.
+fn is_kept_over_boots(path: &Path) -> bool {
+    let there = path.ancestors().find(|path| path.exists());
+    there.is_some_and(|there| !statfs(there).is_ok_and(|fs| fs.filesystem_type() == TMPFS_MAGIC))
 }
 
 fn matches_nothing(rule: &Rule, pattern: &Pattern) -> Trap {
@@ -196,6 +217,16 @@ mod tests {
     use std::fs;
 
     use super::*;
+    use crate::check::trap::Place;
+
+    fn nothing_seen() -> Seen {
+        Seen {
+            findings: Vec::new(),
+            notes: Vec::new(),
+            process_status: ProcessStatus::NotRunning,
+            last_seen: super::super::LastSeen::default(),
+        }
+    }
 
     /// What is said of a pattern where nothing runs; `{dir}` is the directory of a script `main.py` and of the config.
     fn said(pattern: &str, command: &[&str]) -> Vec<String> {
@@ -224,16 +255,50 @@ mod tests {
                 working_dir: dir.path(),
                 user: None,
             }),
+            clock_goes_on: true,
         };
-        let seen = Seen {
-            findings: Vec::new(),
-            process_status: ProcessStatus::NotRunning,
-            last_seen: super::super::LastSeen::default(),
-            notes: Vec::new(),
-        };
+        let seen = nothing_seen();
         let traps = traps(&rule, &seen, &bystanders);
         let messages = traps.into_iter().map(|trap| trap.message);
         messages.map(|it| it.replace(&shown, "{dir}")).collect()
+    }
+
+    #[test]
+    fn a_pid_file_alone_needs_a_clock_that_goes_on_or_a_directory_in_memory() {
+        let here = std::env::current_dir().unwrap();
+        let is_said = |path: PathBuf, pattern: Option<&str>, clock_goes_on| {
+            let rule = Rule {
+                shown: String::new(),
+                pid_file: Some(path),
+                user: None,
+                command_line: pattern.map(|pattern| Pattern::new(pattern).unwrap()),
+            };
+            let bystanders = Bystanders {
+                config: Path::new("/w.toml"),
+                logs: Vec::new(),
+                started: None,
+                clock_goes_on,
+            };
+            let traps = traps(&rule, &nothing_seen(), &bystanders);
+            let mut of_file = traps
+                .iter()
+                .filter(|trap| trap.place == Place::Table("pid_file"));
+            let Some(trap) = of_file.next() else {
+                return false;
+            };
+            assert_eq!(
+                trap.message,
+                "only its PID file says which process it is, and this machine has no clock with a battery: what is written \
+                 before its time is set looks older than the boot, and then the process is taken for another"
+            );
+            let help = "give `command_line` as well, by which it is known whatever the clock says";
+            assert_eq!(trap.help, help);
+            true
+        };
+        assert!(is_said(here.join("a.pid"), None, false));
+        assert!(!is_said(here.join("a.pid"), None, true));
+        assert!(!is_said(here.join("a.pid"), Some("^a$"), false));
+        assert!(!is_said("/dev/shm/a.pid".into(), None, false));
     }
 
     #[test]

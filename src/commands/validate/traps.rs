@@ -2,6 +2,7 @@
 
 use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::sys::statfs::{TMPFS_MAGIC, statfs};
@@ -11,7 +12,7 @@ use crate::check::process::{self, Bystanders};
 use crate::check::trap::{Place, Trap};
 use crate::check::unit::{self, Watched};
 use crate::check::{self, Looking, ServiceContext};
-use crate::clock::{Reading, age, rough};
+use crate::clock::{Reading, age, goes_on_while_off, rough};
 use crate::config::{Config, Service, dependencies_first, place};
 use crate::files::check_executable;
 use crate::notify::mail::Transport;
@@ -160,6 +161,7 @@ fn in_process(service: &Service, seen: &process::Seen, config: &Config, traps: &
             config: &config.path,
             logs: service.logs().map(|rule| &*rule.path).collect(),
             started: target(service).started,
+            clock_goes_on: goes_on_while_off(Path::new("/")),
         };
         let found = process::traps(rule, seen, &bystanders);
         traps.of_part(service, "process", found);
@@ -205,6 +207,7 @@ fn in_checks<'a>(scene: &Scene<'a>, now: &Reading) -> HashMap<&'a str, Vec<(Stri
             start_grace: service.start_grace,
             has_process: target(service).is_known(),
             process_status: &seen.process_status,
+            buffered_output: (service.method.as_ref()).and_then(RestartMethod::buffered_output),
         })
         .collect();
     let mut tables = Vec::new();

@@ -21,6 +21,7 @@ use crate::clock;
 use crate::files::{self, Extent};
 use crate::sys::{Detached, Step, Target, spawn_detached};
 
+mod buffer;
 pub(super) mod rule;
 
 pub use rule::Spawn;
@@ -80,6 +81,10 @@ impl Method for Spawn {
             working_dir: &self.working_dir,
             user: self.user.as_deref(),
         })
+    }
+
+    fn buffered_output(&self) -> Option<&Path> {
+        buffer::buffered_output(self)
     }
 
     fn claim(&self) -> Option<traps::Claim> {

@@ -1,5 +1,7 @@
 //! What `validate` says of traps, each on a config that has it and no other.
 
+use std::os::unix::fs::PermissionsExt;
+
 use super::Golden;
 use crate::scene::{MAIL, Scene};
 
@@ -25,6 +27,7 @@ const SERVICES: &[&str] = &[
     "[service.a]\n[[service.a.log]]\npath = \"plain\"\nmax_age = \"5s\"",
     "[service.a]\nrestart = { settle = \"3m\" }\n[[service.a.log]]\npath = \"plain\"\nmax_age = \"2m\"",
     "[service.a]\nstart_grace = \"0s\"\nprocess = { pid_file = \"a.pid\" }\n[[service.a.log]]\npath = \"plain\"\nmax_age = \"2m\"",
+    "[service.a]\nspawn = { command = [\"/usr/bin/env\", \"x\"] }\n[service.b]\nspawn = { command = [\"sh\", \"x\"], stdout = \"b.log\" }\n[service.c]\nspawn = { command = [\"./bot\"], stdout = \"plain\" }\n[[service.c.log]]\npath = \"plain\"\nmax_age = \"5m\"",
     "[service.a]\n[[service.a.log]]\npath = \"plain\"\nexpect = ['X']",
     "[service.a]\n[[service.a.log]]\npath = \"plain\"\nexpect = [{ pattern = 'x', at_least = 3 }]",
     "[service.a]\n[[service.a.log]]\npath = \"plain\"\nmax_age = \"5m\"\ntimestamp = \"%d.%m.%Y %H:%M\"",
@@ -46,6 +49,9 @@ fn traps_of_services() {
         // with mail, or each would have the trap that nobody is told, too
         let scene = Scene::with(&format!("{MAIL}{config}\n"));
         scene.write("plain", "x\n");
+        scene.write("bot", "#!/usr/bin/env python3\n");
+        std::fs::set_permissions(scene.path("bot"), std::fs::Permissions::from_mode(0o755))
+            .unwrap();
         golden.title(config);
         let outcome = golden.run(&scene, &["validate"]).exits(0);
         assert!(outcome.stdout.contains(", 1 trap\n"), "{config}");
