@@ -23,6 +23,7 @@ use table::{Table, Twins};
 mod arguments;
 mod facts;
 mod logs;
+mod names;
 mod parent;
 mod pattern;
 mod pid_file;

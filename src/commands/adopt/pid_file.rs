@@ -13,6 +13,7 @@ use std::time::{Duration, SystemTime};
 use memchr::memmem;
 
 use super::arguments::{self, Runs};
+use super::names;
 use crate::check::process::parse_pid_file;
 use crate::files::{self, Links};
 
@@ -240,7 +241,7 @@ fn names(asked: &Asked<'_>) -> Vec<String> {
                 .map(|name| name.to_string_lossy().into_owned()),
         );
     }
-    names.extend(arguments::name(asked.arguments, asked.working_dir));
+    names.extend(names::name(asked.arguments, asked.working_dir));
     names
         .iter()
         .filter(|name| !arguments::is_interpreter(name))

@@ -12,7 +12,7 @@ use super::parent::Parent;
 use super::spawn::{self, Start};
 use super::toml::{key, path, quoted};
 use super::unit::{InUnit, Named, Role};
-use super::{pattern, root};
+use super::{names, pattern, root};
 use crate::clock::rough;
 use crate::systemctl::Manager;
 use crate::text::printable;
@@ -110,7 +110,7 @@ impl Table<'_> {
     fn add_process(&self, out: &mut String, start: &Start, is_only_watched: bool) {
         let facts = self.facts;
         let shape = facts.shape();
-        let depends = self.twins.elsewhere || arguments::depend_on_directory(&facts.arguments);
+        let depends = self.twins.elsewhere || names::depend_on_directory(&facts.arguments);
         let by_directory = !is_only_watched && depends && shape == Shape::Arguments;
         let mut keys = Vec::new();
         if let Some(file) = self.used_pid_file() {
@@ -307,7 +307,7 @@ pub(super) fn service_name(facts: &Facts, asked: &str) -> String {
             facts.name.clone()
         }
     } else {
-        arguments::name(&facts.arguments, &facts.working_dir).unwrap_or_else(|| facts.name.clone())
+        names::name(&facts.arguments, &facts.working_dir).unwrap_or_else(|| facts.name.clone())
     };
     as_name(&meant)
 }
