@@ -24,7 +24,7 @@ mod arguments;
 mod facts;
 mod logs;
 mod names;
-mod parent;
+pub(super) mod parent;
 mod pattern;
 mod pid_file;
 mod privileges;

@@ -1,6 +1,8 @@
 //! `validate`: traps that need more than a config, and its exit code. [`crate::situations`] has all of what it says.
 
+use std::os::unix::process::CommandExt;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use crate::boxes::{SystemdBox, shipped};
 use crate::scene::{MAIL, Scene};
@@ -171,6 +173,36 @@ fn its_exit_code_serves_a_script() {
     scene.run(&["validate"]).exits(78);
 }
 
+#[test]
+fn a_program_that_its_parent_starts_again_is_a_trap_of_spawn() {
+    let scene = Scene::with(&format!(
+        "{MAIL}[service.a]\nprocess = {{ command_line = '^sleep 471123$' }}\nspawn = {{ command = [\"sleep\", \"471123\"] }}\n"
+    ));
+    let mut keeper = Command::new("sh")
+        .args(["-c", "while :; do sleep 471123; done"])
+        .process_group(0)
+        .spawn()
+        .unwrap();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let text = loop {
+        let text = scene.run(&["validate"]).exits(0).stdout;
+        if text.contains("matches now") || Instant::now() > deadline {
+            break text;
+        }
+    };
+    let group = nix::unistd::Pid::from_raw(i32::try_from(keeper.id()).unwrap());
+    nix::sys::signal::killpg(group, nix::sys::signal::Signal::SIGKILL).unwrap();
+    keeper.wait().unwrap();
+    let said = format!(
+        "is started again by its parent, PID {group} (sh): a restart by `spawn` may make a second copy"
+    );
+    assert!(text.contains(&said), "{said}\n{text}");
+    assert!(text.contains("(service.a.spawn)"), "{text}");
+    let help = "  = help: let the service be the parent, or restart it by the parent's own command: restart = { command = ";
+    assert!(text.contains(help), "{text}");
+    assert!(text.ends_with(", 1 trap\n"), "{text}");
+}
+
 /// Asserts that `validate` finds this one trap in a box, or none where nothing is `said`.
 #[track_caller]
 fn only_trap(text: &str, said: &str) {
@@ -299,6 +331,24 @@ fn units_that_systemd_does_not_see_the_end_of_are_traps() {
             .exits(0)
             .stdout
             .contains("main process")
+    );
+    // two keepers of one program
+    it.unit(
+        "bot.service",
+        "[Service]\nExecStart=/bin/sleep 2000\nRestart=always\n",
+    );
+    it.sh("systemctl start bot").ok();
+    let kept = validate(
+        "process = { command_line = '^/bin/sleep 2000$' }\nspawn = { command = [\"/bin/sleep\", \"2000\"] }",
+        1,
+    );
+    only_trap(
+        &kept,
+        "is the main process of bot.service, which systemd starts: a restart by `spawn` makes a second copy beside that",
+    );
+    only_trap(
+        &kept,
+        "(service.a.spawn) = help: write systemd = { unit = \"bot.service\" } in place of `spawn`",
     );
     // what is started by something else, or ends by itself
     only_trap(

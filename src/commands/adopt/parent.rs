@@ -78,8 +78,18 @@ pub(super) struct Parent {
 
 /// The parent that starts a program again; the highest one, where it does so through a shell.
 pub(super) fn of(facts: &Facts, table: &ProcessTable) -> Option<Parent> {
+    let (pid, name) = keeper_of(facts.pid, table)?;
+    Some(Parent {
+        restart: restart_command(&name, pid, facts),
+        pid,
+        name,
+    })
+}
+
+/// Its PID and its name.
+pub(in crate::commands) fn keeper_of(pid: i32, table: &ProcessTable) -> Option<(i32, String)> {
     let mut keeper = None;
-    let mut child = facts.pid;
+    let mut child = pid;
     while let Some(process) = parent_of(child, table) {
         if !starts_again(process, table) {
             break;
@@ -96,13 +106,7 @@ pub(super) fn of(facts: &Facts, table: &ProcessTable) -> Option<Parent> {
         }
         child = process;
     }
-    let pid = keeper?;
-    let name = name_of(pid);
-    Some(Parent {
-        restart: restart_command(&name, pid, facts),
-        pid,
-        name,
-    })
+    keeper.map(|keeper| (keeper, name_of(keeper)))
 }
 
 fn parent_of(pid: i32, table: &ProcessTable) -> Option<i32> {

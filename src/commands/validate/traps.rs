@@ -23,6 +23,7 @@ use crate::restart::RestartMethod;
 use crate::state::HOUR;
 use crate::state::store::Store;
 
+mod keeper;
 mod own_unit;
 
 /// What a question to systemd may take.
@@ -96,6 +97,8 @@ fn parts(place: &str) -> Vec<String> {
 /// What looking for traps depends on.
 pub(super) struct Scene<'a> {
     pub(super) config: &'a Config,
+    /// All processes.
+    pub(super) table: &'a ProcessTable,
     /// The config as it is written.
     pub(super) text: &'a str,
     /// The services that are enabled, and what is seen of the process of each, with nothing remembered.
@@ -107,7 +110,7 @@ impl<'a> Scene<'a> {
     pub(super) fn look(
         config: &'a Config,
         text: &'a str,
-        table: &ProcessTable,
+        table: &'a ProcessTable,
         now: &Reading,
     ) -> Self {
         let nothing = process::LastSeen::default();
@@ -119,6 +122,7 @@ impl<'a> Scene<'a> {
         });
         Self {
             config,
+            table,
             text,
             services: seen.collect(),
         }
@@ -145,6 +149,8 @@ pub(super) fn find(scene: &Scene<'_>, now: &Reading) -> Vec<PlacedTrap> {
             of_units.remove(&*service.name).unwrap_or_default(),
         );
         in_method(service, &mut traps);
+        let kept = keeper::look(service, seen, scene.table);
+        traps.of_part(service, "", kept.into_iter().collect());
         for (table, found) in of_checks.remove(&*service.name).unwrap_or_default() {
             traps.of_part(service, &table, found);
         }

@@ -347,6 +347,10 @@ pub(crate) fn play(steps: &[Step], encoding: Encoding) {
                 number += 1;
             }
             Step::Feed => {
+                // a truncated file that begins as it did before cannot be told from one that was not truncated
+                if texts.len() > 1 && texts.last().unwrap().is_empty() {
+                    continue;
+                }
                 scene.log(stored("\n"));
                 texts.last_mut().unwrap().feed();
             }
