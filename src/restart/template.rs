@@ -74,11 +74,9 @@ fn attempt<M: Method>(
             "what its main process may have left behind cannot be seen: {why}; nothing was started"
         )
     })?;
-    if !method.stops_first() {
-        ::log::debug!("{service}: its command stops what runs");
-    } else if let Some(running) = &context.running {
+    if let Some(running) = context.running.as_ref().filter(|_| method.stops_first()) {
         ::log::info!("{service}: stopping PID {}", running.main.pid);
-    } else if !leftovers.is_empty() {
+    } else if !leftovers.is_empty() && method.stops_first() {
         let pids: Vec<_> = leftovers.iter().map(|left| left.pid.to_string()).collect();
         ::log::info!(
             "{service}: stopping what its main process left behind: PID {}",

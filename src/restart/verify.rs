@@ -116,10 +116,7 @@ impl<'a> Awaited<'a> {
                 }
                 (Ok(up), Some(sight)) if !sight.is_of(&up) => {
                     if Instant::now() >= deadline {
-                        let limit = clock::rough(self.limits.start_timeout);
-                        let why =
-                            format!("did not stay up, but was started again and again for {limit}");
-                        return Err(failed(why, last_seen));
+                        return Err(failed(self.not_settled("no process"), last_seen));
                     }
                     *sight = FirstSight::of(&up);
                     last_seen = Some(Box::new(up.last_seen));
@@ -146,9 +143,7 @@ impl<'a> Awaited<'a> {
                     last_seen = None;
                 }
                 (Err(why), Some(_)) => {
-                    let limit = clock::rough(self.limits.settle);
-                    let why = format!("came up, but not for {limit}: {why}");
-                    return Err(failed(why, last_seen));
+                    return Err(failed(self.not_settled(&why), last_seen));
                 }
                 (Err(why), None) if Instant::now() >= deadline => {
                     let exited = if exited_well {
@@ -167,9 +162,13 @@ impl<'a> Awaited<'a> {
         }
     }
 
+    fn not_settled(&self, why: &str) -> String {
+        let limit = clock::rough(self.limits.settle);
+        format!("came up, but not for {limit}: {why}")
+    }
+
     /// Ends what was started, since something else has started the service as well.
     fn end_ours(&self, started: &mut StartedChild, other: i32) -> Result<(), Failure> {
-        let own = started.pid();
         match abandon(started, self.limits) {
             Ok(ended) => {
                 ::log::warn!(
@@ -179,9 +178,7 @@ impl<'a> Awaited<'a> {
                 );
                 Ok(())
             }
-            Err(why) => Err(Failure::from(format!(
-                "PID {other} was started by something else, and PID {own}, which was started here, runs beside it: {why}"
-            ))),
+            Err(why) => Err(Failure::from(why.trim_start_matches("; ").to_owned())),
         }
     }
 

@@ -768,6 +768,20 @@ fn a_process_lives_on_after_its_main_thread_and_is_stopped_with_all_of_its_threa
         fs::remove_dir_all(scene.path("state")).unwrap();
         let outcome = scene.check().exits(0).verdict("z", "healthy");
         assert_eq!(outcome.service("z")["pid"], starts()[1], "{process:?}");
+        // that all of its threads are stopped by a signal is seen by another one
+        signal(starts()[1], Signal::SIGSTOP);
+        let tasks = format!("/proc/{}/task", starts()[1]);
+        scene.wait_until("its threads to stop", || {
+            let threads = fs::read_dir(&tasks).unwrap().flatten();
+            let stat = |path: std::path::PathBuf| {
+                fs::read_to_string(path.join("stat")).unwrap_or_default()
+            };
+            threads
+                .map(|it| stat(it.path()))
+                .any(|it| it.contains(") T "))
+        });
+        let outcome = scene.check().exits(1);
+        outcome.restarted_for("z", "process_stopped");
     }
 }
 

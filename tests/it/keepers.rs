@@ -81,12 +81,15 @@ fn what_a_loop_brings_back_is_a_success_and_gets_no_second_copy() {
             } else {
                 scene.kill(old);
             }
-            let outcome = scene.check();
+            let outcome = scene.run(&["-v", "check", "--json"]);
             // one that was back before the watchdog looked is well
             if outcome.service("bot")["verdict"] != "healthy" {
                 let outcome = outcome.exits(1).verdict("bot", "restarted");
                 let action = &outcome.service("bot")["action"];
                 assert_eq!(action["method"], "itself", "{action}");
+                let said = &outcome.stderr;
+                assert!(said.contains("something else has started PID"), "{said}");
+                assert!(said.contains(": nothing is started beside it"), "{said}");
                 let new = the_only_copy(&scene);
                 assert_eq!(action["new_pid"], new, "{action}");
                 assert_eq!(outcome.service("bot")["pid"], new);
@@ -109,7 +112,10 @@ fn what_was_started_here_is_ended_again_where_something_else_starts_it_too() {
     );
     let old = the_only_copy(&scene);
     scene.freeze(old);
-    let outcome = scene.check().exits(1).verdict("bot", "restarted");
+    let outcome = scene.run(&["-v", "check", "--json"]);
+    let outcome = outcome.exits(1).verdict("bot", "restarted");
+    let said = format!("PID {keeper}, which had started it, may start it again: waiting for that");
+    assert!(outcome.stderr.contains(&said), "{}", outcome.stderr);
     let new = the_only_copy(&scene);
     let action = &outcome.service("bot")["action"];
     assert_eq!(
@@ -245,7 +251,9 @@ fn its_workers_are_stopped(scene: &Scene, main: i32) {
     let seen = scene.run(&["check", "--json", "--dry-run"]);
     seen.finds("main", "main_process_ended");
     let outcome = scene.check().exits(1).verdict("main", "restarted");
-    outcome.finds("main", "main_process_ended");
+    let outcome = outcome.finds("main", "main_process_ended");
+    let findings = outcome.service("main")["findings"].to_string();
+    assert!(findings.contains(" left PID "), "{findings}");
     for pid in orphans {
         assert!(!alive(pid), "PID {pid} lives");
     }
@@ -260,6 +268,13 @@ fn workers_with_the_command_line_of_their_main_process_are_not_the_service() {
     with_workers(&scene, "{ read -r _ <>{dir}/hold; }");
     let main = begin(&scene, "main.sh");
     its_workers_are_stopped(&scene, main);
+    let why = scene
+        .journal()
+        .iter()
+        .map(ToString::to_string)
+        .collect::<String>();
+    let said = format!("PID {main}, the main process at the last check, has ended, and left PID ");
+    assert!(why.contains(&said), "{why}");
 }
 
 #[test]

@@ -95,9 +95,8 @@ impl LastSeen {
 }
 
 impl Search<'_> {
-    /// What the main process that an earlier run knew has left behind, where it has ended: a sentence, and who it is.
-    pub(super) fn left_behind(&self) -> Option<(String, Vec<Identity>)> {
-        let main = self.last_seen.main.as_ref()?;
+    /// What the main process that an earlier run knew has left behind, where it has ended, and how to say it.
+    pub(super) fn left_behind(&self) -> Option<(Vec<Identity>, String)> {
         let left = self.last_seen.leftovers(self.now, None).ok()?;
         if left.is_empty() {
             return None;
@@ -106,12 +105,8 @@ impl Search<'_> {
         if left.len() > pids.len() {
             pids.push(format!("{} more", left.len() - pids.len()));
         }
-        let sentence = format!(
-            "PID {}, the main process at the last check, has ended, and left PID {} behind",
-            main.pid,
-            pids.join(", ")
-        );
-        Some((sentence, left))
+        let shown = format!("left PID {} behind", pids.join(", "));
+        Some((left, shown))
     }
 
     /// Why processes that match the command line are not the service: the main process has ended, and they are its
@@ -139,8 +134,13 @@ impl Search<'_> {
         if matches.iter().any(|process| process.group == process.pid) {
             return None;
         }
-        let (sentence, left) = self.left_behind()?;
+        let (left, shown) = self.left_behind()?;
         let is_left = |process: &Process| left.contains(&self.identity(process));
-        matches.iter().all(is_left).then_some(sentence)
+        matches.iter().all(is_left).then(|| {
+            format!(
+                "PID {}, the main process at the last check, has ended, and {shown}",
+                main.pid
+            )
+        })
     }
 }

@@ -170,8 +170,9 @@ impl<'a> Search<'a> {
             }
             Outcome::Absent(why) => {
                 match self.left_behind() {
-                    Some((left, _)) => {
-                        self.found(MAIN_ENDED, Severity::Critical, format!("{why}; {left}"));
+                    Some((_, shown)) => {
+                        let why = format!("{why}; its main process {shown}");
+                        self.found(MAIN_ENDED, Severity::Critical, why);
                     }
                     None => self.found(MISSING, Severity::Critical, why),
                 }
