@@ -1,6 +1,6 @@
 //! Restarting: stop what is left, start it anew, and see that it stays up.
 //!
-//! A [`Method`] is a file (or a directory) of its own: its rule, how it stops, starts and sees that the service is up,
+//! A `Method` is a file (or a directory) of its own: its rule, how it stops, starts and sees that the service is up,
 //! its traps and its sentences. [`RestartMethod`] is the closed list of them, and all that the rest of the program knows
 //! of one goes through it. What they have in common, the order of the steps, is in `template`.
 //!
