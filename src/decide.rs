@@ -13,7 +13,7 @@ use crate::check::{Finding, Grace, Kind, Observation, Severity, worst};
 use crate::clock;
 use crate::config::{OnExhausted, Service, dependencies_first};
 use crate::restart::Operation;
-use crate::state::{GRACES, ServiceState, State};
+use crate::state::{MAX_GRACE_PERIODS, ServiceState, State};
 use crate::verdict::Verdict;
 
 /// What is to be done about one service.
@@ -257,9 +257,9 @@ fn decide_without_dependencies(
                 ProcessStatus::Running(_) => {
                     format!("its logs and probes are not judged before its process is {grace} old")
                 }
-                _ => format!(
-                    "its logs and probes are not judged before its last restart is {grace} ago"
-                ),
+                _ => {
+                    format!("its logs and probes are not judged within {grace} of its last restart")
+                }
             };
             decision(Verdict::Starting, Some(why))
         }
@@ -370,7 +370,7 @@ fn has_grace(
         },
         ProcessStatus::NotRunning | ProcessStatus::Unknown => return false,
     };
-    age < service.start_grace && earlier < GRACES
+    age < service.start_grace && earlier < MAX_GRACE_PERIODS
 }
 
 #[cfg(test)]

@@ -147,7 +147,7 @@ impl Shared<'_> {
         }
         let mut kept = loaded.deliveries;
         for kept in &mut kept {
-            if kept.delivery.bring_to(self.clock) {
+            if kept.delivery.adjust_to_clock(self.clock) {
                 self.log_unwritten(self.outbox.update(kept), &kept.name);
             }
         }

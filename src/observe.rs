@@ -31,7 +31,7 @@ pub fn target(service: &Service) -> Target<'_> {
         rule: service.process.as_ref(),
         started: service.method.as_ref().and_then(RestartMethod::started),
         has_other_checks: !service.checks.is_empty() || service.unit.is_some(),
-        perhaps_started: false,
+        may_have_started: false,
         by_command: false,
     }
 }
@@ -79,7 +79,7 @@ impl Subject<'_> {
     }
 
     /// A start that failed may have gone into the background, and come up after all.
-    fn is_perhaps_started(&self) -> bool {
+    fn may_have_been_started(&self) -> bool {
         self.known.interrupted_attempt.is_some()
             || (self.service.process.is_none() && self.is_being_started())
     }
@@ -246,7 +246,7 @@ fn look_at_processes(
         .iter()
         .map(|subject| {
             let target = Target {
-                perhaps_started: subject.is_perhaps_started(),
+                may_have_started: subject.may_have_been_started(),
                 ..target(subject.service)
             };
             process::needs_scan(&target, &subject.known.process, now)
@@ -271,7 +271,7 @@ fn look_at_processes(
                 table(place),
                 subject.known.process.clone(),
                 subject.is_being_started(),
-                subject.is_perhaps_started(),
+                subject.may_have_been_started(),
             )
         });
         let (time, known) = (now.clone(), Arc::clone(&known));
@@ -279,10 +279,10 @@ fn look_at_processes(
             work.collect(),
             config.check_timeout,
             deadline,
-            move |(service, table, last_seen, being_started, perhaps_started)| {
+            move |(service, table, last_seen, being_started, may_have_started)| {
                 let mut target = target(&service);
                 target.has_other_checks &= !being_started;
-                target.perhaps_started = perhaps_started;
+                target.may_have_started = may_have_started;
                 target.by_command = by_command;
                 process::look(&target, &last_seen, &table, &time, &known)
             },

@@ -204,7 +204,7 @@ impl Run {
             trusted,
         } = loaded;
         let long_unflushed = state.is_long_unflushed(self.now.wall);
-        let clock_set = state.bring_to(&self.now);
+        let clock_set = state.adjust_to_clock(&self.now);
         Session {
             access,
             trusted,

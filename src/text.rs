@@ -36,7 +36,7 @@ pub fn visible_lines(text: &str) -> String {
 /// Whether a character does something and shows nothing: controls, marks and fillers without a width of their own, line
 /// separators, tags, and those that reverse the reading direction. Not the selectors of a variant, which are a part of
 /// many an emoji.
-pub fn is_unseen(c: char) -> bool {
+pub fn is_invisible(c: char) -> bool {
     c.is_control()
         || matches!(
             c,
@@ -58,13 +58,13 @@ pub fn is_unseen(c: char) -> bool {
         )
 }
 
-/// What is shown in the place of a character that [is unseen](is_unseen); nothing for all others. The one form of it:
+/// What is shown in the place of a character that [is unseen](is_invisible); nothing for all others. The one form of it:
 /// what reaches a mail, a terminal or a log was written by this.
 pub fn escape(c: char) -> Option<String> {
     match c {
         '\t' => Some("    ".to_owned()),
         c if c.is_control() => Some(format!("\\x{:02x}", u32::from(c))),
-        c if is_unseen(c) => Some(format!("\\u{{{:x}}}", u32::from(c))),
+        c if is_invisible(c) => Some(format!("\\u{{{:x}}}", u32::from(c))),
         _ => None,
     }
 }
@@ -168,8 +168,8 @@ mod tests {
             .filter_map(char::from_u32)
         {
             let shown = visible(&c.to_string());
-            assert!(!shown.chars().any(is_unseen), "{c:?}");
-            assert_eq!(shown == c.to_string(), !is_unseen(c), "{c:?}");
+            assert!(!shown.chars().any(is_invisible), "{c:?}");
+            assert_eq!(shown == c.to_string(), !is_invisible(c), "{c:?}");
         }
         assert_eq!(visible("\u{26a0}\u{fe0f}"), "\u{26a0}\u{fe0f}", "an emoji");
     }

@@ -199,7 +199,7 @@ pub(crate) fn state(data: &[u8]) {
         awake_ms: u64::try_from(minute).unwrap() * 60_000 + 1_000_000,
         boot_id: "a".into(),
     };
-    state.bring_to(&reading(0));
+    state.adjust_to_clock(&reading(0));
     let mut attempts: BTreeMap<&str, Vec<i64>> = BTreeMap::new();
     for service in &BROKEN.services {
         let known = state.services.get(&service.name);
@@ -209,7 +209,7 @@ pub(crate) fn state(data: &[u8]) {
     }
     for minute in (0..130).step_by(7) {
         let now = reading(minute);
-        state.bring_to(&now);
+        state.adjust_to_clock(&now);
         let seen: BTreeMap<String, Observation> = BROKEN
             .services
             .iter()

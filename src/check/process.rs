@@ -81,7 +81,7 @@ pub struct Target<'a> {
     /// Whether other checks show that it runs: then one that was never seen may have been started by hand.
     pub has_other_checks: bool,
     /// Whether a run was cut short while it restarted the service: it may have started what it did not live to see.
-    pub perhaps_started: bool,
+    pub may_have_started: bool,
     /// Whether what runs its very command is taken for it where nothing else is found. Not while a restart is under way:
     /// another service may be starting the same.
     pub by_command: bool,
@@ -202,7 +202,7 @@ pub struct Seen {
 /// Whether this check must know every process of the machine to judge.
 pub fn needs_scan(target: &Target<'_>, last_seen: &LastSeen, now: &Reading) -> bool {
     let by_start = target.started.is_some();
-    if by_start && target.perhaps_started {
+    if by_start && target.may_have_started {
         return true;
     }
     match target.rule {

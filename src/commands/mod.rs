@@ -97,7 +97,7 @@ fn open(config: &Config) -> Result<Opened, Error> {
         damage,
         trusted,
     } = store.load(now.wall)?;
-    state.bring_to(&now);
+    state.adjust_to_clock(&now);
     if !damage.is_empty() {
         journal::append_or_warn(store.dir(), &damage_entries(&damage, now.wall));
         state.damage.extend(damage);

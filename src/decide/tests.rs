@@ -325,7 +325,7 @@ fn where_no_process_is_known_the_grace_counts_from_the_last_restart_that_did_not
     let decision = decide_one(&service("a"), stale(&unknown), restarted(Some(9), &[9]));
     assert_eq!(
         decision.why.as_deref(),
-        Some("its logs and probes are not judged before its last restart is 1m ago")
+        Some("its logs and probes are not judged within 1m of its last restart")
     );
     // what is no log and no probe has none
     let seen = Observation {

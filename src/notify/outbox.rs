@@ -125,7 +125,7 @@ impl Delivery {
     }
 
     /// Moves its times with a clock that was set since they were written. Says whether it was.
-    pub fn bring_to(&mut self, now: &Reading) -> bool {
+    pub fn adjust_to_clock(&mut self, now: &Reading) -> bool {
         let moved = self
             .clock
             .replace(now.clone())

@@ -49,8 +49,12 @@ pub(super) fn settled_command(pid: i32, stat: &Stat) -> io::Result<CommandLine> 
         let read = |thread: PathBuf| {
             append_arguments(File::open(thread.join("cmdline"))?, &mut buffer, &mut text)
         };
-        let ends = of_other_threads(pid, read)?;
-        return Ok(CommandLine { text, ends });
+        return match of_other_threads(pid, read) {
+            Ok(ends) => Ok(CommandLine { text, ends }),
+            // its last threads have ended meanwhile: it is a zombie now, and those have no arguments
+            Err(error) if is_gone(&error) => Ok(CommandLine::default()),
+            Err(error) => Err(error),
+        };
     }
     for look in 0..EXEC_LOOKS {
         if look > 0 {
@@ -317,6 +321,22 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn one_whose_last_threads_have_ended_meanwhile_has_no_arguments() {
+        let mut child = std::process::Command::new("sleep")
+            .arg("1000")
+            .spawn()
+            .unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        let seen = Stat {
+            main_ended: true,
+            ..stat(pid).unwrap()
+        };
+        assert_eq!(settled_command(pid, &seen).unwrap(), CommandLine::default());
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
 
     #[test]
     fn f11_a_name_full_of_parentheses_does_not_shift_the_fields() {

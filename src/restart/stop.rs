@@ -76,7 +76,7 @@ pub fn stop(
             ));
         }
         // asked of the process that is open: it may have become another user's since it was seen
-        if let Some(why) = named_by.and_then(|path| distrust(path, identity.pid)) {
+        if let Some(why) = named_by.and_then(|path| untrusted_pid_file(path, identity.pid)) {
             return Err(why);
         }
         // the group gets every signal, and is waited for as a whole
@@ -233,7 +233,7 @@ fn living(opened: &[OpenProcess]) -> io::Result<BTreeSet<i32>> {
 
 /// Why root must not signal a process on the word of a PID file: others than root can write the file, and the
 /// process is not theirs.
-fn distrust(pid_file: &Path, pid: i32) -> Option<String> {
+fn untrusted_pid_file(pid_file: &Path, pid: i32) -> Option<String> {
     let writers = files::writers(pid_file, 0, Extent::Whole);
     if writers.are_none() {
         return None;

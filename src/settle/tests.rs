@@ -865,7 +865,7 @@ impl Machine {
 
     fn run(&mut self, interrupted: bool) {
         let now = self.reading();
-        self.state.bring_to(&now);
+        self.state.adjust_to_clock(&now);
         let mail = self.mail.clone();
         let alerting = AlertConfig { channels: &mail };
         recover_interrupted(&mut self.state, now.wall, alerting, |_| false);

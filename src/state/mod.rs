@@ -33,7 +33,7 @@ pub const VERSION: u32 = 2;
 pub const HOUR: Duration = Duration::from_hours(1);
 
 /// The number of young processes in a row that have a grace: the next one is judged at once.
-pub const GRACES: usize = 2;
+pub const MAX_GRACE_PERIODS: usize = 2;
 
 /// How many young processes, and restarts that did not fail, are remembered: more than the grace needs, and a bound.
 pub const STARTS_KEPT: usize = 8;
@@ -391,7 +391,7 @@ impl State {
     /// move with it; what would then lie ahead happened now at the latest; attempts and mails that the budgets
     /// no longer count are dropped. What checks remember needs none of that: it has times that stay right. Returns whether
     /// the clock was set or jumped.
-    pub fn bring_to(&mut self, now: &Reading) -> bool {
+    pub fn adjust_to_clock(&mut self, now: &Reading) -> bool {
         let last = self.clock.take();
         let mut set = false;
         if let Some(last) = &last {
@@ -591,7 +591,7 @@ mod tests {
             let mut state = with_attempts(&[0]);
             state.clock = Some(reading(5, 100));
             // five minutes pass by the boot clock, whatever the wall clock says
-            state.bring_to(&reading(wall, 105));
+            state.adjust_to_clock(&reading(wall, 105));
             let service = &state.services["a"];
             assert_eq!(service.attempts, [at(wall - 10)], "wall clock at {wall}");
             assert_eq!(service.attempts_in_hour(at(wall)), attempts_left);
@@ -601,7 +601,7 @@ mod tests {
     #[test]
     fn f43_times_ahead_are_brought_back_to_now() {
         let mut state = with_attempts(&[500, -20, -90]);
-        state.bring_to(&reading(0, 1));
+        state.adjust_to_clock(&reading(0, 1));
         assert_eq!(state.services["a"].attempts, [at(0), at(-20)]);
     }
 
@@ -742,9 +742,9 @@ mod tests {
     #[test]
     fn a_jump_is_remembered() {
         let mut state = State::default();
-        state.bring_to(&reading(0, 100));
+        state.adjust_to_clock(&reading(0, 100));
         assert_eq!(state.jumped_at, None);
-        state.bring_to(&reading(5, 102));
+        state.adjust_to_clock(&reading(5, 102));
         assert_eq!(state.jumped_at, Some(at(5)));
     }
 
@@ -779,7 +779,7 @@ mod tests {
         if let Some(service) = state.services.get_mut("a") {
             service.paused_until = Some(at(30));
         }
-        state.bring_to(&reading(120, 110));
+        state.adjust_to_clock(&reading(120, 110));
         assert_eq!(state.services["a"].paused_until, Some(at(140)));
         assert!(state.services["a"].is_paused(at(120)));
     }

@@ -186,6 +186,16 @@ programs! {
         answers: "ls /run/php/*.sock",
         after: After::Told,
     },
+    rabbitmq => Program {
+        // an Erlang machine, which runs on variables of its start script
+        name: "rabbitmq",
+        start: "cd /root; setsid runuser -u rabbitmq -- env HOME=/var/lib/rabbitmq RABBITMQ_NODENAME=rabbit@localhost \
+                /usr/lib/rabbitmq/bin/rabbitmq-server >/dev/null 2>&1 &",
+        main: "pgrep -o beam.smp",
+        marks: "bin/beam.smp",
+        answers: "listens 5672",
+        after: After::Told,
+    },
     snmpd => Program {
         // its arguments are not those that it was started with: it cuts one of them up in place
         name: "snmpd",
@@ -245,15 +255,13 @@ impl<'a> Adopted<'a> {
         let (_, rest) = table.split_once("[service.").unwrap();
         let service = rest.split_once(']').unwrap().0.trim_matches('"').to_owned();
         let mut config = format!("state_dir = \"/var/lib/watchdog-{name}\"\n{table}\n");
-        let key = if service.contains('.') {
-            format!("\"{service}\"")
-        } else {
-            service.clone()
-        };
-        let _ = writeln!(
-            config,
-            "[service.{key}.restart]\nsettle = \"500ms\"\nstop_timeout = \"3s\"\nmax_per_hour = 9"
-        );
+        // where a keeper's own command was printed, its limits stay
+        if !table.contains("\nrestart = ") {
+            let _ = writeln!(
+                config,
+                "[service.\"{service}\".restart]\nsettle = \"500ms\"\nstop_timeout = \"3s\"\nmax_per_hour = 9"
+            );
+        }
         it.write(&format!("/etc/watchdog/{name}.toml"), &config);
         let it = Self {
             it,

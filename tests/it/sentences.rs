@@ -89,7 +89,7 @@ fn what_is_never_told_for_want_of_room_is_in_the_journal() {
 #[ignore = "needs root"]
 fn where_this_boot_cannot_be_told_from_another_nothing_is_started() {
     let scene = Scene::with(
-        "[service.a]\nrestart = { command = [\"touch\", \"{dir}/ran\"] }\n[[service.a.log]]\npath = \"none.log\"\n\
+        "[service.a]\nrestart = { command = [\"touch\", \"{dir}/ran\"] }\n[[service.a.log]]\npath = \"none.log\"\nmax_age = \"5m\"\n\
          [service.b]\nprocess = { pid_file = \"b.pid\" }\n",
     );
     let outcome = scene

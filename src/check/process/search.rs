@@ -271,7 +271,7 @@ impl<'a> Search<'a> {
             return Outcome::alone(main);
         }
         // or it is only on its way to what it is known by
-        if let Some(started) = started.filter(|_| target.perhaps_started) {
+        if let Some(started) = started.filter(|_| target.may_have_started) {
             match self.with_command_of(started, Born::Ever) {
                 Ok(Some(main)) => {
                     self.told_otherwise(
@@ -341,7 +341,7 @@ impl<'a> Search<'a> {
         let known = known.into_iter().flatten().find(of_this_boot);
         // nothing is remembered, as the state is new or lost; or what is remembered is the one that a run was about
         // to replace when it was cut short. What was started then may still run
-        if known.is_none() || target.perhaps_started {
+        if known.is_none() || target.may_have_started {
             match self.with_command_of(started, Born::Ever) {
                 Ok(Some(main)) => {
                     return Outcome::alone(main);

@@ -745,7 +745,7 @@ fn what_the_watchdog_started_is_known_again_without_a_state() {
             user: None,
         }),
         has_other_checks: false,
-        perhaps_started: false,
+        may_have_started: false,
         by_command: false,
     };
     let now = Reading::take();
@@ -799,7 +799,7 @@ fn nothing_is_started_by_mistake_where_logs_show_a_service() {
             user: None,
         }),
         has_other_checks: true,
-        perhaps_started: false,
+        may_have_started: false,
         by_command: false,
     };
     let table = ProcessTable::of([], ME);
@@ -1061,7 +1061,7 @@ fn what_runs_already_is_found_by_its_arguments_directory_and_user() {
     let target = Target {
         rule: Some(&place.rule),
         started: Some(started),
-        perhaps_started: true,
+        may_have_started: true,
         ..Target::default()
     };
     let table = ProcessTable::snapshot();
@@ -1105,7 +1105,7 @@ fn all_processes_are_looked_at_only_where_it_must_be() {
         ..LastSeen::default()
     };
     // by which rule, whether it is started, whether a run was cut short, what is remembered
-    for (rule, started, perhaps_started, last_seen, needed) in [
+    for (rule, started, may_have_started, last_seen, needed) in [
         (None, None, false, LastSeen::default(), false),
         (Some(&by_file), None, false, LastSeen::default(), false),
         (Some(&by_file), started, false, LastSeen::default(), false),
@@ -1121,7 +1121,7 @@ fn all_processes_are_looked_at_only_where_it_must_be() {
             rule,
             started,
             has_other_checks: false,
-            perhaps_started,
+            may_have_started,
             by_command: false,
         };
         assert_eq!(

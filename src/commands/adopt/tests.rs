@@ -12,7 +12,7 @@ use crate::config::{Environment, Service, parse};
 use crate::restart::RestartMethod;
 use crate::restart::scope::Place;
 use crate::systemctl::Manager;
-use crate::text::is_unseen;
+use crate::text::is_invisible;
 
 fn trader() -> Facts {
     Facts {
@@ -832,7 +832,7 @@ fn f75_a_value_is_read_back_as_it_was_and_steers_no_terminal() {
         "ü 漢",
     ] {
         let written = quoted(text);
-        assert!(!written.contains(is_unseen), "{written}");
+        assert!(!written.contains(is_invisible), "{written}");
         let read: ::toml::Table = format!("x = {written}").parse().unwrap();
         assert_eq!(read["x"].as_str(), Some(text), "{written}");
     }

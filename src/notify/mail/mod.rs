@@ -14,7 +14,7 @@ use lettre::message::Mailbox as Parsed;
 use super::{
     ChannelKind, DeliveryReport, Notification, Outcome, Recipient, Routing, Thread, plain,
 };
-use crate::text::{cut, is_unseen, visible};
+use crate::text::{cut, is_invisible, visible};
 
 mod directory;
 mod eml;
@@ -176,7 +176,7 @@ struct Envelope {
 }
 
 /// One outcome for each address of an envelope.
-struct Handed {
+struct Accepted {
     outcomes: Vec<Outcome>,
     /// The transport itself failed: another message would fail as well now.
     transport_failed: bool,
@@ -227,9 +227,9 @@ fn hand_over(
     message: Rendered,
     limit: Duration,
     step: &mut dyn FnMut(&str),
-) -> Handed {
+) -> Accepted {
     let count = to.len();
-    let all = |outcome: Outcome| Handed {
+    let all = |outcome: Outcome| Accepted {
         transport_failed: matches!(outcome, Outcome::Deferred { .. }),
         outcomes: vec![outcome; count],
     };
@@ -299,7 +299,7 @@ impl Mailbox {
         let written = text.trim();
         let parsed = written.parse::<Parsed>();
         match parsed {
-            Ok(parsed) if !written.chars().any(is_unseen) => Ok(Self {
+            Ok(parsed) if !written.chars().any(is_invisible) => Ok(Self {
                 written: written.to_owned(),
                 parsed,
             }),

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use lettre::Address;
 
-use super::{Envelope, Handed, plain};
+use super::{Accepted, Envelope, plain};
 use crate::child;
 use crate::clock::rough;
 use crate::notify::Outcome;
@@ -31,11 +31,11 @@ pub(super) fn deliver(
     envelope: &Envelope,
     bytes: &[u8],
     timeout: Duration,
-) -> Handed {
+) -> Accepted {
     let deadline = Instant::now() + timeout;
     let together = run(command, envelope, &envelope.to, bytes, timeout);
     if envelope.to.len() < 2 || !together.may_be_one_recipients_fault() {
-        return Handed {
+        return Accepted {
             transport_failed: together.befalls_all(),
             outcomes: vec![together.outcome(); envelope.to.len()],
         };
@@ -49,7 +49,7 @@ pub(super) fn deliver(
         let to = std::slice::from_ref(to);
         run(command, envelope, to, bytes, left).outcome()
     };
-    Handed {
+    Accepted {
         outcomes: envelope.to.iter().map(alone).collect(),
         transport_failed: false,
     }

@@ -20,7 +20,7 @@ use lettre::transport::smtp::authentication::{Credentials, Mechanism};
 use lettre::transport::smtp::commands::{Auth, Data, Ehlo, Mail, Quit, Rcpt, Starttls};
 use lettre::transport::smtp::extension::{ClientId, MailParameter};
 
-use super::{Envelope, Handed, Smtp, Tls, plain};
+use super::{Accepted, Envelope, Smtp, Tls, plain};
 use crate::clock::rough;
 use crate::notify::Outcome;
 use crate::text::{cut, visible};
@@ -42,8 +42,8 @@ const SHOWN: usize = 300;
 /// How long the goodbye may take, when all is done.
 const GOODBYE: Duration = Duration::from_secs(1);
 
-/// Word from a session.
-enum Word {
+/// What a session says while it goes on.
+enum Message {
     /// A step was made.
     Step(String),
     /// It is over; the error is the reason for those recipients that are undecided.
@@ -56,7 +56,7 @@ pub(super) fn deliver(
     envelope: Envelope,
     bytes: Vec<u8>,
     step: &mut dyn FnMut(&str),
-) -> Handed {
+) -> Accepted {
     let shared = Arc::new(Mutex::new(Progress {
         step: Step::Preparing,
         outcomes: vec![None; envelope.to.len()],
@@ -69,7 +69,7 @@ pub(super) fn deliver(
         let shared = Arc::clone(&shared);
         std::thread::Builder::new().spawn(move || {
             let end = session(&smtp, &envelope, &bytes, deadline, &shared, &say);
-            let _ = say.send(Word::End(end));
+            let _ = say.send(Message::End(end));
         })
     };
     let end = match thread {
@@ -81,8 +81,8 @@ pub(super) fn deliver(
         Ok(_) => loop {
             let left = deadline.saturating_duration_since(Instant::now()) + SLACK;
             match heard.recv_timeout(left) {
-                Ok(Word::Step(made)) => step(&made),
-                Ok(Word::End(end)) => break end,
+                Ok(Message::Step(made)) => step(&made),
+                Ok(Message::End(end)) => break end,
                 // left behind: it hangs where nothing can wake it, and ends with the process
                 Err(_) => break Err(no_answer(smtp, lock(&shared).step)),
             }
@@ -99,7 +99,7 @@ pub(super) fn deliver(
             maybe_delivered: progress.handed_over,
         })
     });
-    Handed {
+    Accepted {
         outcomes: decided.collect(),
         transport_failed,
     }
@@ -209,7 +209,7 @@ fn session(
     bytes: &[u8],
     deadline: Instant,
     shared: &Shared,
-    say: &mpsc::Sender<Word>,
+    say: &mpsc::Sender<Message>,
 ) -> Result<(), String> {
     let login = login(smtp)?;
     let protection = match smtp.tls {
@@ -218,7 +218,7 @@ fn session(
         Tls::Tls => Protection::FromTheStart(tls::client(smtp)?),
     };
     let stream = connect(smtp, deadline, shared, say)?;
-    let mut talk = Talk {
+    let mut dialogue = Dialogue {
         smtp,
         shared,
         say,
@@ -227,13 +227,13 @@ fn session(
         login,
     };
     if let Protection::FromTheStart(client) = &protection {
-        talk = talk.secure(client)?;
+        dialogue = dialogue.secure(client)?;
     }
-    talk.step(Step::Greeting);
-    let greeting = talk.reply()?;
-    talk.expect(2, &greeting, "")?;
-    talk.report(format!("server greeting: {greeting}"));
-    let mut offers = talk.ehlo()?;
+    dialogue.step(Step::Greeting);
+    let greeting = dialogue.reply()?;
+    dialogue.expect(2, &greeting, "")?;
+    dialogue.report(format!("server greeting: {greeting}"));
+    let mut offers = dialogue.ehlo()?;
     if let Protection::Starttls(client) = &protection {
         if !offers.starttls {
             return Err(format!(
@@ -241,18 +241,18 @@ fn session(
                 at(smtp)
             ));
         }
-        talk.step(Step::Starttls);
-        let reply = talk.command(&Starttls)?;
-        talk.expect(2, &reply, "; it offers TLS and cannot do it")?;
-        talk = talk.secure(client)?;
-        offers = talk.ehlo()?;
+        dialogue.step(Step::Starttls);
+        let reply = dialogue.command(&Starttls)?;
+        dialogue.expect(2, &reply, "; it offers TLS and cannot do it")?;
+        dialogue = dialogue.secure(client)?;
+        offers = dialogue.ehlo()?;
     }
-    talk.log_in(&offers)?;
-    let result = talk.message(envelope, bytes, &offers);
+    dialogue.log_in(&offers)?;
+    let result = dialogue.message(envelope, bytes, &offers);
     if result.is_ok() {
-        talk.step(Step::Goodbye);
+        dialogue.step(Step::Goodbye);
     }
-    talk.goodbye();
+    dialogue.goodbye();
     result
 }
 
@@ -324,10 +324,10 @@ impl Offers {
 }
 
 /// A conversation with a server.
-struct Talk<'a> {
+struct Dialogue<'a> {
     smtp: &'a Smtp,
     shared: &'a Shared,
-    say: &'a mpsc::Sender<Word>,
+    say: &'a mpsc::Sender<Message>,
     channel: Channel,
     /// What has arrived and is not read yet.
     received: Vec<u8>,
@@ -335,14 +335,14 @@ struct Talk<'a> {
     login: Option<(String, String)>,
 }
 
-impl Talk<'_> {
+impl Dialogue<'_> {
     fn step(&self, step: Step) {
         lock(self.shared).step = step;
     }
 
     fn report(&self, step: String) {
         // whoever has given up no longer listens
-        let _ = self.say.send(Word::Step(step));
+        let _ = self.say.send(Message::Step(step));
     }
 
     /// Wraps the connection into TLS, or ends it.

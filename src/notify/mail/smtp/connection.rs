@@ -6,7 +6,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use super::timed::{Timed, is_timeout, left};
-use super::{SHOWN, Shared, Smtp, Step, Word, at, host, lock, no_answer, plain, tls};
+use super::{Message, SHOWN, Shared, Smtp, Step, at, host, lock, no_answer, plain, tls};
 use crate::text::{cut, visible};
 
 /// Connects to the first address of the host that answers.
@@ -14,7 +14,7 @@ pub(super) fn connect(
     smtp: &Smtp,
     deadline: Instant,
     shared: &Shared,
-    say: &mpsc::Sender<Word>,
+    say: &mpsc::Sender<Message>,
 ) -> Result<Timed, String> {
     lock(shared).step = Step::Lookup;
     let host = host(smtp);
@@ -35,7 +35,7 @@ pub(super) fn connect(
         .collect();
     let ips: Vec<String> = addresses.iter().map(|a| a.ip().to_string()).collect();
     let found = format!("{} is at {}", visible(host), cut(&ips.join(", "), SHOWN));
-    let _ = say.send(Word::Step(found));
+    let _ = say.send(Message::Step(found));
     lock(shared).step = Step::Connect;
     let mut last = None;
     for (index, address) in addresses.iter().enumerate() {
@@ -47,7 +47,7 @@ pub(super) fn connect(
             Ok(stream) => {
                 // commands are small and each waits for its answer
                 let _ = stream.set_nodelay(true);
-                let _ = say.send(Word::Step(format!("connected to {address}")));
+                let _ = say.send(Message::Step(format!("connected to {address}")));
                 return Ok(Timed { stream, deadline });
             }
             Err(error) => last = Some((*address, error)),
