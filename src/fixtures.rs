@@ -137,21 +137,8 @@ pub(crate) fn action() -> Action {
 /// Something to tell, without evidence.
 pub(crate) fn alert(service: &str, event: Event) -> Alert {
     Alert {
-        id: String::new(),
-        time: at(0),
-        service: service.to_owned(),
-        event,
-        findings: Vec::new(),
-        action: None,
-        since: None,
-        attempts: 0,
         max_per_hour: 3,
-        log_tail: Vec::new(),
-        notes: Vec::new(),
-        same_finding: None,
-        next_attempt: None,
-        rate_limited: false,
-        incident: None,
+        ..Alert::new(at(0), service, event)
     }
 }
 

@@ -101,13 +101,8 @@ impl Channel {
 
     /// Its settings, where it is mail.
     pub fn as_mail(&self) -> Option<&mail::Settings> {
-        #[allow(
-            unreachable_patterns,
-            reason = "reached as soon as there is another kind"
-        )]
         match &self.settings {
             ChannelSettings::Mail(settings) => Some(settings),
-            _ => None,
         }
     }
 }

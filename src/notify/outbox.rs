@@ -83,7 +83,7 @@ pub struct Delivery {
 }
 
 impl Delivery {
-    /// A notification that nobody has yet.
+    /// A notification that was not delivered to anybody yet.
     pub fn new(
         notification: Notification,
         channel: &str,

@@ -72,9 +72,9 @@ fn what_is_never_told_for_want_of_room_is_in_the_journal() {
     scene.run(&["check", "a"]).exits(2);
     scene.run(&["check", "b"]).exits(2);
     scene.edit_state(|state| {
-        let owed = state["channels"]["mail"]["pending"].as_array_mut().unwrap();
-        let one = owed[0].clone();
-        owed.resize(501, one);
+        let pending = state["channels"]["mail"]["pending"].as_array_mut().unwrap();
+        let one = pending[0].clone();
+        pending.resize(501, one);
     });
     scene.run(&["check"]).exits(2);
     let history = flat(&scene.run(&["history", "b"]).exits(0).stdout);

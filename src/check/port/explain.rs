@@ -57,18 +57,11 @@ pub(super) fn explain(
 #[cfg(test)]
 mod tests {
     use super::super::Address;
+    use super::super::rule::expecting as rule;
     use super::*;
-    use crate::check::pattern::Pattern;
     use crate::fixtures::at;
 
     const TEN: Duration = Duration::from_secs(10);
-
-    fn rule(address: &str) -> Rule {
-        Rule {
-            expect: Some(Pattern::new(r"^\+PONG").unwrap()),
-            ..Rule::new(Address::parse(address).unwrap())
-        }
-    }
 
     #[test]
     fn why_says_what_is_asked_and_how_it_stands() {

@@ -250,18 +250,11 @@ mod tests {
     use chrono::TimeDelta;
     use proptest::prelude::*;
 
+    use super::super::rule::expecting as rule;
     use super::*;
-    use crate::check::pattern::Pattern;
     use crate::fixtures::at;
 
     const TEN: Duration = Duration::from_secs(10);
-
-    fn rule(address: &str) -> Rule {
-        Rule {
-            expect: Some(Pattern::new(r"^\+PONG").unwrap()),
-            ..Rule::new(Address::parse(address).unwrap())
-        }
-    }
 
     fn failure(place: &str, fault: Fault) -> Failure {
         Failure {

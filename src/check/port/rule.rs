@@ -269,6 +269,15 @@ impl Form<Vec<u8>> for Sent {
     }
 }
 
+/// A probe that has to be answered, for tests.
+#[cfg(test)]
+pub(super) fn expecting(address: &str) -> Rule {
+    Rule {
+        expect: Some(Pattern::new(r"^\+PONG").unwrap()),
+        ..Rule::new(Address::parse(address).unwrap())
+    }
+}
+
 impl Rule {
     /// A probe that asks only whether a connection can be made.
     pub fn new(address: Address) -> Self {

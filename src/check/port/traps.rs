@@ -88,16 +88,9 @@ fn what_to_know(
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Address, End, Failure, Fault};
+    use super::super::rule::expecting as rule;
+    use super::super::{End, Failure, Fault};
     use super::*;
-    use crate::check::pattern::Pattern;
-
-    fn rule(address: &str) -> Rule {
-        Rule {
-            expect: Some(Pattern::new(r"^\+PONG").unwrap()),
-            ..Rule::new(Address::parse(address).unwrap())
-        }
-    }
 
     fn one(fault: Fault) -> Raw {
         Raw::Failed(vec![Failure {
