@@ -333,9 +333,10 @@ mod tests {
             main_ended: true,
             ..stat(pid).unwrap()
         };
-        assert_eq!(settled_command(pid, &seen).unwrap(), CommandLine::default());
+        let read = settled_command(pid, &seen);
         child.kill().unwrap();
         child.wait().unwrap();
+        assert_eq!(read.unwrap(), CommandLine::default());
     }
 
     #[test]
