@@ -87,7 +87,7 @@ impl Subject<'_> {
 
 /// Looks at the services of `names`, until `deadline` at the most.
 ///
-/// Probes wait for others over a network, so they begin at once, in a thread of their own, beside all else.
+/// Probes wait for others, so they begin at once, each kind in a thread of its own, beside all else.
 pub fn observe(
     pool: &Pool,
     config: &Config,
@@ -114,30 +114,38 @@ pub fn observe(
         run_timeout: config.run_timeout,
         deadline,
     };
-    let probes = jobs(&subjects, &[], Rule::is_probe);
+    // by kind, since each kind makes its own side by side
+    let mut probes: BTreeMap<&str, Vec<Job>> = BTreeMap::new();
+    for job in jobs(&subjects, &[], Rule::is_probe) {
+        probes.entry(job.rule.kind_name()).or_default().push(job);
+    }
     // in the order of the subjects
     let seen = thread::scope(|scope| {
-        let slots: Vec<(Slot, Kind)> = (probes.iter())
-            .map(|job| (job.slot, job.rule.kind()))
-            .collect();
         let looking = &looking;
-        let probes = (!probes.is_empty()).then(|| {
-            thread::Builder::new()
-                .name("probes".to_owned())
-                .spawn_scoped(scope, move || check::look(probes, looking))
-        });
+        let begun: Vec<_> = (probes.into_iter())
+            .map(|(name, jobs)| {
+                let slots: Vec<(Slot, Kind)> = (jobs.iter())
+                    .map(|job| (job.slot, job.rule.kind()))
+                    .collect();
+                let thread = thread::Builder::new()
+                    .name(format!("{name} probes"))
+                    .spawn_scoped(scope, move || check::look(jobs, looking));
+                (slots, thread)
+            })
+            .collect();
         let mut seen = look_at_processes(&subjects, config, state, looking);
         look_at_units(&subjects, config, looking, &mut seen);
         let rest = jobs(&subjects, &seen, |rule| !rule.is_probe());
         add(&subjects, check::look(rest, looking), &mut seen);
-        let answers = match probes {
-            None => Vec::new(),
-            Some(Err(_)) => without_result(&subjects, slots, Failed::NoThread, looking),
-            Some(Ok(thread)) => thread
-                .join()
-                .unwrap_or_else(|_| without_result(&subjects, slots, Failed::Panicked, looking)),
-        };
-        add(&subjects, answers, &mut seen);
+        for (slots, thread) in begun {
+            let answers = match thread {
+                Err(_) => without_result(&subjects, slots, Failed::NoThread, looking),
+                Ok(thread) => thread.join().unwrap_or_else(|_| {
+                    without_result(&subjects, slots, Failed::Panicked, looking)
+                }),
+            };
+            add(&subjects, answers, &mut seen);
+        }
         seen
     });
     let names = subjects.iter().map(|subject| subject.service.name.clone());

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::de::{DeserializeSeed, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -16,6 +17,15 @@ use super::{
 
 /// Whose check it is: the number of the service among those that are observed, and of the check among its own.
 pub type Slot = (usize, usize);
+
+/// A kind of check that is in the list.
+pub trait Listed: CheckKind {
+    /// A rule of it as one of any kind.
+    fn rule(rule: Self::Rule) -> Rule;
+
+    /// A rule, where it is one of this kind.
+    fn of(rule: &Rule) -> Option<&Self::Rule>;
+}
 
 /// One check to make.
 #[derive(Debug)]
@@ -68,6 +78,15 @@ macro_rules! checks {
                 }
             }
 
+            /// Fills in what a table left to the config as a whole.
+            pub fn fill_in(&mut self, check_timeout: Duration) {
+                match self {
+                    $(Self::$name(rule) => {
+                        <$kind as CheckKind>::fill_in(Arc::make_mut(rule), check_timeout);
+                    })*
+                }
+            }
+
             /// Whether it waits for others over a network.
             pub fn is_probe(&self) -> bool {
                 match self {
@@ -106,6 +125,20 @@ macro_rules! checks {
                 }
             }
         }
+
+        $(impl Listed for $kind {
+            fn rule(rule: Self::Rule) -> Rule {
+                Rule::$name(Arc::new(rule))
+            }
+
+            fn of(rule: &Rule) -> Option<&Self::Rule> {
+                match rule {
+                    Rule::$name(rule) => Some(rule),
+                    #[allow(unreachable_patterns, reason = "the list may have one kind")]
+                    _ => None,
+                }
+            }
+        })*
 
         impl CheckState {
             /// Brings this to where `later` is in all that the next run sees again where it is lost.

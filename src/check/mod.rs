@@ -22,6 +22,7 @@ use crate::pool::{Failed, Pool};
 
 mod id;
 mod kinds;
+pub mod lasting;
 pub mod log;
 pub mod pattern;
 pub mod port;
@@ -30,7 +31,7 @@ pub mod trap;
 pub mod unit;
 
 pub use id::CheckId;
-pub use kinds::{CheckState, CheckStates, Job, Rule, Slot, code, look, traps};
+pub use kinds::{CheckState, CheckStates, Job, Listed, Rule, Slot, code, look, traps};
 
 /// What finds something, by the name that reports give it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -325,7 +326,7 @@ pub struct JobOf<K: CheckKind + ?Sized> {
 /// A kind of check. All that the rest of the program knows of it goes through here.
 pub trait CheckKind {
     /// What a config table says.
-    type Rule: Send + Sync + 'static;
+    type Rule: Clone + Send + Sync + 'static;
     /// What is remembered from run to run.
     type State: Serialize + DeserializeOwned + Clone + PartialEq + Send + Sync + 'static;
 
@@ -338,6 +339,9 @@ pub trait CheckKind {
 
     /// What is checked, the second part of a check's id.
     fn target(rule: &Self::Rule) -> String;
+
+    /// Fills in what a table left to the config as a whole.
+    fn fill_in(_rule: &mut Self::Rule, _check_timeout: Duration) {}
 
     /// Makes all checks of this kind, in order.
     fn look(jobs: Vec<JobOf<Self>>, looking: &Looking<'_>) -> Vec<Checked<Self::State>>;

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::check::{Check, Rule, log as log_check, port, process};
+use crate::check::{Check, Listed, process};
 use crate::notify::{Channel, mail};
 use crate::restart::{Limits, RestartMethod};
 use crate::table::{Fields, Section, nearest};
@@ -136,20 +136,9 @@ pub struct Service {
 }
 
 impl Service {
-    /// Its logs, in the order of the file.
-    pub fn logs(&self) -> impl Iterator<Item = &log_check::Rule> {
-        self.checks.iter().filter_map(|check| match &check.rule {
-            Rule::Log(rule) => Some(&**rule),
-            Rule::Port(_) => None,
-        })
-    }
-
-    /// Its port probes, in the order of the file.
-    pub fn ports(&self) -> impl Iterator<Item = &port::Rule> {
-        self.checks.iter().filter_map(|check| match &check.rule {
-            Rule::Port(rule) => Some(&**rule),
-            Rule::Log(_) => None,
-        })
+    /// Its checks of one kind, in the order of the file.
+    pub fn rules<K: Listed>(&self) -> impl Iterator<Item = &K::Rule> {
+        self.checks.iter().filter_map(|check| K::of(&check.rule))
     }
 }
 

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Defaults, OnExhausted, Service};
+use crate::check::log::{self, Logs};
+use crate::check::port::{self, Ports};
 use crate::check::unit::Unit;
-use crate::check::{Rule, assign_ids, log, port, process};
+use crate::check::{Listed, assign_ids, process};
 use crate::restart::spawn::Spawn;
 use crate::restart::{Limits, RestartMethod, Tables};
 use crate::table::fault::MOST;
@@ -144,8 +146,8 @@ impl From<&Service> for ServiceKeys {
             process: service.process.clone(),
             spawn,
             systemd: service.unit.clone(),
-            log: service.logs().cloned().collect(),
-            port: service.ports().cloned().collect(),
+            log: service.rules::<Logs>().cloned().collect(),
+            port: service.rules::<Ports>().cloned().collect(),
             restart: RestartKeys {
                 policy: service.policy.clone(),
                 limits: service.limits.clone(),
@@ -338,8 +340,8 @@ fn body(
             );
         }
     }
-    let logs = keys.log.into_iter().map(|rule| Rule::Log(Arc::new(rule)));
-    let ports = keys.port.into_iter().map(|rule| Rule::Port(Arc::new(rule)));
+    let logs = keys.log.into_iter().map(Logs::rule);
+    let ports = keys.port.into_iter().map(Ports::rule);
     let rules = logs.chain(ports);
     Some(Service {
         name: name.to_owned(),

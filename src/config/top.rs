@@ -12,7 +12,6 @@ use toml::de::{DeTable, DeValue};
 use super::environment::Environment;
 use super::service::{self, DefaultKeys, Named, ServiceKeys};
 use super::{Config, Defaults};
-use crate::check::Rule;
 use crate::notify::Channel;
 use crate::notify::mail::Settings;
 use crate::table::fault::{Fault, MOST, Source, is_secret};
@@ -263,10 +262,7 @@ fn body(
     }
     let mut services = service::read(&entries, &directory, &written, || faults.many());
     for check in services.iter_mut().flat_map(|service| &mut service.checks) {
-        if let Rule::Port(rule) = &mut check.rule {
-            let rule = Arc::make_mut(rule);
-            rule.timeout.get_or_insert(keys.check_timeout);
-        }
+        check.rule.fill_in(keys.check_timeout);
     }
     Some(Config {
         path: path.to_owned(),

@@ -9,8 +9,9 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::check::log::{self, Logs};
 use crate::check::process::{self, Identity, ProcessStatus};
-use crate::check::{Check, CheckState, CheckStates, Finding, Rule, log, unit};
+use crate::check::{Check, CheckState, CheckStates, Finding, Listed, unit};
 use crate::clock::{Reading, SETTING, times};
 use crate::restart::Action;
 use crate::verdict::Verdict;
@@ -477,9 +478,9 @@ pub fn incident_id(service: &str, began: DateTime<Utc>) -> String {
 /// What a check remembers: by its id, or as version 1 wrote it. Several tables of one path were one then.
 fn find(states: &CheckStates, logs: &log::Positions, check: &Check) -> Option<CheckState> {
     let state = states.get(&check.id).cloned();
-    state.or_else(|| match &check.rule {
-        Rule::Log(rule) => logs.get(&rule.shown).cloned().map(CheckState::Log),
-        Rule::Port(_) => None,
+    state.or_else(|| {
+        let log = Logs::of(&check.rule)?;
+        logs.get(&log.shown).cloned().map(CheckState::Log)
     })
 }
 
@@ -614,7 +615,7 @@ mod tests {
         };
         let running = |pid| ProcessStatus::Running(process::Running::just_started(identity(pid)));
         let rule = log::Rule::fixture("a.log");
-        let checks = assign_ids(vec![Rule::Log(Arc::new(rule))]);
+        let checks = assign_ids(vec![Logs::rule(rule)]);
         let further: CheckStates = [(checks[0].id.clone(), CheckState::Log(Arc::default()))]
             .into_iter()
             .collect();

@@ -2,17 +2,17 @@
 
 use std::time::Duration;
 
-use super::super::LastLook;
-use super::judge::State;
 use super::{Rule, connection};
-use crate::clock::{age, exact, rough};
+use crate::check::LastLook;
+use crate::check::lasting::{self, Failing};
+use crate::clock::exact;
 use crate::text::printable;
 
 /// What the probe does and how it stands, in lines for `why`. `timeout` is the one that holds for it.
 pub(super) fn explain(
     rule: &Rule,
     timeout: Duration,
-    state: &State,
+    state: &Failing,
     last: LastLook<'_>,
 ) -> Vec<String> {
     let mut asks = vec!["accept a connection".to_owned()];
@@ -40,17 +40,7 @@ pub(super) fn explain(
                 .to_owned(),
         );
     }
-    if let Some((since, time)) = state.failing_since.as_ref().zip(last.time) {
-        let counts = if rule.for_.is_zero() {
-            String::new()
-        } else {
-            format!(", and counts once that is {}", exact(rule.for_))
-        };
-        lines.push(format!(
-            "it has failed for {}{counts}",
-            rough(age(time, last.at(since)))
-        ));
-    }
+    lines.extend(lasting::explain(state, rule.for_, last));
     lines
 }
 
@@ -75,7 +65,7 @@ mod tests {
             for_: Duration::from_secs(300),
             ..rule("db.example:6379")
         };
-        let failing = State {
+        let failing = Failing {
             failing_since: Some(at(-90).into()),
         };
         assert_eq!(
@@ -86,7 +76,7 @@ mod tests {
             ]
         );
         let bare = Rule::new(Address::parse("10.0.0.1:1").unwrap());
-        let lines = explain(&bare, TEN, &State::default(), last);
+        let lines = explain(&bare, TEN, &Failing::default(), last);
         assert_eq!(lines[0], "10.0.0.1:1 has to accept a connection within 10s");
         assert!(lines[1].contains("only `expect` finds that"));
         assert_eq!(lines.len(), 2);

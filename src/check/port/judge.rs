@@ -3,11 +3,11 @@
 use std::time::SystemTime;
 
 use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
 
 use super::{Address, End, Failure, Fault, Raw, Rule, Step};
-use crate::check::Severity;
-use crate::clock::{Moment, Reading, age, exact, rough};
+use crate::check::lasting::{self, Failing, Outcome, UNREADABLE};
+use crate::check::{Checked, Finding, Kind, Severity};
+use crate::clock::{Reading, age, rough};
 use crate::text::printable;
 
 /// Refused, timed out, reset, or no socket.
@@ -18,115 +18,47 @@ pub const UNEXPECTED: &str = "port_unexpected";
 pub const CERTIFICATE_INVALID: &str = "certificate_invalid";
 /// The certificate ends soon.
 pub const CERTIFICATE_EXPIRING: &str = "certificate_expiring";
-/// It could not be asked.
-pub const UNREADABLE: &str = "probe_unreadable";
-
-/// All codes of this kind of check.
-pub const CODES: [&str; 5] = [
-    CLOSED,
-    UNEXPECTED,
-    CERTIFICATE_INVALID,
-    CERTIFICATE_EXPIRING,
-    UNREADABLE,
-];
-
 /// Of a name with many addresses, so many are shown.
 const SHOWN_ADDRESSES: usize = 4;
 
-/// What is kept from run to run.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct State {
-    /// The first of the runs in which it has failed without a break.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub failing_since: Option<Moment>,
-}
-
-/// One thing that is wrong.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
-    /// Its code, of [`CODES`].
-    pub code: &'static str,
-    /// How bad it is.
-    pub severity: Severity,
-    /// A sentence with the address and the figures in it.
-    pub message: String,
-}
-
-/// What a probe came to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Judged {
-    /// What is wrong.
-    pub problems: Vec<Problem>,
-    /// What a person should know although nothing is wrong yet.
-    pub notes: Vec<String>,
-    /// What to keep.
-    pub state: State,
-}
-
 /// Judges a probe.
-pub fn judge(rule: &Rule, raw: &Raw, state: &State, now: &Reading) -> Judged {
-    let failed = match raw {
+pub fn judge(rule: &Rule, raw: &Raw, state: &Failing, now: &Reading) -> Checked<Failing> {
+    let outcome = match raw {
         Raw::Passed { certificate_ends } => {
             let ending = certificate_ends.map(|ends| expiring(rule, ends, now.wall));
-            return Judged {
-                problems: ending.into_iter().collect(),
-                notes: Vec::new(),
-                state: State::default(),
-            };
+            Outcome::Passed(ending.into_iter().collect())
         }
-        Raw::NotAsked(why) => Problem {
-            code: UNREADABLE,
-            severity: Severity::Unknown,
-            message: format!("{} {why}", rule.address),
-        },
-        Raw::Failed(failures) => failed(rule, failures),
+        Raw::NotAsked(why) => Outcome::Unseen(Finding::new(
+            Kind::Port,
+            UNREADABLE,
+            Severity::Unknown,
+            format!("{} {why}", rule.address),
+        )),
+        Raw::Failed(failures) => {
+            let failed = failed(rule, failures);
+            if failed.code == UNREADABLE {
+                Outcome::Unseen(failed)
+            } else {
+                Outcome::Failed(failed)
+            }
+        }
     };
-    if failed.code == UNREADABLE {
-        // neither confirmed nor ended
-        return Judged {
-            problems: vec![failed],
-            notes: Vec::new(),
-            state: state.clone(),
-        };
-    }
-    let since = state.failing_since;
-    let since = since.map_or_else(|| Moment::new(now.wall, now), |since| since.renewed(now));
-    let lasted = age(now.wall, since.at(now));
-    let state = State {
-        failing_since: Some(since),
-    };
-    if lasted < rule.for_ {
-        let note = format!(
-            "{}; that counts once it has lasted {} ({} so far)",
-            failed.message,
-            exact(rule.for_),
-            rough(lasted)
-        );
-        return Judged {
-            problems: Vec::new(),
-            notes: vec![note],
-            state,
-        };
-    }
-    Judged {
-        problems: vec![failed],
-        notes: Vec::new(),
-        state,
-    }
+    lasting::judge(outcome, rule.for_, state, now)
 }
 
-fn expiring(rule: &Rule, ends: SystemTime, now: DateTime<Utc>) -> Problem {
+fn expiring(rule: &Rule, ends: SystemTime, now: DateTime<Utc>) -> Finding {
     let left = age(DateTime::from(ends), now);
-    Problem {
-        code: CERTIFICATE_EXPIRING,
-        severity: Severity::Warning,
-        message: format!(
+    Finding::new(
+        Kind::Port,
+        CERTIFICATE_EXPIRING,
+        Severity::Warning,
+        format!(
             "the certificate of {} ends in {}, at {}; renew it",
             rule.address,
             rough(left),
             humantime::format_rfc3339_seconds(ends)
         ),
-    }
+    )
 }
 
 /// Which code a fault has. In their order, the one that got furthest first: an address without a route is no reason to
@@ -145,7 +77,7 @@ fn code(fault: &Fault) -> (u8, &'static str) {
     }
 }
 
-pub(super) fn failed(rule: &Rule, failures: &[Failure]) -> Problem {
+pub(super) fn failed(rule: &Rule, failures: &[Failure]) -> Finding {
     let codes = failures.iter().map(|failure| code(&failure.fault));
     let code = codes.min().map_or(UNREADABLE, |(_, code)| code);
     let severity = if code == UNREADABLE {
@@ -180,11 +112,7 @@ pub(super) fn failed(rule: &Rule, failures: &[Failure]) -> Problem {
             )
         }
     };
-    Problem {
-        code,
-        severity,
-        message,
-    }
+    Finding::new(Kind::Port, code, severity, message)
 }
 
 /// What happened, as the rest of a sentence that begins with the address.
@@ -289,8 +217,8 @@ mod tests {
         }
     }
 
-    fn now_judged(rule: &Rule, raw: &Raw) -> Judged {
-        judge(rule, raw, &State::default(), &now(0))
+    fn now_judged(rule: &Rule, raw: &Raw) -> Checked<Failing> {
+        judge(rule, raw, &Failing::default(), &now(0))
     }
 
     #[test]
@@ -386,15 +314,18 @@ mod tests {
         ];
         for (fault, code, ending) in cases {
             let judged = now_judged(&ip, &one(fault));
-            let [problem] = judged.problems.as_slice() else {
+            let [problem] = judged.findings.as_slice() else {
                 panic!("{judged:?}");
             };
             assert_eq!(problem.code, code);
             assert_eq!(problem.message, format!("10.0.0.1:6379 {ending}"));
             let is_unknown = code == UNREADABLE;
             assert_eq!(problem.severity == Severity::Unknown, is_unknown);
-            assert_eq!(judged.state.failing_since.is_none(), is_unknown);
-            assert!(CODES.contains(&code));
+            assert_eq!(
+                judged.state.clone().unwrap().failing_since.is_none(),
+                is_unknown
+            );
+            assert!(crate::check::code(code).is_some());
         }
     }
 
@@ -434,8 +365,8 @@ mod tests {
             ),
         ] {
             let judged = now_judged(&name, &Raw::Failed(failures));
-            assert_eq!(judged.problems[0].code, code);
-            assert_eq!(judged.problems[0].message, message);
+            assert_eq!(judged.findings[0].code, code);
+            assert_eq!(judged.findings[0].message, message);
         }
     }
 
@@ -445,12 +376,12 @@ mod tests {
             severity: Severity::Warning,
             ..rule("10.0.0.1:1")
         };
-        let severity = |raw: &Raw| now_judged(&warning, raw).problems[0].severity;
+        let severity = |raw: &Raw| now_judged(&warning, raw).findings[0].severity;
         assert_eq!(severity(&one(Fault::Refused)), Severity::Warning);
         let not_asked = Raw::NotAsked("cannot be resolved: no such name".to_owned());
         assert_eq!(severity(&not_asked), Severity::Unknown);
         // a name without an address
-        let untried = now_judged(&warning, &Raw::Failed(Vec::new())).problems;
+        let untried = now_judged(&warning, &Raw::Failed(Vec::new())).findings;
         assert_eq!(untried[0].severity, Severity::Unknown);
         assert_eq!(
             untried[0].message,
@@ -465,21 +396,22 @@ mod tests {
         let raw = Raw::Passed {
             certificate_ends: Some(ends.into()),
         };
-        let failing = State {
+        let failing = Failing {
             failing_since: Some(at(-60).into()),
         };
         let judged = judge(&tls, &raw, &failing, &now(0));
-        assert_eq!(judged.state, State::default());
+        assert_eq!(judged.state, Some(Failing::default()));
         assert_eq!(
-            judged.problems,
-            [Problem {
-                code: CERTIFICATE_EXPIRING,
-                severity: Severity::Warning,
-                message: format!(
+            judged.findings,
+            [Finding::new(
+                Kind::Port,
+                CERTIFICATE_EXPIRING,
+                Severity::Warning,
+                format!(
                     "the certificate of 10.0.0.1:443 ends in 3d 2h, at {}; renew it",
                     humantime::format_rfc3339_seconds(ends.into())
                 )
-            }]
+            )]
         );
     }
 
@@ -494,7 +426,7 @@ mod tests {
         let passed = Raw::Passed {
             certificate_ends: None,
         };
-        let mut state = State::default();
+        let mut state = Failing::default();
         // seconds, what it came to, whether it is a finding, whether it is a note
         for (second, raw, code, is_noted) in [
             (0, &refused, None, true),
@@ -511,15 +443,15 @@ mod tests {
             (220, &refused, Some(CLOSED), false),
         ] {
             let judged = judge(&slow, raw, &state, &now(second));
-            let found = judged.problems.first().map(|problem| problem.code);
+            let found = judged.findings.first().map(|finding| &*finding.code);
             assert_eq!(found, code, "{second}");
             assert_eq!(!judged.notes.is_empty(), is_noted, "{second}");
-            state = judged.state;
+            state = judged.state.unwrap();
         }
         let judged = judge(
             &slow,
             &refused,
-            &State {
+            &Failing {
                 failing_since: Some(at(-65).into()),
             },
             &now(0),
@@ -538,7 +470,7 @@ mod tests {
             ..rule("10.0.0.1:1")
         };
         let refused = one(Fault::Refused);
-        let mut state = State::default();
+        let mut state = Failing::default();
         // seconds since the boot, and how far the wall clock is off
         for (second, off, is_found) in [
             (1000, 0, false),
@@ -553,19 +485,19 @@ mod tests {
                 ..now(1000 + off)
             };
             let judged = judge(&slow, &refused, &state, &now);
-            assert_eq!(!judged.problems.is_empty(), is_found, "{second}");
-            state = judged.state;
+            assert_eq!(!judged.findings.is_empty(), is_found, "{second}");
+            state = judged.state.unwrap();
         }
     }
 
     #[test]
     fn the_state_is_small_and_reads_back() {
-        let state = State {
+        let state = Failing {
             failing_since: Some(at(0).into()),
         };
         let text = serde_json::to_string(&state).unwrap();
-        assert_eq!(serde_json::from_str::<State>(&text).unwrap(), state);
-        assert_eq!(serde_json::to_string(&State::default()).unwrap(), "{}");
+        assert_eq!(serde_json::from_str::<Failing>(&text).unwrap(), state);
+        assert_eq!(serde_json::to_string(&Failing::default()).unwrap(), "{}");
     }
 
     fn any_fault() -> impl Strategy<Value = Fault> {
@@ -601,18 +533,18 @@ mod tests {
             let rule = Rule { for_: Duration::from_secs(for_), ..rule("db.example:1") };
             let all_unreadable = faults.iter().all(|fault| matches!(fault, Fault::Unreadable(_)));
             let failures = faults.into_iter().map(|fault| failure("10.0.0.1", fault)).collect();
-            let state = State { failing_since: since.map(|since| at(since).into()) };
+            let state = Failing { failing_since: since.map(|since| at(since).into()) };
             let judged = judge(&rule, &Raw::Failed(failures), &state, &now(0));
-            prop_assert_eq!(judged.problems.len() + judged.notes.len(), 1);
+            prop_assert_eq!(judged.findings.len() + judged.notes.len(), 1);
             if all_unreadable {
-                prop_assert_eq!(judged.problems[0].severity, Severity::Unknown);
-                prop_assert_eq!(&judged.state, &state);
+                prop_assert_eq!(judged.findings[0].severity, Severity::Unknown);
+                prop_assert_eq!(judged.state.as_ref(), Some(&state));
             } else {
                 let lasted = since.map_or(0, |since| -since.min(0)).unsigned_abs();
                 prop_assert_eq!(judged.notes.is_empty(), lasted >= for_);
-                prop_assert!(judged.state.failing_since.is_some_and(|since| since.wall() <= at(0)));
+                prop_assert!(judged.state.clone().unwrap().failing_since.is_some_and(|since| since.wall() <= at(0)));
             }
-            for text in judged.notes.iter().chain(judged.problems.iter().map(|p| &p.message)) {
+            for text in judged.notes.iter().chain(judged.findings.iter().map(|p| &p.message)) {
                 prop_assert!(!text.contains(['\r', '\n', '\x1b']), "{:?}", text);
             }
         }

@@ -12,9 +12,8 @@ use std::time::{Duration, SystemTime};
 
 use super::pattern::Pattern;
 use super::trap::Trap;
-use super::{
-    CheckKind, Checked, Code, Finding, Grace, JobOf, Kind, LastLook, Looking, ServiceContext,
-};
+use super::{CheckKind, Checked, Code, Grace, JobOf, Kind, LastLook, Looking, ServiceContext};
+use crate::check::lasting::{Failing, UNREADABLE};
 
 mod connection;
 mod errno;
@@ -28,10 +27,7 @@ mod rule;
 mod tls;
 mod traps;
 
-pub use self::judge::{
-    CERTIFICATE_EXPIRING, CERTIFICATE_INVALID, CLOSED, CODES, Judged, Problem, State, UNEXPECTED,
-    UNREADABLE, judge,
-};
+pub use self::judge::{CERTIFICATE_EXPIRING, CERTIFICATE_INVALID, CLOSED, UNEXPECTED, judge};
 pub use self::look::look;
 pub use self::owner::is_held_by;
 pub use self::rule::{Address, Rule};
@@ -42,7 +38,7 @@ pub struct Ports;
 
 impl CheckKind for Ports {
     type Rule = Rule;
-    type State = State;
+    type State = Failing;
 
     const KIND: Kind = Kind::Port;
     const CODES: &'static [Code] = &[
@@ -54,11 +50,15 @@ impl CheckKind for Ports {
     ];
     const IS_PROBE: bool = true;
 
+    fn fill_in(rule: &mut Rule, check_timeout: Duration) {
+        rule.timeout.get_or_insert(check_timeout);
+    }
+
     fn target(rule: &Rule) -> String {
         rule.address.to_string()
     }
 
-    fn look(jobs: Vec<JobOf<Self>>, looking: &Looking<'_>) -> Vec<Checked<State>> {
+    fn look(jobs: Vec<JobOf<Self>>, looking: &Looking<'_>) -> Vec<Checked<Failing>> {
         let probes: Vec<(&Rule, Duration)> = jobs
             .iter()
             .map(|job| {
@@ -68,34 +68,27 @@ impl CheckKind for Ports {
             .collect();
         let looked = look(&probes, looking.deadline);
         let checked = jobs.iter().zip(&looked).map(|(job, raw)| {
-            let nothing = State::default();
+            let nothing = Failing::default();
             let former = job.state.as_deref().unwrap_or(&nothing);
             // an answer that cannot be held against its pattern says nothing about the service
             let fault = job.rule.expect.as_ref().and_then(Pattern::fault);
             let raw = &fault.map_or_else(|| raw.clone(), Raw::NotAsked);
-            let judged = judge(&job.rule, raw, former, looking.now);
-            let finding = |it: Problem| Finding::new(Kind::Port, it.code, it.severity, it.message);
-            Checked {
-                findings: judged.problems.into_iter().map(finding).collect(),
-                notes: judged.notes,
-                state: Some(judged.state),
-                ..Checked::default()
-            }
+            judge(&job.rule, raw, former, looking.now)
         });
         checked.collect()
     }
 
-    fn when_stopped(_rule: &Rule, _state: Option<&State>) -> Option<State> {
+    fn when_stopped(_rule: &Rule, _state: Option<&Failing>) -> Option<Failing> {
         // what fails from now on is the new process's
-        Some(State::default())
+        Some(Failing::default())
     }
 
     fn traps(rules: &[(&Arc<Rule>, &ServiceContext<'_>)], looking: &Looking<'_>) -> Vec<Vec<Trap>> {
         traps::traps(rules, looking)
     }
 
-    fn explain(rule: &Rule, state: Option<&State>, last: LastLook<'_>) -> String {
-        let nothing = State::default();
+    fn explain(rule: &Rule, state: Option<&Failing>, last: LastLook<'_>) -> String {
+        let nothing = Failing::default();
         let timeout = rule.timeout.unwrap_or_default();
         let lines = explain::explain(rule, timeout, state.unwrap_or(&nothing), last);
         format!("port {}", lines.join("; "))
@@ -199,12 +192,12 @@ mod tests {
     #[test]
     fn what_failed_before_a_restart_does_not_count_for_the_new_process() {
         let rule = Rule::new(Address::parse("127.0.0.1:4002").unwrap());
-        let failing = State {
+        let failing = Failing {
             failing_since: Some(at(0).into()),
         };
         assert_eq!(
             Ports::when_stopped(&rule, Some(&failing)),
-            Some(State::default())
+            Some(Failing::default())
         );
     }
 }

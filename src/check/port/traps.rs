@@ -6,8 +6,9 @@ use std::time::Duration;
 use super::super::process::ProcessStatus;
 use super::super::trap::Trap;
 use super::super::{Looking, ServiceContext};
-use super::judge::{CERTIFICATE_INVALID, CLOSED, UNEXPECTED, UNREADABLE, failed};
+use super::judge::{CERTIFICATE_INVALID, CLOSED, UNEXPECTED, failed};
 use super::{Raw, Rule, is_held_by, look};
+use crate::check::lasting::UNREADABLE;
 
 /// Probes the ports of all services at once.
 pub(super) fn traps(
@@ -65,7 +66,7 @@ fn what_to_know(
         Raw::Passed { .. } => None,
         Raw::Failed(failures) => {
             let failed = failed(rule, failures);
-            match (failed.code, is_running) {
+            match (&*failed.code, is_running) {
                 (UNREADABLE, _) => Some(format!(
                     "{}; until that is mended the probe is unknown in each run, and finds nothing",
                     failed.message

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use nix::sys::statfs::{TMPFS_MAGIC, statfs};
 use nix::unistd::{AccessFlags, access};
 
+use crate::check::log::Logs;
 use crate::check::process::{self, Bystanders};
 use crate::check::trap::{Place, Trap};
 use crate::check::unit::{self, Watched};
@@ -165,7 +166,7 @@ fn in_process(service: &Service, seen: &process::Seen, config: &Config, traps: &
     if let Some(rule) = &service.process {
         let bystanders = Bystanders {
             config: &config.path,
-            logs: service.logs().map(|rule| &*rule.path).collect(),
+            logs: service.rules::<Logs>().map(|rule| &*rule.path).collect(),
             started: target(service).started,
             clock_goes_on: goes_on_while_off(Path::new("/")),
         };

@@ -3,6 +3,8 @@
 use std::fmt::Write;
 
 use super::*;
+use crate::check::log::Logs;
+use crate::check::port::Ports;
 use crate::table::Sample;
 
 const EXAMPLE: &str = include_str!("../../../watchdog.toml.example");
@@ -176,15 +178,15 @@ fn the_example_states_the_defaults() {
     assert_eq!(stated.enabled, holds.enabled);
     assert_eq!(stated.start_grace, holds.start_grace);
     assert_eq!(
-        stated.logs().next().unwrap().lines,
-        holds.logs().next().unwrap().lines
+        stated.rules::<Logs>().next().unwrap().lines,
+        holds.rules::<Logs>().next().unwrap().lines
     );
     assert_eq!(
-        stated.logs().next().unwrap().severity,
-        holds.logs().next().unwrap().severity
+        stated.rules::<Logs>().next().unwrap().severity,
+        holds.rules::<Logs>().next().unwrap().severity
     );
-    let stated_port = stated.ports().next().unwrap();
-    let default_port = holds.ports().next().unwrap();
+    let stated_port = stated.rules::<Ports>().next().unwrap();
+    let default_port = holds.rules::<Ports>().next().unwrap();
     assert_eq!(stated_port.tls, default_port.tls);
     assert_eq!(stated_port.severity, default_port.severity);
     assert_eq!(stated_port.timeout, default_port.timeout);

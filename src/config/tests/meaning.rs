@@ -7,7 +7,7 @@ use nix::sys::signal::Signal;
 
 use super::*;
 use crate::check::Severity;
-use crate::check::log::Zone;
+use crate::check::log::{Logs, Zone};
 use crate::check::unit::{Manager, Unit};
 use crate::config::Service;
 use crate::notify::mail::{Secret, Smtp, Tls, Transport};
@@ -134,7 +134,7 @@ fn every_key_is_meant_as_it_is_written() {
     assert_eq!(spawn.stderr.as_deref(), Some(Path::new("/var/log/err.log")));
     assert_eq!((spawn.umask, spawn.nice), (0o027, -5));
     assert_eq!(spawn.write_pid_file.as_deref(), Some(pid_file));
-    let log = first.logs().next().unwrap();
+    let log = first.rules::<Logs>().next().unwrap();
     assert_eq!(log.shown, "logs/trader-*.log");
     assert_eq!(
         log.path,
@@ -144,8 +144,11 @@ fn every_key_is_meant_as_it_is_written() {
     assert_eq!((log.forbid[0].at_most, log.forbid[1].at_most), (0, 5));
     assert_eq!(log.stamp.as_ref().unwrap().zone, Zone::Utc);
     assert_eq!(log.severity, Severity::Warning);
-    assert_eq!(first.logs().nth(1).unwrap().severity, Severity::Critical);
-    assert_eq!(first.logs().nth(1).unwrap().max_age, None);
+    assert_eq!(
+        first.rules::<Logs>().nth(1).unwrap().severity,
+        Severity::Critical
+    );
+    assert_eq!(first.rules::<Logs>().nth(1).unwrap().max_age, None);
 
     // what the service does not say is the defaults', and what they do not say is built in
     assert_eq!(first.policy.max_per_hour, 0);
@@ -336,7 +339,14 @@ fn formats_that_say_the_time_are_taken() {
         let config = good(&format!(
             "[[service.x.log]]\npath = \"x\"\ntimestamp = \"{format}\"\n"
         ));
-        assert!(config.services[0].logs().next().unwrap().stamp.is_some());
+        assert!(
+            config.services[0]
+                .rules::<Logs>()
+                .next()
+                .unwrap()
+                .stamp
+                .is_some()
+        );
     }
 }
 
@@ -345,7 +355,10 @@ fn a_directory_with_brackets_is_no_part_of_a_glob() {
     let place = Path::new("/srv/[a]/watchdog.toml");
     let text = "[[service.x.log]]\npath = \"l-*.log\"\n[[service.x.log]]\npath = \"l.log\"\n";
     let config = parse(text, place, &bare()).unwrap();
-    let paths: Vec<_> = config.services[0].logs().map(|log| &log.path).collect();
+    let paths: Vec<_> = config.services[0]
+        .rules::<Logs>()
+        .map(|log| &log.path)
+        .collect();
     assert_eq!(paths[0], Path::new("/srv/[[]a[]]/l-*.log"));
     assert_eq!(paths[1], Path::new("/srv/[a]/l.log"));
 }

@@ -15,8 +15,9 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::super::connection::{Connection, KEPT, Progress};
-use super::super::{ANSWER_LIMIT, End, Fault, State, Step, judge};
+use super::super::{ANSWER_LIMIT, End, Fault, Step, judge};
 use super::*;
+use crate::check::lasting::Failing;
 use crate::check::pattern::Pattern;
 use crate::clock::Reading;
 
@@ -45,8 +46,8 @@ fn ask(rule: &Rule, timeout: Duration) -> Raw {
 }
 
 fn sentence(rule: &Rule, raw: &Raw) -> String {
-    let judged = judge(rule, raw, &State::default(), &Reading::take());
-    let [problem] = judged.problems.as_slice() else {
+    let judged = judge(rule, raw, &Failing::default(), &Reading::take());
+    let [problem] = judged.findings.as_slice() else {
         panic!("{judged:?}");
     };
     format!("{}: {}", problem.code, problem.message)
