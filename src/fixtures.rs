@@ -26,6 +26,7 @@ pub(crate) fn at(seconds: i64) -> DateTime<Utc> {
 pub(crate) fn service(name: &str) -> Service {
     Service {
         name: name.to_owned(),
+        file: Path::new("/etc/watchdog.toml").into(),
         description: None,
         enabled: true,
         working_dir: Path::new("/").into(),

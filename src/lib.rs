@@ -110,16 +110,9 @@ fn perform(cli: &Cli, command: &Command) -> Result<u8, Error> {
         end_in_any_case(&config);
     }
     let quiet = matches!(command, Command::Check(options) if options.quiet);
-    let file = match command {
-        // it writes nothing
-        Command::Check(options) if options.dry_run => None,
-        _ => config.logging.file.as_deref(),
-    };
-    logging::begin(
-        file,
-        config.logging.level,
-        logging::level(cli.verbose, quiet),
-    );
+    // it writes nothing
+    let is_dry = matches!(command, Command::Check(options) if options.dry_run);
+    logging::begin(&config.logging, is_dry, logging::level(cli.verbose, quiet));
     let style = Style::for_stdout(paint(cli.color));
     match command {
         Command::Check(options) => commands::check::run(config, options, style),

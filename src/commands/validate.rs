@@ -4,8 +4,10 @@
 //! editor, a limit that cuts another short, a directory that is not there. Each is told with its place and with what
 //! mends it, as errors are.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs;
+use std::path::{Path, PathBuf};
 
 use crate::check::process::{ProcessStatus, Seen};
 use crate::cli;
@@ -28,14 +30,14 @@ pub fn run(config: &Config, options: &cli::Validate) -> Result<u8, Error> {
     let now = Reading::take();
     let table = ProcessTable::full_scan();
     let mut out = String::new();
-    let text = fs::read_to_string(&config.path).unwrap_or_default();
-    let scene = Scene::look(config, &text, &table, &now);
+    let texts = Texts::of(config);
+    let scene = Scene::look(config, &texts, &table, &now);
     for (service, seen) in &scene.services {
         list_matches(service, seen, &table, &mut out);
     }
     let traps = traps::find(&scene, &now);
     for trap in &traps {
-        let _ = writeln!(out, "{}\n", shown(trap, config, &text));
+        let _ = writeln!(out, "{}\n", shown(trap, &texts));
     }
     let _ = writeln!(
         out,
@@ -53,10 +55,36 @@ pub fn run(config: &Config, options: &cli::Validate) -> Result<u8, Error> {
     Ok(u8::from(options.strict && !traps.is_empty()))
 }
 
+/// The files of a config as they are written.
+struct Texts<'a> {
+    main: &'a Path,
+    by_path: BTreeMap<&'a Path, String>,
+}
+
+impl<'a> Texts<'a> {
+    fn of(config: &'a Config) -> Self {
+        let included = config.included.iter().flat_map(|it| &it.files);
+        let paths = std::iter::once(&config.path).chain(included);
+        let read = |path: &'a PathBuf| {
+            let text = fs::read_to_string(path).unwrap_or_default();
+            (path.as_path(), text)
+        };
+        Self {
+            main: &config.path,
+            by_path: paths.map(read).collect(),
+        }
+    }
+
+    fn at(&self, path: &Path) -> &str {
+        self.by_path.get(path).map_or("", String::as_str)
+    }
+}
+
 /// A trap as errors are shown: what, where, and what to do.
-fn shown(trap: &PlacedTrap, config: &Config, text: &str) -> String {
+fn shown(trap: &PlacedTrap, texts: &Texts<'_>) -> String {
     let path: Vec<&str> = trap.place.iter().map(String::as_str).collect();
-    let line = place::line_of(text, &path)
+    let file = trap.file.as_deref().unwrap_or(texts.main);
+    let line = place::line_of(texts.at(file), &path)
         .map(|line| format!(":{line}"))
         .unwrap_or_default();
     let key = match trap.place.as_slice() {
@@ -66,7 +94,7 @@ fn shown(trap: &PlacedTrap, config: &Config, text: &str) -> String {
     format!(
         "trap: {}\n --> {}{line}{key}\n  = help: {}",
         visible(&trap.message),
-        visible(&config.path.display().to_string()),
+        visible(&file.display().to_string()),
         visible(&trap.help)
     )
 }

@@ -1,5 +1,6 @@
 //! Why there is no config.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -33,8 +34,8 @@ pub enum ConfigError {
         /// Each with its remedy.
         refusals: Vec<Refusal>,
     },
-    /// The file is wrong.
-    #[error("{}\n\n{}", paragraphs(.faults), count(.faults.len(), .path))]
+    /// The file is wrong, or one that it includes.
+    #[error("{}\n\n{}", paragraphs(.faults), count(.faults, .path))]
     Faulty {
         /// The file.
         path: PathBuf,
@@ -56,12 +57,17 @@ fn paragraphs<T: fmt::Display>(items: &[T]) -> String {
     items.join("\n\n")
 }
 
-fn count(faults: usize, path: &Path) -> String {
-    let path = visible_path(path);
-    match faults {
-        1 => format!("1 error in {path}"),
-        MOST => format!("{MOST} errors or more in {path}"),
-        faults => format!("{faults} errors in {path}"),
+fn count(faults: &[Fault], path: &Path) -> String {
+    let files: BTreeSet<&str> = faults.iter().filter_map(Fault::file).collect();
+    let place = match files.len() {
+        0 => visible_path(path),
+        1 => files.into_iter().collect(),
+        several => format!("{several} files"),
+    };
+    match faults.len() {
+        1 => format!("1 error in {place}"),
+        MOST => format!("{MOST} errors or more in {place}"),
+        faults => format!("{faults} errors in {place}"),
     }
 }
 

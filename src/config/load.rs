@@ -1,13 +1,18 @@
 //! Finding, trusting and reading the config file: the only part of `config` that touches the system.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, Metadata};
-use std::io::{self, Read};
+use std::io::{self, Read as _};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+
+use glob::MatchOptions;
 
 use super::environment::{Environment, Search};
 use super::error::ConfigError;
+use super::top::Written;
 use super::trust::{self, Facts};
-use super::{Config, place, top};
+use super::{Config, Included, place, top};
 use crate::files::{self, Links, Refusal};
 use crate::notify::Secret;
 use crate::table::fault::Source;
@@ -15,6 +20,9 @@ use crate::text::visible;
 
 /// The largest config, in bytes: a thousand services fit.
 const LARGEST: u64 = 1 << 20;
+
+/// So many files are included at most.
+const MOST_FILES: usize = 1000;
 
 /// Finds the config: `explicit`, `$WATCHDOG_CONFIG`, `./watchdog.toml`,
 /// `$XDG_CONFIG_HOME/watchdog/watchdog.toml`, `/etc/watchdog/watchdog.toml`, the first that exists. What was
@@ -61,22 +69,107 @@ pub fn load(path: &Path) -> Result<Config, ConfigError> {
 
 pub(super) fn load_in(path: &Path, environment: &Environment) -> Result<Config, ConfigError> {
     let path = &std::path::absolute(path).map_err(|e| ConfigError::unreadable(path, &e))?;
-    let (file, metadata) = open(path)?;
-    let own = Facts::of(path, &metadata);
-    let mut facts = trust::directory_facts(path).map_err(|e| ConfigError::unreadable(path, &e))?;
-    facts.push(own.clone());
-    let refusals = trust::refusals(environment.uid, &facts);
-    if !refusals.is_empty() {
-        return Err(ConfigError::Untrusted { refusals });
+    let main = Read::trusted(path, environment.uid)?;
+    let included = included(&main, environment.uid)?;
+    let texts: Vec<Written<'_>> = (included.iter())
+        .flat_map(|(_, files)| files.iter().map(Read::written))
+        .collect();
+    let mut config =
+        top::read(main.written(), &texts, environment).map_err(|faults| ConfigError::Faulty {
+            path: path.clone(),
+            faults,
+        })?;
+    let matched = included.into_iter().map(|(pattern, files)| Included {
+        pattern,
+        files: files.into_iter().map(|file| file.path).collect(),
+    });
+    config.included = matched.collect();
+    check_secrets(&config, &main.text, environment.uid, &main.facts)?;
+    Ok(config)
+}
+
+/// A file that was read, by somebody who could be trusted with it.
+struct Read {
+    path: PathBuf,
+    facts: Facts,
+    /// By device and number.
+    id: (u64, u64),
+    text: String,
+}
+
+impl Read {
+    /// Opens a file, judges whom it could come from, and reads it.
+    fn trusted(path: &Path, user: u32) -> Result<Self, ConfigError> {
+        let (file, metadata) = open(path)?;
+        let own = Facts::of(path, &metadata);
+        let mut facts =
+            trust::directory_facts(path).map_err(|e| ConfigError::unreadable(path, &e))?;
+        facts.push(own.clone());
+        let refusals = trust::refusals(user, &facts);
+        if !refusals.is_empty() {
+            return Err(ConfigError::Untrusted { refusals });
+        }
+        Ok(Self {
+            path: path.to_owned(),
+            facts: own,
+            id: (metadata.dev(), metadata.ino()),
+            text: text(path, file, metadata.len())?,
+        })
     }
 
-    let text = text(path, file, metadata.len())?;
-    let config = top::read(&text, path, environment).map_err(|faults| ConfigError::Faulty {
-        path: path.clone(),
-        faults,
-    })?;
-    check_secrets(&config, &text, environment.uid, &own)?;
-    Ok(config)
+    fn written(&self) -> Written<'_> {
+        Written {
+            path: &self.path,
+            text: &self.text,
+        }
+    }
+}
+
+/// The files that a config includes, each once, by the patterns that name them. All that may not be trusted are told
+/// together.
+fn included(main: &Read, user: u32) -> Result<Vec<(String, Vec<Read>)>, ConfigError> {
+    let options = MatchOptions {
+        case_sensitive: true,
+        require_literal_separator: true,
+        // an editor keeps such files beside those that it changes
+        require_literal_leading_dot: true,
+    };
+    let directory = main.path.parent().unwrap_or(Path::new("/"));
+    let mut all = Vec::new();
+    let mut taken = BTreeSet::from([main.id]);
+    let mut refused: Vec<trust::Refusal> = Vec::new();
+    for pattern in top::include_patterns(&main.text) {
+        let base = glob::Pattern::escape(&directory.to_string_lossy());
+        let absolute = Path::new(&base).join(&pattern);
+        let mut files = Vec::new();
+        // it reads as a pattern, or it would not be here
+        let matches = glob::glob_with(&absolute.to_string_lossy(), options);
+        for path in matches.into_iter().flatten() {
+            let path =
+                path.map_err(|error| ConfigError::unreadable(error.path(), error.error()))?;
+            match Read::trusted(&path, user) {
+                Ok(read) if taken.insert(read.id) => files.push(read),
+                Ok(_) => {}
+                Err(ConfigError::Untrusted { refusals }) => {
+                    let new = refusals.into_iter().filter(|new| !refused.contains(new));
+                    refused.extend(new.collect::<Vec<_>>());
+                }
+                Err(other) => return Err(other),
+            }
+            if taken.len() > MOST_FILES {
+                return Err(ConfigError::Unreadable {
+                    path: absolute,
+                    reason: format!("more than {MOST_FILES} files are included"),
+                    help: Some("is this the pattern that was meant?".to_owned()),
+                });
+            }
+        }
+        all.push((pattern, files));
+    }
+    if !refused.is_empty() {
+        return Err(ConfigError::Untrusted { refusals: refused });
+    }
+    Ok(all)
 }
 
 pub(super) fn open(path: &Path) -> Result<(File, Metadata), ConfigError> {

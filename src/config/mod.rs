@@ -31,7 +31,7 @@ pub use environment::Environment;
 pub use error::ConfigError;
 pub use load::{find, load};
 pub use service::Policy;
-pub use top::{Logging, to_toml};
+pub use top::{LogFormat, Logging, to_toml};
 
 /// What holds for all of a config file.
 pub(crate) const ABOUT: &str = "Times are \"250ms\", \"90s\", \"5m\", \"1h 30m\", \"1d\". Relative paths are relative to the service's \
@@ -46,7 +46,7 @@ pub(crate) fn sections() -> Vec<Section> {
 /// Parses and checks a config that stands at `path`, an absolute path that is not touched. All that is wrong is
 /// told, in the order of the file.
 pub fn parse(text: &str, path: &Path, environment: &Environment) -> Result<Config, Vec<Fault>> {
-    top::read(text, path, environment)
+    top::read(top::Written { path, text }, &[], environment)
 }
 
 /// A whole config.
@@ -60,6 +60,8 @@ pub struct Config {
     pub check_timeout: Duration,
     /// For a whole run.
     pub run_timeout: Duration,
+    /// What its `include` names.
+    pub included: Vec<Included>,
     /// The watchdog's own log.
     pub logging: Logging,
     /// What holds for a service that says nothing; the services have it in them already.
@@ -91,6 +93,15 @@ impl Config {
     }
 }
 
+/// A pattern of `include`, and the files that it matched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Included {
+    /// As it is written.
+    pub pattern: String,
+    /// In the order of their names.
+    pub files: Vec<PathBuf>,
+}
+
 /// What a service does not say itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Defaults {
@@ -111,6 +122,8 @@ pub struct Defaults {
 pub struct Service {
     /// Its name, unique.
     pub name: String,
+    /// The file that it stands in.
+    pub file: Arc<Path>,
     /// For people.
     pub description: Option<String>,
     /// Whether it is checked.

@@ -253,21 +253,42 @@ impl Dependent<'_> {
     }
 }
 
+/// A `[service.NAME]` table, and where it stands.
+pub(super) struct Entry<'a> {
+    pub(super) name: &'a str,
+    pub(super) value: Value<'a>,
+    /// The file.
+    pub(super) file: Arc<Path>,
+    /// What it says.
+    pub(super) text: &'a str,
+    /// The directory that it is in.
+    pub(super) directory: Arc<Path>,
+}
+
+impl Entry<'_> {
+    /// Its file and line, for a message at another place.
+    fn place(&self) -> String {
+        let before = self.text.get(..self.value.span().start);
+        let line = before.unwrap_or_default().matches('\n').count() + 1;
+        format!("{}:{line}", self.file.display())
+    }
+}
+
 /// Reads the services, and holds them against one another: who depends on whom.
 pub(super) fn read(
-    entries: &[(&str, Value<'_>)],
-    directory: &Arc<Path>,
+    entries: &[Entry<'_>],
     defaults: &Part<DefaultKeys>,
     many: impl Fn() -> bool,
 ) -> Vec<Service> {
     let mut services = Vec::with_capacity(entries.len());
     let mut dependents = Vec::new();
-    for (number, (name, value)) in entries.iter().enumerate() {
-        check_name(name, value);
-        let Some(table) = value.table(ServiceKeys::LAYOUT) else {
+    check_repeated(entries);
+    for (number, entry) in entries.iter().enumerate() {
+        check_name(entry.name, &entry.value);
+        let Some(table) = entry.value.table(ServiceKeys::LAYOUT) else {
             continue;
         };
-        let Some(mut service) = body(name, &table, directory, defaults) else {
+        let Some(mut service) = body(entry, &table, defaults) else {
             continue;
         };
         if !service.depends_on.is_empty() {
@@ -281,8 +302,31 @@ pub(super) fn read(
         }
         services.push(service);
     }
-    check_dependencies(entries, &dependents, many);
+    let names: Vec<&str> = entries.iter().map(|entry| entry.name).collect();
+    check_dependencies(&names, &dependents, many);
     services
+}
+
+/// Within a file a name stands once, or it is no TOML.
+fn check_repeated(entries: &[Entry<'_>]) {
+    let files = entries.first().zip(entries.last());
+    if files.is_none_or(|(first, last)| Arc::ptr_eq(&first.file, &last.file)) {
+        return;
+    }
+    let mut places: HashMap<&str, &Entry<'_>> = HashMap::new();
+    for entry in entries {
+        let first = places.entry(entry.name).or_insert(entry);
+        if first.file != entry.file {
+            entry.value.misplaced(
+                &format!(
+                    "there are two services {}: the other one is at {}",
+                    quoted(entry.name),
+                    first.place()
+                ),
+                "give one of them another name, or take it out",
+            );
+        }
+    }
 }
 
 fn check_name(name: &str, value: &Value<'_>) {
@@ -298,12 +342,8 @@ fn check_name(name: &str, value: &Value<'_>) {
     }
 }
 
-fn body(
-    name: &str,
-    table: &Table<'_>,
-    directory: &Arc<Path>,
-    defaults: &Part<DefaultKeys>,
-) -> Option<Service> {
+fn body(entry: &Entry<'_>, table: &Table<'_>, defaults: &Part<DefaultKeys>) -> Option<Service> {
+    let directory = &entry.directory;
     let working_dir = table
         .get("working_dir")
         .and_then(|value| value.path(directory))
@@ -344,7 +384,8 @@ fn body(
     let ports = keys.port.into_iter().map(Ports::rule);
     let rules = logs.chain(ports);
     Some(Service {
-        name: name.to_owned(),
+        name: entry.name.to_owned(),
+        file: Arc::clone(&entry.file),
         description: keys.description,
         enabled: keys.enabled,
         working_dir: keys.working_dir,
@@ -395,23 +436,15 @@ fn fits_together(table: &Table<'_>, _: &mut Part<ServiceKeys>) {
     }
 }
 
-fn check_dependencies(
-    entries: &[(&str, Value<'_>)],
-    dependents: &[Dependent<'_>],
-    many: impl Fn() -> bool,
-) {
+fn check_dependencies(names: &[&str], dependents: &[Dependent<'_>], many: impl Fn() -> bool) {
     if dependents.is_empty() {
         return;
     }
-    let index: HashMap<&str, usize> = entries
-        .iter()
-        .enumerate()
-        .map(|(number, (name, _))| (*name, number))
-        .collect();
-    let mut edges: Vec<Vec<(usize, usize)>> = vec![Vec::new(); entries.len()];
+    let index: HashMap<&str, usize> = names.iter().copied().zip(0..).collect();
+    let mut edges: Vec<Vec<(usize, usize)>> = vec![Vec::new(); names.len()];
     for dependent in dependents {
-        let names = dependent.names.iter().enumerate();
-        for (entry, name) in names.filter(|(_, name)| !name.is_empty()) {
+        let wanted = dependent.names.iter().enumerate();
+        for (entry, name) in wanted.filter(|(_, name)| !name.is_empty()) {
             match index.get(name.as_str()) {
                 Some(other) if *other == dependent.number => dependent.entry(entry, |value| {
                     value.wrong(
@@ -424,12 +457,12 @@ fn check_dependencies(
                     let near = if many() {
                         None
                     } else {
-                        let others = entries.iter().enumerate();
+                        let others = names.iter().enumerate();
                         nearest(
                             name,
                             others
                                 .filter(|(other, _)| *other != dependent.number)
-                                .map(|(_, (name, _))| *name),
+                                .map(|(_, name)| *name),
                         )
                     };
                     dependent.entry(entry, |value| {
@@ -446,32 +479,28 @@ fn check_dependencies(
         }
     }
     for cycle in cycles(&edges) {
-        note_cycle(entries, dependents, &cycle);
+        note_cycle(names, dependents, &cycle);
     }
 }
 
-fn note_cycle(
-    entries: &[(&str, Value<'_>)],
-    dependents: &[Dependent<'_>],
-    cycle: &[(usize, usize)],
-) {
+fn note_cycle(names: &[&str], dependents: &[Dependent<'_>], cycle: &[(usize, usize)]) {
     let Some((first, entry)) = cycle.first() else {
         return;
     };
-    let name = |number: &usize| entries.get(*number).map(|(name, _)| *name);
-    let mut names: Vec<&str> = cycle
+    let name = |number: &usize| names.get(*number).copied();
+    let mut circle: Vec<&str> = cycle
         .iter()
         .take(10)
         .filter_map(|(number, _)| name(number))
         .collect();
     if cycle.len() > 10 {
-        names.push("…");
+        circle.push("…");
     }
-    names.extend(name(first));
+    circle.extend(name(first));
     if let Ok(at) = dependents.binary_search_by_key(first, |dependent| dependent.number) {
         dependents[at].entry(*entry, |value| {
             value.wrong(
-                &format!("services depend on one another: {}", names.join(" → ")),
+                &format!("services depend on one another: {}", circle.join(" → ")),
                 "none of them could ever be the first to be restarted; take one arrow out",
             );
         });

@@ -1,22 +1,22 @@
 //! A config from its first line to its last: the tables of the top level, and the services in their order.
 
-use std::cell::LazyCell;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use log::LevelFilter;
+use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::environment::Environment;
-use super::service::{self, DefaultKeys, Named, ServiceKeys};
+use super::service::{self, DefaultKeys, Entry, Named, ServiceKeys};
 use super::{Config, Defaults};
 use crate::notify::Channel;
 use crate::notify::mail::Settings;
 use crate::table::fault::{Fault, MOST, Source, is_secret};
 use crate::table::{
-    Context, Faults, Fields, Nested, Positive, Table, Value, choice, quoted, table,
+    Checked, Context, Faults, Fields, Nested, Positive, Table, Value, choice, quoted, table,
 };
 
 table! {
@@ -29,6 +29,8 @@ table! {
         check_timeout: Duration as Positive = Duration::from_secs(10);
         /// For a whole run; what is not done by then is unknown, and the run ends.
         run_timeout: Duration as Positive = Duration::from_mins(5);
+        /// Further files with [service.NAME] tables, in the order of their names; each has to be as safe from others as this one.
+        include: Vec<String> as Vec<FilePattern> = Vec::new(), commented r#"["conf.d/*.toml"]"#;
         /// The watchdog's own log.
         logging: Logging => Nested;
         /// What a service does not say itself.
@@ -47,8 +49,21 @@ table! {
         file: Option<PathBuf>, commented r#""/var/log/watchdog.log""#;
         /// What is worth a line in it: error, warn, info, debug or trace.
         level: LevelFilter = LevelFilter::Info;
+        /// Or "json": an object a line, with timestamp, level, component, message and details.
+        format: LogFormat = LogFormat::Text;
     }
 }
+
+/// How the watchdog's own log is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Lines for people.
+    Text,
+    /// Lines for programs, each an object.
+    Json,
+}
+
+choice! { LogFormat: "text" = Text, "json" = Json }
 
 choice! {
     LevelFilter:
@@ -67,6 +82,8 @@ pub fn to_toml(config: &Config) -> String {
         state_dir: Some(config.state_dir.clone()),
         check_timeout: config.check_timeout,
         run_timeout: config.run_timeout,
+        // what they say is here
+        include: Vec::new(),
         logging: config.logging.clone(),
         defaults: DefaultKeys::from(&config.defaults),
         mail: config.mail().cloned(),
@@ -79,45 +96,145 @@ pub fn to_toml(config: &Config) -> String {
         .unwrap_or_else(|error| format!("# {error}\n"))
 }
 
-/// Reads a whole config, or finds all that is wrong with it.
-pub(super) fn read(
-    text: &str,
-    path: &Path,
-    environment: &Environment,
-) -> Result<Config, Vec<Fault>> {
-    let (tree, slips) = DeTable::parse_recoverable(text);
-    let faults = Faults::of(TopKeys::LAYOUT);
-    let is_toml = slips.is_empty();
-    // where all is well, nobody asks what stands on which line, and which lines hold a secret
-    let shown = LazyCell::new(|| {
-        let mut source = Source::new(text, path);
+/// A pattern of the names of files.
+struct FilePattern;
+
+impl Checked for FilePattern {
+    type Of = String;
+    const KIND: &'static str = "a path in which `*`, `?` and `[…]` stand for parts of names";
+
+    fn read(value: &Value<'_>, _: &Context) -> Option<String> {
+        let text = value.filled()?;
+        if let Err(error) = glob::Pattern::new(&text) {
+            value.wrong(
+                &format!("this is no pattern of names: {}", error.msg),
+                "write it like \"conf.d/*.toml\"",
+            );
+            return None;
+        }
+        Some(text)
+    }
+}
+
+/// A file of a config.
+#[derive(Clone, Copy)]
+pub(super) struct Written<'a> {
+    /// Where it stands, absolute.
+    pub(super) path: &'a Path,
+    /// What it says.
+    pub(super) text: &'a str,
+}
+
+/// The patterns of `include`, as far as they can be read: what is wrong with them is told when all is read.
+pub(super) fn include_patterns(text: &str) -> Vec<String> {
+    // most configs have none, and are parsed once
+    if !text.contains("include") {
+        return Vec::new();
+    }
+    let (tree, _) = DeTable::parse_recoverable(text);
+    let entries = tree.get_ref().get("include");
+    let entries = entries.and_then(|value| value.get_ref().as_array());
+    let texts = entries.into_iter().flatten();
+    let texts = texts.filter_map(|entry| entry.get_ref().as_str());
+    let texts = texts.filter(|text| !text.is_empty() && glob::Pattern::new(text).is_ok());
+    texts.map(str::to_owned).collect()
+}
+
+/// A file that is read, and what is wrong with it so far.
+struct Reading<'a> {
+    written: Written<'a>,
+    tree: Spanned<DeTable<'a>>,
+    faults: Faults,
+    is_toml: bool,
+}
+
+impl<'a> Reading<'a> {
+    fn begin(written: Written<'a>) -> Self {
+        let (tree, slips) = DeTable::parse_recoverable(written.text);
+        let reading = Self {
+            written,
+            tree,
+            faults: Faults::of(TopKeys::LAYOUT),
+            is_toml: slips.is_empty(),
+        };
+        if !slips.is_empty() {
+            let (source, values) = reading.source();
+            note_slips(&reading.faults, &source, &slips, &values);
+        }
+        reading
+    }
+
+    /// Its text with what is secret in it, and the places of lists and inline tables. Where all is well, nobody asks.
+    fn source(&self) -> (Source<'a>, Vec<Range<usize>>) {
+        let mut source = Source::new(self.written.text, self.written.path);
         let mut places = Places::default();
-        places.walk(tree.get_ref(), false);
+        places.walk(self.tree.get_ref(), false);
         for secret in &places.secrets {
             source.hide(secret);
         }
         (source, places.values)
-    });
-    if !is_toml {
-        let (source, values) = &*shown;
-        note_slips(&faults, source, &slips, values);
     }
 
-    let top = Table::whole(&faults, tree.get_ref(), TopKeys::LAYOUT);
-    let config = body(&top, &faults, path, environment);
-    let mut found = Vec::new();
-    if !faults.is_empty() {
-        let (source, values) = &*shown;
-        found = faults.told(source, values);
+    fn table(&self) -> Table<'_> {
+        Table::whole(&self.faults, self.tree.get_ref(), TopKeys::LAYOUT)
     }
-    let mut config = config;
-    if is_toml && !top.has("mail") {
+
+    /// Says that what is for the whole does not belong into a file that is included.
+    fn keep_to_services(&self, top: &Table<'_>, main: &Path) {
+        for (name, _) in self.tree.get_ref() {
+            let word: &str = name.get_ref();
+            if word == "service" {
+                continue;
+            }
+            if let Some(value) = top.get(word) {
+                value.misplaced(
+                    &format!("{} cannot stand in an included file", quoted(word)),
+                    format!(
+                        "a file that is included has [service.NAME] tables; write this into {}",
+                        main.display()
+                    ),
+                );
+            }
+        }
+    }
+
+    fn told(&self) -> Vec<Fault> {
+        if self.faults.is_empty() {
+            return Vec::new();
+        }
+        let (source, values) = self.source();
+        self.faults.told(&source, &values)
+    }
+}
+
+/// Reads a whole config, or finds all that is wrong with it: `main`, and the files that it includes.
+pub(super) fn read(
+    main: Written<'_>,
+    included: &[Written<'_>],
+    environment: &Environment,
+) -> Result<Config, Vec<Fault>> {
+    let main = Reading::begin(main);
+    let others: Vec<Reading<'_>> = included.iter().copied().map(Reading::begin).collect();
+    let top = main.table();
+    let tables: Vec<Table<'_>> = others.iter().map(Reading::table).collect();
+    for (other, table) in others.iter().zip(&tables) {
+        other.keep_to_services(table, main.written.path);
+    }
+    let files = std::iter::once((main.written, &top))
+        .chain(others.iter().map(|other| other.written).zip(&tables));
+    let mut config = body(&top, &main.faults, main.written.path, files, environment);
+    let mut found = main.told();
+    found.extend(others.iter().flat_map(Reading::told));
+    if main.is_toml && !top.has("mail") {
         match (environment.mail(), &mut config) {
-            (Ok(mail), Some(config)) => config.channels.extend(mail.map(Channel::mail)),
+            (Ok(settings), Some(config)) => {
+                config.channels.extend(settings.map(Channel::mail));
+            }
             (Ok(_), None) => {}
             (Err(faults), _) => found.extend(faults),
         }
     }
+    found.truncate(MOST);
     match config {
         Some(config) if found.is_empty() => Ok(config),
         _ => Err(found),
@@ -227,16 +344,17 @@ fn header(source: &Source<'_>, at: usize) -> Option<usize> {
 }
 
 /// The config, of which nothing is sure until it is known to have no faults.
-fn body(
+fn body<'a>(
     top: &Table<'_>,
     faults: &Faults,
     path: &Path,
+    files: impl Iterator<Item = (Written<'a>, &'a Table<'a>)>,
     environment: &Environment,
 ) -> Option<Config> {
     let directory: Arc<Path> = Arc::from(path.parent().unwrap_or(Path::new("/")));
     let context = Context {
         base: Arc::clone(&directory),
-        directory: Arc::clone(&directory),
+        directory,
     };
     let part = TopKeys::take(top, &context);
     let written = part.defaults.clone();
@@ -249,18 +367,32 @@ fn body(
         );
     }
 
-    let table = top.get("service");
-    let entries = table
-        .as_ref()
-        .and_then(|value| value.entries("[service.NAME]"))
-        .unwrap_or_default();
-    if entries.is_empty() && table.as_ref().is_none_or(Value::is_table) {
+    let tables: Vec<(Written<'_>, Option<Value<'_>>)> = files
+        .map(|(written, top)| (written, top.get("service")))
+        .collect();
+    let mut entries = Vec::new();
+    for (written, table) in &tables {
+        let file: Arc<Path> = Arc::from(written.path);
+        let named = table
+            .as_ref()
+            .and_then(|value| value.entries("[service.NAME]"));
+        let directory: Arc<Path> = Arc::from(file.parent().unwrap_or(Path::new("/")));
+        entries.extend(named.into_iter().flatten().map(|(name, value)| Entry {
+            name,
+            value,
+            file: Arc::clone(&file),
+            text: written.text,
+            directory: Arc::clone(&directory),
+        }));
+    }
+    let are_tables = |table: &Option<Value<'_>>| table.as_ref().is_none_or(Value::is_table);
+    if entries.is_empty() && tables.iter().all(|(_, table)| are_tables(table)) {
         faults.absence(
             "there is no service in this config",
             "the least is [service.trader] with a line spawn = { command = [\"python3\", \"main.py\"] }",
         );
     }
-    let mut services = service::read(&entries, &directory, &written, || faults.many());
+    let mut services = service::read(&entries, &written, || faults.many());
     for check in services.iter_mut().flat_map(|service| &mut service.checks) {
         check.rule.fill_in(keys.check_timeout);
     }
@@ -269,6 +401,7 @@ fn body(
         state_dir: state_dir.unwrap_or_default(),
         check_timeout: keys.check_timeout,
         run_timeout: keys.run_timeout,
+        included: Vec::new(),
         logging: keys.logging,
         defaults: Defaults::of(keys.defaults),
         channels: keys.mail.map(Channel::mail).into_iter().collect(),

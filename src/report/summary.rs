@@ -1,6 +1,9 @@
 //! What a run came to, for the watchdog's own log.
 
+use std::fmt;
 use std::time::Duration;
+
+use serde_json::{Value, json};
 
 use super::{RunReport, ServiceReport};
 use crate::check::sort_by_weight;
@@ -13,14 +16,45 @@ use crate::verdict::ExitCode;
 pub fn log(report: &RunReport) {
     let unwell = |service: &&ServiceReport| service.verdict.exit_code() != ExitCode::Ok;
     if !report.services.iter().any(|service| unwell(&service)) {
-        ::log::info!(target: REPORTED, "{}", all_well(report));
+        let details = Details(|| of_run(report));
+        ::log::info!(target: REPORTED, details:%; "{}", all_well(report));
     }
     for service in report.services.iter().filter(unwell) {
-        match service.verdict.exit_code() {
-            ExitCode::Critical => ::log::error!(target: REPORTED, "{}", sentence(service)),
-            _ => ::log::warn!(target: REPORTED, "{}", sentence(service)),
-        }
+        let level = match service.verdict.exit_code() {
+            ExitCode::Critical => ::log::Level::Error,
+            _ => ::log::Level::Warn,
+        };
+        let details = Details(|| of_service(service));
+        ::log::log!(target: REPORTED, level, details:%; "{}", sentence(service));
     }
+}
+
+/// What a line has beside its message. It is made when a log asks for it.
+struct Details<F>(F);
+
+impl<F: Fn() -> Value> fmt::Display for Details<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0().fmt(f)
+    }
+}
+
+fn of_run(report: &RunReport) -> Value {
+    json!({
+        "services": report.services.len(),
+        "duration_ms": report.duration_ms,
+        "exit_code": report.exit_code,
+    })
+}
+
+/// The service as `check --json` has it, its name under `service`.
+fn of_service(service: &ServiceReport) -> Value {
+    let mut details = json!({ "service": service.name });
+    if let (Some(details), Ok(Value::Object(all))) =
+        (details.as_object_mut(), serde_json::to_value(service))
+    {
+        details.extend(all.into_iter().filter(|(key, _)| key != "name"));
+    }
+    details
 }
 
 /// `checked 12 services in 8 ms: 11 healthy, 1 paused`.

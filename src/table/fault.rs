@@ -14,6 +14,9 @@ use crate::text::{escape, visible, visible_path};
 /// How many faults of a file are told; a file with more is not a config.
 pub(crate) const MOST: usize = 100;
 
+/// In place of a file.
+const ENVIRONMENT: &str = "the environment";
+
 /// The widest piece of a line that is shown, in columns.
 const WIDEST: usize = 100;
 
@@ -89,6 +92,11 @@ impl fmt::Display for Fault {
 }
 
 impl Fault {
+    /// The file that it is in, as it is shown; absent for one of the environment.
+    pub(crate) fn file(&self) -> Option<&str> {
+        (self.file != ENVIRONMENT).then_some(&self.file)
+    }
+
     /// A fault of the process environment, where there is no line to show.
     pub(crate) fn of_environment(variable: &str, message: &str, help: Option<&str>) -> Self {
         Self {
@@ -97,7 +105,7 @@ impl Fault {
             key: variable.to_owned(),
             message: visible(message),
             help: help.map(visible),
-            file: "the environment".to_owned(),
+            file: ENVIRONMENT.to_owned(),
             excerpt: Excerpt::Absent,
         }
     }

@@ -1165,6 +1165,63 @@ fn the_watchdogs_own_log_is_written_to_its_file() {
 }
 
 #[test]
+fn the_own_log_can_be_an_object_a_line() {
+    let scene = Scene::new();
+    let services = render(&[&Service::new("a")]);
+    let object = |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap();
+    let config = |logging: &str| {
+        scene.config(&format!(
+            "[logging]\nformat = \"json\"\n{logging}\n{services}"
+        ));
+    };
+    config("file = \"own.log\"");
+    scene.check().exits(1);
+    let lines = scene.read("own.log");
+    assert!(lines.lines().count() > 0);
+    for line in lines.lines() {
+        let line = object(line);
+        let time = line["timestamp"].as_str().unwrap();
+        assert!(time.ends_with('Z') && chrono::DateTime::parse_from_rfc3339(time).is_ok());
+        assert!(
+            line["message"].is_string() && line["component"].is_string(),
+            "{line}"
+        );
+    }
+    let restarted = object(lines.lines().last().unwrap());
+    assert_eq!(restarted["level"], "WARNING");
+    assert_eq!(restarted["component"], "report::summary");
+    let details = &restarted["details"];
+    assert_eq!(
+        (&details["service"], &details["verdict"]),
+        (&"a".into(), &"restarted".into())
+    );
+    assert_eq!(details["findings"][0]["code"], "process_missing");
+    assert_eq!(details["action"]["ok"], true);
+    scene.check().exits(0);
+    let well = object(scene.read("own.log").lines().last().unwrap());
+    assert_eq!(well["level"], "INFO");
+    assert_eq!(
+        (&well["details"]["services"], &well["details"]["exit_code"]),
+        (&1.into(), &0.into())
+    );
+    // standard error stays for people where there is a file, and is the log where there is none
+    let said = scene.run(&["check", "-v"]).stderr;
+    assert!(
+        said.contains("checked 1 service in ") && !said.contains('{'),
+        "{said}"
+    );
+    config("");
+    let said = scene.run(&["check", "-v"]).stderr;
+    assert!(
+        object(said.lines().last().unwrap())["message"]
+            .as_str()
+            .unwrap()
+            .contains("all healthy")
+    );
+    assert_eq!(scene.check().stderr, "");
+}
+
+#[test]
 fn an_own_log_that_cannot_be_written_stops_no_restart() {
     let scene = Scene::new();
     scene.config(&format!(

@@ -23,6 +23,7 @@ mod fuzz;
 mod grace;
 mod hosts;
 mod identity;
+mod included;
 mod keepers;
 mod killed;
 mod layers;

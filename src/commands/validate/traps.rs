@@ -3,11 +3,13 @@
 use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::sys::statfs::{TMPFS_MAGIC, statfs};
 use nix::unistd::{AccessFlags, access};
 
+use super::Texts;
 use crate::check::log::Logs;
 use crate::check::process::{self, Bystanders};
 use crate::check::trap::{Place, Trap};
@@ -36,6 +38,8 @@ const FORGOTTEN: Duration = Duration::from_mins(15);
 /// A trap with its place in the config.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct PlacedTrap {
+    /// The file; absent: the main one.
+    pub(super) file: Option<Arc<Path>>,
     /// The tables and keys that lead to it.
     pub(super) place: Vec<String>,
     /// What it is.
@@ -52,6 +56,7 @@ impl Traps {
     /// Notes one of the config as a whole; `place` is a path of keys with dots.
     fn whole(&mut self, place: &str, message: impl Into<String>, help: impl Into<String>) {
         self.0.push(PlacedTrap {
+            file: None,
             place: parts(place),
             message: message.into(),
             help: help.into(),
@@ -69,6 +74,7 @@ impl Traps {
         let mut path = vec!["service".to_owned(), service.name.clone()];
         path.extend(parts(place));
         self.0.push(PlacedTrap {
+            file: Some(Arc::clone(&service.file)),
             place: path,
             message: format!("{}: {}", service.name, message.as_ref()),
             help: help.into(),
@@ -101,7 +107,7 @@ pub(super) struct Scene<'a> {
     /// All processes.
     pub(super) table: &'a ProcessTable,
     /// The config as it is written.
-    pub(super) text: &'a str,
+    pub(super) texts: &'a Texts<'a>,
     /// The services that are enabled, and what is seen of the process of each, with nothing remembered.
     pub(super) services: Vec<(&'a Service, process::Seen)>,
 }
@@ -110,7 +116,7 @@ impl<'a> Scene<'a> {
     /// Looks for the processes of all services.
     pub(super) fn look(
         config: &'a Config,
-        text: &'a str,
+        texts: &'a Texts<'a>,
         table: &'a ProcessTable,
         now: &Reading,
     ) -> Self {
@@ -124,7 +130,7 @@ impl<'a> Scene<'a> {
         Self {
             config,
             table,
-            text,
+            texts,
             services: seen.collect(),
         }
     }
@@ -135,6 +141,7 @@ impl<'a> Scene<'a> {
 pub(super) fn find(scene: &Scene<'_>, now: &Reading) -> Vec<PlacedTrap> {
     let config = scene.config;
     let mut traps = Traps::default();
+    in_included(config, &mut traps);
     in_times_of_runs(config, &mut traps);
     own_unit::look(config, &mut traps);
     in_state(config, now, &mut traps);
@@ -177,18 +184,20 @@ fn in_process(service: &Service, seen: &process::Seen, config: &Config, traps: &
 
 /// The traps of all units, by the names of their services.
 fn in_units<'a>(scene: &Scene<'a>) -> HashMap<&'a str, Vec<Trap>> {
-    let (mut names, mut units) = (Vec::new(), Vec::new());
+    let (mut services, mut units) = (Vec::new(), Vec::new());
     for (service, _) in &scene.services {
         if let Some(unit) = &service.unit {
             let has_process = service.process.is_some();
-            names.push(&*service.name);
+            services.push(*service);
             units.push(Watched { unit, has_process });
         }
     }
     let found = unit::traps(&units, SYSTEMCTL_LIMIT);
     let mut all = HashMap::new();
-    for ((name, watched), found) in names.into_iter().zip(units).zip(found) {
-        let written = place::written(scene.text, &["service", name, "systemd", "unit"]);
+    for ((service, watched), found) in services.into_iter().zip(units).zip(found) {
+        let name = &*service.name;
+        let text = scene.texts.at(&service.file);
+        let written = place::written(text, &["service", name, "systemd", "unit"]);
         let of_name = written.and_then(|written| unit::trap_in_name(watched.unit, written));
         all.insert(name, of_name.into_iter().chain(found).collect());
     }
@@ -234,6 +243,18 @@ fn in_checks<'a>(scene: &Scene<'a>, now: &Reading) -> HashMap<&'a str, Vec<(Stri
         all.entry(name).or_default().push((table, found));
     }
     all
+}
+
+fn in_included(config: &Config, traps: &mut Traps) {
+    for included in &config.included {
+        if included.files.is_empty() {
+            traps.whole(
+                "include",
+                format!("`{}` matches no file: nothing is included by it", included.pattern),
+                "a relative pattern begins at the directory of the config; what begins with a dot is never matched by `*`",
+            );
+        }
+    }
 }
 
 fn in_times_of_runs(config: &Config, traps: &mut Traps) {

@@ -15,14 +15,14 @@ use crate::fixtures::{Met, opens_a_fifo};
 const LEAST: &str = "[service.x]\nspawn = { command = [\"x\"] }\n";
 
 /// A directory of one's own with a config in it.
-struct Scene {
+pub(super) struct Scene {
     dir: TempDir,
-    config: PathBuf,
+    pub(super) config: PathBuf,
     environment: Environment,
 }
 
 impl Scene {
-    fn new(text: impl AsRef<[u8]>) -> Self {
+    pub(super) fn new(text: impl AsRef<[u8]>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         mode(dir.path(), 0o755);
         let config = dir.path().join("watchdog.toml");
@@ -42,18 +42,23 @@ impl Scene {
         }
     }
 
-    fn load(&self) -> Result<Config, ConfigError> {
+    pub(super) fn load(&self) -> Result<Config, ConfigError> {
         load_in(&self.config, &self.environment)
     }
 
+    /// A file in its directory.
+    pub(super) fn at(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
     /// What is said of it, its directory replaced.
-    fn said(&self) -> String {
+    pub(super) fn said(&self) -> String {
         let said = self.load().expect_err("it is wrong").to_string();
         said.replace(self.dir.path().to_str().unwrap(), "DIR")
     }
 }
 
-fn mode(path: &Path, mode: u32) {
+pub(super) fn mode(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }
 

@@ -411,9 +411,11 @@ fn the_least_config_is_shown_with_all_its_defaults() {
     let expected = r#"state_dir = "/var/lib/watchdog"
 check_timeout = "10s"
 run_timeout = "5m"
+include = []
 
 [logging]
 level = "info"
+format = "text"
 
 [defaults]
 start_grace = "1m"

@@ -7,6 +7,7 @@ use super::*;
 mod example;
 mod faults;
 mod files;
+mod included;
 mod meaning;
 
 /// The process environment of a test: root's, with nothing set.
