@@ -5,6 +5,7 @@
 
 mod adopt;
 mod adopted;
+mod alone;
 mod attackers;
 mod believed;
 mod benches;
