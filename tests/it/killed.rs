@@ -320,7 +320,12 @@ fn each_step(plan: impl Fn(&'static Case, &[String]) -> Vec<(&'static Case, Owne
                     let Some((case, fault)) = next else { return };
                     let stage = (case.set)();
                     let walked = walk(&stage.scene, &["check", "--json"], Some(fault.lent()));
+                    let is_untouched = stage.scene.starts("a").len() == stage.before
+                        && stage.old.is_none_or(alive);
                     judge(case, &stage, Some(&fault));
+                    if is_untouched && matches!(fault, Owned::NoRoom(_)) {
+                        was_not_cut_short(&stage.scene, &fault);
+                    }
                     if !walked.met {
                         missed
                             .lock()
@@ -367,6 +372,13 @@ fn check(scene: &Scene) -> Outcome {
             return outcome;
         }
     }
+}
+
+/// An attempt that could not be recorded was none, although a first part of the record may have been on the disk.
+fn was_not_cut_short(scene: &Scene, fault: &Owned) {
+    let journal = scene.journal();
+    let cut_short = journal.iter().find(|entry| entry["event"] == "interrupted");
+    assert_eq!(cut_short, None, "{fault:?}");
 }
 
 fn judge(case: &Case, stage: &Stage, fault: Option<&Owned>) {
