@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{ChannelKind, DeliveryReport, Notification, Outcome, Routing, Secret, Thread, mail};
+use crate::check::trap::Trap;
 
 macro_rules! channels {
     ($($(#[$doc:meta])* $name:ident: $settings:ty;)*) => {
@@ -45,6 +46,13 @@ macro_rules! channels {
             pub fn secrets(&self) -> Vec<(&'static [&'static str], &Secret)> {
                 match &self.settings {
                     $(ChannelSettings::$name(it) => it.secrets(),)*
+                }
+            }
+
+            /// What in its table may not do what was meant.
+            pub fn traps(&self) -> Vec<Trap> {
+                match &self.settings {
+                    $(ChannelSettings::$name(it) => it.traps(),)*
                 }
             }
 

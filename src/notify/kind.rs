@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{DeliveryReport, Notification, Routing, Secret, Thread};
+use crate::check::trap::Trap;
 
 /// A kind of channel: its config table is the type that this is implemented for. It renders and it sends; what is sent
 /// when, what is kept and what is tried again is the same for all kinds, and not its business.
@@ -24,6 +25,9 @@ pub trait ChannelKind {
 
     /// The secrets in its table, by their keys: whether others can read them is known before anything is sent.
     fn secrets(&self) -> Vec<(&'static [&'static str], &Secret)>;
+
+    /// What in its table may not do what was meant. Looks at the world as it is now, sends nothing and changes nothing.
+    fn traps(&self) -> Vec<Trap>;
 
     /// The id that the other side will know a message by, where this side gives it. Absent: the other side gives one
     /// when it takes the message.

@@ -17,8 +17,6 @@ use crate::check::unit::{self, Watched};
 use crate::check::{self, Looking, ServiceContext};
 use crate::clock::{Reading, age, goes_on_while_off, rough};
 use crate::config::{Config, Service, dependencies_first, place};
-use crate::files::check_executable;
-use crate::notify::mail::Transport;
 use crate::observe::target;
 use crate::pool::Pool;
 use crate::process_table::ProcessTable;
@@ -145,7 +143,7 @@ pub(super) fn find(scene: &Scene<'_>, now: &Reading) -> Vec<PlacedTrap> {
     in_times_of_runs(config, &mut traps);
     own_unit::look(config, &mut traps);
     in_state(config, now, &mut traps);
-    in_mail(config, &mut traps);
+    in_channels(config, &mut traps);
     let mut of_units = in_units(scene);
     let mut of_checks = in_checks(scene, now);
     let chains = longest_chains(&config.services);
@@ -309,41 +307,20 @@ fn in_state(config: &Config, now: &Reading, traps: &mut Traps) {
     }
 }
 
-fn in_mail(config: &Config, traps: &mut Traps) {
-    let Some(mail) = config.mail() else {
+fn in_channels(config: &Config, traps: &mut Traps) {
+    if config.channels.is_empty() {
         traps.whole(
             "",
             "there is no [mail] table: nobody is told of anything",
             "write one, or have cron or a timer tell what `watchdog check -q` prints",
         );
-        return;
-    };
-    match &mail.transport {
-        Transport::Directory(directory) => {
-            let there = directory.ancestors().find(|path| path.exists());
-            if !there.is_some_and(|there| {
-                there.is_dir() && access(there, AccessFlags::W_OK | AccessFlags::X_OK).is_ok()
-            }) {
-                traps.whole(
-                    "mail.directory",
-                    format!(
-                        "no mail can be written to {}: it is not a directory that this user can write to",
-                        directory.display()
-                    ),
-                    "make it a directory of the user who runs `watchdog check`",
-                );
-            }
+    }
+    for channel in &config.channels {
+        for trap in channel.traps() {
+            let (Place::Table(key) | Place::Service(key)) = trap.place;
+            let place = format!("{}.{key}", channel.name);
+            traps.whole(&place, trap.message, trap.help);
         }
-        Transport::Sendmail { command } => {
-            if let Err(why) = check_executable(command) {
-                traps.whole(
-                    "mail.sendmail.command",
-                    format!("no mail can be sent: {why}"),
-                    "install a mailer such as msmtp-mta or postfix, or use `smtp`",
-                );
-            }
-        }
-        Transport::Smtp(_) => {}
     }
 }
 

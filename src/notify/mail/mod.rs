@@ -4,16 +4,19 @@
 //! look after. So each way out has one deadline for all of it, looking up names and reading passwords included;
 //! what hangs in the kernel beyond it is left behind in its thread. What comes back has an outcome for each recipient.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::Duration;
 
 use lettre::Address;
 use lettre::message::Mailbox as Parsed;
+use nix::unistd::{AccessFlags, access};
 
 use super::{
     ChannelKind, DeliveryReport, Notification, Outcome, Recipient, Routing, Thread, plain,
 };
+use crate::check::trap::Trap;
+use crate::files;
 use crate::text::{cut, is_invisible, visible};
 
 mod directory;
@@ -112,6 +115,40 @@ impl ChannelKind for Settings {
         password
             .map(|password| (&["smtp", "password"][..], password))
             .collect()
+    }
+
+    fn traps(&self) -> Vec<Trap> {
+        match &self.transport {
+            Transport::Directory(directory) => {
+                let there = directory.ancestors().find(|path| path.exists());
+                let is_writable = |there: &Path| {
+                    there.is_dir() && access(there, AccessFlags::W_OK | AccessFlags::X_OK).is_ok()
+                };
+                if there.is_some_and(is_writable) {
+                    return Vec::new();
+                }
+                vec![Trap::of(
+                    "directory",
+                    format!(
+                        "no mail can be written to {}: it is not a directory that this user can write to",
+                        directory.display()
+                    ),
+                    "make it a directory of the user who runs `watchdog check`",
+                )]
+            }
+            Transport::Sendmail { command } => {
+                let why = files::check_executable(command).err();
+                let trap = |why| {
+                    Trap::of(
+                        "sendmail.command",
+                        format!("no mail can be sent: {why}"),
+                        "install a mailer such as msmtp-mta or postfix, or use `smtp`",
+                    )
+                };
+                why.map(trap).into_iter().collect()
+            }
+            Transport::Smtp(_) => Vec::new(),
+        }
     }
 
     fn message_id(&self, notification: &Notification) -> Option<String> {
