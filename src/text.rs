@@ -119,6 +119,15 @@ pub fn printable(bytes: &[u8], limit: usize) -> String {
     shown
 }
 
+/// An I/O error without its number, in our case of letters.
+pub fn plain(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    let text = text.split(" (os error").next().unwrap_or_default();
+    let mut chars = text.chars();
+    let first = chars.next().map(|c| c.to_ascii_lowercase());
+    first.into_iter().chain(chars).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -23,15 +23,14 @@ mod notification;
 pub mod outbox;
 mod report;
 mod routing;
-mod secret;
 mod sentences;
 
+pub use crate::secret::Secret;
 pub use channel::{Channel, ChannelSettings};
 pub use kind::ChannelKind;
 pub use notification::{Notification, Thread};
 pub use report::{DeliveryReport, Outcome, Recipient};
 pub use routing::Routing;
-pub use secret::Secret;
 
 /// How much a notification matters, the most last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -178,15 +177,6 @@ impl Alert {
 pub fn nonce() -> u64 {
     // the standard library seeds its hash tables from the system's randomness
     RandomState::new().build_hasher().finish()
-}
-
-/// An I/O error without its number, in our case of letters.
-fn plain(error: &std::io::Error) -> String {
-    let text = error.to_string();
-    let text = text.split(" (os error").next().unwrap_or_default();
-    let mut chars = text.chars();
-    let first = chars.next().map(|c| c.to_ascii_lowercase());
-    first.into_iter().chain(chars).collect()
 }
 
 #[cfg(test)]

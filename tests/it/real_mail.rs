@@ -293,7 +293,7 @@ fn no_server_is_believed_without_a_good_certificate() {
     );
     assert_eq!(
         scene.trouble(scene.smtp("expired", Tls::Starttls)),
-        "localhost:PORT: the server's certificate has expired; its owner must renew it (or is this host's clock wrong)"
+        "localhost:PORT: the server's certificate ended at 2020-01-02T00:00:00Z; renew it (or is the clock of this host wrong)"
     );
     let untrusted = "localhost:PORT: the server's certificate comes from an authority that is not trusted here; set ca_file to the certificate of that authority";
     assert_eq!(scene.trouble(scene.smtp("alone", Tls::Starttls)), untrusted);

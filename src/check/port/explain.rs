@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Rule, connection};
+use super::{KEPT, Rule};
 use crate::check::LastLook;
 use crate::check::lasting::{self, Failing};
 use crate::clock::exact;
@@ -23,7 +23,7 @@ pub(super) fn explain(
         ));
     }
     if let Some(send) = &rule.send {
-        asks.push(format!("take `{}`", printable(send, connection::KEPT)));
+        asks.push(format!("take `{}`", printable(send, KEPT)));
     }
     if let Some(expect) = &rule.expect {
         asks.push(format!("answer with what matches `{}`", expect.source()));

@@ -4,9 +4,10 @@ use std::time::SystemTime;
 
 use chrono::{DateTime, Utc};
 
-use super::{Address, End, Failure, Fault, Raw, Rule, Step};
+use super::{End, Failure, Fault, Raw, Rule, Unexpected};
 use crate::check::lasting::{self, Failing, Outcome, UNREADABLE};
 use crate::check::{Checked, Finding, Kind, Severity};
+use crate::client;
 use crate::clock::{Reading, age, rough};
 use crate::text::printable;
 
@@ -18,8 +19,6 @@ pub const UNEXPECTED: &str = "port_unexpected";
 pub const CERTIFICATE_INVALID: &str = "certificate_invalid";
 /// The certificate ends soon.
 pub const CERTIFICATE_EXPIRING: &str = "certificate_expiring";
-/// Of a name with many addresses, so many are shown.
-const SHOWN_ADDRESSES: usize = 4;
 
 /// Judges a probe.
 pub fn judge(rule: &Rule, raw: &Raw, state: &Failing, now: &Reading) -> Checked<Failing> {
@@ -65,7 +64,7 @@ fn expiring(rule: &Rule, ends: SystemTime, now: DateTime<Utc>) -> Finding {
 /// doubt what another one said, since most names have addresses of both kinds and many hosts a route to only one.
 fn code(fault: &Fault) -> (u8, &'static str) {
     match fault {
-        Fault::Unexpected { .. } | Fault::NoTls(_) => (0, UNEXPECTED),
+        Fault::Answer(_) | Fault::NoTls(_) => (0, UNEXPECTED),
         Fault::Certificate(_) => (1, CERTIFICATE_INVALID),
         Fault::Refused
         | Fault::NoSocket
@@ -85,75 +84,23 @@ pub(super) fn failed(rule: &Rule, failures: &[Failure]) -> Finding {
     } else {
         rule.severity
     };
-    let address = &rule.address;
-    let message = match failures {
-        [] => format!("{address} was not tried: it has no address"),
-        [one] => match address {
-            Address::Name { .. } => {
-                format!("{address} ({}) {}", one.place, sentence(rule, &one.fault))
-            }
-            Address::Ip(_) | Address::Unix(_) => {
-                format!("{address} {}", sentence(rule, &one.fault))
-            }
-        },
-        many => {
-            let mut shown: Vec<String> = many
-                .iter()
-                .take(SHOWN_ADDRESSES)
-                .map(|failure| format!("{} {}", failure.place, sentence(rule, &failure.fault)))
-                .collect();
-            if many.len() > SHOWN_ADDRESSES {
-                shown.push(format!("and {} more", many.len() - SHOWN_ADDRESSES));
-            }
-            let all = if many.len() == 2 { "both" } else { "all" };
-            format!(
-                "{address} failed at {all} of its addresses: {}",
-                shown.join("; ")
-            )
-        }
-    };
+    let shown = rule.address.to_string();
+    let message = client::failed(&shown, &rule.address, failures, |fault| {
+        sentence(rule, fault)
+    });
     Finding::new(Kind::Port, code, severity, message)
 }
 
 /// What happened, as the rest of a sentence that begins with the address.
 fn sentence(rule: &Rule, fault: &Fault) -> String {
-    match fault {
-        Fault::Refused => match rule.address {
-            Address::Unix(_) => {
-                "refused the connection: the socket is there, and nothing listens on it".to_owned()
-            }
-            Address::Ip(_) | Address::Name { .. } => {
-                "refused the connection: nothing listens there".to_owned()
-            }
-        },
-        Fault::NoSocket => "is closed: there is no such socket".to_owned(),
-        Fault::NotASocket => "is closed: the file there is not a socket".to_owned(),
-        Fault::Reset(Step::Connect) => "reset the connection".to_owned(),
-        Fault::Reset(Step::Handshake) => "reset the connection in the TLS handshake".to_owned(),
-        Fault::Reset(Step::Answer) => "reset the connection before it had answered".to_owned(),
-        Fault::HungUp(Step::Handshake) => "closed the connection in the TLS handshake".to_owned(),
-        Fault::HungUp(_) => "closed the connection before all was sent".to_owned(),
-        Fault::TimedOut { step, after } => {
-            let what = match step {
-                Step::Connect => "no connection was accepted",
-                Step::Handshake => {
-                    "it accepted the connection and did not finish the TLS handshake"
-                }
-                Step::Answer if rule.expect.is_some() => {
-                    "it accepted the connection and sent nothing"
-                }
-                Step::Answer => "it accepted the connection and did not take what was sent",
-            };
-            format!("timed out after {}: {what}", rough(*after))
-        }
-        Fault::Unexpected { first, length, end } => unexpected(rule, first, *length, *end),
-        Fault::NoTls(why) => format!("answers, but {why}"),
-        Fault::Certificate(why) => format!("answers, but its certificate {why}"),
-        Fault::Unreadable(why) => why.clone(),
-    }
+    client::sentence(&rule.address, fault, rule.expect.is_some(), |wrong| {
+        unexpected(rule, wrong)
+    })
 }
 
-fn unexpected(rule: &Rule, first: &[u8], length: usize, end: End) -> String {
+fn unexpected(rule: &Rule, wrong: &Unexpected) -> String {
+    let Unexpected { first, length, end } = wrong;
+    let (length, end) = (*length, *end);
     let expected = rule.expect.as_ref().map_or("", |expect| expect.source());
     if length == 0 {
         return format!("closed the connection without an answer; expected `{expected}`");
@@ -178,6 +125,7 @@ mod tests {
     use chrono::TimeDelta;
     use proptest::prelude::*;
 
+    use super::super::Step;
     use super::super::rule::expecting as rule;
     use super::*;
     use crate::fixtures::at;
@@ -200,11 +148,11 @@ mod tests {
     }
 
     fn unexpected(first: &[u8], length: usize, end: End) -> Fault {
-        Fault::Unexpected {
+        Fault::Answer(Unexpected {
             first: first.to_vec(),
             length,
             end,
-        }
+        })
     }
 
     /// The clocks of a machine that tells no boot.

@@ -1,9 +1,7 @@
 //! Ports: whether connections are accepted, and answered as expected.
 //!
-//! All probes of a run share one thread and one poll(2) loop, so that a thousand silent addresses take as long as one.
-//! What blocks without a limit (the resolver, the path of a unix socket, files of certificates) is done in helper
-//! threads that are given up at the deadline. A probe that could not be made is told apart from one that failed:
-//! silence of the other side is a failure, a missing route or descriptor is not.
+//! All probes of a run are [conversations](crate::client) side by side: a thousand silent addresses take as long as one,
+//! and a probe that could not be made is told apart from one that failed.
 //!
 //! The kernel completes connections for a program that is frozen, so only a probe with `expect` finds one that is.
 
@@ -14,23 +12,20 @@ use super::pattern::Pattern;
 use super::trap::Trap;
 use super::{CheckKind, Checked, Code, Grace, JobOf, Kind, LastLook, Looking, ServiceContext};
 use crate::check::lasting::{Failing, UNREADABLE};
+use crate::client;
 
-mod connection;
-mod errno;
 mod explain;
-mod helpers;
 mod judge;
 mod look;
 mod owner;
-mod probe;
 mod rule;
-mod tls;
 mod traps;
 
 pub use self::judge::{CERTIFICATE_EXPIRING, CERTIFICATE_INVALID, CLOSED, UNEXPECTED, judge};
-pub use self::look::look;
+pub use self::look::{Probe, Question, look};
 pub use self::owner::is_held_by;
-pub use self::rule::{Address, Rule};
+pub use self::rule::Rule;
+pub use crate::client::{Address, Step};
 
 /// The port check.
 #[derive(Debug)]
@@ -98,15 +93,15 @@ impl CheckKind for Ports {
 /// So much of an answer is read.
 pub const ANSWER_LIMIT: usize = 64 << 10;
 
-/// A certificate that ends sooner than this is reported.
-pub const EXPIRY_WARNING: Duration = Duration::from_secs(14 * 24 * 60 * 60);
+/// Of an answer that is not as expected, so many bytes are kept.
+const KEPT: usize = 100;
 
 /// What one probe came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Raw {
     /// It connected, and the answer was as expected.
     Passed {
-        /// When the certificate ends, where that is within [`EXPIRY_WARNING`].
+        /// When the certificate ends, where that is [soon](crate::client::EXPIRY_WARNING).
         certificate_ends: Option<SystemTime>,
     },
     /// Each address that was tried failed: one for an IP address or a unix socket, perhaps several for a name.
@@ -117,60 +112,20 @@ pub enum Raw {
 }
 
 /// One address that failed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failure {
-    /// The IP address or the path.
-    pub place: String,
-    /// What happened there.
-    pub fault: Fault,
-}
+pub type Failure = client::Failure<Unexpected>;
 
 /// What happened at an address.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// Nothing listens there.
-    Refused,
-    /// There is no file at the path of the unix socket.
-    NoSocket,
-    /// The file at the path is not a socket.
-    NotASocket,
-    /// The other side broke the connection off.
-    Reset(Step),
-    /// The other side closed the connection before it could be judged.
-    HungUp(Step),
-    /// Nothing happened until the end of the timeout.
-    TimedOut {
-        /// What was waited for.
-        step: Step,
-        /// The timeout.
-        after: Duration,
-    },
-    /// What arrived does not match `expect`.
-    Unexpected {
-        /// The first bytes of it.
-        first: Vec<u8>,
-        /// How many bytes arrived.
-        length: usize,
-        /// Why no more were waited for.
-        end: End,
-    },
-    /// No TLS session came about, for another reason than the certificate.
-    NoTls(String),
-    /// The certificate cannot be trusted; the text continues "its certificate".
-    Certificate(String),
-    /// The connection could not be tried from here: no route, no permission.
-    Unreadable(String),
-}
+pub type Fault = client::Fault<Unexpected>;
 
-/// How far a connection got.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
-    /// The connection itself.
-    Connect,
-    /// The TLS handshake.
-    Handshake,
-    /// Sending, and the answer.
-    Answer,
+/// What arrived does not match `expect`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unexpected {
+    /// The first bytes of it.
+    pub first: Vec<u8>,
+    /// How many bytes arrived.
+    pub length: usize,
+    /// Why no more were waited for.
+    pub end: End,
 }
 
 /// Why no more of an answer was waited for.

@@ -90,7 +90,7 @@ fn what_to_know(
 #[cfg(test)]
 mod tests {
     use super::super::rule::expecting as rule;
-    use super::super::{End, Failure, Fault};
+    use super::super::{End, Failure, Fault, Unexpected};
     use super::*;
 
     fn one(fault: Fault) -> Raw {
@@ -108,11 +108,11 @@ mod tests {
         };
         let not_asked = Raw::NotAsked("cannot be resolved: no such name".to_owned());
         let refused = one(Fault::Refused);
-        let unexpected = one(Fault::Unexpected {
+        let unexpected = one(Fault::Answer(Unexpected {
             first: b"x".to_vec(),
             length: 1,
             end: End::Closed,
-        });
+        }));
         for (raw, is_running, part) in [
             (&passed, Some(true), None),
             (&passed, None, None),

@@ -7,7 +7,8 @@ use std::path::Path;
 
 use super::Message;
 use crate::files::{self, Extent};
-use crate::notify::{nonce, plain};
+use crate::notify::nonce;
+use crate::text::plain;
 
 /// `20261122T010203Z-restarted-trader-9f86d081884c7d65.eml`: sorted by name is sorted by time. The same for every
 /// attempt to deliver the same message, so that none makes a second copy.

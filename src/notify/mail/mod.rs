@@ -12,9 +12,7 @@ use lettre::Address;
 use lettre::message::Mailbox as Parsed;
 use nix::unistd::{AccessFlags, access};
 
-use super::{
-    ChannelKind, DeliveryReport, Notification, Outcome, Recipient, Routing, Thread, plain,
-};
+use super::{ChannelKind, DeliveryReport, Notification, Outcome, Recipient, Routing, Thread};
 use crate::check::trap::Trap;
 use crate::files;
 use crate::text::{cut, is_invisible, visible};

@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 
 use lettre::Address;
 
-use super::{Accepted, Envelope, plain};
+use super::{Accepted, Envelope};
 use crate::child;
 use crate::clock::rough;
 use crate::notify::Outcome;
-use crate::text::cut;
+use crate::text::{cut, plain};
 
 /// Lines of its output that are told.
 const LINES: usize = 5;

@@ -20,10 +20,10 @@ use lettre::transport::smtp::authentication::{Credentials, Mechanism};
 use lettre::transport::smtp::commands::{Auth, Data, Ehlo, Mail, Quit, Rcpt, Starttls};
 use lettre::transport::smtp::extension::{ClientId, MailParameter};
 
-use super::{Accepted, Envelope, Smtp, Tls, plain};
+use super::{Accepted, Envelope, Smtp, Tls};
 use crate::clock::rough;
 use crate::notify::Outcome;
-use crate::text::{cut, visible};
+use crate::text::{cut, plain, visible};
 
 mod connection;
 mod timed;
@@ -268,7 +268,7 @@ fn login(smtp: &Smtp) -> Result<Option<(String, String)>, String> {
         ));
     };
     let password = password
-        .read()
+        .read("password")
         .map_err(|error| format!("{}: no password to log in with: {error}", at(smtp)))?;
     Ok(Some((username.clone(), password)))
 }

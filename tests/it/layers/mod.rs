@@ -15,7 +15,7 @@ use imports::{Crate, Path, path, shown};
 const LAYERS: &[&[&str]] = &[
     &["text", "clock", "files", "sys", "verdict", "pool"],
     &["process_table", "child", "table"],
-    &["systemctl"],
+    &["systemctl", "client", "secret"],
     &["check"],
     &["restart"],
     &["notify"],

@@ -6,8 +6,8 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use super::timed::{Timed, is_timeout, left};
-use super::{Message, SHOWN, Shared, Smtp, Step, at, host, lock, no_answer, plain, tls};
-use crate::text::{cut, visible};
+use super::{Message, SHOWN, Shared, Smtp, Step, at, host, lock, no_answer, tls};
+use crate::text::{cut, plain, visible};
 
 /// Connects to the first address of the host that answers.
 pub(super) fn connect(

@@ -661,7 +661,7 @@ fn a_missing_password_is_said_before_anybody_is_asked() {
 fn a_ca_file_that_is_none_is_said() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("ca.pem");
-    let shown = path.display().to_string();
+    let shown = format!("127.0.0.1:PORT: {}", path.display());
     let told = || {
         let report = try_it(Smtp {
             tls: Tls::Tls,
@@ -672,21 +672,20 @@ fn a_ca_file_that_is_none_is_said() {
     };
     assert_eq!(
         told(),
-        format!(
-            "{shown}: the certificates cannot be read: no such file or directory; check [mail] ca_file"
-        )
+        format!("{shown} cannot be read: no such file or directory; check [mail] ca_file")
     );
     std::fs::write(&path, "what").unwrap();
     assert_eq!(
         told(),
         format!(
-            "{shown}: there is no certificate in it; ca_file wants PEM, -----BEGIN CERTIFICATE-----"
+            "127.0.0.1:PORT: there is no certificate in {}; ca_file wants PEM, -----BEGIN CERTIFICATE-----",
+            path.display()
         )
     );
     std::fs::write(&path, "-----BEGIN CERTIFICATE-----\n!\n").unwrap();
     let said = told();
     assert!(
-        said.starts_with(&format!("{shown}: not a PEM file: "))
+        said.starts_with(&format!("{shown} is not a PEM file: "))
             && said.ends_with("; check [mail] ca_file"),
         "{said}"
     );
@@ -694,8 +693,10 @@ fn a_ca_file_that_is_none_is_said() {
     std::fs::write(&path, empty).unwrap();
     let said = told();
     assert!(
-        said.starts_with(&format!("{shown}: a certificate in it cannot be used: "))
-            && said.ends_with("; check [mail] ca_file"),
+        said.starts_with(&format!(
+            "127.0.0.1:PORT: a certificate in {} cannot be used: ",
+            path.display()
+        )) && said.ends_with("; check [mail] ca_file"),
         "{said}"
     );
 }

@@ -1,17 +1,17 @@
-//! One probe on its way through the loop: its addresses, its connections, and what it comes to at its deadline.
+//! One conversation on its way through the loop: its addresses, its connections, and what it comes to at its deadline.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use socket2::Socket;
 
 use super::connection::{Connection, Progress, Unbegun};
 use super::helpers::Unconnected;
 use super::tls::Trust;
-use super::{Address, Failure, Fault, Raw, Rule, Step};
+use super::{Address, Exchange, Failure, Fault, Outcome, Step, Talk, Target};
 use crate::clock::rough;
 
 /// The next address of a name is begun after so long where the one before is still silent.
@@ -20,9 +20,14 @@ const NEXT_ADDRESS: Duration = Duration::from_millis(250);
 /// Where there was no descriptor, or no room at a unix socket, it is tried again after so long.
 pub(super) const AGAIN: Duration = Duration::from_millis(50);
 
-/// A probe under way.
-pub(super) struct Probe<'a> {
-    pub(super) rule: &'a Rule,
+/// What is known of the outcome of a talk.
+type OutcomeOf<T> = Outcome<Answer<T>, Wrong<T>>;
+type Answer<T> = <<T as Talk>::Exchange as Exchange>::Answer;
+type Wrong<T> = <<T as Talk>::Exchange as Exchange>::Wrong;
+
+/// A conversation under way.
+pub(super) struct Conversation<T: Talk> {
+    pub(super) talk: T,
     timeout: Duration,
     pub(super) deadline: Instant,
     /// The run ends before the timeout is over.
@@ -36,11 +41,13 @@ pub(super) struct Probe<'a> {
     pub(super) unix: Unix,
     pub(super) next_at: Instant,
     pub(super) first_at: Option<Instant>,
-    pub(super) open: Vec<Connection>,
-    failures: Vec<Failure>,
+    pub(super) open: Vec<Connection<T::Exchange>>,
+    failures: Vec<Failure<Wrong<T>>>,
     /// It had to wait for a descriptor.
     pub(super) is_starved: bool,
-    pub(super) raw: Option<Raw>,
+    /// How long this side had not looked at sockets when it began.
+    stalled_then: Duration,
+    pub(super) outcome: Option<OutcomeOf<T>>,
 }
 
 /// How the connection to a unix socket stands, until there is one.
@@ -58,25 +65,16 @@ pub(super) enum Unix {
     AskedAgain,
 }
 
-/// What is asked once for all probes: none until it is known.
+/// What is asked once for all conversations: none until it is known.
 pub(super) type Shared<K, V> = BTreeMap<K, Option<Result<V, String>>>;
 
-impl<'a> Probe<'a> {
-    pub(super) fn new(
-        rule: &'a Rule,
-        timeout: Duration,
-        began: Instant,
-        run_ends: Instant,
-    ) -> Self {
+impl<T: Talk> Conversation<T> {
+    pub(super) fn new(talk: T, timeout: Duration, began: Instant, run_ends: Instant) -> Self {
         let own = began.checked_add(timeout);
         let deadline = own.map_or(run_ends, |own| own.min(run_ends));
-        let (unix, targets) = match &rule.address {
-            Address::Ip(address) => (Unix::None, Some(VecDeque::from([*address]))),
-            Address::Name { .. } => (Unix::None, None),
-            Address::Unix(_) => (Unix::Wanted, Some(VecDeque::new())),
-        };
+        let (unix, targets) = places(talk.target());
         Self {
-            rule,
+            talk,
             timeout,
             deadline,
             is_cut: own != Some(deadline),
@@ -89,8 +87,20 @@ impl<'a> Probe<'a> {
             open: Vec::new(),
             failures: Vec::new(),
             is_starved: false,
-            raw: None,
+            stalled_then: Duration::ZERO,
+            outcome: None,
         }
+    }
+
+    /// Goes on with somebody else, in what is left of the time.
+    fn go_on(&mut self, talk: T, now: Instant) {
+        (self.unix, self.targets) = places(talk.target());
+        self.talk = talk;
+        self.trust = None;
+        self.addresses = 1;
+        self.next_at = now;
+        self.open.clear();
+        self.failures.clear();
     }
 
     /// What became known of its name and of whom it trusts.
@@ -99,7 +109,7 @@ impl<'a> Probe<'a> {
         names: &Shared<String, Vec<SocketAddr>>,
         trusts: &Shared<Option<PathBuf>, Arc<Trust>>,
     ) {
-        if let (Address::Name { name, port }, None) = (&self.rule.address, &self.targets) {
+        if let (Address::Name { name, port }, None) = (&self.talk.target().address, &self.targets) {
             match names.get(name) {
                 Some(Some(Ok(addresses))) => {
                     let with_port = |&address: &SocketAddr| {
@@ -111,16 +121,16 @@ impl<'a> Probe<'a> {
                     self.targets = Some(addresses.iter().map(with_port).collect());
                 }
                 Some(Some(Err(error))) => {
-                    self.raw = Some(Raw::NotAsked(format!("cannot be resolved: {error}")));
+                    self.outcome = Some(Outcome::NotAsked(format!("cannot be resolved: {error}")));
                 }
                 _ => {}
             }
         }
-        if self.rule.tls && self.trust.is_none() {
-            match trusts.get(&self.rule.ca_file) {
+        if let (Some(tls), None) = (&self.talk.target().tls, &self.trust) {
+            match trusts.get(&tls.ca_file) {
                 Some(Some(Ok(trust))) => self.trust = Some(Arc::clone(trust)),
                 Some(Some(Err(error))) => {
-                    self.raw = Some(Raw::NotAsked(format!("cannot be asked: {error}")));
+                    self.outcome = Some(Outcome::NotAsked(format!("cannot be asked: {error}")));
                 }
                 _ => {}
             }
@@ -132,7 +142,9 @@ impl<'a> Probe<'a> {
         match connected {
             Ok(socket) => {
                 self.unix = Unix::None;
-                match Connection::of_unix(self.rule, self.trust.as_deref(), socket, now) {
+                let exchange = self.talk.begin();
+                let trust = self.trust.as_deref();
+                match Connection::of_unix(self.talk.target(), trust, exchange, socket, now) {
                     Ok(connection) => self.open.push(connection),
                     Err(failure) => self.failures.push(failure),
                 }
@@ -149,7 +161,8 @@ impl<'a> Probe<'a> {
             }
             Err(Unconnected::Failed(fault)) => {
                 self.unix = Unix::None;
-                let place = self.rule.address.to_string();
+                let place = self.talk.target().address.to_string();
+                let fault = fault.of_any();
                 self.failures.push(Failure { place, fault });
             }
         }
@@ -165,13 +178,13 @@ impl<'a> Probe<'a> {
     pub(super) fn conclude(&mut self) {
         let is_tried = self.targets.as_ref().is_some_and(VecDeque::is_empty);
         if is_tried && self.open.is_empty() && self.unix == Unix::None {
-            self.raw = Some(Raw::Failed(std::mem::take(&mut self.failures)));
+            self.outcome = Some(Outcome::Failed(std::mem::take(&mut self.failures)));
         }
     }
 
     /// Whether there is something to be begun, now or later.
     pub(super) fn has_next(&self) -> bool {
-        if self.rule.tls && self.trust.is_none() {
+        if self.lacks_trust() {
             return false;
         }
         let is_unix = matches!(self.unix, Unix::Wanted | Unix::Full);
@@ -182,39 +195,51 @@ impl<'a> Probe<'a> {
                 .is_some_and(|targets| !targets.is_empty())
     }
 
+    fn lacks_trust(&self) -> bool {
+        self.talk.target().tls.is_some() && self.trust.is_none()
+    }
+
+    /// How many connections could be begun.
+    pub(super) fn wanted(&self) -> usize {
+        self.targets.as_ref().map_or(0, VecDeque::len).max(1)
+    }
+
     /// Whether that is due.
     pub(super) fn is_due(&self, now: Instant) -> bool {
         self.has_next() && now >= self.next_at
     }
 
     /// The path that a helper has to try now.
-    pub(super) fn ask_unix(&mut self, now: Instant) -> Option<PathBuf> {
-        let Address::Unix(path) = &self.rule.address else {
+    pub(super) fn ask_unix(&mut self, now: Instant, stalled: Duration) -> Option<PathBuf> {
+        let Address::Unix(path) = &self.talk.target().address else {
             return None;
         };
+        let path = path.clone();
         self.unix = match self.unix {
             Unix::Wanted => Unix::Asked,
             Unix::Full => Unix::AskedAgain,
             other => other,
         };
-        self.first_at.get_or_insert(now);
-        Some(path.clone())
+        self.note_begin(now, stalled);
+        Some(path)
     }
 
     /// Begins the next address. Whether there was a descriptor for it.
-    pub(super) fn begin_next(&mut self, now: Instant) -> bool {
+    pub(super) fn begin_next(&mut self, now: Instant, stalled: Duration) -> bool {
         let Some(address) = self.targets.as_mut().and_then(VecDeque::pop_front) else {
             return true;
         };
-        match Connection::begin(self.rule, self.trust.as_deref(), address, now) {
+        let exchange = self.talk.begin();
+        let trust = self.trust.as_deref();
+        match Connection::begin(self.talk.target(), trust, exchange, address, now) {
             Ok(connection) => {
-                self.first_at.get_or_insert(now);
+                self.note_begin(now, stalled);
                 self.open.push(connection);
                 // all are begun by the middle of the time
                 self.next_at = now + NEXT_ADDRESS.min(self.timeout / 2 / self.addresses);
             }
             Err(Unbegun::Failed(failure)) => {
-                self.first_at.get_or_insert(now);
+                self.note_begin(now, stalled);
                 self.failures.push(failure);
             }
             Err(Unbegun::NoDescriptor) => {
@@ -227,11 +252,12 @@ impl<'a> Probe<'a> {
         true
     }
 
-    /// Drives one of its connections.
-    pub(super) fn drive(&mut self, index: usize, now: Instant) {
+    /// Drives one of its connections. Whether it goes on with somebody else. `stalled` is how long this side had not
+    /// looked at sockets.
+    pub(super) fn drive(&mut self, index: usize, now: Instant, stalled: Duration) -> bool {
         let connection = &mut self.open[index];
         let was_connected = connection.is_connected();
-        match connection.drive(self.rule, self.trust.as_deref(), now) {
+        match connection.drive(self.trust.as_deref(), now) {
             Progress::Waiting => {
                 if !was_connected && connection.is_connected() {
                     let rest = self.targets.as_ref().map_or(0, VecDeque::len);
@@ -240,9 +266,13 @@ impl<'a> Probe<'a> {
                     self.next_at = now + share;
                 }
             }
-            Progress::Passed(certificate_ends) => {
-                self.raw = Some(Raw::Passed { certificate_ends });
+            Progress::Passed(answer, certificate_ends) => {
+                self.outcome = Some(self.passed(answer, certificate_ends, now, stalled));
                 self.open.clear();
+            }
+            Progress::Moved(talk) => {
+                self.go_on(talk, now);
+                return true;
             }
             Progress::Failed(fault) => {
                 let connection = self.open.remove(index);
@@ -250,6 +280,30 @@ impl<'a> Probe<'a> {
                 self.failures.push(Failure { place, fault });
                 self.next_at = now;
             }
+        }
+        false
+    }
+
+    fn passed(
+        &self,
+        answer: Answer<T>,
+        certificate_ends: Option<SystemTime>,
+        now: Instant,
+        stalled: Duration,
+    ) -> OutcomeOf<T> {
+        let took = now.saturating_duration_since(self.first_at.unwrap_or(now));
+        Outcome::Passed {
+            answer,
+            certificate_ends,
+            took: took.saturating_sub(stalled.saturating_sub(self.stalled_then)),
+        }
+    }
+
+    /// It is about to begin its first connection.
+    fn note_begin(&mut self, now: Instant, stalled: Duration) {
+        if self.first_at.is_none() {
+            self.first_at = Some(now);
+            self.stalled_then = stalled;
         }
     }
 
@@ -261,9 +315,7 @@ impl<'a> Probe<'a> {
             .targets
             .as_ref()
             .is_none_or(|targets| !targets.is_empty());
-        let needs_helper = self.targets.is_none()
-            || self.rule.tls && self.trust.is_none()
-            || self.unix == Unix::Asked;
+        let needs_helper = self.targets.is_none() || self.lacks_trust() || self.unix == Unix::Asked;
         let unasked = if self.is_cut {
             Some(format!(
                 "was not asked for {limit}: the time of the run was over"
@@ -274,7 +326,7 @@ impl<'a> Probe<'a> {
             Some(format!(
                 "cannot be resolved: the resolver did not answer within {limit}"
             ))
-        } else if self.rule.tls && self.trust.is_none() {
+        } else if self.lacks_trust() {
             Some(format!(
                 "cannot be asked: the certificates of authorities could not be read within {limit}"
             ))
@@ -302,17 +354,17 @@ impl<'a> Probe<'a> {
                 }
             })
         };
-        self.raw = Some(match unasked {
-            Some(why) => Raw::NotAsked(why),
-            None => self.timed_out(),
+        self.outcome = Some(match unasked {
+            Some(why) => Outcome::NotAsked(why),
+            None => self.timed_out(stalled),
         });
         self.open.clear();
     }
 
-    fn timed_out(&mut self) -> Raw {
+    fn timed_out(&mut self, stalled: Duration) -> OutcomeOf<T> {
         if self.unix != Unix::None {
             self.failures.push(Failure {
-                place: self.rule.address.to_string(),
+                place: self.talk.target().address.to_string(),
                 fault: Fault::TimedOut {
                     step: Step::Connect,
                     after: self.timeout,
@@ -321,12 +373,23 @@ impl<'a> Probe<'a> {
         }
         for connection in std::mem::take(&mut self.open) {
             let place = connection.place().to_owned();
-            match connection.time_out(self.rule, self.trust.as_deref(), self.timeout) {
-                Progress::Passed(certificate_ends) => return Raw::Passed { certificate_ends },
+            match connection.time_out(self.trust.as_deref(), self.timeout) {
+                Progress::Passed(answer, certificate_ends) => {
+                    return self.passed(answer, certificate_ends, self.deadline, stalled);
+                }
                 Progress::Failed(fault) => self.failures.push(Failure { place, fault }),
-                Progress::Waiting => {}
+                Progress::Waiting | Progress::Moved(_) => {}
             }
         }
-        Raw::Failed(std::mem::take(&mut self.failures))
+        Outcome::Failed(std::mem::take(&mut self.failures))
+    }
+}
+
+/// Where to begin with a target: addresses are none until they are known.
+fn places(target: &Target) -> (Unix, Option<VecDeque<SocketAddr>>) {
+    match &target.address {
+        Address::Ip(address) => (Unix::None, Some(VecDeque::from([*address]))),
+        Address::Name { .. } => (Unix::None, None),
+        Address::Unix(_) => (Unix::Wanted, Some(VecDeque::new())),
     }
 }

@@ -3,6 +3,7 @@
 //! They are never waited for. One that hangs is left behind, and ends with the process.
 
 use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -37,7 +38,7 @@ pub(super) enum Job {
     Resolve(String),
     /// Whom to trust, with a file of further authorities.
     Trust(Option<PathBuf>),
-    /// A connection to a unix socket, for the probe of this number.
+    /// A connection to a unix socket, for the conversation of this number.
     Unix(usize, PathBuf),
 }
 
@@ -67,10 +68,10 @@ pub(super) enum Unconnected {
     /// There was no descriptor, or no memory for one.
     NoDescriptor,
     /// It failed.
-    Failed(Fault),
+    Failed(Fault<Infallible>),
 }
 
-/// The helper threads of one look.
+/// The helper threads of one loop.
 pub(super) struct Helpers {
     workers: [Workers; 2],
     wake: Arc<UnixStream>,

@@ -1,4 +1,4 @@
-//! TLS with a server that is probed: whom to trust, sessions, and what is wrong with a certificate.
+//! TLS with servers: whom to trust, sessions, and what is wrong with a certificate.
 //!
 //! When a certificate ends is asked of the same verification that found it good: it is repeated for a time
 //! [`EXPIRY_WARNING`] ahead, and its error has the end in it. That needs no reader of certificates, and covers the
@@ -6,7 +6,7 @@
 
 use std::io::Read;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use rustls::client::danger::ServerCertVerifier;
@@ -17,7 +17,7 @@ use rustls::{CertificateError, ClientConfig, ClientConnection, Error, RootCertSt
 
 use super::{EXPIRY_WARNING, Fault};
 use crate::files::{self, Links};
-use crate::text::{cut, visible};
+use crate::text::{cut, plain, visible};
 
 /// The longest file of certificates that is read: the system's own has a quarter of it.
 const CA_FILE_LIMIT: u64 = 1 << 20;
@@ -27,7 +27,7 @@ const SHOWN: usize = 200;
 
 /// Whom to trust.
 #[derive(Debug)]
-pub(super) struct Trust {
+pub struct Trust {
     config: Arc<ClientConfig>,
     verifier: Arc<WebPkiServerVerifier>,
 }
@@ -35,24 +35,7 @@ pub(super) struct Trust {
 impl Trust {
     /// The system's authorities, and those of `ca_file`. It reads files, and may block.
     pub(super) fn load(ca_file: Option<&Path>) -> Result<Self, String> {
-        let mut roots = RootCertStore::empty();
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        if let Some(path) = ca_file {
-            for certificate in certificates(path)? {
-                roots.add(certificate).map_err(|error| {
-                    format!(
-                        "a certificate in {} cannot be used: {error}; check ca_file",
-                        path.display()
-                    )
-                })?;
-            }
-        }
-        if roots.is_empty() {
-            return Err(
-                "no certificate authority is known here, so no server can be trusted; install ca-certificates, or set ca_file"
-                    .to_owned(),
-            );
-        }
+        let roots = authorities(ca_file, "ca_file")?;
         Self::of(roots).map_err(|error| not_set_up(&error))
     }
 
@@ -111,22 +94,51 @@ impl Trust {
     }
 }
 
+/// The system's authorities, read once, and those of `ca_file`. It reads files, and may block. `key` is what the config
+/// calls that file; no error has a place of its own to name.
+pub fn authorities(ca_file: Option<&Path>, key: &str) -> Result<RootCertStore, String> {
+    static SYSTEM: OnceLock<RootCertStore> = OnceLock::new();
+    let system = SYSTEM.get_or_init(|| {
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        roots
+    });
+    let mut roots = system.clone();
+    if let Some(path) = ca_file {
+        for certificate in certificates(path, key)? {
+            roots.add(certificate).map_err(|error| {
+                format!(
+                    "a certificate in {} cannot be used: {error}; check {key}",
+                    path.display()
+                )
+            })?;
+        }
+    }
+    if roots.is_empty() {
+        return Err(
+            "no certificate authority is known here, so no server can be trusted; install ca-certificates, or set ca_file"
+                .to_owned(),
+        );
+    }
+    Ok(roots)
+}
+
 fn not_set_up(error: &Error) -> String {
     format!("TLS cannot be set up: {error}")
 }
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+fn certificates(path: &Path, key: &str) -> Result<Vec<CertificateDer<'static>>, String> {
     let shown = path.display();
     let mut pem = Vec::new();
     let unreadable =
-        |error: std::io::Error| format!("{shown} cannot be read: {error}; check ca_file");
+        |error: std::io::Error| format!("{shown} cannot be read: {}; check {key}", plain(&error));
     let (file, _) = files::open(path, Links::Follow).map_err(|error| unreadable(error.into()))?;
     file.take(CA_FILE_LIMIT)
         .read_to_end(&mut pem)
         .map_err(unreadable)?;
     let certificates: Vec<_> = CertificateDer::pem_slice_iter(&pem)
         .collect::<Result<_, _>>()
-        .map_err(|error| format!("{shown} is not a PEM file: {error}; check ca_file"))?;
+        .map_err(|error| format!("{shown} is not a PEM file: {error}; check {key}"))?;
     if certificates.is_empty() {
         return Err(format!(
             "there is no certificate in {shown}; ca_file wants PEM, -----BEGIN CERTIFICATE-----"
@@ -136,16 +148,24 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
 }
 
 /// What an error of a session with a server of this name means.
-pub(super) fn fault(error: &Error, name: &str) -> Fault {
-    let text = |error: &dyn std::fmt::Display| cut(&visible(&error.to_string()), SHOWN);
-    let reason = match error {
-        Error::InvalidCertificate(reason) => reason,
-        Error::InvalidMessage(_) => return Fault::NoTls("it does not speak TLS".to_owned()),
-        other => return Fault::NoTls(format!("no TLS session came about: {}", text(other))),
-    };
-    Fault::Certificate(match reason {
+pub(super) fn fault<W>(error: &Error, name: &str) -> Fault<W> {
+    match error {
+        Error::InvalidCertificate(reason) => Fault::Certificate(distrust(reason, name, "`host`")),
+        Error::InvalidMessage(_) => Fault::NoTls("it does not speak TLS".to_owned()),
+        other => Fault::NoTls(format!("no TLS session came about: {}", text(other))),
+    }
+}
+
+fn text(error: &dyn std::fmt::Display) -> String {
+    cut(&visible(&error.to_string()), SHOWN)
+}
+
+/// Why a certificate that should be for `name` is not trusted, as the rest of a sentence that begins with it. `key` is
+/// what the config calls the name.
+pub fn distrust(reason: &CertificateError, name: &str, key: &str) -> String {
+    match reason {
         CertificateError::NotValidForName => {
-            format!("is not valid for the name `{}`; set `host` to a name that it has", visible(name))
+            format!("is not valid for the name `{}`; set {key} to a name that it has", visible(name))
         }
         CertificateError::NotValidForNameContext { presented, .. } => {
             let names: Vec<String> = presented.iter().map(|name| bare_name(name)).collect();
@@ -155,7 +175,7 @@ pub(super) fn fault(error: &Error, name: &str) -> Fault {
                 cut(&names.join(", "), SHOWN)
             };
             format!(
-                "is not valid for the name `{}` (it is for {names}); set `host` to a name that it has",
+                "is not valid for the name `{}` (it is for {names}); set {key} to a name that it has",
                 visible(name)
             )
         }
@@ -175,11 +195,11 @@ pub(super) fn fault(error: &Error, name: &str) -> Fault {
         CertificateError::UnknownIssuer
         | CertificateError::BadSignature
         | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
-            "comes from an authority that is not trusted here; set `ca_file` to the certificate of that authority"
+            "comes from an authority that is not trusted here; set ca_file to the certificate of that authority"
                 .to_owned()
         }
         other => format!("cannot be trusted: {}", text(other)),
-    })
+    }
 }
 
 /// `DnsName("x")` as the library has it, as a name.
@@ -224,25 +244,26 @@ mod tests {
             (C::NotValidYet, "is not valid yet"),
             (
                 C::UnknownIssuer,
-                "comes from an authority that is not trusted here; set `ca_file`",
+                "comes from an authority that is not trusted here; set ca_file",
             ),
             (C::Revoked, "cannot be trusted: "),
         ] {
-            let Fault::Certificate(text) = fault(&Error::InvalidCertificate(reason), "a.example")
+            let Fault::<()>::Certificate(text) =
+                fault(&Error::InvalidCertificate(reason), "a.example")
             else {
                 panic!("{beginning}");
             };
             assert!(text.starts_with(beginning), "{text}");
         }
         assert_eq!(
-            fault(
+            fault::<()>(
                 &Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType),
                 "x"
             ),
             Fault::NoTls("it does not speak TLS".to_owned())
         );
         assert_eq!(
-            fault(&Error::DecryptError, "x"),
+            fault::<()>(&Error::DecryptError, "x"),
             Fault::NoTls("no TLS session came about: cannot decrypt peer's message".to_owned())
         );
     }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::files::{self, Links};
 use crate::table::{Context, Field, Key, Keys, MASK, Shown, Table, Value};
+use crate::text::plain;
 
 /// More than any password has.
 const LIMIT: u64 = 4096;
@@ -24,22 +25,22 @@ pub enum Secret {
 }
 
 impl Secret {
-    /// The secret itself. No error holds any of it.
-    pub(super) fn read(&self) -> Result<String, String> {
+    /// The secret itself, a password or whatever `what` says. No error holds any of it.
+    pub fn read(&self, what: &str) -> Result<String, String> {
         match self {
             Self::Inline(secret) if secret.is_empty() => {
-                Err("the password in the config is empty".to_owned())
+                Err(format!("the {what} in the config is empty"))
             }
             Self::Inline(secret) => Ok(secret.clone()),
-            Self::File(path) => first_line(path),
+            Self::File(path) => first_line(path, what),
             Self::Env(name) => match std::env::var(name) {
                 Ok(secret) if !secret.is_empty() => Ok(secret),
-                Ok(_) => Err(format!("${name}, which holds the password, is empty")),
+                Ok(_) => Err(format!("${name}, which holds the {what}, is empty")),
                 Err(std::env::VarError::NotPresent) => Err(format!(
-                    "${name}, which holds the password, is not set; cron and systemd set only what they are told to"
+                    "${name}, which holds the {what}, is not set; cron and systemd set only what they are told to"
                 )),
                 Err(std::env::VarError::NotUnicode(_)) => {
-                    Err(format!("${name}, which holds the password, is not UTF-8"))
+                    Err(format!("${name}, which holds the {what}, is not UTF-8"))
                 }
             },
             Self::Credential(name) => credential(
@@ -47,13 +48,14 @@ impl Secret {
                     .as_deref()
                     .map(Path::new),
                 name,
+                what,
             ),
         }
     }
 }
 
 /// A credential of a unit, by its name.
-fn credential(directory: Option<&Path>, name: &str) -> Result<String, String> {
+fn credential(directory: Option<&Path>, name: &str, what: &str) -> Result<String, String> {
     if name.is_empty() || name == "." || name == ".." || name.contains('/') {
         return Err(format!(
             "`{name}` is not the name of a credential: it is a file name without a directory"
@@ -64,21 +66,17 @@ fn credential(directory: Option<&Path>, name: &str) -> Result<String, String> {
             "the credential `{name}` is not there: $CREDENTIALS_DIRECTORY is not set; run from a systemd unit with LoadCredential={name}:PATH"
         )
     })?;
-    first_line(&directory.join(name))
+    first_line(&directory.join(name), what)
 }
 
-fn first_line(path: &Path) -> Result<String, String> {
+/// The first line of a file, which holds `what`. No error holds any of it.
+pub fn first_line(path: &Path, what: &str) -> Result<String, String> {
     let shown = path.display();
     let mut bytes = Vec::new();
     files::open(path, Links::Follow)
         .map_err(io::Error::from)
         .and_then(|(file, _)| file.take(LIMIT).read_to_end(&mut bytes))
-        .map_err(|error| {
-            format!(
-                "{shown}: the password cannot be read: {}",
-                super::plain(&error)
-            )
-        })?;
+        .map_err(|error| format!("{shown}: the {what} cannot be read: {}", plain(&error)))?;
     let line = bytes
         .split(|byte| *byte == b'\n')
         .next()
@@ -86,11 +84,11 @@ fn first_line(path: &Path) -> Result<String, String> {
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     match std::str::from_utf8(line) {
         Ok("") => Err(format!(
-            "{shown}: its first line, which holds the password, is empty"
+            "{shown}: its first line, which holds the {what}, is empty"
         )),
         Ok(secret) => Ok(secret.to_owned()),
         Err(_) => Err(format!(
-            "{shown}: its first line, which holds the password, is not UTF-8"
+            "{shown}: its first line, which holds the {what}, is not UTF-8"
         )),
     }
 }
@@ -113,14 +111,14 @@ impl Secret {
     }
 
     /// What a table has of a secret, right or wrong: the first, where it has several.
-    pub(super) fn first<'a>(table: &'a Table<'_>, name: &str) -> Option<Value<'a>> {
+    pub(crate) fn first<'a>(table: &'a Table<'_>, name: &str) -> Option<Value<'a>> {
         let keys = Self::keys(name);
         let there = keys.iter().filter_map(|key| table.get(key));
         there.min_by_key(|value| value.span().start)
     }
 
     /// Whether a table has anything of a secret, right or wrong or misspelt.
-    pub(super) fn is_there(table: &Table<'_>, name: &str) -> bool {
+    pub(crate) fn is_there(table: &Table<'_>, name: &str) -> bool {
         table.has_any(&Self::keys(name).each_ref().map(String::as_str))
     }
 
@@ -230,7 +228,10 @@ mod tests {
             (b" with spaces \n", " with spaces "),
         ] {
             std::fs::write(&path, text).unwrap();
-            assert_eq!(Secret::File(path.clone()).read().as_deref(), Ok(secret));
+            assert_eq!(
+                Secret::File(path.clone()).read("password").as_deref(),
+                Ok(secret)
+            );
         }
     }
 
@@ -239,31 +240,31 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("pass");
         let shown = path.display().to_string();
-        let error = Secret::File(path.clone()).read().unwrap_err();
+        let error = Secret::File(path.clone()).read("password").unwrap_err();
         assert_eq!(
             error,
             format!("{shown}: the password cannot be read: no such file or directory")
         );
         std::fs::write(&path, "\nsecond").unwrap();
         assert_eq!(
-            Secret::File(path.clone()).read().unwrap_err(),
+            Secret::File(path.clone()).read("password").unwrap_err(),
             format!("{shown}: its first line, which holds the password, is empty")
         );
         std::fs::write(&path, b"canary\xff\n").unwrap();
-        let error = Secret::File(path).read().unwrap_err();
+        let error = Secret::File(path).read("password").unwrap_err();
         assert!(
             error.ends_with("is not UTF-8") && !error.contains("canary"),
             "{error}"
         );
         assert_eq!(
             Secret::Env("WATCHDOG_NO_SUCH_VARIABLE".to_owned())
-                .read()
+                .read("password")
                 .unwrap_err(),
             "$WATCHDOG_NO_SUCH_VARIABLE, which holds the password, is not set; cron and systemd set only what they are told to"
         );
-        assert!(Secret::Env("PATH".to_owned()).read().is_ok());
+        assert!(Secret::Env("PATH".to_owned()).read("password").is_ok());
         assert_eq!(
-            Secret::Inline(String::new()).read().unwrap_err(),
+            Secret::Inline(String::new()).read("password").unwrap_err(),
             "the password in the config is empty"
         );
     }
@@ -273,18 +274,18 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("smtp"), "s3cret\n").unwrap();
         assert_eq!(
-            credential(Some(directory.path()), "smtp").as_deref(),
+            credential(Some(directory.path()), "smtp", "password").as_deref(),
             Ok("s3cret")
         );
         for name in ["", ".", "..", "../x", "/etc/passwd"] {
             assert_eq!(
-                credential(Some(directory.path()), name).unwrap_err(),
+                credential(Some(directory.path()), name, "password").unwrap_err(),
                 format!(
                     "`{name}` is not the name of a credential: it is a file name without a directory"
                 )
             );
         }
-        let error = credential(None, "smtp").unwrap_err();
+        let error = credential(None, "smtp", "password").unwrap_err();
         assert_eq!(
             error,
             "the credential `smtp` is not there: $CREDENTIALS_DIRECTORY is not set; run from a systemd unit with LoadCredential=smtp:PATH"

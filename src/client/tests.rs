@@ -1,26 +1,33 @@
-//! Probes of real listeners, each with one fault.
+//! Conversations with real listeners, each with one fault, as port probes have them.
 
+use std::io;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
+use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use super::super::connection::{Connection, KEPT, Progress};
-use super::super::{ANSWER_LIMIT, End, Fault, Step, judge};
-use super::*;
+use super::connection::{Connection, Progress};
+use super::rounds::{Rounds, no_descriptor, no_poll};
+use super::{Address, Descriptors, Step, Talk};
 use crate::check::lasting::Failing;
 use crate::check::pattern::Pattern;
+use crate::check::port::{ANSWER_LIMIT, End, Fault, Probe, Raw, Rule, Unexpected, judge, look};
 use crate::clock::Reading;
 
+/// So many bytes of a wrong answer are kept.
+const KEPT: usize = 100;
 /// For what does not wait for it: a machine under load may be slow.
 const LONG: Duration = Duration::from_secs(30);
 /// For what has to wait for its end.
@@ -112,12 +119,31 @@ fn drain(mut stream: &TcpStream) {
 
 /// A look in which names are known and nobody resolves any.
 fn look_knowing(rule: &Rule, timeout: Duration, addresses: Option<&[SocketAddr]>) -> Raw {
-    let mut look = Look::new(&[(rule, timeout)], far(), 100);
+    let descriptors = Descriptors::new(100);
+    let mut look = rounds(&[(rule, timeout)], &descriptors);
     look.helpers = None;
     for known in look.names.values_mut() {
         *known = addresses.map(|addresses| Ok(addresses.to_vec()));
     }
-    look.run().remove(0)
+    raws(look).remove(0)
+}
+
+fn rounds<'a>(
+    probes: &[(&'a Rule, Duration)],
+    descriptors: &'a Descriptors,
+) -> Rounds<'a, Probe<'a>> {
+    let talks = probes
+        .iter()
+        .map(|&(rule, timeout)| (Probe::new(rule), timeout));
+    Rounds::new(talks.collect(), far(), descriptors)
+}
+
+fn raws(rounds: Rounds<'_, Probe<'_>>) -> Vec<Raw> {
+    rounds
+        .run()
+        .into_iter()
+        .map(|(_, outcome)| outcome.into())
+        .collect()
 }
 
 #[test]
@@ -253,7 +279,7 @@ fn one_that_answers_byte_by_byte_is_cut_off_at_the_deadline() {
         }
     });
     let rule = expecting(&address, "never");
-    let Fault::Unexpected { first, length, end } = fault(ask(&rule, SHORT)) else {
+    let Fault::Answer(Unexpected { first, length, end }) = fault(ask(&rule, SHORT)) else {
         panic!("an answer was expected");
     };
     assert_eq!(end, End::Timeout(SHORT));
@@ -299,11 +325,11 @@ fn a_connection_that_is_reset_or_closed_is_told_apart() {
     assert_eq!(ask(&expecting(&say("well"), "^well$"), LONG), passed());
     assert_eq!(
         fault(ask(&expecting(&say("ill"), "^well$"), LONG)),
-        Fault::Unexpected {
+        Fault::Answer(Unexpected {
             first: b"ill".to_vec(),
             length: 3,
             end: End::Closed
-        }
+        })
     );
     // answered and closed before it took what is sent
     let rude = Rule {
@@ -328,11 +354,11 @@ fn the_first_64_kib_are_all_that_is_read() {
     );
     assert_eq!(
         fault(ask(&expecting(&flood(ANSWER_LIMIT - 3), "PONG"), LONG)),
-        Fault::Unexpected {
+        Fault::Answer(Unexpected {
             first: vec![b'a'; KEPT],
             length: ANSWER_LIMIT,
             end: End::Limit
-        }
+        })
     );
 }
 
@@ -525,10 +551,10 @@ fn what_the_run_has_no_time_for_is_unknown() {
 fn silence_is_unknown_where_this_side_was_not_there_to_hear() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let silent = expecting(&listener.local_addr().unwrap().to_string(), "x");
-    let mut look = Look::new(&[(&silent, SHORT)], far(), 100);
+    let descriptors = Descriptors::new(100);
+    let mut look = rounds(&[(&silent, SHORT)], &descriptors);
     look.stalled = Duration::from_millis(600);
-    let raws = look.run();
-    let said = sentence(&silent, &raws[0]);
+    let said = sentence(&silent, &raws(look)[0]);
     assert!(
         said.starts_with("probe_unreadable: ") && said.contains("this host was too busy to ask: "),
         "{said}"
@@ -540,7 +566,8 @@ fn time_that_this_side_took_is_not_held_against_the_other() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let late = expecting(&format!("late.example:{}", address.port()), "x");
-    let mut look = Look::new(&[(&late, SHORT)], far(), 100);
+    let descriptors = Descriptors::new(100);
+    let mut look = rounds(&[(&late, SHORT)], &descriptors);
     look.helpers = None;
     while look.began.elapsed() < SHORT * 3 / 5 {
         look.round();
@@ -548,7 +575,7 @@ fn time_that_this_side_took_is_not_held_against_the_other() {
     for known in look.names.values_mut() {
         *known = Some(Ok(vec![address]));
     }
-    let said = sentence(&late, &look.run()[0]);
+    let said = sentence(&late, &raws(look)[0]);
     assert!(
         said.contains("did not answer, but its name or certificates took the first "),
         "{said}"
@@ -559,10 +586,10 @@ fn time_that_this_side_took_is_not_held_against_the_other() {
         ..rule(&address.to_string())
     };
     let unread = |no_helper: Option<String>| {
-        let mut look = Look::new(&[(&tls, Duration::from_millis(100))], far(), 100);
+        let mut look = rounds(&[(&tls, Duration::from_millis(100))], &descriptors);
         look.helpers = None;
         look.no_helper = no_helper;
-        sentence(&tls, &look.run()[0])
+        sentence(&tls, &raws(look)[0])
     };
     assert!(unread(None).ends_with(
         "cannot be asked: the certificates of authorities could not be read within 100ms"
@@ -607,11 +634,13 @@ fn a_connection_with_itself_is_none() {
     socket.set_nonblocking(true).unwrap();
     let rule = rule(&address.to_string());
     let now = Instant::now();
-    let Ok(mut connection) = Connection::of_unix(&rule, None, socket, now) else {
+    let probe = Probe::new(&rule);
+    let Ok(mut connection) = Connection::of_unix(probe.target(), None, probe.begin(), socket, now)
+    else {
         panic!("it is connected");
     };
     assert!(matches!(
-        connection.drive(&rule, None, now),
+        connection.drive(None, now),
         Progress::Failed(Fault::Refused)
     ));
 }
@@ -632,7 +661,10 @@ fn a_thousand_silent_addresses_take_as_long_as_one() {
         .filter(|raw| matches!(raw, Raw::Failed(_)))
         .count();
     // where a process may have no more of them, the others are unknown; tests beside this one have some as well
-    assert!(failed >= descriptors().min(1000) / 2, "{failed}");
+    assert!(
+        failed >= Descriptors::of_process().most().min(1000) / 2,
+        "{failed}"
+    );
     for raw in &raws {
         let is_known = match raw {
             Raw::Failed(_) => true,
@@ -649,11 +681,14 @@ fn probes_share_what_descriptors_there_are() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let open = rule(&address);
-    let raws = Look::new(&vec![(&open, LONG); 50], far(), 2).run();
-    assert_eq!(raws, vec![passed(); 50]);
+    let few = |probes: &[(&Rule, Duration)], most| {
+        let descriptors = Descriptors::new(most);
+        raws(rounds(probes, &descriptors))
+    };
+    assert_eq!(few(&vec![(&open, LONG); 50], 2), vec![passed(); 50]);
     // the only descriptor is taken until the end
     let silent = expecting(&address, "x");
-    let raws = Look::new(&[(&silent, SHORT), (&open, SHORT)], far(), 1).run();
+    let raws = few(&[(&silent, SHORT), (&open, SHORT)], 1);
     assert!(matches!(raws[0], Raw::Failed(_)), "{raws:?}");
     assert_eq!(
         sentence(&open, &raws[1]),
@@ -662,7 +697,7 @@ fn probes_share_what_descriptors_there_are() {
         )
     );
     // one that had little time left does not tell whether the other side is silent
-    let raws = Look::new(&[(&silent, SHORT), (&silent, SHORT * 3 / 2)], far(), 1).run();
+    let raws = few(&[(&silent, SHORT), (&silent, SHORT * 3 / 2)], 1);
     let said = sentence(&silent, &raws[1]);
     assert!(
         said.contains("did not answer, but no descriptor was free for the first 1")
@@ -754,7 +789,7 @@ fn certificates_are_verified_and_their_end_is_reported() {
         ),
         (
             "alone",
-            "comes from an authority that is not trusted here; set `ca_file`",
+            "comes from an authority that is not trusted here; set ca_file",
         ),
     ];
     for (name, part) in refused {
@@ -793,11 +828,11 @@ fn faults_of_a_tls_session_are_told_apart() {
     let flood = tls(&serve_tls(directory.path(), "good", &LONG_ANSWER));
     assert_eq!(
         fault(ask(&flood, LONG)),
-        Fault::Unexpected {
+        Fault::Answer(Unexpected {
             first: vec![b'a'; KEPT],
             length: ANSWER_LIMIT,
             end: End::Limit
-        }
+        })
     );
     let plain = tls(&serve(|mut stream| {
         stream.write_all(b"220 hello\r\n").unwrap();

@@ -16,7 +16,7 @@ pub(super) fn is_shortage(error: &io::Error) -> bool {
 }
 
 /// What an error of a socket means; `elapsed` is how long the connection was tried.
-pub(super) fn fault(error: &io::Error, step: Step, elapsed: Duration) -> Fault {
+pub(super) fn fault<W>(error: &io::Error, step: Step, elapsed: Duration) -> Fault<W> {
     match error.raw_os_error() {
         Some(libc::ECONNREFUSED) => Fault::Refused,
         Some(libc::ECONNRESET | libc::EPIPE | libc::ECONNABORTED) => Fault::Reset(step),
@@ -30,7 +30,7 @@ pub(super) fn fault(error: &io::Error, step: Step, elapsed: Duration) -> Fault {
 }
 
 /// What an error of the connection to a unix socket means. It looks at the path, and may block.
-pub(super) fn unix_fault(error: &io::Error, path: &Path) -> Fault {
+pub(super) fn unix_fault<W>(error: &io::Error, path: &Path) -> Fault<W> {
     match error.raw_os_error() {
         Some(libc::ENOENT | libc::ENOTDIR) => Fault::NoSocket,
         Some(libc::ECONNREFUSED) => {
@@ -80,8 +80,10 @@ mod tests {
     fn what_the_other_side_did_is_told_apart_from_what_this_side_cannot() {
         let after = Duration::from_secs(3);
         let path = Path::new("/no/such/socket");
-        let tcp = |code| fault(&io::Error::from_raw_os_error(code), Step::Connect, after);
-        let unix = |code| unix_fault(&io::Error::from_raw_os_error(code), path);
+        let tcp = |code| -> Fault<()> {
+            fault(&io::Error::from_raw_os_error(code), Step::Connect, after)
+        };
+        let unix = |code| -> Fault<()> { unix_fault(&io::Error::from_raw_os_error(code), path) };
         assert_eq!(tcp(libc::ECONNREFUSED), Fault::Refused);
         assert_eq!(tcp(libc::ECONNRESET), Fault::Reset(Step::Connect));
         assert_eq!(

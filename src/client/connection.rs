@@ -12,65 +12,56 @@ use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::errno::{fault, is_shortage};
 use super::tls::{self, Trust};
-use super::{ANSWER_LIMIT, End, Failure, Fault, Rule, Step};
+use super::{Address, Exchange, Failure, Fault, Heard, Step, Target};
 
-/// Of an answer that is not as expected, so many bytes are kept.
-pub(super) const KEPT: usize = 100;
-
-/// The size of one read of an answer. There is one read a round, so that a flood from one server delays no other probe.
+/// The size of one read of an answer. There is one read a round, so that a flood from one server delays no other.
 const READ: usize = 16 << 10;
-
-/// An answer is searched no more often than this, or when it has doubled: searching it after each byte would take the
-/// square of its length.
-const SEARCH_EVERY: Duration = Duration::from_millis(20);
 
 /// Rounds of a TLS session before others have their turn.
 const TLS_ROUNDS: usize = 8;
 
 /// A connection under way.
-pub(super) struct Connection {
+pub(super) struct Connection<E> {
     socket: Socket,
     place: String,
     step: Step,
     began: Instant,
     session: Option<(Box<ClientConnection>, String)>,
-    /// How much of `send` the socket, or the session, has taken.
-    sent: usize,
-    answer: Vec<u8>,
+    exchange: E,
     is_closed: bool,
-    searched: usize,
-    searched_at: Option<Instant>,
-    is_due: bool,
 }
 
 /// How a connection stands.
-pub(super) enum Progress {
+pub(super) enum Progress<E: Exchange> {
     /// It waits for the other side.
     Waiting,
-    /// All was as expected.
-    Passed(Option<SystemTime>),
+    /// All was as it should be; and when the certificate ends, where that is soon.
+    Passed(E::Answer, Option<SystemTime>),
+    /// The conversation goes on with somebody else.
+    Moved(E::Next),
     /// It failed.
-    Failed(Fault),
+    Failed(Fault<E::Wrong>),
 }
 
 /// Why a connection was not even begun.
-pub(super) enum Unbegun {
+pub(super) enum Unbegun<W> {
     /// There was no descriptor, or no memory for one.
     NoDescriptor,
     /// It failed at once.
-    Failed(Failure),
+    Failed(Failure<W>),
 }
 
-impl Connection {
+impl<E: Exchange> Connection<E> {
     /// Begins a connection to an IP address.
     pub(super) fn begin(
-        rule: &Rule,
+        target: &Target,
         trust: Option<&Trust>,
+        exchange: E,
         address: SocketAddr,
         now: Instant,
-    ) -> Result<Self, Unbegun> {
-        let place = match &rule.address {
-            super::Address::Name { .. } => address.ip().to_string(),
+    ) -> Result<Self, Unbegun<E::Wrong>> {
+        let place = match &target.address {
+            Address::Name { .. } => address.ip().to_string(),
             other => other.to_string(),
         };
         let begun = stream(Domain::for_address(address)).and_then(|socket| {
@@ -87,38 +78,38 @@ impl Connection {
                 return Err(Unbegun::Failed(Failure { place, fault }));
             }
         };
-        Self::with(rule, trust, socket, place, now).map_err(Unbegun::Failed)
+        Self::with(target, trust, exchange, socket, place, now).map_err(Unbegun::Failed)
     }
 
     /// Goes on with a unix socket that is connected.
     pub(super) fn of_unix(
-        rule: &Rule,
+        target: &Target,
         trust: Option<&Trust>,
+        exchange: E,
         socket: Socket,
         now: Instant,
-    ) -> Result<Self, Failure> {
-        Self::with(rule, trust, socket, rule.address.to_string(), now)
+    ) -> Result<Self, Failure<E::Wrong>> {
+        let place = target.address.to_string();
+        Self::with(target, trust, exchange, socket, place, now)
     }
 
     fn with(
-        rule: &Rule,
+        target: &Target,
         trust: Option<&Trust>,
+        exchange: E,
         socket: Socket,
         place: String,
         now: Instant,
-    ) -> Result<Self, Failure> {
-        let session = match (trust, rule.server_name()) {
-            (Some(trust), name) => {
-                let name = name.unwrap_or_default();
-                match trust.session(&name) {
-                    Ok(session) => Some((Box::new(session), name)),
-                    Err(text) => {
-                        let fault = Fault::Unreadable(text);
-                        return Err(Failure { place, fault });
-                    }
+    ) -> Result<Self, Failure<E::Wrong>> {
+        let session = match (trust, &target.tls) {
+            (Some(trust), Some(protection)) => match trust.session(&protection.name) {
+                Ok(session) => Some((Box::new(session), protection.name.clone())),
+                Err(text) => {
+                    let fault = Fault::Unreadable(text);
+                    return Err(Failure { place, fault });
                 }
-            }
-            (None, _) => None,
+            },
+            _ => None,
         };
         Ok(Self {
             socket,
@@ -126,12 +117,8 @@ impl Connection {
             step: Step::Connect,
             began: now,
             session,
-            sent: 0,
-            answer: Vec::new(),
+            exchange,
             is_closed: false,
-            searched: 0,
-            searched_at: None,
-            is_due: false,
         })
     }
 
@@ -148,13 +135,13 @@ impl Connection {
     }
 
     /// What it waits for.
-    pub(super) fn events(&self, rule: &Rule) -> PollFlags {
+    pub(super) fn events(&self) -> PollFlags {
         match (self.step, &self.session) {
             (Step::Connect, _) => PollFlags::POLLOUT,
             (_, Some((session, _))) if session.wants_write() => {
                 PollFlags::POLLIN | PollFlags::POLLOUT
             }
-            (Step::Answer, None) if self.sent < to_send(rule).len() => {
+            (Step::Answer, None) if !self.exchange.unsent().is_empty() => {
                 PollFlags::POLLIN | PollFlags::POLLOUT
             }
             _ => PollFlags::POLLIN,
@@ -163,97 +150,67 @@ impl Connection {
 
     /// When it wants to be driven though nothing arrived.
     pub(super) fn wakes_at(&self) -> Option<Instant> {
-        self.is_due
-            .then(|| self.searched_at.map(|at| at + SEARCH_EVERY))
-            .flatten()
+        self.exchange.wakes_at()
     }
 
     /// Drives it as far as it gets.
-    pub(super) fn drive(&mut self, rule: &Rule, trust: Option<&Trust>, now: Instant) -> Progress {
-        match self.advance(rule, trust, now) {
-            Ok(progress) => progress,
+    pub(super) fn drive(&mut self, trust: Option<&Trust>, now: Instant) -> Progress<E> {
+        match self.advance(now) {
+            Ok(heard) => self.progress(heard, trust),
             Err(fault) => Progress::Failed(fault),
         }
     }
 
-    fn advance(
-        &mut self,
-        rule: &Rule,
-        trust: Option<&Trust>,
-        now: Instant,
-    ) -> Result<Progress, Fault> {
+    fn advance(&mut self, now: Instant) -> Result<Heard<E>, Fault<E::Wrong>> {
         if self.step == Step::Connect {
             self.finish_connecting(now)?;
         }
         if self.session.is_some() {
             self.drive_session(now)?;
             if self.step == Step::Handshake {
-                return Ok(Progress::Waiting);
+                return Ok(Heard::Waiting);
             }
         }
-        self.send(rule, now)?;
-        let Some(expect) = &rule.expect else {
-            let flushed = (self.session.as_ref()).is_none_or(|(session, _)| !session.wants_write());
-            if self.sent == to_send(rule).len() && flushed {
-                return Ok(self.passed(trust));
-            }
-            // without `expect` the answer is dropped, but it must be read: else the server may not read the rest of `send`
-            self.receive(now)?;
-            self.answer.clear();
-            return if self.is_closed {
-                Err(Fault::HungUp(self.step))
-            } else {
-                Ok(Progress::Waiting)
-            };
-        };
-        let received = self.receive(now);
-        let grown = self.answer.len() > self.searched;
-        let is_last = self.is_closed || self.answer.len() == ANSWER_LIMIT || received.is_err();
-        let rested = (self.searched_at).is_none_or(|at| now >= at + SEARCH_EVERY);
-        let doubled = self.answer.len() >= 2 * self.searched;
-        self.is_due = grown;
-        if is_last || grown && (rested || doubled) {
-            self.is_due = false;
-            self.searched = self.answer.len();
-            self.searched_at = Some(now);
-            if expect.matches(&self.answer) {
-                return Ok(self.passed(trust));
+        self.send(now)?;
+        let flushed = (self.session.as_ref()).is_none_or(|(session, _)| !session.wants_write());
+        if flushed && self.exchange.unsent().is_empty() {
+            match self.exchange.flushed() {
+                Heard::Waiting => {}
+                heard => return Ok(heard),
             }
         }
-        received?;
-        if self.is_closed {
-            return Err(self.unexpected(End::Closed));
+        self.receive(now)
+    }
+
+    fn progress(&mut self, heard: Heard<E>, trust: Option<&Trust>) -> Progress<E> {
+        match heard {
+            Heard::Waiting => Progress::Waiting,
+            Heard::Passed(answer) => Progress::Passed(answer, self.part(trust)),
+            Heard::Moved(next) => {
+                self.part(None);
+                Progress::Moved(next)
+            }
+            Heard::HungUp => Progress::Failed(Fault::HungUp(self.step)),
+            Heard::Wrong(wrong) => Progress::Failed(Fault::Answer(wrong)),
         }
-        if self.answer.len() == ANSWER_LIMIT {
-            return Err(self.unexpected(End::Limit));
-        }
-        Ok(Progress::Waiting)
     }
 
     /// What it comes to when its time is over.
-    pub(super) fn time_out(
-        mut self,
-        rule: &Rule,
-        trust: Option<&Trust>,
-        after: Duration,
-    ) -> Progress {
-        if self.is_due
-            && rule
-                .expect
-                .as_ref()
-                .is_some_and(|e| e.matches(&self.answer))
-        {
-            return self.passed(trust);
+    pub(super) fn time_out(mut self, trust: Option<&Trust>, after: Duration) -> Progress<E> {
+        let heard = match self.step {
+            Step::Answer => self.exchange.time_out(after),
+            Step::Connect | Step::Handshake => None,
+        };
+        match heard {
+            None | Some(Heard::Waiting) => {
+                let step = self.step;
+                Progress::Failed(Fault::TimedOut { step, after })
+            }
+            Some(heard) => self.progress(heard, trust),
         }
-        Progress::Failed(if self.answer.is_empty() {
-            let step = self.step;
-            Fault::TimedOut { step, after }
-        } else {
-            self.unexpected(End::Timeout(after))
-        })
     }
 
-    fn finish_connecting(&mut self, now: Instant) -> Result<(), Fault> {
+    fn finish_connecting(&mut self, now: Instant) -> Result<(), Fault<E::Wrong>> {
         let elapsed = now.saturating_duration_since(self.began);
         let error = self.socket.take_error();
         if let Some(error) = error.unwrap_or_else(Some) {
@@ -273,7 +230,7 @@ impl Connection {
         Ok(())
     }
 
-    fn drive_session(&mut self, now: Instant) -> Result<(), Fault> {
+    fn drive_session(&mut self, now: Instant) -> Result<(), Fault<E::Wrong>> {
         let elapsed = now.saturating_duration_since(self.began);
         let Some((session, name)) = &mut self.session else {
             return Ok(());
@@ -315,45 +272,45 @@ impl Connection {
         Ok(())
     }
 
-    fn send(&mut self, rule: &Rule, now: Instant) -> Result<(), Fault> {
-        let bytes = to_send(rule);
-        if self.session.is_some() {
-            if self.sent < bytes.len()
-                && let Some((session, _)) = &mut self.session
-            {
-                // without a limit it takes all
-                let _ = session.writer().write_all(bytes);
-                self.sent = bytes.len();
-                return self.drive_session(now);
+    fn send(&mut self, now: Instant) -> Result<(), Fault<E::Wrong>> {
+        if let Some((session, _)) = &mut self.session {
+            let bytes = self.exchange.unsent();
+            if bytes.is_empty() {
+                return Ok(());
             }
-            return Ok(());
+            let length = bytes.len();
+            // without a limit it takes all
+            let _ = session.writer().write_all(bytes);
+            self.exchange.sent(length);
+            return self.drive_session(now);
         }
-        while self.sent < bytes.len() {
-            match Wire(&self.socket).write(&bytes[self.sent..]) {
-                Ok(length) => self.sent += length,
+        while !self.exchange.unsent().is_empty() {
+            match Wire(&self.socket).write(self.exchange.unsent()) {
+                Ok(length) => self.exchange.sent(length),
                 Err(error) if is_nothing(&error) => break,
-                // it may have answered before it closed
-                Err(_) if rule.expect.is_some() => self.sent = bytes.len(),
-                Err(error) => {
+                Err(error) if self.exchange.must_be_sent() => {
                     let elapsed = now.saturating_duration_since(self.began);
                     return Err(fault(&error, Step::Answer, elapsed));
+                }
+                // it may have answered before it closed
+                Err(_) => {
+                    let rest = self.exchange.unsent().len();
+                    self.exchange.sent(rest);
                 }
             }
         }
         Ok(())
     }
 
-    /// Reads what arrived: once from a socket, and until it is empty from a session, since poll knows nothing of what a
-    /// session has buffered.
-    fn receive(&mut self, now: Instant) -> Result<(), Fault> {
+    /// Hands on what arrived: read once from a socket, and until it is empty from a session, since poll knows nothing of
+    /// what a session has buffered.
+    fn receive(&mut self, now: Instant) -> Result<Heard<E>, Fault<E::Wrong>> {
         let mut bytes = [0; READ];
         loop {
-            let room = READ.min(ANSWER_LIMIT - self.answer.len());
-            if room == 0 {
-                return Ok(());
-            }
+            let room = READ.min(self.exchange.room());
             let bytes = &mut bytes[..room];
             let read = match &mut self.session {
+                _ if room == 0 => Ok(0),
                 Some((session, _)) => match session.reader().read(bytes) {
                     // closed without close_notify, as many servers do
                     Err(error) if error.kind() == ErrorKind::UnexpectedEof => Ok(0),
@@ -361,41 +318,41 @@ impl Connection {
                 },
                 None => Wire(&self.socket).read(bytes),
             };
-            match read {
-                Ok(0) => self.is_closed = true,
-                Ok(length) => {
-                    self.answer.extend_from_slice(&bytes[..length]);
-                    if self.session.is_some() {
-                        continue;
-                    }
+            let length = match read {
+                Ok(length) => length,
+                Err(error) if is_nothing(&error) => {
+                    return Ok(self.exchange.hear(&[], false, now));
                 }
-                Err(error) if is_nothing(&error) => {}
                 Err(error) => {
+                    // what arrived before may be enough
+                    if let heard @ Heard::Passed(_) = self.exchange.cut_off(now) {
+                        return Ok(heard);
+                    }
                     let elapsed = now.saturating_duration_since(self.began);
                     return Err(fault(&error, Step::Answer, elapsed));
                 }
+            };
+            let is_last = length == 0 && room > 0;
+            self.is_closed |= is_last;
+            let heard = self.exchange.hear(&bytes[..length], is_last, now);
+            if is_last && matches!(heard, Heard::Waiting) {
+                return Ok(Heard::HungUp);
             }
-            return Ok(());
+            if self.session.is_some() && length > 0 && matches!(heard, Heard::Waiting) {
+                continue;
+            }
+            return Ok(heard);
         }
     }
 
-    fn passed(&mut self, trust: Option<&Trust>) -> Progress {
-        let mut ends = None;
-        if let (Some((session, name)), Some(trust)) = (&mut self.session, trust) {
-            ends = trust.ends_soon(session, name);
-            // close_notify, so that the server logs no broken session; whether it arrives does not matter
-            session.send_close_notify();
-            let _ = session.write_tls(&mut Wire(&self.socket));
-        }
-        Progress::Passed(ends)
-    }
-
-    fn unexpected(&self, end: End) -> Fault {
-        Fault::Unexpected {
-            first: self.answer[..self.answer.len().min(KEPT)].to_vec(),
-            length: self.answer.len(),
-            end,
-        }
+    /// Ends a session, and tells when its certificate ends, where that is soon.
+    fn part(&mut self, trust: Option<&Trust>) -> Option<SystemTime> {
+        let (session, name) = self.session.as_mut()?;
+        let ends = trust.and_then(|trust| trust.ends_soon(session, name));
+        // close_notify, so that the server logs no broken session; whether it arrives does not matter
+        session.send_close_notify();
+        let _ = session.write_tls(&mut Wire(&self.socket));
+        ends
     }
 }
 
@@ -424,10 +381,6 @@ impl Write for Wire<'_> {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
-}
-
-fn to_send(rule: &Rule) -> &[u8] {
-    rule.send.as_deref().unwrap_or_default()
 }
 
 fn is_nothing(error: &io::Error) -> bool {
