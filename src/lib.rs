@@ -25,6 +25,7 @@ use notify::Channel;
 use report::page::{Paint, Style};
 
 pub mod act;
+pub mod amount;
 pub mod check;
 pub mod child;
 pub mod cli;

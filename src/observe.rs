@@ -87,7 +87,7 @@ impl Subject<'_> {
 
 /// Looks at the services of `names`, until `deadline` at the most.
 ///
-/// Probes wait for others, so they begin at once, each kind in a thread of its own, beside all else.
+/// What waits for others begins at once, each kind in a thread of its own, beside all else.
 pub fn observe(
     pool: &Pool,
     config: &Config,
@@ -115,27 +115,28 @@ pub fn observe(
         deadline,
     };
     // by kind, since each kind makes its own side by side
-    let mut probes: BTreeMap<&str, Vec<Job>> = BTreeMap::new();
-    for job in jobs(&subjects, &[], Rule::is_probe) {
-        probes.entry(job.rule.kind_name()).or_default().push(job);
+    let mut independent: BTreeMap<&str, Vec<Job>> = BTreeMap::new();
+    for job in jobs(&subjects, &[], Rule::is_independent) {
+        let kind = job.rule.kind_name();
+        independent.entry(kind).or_default().push(job);
     }
     // in the order of the subjects
     let seen = thread::scope(|scope| {
         let looking = &looking;
-        let begun: Vec<_> = (probes.into_iter())
+        let begun: Vec<_> = (independent.into_iter())
             .map(|(name, jobs)| {
                 let slots: Vec<(Slot, Kind)> = (jobs.iter())
                     .map(|job| (job.slot, job.rule.kind()))
                     .collect();
                 let thread = thread::Builder::new()
-                    .name(format!("{name} probes"))
+                    .name(format!("{name} checks"))
                     .spawn_scoped(scope, move || check::look(jobs, looking));
                 (slots, thread)
             })
             .collect();
         let mut seen = look_at_processes(&subjects, config, state, looking);
         look_at_units(&subjects, config, looking, &mut seen);
-        let rest = jobs(&subjects, &seen, |rule| !rule.is_probe());
+        let rest = jobs(&subjects, &seen, |rule| !rule.is_independent());
         add(&subjects, check::look(rest, looking), &mut seen);
         for (slots, thread) in begun {
             let answers = match thread {

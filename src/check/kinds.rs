@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::trap::Trap;
 use super::{
     CheckId, CheckKind, Checked, Circumstances, Code, JobOf, LastLook, Looking, ServiceContext,
-    log, port, process, unit,
+    disk, log, port, process, unit,
 };
 
 /// Whose check it is: the number of the service among those that are observed, and of the check among its own.
@@ -91,6 +91,13 @@ macro_rules! checks {
             pub fn is_probe(&self) -> bool {
                 match self {
                     $(Self::$name(_) => <$kind as CheckKind>::IS_PROBE,)*
+                }
+            }
+
+            /// Whether it is begun at the start of a run, beside the rest.
+            pub fn is_independent(&self) -> bool {
+                match self {
+                    $(Self::$name(_) => <$kind as CheckKind>::IS_INDEPENDENT,)*
                 }
             }
 
@@ -258,6 +265,8 @@ checks! {
     Log, "log": log::Logs;
     /// A port.
     Port, "port": port::Ports;
+    /// A file system.
+    Disk, "disk": disk::Disks;
 }
 
 /// What the checks of a service remember, by their ids.
@@ -375,6 +384,7 @@ mod tests {
             unit::CODES,
             log::Logs::CODES,
             port::Ports::CODES,
+            disk::Disks::CODES,
         ];
         let names: Vec<&str> = all.into_iter().flatten().map(|code| code.name).collect();
         for name in &names {

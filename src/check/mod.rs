@@ -20,6 +20,7 @@ use self::trap::Trap;
 use crate::clock::{self, Moment, Reading};
 use crate::pool::{Failed, Pool};
 
+pub mod disk;
 mod id;
 mod kinds;
 pub mod lasting;
@@ -45,6 +46,8 @@ pub enum Kind {
     Log,
     /// Ports that accept connections.
     Port,
+    /// File systems that fill up.
+    Disk,
 }
 
 /// How bad a finding is, in the order of the exit codes: what could not be seen is worse than a warning, and
@@ -140,6 +143,8 @@ impl Finding {
             // given up after its limit: as any other finding of its kind
             (TIMED_OUT, Kind::Log | Kind::Port) => Grace::Young,
             (TIMED_OUT, Kind::Process) => Grace::Activating,
+            // what a disk has to do with a young process is nothing
+            (lasting::UNREADABLE, Kind::Disk) => Grace::None,
             (name, _) => code(name).map_or(Grace::None, |code| code.grace),
         }
     }
@@ -336,6 +341,10 @@ pub trait CheckKind {
     const CODES: &'static [Code];
     /// It waits for others over a network, so it is done beside the rest from the start of a run.
     const IS_PROBE: bool;
+
+    /// It needs to know nothing of the service's process and may wait, so it is begun at the start of a run, beside
+    /// the rest.
+    const IS_INDEPENDENT: bool = Self::IS_PROBE;
 
     /// What is checked, the second part of a check's id.
     fn target(rule: &Self::Rule) -> String;

@@ -34,7 +34,7 @@ pub use service::Policy;
 pub use top::{LogFormat, Logging, to_toml};
 
 /// What holds for all of a config file.
-pub(crate) const ABOUT: &str = "Times are \"250ms\", \"90s\", \"5m\", \"1h 30m\", \"1d\". Relative paths are relative to the service's \
+pub(crate) const ABOUT: &str = "Times are \"250ms\", \"90s\", \"5m\", \"1h 30m\", \"1d\"; sizes \"512 MB\", \"1.5 GiB\" (MB is 10^6, MiB 2^20). Relative paths are relative to the service's \
                                 working_dir, and that to the directory of this file. Nothing expands `~` or `$HOME`. `watchdog \
                                 validate` tells what is wrong with a config.";
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Defaults, OnExhausted, Service};
+use crate::check::disk::{self, Disks};
 use crate::check::log::{self, Logs};
 use crate::check::port::{self, Ports};
 use crate::check::unit::Unit;
@@ -57,6 +58,8 @@ table! {
         log: Vec<log::Rule> = Vec::new();
         /// Its ports.
         port: Vec<port::Rule> = Vec::new();
+        /// File systems that must not fill up.
+        disk: Vec<disk::Rule> = Vec::new();
         /// When it is restarted.
         restart: RestartKeys => Nested;
     }
@@ -148,6 +151,7 @@ impl From<&Service> for ServiceKeys {
             systemd: service.unit.clone(),
             log: service.rules::<Logs>().cloned().collect(),
             port: service.rules::<Ports>().cloned().collect(),
+            disk: service.rules::<Disks>().cloned().collect(),
             restart: RestartKeys {
                 policy: service.policy.clone(),
                 limits: service.limits.clone(),
@@ -382,7 +386,8 @@ fn body(entry: &Entry<'_>, table: &Table<'_>, defaults: &Part<DefaultKeys>) -> O
     }
     let logs = keys.log.into_iter().map(Logs::rule);
     let ports = keys.port.into_iter().map(Ports::rule);
-    let rules = logs.chain(ports);
+    let disks = keys.disk.into_iter().map(Disks::rule);
+    let rules = logs.chain(ports).chain(disks);
     Some(Service {
         name: entry.name.to_owned(),
         file: Arc::clone(&entry.file),
@@ -416,10 +421,10 @@ fn fits_together(table: &Table<'_>, _: &mut Part<ServiceKeys>) {
             ONE_WAY,
         );
     }
-    if !table.has_any(&["process", "spawn", "systemd", "log", "port"]) {
+    if !table.has_any(&["process", "spawn", "systemd", "log", "port", "disk"]) {
         table.lacks(
             &format!("service {} has nothing to look at", table.name()),
-            "give it one of process, systemd, log, port, or spawn alone",
+            "give it one of process, systemd, log, port, disk, or spawn alone",
         );
     }
     if let Some(writes) = spawn.as_ref().and_then(|spawn| spawn.key("write_pid_file"))

@@ -43,6 +43,7 @@ use std::marker::PhantomData;
 use std::path::Path;
 use std::sync::Arc;
 
+mod amounts;
 mod document;
 pub(crate) mod fault;
 mod forms;

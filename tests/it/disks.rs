@@ -740,7 +740,7 @@ fn f45_another_users_state_is_set_aside() {
 
 /// The watchdog with a directory on a file system on which nothing ever ends: who ought to answer for it never does. The
 /// others see the directory as it was.
-fn hung(scene: &Scene, directory: &str, then: &str) -> Outcome {
+pub(crate) fn hung(scene: &Scene, directory: &str, then: &str) -> Outcome {
     let script = format!(
         "exec unshare -m /bin/sh -c '
             exec 8<>/dev/fuse

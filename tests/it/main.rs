@@ -16,6 +16,7 @@ mod cost;
 mod cron;
 mod crowds;
 mod daemons;
+mod disk_checks;
 mod disks;
 mod docs;
 mod examples;

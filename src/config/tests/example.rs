@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::*;
+use crate::check::disk::Disks;
 use crate::check::log::Logs;
 use crate::check::port::Ports;
 use crate::table::Sample;
@@ -166,7 +167,8 @@ fn the_example_states_the_defaults() {
     let least = good(
         "[mail]\nfrom = \"a@b\"\nto = [\"c@d\"]\ndirectory = \"x\"\n\
          [service.x]\nspawn = { command = [\"x\"] }\n[[service.x.log]]\npath = \"y\"\n\
-         [[service.x.port]]\naddress = \"127.0.0.1:4002\"\n",
+         [[service.x.port]]\naddress = \"127.0.0.1:4002\"\n\
+         [[service.x.disk]]\npath = \"/var/lib\"\n",
     );
     assert_eq!(example.check_timeout, least.check_timeout);
     assert_eq!(example.run_timeout, least.run_timeout);
@@ -191,6 +193,8 @@ fn the_example_states_the_defaults() {
     assert_eq!(stated_port.severity, default_port.severity);
     assert_eq!(stated_port.timeout, default_port.timeout);
     assert_eq!(stated_port.for_, default_port.for_);
+    let stated_disk = stated.rules::<Disks>().next().unwrap();
+    assert_eq!(stated_disk, holds.rules::<Disks>().next().unwrap());
     let (Some(stated), Some(holds)) = (example.mail(), least.mail()) else {
         panic!("both have mail");
     };

@@ -13,7 +13,7 @@ use imports::{Crate, Path, path, shown};
 
 /// The top modules from the lowest layer to the highest; those in one layer do not know each other.
 const LAYERS: &[&[&str]] = &[
-    &["text", "clock", "files", "sys", "verdict", "pool"],
+    &["text", "amount", "clock", "files", "sys", "verdict", "pool"],
     &["process_table", "child", "table"],
     &["systemctl", "client", "secret"],
     &["check"],
