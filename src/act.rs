@@ -11,8 +11,8 @@ use std::thread;
 use std::time::Instant;
 
 use crate::check::process::{LastSeen, ProcessStatus};
-use crate::check::{CheckStates, Observation};
-use crate::config::Service;
+use crate::check::{CheckId, CheckStates, Observation, Severity};
+use crate::config::{Remedy, Service};
 use crate::decide::Decision;
 use crate::files::FileId;
 use crate::observe::{known_processes, target};
@@ -20,8 +20,11 @@ use crate::plan::Roster;
 use crate::process_table::SharedSnapshots;
 use crate::progress::{Progress, TICK};
 use crate::restart::command::output_file;
+use crate::restart::repair::Repair;
 use crate::restart::stop::OPEN_LIMIT;
-use crate::restart::{Action, Attempted, MethodName, Operation, RestartContext};
+use crate::restart::{
+    Action, Asking, Attempted, MethodName, Operation, RestartContext, RestartMethod,
+};
 use crate::settle::{Outcome, record_attempt};
 use crate::state::State;
 use crate::state::journal::{self, Entry};
@@ -67,8 +70,8 @@ pub struct ActContext<'a> {
     pub interrupted: &'a BTreeSet<String>,
     /// The time that attempts are recorded with.
     pub now: chrono::DateTime<chrono::Utc>,
-    /// When the run has to end.
-    pub deadline: Instant,
+    /// When the run has to end, and what checks may take that are asked again.
+    pub asking: Asking,
     /// Whether somebody watches who would wonder about long waits.
     pub watched: bool,
 }
@@ -82,18 +85,26 @@ pub struct Acted {
     pub unwritable: Option<StoreError>,
 }
 
-/// Why what is due is skipped where it cannot be remembered.
-const UNRECORDED: &str = "not restarted, because the state cannot be written";
+/// What is done to a service, as a participle.
+fn done(decision: &Decision) -> &'static str {
+    match decision.operation {
+        Some(Operation::Repair) => "repaired",
+        _ => "restarted",
+    }
+}
 
-/// Carries out all restarts that are due.
+/// A service, and what was decided about it.
+type Due<'a> = (&'a Arc<Service>, &'a Decision);
+
+/// Carries out all restarts and repairs that are due.
 pub fn act(context: &ActContext<'_>, decisions: &[Decision], state: &mut State) -> Acted {
-    let mut waiting: Vec<(&Arc<Service>, &[String])> = decisions
+    let mut waiting: Vec<Due<'_>> = decisions
         .iter()
         .filter_map(|decision| {
             // first of all, for there seldom is one
             decision.operation?;
             let service = context.roster.service(&decision.service)?;
-            Some((service, decision.after.as_slice()))
+            Some((service, decision))
         })
         .collect();
     let mut acted = Acted::default();
@@ -108,15 +119,15 @@ pub fn act(context: &ActContext<'_>, decisions: &[Decision], state: &mut State) 
             .iter()
             .map(|(name, _)| needs(context.seen.get(name)))
             .sum();
-        waiting.retain(|&(service, after)| {
+        waiting.retain(|&(service, decision)| {
             let needs = needs(context.seen.get(&service.name));
             let count = under_way.len() + ready.len();
             // one alone begins in any case
             let free = count == 0 || (count < AT_ONCE && used + needs <= descriptors);
-            let begins = free && after.iter().all(|name| came_up(name, &acted));
+            let begins = free && decision.after.iter().all(|name| came_up(name, &acted));
             if begins {
                 used += needs;
-                ready.push(service);
+                ready.push((service, decision));
             }
             !begins
         });
@@ -131,7 +142,10 @@ pub fn act(context: &ActContext<'_>, decisions: &[Decision], state: &mut State) 
         if under_way.is_empty() {
             break;
         }
-        let left = context.deadline.saturating_duration_since(Instant::now());
+        let left = context
+            .asking
+            .run_ends
+            .saturating_duration_since(Instant::now());
         let limit = if context.watched {
             left.min(TICK)
         } else {
@@ -157,14 +171,15 @@ pub fn act(context: &ActContext<'_>, decisions: &[Decision], state: &mut State) 
     for (name, _) in under_way {
         acted.outcomes.insert(name, Outcome::Unfinished);
     }
-    for (service, _) in waiting {
+    for (service, decision) in waiting {
         let why = match &acted.unwritable {
-            Some(_) => UNRECORDED,
-            None => "not restarted, because the run had to end",
+            Some(_) => "the state cannot be written",
+            None => "the run had to end",
         };
+        let why = format!("not {}, because {why}", done(decision));
         acted
             .outcomes
-            .insert(service.name.clone(), Outcome::Skipped(why.to_owned()));
+            .insert(service.name.clone(), Outcome::Skipped(why));
     }
     acted
 }
@@ -174,12 +189,11 @@ fn came_up(name: &str, acted: &Acted) -> bool {
 }
 
 /// Takes out those that wait for a service that did not come up, and those that wait for them.
-fn skip_dependents(waiting: &mut Vec<(&Arc<Service>, &[String])>, acted: &mut Acted) {
+fn skip_dependents(waiting: &mut Vec<Due<'_>>, acted: &mut Acted) {
     loop {
         let before = waiting.len();
-        waiting.retain(|(service, after)| {
-            let failed = after
-                .iter()
+        waiting.retain(|(service, decision)| {
+            let failed = (decision.after.iter())
                 .find(|name| acted.outcomes.contains_key(*name) && !came_up(name, acted));
             if let Some(name) = failed {
                 let why = format!("waits for `{name}`, which did not come up");
@@ -198,7 +212,7 @@ fn skip_dependents(waiting: &mut Vec<(&Arc<Service>, &[String])>, acted: &mut Ac
 /// Records the attempts of services, all of them in one write, and then starts their restarts.
 fn begin(
     context: &ActContext<'_>,
-    ready: &[&Arc<Service>],
+    ready: &[Due<'_>],
     state: &mut State,
     acted: &mut Acted,
     under_way: &mut Vec<(String, Progress)>,
@@ -207,32 +221,37 @@ fn begin(
     if ready.is_empty() {
         return;
     }
-    let skip = |acted: &mut Acted, why: &str| {
-        for service in ready {
+    let skip = |acted: &mut Acted| {
+        for (service, decision) in ready {
+            let why = format!(
+                "not {}, because the state cannot be written",
+                done(decision)
+            );
             acted
                 .outcomes
-                .insert(service.name.clone(), Outcome::Skipped(why.to_owned()));
+                .insert(service.name.clone(), Outcome::Skipped(why));
         }
     };
     if acted.unwritable.is_some() {
-        skip(acted, UNRECORDED);
+        skip(acted);
         return;
     }
     let mut recorded = state.clone();
     let entries: Vec<Entry> = ready
         .iter()
-        .filter_map(|service| {
+        .filter_map(|(service, decision)| {
             let observation = context.seen.get(&service.name)?;
             Some(record_attempt(
                 &mut recorded,
                 service,
+                decision,
                 observation,
                 context.now,
             ))
         })
         .collect();
     if let Err(error) = context.store.save_twice(&mut recorded) {
-        skip(acted, UNRECORDED);
+        skip(acted);
         // the first of the two may be on the disk: as nothing was done, no run was cut short
         let _ = context.store.save(state);
         acted.unwritable = Some(error);
@@ -240,10 +259,10 @@ fn begin(
     }
     *state = recorded;
     journal::append_or_warn(context.store.dir(), &entries);
-    for service in ready {
+    for &(service, decision) in ready {
         if run_beside(
             context,
-            service,
+            (service, decision),
             state,
             Arc::clone(snapshots),
             report.clone(),
@@ -255,10 +274,17 @@ fn begin(
                     ProcessStatus::Running(running) => Some(running.main.clone()),
                     _ => None,
                 });
-            let progress = Progress::new(&service.name, &service.limits, old);
+            let progress = match repair_of(service, decision) {
+                Some((repair, _)) => Progress::of_repair(&service.name, repair.timeout),
+                None => Progress::new(&service.name, &service.limits, old),
+            };
             under_way.push((service.name.clone(), progress));
         } else {
-            let why = "no thread could be made for its restart; the attempt counts".to_owned();
+            let what = match decision.operation {
+                Some(Operation::Repair) => "repair",
+                _ => "restart",
+            };
+            let why = format!("no thread could be made for its {what}; the attempt counts");
             acted
                 .outcomes
                 .insert(service.name.clone(), Outcome::Skipped(why));
@@ -266,10 +292,29 @@ fn begin(
     }
 }
 
-/// Starts one restart in a thread of its own. Returns whether it began.
+/// The repair that was decided on, and the codes of the findings that it is for.
+fn repair_of<'a>(service: &'a Service, decision: &Decision) -> Option<(&'a Repair, &'a [String])> {
+    let strategy = service.strategy(decision.strategy.as_deref()?)?;
+    match &strategy.remedy {
+        Remedy::Repair(repair) => Some((repair, &strategy.findings)),
+        Remedy::Restart | Remedy::Alert => None,
+    }
+}
+
+/// The checks that found something critical of these codes.
+fn reasons(observation: &Observation, codes: &[String]) -> Vec<CheckId> {
+    let findings = observation.findings.iter();
+    let critical = findings.filter(|finding| finding.severity == Severity::Critical);
+    critical
+        .filter(|finding| codes.iter().any(|code| *code == finding.code))
+        .map(|finding| finding.id.clone())
+        .collect()
+}
+
+/// Starts one restart or repair in a thread of its own. Returns whether it began.
 fn run_beside(
     context: &ActContext<'_>,
-    service: &Arc<Service>,
+    (service, decision): Due<'_>,
     state: &State,
     snapshots: Arc<SharedSnapshots>,
     report: Sender<(String, Attempted)>,
@@ -294,13 +339,17 @@ fn run_beside(
         .unwrap_or_default();
     let output = output_file(context.store.dir(), &name);
     let interrupted = context.interrupted.contains(&name);
+    let asking = context.asking;
+    let decision = decision.clone();
+    let observation = context.seen.get(&name);
+    let reasons = match (repair_of(&service, &decision), observation) {
+        (Some((_, codes)), Some(observation)) => reasons(observation, codes),
+        _ => Vec::new(),
+    };
     let lock = context.lock.clone();
     thread::Builder::new()
         .name("restart".to_owned())
         .spawn(move || {
-            let Some(method) = &service.method else {
-                return;
-            };
             let context = RestartContext {
                 service: &name,
                 limits: &service.limits,
@@ -314,26 +363,40 @@ fn run_beside(
                 output,
                 interrupted,
                 lock,
+                asking,
             };
             // a fault of this program must not leave the run waiting for word of it
-            let attempted = catch_unwind(AssertUnwindSafe(|| method.restart(&context)))
-                .unwrap_or_else(|_| failed_inside(method.name(), &context.last_seen));
+            let attempted = catch_unwind(AssertUnwindSafe(|| {
+                match (repair_of(&service, &decision), &service.method) {
+                    (Some((repair, _)), _) => repair.make(&context, &reasons),
+                    (None, Some(method)) => method.restart(&context),
+                    // nothing is decided that there is no way to do
+                    (None, None) => failed_inside(&service, &decision, &context.last_seen),
+                }
+            }))
+            .unwrap_or_else(|_| failed_inside(&service, &decision, &context.last_seen));
             let _ = report.send((name.clone(), attempted));
         })
         .is_ok()
 }
 
-fn failed_inside(method: MethodName, last_seen: &LastSeen) -> Attempted {
+fn failed_inside(service: &Service, decision: &Decision, last_seen: &LastSeen) -> Attempted {
+    let kind = decision.operation.unwrap_or(Operation::Restart);
+    let method = (service.method.as_ref()).filter(|_| kind == Operation::Restart);
     Attempted {
         action: Action {
-            kind: Operation::Restart,
-            method,
+            kind,
+            method: method.map_or(MethodName::Command, RestartMethod::name),
             ok: false,
             old_pid: None,
             new_pid: None,
             duration_ms: 0,
-            error: Some("internal error (bug) during the restart; please report it".to_owned()),
+            error: Some(format!(
+                "internal error (bug) while it was {}; please report it",
+                done(decision)
+            )),
             stderr: Vec::new(),
+            pending: Vec::new(),
         },
         process: last_seen.clone(),
         unit: None,
@@ -345,6 +408,7 @@ fn failed_inside(method: MethodName, last_seen: &LastSeen) -> Attempted {
 mod tests {
     use super::*;
     use crate::fixtures::{gone, service, up};
+    use crate::verdict::Verdict;
 
     #[test]
     fn each_process_that_is_stopped_takes_a_descriptor_up_to_a_limit() {
@@ -361,13 +425,13 @@ mod tests {
 
     #[test]
     fn a_fault_of_this_program_is_a_failed_restart_that_says_so() {
-        let method = service("a").method.unwrap();
-        let attempted = failed_inside(method.name(), &LastSeen::default());
+        let decision = Decision::of("a", Verdict::Failing);
+        let attempted = failed_inside(&service("a"), &decision, &LastSeen::default());
         assert!(!attempted.action.ok);
         assert_eq!(attempted.action.method, MethodName::Command);
         assert_eq!(
             attempted.action.error.as_deref(),
-            Some("internal error (bug) during the restart; please report it")
+            Some("internal error (bug) while it was restarted; please report it")
         );
     }
 }

@@ -9,12 +9,20 @@ use std::collections::{BTreeMap, HashMap};
 use chrono::{DateTime, Utc};
 
 use crate::check::process::ProcessStatus;
-use crate::check::{Finding, Grace, Kind, Observation, Severity, worst};
+use crate::check::{Finding, Grace, Observation, Severity, worst};
 use crate::clock;
-use crate::config::{OnExhausted, Service, dependencies_first};
+use crate::config::{Service, dependencies_first};
 use crate::restart::Operation;
 use crate::state::{MAX_GRACE_PERIODS, ServiceState, State};
 use crate::verdict::Verdict;
+
+mod limits;
+mod remedy;
+
+use limits::blocked;
+use remedy::Chosen;
+
+pub use limits::Spent;
 
 /// What is to be done about one service.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,12 +33,35 @@ pub struct Decision {
     pub verdict: Verdict,
     /// What is to be done to it now.
     pub operation: Option<Operation>,
+    /// The strategy that says so, by its id; absent: `restart` does.
+    pub strategy: Option<String>,
     /// The services that are restarted in this run and must come up before.
     pub after: Vec<String>,
     /// Why nothing is done about it, where something is wrong.
     pub why: Option<String>,
     /// How many runs in a row have found it broken, this one included.
     pub failures: u32,
+    /// Whether it was found failing, for `out_of`; absent where a run does not count: it was not seen, or is not judged.
+    pub counts: Option<bool>,
+    /// What is spent, where that is why nothing is done.
+    pub spent: Option<Spent>,
+}
+
+impl Decision {
+    /// That nothing is done about a service.
+    pub fn of(service: &str, verdict: Verdict) -> Self {
+        Self {
+            service: service.to_owned(),
+            verdict,
+            operation: None,
+            strategy: None,
+            after: Vec::new(),
+            why: None,
+            failures: 0,
+            counts: None,
+            spent: None,
+        }
+    }
 }
 
 /// What a run knows when it decides.
@@ -108,14 +139,7 @@ impl Resolver<'_> {
                 self.facts,
             )
         } else {
-            Decision {
-                service: service.name.clone(),
-                verdict: Verdict::Disabled,
-                operation: None,
-                after: Vec::new(),
-                why: None,
-                failures: 0,
-            }
+            Decision::of(&service.name, Verdict::Disabled)
         };
         if decision.operation.is_some() {
             self.visits[index] = Visit::InProgress;
@@ -133,6 +157,7 @@ impl Resolver<'_> {
             }
             if let Some(why) = held_by {
                 decision.operation = None;
+                decision.strategy = None;
                 decision.after.clear();
                 decision.verdict = Verdict::Waiting;
                 decision.why = Some(why);
@@ -206,7 +231,7 @@ fn decide_without_dependencies(
                 Grace::Activating => activating.is_some(),
                 Grace::Young => graced || activating.is_some(),
             });
-    let mendable = judged.iter().any(|finding| finding.is_reason_to_restart());
+    let chosen = Chosen::of(service, &judged);
     let severity = worst(judged);
     let broken = severity == Some(Severity::Critical);
     let failures = match severity {
@@ -216,36 +241,40 @@ fn decide_without_dependencies(
         _ => 0,
     };
     let decision = |verdict, why: Option<String>| Decision {
-        service: service.name.clone(),
-        verdict,
-        operation: None,
-        after: Vec::new(),
         why,
         failures,
+        ..Decision::of(&service.name, verdict)
     };
     if let Some(pause) = state.pause_note(facts.now) {
         return decision(Verdict::Paused, Some(pause));
     }
-    if broken && !mendable {
-        let why = "a restart does not mend what is wrong, so it is only alerted about".to_owned();
-        return decision(Verdict::Down, Some(why));
-    }
-    let left_alone = observation
-        .unit
-        .as_ref()
-        .and_then(|unit| unit.left_alone.clone());
-    if broken && let Some(why) = left_alone {
-        return decision(Verdict::Down, Some(why));
-    }
     if broken {
-        return match restart_blocked_by(service, observation, state, facts, failures) {
-            Some((verdict, why)) => decision(verdict, Some(why)),
-            None => Decision {
-                operation: Some(Operation::Restart),
-                ..decision(Verdict::Failing, None)
-            },
+        let failing = |verdict, why| Decision {
+            counts: Some(true),
+            ..decision(verdict, why)
+        };
+        let Some(chosen) = chosen else {
+            let why =
+                "a restart does not mend what is wrong, so it is only alerted about".to_owned();
+            return failing(Verdict::Down, Some(why));
+        };
+        if let Some(blocked) = blocked(service, chosen, observation, state, facts) {
+            return Decision {
+                spent: blocked.spent,
+                ..failing(blocked.verdict, Some(blocked.why))
+            };
+        }
+        let strategy = chosen.strategy();
+        return Decision {
+            operation: chosen.operation(),
+            strategy: strategy.map(|strategy| strategy.id.clone()),
+            ..failing(Verdict::Failing, None)
         };
     }
+    let well = |verdict| Decision {
+        counts: Some(false),
+        ..decision(verdict, None)
+    };
     match severity {
         Some(Severity::Unknown) => decision(Verdict::Unknown, None),
         // that systemd restarts it again and again is told, also while it is at it
@@ -263,91 +292,9 @@ fn decide_without_dependencies(
             };
             decision(Verdict::Starting, Some(why))
         }
-        Some(_) => decision(Verdict::Degraded, None),
-        None => decision(Verdict::Healthy, None),
+        Some(_) => well(Verdict::Degraded),
+        None => well(Verdict::Healthy),
     }
-}
-
-/// Why a broken service is not restarted now; nothing where it is.
-fn restart_blocked_by(
-    service: &Service,
-    observation: &Observation,
-    state: &ServiceState,
-    facts: Facts<'_>,
-    failures: u32,
-) -> Option<(Verdict, String)> {
-    let policy = &service.policy;
-    let now = facts.now;
-    if failures < policy.after_failures {
-        let why = format!(
-            "{failures} of {} failing runs before a restart",
-            policy.after_failures
-        );
-        return Some((Verdict::Failing, why));
-    }
-    if service.method.is_none() {
-        return Some((Verdict::Down, "no restart method is configured".to_owned()));
-    }
-    if policy.max_per_hour == 0 {
-        return Some((
-            Verdict::Down,
-            "max_per_hour = 0: it is never restarted".to_owned(),
-        ));
-    }
-    if observation.process_status == ProcessStatus::Unknown {
-        let unit = observation
-            .findings
-            .iter()
-            .find(|finding| finding.check == Kind::Unit && finding.severity == Severity::Unknown);
-        let why = match unit {
-            Some(finding) => format!("not restarted: {}", finding.message),
-            None => "not restarted, because its process could not be seen: a second copy might be started"
-                .to_owned(),
-        };
-        return Some((Verdict::Down, why));
-    }
-    if !facts.trusted {
-        let why = "the state was damaged, so earlier restarts are not known; it can be restarted by the next run";
-        return Some((Verdict::Waiting, why.to_owned()));
-    }
-    if policy.on_exhausted == OnExhausted::GiveUp && state.given_up.is_some() {
-        let why = format!(
-            "given up; `watchdog reset {}` lets it be restarted again",
-            service.name
-        );
-        return Some((Verdict::Exhausted, why));
-    }
-    if let Some(frees) = state.budget_frees_at(now, policy.max_per_hour) {
-        let used = state.attempts_in_hour(now);
-        let max = policy.max_per_hour;
-        let why = match policy.on_exhausted {
-            OnExhausted::Wait => {
-                format!(
-                    "{used} of {max} restarts in the last hour; the next can be made at {}",
-                    clock::stamp(frees)
-                )
-            }
-            OnExhausted::GiveUp => {
-                format!(
-                    "{used} of {max} restarts in the last hour; given up until `watchdog reset {}`",
-                    service.name
-                )
-            }
-        };
-        return Some((Verdict::Exhausted, why));
-    }
-    if let Some(last) = state.last_attempt() {
-        let passed = clock::age(now, last);
-        if passed < policy.cooldown {
-            let why = format!(
-                "cooldown: the last restart was {} ago, the next can be made in {}",
-                clock::rough(passed),
-                clock::rough(policy.cooldown.saturating_sub(passed))
-            );
-            return Some((Verdict::Waiting, why));
-        }
-    }
-    None
 }
 
 /// Whether its logs and probes are held against it: not while its process is young, unless two young ones before it have

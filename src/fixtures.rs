@@ -16,6 +16,7 @@ use crate::config::{OnExhausted, Policy, Service};
 use crate::notify::{Alert, Event, Routing};
 use crate::restart::command::Command;
 use crate::restart::{Action, Limits, MethodName, Operation, RestartMethod};
+use crate::table::Factor;
 
 /// A moment, so many seconds after a fixed one.
 pub(crate) fn at(seconds: i64) -> DateTime<Utc> {
@@ -40,11 +41,16 @@ pub(crate) fn service(name: &str) -> Service {
             working_dir: Path::new("/").into(),
             stop_first: true,
         })),
+        strategies: Vec::new(),
         policy: Policy {
             max_per_hour: 3,
             on_exhausted: OnExhausted::Wait,
             after_failures: 1,
+            out_of: None,
             cooldown: Duration::ZERO,
+            backoff: Factor::ONE,
+            max_cooldown: Duration::from_hours(1),
+            max_attempts: 0,
         },
         limits: Limits {
             stop_signal: Signal::SIGTERM,
@@ -132,6 +138,7 @@ pub(crate) fn action() -> Action {
         duration_ms: 2310,
         error: None,
         stderr: Vec::new(),
+        pending: Vec::new(),
     }
 }
 

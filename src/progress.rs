@@ -33,14 +33,18 @@ enum Wait {
     End(i32),
     /// For the new one to come up.
     Start,
+    /// For the command of a repair to end.
+    Repair,
 }
 
 /// One restart that is under way.
 #[derive(Debug)]
 pub struct Progress {
     service: String,
-    limits: Limits,
+    limits: Option<Limits>,
     old: Option<Identity>,
+    /// How long the command of a repair may take, where it is one.
+    repair: Option<Duration>,
     began: Instant,
     last: Option<(Wait, Instant)>,
 }
@@ -50,8 +54,21 @@ impl Progress {
     pub fn new(service: &str, limits: &Limits, old: Option<Identity>) -> Self {
         Self {
             service: service.to_owned(),
-            limits: limits.clone(),
+            limits: Some(limits.clone()),
             old,
+            repair: None,
+            began: Instant::now(),
+            last: None,
+        }
+    }
+
+    /// A repair that begins now, and may take so long.
+    pub fn of_repair(service: &str, timeout: Duration) -> Self {
+        Self {
+            service: service.to_owned(),
+            limits: None,
+            old: None,
+            repair: Some(timeout),
             began: Instant::now(),
             last: None,
         }
@@ -60,6 +77,7 @@ impl Progress {
     /// Says on standard error what is waited for, where it is time to.
     pub fn tick(&mut self) {
         let wait = match &self.old {
+            _ if self.repair.is_some() => Wait::Repair,
             Some(old) if old.lives(&Reading::take()) => Wait::End(old.pid),
             _ => Wait::Start,
         };
@@ -79,16 +97,23 @@ impl Progress {
             return None;
         }
         self.last = Some((wait, now));
+        let limit =
+            |of: fn(&Limits) -> Duration| rough(self.limits.as_ref().map_or(Duration::ZERO, of));
         let what = match wait {
+            Wait::Repair => format!(
+                "its repair to end ({}; ended after {})",
+                rough(waited),
+                rough(self.repair.unwrap_or_default())
+            ),
             Wait::End(pid) => format!(
                 "PID {pid} to end ({}; KILL after {})",
                 rough(waited),
-                rough(self.limits.stop_timeout)
+                limit(|limits| limits.stop_timeout)
             ),
             Wait::Start => format!(
                 "it to come up ({}; given up after {})",
                 rough(waited),
-                rough(self.limits.start_timeout)
+                limit(|limits| limits.start_timeout)
             ),
         };
         Some(format!("{}: waiting for {what}", visible(&self.service)))

@@ -24,6 +24,7 @@ use crate::observe::observe;
 use crate::plan::{Roster, plan};
 use crate::pool::{Failed, Pool};
 use crate::report::{self, Deliveries, RunReport, ServiceReport};
+use crate::restart::Asking;
 use crate::restart::command::empty_large_outputs;
 use crate::settle::{AlertConfig, alert_own_trouble, recover_interrupted, settle};
 use crate::state::State;
@@ -305,7 +306,11 @@ impl Run {
             seen: observations,
             interrupted: &session.interrupted,
             now: self.now.wall,
-            deadline: self.deadline,
+            asking: Asking {
+                check_timeout: self.config.check_timeout,
+                run_timeout: self.config.run_timeout,
+                run_ends: self.deadline,
+            },
             watched: self.watched,
         };
         let mut acted = act(&context, decisions, &mut session.state);

@@ -5,18 +5,18 @@
 use chrono::{DateTime, Utc};
 
 use crate::check::process::ProcessStatus;
-use crate::check::{Observation, Severity, log, sort_by_weight};
+use crate::check::{Finding, Observation, Severity, log, sort_by_weight};
 use crate::config::{OnExhausted, Service};
-use crate::decide::Decision;
+use crate::decide::{Decision, Spent};
 use crate::notify::{Alert, Channel, Event, Routing};
 use crate::report::ServiceReport;
-use crate::restart::Attempted;
+use crate::restart::{Action, Attempted, Operation};
 use crate::state::channels::ServiceAlerts;
-use crate::state::journal::{Entry, JournalEvent};
+use crate::state::journal::{AttemptNumber, Entry, JournalEvent};
 use crate::state::{AttemptRecord, LastResult, STARTS_KEPT, ServiceState, State, incident_id};
 use crate::verdict::Verdict;
 
-/// What came of a restart that was due.
+/// What came of a restart or a repair that was due.
 #[derive(Clone, Debug)]
 pub enum Outcome {
     /// It was made.
@@ -50,32 +50,55 @@ pub struct AlertConfig<'a> {
 pub fn record_attempt(
     state: &mut State,
     service: &Service,
+    decision: &Decision,
     observation: &Observation,
     now: DateTime<Utc>,
 ) -> Entry {
     let codes = critical_codes(observation);
+    let is_repair = decision.operation == Some(Operation::Repair);
+    let strategy = decision.strategy.as_deref();
     let remembered = state.services.entry(service.name.clone()).or_default();
-    remembered.record_attempt(now, codes);
+    remembered.record_attempt(now, codes, strategy, service.runs_kept());
     let checks = remembered.add_states_to(observation.checks.clone(), &service.checks, None);
     remembered.recorded = Some(AttemptRecord {
         main: match &observation.process_status {
             ProcessStatus::Running(running) => Some(running.main.clone()),
             _ => None,
         },
+        repair: is_repair,
         checks,
         logs: log::Positions::new(),
     });
-    let mut entry = Entry::new(now, &service.name, JournalEvent::Restarting);
+    let event = if is_repair {
+        JournalEvent::Repairing
+    } else {
+        JournalEvent::Restarting
+    };
+    let mut entry = Entry::new(now, &service.name, event);
     entry.findings.clone_from(&observation.findings);
+    let by = strategy_note(service, strategy).map(|note| format!(", {note}"));
     entry.message = Some(format!(
-        "attempt {} of {} in this hour",
+        "attempt {} of {} in this hour{}",
         remembered.attempts_in_hour(now),
-        service.policy.max_per_hour
+        service.policy.max_per_hour,
+        by.unwrap_or_default()
     ));
+    entry.attempt = Some(AttemptNumber {
+        of_incident: remembered.incident_attempts,
+        of_strategy: (strategy.and_then(|it| remembered.attempts_by(it)))
+            .map_or(0, |it| it.of_incident),
+        strategy: decision.strategy.clone(),
+    });
     entry
 }
 
-/// Takes up what a run before left unfinished: it was cut short in the middle of a restart. Not of services that were
+/// Which strategy says what is done.
+fn strategy_note(service: &Service, strategy: Option<&str>) -> Option<String> {
+    let strategy = service.strategy(strategy?)?;
+    Some(format!("by its strategy for {}", strategy.title()))
+}
+
+/// Takes up what a run before left unfinished: it was cut short in the middle of a restart or a repair. Not of services that were
 /// `left_out` of this run or could not be seen: the one that sees them must know.
 pub fn recover_interrupted(
     state: &mut State,
@@ -90,8 +113,12 @@ pub fn recover_interrupted(
             continue;
         }
         if let Some(at) = service.interrupted_attempt.take() {
+            let did = match &service.recorded {
+                Some(recorded) if recorded.repair => "repaired",
+                _ => "restarted",
+            };
             let message = format!(
-                "the run of {} was cut short while it restarted `{name}`; the attempt counts",
+                "the run of {} was cut short while it {did} `{name}`; the attempt counts",
                 crate::clock::stamp(at)
             );
             let mut entry = Entry::new(now, name, JournalEvent::Interrupted);
@@ -147,13 +174,22 @@ pub fn settle(
     let former = state.services.get(&service.name).cloned();
     let remembered = state.services.entry(service.name.clone()).or_default();
     let (verdict, attempted, skipped) = match outcome {
-        Some(Outcome::Attempted(attempted)) if attempted.action.ok => {
-            (Verdict::Restarted, Some(attempted), None)
+        Some(Outcome::Attempted(attempted)) => {
+            let verdict = match (attempted.action.kind, attempted.action.ok) {
+                (Operation::Restart, true) => Verdict::Restarted,
+                (Operation::Restart, false) => Verdict::RestartFailed,
+                (Operation::Repair, true) => Verdict::Repaired,
+                (Operation::Repair, false) => Verdict::RepairFailed,
+            };
+            (verdict, Some(attempted), None)
         }
-        Some(Outcome::Attempted(attempted)) => (Verdict::RestartFailed, Some(attempted), None),
         Some(Outcome::Skipped(why)) => (Verdict::Waiting, None, Some(why.clone())),
         Some(Outcome::Unfinished) => {
-            let why = "its restart had not ended when the run had to (run_timeout)".to_owned();
+            let what = match decision.operation {
+                Some(Operation::Repair) => "repair",
+                _ => "restart",
+            };
+            let why = format!("its {what} had not ended when the run had to (run_timeout)");
             (Verdict::Unknown, None, Some(why))
         }
         None => (decision.verdict, None, None),
@@ -163,9 +199,15 @@ pub fn settle(
         remembered.since = Some(wall);
     }
     remembered.verdict = Some(verdict);
+    // an attempt has emptied the runs, and this one was its reason
+    if let Some(failing) = decision.counts
+        && !matches!(outcome, Some(Outcome::Attempted(_) | Outcome::Unfinished))
+    {
+        remembered.count_run(failing, service.runs_kept());
+    }
     remembered.consecutive_failures = match verdict {
-        // what runs now is a new process, with a patience of its own
-        Verdict::Restarted => 0,
+        // what runs now is a new process, or a mended one, with a patience of its own
+        Verdict::Restarted | Verdict::Repaired => 0,
         _ => decision.failures,
     };
     // of this run, or of one before that could not be taken up yet
@@ -182,7 +224,7 @@ pub fn settle(
         remembered.recorded = None;
     }
     if let Some(attempted) = attempted {
-        if attempted.action.ok {
+        if attempted.action.ok && attempted.action.kind == Operation::Restart {
             remembered.record_good_restart(wall);
         }
         remembered.process = attempted.process.clone();
@@ -191,16 +233,23 @@ pub fn settle(
         }
         remembered.checks.extend(attempted.checks.clone());
     }
-    if verdict == Verdict::Exhausted && service.policy.on_exhausted == OnExhausted::GiveUp {
+    if decision.spent == Some(Spent::GivenUp) {
         remembered.given_up.get_or_insert(wall);
     }
+    if has_ended(verdict, observation, remembered, service, wall) {
+        remembered.end_incident();
+    }
+    remembered.prune_strategies(wall, |id| service.strategy(id).is_some());
     let since = remembered.trouble_since;
     // the one that this run was a part of, where it has ended just now as well
     let mut incident = remembered.incident.clone();
     match verdict {
         Verdict::Healthy => {
             remembered.trouble_since = None;
-            remembered.incident = None;
+            // what breaks again before it is over is a part of it
+            if remembered.incident_attempts == 0 {
+                remembered.incident = None;
+            }
             remembered.attempt_codes.clear();
             remembered.recent_starts.clear();
         }
@@ -216,6 +265,7 @@ pub fn settle(
         }
     }
     let why = skipped.or_else(|| decision.why.clone());
+    let why = why.or_else(|| strategy_note(service, decision.strategy.as_deref()));
     let mut notes: Vec<String> = why.into_iter().collect();
     notes.extend(
         observation
@@ -228,8 +278,8 @@ pub fn settle(
         verdict,
         since: remembered.since,
         pid: match &action {
-            Some(action) => action.new_pid,
-            None => observation.and_then(Observation::pid),
+            Some(action) if action.kind == Operation::Restart => action.new_pid,
+            _ => observation.and_then(Observation::pid),
         },
         findings: observation
             .map(|seen| seen.findings.clone())
@@ -238,11 +288,13 @@ pub fn settle(
         restarts_last_hour: remembered.attempts_in_hour(wall),
         max_per_hour: service.policy.max_per_hour,
         notes: notes.clone(),
-        would_restart: decision.operation.is_some() && outcome.is_none(),
+        would: decision.operation.filter(|_| outcome.is_none()),
     };
     remembered.report = last_result(&report, wall);
     let mut entries = journalled(before, &report, wall);
-    if let Some(attempted) = attempted.filter(|attempted| attempted.action.ok) {
+    // also one that is left running although its probes have failed
+    let has_started = |action: &Action| action.ok || action.new_pid.is_some();
+    if let Some(attempted) = attempted.filter(|it| has_started(&it.action)) {
         for entry in &mut entries {
             entry.started.clone_from(&attempted.process.started);
         }
@@ -264,9 +316,16 @@ pub fn settle(
             .unwrap_or_default(),
         notes: notes.clone(),
         same_finding: same_finding(remembered),
-        next_attempt: match service.policy.on_exhausted {
-            OnExhausted::Wait => remembered.budget_frees_at(wall, service.policy.max_per_hour),
-            OnExhausted::GiveUp => None,
+        next_attempt: match (decision.spent, service.policy.on_exhausted) {
+            (Some(Spent::Hour(frees)), _) => Some(frees),
+            (Some(Spent::GivenUp | Spent::Incident(_)), _) | (None, OnExhausted::GiveUp) => None,
+            (None, OnExhausted::Wait) => {
+                remembered.budget_frees_at(wall, service.policy.max_per_hour)
+            }
+        },
+        max_attempts: match decision.spent {
+            Some(Spent::Incident(max)) => Some(max),
+            _ => None,
         },
         incident: incident.clone(),
         ..Alert::new(wall, &service.name, event)
@@ -303,6 +362,22 @@ pub fn settle(
         entries,
         must_persist,
     }
+}
+
+/// Whether the incident that has attempts is over: nothing critical was found, and the last attempt is long enough ago to
+/// have shown what it was good for.
+fn has_ended(
+    verdict: Verdict,
+    observation: Option<&Observation>,
+    remembered: &ServiceState,
+    service: &Service,
+    now: DateTime<Utc>,
+) -> bool {
+    let is_critical = |finding: &Finding| finding.severity == Severity::Critical;
+    let is_well = matches!(verdict, Verdict::Healthy | Verdict::Degraded)
+        && observation.is_some_and(|seen| !seen.findings.iter().any(is_critical));
+    let has_shown = |last| crate::clock::age(now, last) >= service.start_grace;
+    remembered.incident_attempts > 0 && is_well && remembered.last_attempt().is_none_or(has_shown)
 }
 
 /// The finding that every attempt of this trouble was made for, where there were several and it was always the
@@ -387,6 +462,8 @@ pub fn event_of(known: Option<&ServiceAlerts>, verdict: Verdict) -> Option<Event
     match verdict {
         Verdict::Restarted => Some(Event::Restarted),
         Verdict::RestartFailed => Some(Event::RestartFailed),
+        Verdict::Repaired => Some(Event::Repaired),
+        Verdict::RepairFailed => Some(Event::RepairFailed),
         Verdict::Exhausted => Some(Event::Exhausted),
         Verdict::Down => Some(Event::Down),
         Verdict::Degraded => Some(Event::Degraded),

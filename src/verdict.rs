@@ -18,6 +18,10 @@ pub enum Verdict {
     Restarted,
     /// It was restarted in vain.
     RestartFailed,
+    /// It was broken, and a command has repaired it.
+    Repaired,
+    /// A command was run to repair it, in vain.
+    RepairFailed,
     /// Broken, and the restart budget is spent.
     Exhausted,
     /// Broken, and its restart has to wait.
@@ -42,6 +46,8 @@ impl Verdict {
             Self::Failing => "failing",
             Self::Restarted => "restarted",
             Self::RestartFailed => "restart_failed",
+            Self::Repaired => "repaired",
+            Self::RepairFailed => "repair_failed",
             Self::Exhausted => "exhausted",
             Self::Waiting => "waiting",
             Self::Down => "down",
@@ -55,10 +61,12 @@ impl Verdict {
     pub fn exit_code(self) -> ExitCode {
         match self {
             Self::Healthy | Self::Starting | Self::Paused | Self::Disabled => ExitCode::Ok,
-            Self::Restarted | Self::Degraded | Self::Failing => ExitCode::Warning,
-            Self::Down | Self::RestartFailed | Self::Exhausted | Self::Waiting => {
-                ExitCode::Critical
-            }
+            Self::Restarted | Self::Repaired | Self::Degraded | Self::Failing => ExitCode::Warning,
+            Self::Down
+            | Self::RestartFailed
+            | Self::RepairFailed
+            | Self::Exhausted
+            | Self::Waiting => ExitCode::Critical,
             Self::Unknown => ExitCode::Unknown,
         }
     }
@@ -119,6 +127,8 @@ mod tests {
             (&[Unknown, Down], 2),
             (&[Waiting, Healthy], 2),
             (&[RestartFailed], 2),
+            (&[Repaired, Healthy], 1),
+            (&[RepairFailed, Unknown], 2),
             (&[Exhausted, Unknown], 2),
         ] {
             assert_eq!(
@@ -131,7 +141,13 @@ mod tests {
 
     #[test]
     fn names_are_what_serde_writes() {
-        for verdict in [Verdict::RestartFailed, Verdict::Healthy, Verdict::Waiting] {
+        for verdict in [
+            Verdict::RestartFailed,
+            Verdict::Repaired,
+            Verdict::RepairFailed,
+            Verdict::Healthy,
+            Verdict::Waiting,
+        ] {
             assert_eq!(serde_json::to_value(verdict).unwrap(), verdict.name());
         }
     }

@@ -87,6 +87,22 @@ macro_rules! checks {
                 }
             }
 
+            /// Takes out what makes a failure count only once it has lasted.
+            pub fn judge_at_once(&mut self) {
+                match self {
+                    $(Self::$name(rule) => {
+                        <$kind as CheckKind>::judge_at_once(Arc::make_mut(rule));
+                    })*
+                }
+            }
+
+            /// Whether a look says how things are now, and uses nothing up.
+            pub fn can_look_again(&self) -> bool {
+                match self {
+                    $(Self::$name(_) => <$kind as CheckKind>::CAN_LOOK_AGAIN,)*
+                }
+            }
+
             /// Whether it waits for others over a network.
             pub fn is_probe(&self) -> bool {
                 match self {
@@ -184,10 +200,15 @@ macro_rules! checks {
             }
         }
 
+        /// The codes of all findings.
+        pub fn codes() -> impl Iterator<Item = &'static Code> {
+            let all = [process::CODES, unit::CODES, $(<$kind as CheckKind>::CODES),*];
+            all.into_iter().flatten()
+        }
+
         /// The code of this name, whatever finds it.
         pub fn code(name: &str) -> Option<&'static Code> {
-            let all = [process::CODES, unit::CODES, $(<$kind as CheckKind>::CODES),*];
-            all.into_iter().flatten().find(|code| code.name == name)
+            codes().find(|code| code.name == name)
         }
 
         /// What in checks may not do what was meant, in order; those of each kind are looked at together.

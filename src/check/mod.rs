@@ -32,7 +32,7 @@ pub mod trap;
 pub mod unit;
 
 pub use id::CheckId;
-pub use kinds::{CheckState, CheckStates, Job, Listed, Rule, Slot, code, look, traps};
+pub use kinds::{CheckState, CheckStates, Job, Listed, Rule, Slot, code, codes, look, traps};
 
 /// What finds something, by the name that reports give it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -341,6 +341,8 @@ pub trait CheckKind {
     const CODES: &'static [Code];
     /// It waits for others over a network, so it is done beside the rest from the start of a run.
     const IS_PROBE: bool;
+    /// A look says how things are now, and nothing that is seen is used up by it: after a repair it is looked at again.
+    const CAN_LOOK_AGAIN: bool = Self::IS_PROBE;
 
     /// It needs to know nothing of the service's process and may wait, so it is begun at the start of a run, beside
     /// the rest.
@@ -351,6 +353,9 @@ pub trait CheckKind {
 
     /// Fills in what a table left to the config as a whole.
     fn fill_in(_rule: &mut Self::Rule, _check_timeout: Duration) {}
+
+    /// Takes out of a rule what makes a failure count only once it has lasted.
+    fn judge_at_once(_rule: &mut Self::Rule) {}
 
     /// Makes all checks of this kind, in order.
     fn look(jobs: Vec<JobOf<Self>>, looking: &Looking<'_>) -> Vec<Checked<Self::State>>;

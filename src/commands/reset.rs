@@ -22,6 +22,9 @@ pub fn run(config: &Config, options: &cli::Services, style: Style) -> Result<u8,
                     count(known.consecutive_failures as usize, "failing run")
                 );
                 known.attempts.clear();
+                known.strategies.clear();
+                known.incident_attempts = 0;
+                known.recent_runs = None;
                 known.attempt_codes.clear();
                 known.given_up = None;
                 known.consecutive_failures = 0;

@@ -97,11 +97,8 @@ fn unknowns(observation: Option<&Observation>) -> String {
 fn forced(session: &Session, service: &Service) -> Decision {
     let known = session.state.services.get(&service.name);
     Decision {
-        service: service.name.clone(),
-        verdict: Verdict::Failing,
         operation: Some(Operation::Restart),
-        after: Vec::new(),
-        why: None,
         failures: known.map_or(0, |known| known.consecutive_failures),
+        ..Decision::of(&service.name, Verdict::Failing)
     }
 }

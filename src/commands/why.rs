@@ -198,6 +198,8 @@ impl Known<'_> {
             Verdict::Down => "it is broken, and the watchdog may not restart it",
             Verdict::Restarted => "it was broken, and was restarted",
             Verdict::RestartFailed => "it was broken, and its restart failed",
+            Verdict::Repaired => "it was broken, and was repaired",
+            Verdict::RepairFailed => "it was broken, and its repair failed",
         };
         page.line(4, meaning);
         for note in &report.notes {

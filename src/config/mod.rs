@@ -20,7 +20,9 @@ mod environment;
 mod error;
 mod load;
 pub mod place;
+mod policy;
 mod service;
+mod strategy;
 #[cfg(test)]
 mod tests;
 mod top;
@@ -30,7 +32,8 @@ pub use crate::table::fault::Fault;
 pub use environment::Environment;
 pub use error::ConfigError;
 pub use load::{find, load};
-pub use service::Policy;
+pub use policy::Policy;
+pub use strategy::{Remedy, Strategy};
 pub use top::{LogFormat, Logging, to_toml};
 
 /// What holds for all of a config file.
@@ -142,6 +145,8 @@ pub struct Service {
     pub unit: Option<crate::check::unit::Unit>,
     /// How it is restarted; absent: it is only watched.
     pub method: Option<RestartMethod>,
+    /// What is done for which findings, in the order of the file.
+    pub strategies: Vec<Strategy>,
     /// When it is restarted.
     pub policy: Policy,
     /// The limits of a restart.
@@ -149,6 +154,24 @@ pub struct Service {
 }
 
 impl Service {
+    /// The strategy of this id.
+    pub fn strategy(&self, id: &str) -> Option<&Strategy> {
+        self.strategies.iter().find(|strategy| strategy.id == id)
+    }
+
+    /// Of how many of the last runs has to be known whether they failed.
+    pub fn runs_kept(&self) -> u32 {
+        let policies = self.strategies.iter().map(|strategy| &strategy.policy);
+        let windows = policies.chain([&self.policy]).map(Policy::window);
+        windows.max().unwrap_or(1)
+    }
+
+    /// Whether there is anything that can be done about it.
+    pub fn has_remedy(&self) -> bool {
+        let repairs = |strategy: &Strategy| matches!(strategy.remedy, Remedy::Repair(_));
+        self.method.is_some() || self.strategies.iter().any(repairs)
+    }
+
     /// Its checks of one kind, in the order of the file.
     pub fn rules<K: Listed>(&self) -> impl Iterator<Item = &K::Rule> {
         self.checks.iter().filter_map(|check| K::of(&check.rule))

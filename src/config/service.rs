@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Defaults, OnExhausted, Service};
+use super::policy::{Policy, check_window};
+use super::strategy::{Strategy, StrategyKeys, check_windows};
+use super::{Defaults, Service};
 use crate::check::disk::{self, Disks};
 use crate::check::log::{self, Logs};
 use crate::check::port::{self, Ports};
@@ -16,7 +18,7 @@ use crate::restart::{Limits, RestartMethod, Tables};
 use crate::table::fault::MOST;
 use crate::table::{
     Checked, Context, Field, Fields, Flat, Form, Inner, Key, Nested, Part, Program, Shown,
-    Standing, Table, Value, Within, choice, nearest, quoted, table,
+    Standing, Table, Value, nearest, quoted, table,
 };
 
 /// Younger processes are not judged by their logs.
@@ -62,6 +64,8 @@ table! {
         disk: Vec<disk::Rule> = Vec::new();
         /// When it is restarted.
         restart: RestartKeys => Nested;
+        /// What is done for which findings.
+        strategy: Vec<StrategyKeys> = Vec::new();
     }
 }
 
@@ -78,22 +82,6 @@ table! {
         stop_first: bool = true;
     }
 }
-
-table! {
-    /// When a service is restarted.
-    pub struct Policy like "restart = { max_per_hour = 3 }" {
-        /// Attempts, good or bad, in any 60 minutes; 0: never.
-        max_per_hour: u32 as Within<0, 3600> = 3;
-        /// What then: "wait" until the hour frees one, or "give_up" until `watchdog reset`.
-        on_exhausted: OnExhausted = OnExhausted::Wait;
-        /// Consecutive failing runs before a restart.
-        after_failures: u32 as Within<1, 1000> = 1;
-        /// The least time between two attempts.
-        cooldown: Duration = Duration::ZERO;
-    }
-}
-
-choice! { OnExhausted: "wait" = Wait, "give_up" = GiveUp }
 
 impl Defaults {
     /// What holds for a service that says nothing.
@@ -158,6 +146,7 @@ impl From<&Service> for ServiceKeys {
                 command,
                 stop_first,
             },
+            strategy: service.strategies.iter().map(StrategyKeys::from).collect(),
         }
     }
 }
@@ -359,7 +348,20 @@ fn body(entry: &Entry<'_>, table: &Table<'_>, defaults: &Part<DefaultKeys>) -> O
     let mut part = ServiceKeys::take(table, &context);
     part.start_grace = part.start_grace.or(defaults.start_grace);
     part.restart = RestartKeys::or(part.restart, &defaults.restart);
+    let policy = &part.restart.policy;
+    let restart = table.get("restart");
+    let key = |name| restart.as_ref().and_then(|restart| restart.key(name));
+    check_window(
+        key("out_of").as_ref(),
+        key("after_failures").as_ref(),
+        // what is left out everywhere has room among any
+        policy.after_failures,
+        policy.out_of.flatten(),
+    );
     let keys = ServiceKeys::whole(part)?;
+    if let Some(list) = table.get("strategy") {
+        check_windows(&list, &keys.strategy, &keys.restart.policy);
+    }
 
     let tables = Tables {
         spawn: keys.spawn,
@@ -388,6 +390,7 @@ fn body(entry: &Entry<'_>, table: &Table<'_>, defaults: &Part<DefaultKeys>) -> O
     let ports = keys.port.into_iter().map(Ports::rule);
     let disks = keys.disk.into_iter().map(Disks::rule);
     let rules = logs.chain(ports).chain(disks);
+    let strategies = Strategy::all(keys.strategy, &keys.restart.policy, &keys.working_dir);
     Some(Service {
         name: entry.name.to_owned(),
         file: Arc::clone(&entry.file),
@@ -400,6 +403,7 @@ fn body(entry: &Entry<'_>, table: &Table<'_>, defaults: &Part<DefaultKeys>) -> O
         checks: assign_ids(rules.collect()),
         unit: keys.systemd,
         method,
+        strategies,
         policy: keys.restart.policy,
         limits: keys.restart.limits,
     })

@@ -1,5 +1,6 @@
 use super::*;
 use crate::check::{Kind, unit};
+use crate::config::OnExhausted;
 use crate::fixtures::{at, gone, identity, service, up, with};
 use std::time::Duration;
 

@@ -54,12 +54,16 @@ pub enum Event {
     Recovered,
     /// Warnings only.
     Degraded,
+    /// Repaired by a command.
+    Repaired,
     /// Restarted and verified.
     Restarted,
     /// Something could not be seen.
     Unknown,
     /// Broken, and nothing the watchdog may do about it.
     Down,
+    /// A repair failed.
+    RepairFailed,
     /// A restart failed.
     RestartFailed,
     /// Broken, and the restart budget is spent.
@@ -76,9 +80,11 @@ impl Event {
         match self {
             Self::Recovered => "recovered",
             Self::Degraded => "degraded",
+            Self::Repaired => "repaired",
             Self::Restarted => "restarted",
             Self::Unknown => "unknown",
             Self::Down => "down",
+            Self::RepairFailed => "repair_failed",
             Self::RestartFailed => "restart_failed",
             Self::Exhausted => "exhausted",
             Self::Watchdog => "watchdog",
@@ -95,9 +101,11 @@ impl Event {
     pub fn severity(self) -> Severity {
         match self {
             Self::Recovered | Self::Test => Severity::Info,
-            Self::Degraded | Self::Restarted | Self::Unknown => Severity::Warning,
+            Self::Degraded | Self::Repaired | Self::Restarted | Self::Unknown => Severity::Warning,
             Self::Watchdog => Severity::Error,
-            Self::Down | Self::RestartFailed | Self::Exhausted => Severity::Critical,
+            Self::Down | Self::RepairFailed | Self::RestartFailed | Self::Exhausted => {
+                Severity::Critical
+            }
         }
     }
 }
@@ -142,6 +150,9 @@ pub struct Alert {
     /// When a spent budget frees its next attempt. Absent with [`Event::Exhausted`]: never by itself.
     #[serde(default)]
     pub next_attempt: Option<DateTime<Utc>>,
+    /// How many attempts an incident may have, where these are spent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_attempts: Option<u32>,
     /// `max_per_hour` has held it back.
     #[serde(default, alias = "held")]
     pub rate_limited: bool,
@@ -167,6 +178,7 @@ impl Alert {
             notes: Vec::new(),
             same_finding: None,
             next_attempt: None,
+            max_attempts: None,
             rate_limited: false,
             incident: None,
         }

@@ -11,7 +11,9 @@ table! {
         /// What is reported; there is also "unknown".
         on: Vec<Event> = vec![
             Event::Restarted,
+            Event::Repaired,
             Event::RestartFailed,
+            Event::RepairFailed,
             Event::Exhausted,
             Event::Down,
             Event::Degraded,
@@ -28,7 +30,9 @@ table! {
 choice! {
     Event:
     "restarted" = Restarted,
+    "repaired" = Repaired,
     "restart_failed" = RestartFailed,
+    "repair_failed" = RepairFailed,
     "exhausted" = Exhausted,
     "down" = Down,
     "recovered" = Recovered,

@@ -8,7 +8,7 @@ use super::layout::{Body, QUOTED, QUOTED_LINES};
 use super::{Alert, Event};
 use crate::check::{Finding, Severity};
 use crate::clock::{age, rough, stamp};
-use crate::restart::{Action, MethodName};
+use crate::restart::{Action, MethodName, Operation};
 use crate::text::{cut, visible};
 
 /// What is reported later than this after it happened is reported as something of the past, in minutes.
@@ -24,6 +24,8 @@ pub(super) fn words(event: Event) -> &'static str {
         Event::Restarted => "restarted",
         Event::Unknown => "unknown",
         Event::Down => "down",
+        Event::Repaired => "repaired",
+        Event::RepairFailed => "repair failed",
         Event::RestartFailed => "restart failed",
         Event::Exhausted => "exhausted",
         Event::Watchdog => "in trouble",
@@ -37,7 +39,12 @@ fn first_sentence(alert: &Alert) -> String {
     let headline = headline(alert);
     let lasts = matches!(
         alert.event,
-        Event::Degraded | Event::Unknown | Event::Down | Event::RestartFailed | Event::Exhausted
+        Event::Degraded
+            | Event::Unknown
+            | Event::Down
+            | Event::RepairFailed
+            | Event::RestartFailed
+            | Event::Exhausted
     );
     match (alert.findings.first(), headline.strip_suffix('.')) {
         (Some(finding), Some(headline)) if lasts => {
@@ -56,7 +63,12 @@ fn headline(alert: &Alert) -> String {
         Event::Restarted => format!("{name} was restarted and is up again."),
         Event::Unknown => format!("{name} could not be seen properly, so nothing was done."),
         Event::Down => format!("{name} is broken, and the watchdog does not restart it."),
+        Event::Repaired => format!("{name} was repaired."),
+        Event::RepairFailed => format!("{name} is broken, and could not be repaired."),
         Event::RestartFailed => format!("{name} is broken, and could not be restarted."),
+        Event::Exhausted if alert.max_attempts.is_some() => {
+            format!("{name} is broken, and the attempts to mend it are used up.")
+        }
         Event::Exhausted => format!("{name} is broken, and its restarts are used up."),
         Event::Watchdog => "The watchdog itself is in trouble.".to_owned(),
         Event::Test => {
@@ -135,6 +147,11 @@ fn done(body: &mut Body, action: &Action) {
     let stopped = action.old_pid.map(|pid| format!("stopped PID {pid}"));
     let took = rough(std::time::Duration::from_millis(action.duration_ms));
     let how = format!("({}, took {took})", action.method);
+    if action.kind == Operation::Repair {
+        body.sentence(&format!("Done: ran the command of its strategy {how}."));
+        failure(body, action, "The last lines that it wrote:");
+        return;
+    }
     if action.ok && action.method == MethodName::Itself {
         let steps = [
             stopped,
@@ -160,12 +177,17 @@ fn done(body: &mut Body, action: &Action) {
         .chain(["tried to start it".to_owned()])
         .collect();
     body.sentence(&format!("Done: {} {how}.", steps.join(", ")));
+    failure(body, action, "The last lines of its standard error:");
+}
+
+/// Why it failed, if it did.
+fn failure(body: &mut Body, action: &Action, lines: &str) {
     if let Some(error) = &action.error {
         body.sentence(&format!("It failed: {}", cut(&visible(error), 2 * QUOTED)));
     }
     if !action.stderr.is_empty() {
         body.gap();
-        body.line("The last lines of its standard error:");
+        body.line(lines);
         body.quote(action.stderr.iter().map(String::as_str));
         body.gap();
     }
@@ -173,7 +195,11 @@ fn done(body: &mut Body, action: &Action) {
 
 fn attempts(body: &mut Body, now: DateTime<Utc>, alert: &Alert) {
     let is_shown = match alert.event {
-        Event::Restarted | Event::RestartFailed | Event::Exhausted => true,
+        Event::Restarted
+        | Event::Repaired
+        | Event::RestartFailed
+        | Event::RepairFailed
+        | Event::Exhausted => true,
         Event::Recovered | Event::Degraded | Event::Unknown | Event::Down => alert.attempts > 0,
         Event::Watchdog | Event::Test => false,
     };
@@ -183,8 +209,14 @@ fn attempts(body: &mut Body, now: DateTime<Utc>, alert: &Alert) {
             0 => "none".to_owned(),
             left => left.to_string(),
         };
+        let is_repair = |action: &Action| action.kind == Operation::Repair;
+        let made = if alert.action.as_ref().is_some_and(is_repair) {
+            "Attempts"
+        } else {
+            "Restarts"
+        };
         body.line(&format!(
-            "Restarts: {} of {max} in the last hour, {left} left.",
+            "{made}: {} of {max} in the last hour, {left} left.",
             alert.attempts
         ));
     }
@@ -195,9 +227,12 @@ fn attempts(body: &mut Body, now: DateTime<Utc>, alert: &Alert) {
         ));
     }
     if alert.event == Event::Exhausted {
-        match alert.next_attempt {
-            Some(next) => body.line(&format!("Next attempt: {}", moment(now, next))),
-            None => body.line("Next attempt: none by itself (on_exhausted = \"give_up\")."),
+        match (alert.next_attempt, alert.max_attempts) {
+            (None, Some(max)) => body.sentence(&format!(
+                "Next attempt: none in this incident, which has had {max} (max_attempts)."
+            )),
+            (Some(next), _) => body.line(&format!("Next attempt: {}", moment(now, next))),
+            (None, None) => body.line("Next attempt: none by itself (on_exhausted = \"give_up\")."),
         }
     }
 }
@@ -207,11 +242,13 @@ fn next(body: &mut Body, alert: &Alert, config: Option<&Path>) {
     let name = visible(&alert.service);
     let advice = match alert.event {
         Event::Recovered => "Nothing has to be done. What happened:",
-        Event::Restarted => "Nothing has to be done at once. To see what happened:",
+        Event::Restarted | Event::Repaired => {
+            "Nothing has to be done at once. To see what happened:"
+        }
         Event::Degraded => "To look at it:",
         Event::Unknown => "To see what is in the way, and to look again:",
         Event::Down => "It has to be put right by hand. To look at it, and to look again:",
-        Event::RestartFailed | Event::Exhausted => {
+        Event::RepairFailed | Event::RestartFailed | Event::Exhausted => {
             "Somebody has to find the cause. To look at it, and to look again:"
         }
         Event::Watchdog => "To see the state of things:",
@@ -225,7 +262,10 @@ fn next(body: &mut Body, alert: &Alert, config: Option<&Path>) {
     } else {
         commands.push(command(config, &format!("status {name}")));
         commands.push(command(config, &format!("history {name}")));
-        if !matches!(alert.event, Event::Recovered | Event::Restarted) {
+        if !matches!(
+            alert.event,
+            Event::Recovered | Event::Restarted | Event::Repaired
+        ) {
             commands.push(command(config, &format!("check --dry-run {name}")));
         }
     }
@@ -253,7 +293,12 @@ fn next(body: &mut Body, alert: &Alert, config: Option<&Path>) {
     }
     if matches!(
         alert.event,
-        Event::Degraded | Event::Unknown | Event::Down | Event::RestartFailed | Event::Exhausted
+        Event::Degraded
+            | Event::Unknown
+            | Event::Down
+            | Event::RepairFailed
+            | Event::RestartFailed
+            | Event::Exhausted
     ) {
         offer(
             "To have it left alone for a while, without restarts and mails:",

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::check::Finding;
 use crate::config::Config;
-use crate::restart::Action;
+use crate::restart::{Action, Operation};
 use crate::state::{ServiceState, State};
 use crate::verdict::{ExitCode, Verdict};
 
@@ -60,9 +60,9 @@ pub struct ServiceReport {
     pub max_per_hour: u32,
     /// Further sentences: why nothing was done, what was left out.
     pub notes: Vec<String>,
-    /// Whether a dry run would restart it.
+    /// What a run that is no dry run would do.
     #[serde(skip)]
-    pub would_restart: bool,
+    pub would: Option<Operation>,
 }
 
 /// What became of the messages of a run on a channel.
@@ -98,7 +98,7 @@ pub fn recorded(
                 restarts_last_hour: known.attempts_in_hour(now),
                 max_per_hour: known.report.max_per_hour,
                 notes: notes(known, now),
-                would_restart: false,
+                would: None,
             })
         })
         .collect()

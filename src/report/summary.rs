@@ -113,7 +113,7 @@ mod tests {
             restarts_last_hour: 0,
             max_per_hour: 3,
             notes: Vec::new(),
-            would_restart: false,
+            would: None,
         });
         RunReport {
             version: 1,

@@ -7,7 +7,7 @@ use super::{Deliveries, RunReport, ServiceReport};
 use crate::check::{Finding, Severity};
 use crate::clock;
 use crate::notify::Channel;
-use crate::restart::{Action, MethodName};
+use crate::restart::{Action, MethodName, Operation};
 use crate::state::journal::Entry;
 
 /// The columns that a verdict fills: as many as the longest name of one.
@@ -73,8 +73,13 @@ fn facts(service: &ServiceReport, report: &RunReport) -> String {
         }
     }
     if service.restarts_last_hour > 0 {
+        let is_repair = |action: &Action| action.kind == Operation::Repair;
+        let made = match &service.action {
+            Some(action) if is_repair(action) => "attempts",
+            _ => "restarts",
+        };
         facts.push(format!(
-            "{} of {} restarts in the last hour",
+            "{} of {} {made} in the last hour",
             service.restarts_last_hour, service.max_per_hour
         ));
     }
@@ -90,8 +95,10 @@ fn add_service(page: &mut Page, service: &ServiceReport, column: usize, facts: &
         &line,
     );
     add_evidence(page, &service.findings, service.action.as_ref());
-    if service.would_restart {
-        page.line(4, "would be restarted now");
+    match service.would {
+        Some(Operation::Restart) => page.line(4, "would be restarted now"),
+        Some(Operation::Repair) => page.line(4, "would be repaired now"),
+        None => {}
     }
     for note in &service.notes {
         page.line(4, note);
@@ -114,6 +121,12 @@ pub fn describe(action: &Action) -> String {
         .old_pid
         .map(|pid| format!("stopped PID {pid}, "))
         .unwrap_or_default();
+    if action.kind == Operation::Repair {
+        return match &action.error {
+            Some(error) => format!("repair by {} failed after {took}: {error}", action.method),
+            None => format!("repaired by {} in {took}", action.method),
+        };
+    }
     match (&action.error, action.new_pid) {
         (Some(error), _) => format!("restart by {} failed after {took}: {error}", action.method),
         (None, Some(pid)) if action.method == MethodName::Itself => {
@@ -173,7 +186,6 @@ mod tests {
     use crate::check::{Finding, Kind};
     use crate::fixtures::{action, at, stale};
     use crate::report::page::{Paint, columns};
-    use crate::restart::Operation;
     use crate::verdict::Verdict;
 
     fn named(name: &str, verdict: Verdict) -> ServiceReport {
@@ -187,7 +199,7 @@ mod tests {
             restarts_last_hour: 0,
             max_per_hour: 3,
             notes: Vec::new(),
-            would_restart: false,
+            would: None,
         }
     }
 
@@ -232,6 +244,7 @@ mod tests {
                 new_pid: None,
                 duration_ms: 60,
                 error: Some("exited with status 1".to_owned()),
+                pending: Vec::new(),
                 stderr: vec!["\x1b[31mImportError: no module named ccxt".to_owned()],
             }),
             restarts_last_hour: 2,

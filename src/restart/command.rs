@@ -44,6 +44,22 @@ impl Command {
     fn as_spawn(&self) -> Spawn {
         Spawn::plain(self.command.clone(), Arc::clone(&self.working_dir))
     }
+
+    /// What about it may not do what was meant: under this key, where without it a service is not `done` so.
+    pub(super) fn traps_of(&self, key: &'static str, done: &str) -> Vec<Trap> {
+        let like = self.as_spawn();
+        let mut traps = match prepare(&like) {
+            Err(why) => vec![traps::cannot_start(key, done, &why)],
+            Ok((_, _, program)) => {
+                let unusable = check_executable(&program).err();
+                let unusable = unusable.map(|why| traps::cannot_start(key, done, &why));
+                let of_program = traps::of_program(&like, key, &program);
+                of_program.into_iter().chain(unusable).collect()
+            }
+        };
+        traps.extend(traps::of_words(key, &self.command));
+        traps
+    }
 }
 
 /// A command that was run, or need not be.
@@ -76,7 +92,12 @@ impl Method for Command {
             old.extend(left_behind(context)?);
         }
         if context.interrupted {
-            let was_run = outlast_earlier(context, self)?;
+            let was_run = outlast_earlier(
+                context,
+                self,
+                context.limits.start_timeout,
+                "restart command",
+            )?;
             // what it has started by then is seen now
             let up = if self.stop_first {
                 already_running(context, |_| false)?
@@ -109,19 +130,7 @@ impl Method for Command {
     }
 
     fn traps(&self) -> Vec<Trap> {
-        let like = self.as_spawn();
-        let mut traps = match prepare(&like) {
-            Err(why) => vec![traps::cannot_start(Self::PLACE, "restarted", &why)],
-            Ok((_, _, program)) => {
-                let unusable = check_executable(&program).err();
-                let unusable =
-                    unusable.map(|why| traps::cannot_start(Self::PLACE, "restarted", &why));
-                let of_program = traps::of_program(&like, Self::PLACE, &program);
-                of_program.into_iter().chain(unusable).collect()
-            }
-        };
-        traps.extend(traps::of_words(Self::PLACE, &self.command));
-        traps
+        self.traps_of(Self::PLACE, "restarted")
     }
 }
 
@@ -151,7 +160,12 @@ pub fn empty_large_outputs(state_dir: &Path) {
 
 /// Runs the command of `service`, `limit` at the most, with its output in the file `output`; exit status 0 is success. What it
 /// printed last is in the error.
-fn run(service: &str, command: &Command, output: &Path, limit: Duration) -> Result<(), Failure> {
+pub(super) fn run(
+    service: &str,
+    command: &Command,
+    output: &Path,
+    limit: Duration,
+) -> Result<(), Failure> {
     let variables = variables(command)?;
     let name = command.command.first().map_or("", String::as_str);
     let program = if name.contains('/') {
@@ -220,13 +234,18 @@ fn variables(command: &Command) -> Result<BTreeMap<String, String>, String> {
 
 /// Waits for the end of a command that a run before began and did not live to see the end of: two of them side by
 /// side might start two programs. Returns whether there was one.
-fn outlast_earlier(context: &RestartContext<'_>, command: &Command) -> Result<bool, String> {
+pub(super) fn outlast_earlier(
+    context: &RestartContext<'_>,
+    command: &Command,
+    limit: Duration,
+    what: &str,
+) -> Result<bool, String> {
     let started = process::Started {
         command: &command.command,
         working_dir: &command.working_dir,
         user: None,
     };
-    let deadline = Instant::now() + context.limits.start_timeout;
+    let deadline = Instant::now() + limit;
     let mut found = false;
     // one that hands over to a child during a look is missed by it: only two in a row tell
     let mut misses = 0;
@@ -239,12 +258,12 @@ fn outlast_earlier(context: &RestartContext<'_>, command: &Command) -> Result<bo
         misses = 0;
         if Instant::now() >= deadline {
             return Err(format!(
-                "its restart command still runs (PID {pid}) since a run that was cut short; it was not run beside it"
+                "its {what} still runs (PID {pid}) since a run that was cut short; it was not run beside it"
             ));
         }
         if !found {
             ::log::info!(
-                "{}: its restart command runs already (PID {pid}), since a run that was cut short: waiting for it",
+                "{}: its {what} runs already (PID {pid}), since a run that was cut short: waiting for it",
                 context.service
             );
         }

@@ -21,16 +21,19 @@ use crate::files::FileId;
 use crate::process_table::SharedSnapshots;
 use crate::sys;
 
+pub use answers::Asking;
 pub use limits::Limits;
 pub use method::{RestartMethod, Tables};
 
 mod already_running;
+mod answers;
 pub mod command;
 pub mod environment;
 mod leftovers;
 mod limits;
 mod method;
 mod others;
+pub mod repair;
 pub mod scope;
 pub mod spawn;
 mod started;
@@ -50,6 +53,8 @@ pub const REPORTED: &str = "reported";
 pub enum Operation {
     /// What runs of it is stopped, and it is started anew.
     Restart,
+    /// A command is run, and nothing is stopped.
+    Repair,
 }
 
 /// The name of a restart method in reports.
@@ -84,7 +89,7 @@ pub struct Action {
     pub kind: Operation,
     /// By which method.
     pub method: MethodName,
-    /// Whether the service came up and stayed up.
+    /// Whether the service came up and stayed up, or what was wrong is gone.
     pub ok: bool,
     /// The process that was stopped.
     pub old_pid: Option<i32>,
@@ -97,6 +102,9 @@ pub struct Action {
     /// The last lines of standard error of a start that failed.
     #[serde(default)]
     pub stderr: Vec<String>,
+    /// The probes that have not passed yet, or could not be asked: `port 127.0.0.1:4002`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pending: Vec<String>,
 }
 
 /// All that a restart needs to know beside its method.
@@ -126,6 +134,22 @@ pub struct RestartContext<'a> {
     pub interrupted: bool,
     /// The lock that keeps other runs from starting the same.
     pub lock: FileId,
+    /// What asking its checks again depends on.
+    pub asking: Asking,
+}
+
+impl RestartContext<'_> {
+    /// Whether this run still has the lock; the error is a sentence.
+    fn check_lock(&self) -> Result<(), String> {
+        if self.lock.holds() {
+            return Ok(());
+        }
+        // somebody removed the directory: whoever makes it anew has a lock of its own
+        Err(format!(
+            "the lock {} was removed meanwhile, and another run may be starting it; nothing was started",
+            self.lock.path.display()
+        ))
+    }
 }
 
 /// What a restart came to.

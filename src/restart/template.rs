@@ -29,6 +29,7 @@ pub(super) fn restart<M: Method>(method: &M, context: &RestartContext<'_>) -> At
             duration_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
             error: None,
             stderr: Vec::new(),
+            pending: Vec::new(),
         },
         process: context.last_seen.clone(),
         unit: None,
@@ -93,13 +94,7 @@ fn attempt<M: Method>(
         return Ok(up);
     }
     await_collection(context);
-    if !context.lock.holds() {
-        // somebody removed the directory: whoever makes it anew has a lock of its own
-        return Err(Failure::from(format!(
-            "the lock {} was removed meanwhile, and another run may be starting it; nothing was started",
-            context.lock.path.display()
-        )));
-    }
+    context.check_lock()?;
     ::log::info!("{service}: starting by {}", M::NAME);
     let begun = method.start(context)?;
     let up = method.verify(context, begun)?;

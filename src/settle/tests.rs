@@ -47,6 +47,14 @@ fn threads(state: &State) -> Vec<&Vec<String>> {
     state.channels["mail"].threads.values().collect()
 }
 
+/// A restart that is due.
+fn due() -> Decision {
+    Decision {
+        operation: Some(Operation::Restart),
+        ..Decision::of("a", Verdict::Failing)
+    }
+}
+
 fn tried(ok: bool) -> Outcome {
     Outcome::Attempted(Box::new(Attempted {
         action: Action {
@@ -58,6 +66,7 @@ fn tried(ok: bool) -> Outcome {
             duration_ms: 1,
             error: (!ok).then(|| "no".to_owned()),
             stderr: Vec::new(),
+            pending: Vec::new(),
         },
         process: process::LastSeen {
             main: Some(identity(99)),
@@ -87,7 +96,7 @@ fn run(
     };
     let decision = decide(std::slice::from_ref(service), facts).remove(0);
     let outcome = decision.operation.is_some().then(|| {
-        record_attempt(state, service, observation, now);
+        record_attempt(state, service, &decision, observation, now);
         tried(works)
     });
     let alerting = AlertConfig {
@@ -185,7 +194,7 @@ fn the_journal_has_every_change_and_every_restart() {
         let decision = decide(std::slice::from_ref(&service), facts).remove(0);
         let outcome = decision.operation.is_some().then(|| {
             events.push(
-                record_attempt(state, &service, observation, at(second))
+                record_attempt(state, &service, &decision, observation, at(second))
                     .event
                     .to_string(),
             );
@@ -249,7 +258,7 @@ fn the_journal_has_every_change_and_every_restart() {
 #[test]
 fn f33_a_run_that_was_cut_short_is_reported_and_its_attempt_counts() {
     let (service, mut state) = (service("a"), State::default());
-    record_attempt(&mut state, &service, &gone(), at(0));
+    record_attempt(&mut state, &service, &due(), &gone(), at(0));
     let channels = [mail()];
     let entries = recover_interrupted(
         &mut state,
@@ -521,12 +530,8 @@ fn each_channel_is_alerted_as_its_own_table_says() {
             Verdict::Down
         };
         let decision = Decision {
-            service: "a".to_owned(),
-            verdict,
-            operation: None,
-            after: Vec::new(),
-            why: None,
             failures: 0,
+            ..Decision::of("a", verdict)
         };
         let alerting = AlertConfig {
             channels: &channels,
@@ -680,14 +685,14 @@ fn young_processes_are_remembered_once_each_until_all_is_well() {
 fn an_attempt_keeps_what_it_was_made_for() {
     let (service, mut state) = (service("a"), State::default());
     let seen = with(up(7, 3600), Kind::Log, "log_stale", Severity::Critical);
-    let entry = record_attempt(&mut state, &service, &seen, at(0));
+    let entry = record_attempt(&mut state, &service, &due(), &seen, at(0));
     assert_eq!(
         entry.message.as_deref(),
         Some("attempt 1 of 3 in this hour")
     );
     let recorded = state.services["a"].recorded.clone().unwrap();
     assert_eq!(recorded.main, Some(identity(7)));
-    record_attempt(&mut state, &service, &gone(), at(1));
+    record_attempt(&mut state, &service, &due(), &gone(), at(1));
     let recorded = state.services["a"].recorded.clone().unwrap();
     assert_eq!(recorded.main, None);
 }
@@ -880,7 +885,13 @@ impl Machine {
         let decision = decide(std::slice::from_ref(&self.service), facts).remove(0);
         let mut outcome = None;
         if decision.operation.is_some() {
-            let entry = record_attempt(&mut self.state, &self.service, &observation, now.wall);
+            let entry = record_attempt(
+                &mut self.state,
+                &self.service,
+                &decision,
+                &observation,
+                now.wall,
+            );
             self.journal.push(entry);
             // state and backup alike
             self.save();
@@ -1227,12 +1238,8 @@ fn trouble_begins_with_a_verdict_that_is_trouble_and_ends_when_all_is_well() {
                 .or_default()
                 .trouble_since = before;
             let decision = Decision {
-                service: "a".to_owned(),
-                verdict,
-                operation: None,
-                after: Vec::new(),
-                why: None,
                 failures: 0,
+                ..Decision::of("a", verdict)
             };
             let silent = AlertConfig { channels: &[] };
             settle(&mut state, &service, &decision, None, None, now, silent);
@@ -1302,7 +1309,7 @@ fn tables_of_one_log_go_on_from_the_position_that_they_shared() {
     let mut seen = up(1, 3600);
     seen.checks = states(&[("log:/a.log", 2)]);
     let mut recorded = state.clone();
-    record_attempt(&mut recorded, &service, &seen, at(60));
+    record_attempt(&mut recorded, &service, &due(), &seen, at(60));
     run(&mut state, &service, &seen, 60, true);
     let expected = states(&[("log:/a.log", 2), ("log:/a.log#2", 1)]);
     assert_eq!(state.services["a"].checks, expected);
@@ -1321,12 +1328,8 @@ fn the_journal_has_the_notes_of_a_run_where_there_are_any() {
         let mut seen = gone();
         seen.notes = notes.iter().map(|&note| note.to_owned()).collect();
         let decision = Decision {
-            service: "a".to_owned(),
-            verdict: Verdict::Failing,
-            operation: None,
-            after: Vec::new(),
-            why: None,
             failures: 1,
+            ..Decision::of("a", Verdict::Failing)
         };
         let silent = AlertConfig { channels: &[] };
         let now = at(60);

@@ -62,13 +62,13 @@ impl ServiceAlerts {
         match event {
             // the trouble is over, and that is reported: when it comes again, that is news. Not so the next restart:
             // of a service that is restarted again and again, a restart is reported once in a while
-            Event::Recovered | Event::Restarted => {
+            Event::Recovered | Event::Restarted | Event::Repaired => {
+                let is_mended = |event| matches!(event, Event::Restarted | Event::Repaired);
                 self.alerted.retain(|&known, _| {
-                    known == Event::Restarted
-                        || (event == Event::Restarted && known.is_once_an_incident())
+                    is_mended(known) || (is_mended(event) && known.is_once_an_incident())
                 });
                 self.open_trouble = None;
-                if event == Event::Restarted {
+                if is_mended(event) {
                     self.alerted.insert(event, now);
                 }
             }

@@ -18,7 +18,9 @@ pub enum JournalEvent {
     Recovered,
     /// An attempt to restart a service is recorded, before anything is touched.
     Restarting,
-    /// A run was cut short while it restarted a service.
+    /// An attempt to repair a service is recorded, before its command is run.
+    Repairing,
+    /// A run was cut short while it restarted or repaired a service.
     Interrupted,
     /// A person ended a pause.
     Resumed,
@@ -50,15 +52,16 @@ pub enum DeliveryEvent {
 }
 
 /// All events that have one name and are no verdicts.
-const NAMED: [(&str, JournalEvent); 15] = {
+const NAMED: [(&str, JournalEvent); 16] = {
     use DeliveryEvent::{Deferred, GivenUp, Refused, Sent};
     use JournalEvent::{
-        Alert, Interrupted, Mail, OutboxDamaged, Recovered, Reset, Restarting, Resumed,
+        Alert, Interrupted, Mail, OutboxDamaged, Recovered, Repairing, Reset, Restarting, Resumed,
         StateDamaged,
     };
     [
         ("recovered", Recovered),
         ("restarting", Restarting),
+        ("repairing", Repairing),
         ("interrupted", Interrupted),
         ("resumed", Resumed),
         ("reset", Reset),

@@ -14,10 +14,25 @@ use crate::notify::Channel;
 use crate::restart::{Action, Operation};
 use crate::verdict::Verdict;
 
+use super::ServiceState;
+use super::attempts::is_zero;
 pub use super::event::{DeliveryEvent, JournalEvent};
 
 /// The size in bytes at which the journal is rotated; one old file is kept.
 pub const ROTATE_AT: u64 = 5 << 20;
+
+/// Which attempt of its incident one is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttemptNumber {
+    /// Its number, from 1 on.
+    pub of_incident: u32,
+    /// The strategy that it was made by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub strategy: Option<String>,
+    /// Its number among the attempts of that strategy.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub of_strategy: u32,
+}
 
 /// One thing that happened.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -40,6 +55,9 @@ pub struct Entry {
     /// The process that a restart brought up: after a lost state it is known by that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started: Option<Identity>,
+    /// Which attempt of its incident one is that was recorded: after a lost state they are counted by that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempt: Option<AttemptNumber>,
     /// The channel of a message, if that is not mail.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub channel: Option<String>,
@@ -62,9 +80,26 @@ impl Entry {
             findings: Vec::new(),
             action: None,
             started: None,
+            attempt: None,
             channel: None,
             about: Vec::new(),
             message: None,
+        }
+    }
+
+    /// Enters what it has of an attempt beside its time.
+    pub(super) fn add_attempt_to(&self, known: &mut ServiceState) {
+        let Some(attempt) = &self.attempt else {
+            return;
+        };
+        if attempt.of_incident == 1 {
+            known.end_incident();
+        }
+        known.incident_attempts = attempt.of_incident;
+        if let Some(strategy) = &attempt.strategy {
+            let of = known.strategies.entry(strategy.clone()).or_default();
+            of.attempts.push(self.time);
+            of.of_incident = attempt.of_strategy;
         }
     }
 

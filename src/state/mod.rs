@@ -16,12 +16,14 @@ use crate::clock::{Reading, SETTING, times};
 use crate::restart::Action;
 use crate::verdict::Verdict;
 
+pub mod attempts;
 pub mod channels;
 mod event;
 pub mod journal;
 pub mod store;
 mod upgrade;
 
+use attempts::{ByStrategy, is_zero};
 use channels::ChannelState;
 use journal::JournalEvent;
 
@@ -112,6 +114,17 @@ pub struct ServiceState {
     /// The restart attempts of the last hour, good and bad, oldest first; and the last one, however long ago,
     /// for cooldowns of more than an hour.
     pub attempts: Vec<DateTime<Utc>>,
+    /// How many attempts the present incident has had. It is over when nothing critical is found at least `start_grace`
+    /// after the last attempt.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub incident_attempts: u32,
+    /// The attempts that strategies made, by these. They are in `attempts` as well.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub strategies: ByStrategy,
+    /// How the last runs went that count, oldest first, since the last attempt: `1` for one that found it failing. Absent
+    /// where one failing run is reason enough, or in a state of before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recent_runs: Option<String>,
     /// An attempt that was recorded and whose end is not known: the run was cut short.
     #[serde(alias = "unfinished", skip_serializing_if = "Option::is_none")]
     pub interrupted_attempt: Option<DateTime<Utc>>,
@@ -141,7 +154,8 @@ pub struct ServiceState {
     /// When the present trouble began, be it broken, degraded or unseen.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trouble_since: Option<DateTime<Utc>>,
-    /// The id of the present incident: it begins with the trouble, and is over when the service is healthy.
+    /// The id of the present incident: it begins with the trouble, and is over when the service is healthy and the
+    /// incident has no attempts that still count.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub incident: Option<String>,
     /// The codes of the critical findings that each attempt of the present trouble was made for.
@@ -166,6 +180,9 @@ pub struct ServiceState {
 pub struct AttemptRecord {
     /// The process that was to be stopped.
     pub main: Option<Identity>,
+    /// It was an attempt to repair it, and not to restart it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub repair: bool,
     /// What the checks remembered.
     #[serde(skip_serializing_if = "CheckStates::is_empty")]
     pub checks: CheckStates,
@@ -220,18 +237,7 @@ impl ServiceState {
 
     /// When the oldest of the attempts that fill a budget of `max` leaves the window.
     pub fn budget_frees_at(&self, now: DateTime<Utc>, max: u32) -> Option<DateTime<Utc>> {
-        let mut recent: Vec<_> = self
-            .attempts
-            .iter()
-            .copied()
-            .filter(|&at| within_hour(now, at))
-            .collect();
-        recent.sort_unstable();
-        let over = recent
-            .len()
-            .checked_sub(usize::try_from(max).unwrap_or(usize::MAX))?;
-        let hour = TimeDelta::from_std(HOUR).ok()?;
-        recent.get(over)?.checked_add_signed(hour)
+        budget_frees_at(&self.attempts, now, max)
     }
 
     /// What a check of the service remembers. A run that was cut short had read further; but where the process still
@@ -298,9 +304,17 @@ impl ServiceState {
         ))
     }
 
-    /// Enters a restart attempt: to be saved before anything is touched.
-    pub fn record_attempt(&mut self, now: DateTime<Utc>, codes: Vec<String>) {
+    /// Enters an attempt, and the strategy that it is made by: to be saved before anything is touched. Of so many runs is
+    /// kept whether they failed.
+    pub fn record_attempt(
+        &mut self,
+        now: DateTime<Utc>,
+        codes: Vec<String>,
+        strategy: Option<&str>,
+        runs_kept: u32,
+    ) {
         self.attempts.push(now);
+        self.count_attempt(now, strategy, runs_kept);
         self.interrupted_attempt = Some(now);
         self.attempt_codes.push(codes);
         // what all attempts have in common is known from the first: it stands for those that are dropped
@@ -340,6 +354,7 @@ impl ServiceState {
             .chain(&mut self.trouble_since)
             .chain(&mut self.report.time)
             .chain(&mut self.good_restarts)
+            .chain(self.strategies.values_mut().flat_map(|it| &mut it.attempts))
     }
 }
 
@@ -351,9 +366,10 @@ impl State {
         let mut state = Self::default();
         for entry in entries {
             match entry.event {
-                JournalEvent::Restarting => {
+                JournalEvent::Restarting | JournalEvent::Repairing => {
                     let known = state.services.entry(entry.service.clone()).or_default();
                     known.attempts.push(entry.time);
+                    entry.add_attempt_to(known);
                 }
                 _ if entry.is_good_restart() => {
                     let known = state.services.entry(entry.service.clone()).or_default();
@@ -421,6 +437,9 @@ impl State {
             service
                 .attempts
                 .retain(|&at| within_hour(now.wall, at) || Some(at) == last);
+            for of in service.strategies.values_mut() {
+                of.prune(now.wall);
+            }
         }
         for channel in self.channels.values_mut() {
             channel.sent.retain(|&at| within_hour(now.wall, at));
@@ -492,6 +511,22 @@ fn time_or_none<'de, D: Deserializer<'de>>(from: D) -> Result<Option<DateTime<Ut
 fn text_or_none<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
     let value = serde_json::Value::deserialize(from)?;
     Ok(value.as_str().map(str::to_owned))
+}
+
+/// When the oldest of the attempts that fill a budget of `max` leaves the window.
+fn budget_frees_at(
+    attempts: &[DateTime<Utc>],
+    now: DateTime<Utc>,
+    max: u32,
+) -> Option<DateTime<Utc>> {
+    let recent = attempts.iter().copied();
+    let mut recent: Vec<_> = recent.filter(|&at| within_hour(now, at)).collect();
+    recent.sort_unstable();
+    let over = recent
+        .len()
+        .checked_sub(usize::try_from(max).unwrap_or(usize::MAX))?;
+    let hour = TimeDelta::from_std(HOUR).ok()?;
+    recent.get(over)?.checked_add_signed(hour)
 }
 
 /// Whether `at` is in the sixty minutes before `now`.
@@ -729,10 +764,10 @@ mod tests {
     fn what_all_attempts_have_in_common_is_kept_of_any_number_of_them() {
         let mut service = ServiceState::default();
         let both = || vec!["log_stale".to_owned(), "process_missing".to_owned()];
-        service.record_attempt(at(0), both());
-        service.record_attempt(at(1), vec!["process_missing".to_owned()]);
+        service.record_attempt(at(0), both(), None, 1);
+        service.record_attempt(at(1), vec!["process_missing".to_owned()], None, 1);
         for minute in 2..1000 {
-            service.record_attempt(at(minute), both());
+            service.record_attempt(at(minute), both(), None, 1);
         }
         assert_eq!(service.attempt_codes.len(), ATTEMPT_CODES_KEPT);
         assert_eq!(service.attempt_codes[0], ["process_missing"]);

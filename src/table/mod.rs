@@ -45,6 +45,7 @@ use std::sync::Arc;
 
 mod amounts;
 mod document;
+mod factor;
 pub(crate) mod fault;
 mod forms;
 mod layout;
@@ -55,6 +56,7 @@ mod shown;
 mod tests;
 
 pub(crate) use document::{Sample, Section, sections};
+pub(crate) use factor::Factor;
 pub(crate) use fault::Fault;
 pub(crate) use forms::{
     Account, AtLeast, Base, Checked, Derived, Filled, Flat, Meant, Nested, Positive, Program, Via,

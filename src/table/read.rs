@@ -554,6 +554,25 @@ impl<'a> Value<'a> {
         number
     }
 
+    /// A number, whole or not.
+    pub(crate) fn number(&self) -> Option<f64> {
+        let number = match self.inner() {
+            DeValue::Integer(_) => self.raw_number().and_then(|number| {
+                // what is too great for it is out of any range
+                i32::try_from(number).ok().map(f64::from)
+            }),
+            DeValue::Float(float) => float.as_str().parse().ok(),
+            other => {
+                let help = (other.as_str())
+                    .filter(|text| text.parse::<f64>().is_ok())
+                    .map(|text| format!("write {text} without the quotes"));
+                self.type_is_wrong("a number", help);
+                return None;
+            }
+        };
+        Some(number.unwrap_or(f64::INFINITY))
+    }
+
     /// A duration, which may be zero.
     pub(crate) fn duration(&self) -> Option<Duration> {
         let Some(text) = self.inner().as_str() else {

@@ -11,6 +11,8 @@ pub(crate) enum Shown {
     Flag(bool),
     /// A whole number.
     Whole(i64),
+    /// A number of thousandths.
+    Fraction(u32),
     /// A text.
     Text(String),
     /// A list.
@@ -40,6 +42,9 @@ impl Serialize for Shown {
         match self {
             Self::Flag(flag) => serializer.serialize_bool(*flag),
             Self::Whole(number) => serializer.serialize_i64(*number),
+            Self::Fraction(thousandths) => {
+                serializer.serialize_f64(f64::from(*thousandths) / 1000.0)
+            }
             Self::Text(text) => serializer.serialize_str(text),
             Self::List(list) => {
                 let mut entries = serializer.serialize_seq(Some(list.len()))?;
@@ -68,6 +73,7 @@ impl fmt::Display for Shown {
         match self {
             Self::Flag(flag) => write!(f, "{flag}"),
             Self::Whole(number) => write!(f, "{number}"),
+            Self::Fraction(thousandths) => write!(f, "{:?}", f64::from(*thousandths) / 1000.0),
             Self::Text(text) => write!(f, "{}", written(text)),
             Self::List(list) => {
                 let list: Vec<_> = list.iter().map(ToString::to_string).collect();

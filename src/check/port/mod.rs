@@ -53,6 +53,10 @@ impl CheckKind for Ports {
         rule.address.to_string()
     }
 
+    fn judge_at_once(rule: &mut Rule) {
+        rule.for_ = Duration::ZERO;
+    }
+
     fn look(jobs: Vec<JobOf<Self>>, looking: &Looking<'_>) -> Vec<Checked<Failing>> {
         let probes: Vec<(&Rule, Duration)> = jobs
             .iter()

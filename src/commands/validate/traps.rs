@@ -16,7 +16,7 @@ use crate::check::trap::{Place, Trap};
 use crate::check::unit::{self, Watched};
 use crate::check::{self, Looking, ServiceContext};
 use crate::clock::{Reading, age, goes_on_while_off, rough};
-use crate::config::{Config, Service, dependencies_first, place};
+use crate::config::{Config, Remedy, Service, dependencies_first, place};
 use crate::observe::target;
 use crate::pool::Pool;
 use crate::process_table::ProcessTable;
@@ -155,6 +155,7 @@ pub(super) fn find(scene: &Scene<'_>, now: &Reading) -> Vec<PlacedTrap> {
             of_units.remove(&*service.name).unwrap_or_default(),
         );
         in_method(service, &mut traps);
+        in_strategies(service, config, &mut traps);
         let kept = keeper::look(service, seen, scene.table);
         traps.of_part(service, "", kept.into_iter().collect());
         for (table, found) in of_checks.remove(&*service.name).unwrap_or_default() {
@@ -327,6 +328,53 @@ fn in_channels(config: &Config, traps: &mut Traps) {
 fn in_method(service: &Service, traps: &mut Traps) {
     if let Some(method) = &service.method {
         traps.of_part(service, method.place(), method.traps());
+    }
+}
+
+fn in_strategies(service: &Service, config: &Config, traps: &mut Traps) {
+    let mut listed: BTreeSet<&str> = BTreeSet::new();
+    for (number, strategy) in service.strategies.iter().enumerate() {
+        let table = format!("strategy.{number}");
+        if strategy
+            .findings
+            .iter()
+            .all(|code| listed.contains(&**code))
+        {
+            traps.of(
+                service,
+                &format!("{table}.findings"),
+                format!(
+                    "its strategy for {} never holds: each of these stands in one before it",
+                    strategy.title()
+                ),
+                "the first strategy in the file that lists a finding holds: put them in another order",
+            );
+        }
+        listed.extend(strategy.findings.iter().map(String::as_str));
+        match &strategy.remedy {
+            Remedy::Repair(repair) => {
+                traps.of_part(service, &table, repair.traps());
+                if repair.timeout > config.run_timeout {
+                    traps.of(
+                        service,
+                        &format!("{table}.timeout"),
+                        format!(
+                            "this command may take {}, but run_timeout ends a run after {}",
+                            rough(repair.timeout),
+                            rough(config.run_timeout)
+                        ),
+                        "make run_timeout longer, or timeout shorter",
+                    );
+                }
+            }
+            Remedy::Restart if service.method.is_none() => traps.of(
+                service,
+                &format!("{table}.findings"),
+                "this strategy restarts a service that has no restart method",
+                "give it a command, or the service one of spawn, systemd or restart.command",
+            ),
+            Remedy::Restart | Remedy::Alert => {}
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use proptest::prelude::*;
+use proptest::strategy::Strategy;
 
 use super::*;
 

@@ -13,6 +13,7 @@ use crate::config::Service;
 use crate::notify::mail::{Secret, Smtp, Tls, Transport};
 use crate::notify::{ChannelKind, Event};
 use crate::restart::RestartMethod;
+use crate::table::Factor;
 
 /// A config with every key but those that exclude one another.
 const FULL: &str = r#"
@@ -207,9 +208,11 @@ fn a_command_stops_what_runs_itself_only_where_there_is_one() {
 
 #[test]
 fn each_default_holds_where_a_service_says_nothing_and_nowhere_else() {
-    const OTHER: &str = "max_per_hour = 7\non_exhausted = \"give_up\"\nafter_failures = 8\ncooldown = \"9s\"\n\
+    const OTHER: &str = "max_per_hour = 7\non_exhausted = \"give_up\"\nafter_failures = 8\nout_of = 10\n\
+        cooldown = \"9s\"\nbackoff = 1.5\nmax_cooldown = \"20m\"\nmax_attempts = 6\n\
         stop_signal = \"QUIT\"\nstop_timeout = \"11s\"\nstart_timeout = \"12s\"\nsettle = \"13s\"\n";
-    const BUILT_IN: &str = "max_per_hour = 3\non_exhausted = \"wait\"\nafter_failures = 1\ncooldown = \"0s\"\n\
+    const BUILT_IN: &str = "max_per_hour = 3\non_exhausted = \"wait\"\nafter_failures = 1\nout_of = 1\n\
+        cooldown = \"0s\"\nbackoff = 1\nmax_cooldown = \"1h\"\nmax_attempts = 0\n\
         stop_signal = \"TERM\"\nstop_timeout = \"10s\"\nstart_timeout = \"30s\"\nsettle = \"2s\"\n";
     let keys = |table: &str| table.lines().count();
     // all but those of a command, which another test has
@@ -229,7 +232,11 @@ fn each_default_holds_where_a_service_says_nothing_and_nowhere_else() {
         max_per_hour: 7,
         on_exhausted: OnExhausted::GiveUp,
         after_failures: 8,
+        out_of: Some(10),
         cooldown: Duration::from_secs(9),
+        backoff: Factor::of(1.5).unwrap(),
+        max_cooldown: Duration::from_mins(20),
+        max_attempts: 6,
     };
     let limits = crate::restart::Limits {
         stop_signal: Signal::SIGQUIT,
@@ -246,7 +253,13 @@ fn each_default_holds_where_a_service_says_nothing_and_nowhere_else() {
     );
     let other = config.service("other").unwrap();
     let x = built_in.service("x").unwrap();
-    assert_eq!((&other.policy, &other.limits), (&x.policy, &x.limits));
+    // that is what the default of `out_of` comes to
+    let policy = Policy {
+        out_of: Some(1),
+        ..x.policy.clone()
+    };
+    assert_eq!((&other.policy, &other.limits), (&policy, &x.limits));
+    assert_eq!((x.policy.window(), other.policy.window()), (1, 1));
     assert_eq!(other.start_grace, x.start_grace);
 }
 
@@ -425,6 +438,9 @@ max_per_hour = 3
 on_exhausted = "wait"
 after_failures = 1
 cooldown = "0s"
+backoff = 1.0
+max_cooldown = "1h"
+max_attempts = 0
 stop_signal = "TERM"
 stop_timeout = "10s"
 start_timeout = "30s"
@@ -448,6 +464,9 @@ max_per_hour = 3
 on_exhausted = "wait"
 after_failures = 1
 cooldown = "0s"
+backoff = 1.0
+max_cooldown = "1h"
+max_attempts = 0
 stop_signal = "TERM"
 stop_timeout = "10s"
 start_timeout = "30s"
