@@ -12,9 +12,10 @@ use nix::sys::signal::Signal;
 
 use crate::check::process::{Identity, LastSeen, ProcessStatus, Running};
 use crate::check::{CheckStates, Finding, Kind, Observation, Severity, log};
-use crate::config::{OnExhausted, Policy, Service};
+use crate::config::{OnExhausted, Policy, Remedy, Service, Strategy};
 use crate::notify::{Alert, Event, Routing};
 use crate::restart::command::Command;
+use crate::restart::repair::Repair;
 use crate::restart::{Action, Limits, MethodName, Operation, RestartMethod};
 use crate::table::Factor;
 
@@ -59,6 +60,27 @@ pub(crate) fn service(name: &str) -> Service {
             settle: Duration::from_secs(2),
         },
     }
+}
+
+/// A strategy for these findings, with the limits of [`service`].
+pub(crate) fn strategy(findings: &[&str], remedy: Remedy) -> Strategy {
+    Strategy {
+        id: findings.join("+"),
+        findings: findings.iter().map(|&code| code.to_owned()).collect(),
+        policy: service("a").policy,
+        remedy,
+    }
+}
+
+/// One that repairs.
+pub(crate) fn repair(findings: &[&str]) -> Strategy {
+    let command = Command {
+        command: vec!["/bin/true".to_owned()],
+        working_dir: Path::new("/").into(),
+        stop_first: false,
+    };
+    let timeout = Duration::from_mins(5);
+    strategy(findings, Remedy::Repair(Repair { command, timeout }))
 }
 
 pub(crate) fn identity(pid: i32) -> Identity {

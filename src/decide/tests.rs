@@ -4,6 +4,8 @@ use crate::config::OnExhausted;
 use crate::fixtures::{at, gone, identity, service, up, with};
 use std::time::Duration;
 
+mod strategies;
+
 const NOW: i64 = 100_000;
 
 fn decide_one(service: &Service, observation: Observation, state: ServiceState) -> Decision {

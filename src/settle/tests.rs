@@ -14,6 +14,8 @@ use crate::notify::mail::{Mailbox, Settings, Transport};
 use crate::restart::{Action, MethodName, Operation};
 use crate::state::channels::THREAD_KEPT;
 
+mod policy;
+
 fn mail() -> Channel {
     let on = [
         Event::Restarted,
@@ -45,6 +47,16 @@ fn of_mail(state: &mut State) -> &mut crate::state::channels::ChannelState {
 /// The thread of the present incident of `a`, and of those before.
 fn threads(state: &State) -> Vec<&Vec<String>> {
     state.channels["mail"].threads.values().collect()
+}
+
+/// A repair that was made.
+fn repaired(ok: bool) -> Outcome {
+    let Outcome::Attempted(mut attempted) = tried(ok) else {
+        unreachable!("an attempt is one")
+    };
+    attempted.action.kind = Operation::Repair;
+    attempted.action.new_pid = None;
+    Outcome::Attempted(attempted)
 }
 
 /// A restart that is due.
@@ -744,6 +756,8 @@ enum Weather {
     /// It crashes, and cannot be started for so many minutes.
     Broken(u32),
     Freeze,
+    /// It writes errors until it is restarted or repaired.
+    Sick,
     /// The wall clock is set by so many seconds.
     ClockSet(i64),
     /// A run is cut short after it has recorded an attempt.
@@ -759,6 +773,7 @@ fn weather() -> impl Strategy<Value = Weather> {
         30 => Just(Weather::Crash),
         4 => (1..400_u32).prop_map(Weather::Broken),
         10 => Just(Weather::Freeze),
+        15 => Just(Weather::Sick),
         6 => prop_oneof![-90_000..90_000_i64, -5..5_i64].prop_map(Weather::ClockSet),
         8 => Just(Weather::CutShort),
         4 => (1..200_u32).prop_map(Weather::Gap),
@@ -778,12 +793,17 @@ struct Machine {
     pid: i32,
     alive: bool,
     frozen: bool,
+    sick: bool,
     broken_until: i64,
     /// Where no process can be known: for so many seconds after a restart its log is not written yet.
     warms_up_for: Option<i64>,
     warm_at: i64,
     /// True times of all attempts.
     starts: Vec<i64>,
+    /// The strategies that made them.
+    made_by: Vec<Option<String>>,
+    /// What a run saw and came to, with the number of attempts by then.
+    runs: Vec<Ran>,
     /// True times of those that did not fail.
     good_starts: Vec<i64>,
     /// True times at which it was healthy.
@@ -803,6 +823,18 @@ struct Machine {
     repeated: Vec<(i64, Event)>,
 }
 
+/// A run of a simulated machine.
+#[derive(Clone, Copy, Debug)]
+struct Ran {
+    time: i64,
+    /// Whether it counts as one that found it failing.
+    failing: Option<bool>,
+    /// It found nothing wrong.
+    is_well: bool,
+    /// It made an attempt.
+    attempted: bool,
+}
+
 impl Machine {
     fn new(service: Service) -> Self {
         Self {
@@ -815,10 +847,13 @@ impl Machine {
             pid: 100,
             alive: true,
             frozen: false,
+            sick: false,
             broken_until: 0,
             warms_up_for: None,
             warm_at: 0,
             starts: Vec::new(),
+            made_by: Vec::new(),
+            runs: Vec::new(),
             good_starts: Vec::new(),
             healthy: Vec::new(),
             journal: Vec::new(),
@@ -864,6 +899,12 @@ impl Machine {
                 "process_stopped",
                 Severity::Critical,
             ),
+            (true, false) if self.sick => with(
+                up(self.pid, 3600),
+                Kind::Log,
+                "log_error",
+                Severity::Critical,
+            ),
             (true, false) => up(self.pid, 3600),
         }
     }
@@ -897,18 +938,39 @@ impl Machine {
             self.save();
             self.save();
             self.starts.push(self.time);
+            self.made_by.push(decision.strategy.clone());
+            self.runs.push(Ran {
+                time: self.time,
+                failing: decision.counts,
+                is_well: false,
+                attempted: true,
+            });
             if interrupted {
                 return;
             }
             let works = self.time >= self.broken_until;
-            self.alive = works;
-            self.frozen = false;
-            self.pid += 1;
-            outcome = Some(tried(works));
-            if works {
+            if decision.operation == Some(Operation::Repair) {
+                self.sick &= !works;
+                outcome = Some(repaired(works));
+            } else {
+                self.alive = works;
+                self.frozen = false;
+                self.sick &= !works;
+                self.pid += 1;
+                outcome = Some(tried(works));
+            }
+            if works && decision.operation == Some(Operation::Restart) {
                 self.good_starts.push(self.time);
                 self.warm_at = self.time + self.warms_up_for.unwrap_or_default();
             }
+        }
+        if decision.operation.is_none() {
+            self.runs.push(Ran {
+                time: self.time,
+                failing: decision.counts,
+                is_well: observation.findings.is_empty(),
+                attempted: false,
+            });
         }
         if decision.verdict == Verdict::Healthy {
             self.healthy.push(self.time);
@@ -984,6 +1046,7 @@ impl Machine {
                 self.broken_until = self.time + i64::from(*minutes) * 60;
             }
             Weather::Freeze => self.frozen = true,
+            Weather::Sick => self.sick = true,
             Weather::ClockSet(by) => self.wall_offset += by,
             Weather::CutShort => {
                 self.alive = false;
@@ -1155,6 +1218,7 @@ fn storm(machine: &mut Machine, dice: &mut Dice, clock_set_at: &mut i64) {
             Weather::Calm
         }
         // state and backup are gone, or damaged: the journal has the attempts, by a clock that it knows nothing of
+        74..85 => Weather::Sick,
         70..74 if machine.time - *clock_set_at > 3600 => {
             machine.trusted = dice.roll(2) == 0;
             let recent = machine.journal.len().saturating_sub(20);
