@@ -233,7 +233,7 @@ pub(crate) fn state(data: &[u8]) {
                 let in_hour = made.iter().filter(|&&at| minute * 60 - at < 3600).count();
                 assert!(in_hour < BUDGET, "{}: {made:?} and {minute}", service.name);
                 made.push(minute * 60);
-                record_attempt(&mut state, service, observation, now.wall);
+                record_attempt(&mut state, service, &decision, observation, now.wall);
                 Outcome::Unfinished
             });
             let alerting = AlertConfig { channels: &[] };
@@ -520,6 +520,7 @@ pub(crate) fn mail(data: &[u8]) {
             duration_ms: 1,
             error: Some(next()),
             stderr: vec![next()],
+            pending: vec![next()],
         }),
         since: None,
         attempts: 3,
@@ -528,6 +529,7 @@ pub(crate) fn mail(data: &[u8]) {
         notes: vec![next()],
         same_finding: Some(next()),
         next_attempt: None,
+        max_attempts: None,
         rate_limited: false,
         incident: Some("a".to_owned()),
     };

@@ -14,6 +14,7 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::report::page::{Page, Style};
 use crate::report::text;
+use crate::restart::Operation;
 use crate::state::journal;
 use crate::state::store::StoreError;
 
@@ -27,7 +28,7 @@ pub fn run(config: &Config, options: &cli::History, style: Style) -> Result<u8, 
     let mut json = String::new();
     let mut page = Page::new(style);
     let mut oldest: Option<DateTime<Utc>> = None;
-    let mut restarts: BTreeMap<String, Vec<Restart>> = BTreeMap::new();
+    let mut made_of: BTreeMap<String, (Vec<Made>, Vec<Made>)> = BTreeMap::new();
     let mut shown = 0_usize;
     let damaged = journal::read(&config.state_dir, |entry| {
         oldest = Some(oldest.map_or(entry.time, |time| time.min(entry.time)));
@@ -41,14 +42,15 @@ pub fn run(config: &Config, options: &cli::History, style: Style) -> Result<u8, 
         }
         shown += 1;
         if let Some(action) = &entry.action {
-            let restart = Restart {
+            let made = Made {
                 time: entry.time,
                 worked: action.ok,
             };
-            restarts
-                .entry(entry.service.clone())
-                .or_default()
-                .push(restart);
+            let (restarts, repairs) = made_of.entry(entry.service.clone()).or_default();
+            match action.kind {
+                Operation::Restart => restarts.push(made),
+                Operation::Repair => repairs.push(made),
+            }
         }
         if options.summary {
             return;
@@ -79,9 +81,13 @@ pub fn run(config: &Config, options: &cli::History, style: Style) -> Result<u8, 
     let period = options
         .since
         .map_or(journalled, |since| since.min(journalled));
-    let sums: Vec<Summary> = restarts
+    let sums: Vec<Summary> = made_of
         .iter()
-        .map(|(name, restarts)| Summary::of(name, restarts, period))
+        .map(|(name, (restarts, repairs))| Summary {
+            repairs: repairs.len(),
+            repairs_failed: failed(repairs),
+            ..Summary::of(name, restarts, period)
+        })
         .collect();
     if options.json {
         if options.summary {
@@ -115,14 +121,19 @@ fn nothing(is_kept: bool, period: Duration) -> String {
     }
 }
 
-/// A restart that was tried.
+/// A restart or a repair that was tried.
 #[derive(Clone, Copy, Debug)]
-struct Restart {
+struct Made {
     time: DateTime<Utc>,
     worked: bool,
 }
 
-/// How often a service was restarted.
+/// How many of them failed.
+fn failed(made: &[Made]) -> usize {
+    made.iter().filter(|made| !made.worked).count()
+}
+
+/// How often a service was restarted, and repaired.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 struct Summary {
     service: String,
@@ -136,10 +147,14 @@ struct Summary {
     restarts_a_day: Option<f64>,
     /// The mean time from one to the next; absent where there are not two.
     mean_between_s: Option<f64>,
+    /// All repairs that were tried.
+    repairs: usize,
+    /// Those of them that failed.
+    repairs_failed: usize,
 }
 
 impl Summary {
-    fn of(service: &str, restarts: &[Restart], period: Duration) -> Self {
+    fn of(service: &str, restarts: &[Made], period: Duration) -> Self {
         #[expect(
             clippy::cast_precision_loss,
             reason = "a journal holds far fewer than 2^52 restarts"
@@ -154,10 +169,12 @@ impl Summary {
         Self {
             service: service.to_owned(),
             restarts: restarts.len(),
-            failed: restarts.iter().filter(|restart| !restart.worked).count(),
+            failed: failed(restarts),
             period_s: period.as_secs_f64(),
             restarts_a_day: (period >= DAY).then_some(a_day),
             mean_between_s: mean.map(|mean| mean.as_secs_f64()),
+            repairs: 0,
+            repairs_failed: 0,
         }
     }
 
@@ -180,6 +197,13 @@ impl Summary {
             let mean = rough(Duration::from_secs_f64(mean));
             let _ = write!(told, ", {mean} between them on average");
         }
+        if self.repairs > 0 {
+            let more = if self.repairs == 1 { "" } else { "s" };
+            let _ = write!(told, "; {} repair{more}", self.repairs);
+        }
+        if self.repairs_failed > 0 {
+            let _ = write!(told, " ({} failed)", self.repairs_failed);
+        }
         told
     }
 }
@@ -189,10 +213,10 @@ mod tests {
     use super::*;
     use crate::fixtures::at;
 
-    fn restarts(hours: &[i64]) -> Vec<Restart> {
+    fn restarts(hours: &[i64]) -> Vec<Made> {
         hours
             .iter()
-            .map(|hour| Restart {
+            .map(|hour| Made {
                 time: at(hour * 3600),
                 worked: true,
             })
@@ -231,5 +255,11 @@ mod tests {
             Summary::of("a", &some, Duration::from_secs(7200)).told(),
             "a: 2 restarts in 2h (1 failed), 1h between them on average"
         );
+        let repaired = Summary {
+            repairs: 3,
+            repairs_failed: 1,
+            ..Summary::of("a", &[], Duration::from_secs(7200))
+        };
+        assert_eq!(repaired.told(), "a: 0 restarts in 2h; 3 repairs (1 failed)");
     }
 }

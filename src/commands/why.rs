@@ -11,7 +11,7 @@ use crate::check::{Finding, Kind, LastLook, process, unit};
 use crate::cli;
 use crate::clock::{age, rough, stamp};
 use crate::commands::{count, one, print};
-use crate::config::{Config, OnExhausted, Service};
+use crate::config::{Config, OnExhausted, Policy, Remedy, Service};
 use crate::error::Error;
 use crate::notify::outbox::Outbox;
 use crate::notify::{Channel, Event};
@@ -19,6 +19,7 @@ use crate::report::page::{Page, Style};
 use crate::report::text::{describe, severity};
 use crate::restart::RestartMethod;
 use crate::settle::event_of;
+use crate::state::attempts::StrategyAttempts;
 use crate::state::channels::ChannelState;
 use crate::state::journal::{self, DeliveryEvent, Entry, JournalEvent};
 use crate::state::store::{Store, StoreError};
@@ -221,10 +222,13 @@ impl Known<'_> {
                 .trouble_since
                 .map(|since| format!("; the trouble began {}", self.ago(since)))
                 .unwrap_or_default();
-            let needed = match policy.after_failures {
+            let needed = match (policy.after_failures, policy.window()) {
                 _ if self.service.method.is_none() || policy.max_per_hour == 0 => String::new(),
-                1 => ", the first one is reason for a restart".to_owned(),
-                needed => format!(", {needed} are reason for a restart"),
+                (1, _) => ", the first one is reason for a restart".to_owned(),
+                (needed, window) if window > needed => {
+                    format!(", {needed} of the last {window} are reason for a restart")
+                }
+                (needed, _) => format!(", {needed} are reason for a restart"),
             };
             page.line(
                 4,
@@ -240,7 +244,7 @@ impl Known<'_> {
         let policy = &self.service.policy;
         let used = remembered.attempts_in_hour(self.now);
         page.line(0, "restart budget:");
-        if self.service.method.is_none() {
+        if !self.service.has_remedy() {
             page.line(
                 4,
                 "none: no restart method is configured (spawn, systemd or restart.command)",
@@ -270,19 +274,52 @@ impl Known<'_> {
             };
             page.line(4, &format!("{what} {}", self.ago(frees)));
         }
-        let cooled = remembered
-            .last_attempt()
-            .and_then(|last| last.checked_add_signed(TimeDelta::from_std(policy.cooldown).ok()?))
+        let own = (remembered.last_attempt(), remembered.incident_attempts);
+        self.add_limits(page, 4, policy, own);
+        self.add_strategies(page, remembered);
+    }
+
+    /// What an incident and a cooldown leave, where the last attempt was then and the incident has had so many.
+    fn add_limits(
+        &self,
+        page: &mut Page,
+        indent: usize,
+        policy: &Policy,
+        (last, attempts): (Option<DateTime<Utc>>, u32),
+    ) {
+        if policy.max_attempts > 0 {
+            let line = format!("{attempts} of {} in this incident", policy.max_attempts);
+            page.line(indent, &line);
+        }
+        let cooldown = policy.cooldown_after(attempts);
+        let cooled = last
+            .and_then(|last| last.checked_add_signed(TimeDelta::from_std(cooldown).ok()?))
             .filter(|&cooled| cooled > self.now);
         if let Some(cooled) = cooled {
-            page.line(
-                4,
-                &format!(
-                    "cooldown of {} until {}",
-                    rough(policy.cooldown),
-                    self.ago(cooled)
-                ),
-            );
+            let line = format!("cooldown of {} until {}", rough(cooldown), self.ago(cooled));
+            page.line(indent, &line);
+        }
+    }
+
+    /// What is done for which findings, and what is left of the limits of each.
+    fn add_strategies(&self, page: &mut Page, remembered: &ServiceState) {
+        for strategy in &self.service.strategies {
+            let what = match &strategy.remedy {
+                Remedy::Restart => "it is restarted".to_owned(),
+                Remedy::Alert => "it is only alerted about".to_owned(),
+                Remedy::Repair(repair) => {
+                    format!("it is repaired by {}", repair.command.command.join(" "))
+                }
+            };
+            page.line(0, &format!("strategy for {}: {what}", strategy.title()));
+            if strategy.remedy == Remedy::Alert {
+                continue;
+            }
+            let nothing = StrategyAttempts::default();
+            let own = remembered.attempts_by(&strategy.id).unwrap_or(&nothing);
+            let (used, max) = (own.in_hour(self.now), strategy.policy.max_per_hour);
+            page.line(4, &format!("{used} of {max} used"));
+            self.add_limits(page, 4, &strategy.policy, (own.last(), own.of_incident));
         }
     }
 
@@ -440,7 +477,7 @@ impl Known<'_> {
                     .ok()
                     .and_then(|every| at.checked_add_signed(every))
                     .map(|again| {
-                        let lasting = if event == Event::Restarted {
+                        let lasting = if matches!(event, Event::Restarted | Event::Repaired) {
                             "such another is told"
                         } else {
                             "while it lasts, again"

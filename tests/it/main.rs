@@ -47,6 +47,7 @@ mod situations;
 mod soak;
 mod state;
 mod steps;
+mod strategies;
 mod systemd;
 mod traps;
 mod unit_jobs;
