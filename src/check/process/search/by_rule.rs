@@ -1,0 +1,160 @@
+//! A service with a `process` table: its PID file, its command line, and what is known of it beside.
+
+use super::by_command_line::{Missed, eldest, none_matches, roots};
+use super::by_pid_file::Named;
+use super::{Born, Outcome, Search, own_user};
+use crate::check::Severity;
+use crate::check::process::{PID_FILE_STALE, Rule, Target, UNREADABLE, resolve_user};
+
+impl Search<'_> {
+    /// A service with a `process` table.
+    pub(in super::super) fn by_rule(&mut self, rule: &Rule, target: &Target<'_>) -> Outcome {
+        let started = target.started;
+        let uid = match rule.user.as_deref().map(resolve_user).transpose() {
+            Ok(uid) => uid,
+            Err(why) => return Outcome::Unseen(why),
+        };
+        let named = rule
+            .pid_file
+            .as_ref()
+            .map(|path| (path, self.named(path, rule, uid, started)));
+        let at_hand = match &named {
+            Some((_, Named::Own(main, _))) => Some(main),
+            _ => None,
+        };
+        let (matches, missed) = rule
+            .command_line
+            .as_ref()
+            .map(|pattern| self.matching(pattern, uid, at_hand, started))
+            .unzip();
+        let Missed { gap, hosts } = missed.unwrap_or_default();
+        let mut zombie = None;
+        let stale = match named {
+            Some((path, Named::Own(main, file))) => {
+                let all = match &matches {
+                    Some(matches) => self.with_family(&main, matches),
+                    None => vec![main.clone()],
+                };
+                return Outcome::Found {
+                    main,
+                    all,
+                    named_by: Some((path.clone(), file)),
+                };
+            }
+            Some((_, Named::Not(why))) => Some((why, false)),
+            Some((_, Named::Zombie(pid))) => {
+                zombie = Some(pid);
+                Some((
+                    format!("PID file {} names PID {pid}, a zombie", rule.shown),
+                    false,
+                ))
+            }
+            Some((_, Named::Unreadable(why))) => Some((why, true)),
+            None => None,
+        };
+        if let Some(matches) = &matches
+            && let Some(why) = self.only_workers(matches, &roots(matches, self.table))
+        {
+            return Outcome::Ended(why);
+        }
+        // not by its PID file; perhaps by its command line
+        if let Some(main) = matches
+            .as_ref()
+            .and_then(|matches| eldest(&roots(matches, self.table)))
+        {
+            self.told_otherwise(
+                stale.as_ref(),
+                &format!("but PID {} runs and matches the command line", main.pid),
+            );
+            let all = matches
+                .map(|matches| self.with_family(&main, &matches))
+                .unwrap_or_default();
+            return Outcome::Found {
+                main,
+                all,
+                named_by: None,
+            };
+        }
+        // or by what the last run saw: a PID file that was lost ends no process
+        if rule.command_line.is_none()
+            && let Some(main) = self.living(self.last_seen.main.as_ref(), uid)
+        {
+            self.told_otherwise(
+                stale.as_ref(),
+                &format!("but PID {}, which it named before, still runs", main.pid),
+            );
+            return Outcome::alone(main);
+        }
+        // or it is only on its way to what it is known by
+        if let Some(started) = started.filter(|_| target.may_have_started) {
+            match self.with_command_of(started, Born::Ever) {
+                Ok(Some(main)) => {
+                    self.told_otherwise(
+                        stale.as_ref(),
+                        &format!(
+                            "but PID {} runs, which a run that was cut short has started",
+                            main.pid
+                        ),
+                    );
+                    return Outcome::alone(main);
+                }
+                Ok(None) => {}
+                Err(why) => return Outcome::Unseen(why),
+            }
+        }
+        // or it is surely what was started, whatever it has become since
+        let sure = match self.living(self.last_seen.started.as_ref(), uid) {
+            Some(main) => Some((main, "is what was started last")),
+            None => self
+                .with_own_command(target, uid)
+                .map(|main| (main, "runs just the command of `spawn`")),
+        };
+        if let Some((main, why)) = sure {
+            let pid = main.pid;
+            match (&stale, &rule.command_line) {
+                (None, Some(pattern)) => {
+                    let source = pattern.source();
+                    let note = format!("PID {pid} does not match `{source}`, but {why}");
+                    self.notes.push(note);
+                }
+                (stale, _) => self.told_otherwise(stale.as_ref(), &format!("but PID {pid} {why}")),
+            }
+            return Outcome::alone(main);
+        }
+        if let Some(pid) = zombie {
+            return Outcome::Zombie(pid);
+        }
+        if let Some(gap) = gap {
+            return Outcome::Unseen(format!("no process was found, but {gap}"));
+        }
+        let none_matches = rule
+            .command_line
+            .as_ref()
+            .map(|pattern| none_matches(pattern, &hosts));
+        if none_matches.is_some() && self.table.hides_others() && !own_user(uid, started) {
+            return Outcome::Unseen(
+                "no process was found, but this user cannot see those of others (/proc is mounted with hidepid)"
+                    .to_owned(),
+            );
+        }
+        match (stale, none_matches) {
+            (Some((why, true)), _) => Outcome::Unseen(why),
+            (Some((why, false)), Some(none)) => Outcome::Absent(format!("{why}, and {none}")),
+            (Some((why, false)), None) => Outcome::Absent(why),
+            (None, none) => Outcome::Absent(none.unwrap_or_else(|| "no process".to_owned())),
+        }
+    }
+
+    /// The process was found, though not by its PID file: which named another, or could not be read.
+    pub(super) fn told_otherwise(&mut self, stale: Option<&(String, bool)>, found: &str) {
+        match stale {
+            Some((why, false)) => {
+                self.found(PID_FILE_STALE, Severity::Warning, format!("{why}, {found}"));
+            }
+            Some((why, true)) => {
+                self.found(UNREADABLE, Severity::Unknown, format!("{why}, {found}"));
+            }
+            None => {}
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! What the watchdog itself starts: known by what was started last, or by the very command.
+
+use std::fs;
+use std::io;
+
+use super::by_command_line::{eldest, is_own_command, roots};
+use super::{Born, MATCHES_LIMIT, Outcome, Search};
+use crate::check::process::script::FirstLine;
+use crate::check::process::{Identity, Started, Target, resolve_user};
+use crate::process_table;
+use crate::process_table::{Lookup, Process, ProcessState};
+
+impl Search<'_> {
+    /// A service that is known by what the watchdog started.
+    pub(in super::super) fn by_start(
+        &mut self,
+        started: Started<'_>,
+        target: &Target<'_>,
+    ) -> Outcome {
+        let known = [&self.last_seen.main, &self.last_seen.started];
+        let known = known.map(Option::as_ref);
+        if let Some(main) = known.into_iter().find_map(|it| self.living(it, None)) {
+            return Outcome::alone(main);
+        }
+        let of_this_boot = |it: &&Identity| it.boot_id == self.now.boot_id;
+        let known = known.into_iter().flatten().find(of_this_boot);
+        // nothing is remembered, as the state is new or lost; or what is remembered is the one that a run was about
+        // to replace when it was cut short. What was started then may still run
+        if known.is_none() || target.may_have_started {
+            match self.with_command_of(started, Born::Ever) {
+                Ok(Some(main)) => {
+                    return Outcome::alone(main);
+                }
+                Ok(None) => {}
+                Err(why) => return Outcome::Unseen(why),
+            }
+        }
+        if let Some(main) = self.with_own_command(target, None) {
+            return Outcome::alone(main);
+        }
+        let Some(known) = known else {
+            return Outcome::Absent(
+                "it has not been started yet, or not since the last boot".to_owned(),
+            );
+        };
+        match self.table.process(known.pid) {
+            Lookup::Found(process) if process.start == known.start => Outcome::Zombie(known.pid),
+            Lookup::Hidden(why) => Outcome::Unseen(why),
+            _ => Outcome::Absent(format!(
+                "PID {}, which ran at the last check, has ended",
+                known.pid
+            )),
+        }
+    }
+
+    /// A process that an earlier run knew, if it lives.
+    pub(super) fn living(&self, known: Option<&Identity>, uid: Option<u32>) -> Option<Process> {
+        let known = known.filter(|known| known.boot_id == self.now.boot_id)?;
+        match self.process(known.pid, uid) {
+            Lookup::Found(process)
+                if process.start == known.start
+                    && process.state != ProcessState::Zombie
+                    && uid.is_none_or(|uid| process.uid == Some(uid)) =>
+            {
+                Some(process)
+            }
+            _ => None,
+        }
+    }
+
+    /// What runs the very command of the service, where nothing else was found: somebody has started it by hand. One that
+    /// may have been missed is no reason to wait: this is a second look.
+    pub(super) fn with_own_command(
+        &self,
+        target: &Target<'_>,
+        uid: Option<u32>,
+    ) -> Option<Process> {
+        let started = target.started.filter(|_| target.by_command)?;
+        let found = self.with_command_of(started, Born::SinceLastSight);
+        found
+            .ok()?
+            .filter(|process| uid.is_none_or(|uid| process.uid == Some(uid)))
+    }
+
+    /// Whether a process is known to be another service's.
+    pub(super) fn is_anothers(&self, process: &Process) -> bool {
+        let identity = self.identity(process);
+        let own = [&self.last_seen.main, &self.last_seen.started];
+        self.taken.contains(&identity) && !own.into_iter().flatten().any(|it| *it == identity)
+    }
+
+    /// Whether a process began too early to be surely none that the main process has left behind.
+    pub(super) fn may_be_left_behind(&self, process: &Process) -> bool {
+        let Some(main) = self
+            .last_seen
+            .main
+            .as_ref()
+            .filter(|main| main.boot_id == self.now.boot_id)
+        else {
+            return false;
+        };
+        let seen = self
+            .last_seen
+            .seen_ms
+            .saturating_mul(process_table::ticks_per_second())
+            / 1000;
+        let is_itself = self.identity(process) == *main;
+        !is_itself && (process.start <= seen || process.group == main.pid)
+    }
+
+    /// Whether a process has just the arguments, the directory and the user that the watchdog would start.
+    pub(super) fn runs_command_of(&self, pid: i32, started: Started<'_>) -> bool {
+        let Lookup::Found(process) = process_table::look_up_whole(pid) else {
+            return false;
+        };
+        let uid = match started.user {
+            Some(user) => resolve_user(user).ok(),
+            None => Some(nix::unistd::geteuid().as_raw()),
+        };
+        process.uid == uid
+            && is_own_command(&process, Some(started))
+            && !self.is_anothers(&process)
+            && process_table::working_dir(pid).is_ok_and(|cwd| {
+                fs::canonicalize(started.working_dir).is_ok_and(|directory| directory == cwd)
+            })
+    }
+
+    /// The oldest process with just the arguments, the directory and the user that the watchdog would start. The error is
+    /// why one may have been missed.
+    pub(in super::super) fn with_command_of(
+        &self,
+        started: Started<'_>,
+        born: Born,
+    ) -> Result<Option<Process>, String> {
+        let uid = match started.user {
+            Some(user) => resolve_user(user)?,
+            None => nix::unistd::geteuid().as_raw(),
+        };
+        let directory = match fs::canonicalize(started.working_dir) {
+            Ok(directory) => directory,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => {
+                return Err(format!(
+                    "its working directory {} cannot be looked at: {error}",
+                    started.working_dir.display()
+                ));
+            }
+        };
+        let wanted = started.command.join(" ").into_bytes();
+        let program = started.command.first().map_or("", String::as_str);
+        let first_line = FirstLine::of(program, &directory)
+            .map_err(|error| format!("its program {program} cannot be looked at: {error}"))?;
+        let candidates = self.table.with_command(
+            None,
+            MATCHES_LIMIT,
+            |pid| self.table.process_with_user(pid),
+            |command| first_line.runs(command, &wanted),
+            |process| {
+                process.uid == Some(uid)
+                    && self.eligible(process)
+                    && (born == Born::Ever || !self.may_be_left_behind(process))
+                    && process_table::working_dir(process.pid).is_ok_and(|cwd| cwd == directory)
+                    && !self.is_anothers(process)
+            },
+        );
+        match (
+            eldest(&roots(&candidates.found, self.table)),
+            candidates.gap,
+        ) {
+            (None, Some(gap)) => Err(format!("no process was found, but {gap}")),
+            (found, _) => Ok(found),
+        }
+    }
+}
