@@ -363,6 +363,7 @@ fn run_beside(
                 output,
                 interrupted,
                 lock,
+                start_grace: service.start_grace,
                 asking,
             };
             // a fault of this program must not leave the run waiting for word of it

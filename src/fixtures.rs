@@ -16,7 +16,7 @@ use crate::config::{OnExhausted, Policy, Remedy, Service, Strategy};
 use crate::notify::{Alert, Event, Routing};
 use crate::restart::command::Command;
 use crate::restart::repair::Repair;
-use crate::restart::{Action, Limits, MethodName, Operation, RestartMethod};
+use crate::restart::{Action, Limits, MethodName, Operation, RestartMethod, WaitFor};
 use crate::table::Factor;
 
 /// A moment, so many seconds after a fixed one.
@@ -58,6 +58,7 @@ pub(crate) fn service(name: &str) -> Service {
             stop_timeout: Duration::from_secs(10),
             start_timeout: Duration::from_secs(30),
             settle: Duration::from_secs(2),
+            wait_for: WaitFor::Probes,
         },
     }
 }

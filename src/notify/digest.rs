@@ -138,6 +138,10 @@ fn shortened(alert: &Alert, in_full: bool) -> Alert {
             .as_ref()
             .map(|error| cut(&visible(error), length));
         action.stderr = last(&action.stderr);
+        action.pending.truncate(number);
+        for name in &mut action.pending {
+            *name = cut(&visible(name), QUOTED);
+        }
     }
     short
 }

@@ -54,13 +54,25 @@ fn first_sentence(alert: &Alert) -> String {
     }
 }
 
+/// Whether what was done is still to show whether it helps.
+fn is_pending(alert: &Alert) -> bool {
+    let action = alert.action.as_ref();
+    action.is_some_and(|action| !action.pending.is_empty())
+}
+
 /// What is the matter.
 fn headline(alert: &Alert) -> String {
     let name = visible(&alert.service);
     match alert.event {
         Event::Recovered => format!("{name} is well again."),
         Event::Degraded => format!("{name} runs, but something about it is not right."),
+        Event::Restarted if is_pending(alert) => {
+            format!("{name} was restarted and runs, but not all of it answers yet.")
+        }
         Event::Restarted => format!("{name} was restarted and is up again."),
+        Event::Repaired if is_pending(alert) => {
+            format!("{name} was repaired, as far as that can be seen.")
+        }
         Event::Unknown => format!("{name} could not be seen properly, so nothing was done."),
         Event::Down => format!("{name} is broken, and the watchdog does not restart it."),
         Event::Repaired => format!("{name} was repaired."),
@@ -149,6 +161,7 @@ fn done(body: &mut Body, action: &Action) {
     let how = format!("({}, took {took})", action.method);
     if action.kind == Operation::Repair {
         body.sentence(&format!("Done: ran the command of its strategy {how}."));
+        pending(body, action);
         failure(body, action, "The last lines that it wrote:");
         return;
     }
@@ -161,6 +174,7 @@ fn done(body: &mut Body, action: &Action) {
         ];
         let steps: Vec<String> = steps.into_iter().flatten().collect();
         body.sentence(&format!("Done: {} (took {took}).", steps.join(", ")));
+        pending(body, action);
         return;
     }
     if action.ok {
@@ -170,14 +184,27 @@ fn done(body: &mut Body, action: &Action) {
         );
         let steps: Vec<String> = stopped.into_iter().chain([started]).collect();
         body.sentence(&format!("Done: {} {how}.", steps.join(", ")));
+        pending(body, action);
         return;
     }
-    let steps: Vec<String> = stopped
-        .into_iter()
-        .chain(["tried to start it".to_owned()])
-        .collect();
+    // one that is left running all the same
+    let started = action.new_pid.map_or_else(
+        || "tried to start it".to_owned(),
+        |pid| format!("started PID {pid}"),
+    );
+    let steps: Vec<String> = stopped.into_iter().chain([started]).collect();
     body.sentence(&format!("Done: {} {how}.", steps.join(", ")));
     failure(body, action, "The last lines of its standard error:");
+}
+
+/// What has not passed yet, where that alone is no failure.
+fn pending(body: &mut Body, action: &Action) {
+    if action.ok && !action.pending.is_empty() {
+        body.sentence(&format!(
+            "Not passed yet, and judged again by the next runs: {}.",
+            cut(&visible(&action.pending.join(", ")), 2 * QUOTED)
+        ));
+    }
 }
 
 /// Why it failed, if it did.

@@ -124,20 +124,29 @@ pub fn describe(action: &Action) -> String {
     if action.kind == Operation::Repair {
         return match &action.error {
             Some(error) => format!("repair by {} failed after {took}: {error}", action.method),
-            None => format!("repaired by {} in {took}", action.method),
+            None => format!("repaired by {} in {took}{}", action.method, pending(action)),
         };
     }
+    let pending = pending(action);
     match (&action.error, action.new_pid) {
         (Some(error), _) => format!("restart by {} failed after {took}: {error}", action.method),
         (None, Some(pid)) if action.method == MethodName::Itself => {
-            format!("{stopped}PID {pid} was started by something else, up after {took}")
+            format!("{stopped}PID {pid} was started by something else, up after {took}{pending}")
         }
         (None, Some(pid)) => format!(
-            "{stopped}started PID {pid} by {}, up after {took}",
+            "{stopped}started PID {pid} by {}, up after {took}{pending}",
             action.method
         ),
-        (None, None) => format!("{stopped}restarted by {} in {took}", action.method),
+        (None, None) => format!("{stopped}restarted by {} in {took}{pending}", action.method),
     }
+}
+
+/// The probes that have not passed, where that alone is no failure.
+fn pending(action: &Action) -> String {
+    if action.pending.is_empty() {
+        return String::new();
+    }
+    format!("; not passed yet: {}", action.pending.join(", "))
 }
 
 /// Adds an entry of the journal to a page, with what belongs to it indented below.
@@ -282,6 +291,28 @@ phone: 3 sent
     #[test]
     fn the_verdict_comes_first_then_why_then_what_was_done() {
         assert_eq!(table(&typical(), Style::plain()), TYPICAL);
+    }
+
+    #[test]
+    fn what_has_not_passed_yet_is_told() {
+        let pending = vec!["port 127.0.0.1:1".to_owned(), "port [::1]:2".to_owned()];
+        let restarted = Action {
+            pending,
+            ..action()
+        };
+        assert_eq!(
+            describe(&restarted),
+            "stopped PID 4711, started PID 4980 by spawn, up after 2.3s; not passed yet: port 127.0.0.1:1, port [::1]:2"
+        );
+        let repaired = Action {
+            kind: Operation::Repair,
+            method: MethodName::Command,
+            ..restarted
+        };
+        assert_eq!(
+            describe(&repaired),
+            "repaired by command in 2.3s; not passed yet: port 127.0.0.1:1, port [::1]:2"
+        );
     }
 
     #[test]

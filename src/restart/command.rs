@@ -120,11 +120,11 @@ impl Method for Command {
         run(context.service, self, &context.output, limit).map(|()| Begun::InsteadOf(old))
     }
 
-    fn verify(&self, context: &RestartContext<'_>, begun: Begun) -> Result<Up, Failure> {
+    fn verify(&self, context: &RestartContext<'_>, begun: &mut Begun) -> Result<Up, Failure> {
         match begun {
-            Begun::Up(up) => Ok(*up),
+            Begun::Up(up) => Ok(Up::clone(up)),
             Begun::InsteadOf(old) => Awaited::with(context, context.limits)
-                .instead_of(old)
+                .instead_of(std::mem::take(old))
                 .come_up(None),
         }
     }

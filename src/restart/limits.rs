@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use crate::table::{Context, Form, Positive, Shown, Value, quoted, table};
+use crate::table::{Context, Form, Positive, Shown, Value, choice, quoted, table};
 
 table! {
     /// The limits of a restart.
@@ -13,12 +13,25 @@ table! {
         stop_signal: Signal = Signal::SIGTERM;
         /// How long to wait for its end before KILL.
         stop_timeout: Duration as Positive = Duration::from_secs(10);
-        /// How long it may take to come up, all process checks passing.
+        /// How long it may take to come up, all process checks passing, and then its ports answering.
         start_timeout: Duration as Positive = Duration::from_secs(30);
         /// And how long it must then stay up.
         settle: Duration = Duration::from_secs(2);
+        /// What is waited for: "probes", once the process is up; or "process": the process alone.
+        wait_for: WaitFor = WaitFor::Probes;
     }
 }
+
+/// What a restart waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WaitFor {
+    /// The process, and then the probes.
+    Probes,
+    /// The process alone.
+    Process,
+}
+
+choice! { WaitFor: "probes" = Probes, "process" = Process }
 
 impl Form for Signal {
     fn read(value: &Value<'_>, _: &Context) -> Option<Self> {

@@ -11,6 +11,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::path::Path;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -22,7 +23,7 @@ use crate::process_table::SharedSnapshots;
 use crate::sys;
 
 pub use answers::Asking;
-pub use limits::Limits;
+pub use limits::{Limits, WaitFor};
 pub use method::{RestartMethod, Tables};
 
 mod already_running;
@@ -33,6 +34,7 @@ mod leftovers;
 mod limits;
 mod method;
 mod others;
+mod probes;
 pub mod repair;
 pub mod scope;
 pub mod spawn;
@@ -134,6 +136,8 @@ pub struct RestartContext<'a> {
     pub interrupted: bool,
     /// The lock that keeps other runs from starting the same.
     pub lock: FileId,
+    /// A process that is younger is not judged by its probes.
+    pub start_grace: Duration,
     /// What asking its checks again depends on.
     pub asking: Asking,
 }
@@ -227,7 +231,12 @@ trait Method {
     fn start(&self, context: &RestartContext<'_>) -> Result<Self::Begun, Failure>;
 
     /// Sees that the service comes up within `start_timeout`, and goes on being so for `settle`.
-    fn verify(&self, context: &RestartContext<'_>, begun: Self::Begun) -> Result<Up, Failure>;
+    fn verify(&self, context: &RestartContext<'_>, begun: &mut Self::Begun) -> Result<Up, Failure>;
+
+    /// Why it has ended after it was up, as far as that is known.
+    fn ended(&self, _context: &RestartContext<'_>, _begun: &mut Self::Begun) -> Failure {
+        Failure::from("ended".to_owned())
+    }
 
     /// What the watchdog itself starts by it, by which alone a service may be known.
     fn started(&self) -> Option<Started<'_>> {

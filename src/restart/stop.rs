@@ -310,6 +310,7 @@ mod tests {
             stop_timeout: Duration::from_millis(300),
             start_timeout: Duration::from_secs(5),
             settle: Duration::ZERO,
+            wait_for: super::super::WaitFor::Probes,
         }
     }
 

@@ -64,7 +64,7 @@ impl Method for Unit {
         }
     }
 
-    fn verify(&self, context: &RestartContext<'_>, begun: Begun) -> Result<Up, Failure> {
+    fn verify(&self, context: &RestartContext<'_>, begun: &mut Begun) -> Result<Up, Failure> {
         let status = come_up(self, context.limits, begun.deadline, &begun.before)
             .map_err(|error| with_journal(error, self, begun.at))?;
         let up = up(&status, &context.last_seen);
@@ -81,6 +81,10 @@ impl Method for Unit {
             unit: up.unit,
             ..seen
         })
+    }
+
+    fn ended(&self, _: &RestartContext<'_>, begun: &mut Begun) -> Failure {
+        with_journal("ended".to_owned(), self, begun.at)
     }
 
     fn claim(&self) -> Option<traps::Claim> {

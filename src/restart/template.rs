@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::already_running::already_running;
 use super::leftovers::{await_collection, left_behind};
 use super::{
-    Action, Attempted, Failure, Method, MethodName, Operation, REPORTED, RestartContext, Up,
+    Action, Attempted, Failure, Method, MethodName, Operation, REPORTED, RestartContext, Up, probes,
 };
 use crate::check::CheckStates;
 use crate::check::process::LastSeen;
@@ -36,10 +36,17 @@ pub(super) fn restart<M: Method>(method: &M, context: &RestartContext<'_>) -> At
         checks: states,
     };
     match outcome {
-        Ok(up) => {
+        Ok((up, probed)) => {
             if up.by_itself {
                 attempted.action.method = MethodName::Itself;
             }
+            attempted.action.pending = probed.pending;
+            if let Some(failure) = probed.failure {
+                ::log::error!(target: REPORTED, "{}: restart failed: {}", context.service, failure.error);
+                attempted.action.ok = false;
+                attempted.action.error = Some(failure.error);
+            }
+            attempted.checks.extend(probed.states);
             let main = up.running.map(|running| running.main);
             attempted.action.new_pid = main.as_ref().map(|main| main.pid);
             attempted.process = up.last_seen;
@@ -64,11 +71,21 @@ pub(super) fn restart<M: Method>(method: &M, context: &RestartContext<'_>) -> At
     attempted
 }
 
+/// What the probes of a service that is up came to.
+#[derive(Default)]
+struct Outcome {
+    /// Those that have not passed.
+    pending: Vec<String>,
+    /// Why the restart was in vain all the same.
+    failure: Option<Failure>,
+    states: CheckStates,
+}
+
 fn attempt<M: Method>(
     method: &M,
     context: &RestartContext<'_>,
     states: &mut CheckStates,
-) -> Result<Up, Failure> {
+) -> Result<(Up, Outcome), Failure> {
     let service = context.service;
     let leftovers = left_behind(context).map_err(|why| {
         format!(
@@ -91,15 +108,50 @@ fn attempt<M: Method>(
     if method.stops_first()
         && let Some(up) = already_running(context, |pid| method.has_main(pid))?
     {
-        return Ok(up);
+        return with_probes(context, up, Instant::now(), || "ended".to_owned().into());
     }
     await_collection(context);
     context.check_lock()?;
     ::log::info!("{service}: starting by {}", M::NAME);
-    let begun = method.start(context)?;
-    let up = method.verify(context, begun)?;
-    ::log::info!("{service}: it is up");
-    Ok(up)
+    let started = Instant::now();
+    let mut begun = method.start(context)?;
+    let up = method.verify(context, &mut begun)?;
+    with_probes(context, up, started, || method.ended(context, &mut begun))
+}
+
+/// A service that is up, once its probes were waited for. `ended` says why it has ended meanwhile.
+fn with_probes(
+    context: &RestartContext<'_>,
+    up: Up,
+    started: Instant,
+    ended: impl FnOnce() -> Failure,
+) -> Result<(Up, Outcome), Failure> {
+    let service = context.service;
+    let probed = probes::wait(context, &up, started);
+    if probed.has_ended {
+        let why = ended();
+        return Err(Failure {
+            error: format!(
+                "came up, but then, while its probes were waited for, {}",
+                why.error
+            ),
+            last_seen: Some(Box::new(up.last_seen)),
+            ..why
+        });
+    }
+    let pending = probed.answers.pending();
+    for name in &pending {
+        ::log::warn!("{service}: {name} does not pass yet");
+    }
+    if pending.is_empty() {
+        ::log::info!("{service}: it is up");
+    }
+    let outcome = Outcome {
+        failure: probes::failure(context, &up, started, &probed.answers),
+        states: probed.answers.states,
+        pending,
+    };
+    Ok((up, outcome))
 }
 
 /// What the checks remember from now on. A log on a dead disk or network share keeps nobody from being started.

@@ -35,6 +35,7 @@ mod logs;
 mod mail;
 mod outbox;
 mod package;
+mod pending;
 mod ports;
 mod real_mail;
 mod real_postfix;

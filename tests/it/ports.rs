@@ -12,6 +12,11 @@ fn listener() -> (TcpListener, String) {
     (listener, address)
 }
 
+/// A service that is up without its probes.
+fn unwaited() -> Service {
+    Service::new("a").restart("wait_for", "\"process\"")
+}
+
 /// A config with a port probe behind a service's other tables.
 fn with_port(service: &Service, keys: &str) -> String {
     format!("{}[[service.a.port]]\n{keys}\n", render(&[service]))
@@ -22,7 +27,7 @@ fn a_port_that_nothing_listens_on_is_a_reason_to_restart() {
     let (listener, address) = listener();
     let scene = Scene::new();
     scene.config(&with_port(
-        &Service::new("a"),
+        &Service::new("a").restart("start_timeout", "\"1s\""),
         &format!("address = \"{address}\""),
     ));
     scene.check().exits(1).verdict("a", "restarted");
@@ -30,7 +35,9 @@ fn a_port_that_nothing_listens_on_is_a_reason_to_restart() {
     let outcome = scene.check().exits(0).verdict("a", "healthy");
     assert_eq!(outcome.service("a")["findings"], serde_json::json!([]));
     drop(listener);
-    let outcome = scene.check().restarted_for("a", "port_closed");
+    // the process that is left running is no longer young
+    let outcome = scene.check().exits(2).verdict("a", "restart_failed");
+    assert_eq!(outcome.codes("a"), ["port_closed"]);
     assert_ne!(scene.last("a"), before);
     let finding = &outcome.service("a")["findings"][0];
     assert_eq!(finding["check"], "port");
@@ -63,7 +70,7 @@ fn a_missing_process_is_the_finding_and_its_ports_are_not_judged() {
 fn a_young_process_is_not_judged_by_its_ports() {
     let scene = Scene::new();
     let port = free_port();
-    let service = Service::new("a").top("start_grace", "\"1h\"");
+    let service = unwaited().top("start_grace", "\"1h\"");
     scene.config(&with_port(
         &service,
         &format!("address = \"127.0.0.1:{port}\""),
@@ -80,7 +87,7 @@ fn a_young_process_is_not_judged_by_its_ports() {
 fn what_could_not_be_asked_is_unknown_and_restarts_nothing() {
     let scene = Scene::new();
     scene.config(&with_port(
-        &Service::new("a"),
+        &unwaited(),
         "address = \"no-such-host.invalid:4002\"",
     ));
     scene.check().exits(1).verdict("a", "restarted");
@@ -102,7 +109,7 @@ fn a_warning_never_restarts_and_a_short_failure_is_a_note() {
     ] {
         let scene = Scene::new();
         scene.config(&with_port(
-            &Service::new("a"),
+            &unwaited(),
             &format!("address = \"127.0.0.1:{port}\"\n{keys}"),
         ));
         scene.check().exits(1).verdict("a", "restarted");

@@ -60,9 +60,14 @@ impl CheckKind for Disks {
     const CODES: &'static [Code] = &[Code::of_host(FULL)];
     const IS_PROBE: bool = false;
     const IS_INDEPENDENT: bool = true;
+    const CAN_LOOK_AGAIN: bool = true;
 
     fn fill_in(rule: &mut Rule, check_timeout: Duration) {
         rule.timeout.get_or_insert(check_timeout);
+    }
+
+    fn judge_at_once(rule: &mut Rule) {
+        rule.for_ = Duration::ZERO;
     }
 
     fn target(rule: &Rule) -> String {

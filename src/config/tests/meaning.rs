@@ -210,10 +210,10 @@ fn a_command_stops_what_runs_itself_only_where_there_is_one() {
 fn each_default_holds_where_a_service_says_nothing_and_nowhere_else() {
     const OTHER: &str = "max_per_hour = 7\non_exhausted = \"give_up\"\nafter_failures = 8\nout_of = 10\n\
         cooldown = \"9s\"\nbackoff = 1.5\nmax_cooldown = \"20m\"\nmax_attempts = 6\n\
-        stop_signal = \"QUIT\"\nstop_timeout = \"11s\"\nstart_timeout = \"12s\"\nsettle = \"13s\"\n";
+        stop_signal = \"QUIT\"\nstop_timeout = \"11s\"\nstart_timeout = \"12s\"\nsettle = \"13s\"\nwait_for = \"process\"\n";
     const BUILT_IN: &str = "max_per_hour = 3\non_exhausted = \"wait\"\nafter_failures = 1\nout_of = 1\n\
         cooldown = \"0s\"\nbackoff = 1\nmax_cooldown = \"1h\"\nmax_attempts = 0\n\
-        stop_signal = \"TERM\"\nstop_timeout = \"10s\"\nstart_timeout = \"30s\"\nsettle = \"2s\"\n";
+        stop_signal = \"TERM\"\nstop_timeout = \"10s\"\nstart_timeout = \"30s\"\nsettle = \"2s\"\nwait_for = \"probes\"\n";
     let keys = |table: &str| table.lines().count();
     // all but those of a command, which another test has
     assert_eq!(
@@ -243,6 +243,7 @@ fn each_default_holds_where_a_service_says_nothing_and_nowhere_else() {
         stop_timeout: Duration::from_secs(11),
         start_timeout: Duration::from_secs(12),
         settle: Duration::from_secs(13),
+        wait_for: crate::restart::WaitFor::Process,
     };
     let silent = config.service("silent").unwrap();
     assert_eq!((&silent.policy, &silent.limits), (&policy, &limits));
@@ -445,6 +446,7 @@ stop_signal = "TERM"
 stop_timeout = "10s"
 start_timeout = "30s"
 settle = "2s"
+wait_for = "probes"
 stop_first = true
 
 [service.x]
@@ -471,6 +473,7 @@ stop_signal = "TERM"
 stop_timeout = "10s"
 start_timeout = "30s"
 settle = "2s"
+wait_for = "probes"
 stop_first = true
 "#;
     assert_eq!(shown, expected);

@@ -17,6 +17,7 @@ use super::verify::{Awaited, length_of, stderr_since};
 use super::{Failure, Method, MethodName, RestartContext, Up, scope, traps};
 use crate::check::process::{Identity, Started};
 use crate::check::trap::Trap;
+use crate::child::describe_status;
 use crate::clock;
 use crate::files::{self, Extent};
 use crate::sys::{Detached, Step, Target, spawn_detached};
@@ -53,26 +54,18 @@ impl Method for Spawn {
         })
     }
 
-    fn verify(&self, context: &RestartContext<'_>, mut begun: Begun) -> Result<Up, Failure> {
+    fn verify(&self, context: &RestartContext<'_>, begun: &mut Begun) -> Result<Up, Failure> {
         let up = Awaited::with(context, context.limits).come_up(Some(&mut begun.child));
-        up.map_err(|failure| {
-            let abandoned = match abandon(&mut begun.child, context.limits) {
-                Ok(ended) => ended.unwrap_or_default(),
-                Err(why) => why,
-            };
-            let who = account(self).ok().and_then(|account| account.credentials);
-            let stderr = stderr_since(self.stderr.as_deref(), begun.stderr_before, who.as_ref());
-            let hint = if self.stderr.is_none() {
-                "; set `stderr` in its spawn table to a file to see what it says"
-            } else {
-                ""
-            };
-            Failure {
-                error: format!("{}{abandoned}{hint}", failure.error),
-                stderr,
-                last_seen: failure.last_seen,
-            }
-        })
+        up.map_err(|failure| self.with_last_words(context, begun, failure))
+    }
+
+    fn ended(&self, context: &RestartContext<'_>, begun: &mut Begun) -> Failure {
+        let why = match begun.child.try_wait() {
+            Ok(Some(status)) => describe_status(status),
+            // it had gone into the background
+            _ => "ended".to_owned(),
+        };
+        self.with_last_words(context, begun, Failure::from(why))
     }
 
     fn started(&self) -> Option<Started<'_>> {
@@ -110,6 +103,33 @@ impl Method for Spawn {
             traps.extend(path.and_then(|path| Trap::of_directory(key, path)));
         }
         traps
+    }
+}
+
+impl Spawn {
+    /// A failure with what the program wrote to its standard error; what is left of it is ended.
+    fn with_last_words(
+        &self,
+        context: &RestartContext<'_>,
+        begun: &mut Begun,
+        failure: Failure,
+    ) -> Failure {
+        let abandoned = match abandon(&mut begun.child, context.limits) {
+            Ok(ended) => ended.unwrap_or_default(),
+            Err(why) => why,
+        };
+        let who = account(self).ok().and_then(|account| account.credentials);
+        let stderr = stderr_since(self.stderr.as_deref(), begun.stderr_before, who.as_ref());
+        let hint = if self.stderr.is_none() {
+            "; set `stderr` in its spawn table to a file to see what it says"
+        } else {
+            ""
+        };
+        Failure {
+            error: format!("{}{abandoned}{hint}", failure.error),
+            stderr,
+            last_seen: failure.last_seen,
+        }
     }
 }
 
