@@ -97,7 +97,7 @@ fn stage_with_an_error() -> Stage {
     stage
 }
 
-const CASES: [Case; 9] = [
+const CASES: [Case; 10] = [
     Case {
         name: "dead, known by its command line, mail by SMTP",
         set: || {
@@ -163,6 +163,22 @@ const CASES: [Case; 9] = [
         starts: 1,
         calm: 0,
         event: "restarted",
+        finding: "log_error",
+    },
+    Case {
+        name: "running, with an error in its log, repaired by a command",
+        set: || {
+            let stage = stage_with_an_error();
+            let config = stage.scene.read("watchdog.toml");
+            let strategy = "[[service.a.strategy]]\nfindings = [\"log_error\"]\ncommand = [\"/bin/sh\", \"{dir}/repair.sh\"]\n";
+            stage.scene.raw_config(&format!("{config}{strategy}"));
+            let script = "d=${0%/*}\necho begun >>$d/repairs\nsleep 0.1\necho ended >>$d/repairs\n";
+            stage.scene.write("repair.sh", script);
+            stage
+        },
+        starts: 0,
+        calm: 0,
+        event: "repaired",
         finding: "log_error",
     },
     Case {
@@ -407,7 +423,17 @@ fn judge(case: &Case, stage: &Stage, fault: Option<&Owned>) {
         .as_array()
         .unwrap()
         .len();
-    let spent = usize::from(case.event == "exhausted");
+    let repaired = case.event == "repaired";
+    if repaired {
+        // never two at a time, and each one counted
+        let repairs = scene.read("repairs");
+        let once = "begun\nended\n";
+        assert!(
+            !repairs.is_empty() && once.repeat(attempts).starts_with(&repairs),
+            "{repairs} in {attempts} attempts; {place}"
+        );
+    }
+    let spent = usize::from(case.event == "exhausted" || repaired);
     assert!(
         attempts >= starts + spent && attempts <= starts + spent + 1,
         "{attempts} attempts for {starts} starts; {place}"

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
+use crate::boxes::SystemdBox;
 use crate::scene::servers::ENVELOPE;
 use crate::scene::{Scene, alive, free_port};
 
@@ -279,4 +280,70 @@ fn a_run_that_has_to_end_still_tells_what_was_restarted() {
     let pending = &outcome.service("a")["action"]["pending"];
     assert_eq!(pending.as_array().unwrap().len(), 2);
     assert!(alive(only_start(&scene)));
+}
+
+#[test]
+#[ignore = "needs root and systemd"]
+fn a_unit_is_waited_for_like_a_program() {
+    let it = SystemdBox::boot_alone();
+    it.write("/srv/server.py", SERVER);
+    let unit = |after: &str, ends: &str| {
+        format!("[Service]\nExecStart=python3 /srv/server.py 4002 {after} PONG {ends}\n")
+    };
+    let config = |grace: &str| {
+        it.config(&format!(
+            "[service.bot]\nsystemd = {{ unit = \"bot.service\" }}\nstart_grace = \"{grace}\"\n\
+             restart = {{ settle = \"200ms\", start_timeout = \"4s\", max_per_hour = 9 }}\n\
+             [[service.bot.port]]\naddress = \"127.0.0.1:4002\"\nsend = \"PING\\r\\n\"\nexpect = '^PONG'\n"
+        ));
+    };
+    it.unit("bot.service", &unit("1.5", "0"));
+    config("1h");
+    let ended = it
+        .check()
+        .exits(1)
+        .tells("bot", "restarted", &["unit_inactive"]);
+    assert_eq!(ended.service("bot")["action"].get("pending"), None);
+    it.check().exits(0).tells("bot", "healthy", &[]);
+    // it never answers, and is left running
+    it.sh("systemctl stop bot.service").ok();
+    it.unit("bot.service", &unit("0", "0"));
+    let ended = it
+        .check()
+        .exits(1)
+        .tells("bot", "restarted", &["unit_inactive"]);
+    let pending = &ended.service("bot")["action"]["pending"];
+    assert_eq!(*pending, json!(["port 127.0.0.1:4002"]));
+    it.sh("systemctl is-active bot.service").ok();
+    it.sh("systemctl stop bot.service").ok();
+    config("1s");
+    let ended = it
+        .check()
+        .exits(2)
+        .tells("bot", "restart_failed", &["unit_inactive"]);
+    let error = ended.service("bot")["action"]["error"].to_string();
+    assert!(
+        error.contains("it is up, and left running, but port 127.0.0.1:4002"),
+        "{error}"
+    );
+    it.sh("systemctl is-active bot.service").ok();
+    // it ends meanwhile, and its journal says why
+    it.sh("systemctl stop bot.service").ok();
+    it.unit("bot.service", &unit("0", "1"));
+    let ended = it
+        .check()
+        .exits(2)
+        .tells("bot", "restart_failed", &["unit_inactive"]);
+    let action = &ended.service("bot")["action"];
+    let error = action["error"].to_string();
+    assert!(
+        error.contains("while its probes were waited for, ended"),
+        "{error}"
+    );
+    assert!(
+        action["stderr"]
+            .to_string()
+            .contains("cannot bind: it is taken"),
+        "{action}"
+    );
 }

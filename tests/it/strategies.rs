@@ -217,6 +217,29 @@ fn what_can_be_looked_at_again_must_be_mended() {
 }
 
 #[test]
+fn a_host_is_repaired_where_a_strategy_lists_its_finding() {
+    let scene = Scene::new();
+    let host = |limit: &str| {
+        format!(
+            "[service.host]\nrestart = {{ start_timeout = \"1s\" }}\n\
+             [[service.host.disk]]\npath = \"{{dir}}\"\nmin_free = \"{limit}\"\n\
+             [[service.host.strategy]]\nfindings = [\"disk_full\"]\n\
+             command = [\"/bin/sh\", \"{{dir}}/repair.sh\"]\ncooldown = \"1h\"\n"
+        )
+    };
+    script(&scene, "");
+    scene.config(&host("1 B"));
+    scene.check().exits(0).verdict("host", "healthy");
+    scene.config(&host("100%"));
+    let outcome = scene.check().exits(2).verdict("host", "repair_failed");
+    let error = outcome.error("host");
+    assert!(error.contains("it is not mended: "), "{error}");
+    assert_eq!(outcome.service("host")["pid"], Value::Null);
+    scene.check().exits(2).verdict("host", "waiting");
+    assert_eq!(repairs(&scene), 1);
+}
+
+#[test]
 fn what_is_only_alerted_about_is_down_and_left_alone() {
     let strategies = "[[service.a.strategy]]\nfindings = [\"log_error\"]\naction = \"alert\"\n";
     let (scene, pid) = running(&service(), strategies);
