@@ -337,7 +337,8 @@ fn each_step(plan: impl Fn(&'static Case, &[String]) -> Vec<(&'static Case, Owne
                     let stage = (case.set)();
                     let walked = walk(&stage.scene, &["check", "--json"], Some(fault.lent()));
                     let is_untouched = stage.scene.starts("a").len() == stage.before
-                        && stage.old.is_none_or(alive);
+                        && stage.old.is_none_or(alive)
+                        && !stage.scene.has("repairs");
                     judge(case, &stage, Some(&fault));
                     if is_untouched && matches!(fault, Owned::NoRoom(_)) {
                         was_not_cut_short(&stage.scene, &fault);
