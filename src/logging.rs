@@ -17,6 +17,9 @@ use crate::restart::REPORTED;
 /// The name of what a line has beside its message: JSON, made only where the log is one of objects.
 pub const DETAILS: &str = "details";
 
+/// A library that traces all that it sends and receives: secrets, and what strangers answer.
+const TALKATIVE: &str = "ureq_proto";
+
 /// Room for a line: each one goes out in one write, so that two runs never tear each other's lines.
 const LINE: usize = 8192;
 
@@ -40,7 +43,8 @@ pub fn begin(logging: &Logging, is_dry: bool, stderr: LevelFilter) {
         .set_time_level(LevelFilter::Off)
         .set_thread_level(LevelFilter::Off)
         .set_target_level(LevelFilter::Off)
-        .set_location_level(LevelFilter::Off);
+        .set_location_level(LevelFilter::Off)
+        .add_filter_ignore_str(TALKATIVE);
     let is_report_shown = stderr > LevelFilter::Warn;
     if !is_report_shown {
         plain.add_filter_ignore_str(REPORTED);
@@ -93,6 +97,7 @@ fn in_file<W: Write + Send + 'static>(logging: &Logging, writer: W) -> Box<dyn S
                 .set_thread_level(LevelFilter::Off)
                 .set_target_level(LevelFilter::Off)
                 .set_location_level(LevelFilter::Off)
+                .add_filter_ignore_str(TALKATIVE)
                 .build();
             WriteLogger::new(logging.level, dated, writer)
         }
@@ -139,7 +144,9 @@ impl<'a> Line<'a> {
 
 impl<W: Write + Send + 'static> Log for JsonLogger<W> {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.level() <= self.level && (self.has_report || metadata.target() != REPORTED)
+        metadata.level() <= self.level
+            && (self.has_report || metadata.target() != REPORTED)
+            && !metadata.target().starts_with(TALKATIVE)
     }
 
     fn log(&self, record: &Record<'_>) {

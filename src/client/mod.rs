@@ -22,6 +22,7 @@ mod address;
 mod connection;
 mod errno;
 mod helpers;
+pub mod http;
 mod rounds;
 mod sentences;
 mod talk;

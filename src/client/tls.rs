@@ -22,6 +22,9 @@ use crate::text::{cut, plain, visible};
 /// The longest file of certificates that is read: the system's own has a quarter of it.
 const CA_FILE_LIMIT: u64 = 1 << 20;
 
+/// What is said of a server that answers, and with something else.
+pub(super) const NOT_TLS: &str = "it does not speak TLS";
+
 /// Of a text from elsewhere, so many characters are shown.
 const SHOWN: usize = 200;
 
@@ -151,7 +154,7 @@ fn certificates(path: &Path, key: &str) -> Result<Vec<CertificateDer<'static>>, 
 pub(super) fn fault<W>(error: &Error, name: &str) -> Fault<W> {
     match error {
         Error::InvalidCertificate(reason) => Fault::Certificate(distrust(reason, name, "`host`")),
-        Error::InvalidMessage(_) => Fault::NoTls("it does not speak TLS".to_owned()),
+        Error::InvalidMessage(_) => Fault::NoTls(NOT_TLS.to_owned()),
         other => Fault::NoTls(format!("no TLS session came about: {}", text(other))),
     }
 }
@@ -260,7 +263,7 @@ mod tests {
                 &Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType),
                 "x"
             ),
-            Fault::NoTls("it does not speak TLS".to_owned())
+            Fault::NoTls(NOT_TLS.to_owned())
         );
         assert_eq!(
             fault::<()>(&Error::DecryptError, "x"),
