@@ -45,6 +45,7 @@ pub mod observe;
 pub mod plan;
 pub mod pool;
 pub mod process_table;
+pub mod program;
 pub mod progress;
 pub mod report;
 pub mod restart;

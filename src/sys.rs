@@ -97,6 +97,11 @@ impl PidFd {
         Err(error)
     }
 
+    /// The descriptor, which is readable once the process has ended.
+    pub fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+
     /// Waits until the process has ended, `limit` at the most; a zombie has ended. Returns whether it has.
     pub fn has_ended(&self, limit: Duration) -> io::Result<bool> {
         wait_readable(self.0.as_fd(), limit)
@@ -156,6 +161,8 @@ pub struct Detached {
     pub remove: Option<CString>,
     /// A PID file to write its own PID into.
     pub pid_file: Option<Target>,
+    /// It is killed when the thread that starts it ends.
+    pub dies_with_parent: bool,
 }
 
 /// A file to write to.
@@ -380,7 +387,17 @@ fn wait_for_parent(ready: RawFd, wait: RawFd, release: RawFd) -> Result<(), Errn
 /// stop it, or have it wait for a file system of his own. And it has a copy of every descriptor, that of the lock too;
 /// so it does not outlive the watchdog either before it is the program.
 pub fn spawn_detached(
+    plan: Detached,
+    before_exec: Option<impl FnOnce(i32) -> Result<(), String> + Send>,
+    limit: Duration,
+) -> Result<Child, (Step, io::Error)> {
+    spawn_with_output(plan, [Stdio::null(), Stdio::null()], before_exec, limit)
+}
+
+/// The same with its standard output and its standard error, where `plan` names no files for them.
+pub fn spawn_with_output(
     mut plan: Detached,
+    [stdout, stderr]: [Stdio; 2],
     before_exec: Option<impl FnOnce(i32) -> Result<(), String> + Send>,
     limit: Duration,
 ) -> Result<Child, (Step, io::Error)> {
@@ -397,8 +414,8 @@ pub fn spawn_detached(
     command
         .env_clear()
         .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
+        .stdout(stdout)
+        .stderr(stderr);
     // the PID file and all else come after: one that is refused leaves no trace
     let add_steps = move |command: &mut Command| {
         // SAFETY: the closure runs in the child of a process that may have threads, so it may only make
@@ -575,9 +592,11 @@ fn become_detached(
         }
     }
     close_on_exec();
-    // SAFETY: a system call on integers.
-    unsafe {
-        libc::prctl(libc::PR_SET_PDEATHSIG, 0);
+    if !plan.dies_with_parent {
+        // SAFETY: a system call on integers.
+        unsafe {
+            libc::prctl(libc::PR_SET_PDEATHSIG, 0);
+        }
     }
     // SAFETY: both lists end with a null pointer, and their strings outlive the call. Not execvp, which would
     // have a shell run whatever is no program.
@@ -629,6 +648,11 @@ fn set_niceness(nice: i32) -> Result<(), Errno> {
         Errno::EACCES | Errno::EPERM if nice >= 0 => Ok(()),
         errno => Err(errno),
     }
+}
+
+/// Has this thread come before all others, where it may.
+pub fn raise_priority() {
+    let _ = set_niceness(-20);
 }
 
 /// The niceness of this thread, where that is more than `nice` and there is no privilege to lower it: children keep it.
@@ -902,6 +926,7 @@ mod tests {
             stderr: None,
             remove: None,
             pid_file: None,
+            dies_with_parent: false,
         };
         let (step, error) = spawn_detached(plan.clone(), UNHINDERED, LIMIT).unwrap_err();
         assert_eq!(

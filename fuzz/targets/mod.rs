@@ -416,7 +416,7 @@ pub(crate) fn smtp(data: &[u8]) {
 
 /// Variables have names and values that a program can be given; and what is quoted comes back as it was.
 pub(crate) fn env_file(data: &[u8]) {
-    use watchdog::restart::environment::parse_env_file;
+    use watchdog::program::parse_env_file;
     let text = String::from_utf8_lossy(data);
     match parse_env_file(&text) {
         Ok(variables) => {

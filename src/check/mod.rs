@@ -20,6 +20,7 @@ use self::trap::Trap;
 use crate::clock::{self, Moment, Reading};
 use crate::pool::{Failed, Pool};
 
+pub mod command_traps;
 pub mod disk;
 mod id;
 mod kinds;

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::already_running::already_running;
-use super::environment::{account, environment};
 use super::leftovers::{left_behind, remove_stale, stale_pid_file, stop_all};
 use super::spawn::{Spawn, prepare};
 use super::verify::Awaited;
@@ -50,10 +49,10 @@ impl Command {
         let like = self.as_spawn();
         let mut traps = match prepare(&like) {
             Err(why) => vec![traps::cannot_start(key, done, &why)],
-            Ok((_, _, program)) => {
-                let unusable = check_executable(&program).err();
+            Ok(prepared) => {
+                let unusable = check_executable(&prepared.path).err();
                 let unusable = unusable.map(|why| traps::cannot_start(key, done, &why));
-                let of_program = traps::of_program(&like, key, &program);
+                let of_program = traps::of_program(&like.program(), key, &prepared);
                 of_program.into_iter().chain(unusable).collect()
             }
         };
@@ -229,7 +228,8 @@ fn judge(ended: &Ended, program: &Path, limit: Duration) -> Result<(), Failure> 
 /// The environment is that of a program of the watchdog's own user.
 fn variables(command: &Command) -> Result<BTreeMap<String, String>, String> {
     let like = command.as_spawn();
-    environment(&like, &account(&like)?)
+    let program = like.program();
+    program.environment(&program.account()?)
 }
 
 /// Waits for the end of a command that a run before began and did not live to see the end of: two of them side by

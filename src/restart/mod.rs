@@ -29,7 +29,6 @@ pub use method::{RestartMethod, Tables};
 mod already_running;
 mod answers;
 pub mod command;
-pub mod environment;
 mod leftovers;
 mod limits;
 mod method;

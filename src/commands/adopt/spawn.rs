@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use super::arguments::{self, Runs};
 use super::facts::{Facts, Shape};
 use super::toml::quoted;
+use crate::child::DEFAULT_PATH;
 use crate::files;
-use crate::restart::environment::DEFAULT_PATH;
 use crate::text::printable;
 
 /// Variables that change what a program is, and that hold no secrets. Others are named, and their values are not shown.

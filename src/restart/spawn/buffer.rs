@@ -24,7 +24,7 @@ pub(super) fn buffered_output(spawn: &Spawn) -> Option<&Path> {
     }
     let variables = prepare(spawn).map_or_else(
         |_| spawn.env.iter().cloned().collect(),
-        |(_, variables, _)| variables,
+        |prepared| prepared.variables,
     );
     let is_set = variables
         .get(UNBUFFERED)

@@ -1,16 +1,10 @@
 //! Starting a program that outlives the watchdog.
 
-use std::collections::BTreeMap;
-use std::ffi::CString;
-use std::fs;
-use std::io::{self, ErrorKind};
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::PermissionsExt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::time::Duration;
 
-use super::environment::{Account, account, environment};
 use super::leftovers::{abandon, stale_pid_file, stop_all};
 use super::started::StartedChild;
 use super::verify::{Awaited, length_of, stderr_since};
@@ -18,8 +12,8 @@ use super::{Failure, Method, MethodName, RestartContext, Up, scope, traps};
 use crate::check::process::{Identity, Started};
 use crate::check::trap::Trap;
 use crate::child::describe_status;
-use crate::clock;
 use crate::files::{self, Extent};
+use crate::program::{self, Prepared, c_path};
 use crate::sys::{Detached, Step, Target, spawn_detached};
 
 mod buffer;
@@ -92,9 +86,9 @@ impl Method for Spawn {
     fn traps(&self) -> Vec<Trap> {
         let mut traps = match prepare(self) {
             Err(why) => vec![traps::cannot_start("spawn", "started", &why)],
-            Ok((_, _, program)) => traps::of_program(self, "spawn.command", &program)
+            Ok(prepared) => traps::of_program(&self.program(), "spawn.command", &prepared)
                 .into_iter()
-                .chain(traps::not_executable("spawn.command", &program))
+                .chain(traps::not_executable("spawn.command", &prepared.path))
                 .collect(),
         };
         traps.extend(traps::of_words("spawn.command", &self.command));
@@ -118,7 +112,8 @@ impl Spawn {
             Ok(ended) => ended.unwrap_or_default(),
             Err(why) => why,
         };
-        let who = account(self).ok().and_then(|account| account.credentials);
+        let account = self.program().account();
+        let who = account.ok().and_then(|account| account.credentials);
         let stderr = stderr_since(self.stderr.as_deref(), begun.stderr_before, who.as_ref());
         let hint = if self.stderr.is_none() {
             "; set `stderr` in its spawn table to a file to see what it says"
@@ -143,8 +138,8 @@ fn start(
     stale: Option<&Path>,
     limit: Duration,
 ) -> Result<Child, String> {
-    let (account, variables, program) = prepare(spawn)?;
-    let as_root = account.is_root();
+    let prepared = prepare(spawn)?;
+    let as_root = prepared.account.is_root();
     // a name that somebody else could lead elsewhere is not removed by root
     let stale = stale.filter(|path| !as_root || files::writers(path, 0, Extent::Whole).are_none());
     let target = |path: &Path| -> Result<Target, String> {
@@ -154,18 +149,11 @@ fn start(
             own_only: as_root && !files::writers(path, 0, Extent::Whole).are_none(),
         })
     };
-    let environment = variables
-        .iter()
-        .map(|(key, value)| c_text(&format!("{key}={value}")));
     let plan = Detached {
-        program: c_path(&program)?,
-        arguments: spawn
-            .command
-            .iter()
-            .map(|argument| c_text(argument))
-            .collect::<Result<_, _>>()?,
-        environment: environment.collect::<Result<_, _>>()?,
-        credentials: account.credentials,
+        program: c_path(&prepared.path)?,
+        arguments: spawn.program().arguments()?,
+        environment: prepared.environment()?,
+        credentials: prepared.account.credentials,
         nice: spawn.nice,
         umask: spawn.umask,
         working_dir: c_path(&spawn.working_dir)?,
@@ -173,6 +161,7 @@ fn start(
         stderr: spawn.stderr.as_deref().map(target).transpose()?,
         remove: stale.map(c_path).transpose()?,
         pid_file: spawn.write_pid_file.as_deref().map(target).transpose()?,
+        dies_with_parent: false,
     };
     super::log_kept_niceness(service, spawn.nice);
     let scope = scope::detached_scope();
@@ -180,39 +169,16 @@ fn start(
         .as_ref()
         .map(|scope| |pid| scope.adopt_pid(service, pid));
     spawn_detached(plan, adopt_pid, limit)
-        .map_err(|(step, error)| explain(step, &error, spawn, &program, limit))
+        .map_err(|(step, error)| explain(step, &error, spawn, &prepared.path, limit))
 }
 
-/// What a start needs to be there: its user, its environment, its working directory, its program. Looks, and changes
-/// nothing. The error is a sentence about what is missing.
-pub(super) fn prepare(
-    spawn: &Spawn,
-) -> Result<(Account, BTreeMap<String, String>, PathBuf), String> {
-    let account = account(spawn)?;
-    let variables = environment(spawn, &account)?;
-    let name = spawn.command.first().map_or("", String::as_str);
-    match fs::metadata(&spawn.working_dir) {
-        Ok(meta) if meta.is_dir() => {}
-        Ok(_) => {
-            return Err(format!(
-                "the working directory {} is not a directory",
-                spawn.working_dir.display()
-            ));
-        }
-        // another user's directory may be closed to this one: then the child tells
-        Err(error) if error.kind() == ErrorKind::PermissionDenied => {}
-        Err(error) => {
-            return Err(format!(
-                "no working directory {}: {error}",
-                spawn.working_dir.display()
-            ));
-        }
-    }
-    let program = find(name, &variables, &spawn.working_dir)?;
-    if account.is_root() {
+/// What a start needs to be there. Looks, and changes nothing. The error is a sentence about what is missing.
+pub(super) fn prepare(spawn: &Spawn) -> Result<Prepared, String> {
+    let prepared = spawn.program().prepare()?;
+    if prepared.account.is_root() {
         not_misled(spawn)?;
     }
-    Ok((account, variables, program))
+    Ok(prepared)
 }
 
 /// Root opens no file for a program where somebody else could put a link to any other file.
@@ -235,52 +201,6 @@ fn not_misled(spawn: &Spawn) -> Result<(), String> {
     Ok(())
 }
 
-fn c_text(text: &str) -> Result<CString, String> {
-    CString::new(text).map_err(|_| {
-        format!(
-            "`{}` holds a NUL",
-            crate::text::printable(text.as_bytes(), 80)
-        )
-    })
-}
-
-fn c_path(path: &Path) -> Result<CString, String> {
-    CString::new(path.as_os_str().as_bytes())
-        .map_err(|_| format!("the path {} holds a NUL", path.display()))
-}
-
-/// The file that a program's name means: a path as it stands, a bare name along the PATH that the program will
-/// itself have.
-fn find(
-    name: &str,
-    variables: &BTreeMap<String, String>,
-    working_dir: &Path,
-) -> Result<PathBuf, String> {
-    if name.contains('/') {
-        let path = working_dir.join(name);
-        return match fs::metadata(&path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                Err(format!("no such program {}", path.display()))
-            }
-            Ok(meta) if meta.is_dir() => {
-                Err(format!("{} is a directory, not a program", path.display()))
-            }
-            _ => Ok(path),
-        };
-    }
-    let search = variables.get("PATH").map_or("", String::as_str);
-    search
-        .split(':')
-        .map(|directory| working_dir.join(directory).join(name))
-        .find(|path| {
-            fs::metadata(path)
-                .is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
-        })
-        .ok_or_else(|| {
-            format!("no such program `{name}` in its PATH ({search}); give its whole path")
-        })
-}
-
 fn explain(
     step: Step,
     error: &io::Error,
@@ -295,41 +215,7 @@ fn explain(
             .to_string()
     };
     match step {
-        Step::Exec => match error.raw_os_error() {
-            Some(libc::ENOEXEC) => format!(
-                "{} is no program that the kernel can run; a script needs a first line such as #!/bin/sh",
-                program.display()
-            ),
-            Some(libc::ENOENT) => format!(
-                "{} cannot be run: {error}; if it is a script, its interpreter (the first line) is missing",
-                program.display()
-            ),
-            Some(libc::EACCES) => format!(
-                "{} cannot be run: {error}; is it executable (chmod +x) for its user, and its directory not mounted noexec?",
-                program.display()
-            ),
-            _ => format!("{} cannot be run: {error}", program.display()),
-        },
-        Step::Scope => error.to_string(),
-        Step::Stuck => format!(
-            "it had not become {} within {}, and was killed: its working directory {} or one of its files hangs (a dead \
-             disk or network share?), or somebody stopped it",
-            program.display(),
-            clock::rough(limit),
-            spawn.working_dir.display()
-        ),
-        Step::Session => format!("cannot make a session for it: {error}"),
         Step::Nice => format!("cannot set its niceness to {}: {error}", spawn.nice),
-        Step::Credentials => format!(
-            "cannot become user {} for it: {error}",
-            spawn.user.as_deref().unwrap_or("of its group")
-        ),
-        Step::WorkingDir => {
-            format!(
-                "cannot enter its working directory {}: {error}",
-                spawn.working_dir.display()
-            )
-        }
         Step::Stdout => format!(
             "cannot open its stdout file {}: {error}",
             shown(&spawn.stdout)
@@ -342,6 +228,7 @@ fn explain(
             "cannot write its PID file {}: {error}",
             shown(&spawn.write_pid_file)
         ),
+        _ => program::explain(step, error, &spawn.program(), program, limit),
     }
 }
 
@@ -396,15 +283,6 @@ mod tests {
         assert_eq!(
             said(Step::Credentials, &error(), &group_alone),
             "cannot become user of its group for it: Operation not permitted (os error 1)"
-        );
-    }
-
-    #[test]
-    fn what_the_kernel_would_cut_off_is_refused() {
-        assert_eq!(c_text("a\0b").unwrap_err(), "`a\\x00b` holds a NUL");
-        assert_eq!(
-            c_path(Path::new("a\0b")).unwrap_err(),
-            "the path a\0b holds a NUL"
         );
     }
 }

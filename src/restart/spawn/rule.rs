@@ -37,6 +37,18 @@ table! {
 }
 
 impl Spawn {
+    /// What is run, without where its output goes.
+    pub fn program(&self) -> crate::program::Program<'_> {
+        crate::program::Program {
+            command: &self.command,
+            working_dir: &self.working_dir,
+            user: self.user.as_deref(),
+            group: self.group.as_deref(),
+            env: &self.env,
+            env_file: self.env_file.as_deref(),
+        }
+    }
+
     /// A program with nothing said of it but its command, as the watchdog's own user.
     pub(crate) fn plain(command: Vec<String>, working_dir: Arc<Path>) -> Self {
         Self {

@@ -15,7 +15,7 @@ use imports::{Crate, Path, path, shown};
 const LAYERS: &[&[&str]] = &[
     &["text", "amount", "clock", "files", "sys", "verdict", "pool"],
     &["process_table", "child", "table"],
-    &["systemctl", "client", "secret"],
+    &["systemctl", "client", "secret", "program"],
     &["check"],
     &["restart"],
     &["notify"],
