@@ -39,6 +39,7 @@ pub mod error;
 pub mod files;
 #[cfg(test)]
 mod fixtures;
+pub mod guard;
 pub mod logging;
 pub mod notify;
 pub mod observe;
@@ -66,6 +67,12 @@ const LAST_RESORT: Duration = Duration::from_secs(30);
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     sys::share_one_heap();
     sys::reset_inherited();
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    if let [_, only] = &*arguments
+        && only == guard::ARGUMENT
+    {
+        return guard::serve();
+    }
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => {

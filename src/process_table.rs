@@ -32,7 +32,8 @@ use proc::{
     status,
 };
 pub use proc::{
-    Stat, group_members, is_gone, is_init, living, parse_stat, stat, ticks_per_second, working_dir,
+    Stat, children_of_threads, group_members, is_gone, is_init, living, parse_stat, stat,
+    ticks_per_second, working_dir,
 };
 use snapshot::Snapshot;
 pub use snapshot::{Scan, SharedSnapshots, scan_within};
@@ -371,6 +372,26 @@ impl ProcessTable {
         own.is_some() && *own == file(&format!("/proc/{pid}/exe"))
     }
 
+    /// Whether a process belongs to a probe of this very run: between it and the watchdog stands a guard, which is this
+    /// program once more. Of one that has lost its parent meanwhile the way is gone again from the beginning.
+    pub fn is_of_a_probe(&self, process: &Process) -> bool {
+        let mut parent = process.parent;
+        for _ in 0..ANCESTORS_LIMIT {
+            if parent <= 1 || parent == self.me {
+                return false;
+            }
+            match stat(parent) {
+                Ok(above) if above.parent == self.me => return self.is_this_program(parent),
+                Ok(above) => parent = above.parent,
+                Err(_) => match stat(process.pid) {
+                    Ok(now) if now.parent != parent => parent = now.parent,
+                    _ => return false,
+                },
+            }
+        }
+        false
+    }
+
     /// Whether a process is in a PID namespace below this one.
     pub fn is_in_other_namespace(&self, pid: i32) -> bool {
         let own = self.own_namespace.get_or_init(|| file("/proc/self/ns/pid"));
@@ -556,6 +577,59 @@ mod tests {
         );
         assert!(snapshot.is_lineage(me) && snapshot.is_lineage(by_pid.parent));
         assert!(snapshot.is_this_program(me) && !snapshot.is_in_other_namespace(me));
+    }
+
+    /// Is a guard for the test below: has a process below it, for as long as somebody holds its input open.
+    #[test]
+    #[ignore = "needs a test that starts it"]
+    fn holds_a_process_below_it() {
+        use std::io::Read;
+        let mut child = std::process::Command::new("sleep")
+            .arg("60")
+            .spawn()
+            .unwrap();
+        println!("holds PID {} ", child.id());
+        let _ = std::io::stdin().read(&mut [0]);
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    #[test]
+    fn what_runs_below_this_program_and_this_process_is_a_probe() {
+        use std::io::{BufRead, BufReader, Read};
+        use std::process::{Command, Stdio};
+        let mut guard = Command::new("/proc/self/exe")
+            .args(["--ignored", "--exact", "--nocapture"])
+            .arg("process_table::tests::holds_a_process_below_it")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut said = BufReader::new(guard.stdout.take().unwrap());
+        let pid = said
+            .by_ref()
+            .lines()
+            .map_while(Result::ok)
+            .find_map(|line| {
+                let rest = line.split_once("holds PID ")?.1;
+                rest.split(' ').next()?.parse::<i32>().ok()
+            });
+        let mut other = Command::new("sleep").arg("60").spawn().unwrap();
+        let table = ProcessTable::full_scan();
+        let find = |pid: i32| match table.process(pid) {
+            Lookup::Found(process) => table.is_of_a_probe(&process),
+            other => panic!("{other:?}"),
+        };
+        let found = pid.map(find);
+        // a child, and the guard itself, are none
+        let others = [other.id(), guard.id()].map(|id| find(i32::try_from(id).unwrap()));
+        drop(guard.stdin.take());
+        other.kill().unwrap();
+        for child in [&mut guard, &mut other] {
+            child.wait().unwrap();
+        }
+        assert_eq!(found, Some(true));
+        assert_eq!(others, [false, false]);
     }
 
     #[test]

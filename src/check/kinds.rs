@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::trap::Trap;
 use super::{
     CheckId, CheckKind, Checked, Circumstances, Code, JobOf, LastLook, Looking, ServiceContext,
-    disk, log, port, process, unit,
+    disk, exec, log, port, process, unit,
 };
 
 /// Whose check it is: the number of the service among those that are observed, and of the check among its own.
@@ -286,6 +286,8 @@ checks! {
     Log, "log": log::Logs;
     /// A port.
     Port, "port": port::Ports;
+    /// A command.
+    Exec, "exec": exec::Execs;
     /// A file system.
     Disk, "disk": disk::Disks;
 }
@@ -405,6 +407,7 @@ mod tests {
             unit::CODES,
             log::Logs::CODES,
             port::Ports::CODES,
+            exec::Execs::CODES,
             disk::Disks::CODES,
         ];
         let names: Vec<&str> = all.into_iter().flatten().map(|code| code.name).collect();

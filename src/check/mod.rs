@@ -22,6 +22,7 @@ use crate::pool::{Failed, Pool};
 
 pub mod command_traps;
 pub mod disk;
+pub mod exec;
 mod id;
 mod kinds;
 pub mod lasting;
@@ -47,6 +48,8 @@ pub enum Kind {
     Log,
     /// Ports that accept connections.
     Port,
+    /// Commands that end well.
+    Exec,
     /// File systems that fill up.
     Disk,
 }
@@ -142,7 +145,7 @@ impl Finding {
     pub fn grace(&self) -> Grace {
         match (&*self.code, self.check) {
             // given up after its limit: as any other finding of its kind
-            (TIMED_OUT, Kind::Log | Kind::Port) => Grace::Young,
+            (TIMED_OUT, Kind::Log | Kind::Port | Kind::Exec) => Grace::Young,
             (TIMED_OUT, Kind::Process) => Grace::Activating,
             // what a disk has to do with a young process is nothing
             (lasting::UNREADABLE, Kind::Disk) => Grace::None,

@@ -9,6 +9,7 @@ use super::policy::{Policy, check_window};
 use super::strategy::{Strategy, StrategyKeys, check_windows};
 use super::{Defaults, Service};
 use crate::check::disk::{self, Disks};
+use crate::check::exec::{self, Execs};
 use crate::check::log::{self, Logs};
 use crate::check::port::{self, Ports};
 use crate::check::unit::Unit;
@@ -46,7 +47,7 @@ table! {
         enabled: bool = true;
         /// Default: the directory of this file.
         working_dir: Arc<Path> => WorkingDir, example r#""/srv/trader""#;
-        /// A younger process is not judged by its logs and ports: longer than it takes to write its first lines.
+        /// A younger process is not judged by its logs and probes: longer than it takes to write its first lines.
         start_grace: Duration = START_GRACE;
         /// Not restarted while one of these is down, or before it was restarted in this run.
         depends_on: Vec<String> as Vec<Dependency> = Vec::new(), example r#"["database"]"#;
@@ -60,6 +61,8 @@ table! {
         log: Vec<log::Rule> = Vec::new();
         /// Its ports.
         port: Vec<port::Rule> = Vec::new();
+        /// Commands that say how it is.
+        exec: Vec<exec::Rule> = Vec::new();
         /// File systems that must not fill up.
         disk: Vec<disk::Rule> = Vec::new();
         /// When it is restarted.
@@ -139,6 +142,7 @@ impl From<&Service> for ServiceKeys {
             systemd: service.unit.clone(),
             log: service.rules::<Logs>().cloned().collect(),
             port: service.rules::<Ports>().cloned().collect(),
+            exec: service.rules::<Execs>().cloned().collect(),
             disk: service.rules::<Disks>().cloned().collect(),
             restart: RestartKeys {
                 policy: service.policy.clone(),
@@ -363,6 +367,7 @@ fn body(entry: &Entry<'_>, table: &Table<'_>, defaults: &Part<DefaultKeys>) -> O
         check_windows(&list, &keys.strategy, &keys.restart.policy);
     }
 
+    let around = keys.spawn.as_ref().map(surroundings).unwrap_or_default();
     let tables = Tables {
         spawn: keys.spawn,
         systemd: keys.systemd.clone(),
@@ -389,7 +394,13 @@ fn body(entry: &Entry<'_>, table: &Table<'_>, defaults: &Part<DefaultKeys>) -> O
     let logs = keys.log.into_iter().map(Logs::rule);
     let ports = keys.port.into_iter().map(Ports::rule);
     let disks = keys.disk.into_iter().map(Disks::rule);
-    let rules = logs.chain(ports).chain(disks);
+    let execs = keys.exec.into_iter().map(|rule| {
+        Execs::rule(exec::Rule {
+            surroundings: around.clone(),
+            ..rule
+        })
+    });
+    let rules = logs.chain(ports).chain(execs).chain(disks);
     let strategies = Strategy::all(keys.strategy, &keys.restart.policy, &keys.working_dir);
     Some(Service {
         name: entry.name.to_owned(),
@@ -409,6 +420,16 @@ fn body(entry: &Entry<'_>, table: &Table<'_>, defaults: &Part<DefaultKeys>) -> O
     })
 }
 
+/// What the commands of probes have of `spawn`.
+fn surroundings(spawn: &Spawn) -> exec::Surroundings {
+    exec::Surroundings {
+        user: spawn.user.clone(),
+        group: spawn.group.clone(),
+        env: spawn.env.clone(),
+        env_file: spawn.env_file.clone(),
+    }
+}
+
 /// Holds the tables of a service against one another.
 fn fits_together(table: &Table<'_>, _: &mut Part<ServiceKeys>) {
     let (process, spawn, restart) = (
@@ -425,10 +446,10 @@ fn fits_together(table: &Table<'_>, _: &mut Part<ServiceKeys>) {
             ONE_WAY,
         );
     }
-    if !table.has_any(&["process", "spawn", "systemd", "log", "port", "disk"]) {
+    if !table.has_any(&["process", "spawn", "systemd", "log", "port", "exec", "disk"]) {
         table.lacks(
             &format!("service {} has nothing to look at", table.name()),
-            "give it one of process, systemd, log, port, disk, or spawn alone",
+            "give it one of process, systemd, log, port, exec, disk, or spawn alone",
         );
     }
     if let Some(writes) = spawn.as_ref().and_then(|spawn| spawn.key("write_pid_file"))

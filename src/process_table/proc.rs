@@ -276,6 +276,23 @@ pub(super) fn children(pid: i32) -> Vec<i32> {
     pids.filter_map(|pid| pid.parse().ok()).collect()
 }
 
+/// The PIDs of the children that any thread of a process has forked. An error where the kernel does not tell, or the
+/// process is gone.
+pub fn children_of_threads(pid: i32) -> io::Result<Vec<i32>> {
+    let mut all = Vec::new();
+    for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
+        let text = match fs::read_to_string(thread?.path().join("children")) {
+            Ok(text) => text,
+            // a kernel that does not tell has no such file for any of its threads
+            Err(error) if is_gone(&error) && !all.is_empty() => continue,
+            Err(error) => return Err(error),
+        };
+        let pids = text.split_ascii_whitespace();
+        all.extend(pids.filter_map(|pid| pid.parse::<i32>().ok()));
+    }
+    Ok(all)
+}
+
 /// The members of a process group that still live, zombies aside. An error where one may have been missed.
 pub fn group_members(group: i32) -> io::Result<Vec<(i32, Stat)>> {
     living(|stat| stat.group == group)

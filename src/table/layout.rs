@@ -141,8 +141,11 @@ pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) 
         return None;
     }
     let word = word.to_lowercase();
+    // a letter stands in many words
+    let is_letter = word.chars().nth(1).is_none();
     known
         .into_iter()
+        .filter(|candidate| !is_letter || candidate.len() == 1)
         .map(|candidate| (strsim::jaro(&word, &candidate.to_lowercase()), candidate))
         .filter(|(likeness, _)| *likeness > 0.7)
         .max_by(|a, b| a.0.total_cmp(&b.0))

@@ -20,6 +20,7 @@ mod disk_checks;
 mod disks;
 mod docs;
 mod examples;
+mod exec;
 mod field;
 mod fuzz;
 mod grace;

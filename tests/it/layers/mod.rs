@@ -16,6 +16,7 @@ const LAYERS: &[&[&str]] = &[
     &["text", "amount", "clock", "files", "sys", "verdict", "pool"],
     &["process_table", "child", "table"],
     &["systemctl", "client", "secret", "program"],
+    &["guard"],
     &["check"],
     &["restart"],
     &["notify"],

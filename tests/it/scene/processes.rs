@@ -113,7 +113,7 @@ impl Scene {
     }
 
     /// The processes of this scene, zombies and this one aside.
-    pub(super) fn belongings(&self) -> Vec<Proc> {
+    pub(crate) fn belongings(&self) -> Vec<Proc> {
         let mark = self.dir.as_os_str().as_bytes();
         let me = i32::try_from(std::process::id()).unwrap();
         processes()

@@ -87,13 +87,14 @@ impl Search<'_> {
         hosts.extend(wrappers.map(|process| (process, client)));
     }
 
-    /// Never the watchdog, what started it, a kernel thread, a zombie, or what lives in a container.
+    /// Never the watchdog, what started it, a kernel thread, a zombie, what lives in a container, or a probe of this run.
     pub(super) fn eligible(&self, process: &Process) -> bool {
         !process.kernel
             && process.state != ProcessState::Zombie
             && !self.table.is_lineage(process.pid)
             && !self.table.is_this_program(process.pid)
             && !self.table.is_in_other_namespace(process.pid)
+            && !self.table.is_of_a_probe(process)
     }
 
     /// The processes of one main process's tree among all that match; others are told as too many.
