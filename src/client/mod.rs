@@ -20,6 +20,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 mod address;
 mod connection;
+pub mod engine;
 mod errno;
 mod helpers;
 pub mod http;
