@@ -110,6 +110,7 @@ pub fn account(known: &Known<'_>, style: Style) -> String {
     known.add_checks(&mut page, remembered);
     known.add_decision(&mut page, remembered, verdict);
     known.add_budget(&mut page, remembered);
+    known.add_strategies(&mut page, remembered);
     known.add_restarts(&mut page);
     known.add_alerts(&mut page, remembered, verdict);
     page.into_text()
@@ -276,7 +277,6 @@ impl Known<'_> {
         }
         let own = (remembered.last_attempt(), remembered.incident_attempts);
         self.add_limits(page, 4, policy, own);
-        self.add_strategies(page, remembered);
     }
 
     /// What an incident and a cooldown leave, where the last attempt was then and the incident has had so many.
@@ -336,11 +336,16 @@ impl Known<'_> {
             })
             .take(RESTARTS)
             .collect();
+        let what = if self.service.strategies.is_empty() {
+            "restarts"
+        } else {
+            "restarts and repairs"
+        };
         if tried.is_empty() {
-            page.line(0, "last restarts: none in the journal");
+            page.line(0, &format!("last {what}: none in the journal"));
             return;
         }
-        page.line(0, "last restarts, the latest first:");
+        page.line(0, &format!("last {what}, the latest first:"));
         for (entry, how) in tried {
             page.line(4, &format!("{}: {how}", self.ago(entry.time)));
         }

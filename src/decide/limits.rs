@@ -9,7 +9,7 @@ use super::remedy::Chosen;
 use crate::check::process::ProcessStatus;
 use crate::check::{Kind, Observation, Severity};
 use crate::clock;
-use crate::config::{OnExhausted, Policy, Service};
+use crate::config::{OnExhausted, Policy, Service, Strategy};
 use crate::restart::Operation;
 use crate::state::ServiceState;
 use crate::state::attempts::StrategyAttempts;
@@ -35,20 +35,20 @@ pub(super) struct Blocked {
 }
 
 impl Blocked {
-    fn by(verdict: Verdict, why: impl Into<String>) -> Option<Self> {
-        Some(Self {
+    fn by(verdict: Verdict, why: impl Into<String>) -> Self {
+        Self {
             verdict,
             why: why.into(),
             spent: None,
-        })
+        }
     }
 
-    fn spent(spent: Spent, why: String) -> Option<Self> {
-        Some(Self {
+    fn spent(spent: Spent, why: String) -> Self {
+        Self {
             verdict: Verdict::Exhausted,
             why,
             spent: Some(spent),
-        })
+        }
     }
 }
 
@@ -68,7 +68,7 @@ pub(super) fn blocked(
             } else {
                 "the state was damaged, so earlier restarts are not known; it can be restarted by the next run"
             };
-            (!facts.trusted).then(|| Blocked::by(Verdict::Waiting, why))?
+            (!facts.trusted).then(|| Blocked::by(Verdict::Waiting, why))
         })
         .or_else(|| given_up(service, state))
         .or_else(|| of_incident(service, chosen, state))
@@ -94,16 +94,16 @@ fn too_few_failures(
         String::new()
     };
     let what = chosen.named();
-    Blocked::by(
+    Some(Blocked::by(
         Verdict::Failing,
         format!("{failing} of {needed} failing runs{among} before {what}"),
-    )
+    ))
 }
 
 /// What no time changes.
 fn never(service: &Service, chosen: Chosen<'_>, observation: &Observation) -> Option<Blocked> {
-    let down = |why: String| Blocked::by(Verdict::Down, why);
-    let title = chosen.strategy().map(|strategy| strategy.title());
+    let down = |why: String| Some(Blocked::by(Verdict::Down, why));
+    let title = chosen.strategy().map(Strategy::title);
     let Some(operation) = chosen.operation() else {
         let title = title.unwrap_or_default();
         return down(format!(
@@ -152,7 +152,7 @@ fn given_up(service: &Service, state: &ServiceState) -> Option<Blocked> {
         "given up; `watchdog reset {}` lets it be restarted again",
         service.name
     );
-    Blocked::spent(Spent::GivenUp, why)
+    Some(Blocked::spent(Spent::GivenUp, why))
 }
 
 /// The attempts of the incident, by whatever, and by the strategy.
@@ -167,11 +167,12 @@ fn of_incident(service: &Service, chosen: Chosen<'_>, state: &ServiceState) -> O
         policy.max_attempts > 0 && *made >= policy.max_attempts
     };
     let (policy, made, of) = [Some(all), own].into_iter().flatten().find(spent)?;
+    let more = if made == 1 { "" } else { "s" };
     let why = format!(
-        "{made} attempts{of} in this incident (max_attempts = {}): no more before it is well again, or `watchdog reset {}`",
+        "{made} attempt{more}{of} in this incident (max_attempts = {}): no more before it is well again, or `watchdog reset {}`",
         policy.max_attempts, service.name
     );
-    Blocked::spent(Spent::Incident(policy.max_attempts), why)
+    Some(Blocked::spent(Spent::Incident(policy.max_attempts), why))
 }
 
 /// The attempts of the last hour.
@@ -189,7 +190,7 @@ fn of_hour(
         } else {
             "attempts"
         };
-        return match service.policy.on_exhausted {
+        return Some(match service.policy.on_exhausted {
             OnExhausted::Wait => Blocked::spent(
                 Spent::Hour(frees),
                 format!(
@@ -204,7 +205,7 @@ fn of_hour(
                     service.name
                 ),
             ),
-        };
+        });
     }
     let strategy = chosen.strategy()?;
     let own = state.attempts_by(&strategy.id)?;
@@ -216,7 +217,7 @@ fn of_hour(
         strategy.title(),
         clock::stamp(frees)
     );
-    Blocked::spent(Spent::Hour(frees), why)
+    Some(Blocked::spent(Spent::Hour(frees), why))
 }
 
 /// The time since the last attempt, by whatever, and since the last one by the strategy: the longer wait is told.
@@ -258,5 +259,5 @@ fn cooling(
         clock::rough(passed),
         clock::rough(left)
     );
-    Blocked::by(Verdict::Waiting, why)
+    Some(Blocked::by(Verdict::Waiting, why))
 }

@@ -142,3 +142,48 @@ pub(super) fn ask(
     }
     answers
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::Kind;
+
+    #[test]
+    fn what_only_warns_passes_and_what_could_not_be_asked_is_no_failure() {
+        use Severity::{Critical, Unknown, Warning};
+        type Case<'a> = (&'a [(&'static str, Severity)], Answer, Answer);
+        let cases: [Case<'_>; 7] = [
+            (&[], Answer::Passed, Answer::Passed),
+            (&[("port_closed", Warning)], Answer::Passed, Answer::Passed),
+            (&[("port_closed", Critical)], Answer::Failed, Answer::Failed),
+            (
+                &[("probe_unreadable", Unknown)],
+                Answer::Unseen,
+                Answer::Unseen,
+            ),
+            (
+                &[("probe_unreadable", Unknown), ("port_closed", Critical)],
+                Answer::Failed,
+                Answer::Failed,
+            ),
+            // a restart does not mend it, but a repair may
+            (
+                &[("certificate_invalid", Critical)],
+                Answer::Passed,
+                Answer::Failed,
+            ),
+            (&[("disk_full", Critical)], Answer::Passed, Answer::Failed),
+        ];
+        for (found, restarted, repaired) in cases {
+            let findings: Vec<Finding> = (found.iter())
+                .map(|&(code, severity)| Finding::new(Kind::Port, code, severity, ""))
+                .collect();
+            let is_critical = |finding: &Finding| finding.severity == Critical;
+            let got = (
+                answer(&findings, Finding::is_reason_to_restart),
+                answer(&findings, is_critical),
+            );
+            assert_eq!(got, (restarted, repaired), "{found:?}");
+        }
+    }
+}

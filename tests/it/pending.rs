@@ -1,5 +1,6 @@
 //! Waiting for the probes of what was restarted: a slow start has its time, and nothing is stopped for want of an answer.
 
+use std::fmt::Write as _;
 use std::time::Instant;
 
 use serde_json::{Value, json};
@@ -246,13 +247,15 @@ fn services_are_waited_for_side_by_side() {
     let mut config = String::new();
     for number in 0..6 {
         let port = free_port();
-        config.push_str(&format!(
+        write!(
+            config,
             "[service.s{number}]\nstart_grace = \"1h\"\n\
              process = {{ command_line = '{{dir}}/server\\.py {port} ' }}\n\
              spawn = {{ command = [\"python3\", \"{{dir}}/server.py\", \"{port}\", \"0\", \"PONG\", \"0\"] }}\n\
              restart = {{ settle = \"0s\", start_timeout = \"4s\" }}\n\
              [[service.s{number}.port]]\naddress = \"127.0.0.1:{port}\"\n"
-        ));
+        )
+        .unwrap();
     }
     scene.config(&config);
     let outcome = scene.check().exits(1);

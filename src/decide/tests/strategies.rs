@@ -230,7 +230,7 @@ fn the_limits_of_a_strategy_count_its_own_attempts_and_those_of_the_service_all(
     let of_incident = |policy: &mut Policy| policy.max_attempts = 2;
     let any = |_: &mut Policy| {};
     let hour_frees = Some(Spent::Hour(at(NOW + 600)));
-    for (service, state, verdict, spent) in [
+    for (service, state, verdict, spent) in vec![
         (
             limited(cooldown, any),
             own(&[599], 1),

@@ -13,6 +13,7 @@ mod commands;
 mod logs;
 mod mails;
 mod processes;
+mod repairs;
 mod restarts;
 mod runs;
 mod traps;
