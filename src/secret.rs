@@ -24,6 +24,15 @@ pub enum Secret {
     Credential(String),
 }
 
+/// Something in a config that nobody else may read.
+#[derive(Clone, Debug)]
+pub struct Kept<'a> {
+    /// The keys that lead to it, from the table that it belongs to.
+    pub key: Vec<String>,
+    /// The file that it is in; absent: it stands in the config itself.
+    pub file: Option<&'a Path>,
+}
+
 impl Secret {
     /// The secret itself, a password or whatever `what` says. No error holds any of it.
     pub fn read(&self, what: &str) -> Result<String, String> {

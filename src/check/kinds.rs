@@ -12,8 +12,9 @@ use serde_json::Value;
 use super::trap::Trap;
 use super::{
     CheckId, CheckKind, Checked, Circumstances, Code, JobOf, LastLook, Looking, ServiceContext,
-    disk, exec, log, port, process, unit,
+    disk, exec, http, log, port, process, unit,
 };
+use crate::secret::Kept;
 
 /// Whose check it is: the number of the service among those that are observed, and of the check among its own.
 pub type Slot = (usize, usize);
@@ -100,6 +101,13 @@ macro_rules! checks {
             pub fn can_look_again(&self) -> bool {
                 match self {
                     $(Self::$name(_) => <$kind as CheckKind>::CAN_LOOK_AGAIN,)*
+                }
+            }
+
+            /// What in it nobody else may read.
+            pub fn secrets(&self) -> Vec<Kept<'_>> {
+                match self {
+                    $(Self::$name(rule) => <$kind as CheckKind>::secrets(rule),)*
                 }
             }
 
@@ -286,6 +294,8 @@ checks! {
     Log, "log": log::Logs;
     /// A port.
     Port, "port": port::Ports;
+    /// An endpoint that answers over HTTP.
+    Http, "http": http::Https;
     /// A command.
     Exec, "exec": exec::Execs;
     /// A file system.
@@ -407,17 +417,13 @@ mod tests {
             unit::CODES,
             log::Logs::CODES,
             port::Ports::CODES,
+            http::Https::CODES,
             exec::Execs::CODES,
             disk::Disks::CODES,
         ];
-        let names: Vec<&str> = all.into_iter().flatten().map(|code| code.name).collect();
-        for name in &names {
-            assert_eq!(
-                names.iter().filter(|other| *other == name).count(),
-                1,
-                "{name}"
-            );
-            assert_eq!(code(name).unwrap().name, *name);
+        for known in all.into_iter().flatten() {
+            // several kinds may find the same, and it means the same then
+            assert_eq!(code(known.name), Some(known));
         }
         assert_eq!(code("no_such_code"), None);
     }

@@ -19,10 +19,12 @@ use self::process::ProcessStatus;
 use self::trap::Trap;
 use crate::clock::{self, Moment, Reading};
 use crate::pool::{Failed, Pool};
+use crate::secret::Kept;
 
 pub mod command_traps;
 pub mod disk;
 pub mod exec;
+pub mod http;
 mod id;
 mod kinds;
 pub mod lasting;
@@ -48,6 +50,8 @@ pub enum Kind {
     Log,
     /// Ports that accept connections.
     Port,
+    /// Endpoints that answer over HTTP.
+    Http,
     /// Commands that end well.
     Exec,
     /// File systems that fill up.
@@ -145,7 +149,7 @@ impl Finding {
     pub fn grace(&self) -> Grace {
         match (&*self.code, self.check) {
             // given up after its limit: as any other finding of its kind
-            (TIMED_OUT, Kind::Log | Kind::Port | Kind::Exec) => Grace::Young,
+            (TIMED_OUT, Kind::Log | Kind::Port | Kind::Http | Kind::Exec) => Grace::Young,
             (TIMED_OUT, Kind::Process) => Grace::Activating,
             // what a disk has to do with a young process is nothing
             (lasting::UNREADABLE, Kind::Disk) => Grace::None,
@@ -360,6 +364,11 @@ pub trait CheckKind {
 
     /// Takes out of a rule what makes a failure count only once it has lasted.
     fn judge_at_once(_rule: &mut Self::Rule) {}
+
+    /// What in a rule nobody else may read.
+    fn secrets(_rule: &Self::Rule) -> Vec<Kept<'_>> {
+        Vec::new()
+    }
 
     /// Makes all checks of this kind, in order.
     fn look(jobs: Vec<JobOf<Self>>, looking: &Looking<'_>) -> Vec<Checked<Self::State>>;

@@ -126,6 +126,11 @@ pub fn authorities(ca_file: Option<&Path>, key: &str) -> Result<RootCertStore, S
     Ok(roots)
 }
 
+/// Whether a certificate can be for that.
+pub fn is_name(name: &str) -> bool {
+    ServerName::try_from(name).is_ok()
+}
+
 fn not_set_up(error: &Error) -> String {
     format!("TLS cannot be set up: {error}")
 }

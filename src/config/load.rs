@@ -1,6 +1,6 @@
 //! Finding, trusting and reading the config file: the only part of `config` that touches the system.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt;
@@ -14,7 +14,7 @@ use super::top::Written;
 use super::trust::{self, Facts};
 use super::{Config, Included, place, top};
 use crate::files::{self, Links, Refusal};
-use crate::notify::Secret;
+use crate::secret::{Kept, Secret};
 use crate::table::fault::Source;
 use crate::text::visible;
 
@@ -79,12 +79,13 @@ pub(super) fn load_in(path: &Path, environment: &Environment) -> Result<Config, 
             path: path.clone(),
             faults,
         })?;
-    let matched = included.into_iter().map(|(pattern, files)| Included {
-        pattern,
-        files: files.into_iter().map(|file| file.path).collect(),
+    let matched = included.iter().map(|(pattern, files)| Included {
+        pattern: pattern.clone(),
+        files: files.iter().map(|file| file.path.clone()).collect(),
     });
     config.included = matched.collect();
-    check_secrets(&config, &main.text, environment.uid, &main.facts)?;
+    let files: Vec<Read> = included.into_iter().flat_map(|(_, files)| files).collect();
+    check_secrets(&config, &main, &files, environment.uid)?;
     Ok(config)
 }
 
@@ -231,31 +232,56 @@ fn text(path: &Path, file: File, size: u64) -> Result<String, ConfigError> {
     })
 }
 
-/// Whether nobody else can read the secrets of the channels.
-fn check_secrets(config: &Config, text: &str, user: u32, own: &Facts) -> Result<(), ConfigError> {
+/// Whether nobody else can read the secrets of channels and checks.
+fn check_secrets(
+    config: &Config,
+    main: &Read,
+    included: &[Read],
+    user: u32,
+) -> Result<(), ConfigError> {
     for channel in &config.channels {
         for (key, secret) in channel.secrets() {
-            let key: Vec<&str> = std::iter::once(channel.name.as_str())
-                .chain(key.iter().copied())
-                .collect();
-            check_secret(config, text, user, own, &key, secret)?;
+            let file = match secret {
+                Secret::Inline(_) => None,
+                Secret::File(path) => Some(&**path),
+                Secret::Env(_) | Secret::Credential(_) => continue,
+            };
+            let mut keys = vec![channel.name.clone()];
+            keys.extend(key.iter().map(|&key| key.to_owned()));
+            if let (Some(last), Some(_)) = (keys.last_mut(), file) {
+                last.push_str("_file");
+            }
+            check_secret(main, user, &Kept { key: keys, file }, "password")?;
+        }
+    }
+    for service in &config.services {
+        let mut numbers: BTreeMap<&str, usize> = BTreeMap::new();
+        for check in &service.checks {
+            let kind = check.rule.kind_name();
+            let number = numbers.entry(kind).or_default();
+            for kept in check.rule.secrets() {
+                let table =
+                    ["service", &service.name, kind, &number.to_string()].map(str::to_owned);
+                let kept = Kept {
+                    key: table.into_iter().chain(kept.key).collect(),
+                    ..kept
+                };
+                let mut files = included.iter().chain([main]);
+                let file = files.find(|file| *file.path == *service.file);
+                check_secret(file.unwrap_or(main), user, &kept, "secret")?;
+            }
+            *number += 1;
         }
     }
     Ok(())
 }
 
-fn check_secret(
-    config: &Config,
-    text: &str,
-    user: u32,
-    own: &Facts,
-    key: &[&str],
-    secret: &Secret,
-) -> Result<(), ConfigError> {
-    let refusal = match secret {
-        Secret::Inline(_) => trust::secret_refusal(user, own),
-        Secret::File(path) => {
-            let fault = |reason: &str| secret_fault(config, text, key, path, reason);
+/// Whether nobody else can read a secret that is in `file`, or that it names. `what` it is, for people.
+fn check_secret(file: &Read, user: u32, kept: &Kept<'_>, what: &str) -> Result<(), ConfigError> {
+    let refusal = match kept.file {
+        None => trust::secret_refusal(user, &file.facts, what),
+        Some(path) => {
+            let fault = |reason: &str| secret_fault(file, &kept.key, path, reason, what);
             let metadata = fs::metadata(path).map_err(|error| match error.kind() {
                 io::ErrorKind::NotFound => fault("there is no such file"),
                 _ => fault(&format!("cannot be looked at: {error}")),
@@ -263,9 +289,8 @@ fn check_secret(
             if !metadata.is_file() {
                 return Err(fault("this is not a regular file"));
             }
-            trust::secret_refusal(user, &Facts::of(path, &metadata))
+            trust::secret_refusal(user, &Facts::of(path, &metadata), what)
         }
-        Secret::Env(_) | Secret::Credential(_) => None,
     };
     match refusal {
         Some(refusal) => Err(ConfigError::Untrusted {
@@ -276,23 +301,16 @@ fn check_secret(
 }
 
 /// Something is the matter with the file of a secret.
-fn secret_fault(
-    config: &Config,
-    text: &str,
-    key: &[&str],
-    path: &Path,
-    reason: &str,
-) -> ConfigError {
-    let key = format!("{}_file", key.join("."));
-    let keys: Vec<&str> = key.split('.').collect();
-    let at = place::value_of(text, &keys).unwrap_or_default();
+fn secret_fault(file: &Read, key: &[String], path: &Path, reason: &str, what: &str) -> ConfigError {
+    let keys: Vec<&str> = key.iter().map(String::as_str).collect();
+    let at = place::value_of(&file.text, &keys).unwrap_or_default();
     ConfigError::Faulty {
-        path: config.path.clone(),
-        faults: vec![Source::new(text, &config.path).fault(
+        path: file.path.clone(),
+        faults: vec![Source::new(&file.text, &file.path).fault(
             &at,
-            &key,
+            &key.join("."),
             &format!("{}: {reason}", path.display()),
-            Some("name a file of mode 0600 with the password in it"),
+            Some(&format!("name a file of mode 0600 with the {what} in it")),
             false,
         )],
     }

@@ -10,6 +10,7 @@ use super::strategy::{Strategy, StrategyKeys, check_windows};
 use super::{Defaults, Service};
 use crate::check::disk::{self, Disks};
 use crate::check::exec::{self, Execs};
+use crate::check::http::{self, Https};
 use crate::check::log::{self, Logs};
 use crate::check::port::{self, Ports};
 use crate::check::unit::Unit;
@@ -61,6 +62,8 @@ table! {
         log: Vec<log::Rule> = Vec::new();
         /// Its ports.
         port: Vec<port::Rule> = Vec::new();
+        /// Its endpoints.
+        http: Vec<http::Rule> = Vec::new();
         /// Commands that say how it is.
         exec: Vec<exec::Rule> = Vec::new();
         /// File systems that must not fill up.
@@ -142,6 +145,7 @@ impl From<&Service> for ServiceKeys {
             systemd: service.unit.clone(),
             log: service.rules::<Logs>().cloned().collect(),
             port: service.rules::<Ports>().cloned().collect(),
+            http: service.rules::<Https>().cloned().collect(),
             exec: service.rules::<Execs>().cloned().collect(),
             disk: service.rules::<Disks>().cloned().collect(),
             restart: RestartKeys {
@@ -393,6 +397,7 @@ fn body(entry: &Entry<'_>, table: &Table<'_>, defaults: &Part<DefaultKeys>) -> O
     }
     let logs = keys.log.into_iter().map(Logs::rule);
     let ports = keys.port.into_iter().map(Ports::rule);
+    let endpoints = keys.http.into_iter().map(Https::rule);
     let disks = keys.disk.into_iter().map(Disks::rule);
     let execs = keys.exec.into_iter().map(|rule| {
         Execs::rule(exec::Rule {
@@ -400,7 +405,7 @@ fn body(entry: &Entry<'_>, table: &Table<'_>, defaults: &Part<DefaultKeys>) -> O
             ..rule
         })
     });
-    let rules = logs.chain(ports).chain(execs).chain(disks);
+    let rules = logs.chain(ports).chain(endpoints).chain(execs).chain(disks);
     let strategies = Strategy::all(keys.strategy, &keys.restart.policy, &keys.working_dir);
     Some(Service {
         name: entry.name.to_owned(),
@@ -446,10 +451,12 @@ fn fits_together(table: &Table<'_>, _: &mut Part<ServiceKeys>) {
             ONE_WAY,
         );
     }
-    if !table.has_any(&["process", "spawn", "systemd", "log", "port", "exec", "disk"]) {
+    if !table.has_any(&[
+        "process", "spawn", "systemd", "log", "port", "http", "exec", "disk",
+    ]) {
         table.lacks(
             &format!("service {} has nothing to look at", table.name()),
-            "give it one of process, systemd, log, port, exec, disk, or spawn alone",
+            "give it one of process, systemd, log, port, http, exec, disk, or spawn alone",
         );
     }
     if let Some(writes) = spawn.as_ref().and_then(|spawn| spawn.key("write_pid_file"))

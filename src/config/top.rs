@@ -439,7 +439,11 @@ impl Places {
             }
             _ => {}
         }
-        if secret {
+        // a URL may have a password or a token in it
+        let is_url = |text: &str| {
+            (text.contains("://") || text.starts_with("unix:")) && text.contains(['@', '?'])
+        };
+        if secret || value.as_str().is_some_and(is_url) {
             self.secrets.push(span.clone());
         }
         if matches!(value, DeValue::Table(_) | DeValue::Array(_)) {

@@ -116,13 +116,13 @@ fn judge(user: u32, facts: &Facts) -> Vec<Refusal> {
     refusals
 }
 
-/// What speaks against a file that holds a secret of a watchdog that runs as `user`.
-pub fn secret_refusal(user: u32, facts: &Facts) -> Option<Refusal> {
+/// What speaks against a file that holds a secret, `what` it is, of a watchdog that runs as `user`.
+pub fn secret_refusal(user: u32, facts: &Facts, what: &str) -> Option<Refusal> {
     if facts.uid != user && facts.uid != 0 {
         return Some(Refusal {
             path: facts.path.clone(),
             reason: format!(
-                "holds a password, and belongs to {}, who can read and change it",
+                "holds a {what}, and belongs to {}, who can read and change it",
                 account(facts.uid)
             ),
             remedy: format!("chown {} {}", account(user), shell(&facts.path)),
@@ -131,7 +131,7 @@ pub fn secret_refusal(user: u32, facts: &Facts) -> Option<Refusal> {
     (facts.mode & 0o044 != 0).then(|| Refusal {
         path: facts.path.clone(),
         reason: format!(
-            "(mode {:04o}) holds a password that others than {} can read",
+            "(mode {:04o}) holds a {what} that others than {} can read",
             facts.mode,
             account(facts.uid)
         ),

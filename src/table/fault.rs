@@ -351,6 +351,8 @@ pub(crate) fn is_secret(name: &str) -> bool {
         "private_key",
         "access_key",
         "credential",
+        "authorization",
+        "cookie",
     ]
     .iter()
     .any(|word| name.contains(word))

@@ -24,7 +24,10 @@ pub const CERTIFICATE_EXPIRING: &str = "certificate_expiring";
 pub fn judge(rule: &Rule, raw: &Raw, state: &Failing, now: &Reading) -> Checked<Failing> {
     let outcome = match raw {
         Raw::Passed { certificate_ends } => {
-            let ending = certificate_ends.map(|ends| expiring(rule, ends, now.wall));
+            let ending = certificate_ends.map(|ends| {
+                let message = expiring(&rule.address.to_string(), ends, now.wall);
+                Finding::new(Kind::Port, CERTIFICATE_EXPIRING, Severity::Warning, message)
+            });
             Outcome::Passed(ending.into_iter().collect())
         }
         Raw::NotAsked(why) => Outcome::Unseen(Finding::new(
@@ -45,18 +48,12 @@ pub fn judge(rule: &Rule, raw: &Raw, state: &Failing, now: &Reading) -> Checked<
     lasting::judge(outcome, rule.for_, state, now)
 }
 
-fn expiring(rule: &Rule, ends: SystemTime, now: DateTime<Utc>) -> Finding {
-    let left = age(DateTime::from(ends), now);
-    Finding::new(
-        Kind::Port,
-        CERTIFICATE_EXPIRING,
-        Severity::Warning,
-        format!(
-            "the certificate of {} ends in {}, at {}; renew it",
-            rule.address,
-            rough(left),
-            humantime::format_rfc3339_seconds(ends)
-        ),
+/// That a certificate of somebody ends soon.
+pub fn expiring(whose: &str, ends: SystemTime, now: DateTime<Utc>) -> String {
+    format!(
+        "the certificate of {whose} ends in {}, at {}; renew it",
+        rough(age(DateTime::from(ends), now)),
+        humantime::format_rfc3339_seconds(ends)
     )
 }
 

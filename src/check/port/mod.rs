@@ -21,7 +21,9 @@ mod owner;
 mod rule;
 mod traps;
 
-pub use self::judge::{CERTIFICATE_EXPIRING, CERTIFICATE_INVALID, CLOSED, UNEXPECTED, judge};
+pub use self::judge::{
+    CERTIFICATE_EXPIRING, CERTIFICATE_INVALID, CLOSED, UNEXPECTED, expiring, judge,
+};
 pub use self::look::{Probe, Question, look};
 pub use self::owner::is_held_by;
 pub use self::rule::Rule;

@@ -322,6 +322,13 @@ pub fn redirects_to(headers: &HeaderMap) -> Option<String> {
     Some(location(&String::from_utf8_lossy(text.as_bytes())))
 }
 
+/// Whether a text can stand in `Host`, and where TLS is spoken, be the name of a certificate.
+pub fn is_name_of_host(text: &str, is_tls: bool) -> bool {
+    let name = exchange::bare(text);
+    let is_host = Address::parse(&format!("{name}:1")).is_ok();
+    is_host && (!is_tls || super::tls::is_name(name))
+}
+
 /// What proves who a user is, as a header has it.
 fn basic(user: &[u8], password: &[u8]) -> Option<HeaderValue> {
     let both = [user, b":", password].concat();

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::*;
 use crate::check::disk::Disks;
+use crate::check::http::Https;
 use crate::check::log::Logs;
 use crate::check::port::Ports;
 use crate::table::Sample;
@@ -156,6 +157,8 @@ fn what_is_commented_out_would_be_right_too() {
             "`password` beside `password_file` in [mail.smtp]",
             "`sendmail` beside `directory` in [mail]",
             "`ca_file` means nothing without `tls = true`",
+            "`body` is sent by a POST only",
+            "`ca_file` means nothing without https",
             "`restart.command` beside `spawn` in [service.trader]",
             "`action` beside `command` in [[service.trader.strategy]]",
         ]
@@ -169,6 +172,7 @@ fn the_example_states_the_defaults() {
         "[mail]\nfrom = \"a@b\"\nto = [\"c@d\"]\ndirectory = \"x\"\n\
          [service.x]\nspawn = { command = [\"x\"] }\n[[service.x.log]]\npath = \"y\"\n\
          [[service.x.port]]\naddress = \"127.0.0.1:4002\"\n\
+         [[service.x.http]]\nurl = \"http://127.0.0.1\"\n\
          [[service.x.disk]]\npath = \"/var/lib\"\n",
     );
     assert_eq!(example.check_timeout, least.check_timeout);
@@ -194,6 +198,14 @@ fn the_example_states_the_defaults() {
     assert_eq!(stated_port.severity, default_port.severity);
     assert_eq!(stated_port.timeout, default_port.timeout);
     assert_eq!(stated_port.for_, default_port.for_);
+    let stated_http = stated.rules::<Https>().next().unwrap();
+    let default_http = holds.rules::<Https>().next().unwrap();
+    assert_eq!(stated_http.method, default_http.method);
+    assert_eq!(stated_http.status, default_http.status);
+    assert_eq!(stated_http.follow_redirects, default_http.follow_redirects);
+    assert_eq!(stated_http.severity, default_http.severity);
+    assert_eq!(stated_http.timeout, default_http.timeout);
+    assert_eq!(stated_http.for_, default_http.for_);
     let stated_disk = stated.rules::<Disks>().next().unwrap();
     assert_eq!(stated_disk, holds.rules::<Disks>().next().unwrap());
     let (Some(stated), Some(holds)) = (example.mail(), least.mail()) else {

@@ -319,6 +319,48 @@ fn f76_secrets_that_others_can_read_are_refused() {
     );
     mode(&pass, 0o600);
     assert!(scene.load().is_ok());
+
+    // of checks, those in headers and URLs
+    let http = |keys: &str| Scene::new(format!("{LEAST}[[service.a.http]]\n{keys}\n"));
+    for keys in [
+        "url = \"http://me:canary-7391@localhost/\"",
+        "url = \"http://localhost/\"\nheaders = { Authorization = \"Bearer canary-7391\" }",
+        "url = \"http://localhost/\"\nheaders = { X-Api-Key = \"canary-7391\" }",
+    ] {
+        let scene = http(keys);
+        assert_eq!(
+            scene.said(),
+            format!(
+                "error: DIR/watchdog.toml (mode 0644) holds a secret that others than {} can read\n  \
+                 = help: chmod go-rwx DIR/watchdog.toml",
+                who(&scene)
+            )
+        );
+        mode(&scene.config, 0o600);
+        let config = scene.load().unwrap();
+        assert!(!format!("{config:?}").contains("canary"));
+        assert!(!crate::config::to_toml(&config).contains("canary"));
+    }
+    let scene = http("url = \"http://localhost/\"\nheader_files = { Authorization = \"auth\" }");
+    let said = scene.said();
+    assert!(
+        said.starts_with("error: DIR/auth: there is no such file\n --> DIR/watchdog.toml:")
+            && said.contains("name a file of mode 0600 with the secret in it"),
+        "{said}"
+    );
+    let auth = scene.dir.path().join("auth");
+    fs::write(&auth, "Bearer canary-7391").unwrap();
+    mode(&auth, 0o604);
+    assert_eq!(
+        scene.said(),
+        format!(
+            "error: DIR/auth (mode 0604) holds a secret that others than {} can read\n  \
+             = help: chmod go-rwx DIR/auth",
+            who(&scene)
+        )
+    );
+    mode(&auth, 0o600);
+    assert!(scene.load().is_ok());
 }
 
 #[test]
@@ -397,11 +439,11 @@ fn f77_trust_by_table() {
         (0o644, true),
     ] {
         assert_eq!(
-            secret_refusal(NOBODY, &file(NOBODY, mode)).is_some(),
+            secret_refusal(NOBODY, &file(NOBODY, mode), "password").is_some(),
             refused
         );
     }
-    let theirs = secret_refusal(0, &file(NOBODY, 0o600)).unwrap();
+    let theirs = secret_refusal(0, &file(NOBODY, 0o600), "password").unwrap();
     assert!(
         theirs
             .reason
@@ -415,7 +457,7 @@ fn f77_trust_by_table() {
         "(mode 0620) can be written by its group, who could change what root runs"
     );
     assert_eq!(theirs.remedy, "chown root '/etc/my dir/w.toml'");
-    assert!(secret_refusal(NOBODY, &file(0, 0o600)).is_none());
+    assert!(secret_refusal(NOBODY, &file(0, 0o600), "password").is_none());
 }
 
 #[test]
