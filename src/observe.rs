@@ -12,7 +12,7 @@ use crate::check::process::{self, Identity, ProcessStatus, Target};
 use crate::check::unit::{self, Manager, UnitStatus};
 use crate::check::{
     self, CheckState, CheckStates, Checked, Circumstances, Finding, Job, Kind, Looking,
-    Observation, Rule, Slot,
+    Observation, Rule, Runs, Slot,
 };
 use crate::clock::{self, Reading};
 use crate::config::{Config, Service};
@@ -30,7 +30,8 @@ pub fn target(service: &Service) -> Target<'_> {
     Target {
         rule: service.process.as_ref(),
         started: service.method.as_ref().and_then(RestartMethod::started),
-        has_other_checks: !service.checks.is_empty() || service.unit.is_some(),
+        has_other_checks: service.unit.is_some()
+            || (service.checks.iter()).any(|check| check.rule.shows_life()),
         may_have_started: false,
         by_command: false,
     }
@@ -173,14 +174,27 @@ fn jobs(
             shown: observation.is_some_and(|seen| !seen.findings.is_empty())
                 || subject.known.incident.is_some()
                 || checks.len() > 1,
+            runs: None,
         };
+        // only for those that ask, and once for all of them
+        let asks = checks.iter().any(|check| check.rule.asks_what_runs());
+        let runs = observation.filter(|_| asks).map(|seen| {
+            let unit = seen.unit.as_ref();
+            Arc::new(Runs {
+                process_status: seen.process_status.clone(),
+                control_group: unit.and_then(|unit| unit.control_group.clone()),
+            })
+        });
         for (number, check) in checks.iter().enumerate() {
             if wanted(&check.rule) {
                 jobs.push(Job {
                     slot: (place, number),
                     rule: check.rule.clone(),
                     state: subject.known.state_of(check, process_status),
-                    circumstances,
+                    circumstances: Circumstances {
+                        runs: runs.clone().filter(|_| check.rule.asks_what_runs()),
+                        ..circumstances.clone()
+                    },
                 });
             }
         }

@@ -26,6 +26,7 @@ use sysinfo::{ProcessRefreshKind, ProcessesToUpdate, System, ThreadKind, UpdateK
 mod index;
 mod proc;
 mod snapshot;
+mod used;
 
 use proc::{
     CommandLine, effective_user, in_other_namespace, is_forbidden, join, listed, settled_command,
@@ -37,6 +38,7 @@ pub use proc::{
 };
 use snapshot::Snapshot;
 pub use snapshot::{Scan, SharedSnapshots, scan_within};
+pub use used::{Used, UsedByAll, open_files, open_files_limit, proportional, used};
 
 /// More ancestors than a process tree has: a bound for the walk up.
 const ANCESTORS_LIMIT: usize = 256;

@@ -287,6 +287,9 @@ pub fn settle(
         action,
         restarts_last_hour: remembered.attempts_in_hour(wall),
         max_per_hour: service.policy.max_per_hour,
+        usage: observation
+            .map(|seen| service.figures(&seen.checks))
+            .unwrap_or_default(),
         notes: notes.clone(),
         would: decision.operation.filter(|_| outcome.is_none()),
     };

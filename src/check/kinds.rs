@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use serde::de::{DeserializeSeed, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use serde_json::Value;
+use serde_json::{Number, Value};
 
 use super::trap::Trap;
 use super::{
     CheckId, CheckKind, Checked, Circumstances, Code, JobOf, LastLook, Looking, ServiceContext,
-    disk, exec, http, log, port, process, unit,
+    disk, exec, http, log, port, process, unit, usage,
 };
 use crate::secret::Kept;
 
@@ -122,6 +122,30 @@ macro_rules! checks {
             pub fn is_independent(&self) -> bool {
                 match self {
                     $(Self::$name(_) => <$kind as CheckKind>::IS_INDEPENDENT,)*
+                }
+            }
+
+            /// Whether the service runs where this finds nothing.
+            pub fn shows_life(&self) -> bool {
+                match self {
+                    $(Self::$name(_) => <$kind as CheckKind>::SHOWS_LIFE,)*
+                }
+            }
+
+            /// Whether it has to be told what runs of the service.
+            pub fn asks_what_runs(&self) -> bool {
+                match self {
+                    $(Self::$name(_) => <$kind as CheckKind>::ASKS_WHAT_RUNS,)*
+                }
+            }
+
+            /// The figure of the last look, with its name in reports.
+            pub fn figures(&self, state: &CheckState) -> Option<(&'static str, Number)> {
+                match (self, state) {
+                    $((Self::$name(rule), CheckState::$name(state)) => {
+                        <$kind as CheckKind>::figures(rule, state)
+                    })*
+                    _ => None,
                 }
             }
 
@@ -300,6 +324,8 @@ checks! {
     Exec, "exec": exec::Execs;
     /// A file system.
     Disk, "disk": disk::Disks;
+    /// What it uses.
+    Usage, "usage": usage::Usage;
 }
 
 /// What the checks of a service remember, by their ids.
@@ -420,6 +446,7 @@ mod tests {
             http::Https::CODES,
             exec::Execs::CODES,
             disk::Disks::CODES,
+            usage::Usage::CODES,
         ];
         for known in all.into_iter().flatten() {
             // several kinds may find the same, and it means the same then

@@ -14,6 +14,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::Number;
 
 use self::process::ProcessStatus;
 use self::trap::Trap;
@@ -34,6 +35,7 @@ pub mod port;
 pub mod process;
 pub mod trap;
 pub mod unit;
+pub mod usage;
 
 pub use id::CheckId;
 pub use kinds::{CheckState, CheckStates, Job, Listed, Rule, Slot, code, codes, look, traps};
@@ -56,6 +58,8 @@ pub enum Kind {
     Exec,
     /// File systems that fill up.
     Disk,
+    /// Memory, processor time, open files and threads.
+    Usage,
 }
 
 /// How bad a finding is, in the order of the exit codes: what could not be seen is worse than a warning, and
@@ -151,8 +155,8 @@ impl Finding {
             // given up after its limit: as any other finding of its kind
             (TIMED_OUT, Kind::Log | Kind::Port | Kind::Http | Kind::Exec) => Grace::Young,
             (TIMED_OUT, Kind::Process) => Grace::Activating,
-            // what a disk has to do with a young process is nothing
-            (lasting::UNREADABLE, Kind::Disk) => Grace::None,
+            // what counts for a young process, too
+            (lasting::UNREADABLE, Kind::Disk | Kind::Usage) => Grace::None,
             (name, _) => code(name).map_or(Grace::None, |code| code.grace),
         }
     }
@@ -285,13 +289,24 @@ impl Looking<'_> {
     }
 }
 
+/// What runs of a service, as it was seen before its checks are looked at.
+#[derive(Clone, Debug)]
+pub struct Runs {
+    /// Whether its process runs, and which one that is.
+    pub process_status: ProcessStatus,
+    /// The control group of its unit, where it has one that is up.
+    pub control_group: Option<String>,
+}
+
 /// What a look at one service depends on.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Circumstances {
     /// Who may have written what is new in a log.
     pub author: log::Author,
     /// The last lines of logs are wanted for an alert even where nothing is wrong with them.
     pub shown: bool,
+    /// What runs of it, for a kind that asks; one value for all checks of a service.
+    pub runs: Option<Arc<Runs>>,
 }
 
 /// What the traps of a check depend on of its service.
@@ -303,6 +318,8 @@ pub struct ServiceContext<'a> {
     pub start_grace: Duration,
     /// Whether there is any way to know a process of it.
     pub has_process: bool,
+    /// Whether it can be restarted.
+    pub has_method: bool,
     /// Whether its process runs now, with nothing remembered.
     pub process_status: &'a ProcessStatus,
     /// The file that its standard output goes to, where the program is known to keep back what it prints.
@@ -356,6 +373,13 @@ pub trait CheckKind {
     /// the rest.
     const IS_INDEPENDENT: bool = Self::IS_PROBE;
 
+    /// That it finds nothing shows that the service runs, as a log that is written does: then a program of which nothing
+    /// is known may have been started by hand.
+    const SHOWS_LIFE: bool = true;
+
+    /// It has to be told what runs of the service.
+    const ASKS_WHAT_RUNS: bool = false;
+
     /// What is checked, the second part of a check's id.
     fn target(rule: &Self::Rule) -> String;
 
@@ -381,6 +405,11 @@ pub trait CheckKind {
     /// Brings `state` to where `later` is in all that the next run sees again where it is lost, as how far a file was
     /// read. What differs then is on the disk before a run ends.
     fn catch_up(_state: &mut Self::State, _later: &Self::State) {}
+
+    /// The figure of the last look, with its name in reports.
+    fn figures(_rule: &Self::Rule, _state: &Self::State) -> Option<(&'static str, Number)> {
+        None
+    }
 
     /// What in the rules of this kind, of all services, may not do what was meant, in order. Looks at the world as it is
     /// now, and changes nothing.

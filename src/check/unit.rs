@@ -72,6 +72,8 @@ pub struct Seen {
     pub left_alone: Option<String>,
     /// Whether it runs, is known not to, or could not be seen.
     pub standing: UnitStatus,
+    /// Its control group, where it is up.
+    pub control_group: Option<String>,
     /// What to remember.
     pub last_seen: Option<LastSeen>,
 }
@@ -108,6 +110,8 @@ pub fn judge(
     };
     seen.count_restarts(name, status, now);
     let runs = !matches!(status.active, Active::Inactive | Active::Failed);
+    seen.control_group =
+        Some(status.control_group.clone()).filter(|group| runs && !group.is_empty());
     match status.load.as_str() {
         // one that runs although its unit file has gone or is masked by now is well as long as it runs
         _ if runs => {}

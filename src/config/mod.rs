@@ -6,12 +6,14 @@
 //! file, to judge whom it could come from, and who can read its secrets.
 
 use std::borrow::Borrow;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::check::{Check, Listed, process};
+use serde_json::Number;
+
+use crate::check::{Check, CheckStates, Listed, process};
 use crate::notify::{Channel, mail};
 use crate::restart::{Limits, RestartMethod};
 use crate::table::{Fields, Section, nearest};
@@ -170,6 +172,15 @@ impl Service {
     pub fn has_remedy(&self) -> bool {
         let repairs = |strategy: &Strategy| matches!(strategy.remedy, Remedy::Repair(_));
         self.method.is_some() || self.strategies.iter().any(repairs)
+    }
+
+    /// The figures of its last looks, by their names in reports.
+    pub fn figures(&self, states: &CheckStates) -> BTreeMap<&'static str, Number> {
+        let figures = self.checks.iter().filter_map(|check| {
+            let state = states.get(&check.id)?;
+            check.rule.figures(state)
+        });
+        figures.collect()
     }
 
     /// Its checks of one kind, in the order of the file.

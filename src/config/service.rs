@@ -14,6 +14,7 @@ use crate::check::http::{self, Https};
 use crate::check::log::{self, Logs};
 use crate::check::port::{self, Ports};
 use crate::check::unit::Unit;
+use crate::check::usage::{self, Usage};
 use crate::check::{Listed, assign_ids, process};
 use crate::restart::spawn::Spawn;
 use crate::restart::{Limits, RestartMethod, Tables};
@@ -68,6 +69,14 @@ table! {
         exec: Vec<exec::Rule> = Vec::new();
         /// File systems that must not fill up.
         disk: Vec<disk::Rule> = Vec::new();
+        /// The memory of its processes.
+        memory: Option<usage::Memory>;
+        /// Their processor time.
+        cpu: Option<usage::Cpu>;
+        /// The files that its main process has open.
+        open_files: Option<usage::OpenFiles>;
+        /// The threads of its processes.
+        threads: Option<usage::Threads>;
         /// When it is restarted.
         restart: RestartKeys => Nested;
         /// What is done for which findings.
@@ -134,6 +143,7 @@ impl From<&Service> for ServiceKeys {
             .as_ref()
             .map(RestartMethod::tables)
             .unwrap_or_default();
+        let used = usage::Tables::of(service.rules::<Usage>());
         Self {
             description: service.description.clone(),
             enabled: service.enabled,
@@ -148,6 +158,10 @@ impl From<&Service> for ServiceKeys {
             http: service.rules::<Https>().cloned().collect(),
             exec: service.rules::<Execs>().cloned().collect(),
             disk: service.rules::<Disks>().cloned().collect(),
+            memory: used.memory,
+            cpu: used.cpu,
+            open_files: used.open_files,
+            threads: used.threads,
             restart: RestartKeys {
                 policy: service.policy.clone(),
                 limits: service.limits.clone(),
@@ -405,7 +419,15 @@ fn body(entry: &Entry<'_>, table: &Table<'_>, defaults: &Part<DefaultKeys>) -> O
             ..rule
         })
     });
-    let rules = logs.chain(ports).chain(endpoints).chain(execs).chain(disks);
+    let used = usage::Tables {
+        memory: keys.memory,
+        cpu: keys.cpu,
+        open_files: keys.open_files,
+        threads: keys.threads,
+    };
+    let used = used.into_rules().map(Usage::rule);
+    let rules = logs.chain(ports).chain(endpoints).chain(execs);
+    let rules = rules.chain(disks).chain(used);
     let strategies = Strategy::all(keys.strategy, &keys.restart.policy, &keys.working_dir);
     Some(Service {
         name: entry.name.to_owned(),
@@ -435,6 +457,20 @@ fn surroundings(spawn: &Spawn) -> exec::Surroundings {
     }
 }
 
+/// What a service uses can be seen only where its processes are known.
+fn usage_has_processes(table: &Table<'_>) {
+    const USED: [&str; 4] = ["memory", "cpu", "open_files", "threads"];
+    if table.has_any(&["process", "spawn", "systemd"]) {
+        return;
+    }
+    if let Some(value) = USED.iter().find_map(|key| table.get(key)) {
+        value.misplaced(
+            &format!("{} of a service without a process", value.name()),
+            "give the service one of process, systemd, spawn: by that it is known what runs of it",
+        );
+    }
+}
+
 /// Holds the tables of a service against one another.
 fn fits_together(table: &Table<'_>, _: &mut Part<ServiceKeys>) {
     let (process, spawn, restart) = (
@@ -451,6 +487,7 @@ fn fits_together(table: &Table<'_>, _: &mut Part<ServiceKeys>) {
             ONE_WAY,
         );
     }
+    usage_has_processes(table);
     if !table.has_any(&[
         "process", "spawn", "systemd", "log", "port", "http", "exec", "disk",
     ]) {

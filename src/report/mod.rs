@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
+use serde_json::Number;
 
 use crate::check::Finding;
 use crate::config::Config;
@@ -58,6 +59,9 @@ pub struct ServiceReport {
     pub restarts_last_hour: usize,
     /// Restart attempts that an hour may have.
     pub max_per_hour: u32,
+    /// What it uses, as far as its checks ask for it and could read it.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub usage: BTreeMap<&'static str, Number>,
     /// Further sentences: why nothing was done, what was left out.
     pub notes: Vec<String>,
     /// What a run that is no dry run would do.
@@ -97,6 +101,7 @@ pub fn recorded(
                 action: known.report.action.clone(),
                 restarts_last_hour: known.attempts_in_hour(now),
                 max_per_hour: known.report.max_per_hour,
+                usage: service.figures(&known.checks),
                 notes: notes(known, now),
                 would: None,
             })

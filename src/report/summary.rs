@@ -112,6 +112,7 @@ mod tests {
             action: None,
             restarts_last_hour: 0,
             max_per_hour: 3,
+            usage: std::collections::BTreeMap::new(),
             notes: Vec::new(),
             would: None,
         });

@@ -107,6 +107,7 @@ pub(super) fn ask(
                 circumstances: Circumstances {
                     author: Author::Present,
                     shown: false,
+                    runs: None,
                 },
             }
         });

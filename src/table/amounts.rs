@@ -3,6 +3,9 @@
 use super::{Context, Form, Shown, Value};
 use crate::amount::{Amount, Count, Share};
 
+/// More percent than any machine has processors for.
+const MOST_PROCESSORS: u64 = 1_000_000;
+
 /// Reads a text by what parses it, whose error is a sentence and an advice with `; ` between them.
 fn parsed<T>(
     value: &Value<'_>,
@@ -49,6 +52,23 @@ impl Form for Share {
 
     fn kind() -> String {
         "a share".to_owned()
+    }
+}
+
+/// A share that may be over 100%: of one processor.
+pub(crate) struct Load;
+
+impl Form<Share> for Load {
+    fn read(value: &Value<'_>, _: &Context) -> Option<Share> {
+        parsed(value, "\"90%\"", |text| Share::parse(text, MOST_PROCESSORS))
+    }
+
+    fn show(value: &Share) -> Option<Shown> {
+        <Share as Form>::show(value)
+    }
+
+    fn kind() -> String {
+        "a share of one processor".to_owned()
     }
 }
 

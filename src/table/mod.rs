@@ -55,6 +55,7 @@ mod shown;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use amounts::Load;
 pub(crate) use document::{Sample, Section, sections};
 pub(crate) use factor::Factor;
 pub(crate) use fault::Fault;

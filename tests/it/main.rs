@@ -53,4 +53,5 @@ mod strategies;
 mod systemd;
 mod traps;
 mod unit_jobs;
+mod usage;
 mod zoo;

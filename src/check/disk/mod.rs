@@ -61,6 +61,7 @@ impl CheckKind for Disks {
     const IS_PROBE: bool = false;
     const IS_INDEPENDENT: bool = true;
     const CAN_LOOK_AGAIN: bool = true;
+    const SHOWS_LIFE: bool = false;
 
     fn fill_in(rule: &mut Rule, check_timeout: Duration) {
         rule.timeout.get_or_insert(check_timeout);

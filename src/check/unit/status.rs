@@ -7,7 +7,7 @@ use crate::text::printable;
 /// What is asked of a unit.
 pub(super) const PROPERTIES: &str = "--property=Id,Names,LoadState,LoadError,ActiveState,SubState,MainPID,NRestarts,Result,\
                           ExecMainCode,ExecMainStatus,InvocationID,Job,ConditionResult,ConditionTimestampMonotonic,\
-                          Type,RemainAfterExit,TriggeredBy";
+                          Type,RemainAfterExit,TriggeredBy,ControlGroup";
 /// `CLD_EXITED` of wait(2), as `ExecMainCode` has it.
 const EXITED: i32 = 1;
 
@@ -63,6 +63,8 @@ pub struct Status {
     pub is_job: bool,
     /// The timers, sockets and paths that start it.
     pub triggered_by: Vec<String>,
+    /// Its control group; empty where it has none.
+    pub control_group: String,
 }
 
 impl Status {
@@ -167,6 +169,7 @@ pub fn parse(output: &[u8]) -> Vec<Status> {
                 "ConditionTimestampMonotonic" => were_asked = value != "0",
                 "Type" => is_oneshot = value == "oneshot",
                 "RemainAfterExit" => remains = value == "yes",
+                "ControlGroup" => value.clone_into(&mut status.control_group),
                 "TriggeredBy" => {
                     let units = value.split_ascii_whitespace();
                     status.triggered_by = units.map(str::to_owned).collect();

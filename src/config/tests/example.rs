@@ -7,6 +7,7 @@ use crate::check::disk::Disks;
 use crate::check::http::Https;
 use crate::check::log::Logs;
 use crate::check::port::Ports;
+use crate::check::usage::Usage;
 use crate::table::Sample;
 
 const EXAMPLE: &str = include_str!("../../../watchdog.toml.example");
@@ -173,7 +174,8 @@ fn the_example_states_the_defaults() {
          [service.x]\nspawn = { command = [\"x\"] }\n[[service.x.log]]\npath = \"y\"\n\
          [[service.x.port]]\naddress = \"127.0.0.1:4002\"\n\
          [[service.x.http]]\nurl = \"http://127.0.0.1\"\n\
-         [[service.x.disk]]\npath = \"/var/lib\"\n",
+         [[service.x.disk]]\npath = \"/var/lib\"\n\
+         [service.x.open_files]\nwarning = \"80%\"\n[service.x.threads]\nwarning = 500\n",
     );
     assert_eq!(example.check_timeout, least.check_timeout);
     assert_eq!(example.run_timeout, least.run_timeout);
@@ -208,6 +210,16 @@ fn the_example_states_the_defaults() {
     assert_eq!(stated_http.for_, default_http.for_);
     let stated_disk = stated.rules::<Disks>().next().unwrap();
     assert_eq!(stated_disk, holds.rules::<Disks>().next().unwrap());
+    let [stated_used, default_used] = [stated, holds].map(|service| {
+        let used: Vec<_> = service
+            .rules::<Usage>()
+            .map(|rule| (rule.key(), rule.lasting()))
+            .collect();
+        used
+    });
+    for used in default_used {
+        assert!(stated_used.contains(&used), "{used:?}");
+    }
     let (Some(stated), Some(holds)) = (example.mail(), least.mail()) else {
         panic!("both have mail");
     };

@@ -1,0 +1,108 @@
+//! What of a rule about what a service uses may not do what was meant: each is looked at once, as the next run will do it.
+
+use std::sync::Arc;
+
+use super::look::{Look, Seen, look, memory_of_machine};
+use super::{Rule, code};
+use crate::amount::{Amount, rough_bytes};
+use crate::check::process::ProcessStatus;
+use crate::check::trap::Trap;
+use crate::check::{Looking, Runs, ServiceContext};
+
+/// Looks at all services at once.
+pub(super) fn traps(
+    rules: &[(&Arc<Rule>, &ServiceContext<'_>)],
+    looking: &Looking<'_>,
+) -> Vec<Vec<Trap>> {
+    let machine = memory_of_machine();
+    // what a unit uses is not asked here: its group is known to the run alone
+    let runs: Vec<Option<Arc<Runs>>> = (rules.iter())
+        .map(|(_, service)| {
+            let running = matches!(service.process_status, ProcessStatus::Running(_));
+            running.then(|| {
+                Arc::new(Runs {
+                    process_status: service.process_status.clone(),
+                    control_group: None,
+                })
+            })
+        })
+        .collect();
+    let asked: Vec<_> = (rules.iter().zip(&runs))
+        .map(|((rule, _), runs)| (*rule, runs.as_ref()))
+        .collect();
+    let looks = look(&asked, looking);
+    let found = rules.iter().zip(&looks).map(|((rule, service), look)| {
+        let mut traps = Vec::new();
+        traps.extend(of_look(rule, look));
+        traps.extend(of_machine(rule, machine));
+        if rule.is_critical() && !service.has_method {
+            traps.push(Trap::of_service(
+                rule.key(),
+                format!(
+                    "`critical` of `{}` restarts nothing: the service has no restart method",
+                    rule.key()
+                ),
+                "give it one of spawn, systemd, restart.command; else a person is only alerted",
+            ));
+        }
+        traps
+    });
+    found.collect()
+}
+
+/// What the next run would find.
+fn of_look(rule: &Rule, look: &Look) -> Option<Trap> {
+    let Look::At { seen, .. } = look else {
+        return None;
+    };
+    match seen {
+        Seen::Unreadable(why) => Some(Trap::of_service(
+            rule.key(),
+            format!(
+                "{}: {why}; until that is mended it is unknown in each run",
+                rule.key()
+            ),
+            "run the watchdog as root or as the user of the service",
+        )),
+        Seen::Time { .. } => None,
+        Seen::Measured(measured) => {
+            let whole = measured.whole.as_ref();
+            let levels = rule.levels(whole.map_or(0, |whole| whole.amount));
+            let reached = [&levels.critical, &levels.warning].into_iter().flatten();
+            let level = reached
+                .into_iter()
+                .find(|level| measured.figure >= level.from)?;
+            Some(Trap::of_service(
+                rule.key(),
+                format!(
+                    "it has {} now, which is over {}: it would be {} in the next run",
+                    super::judge::shown(rule, measured.figure),
+                    level.written,
+                    code(rule)
+                ),
+                "give it a limit that it keeps while it is well",
+            ))
+        }
+    }
+}
+
+/// A level that the machine does not have.
+fn of_machine(rule: &Rule, machine: Option<u64>) -> Option<Trap> {
+    let Rule::Memory(memory) = rule else {
+        return None;
+    };
+    let machine = machine?;
+    let levels = [memory.warning, memory.critical];
+    let size = levels.into_iter().flatten().find_map(|level| match level {
+        Amount::Size(size) if size.bytes() > machine => Some(size),
+        _ => None,
+    })?;
+    Some(Trap::of_service(
+        rule.key(),
+        format!(
+            "{size} is more than the machine has ({}): it is never reached",
+            rough_bytes(machine)
+        ),
+        "write less, or a share such as \"90%\"",
+    ))
+}
