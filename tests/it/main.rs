@@ -25,6 +25,7 @@ mod field;
 mod fuzz;
 mod grace;
 mod hosts;
+mod http;
 mod identity;
 mod included;
 mod keepers;

@@ -9,6 +9,8 @@ use super::super::{Looking, ServiceContext};
 use super::{FAILED, Raw, Rule, UNEXPECTED, look};
 use crate::check::Finding;
 use crate::check::lasting::{Failing, UNREADABLE};
+use crate::client::Fault;
+use crate::client::http::{Cause, Failure};
 use crate::clock::{Reading, exact};
 
 /// Asks the endpoints of all services at once.
@@ -114,7 +116,7 @@ fn what_to_know(
                 help,
             )),
             // that nothing answers while nothing runs is as it should be
-            (FAILED, Some(false) | None) if !matches!(raw, Raw::Answered(_)) => None,
+            (FAILED, Some(false) | None) if is_closed(raw) => None,
             (_, Some(false)) => Some(Trap::of(
                 "url",
                 format!(
@@ -135,6 +137,24 @@ fn what_to_know(
         }
     });
     traps.collect()
+}
+
+/// Whether nobody answered at all.
+fn is_closed(raw: &Raw) -> bool {
+    let Raw::Failed(Failure {
+        cause: Cause::Failed(failures),
+        ..
+    }) = raw
+    else {
+        return false;
+    };
+    let is_closed = |fault: &Fault<_>| {
+        !matches!(
+            fault,
+            Fault::Answer(_) | Fault::NoTls(_) | Fault::Certificate(_) | Fault::Unreadable(_)
+        )
+    };
+    failures.iter().all(|failure| is_closed(&failure.fault))
 }
 
 fn is_failure(finding: &Finding) -> bool {
@@ -158,8 +178,8 @@ mod tests {
     use super::super::look::{Seen, Wrong};
     use super::*;
     use crate::check::pattern::Pattern;
-    use crate::client::http::{Answered, Cause, Failure, StatusCode};
-    use crate::client::{self, Fault};
+    use crate::client;
+    use crate::client::http::{Answered, StatusCode};
 
     fn rule() -> Rule {
         Rule {
@@ -190,16 +210,17 @@ mod tests {
         let fast = Duration::from_millis(1);
         let well = || answered(200, None, fast);
         let missing = || answered(200, Some(Wrong::Missing("ok".to_owned())), fast);
-        let refused = || {
+        let broken = |fault| {
             Raw::Failed(Failure {
                 url: Box::new(rule().url),
                 was_redirected: false,
                 cause: Cause::Failed(vec![client::Failure {
                     place: "10.0.0.1".to_owned(),
-                    fault: Fault::Refused,
+                    fault,
                 }]),
             })
         };
+        let refused = || broken(Fault::Refused);
         let unresolved = || Raw::NotAsked("cannot be resolved: no such name".to_owned());
         for (raw, is_running, is_held, expected) in [
             (well(), Some(true), Some(true), None),
@@ -227,6 +248,12 @@ mod tests {
             (
                 refused(),
                 Some(true),
+                None,
+                Some(("url", "it would be http_failed in the next run")),
+            ),
+            (
+                broken(Fault::NoTls("it does not speak TLS".to_owned())),
+                None,
                 None,
                 Some(("url", "it would be http_failed in the next run")),
             ),
