@@ -12,7 +12,7 @@ use crate::scene::WATCHDOG;
 const LIMIT: Duration = Duration::from_mins(9);
 
 #[test]
-#[ignore = "needs root, monit, gcc, valgrind, strace, python3-psutil"]
+#[ignore = "needs root, monit, gcc, valgrind, strace, python3-psutil, nginx, curl"]
 fn a_small_run_of_the_benchmarks_measures_every_program() {
     let directory = tempfile::tempdir().unwrap();
     let measured = directory.path().join("measured.json");
@@ -50,7 +50,13 @@ fn a_small_run_of_the_benchmarks_measures_every_program() {
         calls("bash"),
     );
     assert!(floor < ours && ours < bash / 2, "{told}");
-    for section in ["10 GiB", "processes more", "pgrep", "is-active"] {
+    for section in [
+        "10 GiB",
+        "processes more",
+        "pgrep",
+        "is-active",
+        "curl --parallel",
+    ] {
         assert!(told.contains(section), "{section}: {told}");
     }
 }

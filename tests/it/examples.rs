@@ -165,3 +165,72 @@ fn the_gateway_that_answers_no_more_is_restarted() {
     scene.wait_until("it answers again", || scene.check().code == 0);
     scene.kill(i32::try_from(new).unwrap());
 }
+
+/// The API of the example: healthy, or what the file `status` says.
+const API: &str = r#"
+import http.server, sys
+class Api(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        try:
+            status = open("status").read()
+        except OSError:
+            status = "ok"
+        body = ('{"status": "%s"}' % status).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+http.server.HTTPServer(("127.0.0.1", PORT), Api).serve_forever()
+"#;
+
+#[test]
+#[ignore = "needs python3"]
+fn the_api_is_restarted_when_it_has_failed_twice() {
+    let scene = Scene::new();
+    let port = free_port().to_string();
+    scene.write("api.py", API.replace("PORT", &port));
+    take_over(
+        &scene,
+        "api.toml",
+        &[
+            (
+                "[service.api]\nworking_dir = \"/srv/api\"",
+                "state_dir = \"{dir}/state\"\n\n[service.api]\nworking_dir = \"{dir}\"",
+            ),
+            ("8080", &port),
+            (", user = \"api\"", ""),
+            ("\"api.py\"]", "\"{dir}/api.py\"]"),
+            (r"python3? .*api\.py", r"python3? .*{dir}/api\.py"),
+            ("start_grace = \"30s\"", "start_grace = \"0s\""),
+            ("timeout  = \"5s\"", "timeout  = \"1s\""),
+        ],
+    );
+    scene.check().exits(1).verdict("api", "failing");
+    let started = scene.check().exits(1).verdict("api", "restarted");
+    let pid = i32::try_from(started.service("api")["pid"].as_i64().unwrap()).unwrap();
+    let well = scene.check();
+    scene.write("status", "degraded");
+    let degraded = scene.check();
+    scene.write("status", "gone");
+    let first = scene.check();
+    scene.write("status", "ok");
+    let well_again = scene.check();
+    scene.freeze(pid);
+    let frozen = scene.check();
+    let outcome = scene.check();
+    let new = outcome.service("api")["pid"].as_i64().unwrap();
+    scene.kill(i32::try_from(new).unwrap());
+    well.exits(0).verdict("api", "healthy");
+    degraded
+        .exits(1)
+        .verdict("api", "degraded")
+        .finds("api", "http_unexpected");
+    first
+        .exits(1)
+        .verdict("api", "failing")
+        .finds("api", "http_unexpected");
+    well_again.exits(0);
+    frozen.exits(1).verdict("api", "failing");
+    outcome.restarted_for("api", "http_failed");
+    assert_ne!(new, i64::from(pid));
+}
