@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
+use serde_json::Number;
+
 use super::page::{Page, Style, columns};
 use super::{Deliveries, RunReport, ServiceReport};
+use crate::amount::rough_bytes;
 use crate::check::{Finding, Severity};
 use crate::clock;
 use crate::notify::Channel;
@@ -72,6 +75,10 @@ fn facts(service: &ServiceReport, report: &RunReport) -> String {
             facts.push(format!("for {}", clock::rough(lasting)));
         }
     }
+    let memory = service.usage.get("memory_bytes");
+    facts.extend(memory.and_then(Number::as_u64).map(rough_bytes));
+    let load = service.usage.get("cpu_percent");
+    facts.extend(load.map(|percent| format!("{percent}% of a processor")));
     if service.restarts_last_hour > 0 {
         let is_repair = |action: &Action| action.kind == Operation::Repair;
         let made = match &service.action {
@@ -224,6 +231,24 @@ mod tests {
             mail: Some(Deliveries { sent: 1, queued: 2 }),
             notify: [("phone".to_owned(), Deliveries { sent: 3, queued: 0 })].into(),
         }
+    }
+
+    #[test]
+    fn what_a_service_uses_stands_beside_its_pid() {
+        let service = ServiceReport {
+            pid: Some(812),
+            usage: [
+                ("memory_bytes", 1_620_000_000_u64.into()),
+                ("cpu_percent", Number::from_f64(12.5).unwrap()),
+                ("threads", 7.into()),
+            ]
+            .into(),
+            ..named("feed", Verdict::Healthy)
+        };
+        assert_eq!(
+            facts(&service, &report(Vec::new())),
+            "PID 812, 1.62 GB, 12.5% of a processor"
+        );
     }
 
     fn typical() -> RunReport {

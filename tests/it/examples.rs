@@ -234,3 +234,59 @@ fn the_api_is_restarted_when_it_has_failed_twice() {
     outcome.restarted_for("api", "http_failed");
     assert_ne!(new, i64::from(pid));
 }
+
+#[test]
+#[ignore = "needs python3"]
+fn the_leaking_bot_is_restarted_for_its_memory_and_the_host_is_watched_by_its_disk() {
+    let scene = Scene::new();
+    scene.write(
+        "bot.py",
+        "import os, time\nwhile not os.path.exists('leak'): time.sleep(0.05)\nos.remove('leak')\n\
+         x = b'x' * 90000000\nopen('leaked', 'w').close()\ntime.sleep(1000)\n",
+    );
+    take_over(
+        &scene,
+        "leaking-bot.toml",
+        &[
+            ("[mail]", "state_dir = \"state\"\n[mail]"),
+            (
+                "sendmail = { command = \"/usr/sbin/sendmail\" }",
+                "directory = \"mails\"",
+            ),
+            ("\"/srv/bot\"", "\"{dir}\""),
+            (r"^python3 .*bot\.py", r"^python3 {dir}/bot\.py"),
+            ("\"bot.py\"]", "\"{dir}/bot.py\"]"),
+            (
+                "warning = \"1536 MB\", critical = \"1740 MB\", for = \"5m\"",
+                "warning = \"60 MB\", critical = \"80 MB\"",
+            ),
+            ("max_per_hour = 3", "max_per_hour = 3\nsettle = \"300ms\""),
+            (
+                "\"90%\"                  #",
+                "\"99.999%\"\nmax_inodes = \"99.999%\" #",
+            ),
+        ],
+    );
+    scene
+        .check()
+        .exits(1)
+        .verdict("bot", "restarted")
+        .verdict("host", "healthy");
+    let outcome = scene.check().exits(0).verdict("bot", "healthy");
+    let usage = &outcome.service("bot")["usage"];
+    assert!(
+        usage["memory_bytes"].as_u64().unwrap() < 60_000_000,
+        "{usage}"
+    );
+    assert_eq!(usage["threads"], 1);
+    scene.write("leak", "");
+    scene.wait_until("it has leaked", || scene.has("leaked"));
+    scene.check().restarted_for("bot", "memory_high");
+    scene.check().exits(0);
+    // and a disk that has less room than it should
+    let config = scene.read("watchdog.toml");
+    scene.raw_config(&config.replace("\"99.999%\"\n", "\"0.001%\"\n"));
+    let outcome = scene.check().exits(2).verdict("host", "down");
+    assert_eq!(outcome.codes("host"), ["disk_full"]);
+    outcome.verdict("bot", "healthy");
+}

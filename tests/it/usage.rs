@@ -307,6 +307,15 @@ fn validate_says_what_a_limit_would_come_to() {
     ] {
         assert!(text.contains(said), "{said}: {text}");
     }
+    let known = "process = { command_line = '^/bin/sh {dir}/hog\\.sh' }";
+    hog(
+        &scene,
+        "sleep 1000",
+        &format!("{known}\nmemory = {{ warning = \"99%\" }}"),
+    );
+    let text = scene.run(&["validate"]).exits(0).stdout;
+    let said = "99% is of all the memory of the machine, ";
+    assert!(text.contains(said), "{text}");
     scene.config(
         "[service.hog]\nprocess = { pid_file = \"hog.pid\" }\nmemory = { critical = \"1 GB\" }\n",
     );

@@ -35,6 +35,7 @@ pub(super) fn traps(
         let mut traps = Vec::new();
         traps.extend(of_look(rule, look));
         traps.extend(of_machine(rule, machine));
+        traps.extend(of_no_limit(rule, look));
         if rule.is_critical() && !service.has_method {
             traps.push(Trap::of_service(
                 rule.key(),
@@ -83,6 +84,37 @@ fn of_look(rule: &Rule, look: &Look) -> Option<Trap> {
                 "give it a limit that it keeps while it is well",
             ))
         }
+    }
+}
+
+/// A share of a limit that is not there.
+fn of_no_limit(rule: &Rule, look: &Look) -> Option<Trap> {
+    let Look::At {
+        seen: Seen::Measured(measured),
+        ..
+    } = look
+    else {
+        return None;
+    };
+    let whole = measured.whole.as_ref().filter(|_| rule.has_share())?;
+    let levels = rule.levels(0);
+    let mut both = levels.warning.iter().chain(&levels.critical);
+    let share = &both.find(|level| level.is_share)?.written;
+    match rule {
+        Rule::Memory(_) if whole.is_machine => Some(Trap::of_service(
+            rule.key(),
+            format!(
+                "{share} is of all the memory of the machine, {}: it runs in no cgroup that has less",
+                rough_bytes(whole.amount)
+            ),
+            "write a size, such as \"512 MB\", or set the limit that is meant (MemoryMax= of its unit)",
+        )),
+        Rule::OpenFiles(_) if whole.amount == u64::MAX => Some(Trap::of_service(
+            rule.key(),
+            format!("{share} is of a limit that it does not have: it is never reached"),
+            "write a number, or set the limit that is meant (`ulimit -n`)",
+        )),
+        _ => None,
     }
 }
 
