@@ -320,6 +320,8 @@ pub struct ServiceContext<'a> {
     pub has_process: bool,
     /// Whether it can be restarted.
     pub has_method: bool,
+    /// Its systemd unit.
+    pub unit: Option<&'a unit::Unit>,
     /// Whether its process runs now, with nothing remembered.
     pub process_status: &'a ProcessStatus,
     /// The file that its standard output goes to, where the program is known to keep back what it prints.

@@ -370,10 +370,15 @@ fn a_unit_is_its_control_group() {
     );
     let threads = first["usage"]["threads"].as_u64().unwrap();
     assert!(threads >= 2, "the orphan is not counted: {first}");
+    let trap = "which is over 60 MB: it would be memory_high in the next run";
+    let text = it.sh("watchdog validate").ok();
+    assert!(!text.contains(trap), "{text}");
     let before = it.show("hog.service", "MainPID");
     it.sh("touch /run/grow").ok();
     it.wait("[ -e /run/grown ]");
     it.sh("rm /run/grow; sleep 1.2").ok();
+    let text = it.sh("watchdog validate").ok();
+    assert!(text.contains(trap), "{text}");
     let found = it.check().exits(1);
     let service = found.service("hog");
     assert_eq!(service["verdict"], "restarted", "{service}");

@@ -1,12 +1,14 @@
 //! What of a rule about what a service uses may not do what was meant: each is looked at once, as the next run will do it.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::look::{Look, Seen, look, memory_of_machine};
 use super::{Rule, code};
 use crate::amount::{Amount, rough_bytes};
-use crate::check::process::ProcessStatus;
+use crate::check::process::{self, LastSeen, ProcessStatus};
 use crate::check::trap::Trap;
+use crate::check::unit::{self, Active, Manager, Status};
 use crate::check::{Looking, Runs, ServiceContext};
 
 /// Looks at all services at once.
@@ -15,17 +17,9 @@ pub(super) fn traps(
     looking: &Looking<'_>,
 ) -> Vec<Vec<Trap>> {
     let machine = memory_of_machine();
-    // what a unit uses is not asked here: its group is known to the run alone
+    let units = units(rules, looking);
     let runs: Vec<Option<Arc<Runs>>> = (rules.iter())
-        .map(|(_, service)| {
-            let running = matches!(service.process_status, ProcessStatus::Running(_));
-            running.then(|| {
-                Arc::new(Runs {
-                    process_status: service.process_status.clone(),
-                    control_group: None,
-                })
-            })
-        })
+        .map(|(_, service)| runs(service, &units, looking).map(Arc::new))
         .collect();
     let asked: Vec<_> = (rules.iter().zip(&runs))
         .map(|((rule, _), runs)| (*rule, runs.as_ref()))
@@ -49,6 +43,51 @@ pub(super) fn traps(
         traps
     });
     found.collect()
+}
+
+/// What systemd says of the units of these services.
+fn units(
+    rules: &[(&Arc<Rule>, &ServiceContext<'_>)],
+    looking: &Looking<'_>,
+) -> BTreeMap<(Manager, String), Status> {
+    let mut wanted: BTreeMap<Manager, BTreeSet<String>> = BTreeMap::new();
+    for unit in rules.iter().filter_map(|(_, service)| service.unit) {
+        let units = wanted.entry(unit.manager).or_default();
+        units.insert(unit.unit.clone());
+    }
+    let known = wanted.into_iter().flat_map(|(manager, units)| {
+        let units: Vec<String> = units.into_iter().collect();
+        // that it does not answer is a trap of the unit
+        let statuses = unit::ask(manager, &units, looking.check_timeout).unwrap_or_default();
+        let statuses = statuses.into_iter();
+        statuses.map(move |(name, status)| ((manager, name), status))
+    });
+    known.collect()
+}
+
+/// What runs of a service now; nothing where nothing does, or where it cannot be seen.
+fn runs(
+    service: &ServiceContext<'_>,
+    units: &BTreeMap<(Manager, String), Status>,
+    looking: &Looking<'_>,
+) -> Option<Runs> {
+    let Some(unit) = service.unit else {
+        let is_running = matches!(service.process_status, ProcessStatus::Running(_));
+        return is_running.then(|| Runs {
+            process_status: service.process_status.clone(),
+            control_group: None,
+        });
+    };
+    let status = units.get(&(unit.manager, unit.unit.clone()))?;
+    if status.active != Active::Active {
+        return None;
+    }
+    let main = status.main_pid;
+    let main = main.and_then(|pid| process::look_at(pid, &LastSeen::default(), looking.now));
+    Some(Runs {
+        process_status: main.map_or(ProcessStatus::NotApplicable, |seen| seen.process_status),
+        control_group: Some(status.control_group.clone()).filter(|group| !group.is_empty()),
+    })
 }
 
 /// What the next run would find.

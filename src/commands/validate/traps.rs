@@ -222,6 +222,7 @@ fn in_checks<'a>(scene: &Scene<'a>, now: &Reading) -> HashMap<&'a str, Vec<(Stri
             start_grace: service.start_grace,
             has_process: target(service).is_known(),
             has_method: service.has_remedy(),
+            unit: service.unit.as_ref(),
             process_status: &seen.process_status,
             buffered_output: (service.method.as_ref()).and_then(RestartMethod::buffered_output),
         })
