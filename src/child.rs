@@ -4,7 +4,9 @@
 //! output open for ever, and then a reader of a pipe would wait for ever, or end it by going away.
 
 use std::fs::File;
-use std::io::{self, Seek, Write};
+use std::io::{self, Read, Seek, Write};
+use std::ops::ControlFlow;
+use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitStatus, Stdio};
@@ -14,7 +16,7 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
-use crate::sys::{PidFd, spawn_after};
+use crate::sys::{PidFd, spawn_after, wait_readable};
 
 /// The PATH of Debian's login.defs for root: what a program finds that no shell has set up.
 pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -197,6 +199,97 @@ pub fn run(command: Command, input: Option<&[u8]>, limit: Duration) -> io::Resul
         Some(MEMORY_LIMIT),
         unhindered,
     )
+}
+
+/// What reading the lines of a helper came to.
+#[derive(Debug)]
+pub struct LinesRead {
+    /// Its exit status; absent: it was killed, since nobody wanted more of it or its time was over.
+    pub status: Option<ExitStatus>,
+    /// Its time was over.
+    pub timed_out: bool,
+    /// A line was too long to be read.
+    pub too_long: bool,
+    /// The last 64 KiB of what it wrote to standard error.
+    pub stderr: Vec<u8>,
+}
+
+/// Runs a helper, and hands out the lines of its standard output as they come, until `give` wants no more: then it is
+/// killed, as it is after `limit`, and where a line has more than `longest` bytes. For helpers that leave nothing behind.
+pub fn read_lines(
+    mut command: Command,
+    limit: Duration,
+    longest: usize,
+    mut give: impl FnMut(&[u8]) -> ControlFlow<()>,
+) -> io::Result<LinesRead> {
+    let deadline = Instant::now() + limit;
+    let stderr = scratch(b"")?;
+    let (mut reader, writer) = io::pipe()?;
+    command
+        .process_group(0)
+        .stdin(Stdio::null())
+        .stdout(writer)
+        .stderr(stderr.try_clone()?);
+    let unhindered: Option<fn(i32) -> Result<(), String>> = None;
+    let mut child = spawn_after(command, unhindered)?;
+    let mut read = LinesRead {
+        status: None,
+        timed_out: false,
+        too_long: false,
+        stderr: Vec::new(),
+    };
+    let (mut buffer, mut line) = (vec![0; 64 << 10], Vec::new());
+    let failed = loop {
+        match wait_readable(
+            reader.as_fd(),
+            deadline.saturating_duration_since(Instant::now()),
+        ) {
+            Ok(true) => {}
+            Ok(false) => {
+                read.timed_out = true;
+                break None;
+            }
+            Err(error) => break Some(error),
+        }
+        let mut rest = match reader.read(&mut buffer) {
+            Ok(0) => break None,
+            Ok(length) => &buffer[..length],
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => break Some(error),
+        };
+        let mut flow = ControlFlow::Continue(());
+        while let Some(end) = memchr::memchr(b'\n', rest) {
+            line.extend_from_slice(&rest[..end]);
+            rest = &rest[end + 1..];
+            flow = give(&line);
+            line.clear();
+            if flow.is_break() {
+                break;
+            }
+        }
+        line.extend_from_slice(rest);
+        read.too_long = line.len() > longest;
+        if flow.is_break() || read.too_long {
+            break None;
+        }
+    };
+    // what has closed its output may take a moment to end
+    let pid = i32::try_from(child.id()).map_err(io::Error::other)?;
+    let handle = PidFd::open(pid)?;
+    let ends = |limit: Duration| match &handle {
+        Some(handle) => handle.has_ended(limit).unwrap_or(true),
+        None => true,
+    };
+    drop(reader);
+    let is_whole = failed.is_none() && !read.timed_out && !read.too_long;
+    if !(is_whole && ends(DYING.min(deadline.saturating_duration_since(Instant::now())))) {
+        let _ = killpg(Pid::from_raw(pid), Signal::SIGKILL);
+    }
+    if ends(DYING) {
+        read.status = Some(child.wait()?).filter(|status| status.code().is_some());
+    }
+    read.stderr = end_of(&stderr)?.0;
+    failed.map_or(Ok(read), Err)
 }
 
 /// The end of a file, as far as it is worth reading, and whether there is more before it. Its offset is not moved:

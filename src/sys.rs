@@ -109,7 +109,7 @@ impl PidFd {
 }
 
 /// Waits until a descriptor is readable, `limit` at the most.
-fn wait_readable(fd: BorrowedFd<'_>, limit: Duration) -> io::Result<bool> {
+pub fn wait_readable(fd: BorrowedFd<'_>, limit: Duration) -> io::Result<bool> {
     let deadline = Instant::now() + limit;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());

@@ -409,7 +409,14 @@ fn body(entry: &Entry<'_>, table: &Table<'_>, defaults: &Part<DefaultKeys>) -> O
             );
         }
     }
-    let logs = keys.log.into_iter().map(Logs::rule);
+    let unit = keys.systemd.as_ref().map(|unit| log::Unit {
+        name: unit.unit.clone(),
+        manager: unit.manager,
+    });
+    let logs = keys.log.into_iter().map(|rule| {
+        let unit = unit.clone().filter(|_| rule.journal);
+        Logs::rule(log::Rule { unit, ..rule })
+    });
     let ports = keys.port.into_iter().map(Ports::rule);
     let endpoints = keys.http.into_iter().map(Https::rule);
     let disks = keys.disk.into_iter().map(Disks::rule);
@@ -495,6 +502,20 @@ fn fits_together(table: &Table<'_>, _: &mut Part<ServiceKeys>) {
             &format!("service {} has nothing to look at", table.name()),
             "give it one of process, systemd, log, port, http, exec, disk, or spawn alone",
         );
+    }
+    let logs = table.get("log").filter(|_| !table.has("systemd"));
+    if let Some(logs) = logs {
+        for log in (0..).map_while(|number| logs.entry(number)) {
+            let journal = log
+                .key("journal")
+                .filter(|key| key.raw_flag() == Some(true));
+            if let Some(journal) = journal {
+                journal.misplaced(
+                    "`journal` in a service without a unit",
+                    "write systemd = { unit = \"trader.service\" } too, whose messages those are",
+                );
+            }
+        }
     }
     if let Some(writes) = spawn.as_ref().and_then(|spawn| spawn.key("write_pid_file"))
         && writes.raw_flag() == Some(true)

@@ -29,7 +29,7 @@ fn a_command_that_fails_is_a_reason_to_restart() {
     let scene = Scene::new();
     scene.write("ok", "");
     scene.config(&with_exec(
-        &Service::new("a"),
+        &Service::new("a").restart("wait_for", "\"process\""),
         &["command = [\"cat\", \"ok\"]"],
     ));
     scene.check().exits(1).verdict("a", "restarted");
@@ -162,6 +162,7 @@ fn a_command_runs_as_its_user_and_with_no_file_of_anothers_variables() {
     );
     scene.config(&with_exec(
         &Service::new("a")
+            .restart("wait_for", "\"process\"")
             .spawn("env", "{ FROM_TABLE = \"2\" }")
             .spawn("env_file", "\"set.env\""),
         &[
@@ -218,7 +219,7 @@ fn what_could_not_be_run_is_unknown_and_restarts_nothing() {
         (".//", "is a directory"),
     ] {
         scene.config(&with_exec(
-            &Service::new("a"),
+            &Service::new("a").restart("wait_for", "\"process\""),
             &[&format!("command = [\"{command}\"]")],
         ));
         scene.run(&["restart", "a", "--force"]).exits(0);

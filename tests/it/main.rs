@@ -28,6 +28,7 @@ mod hosts;
 mod http;
 mod identity;
 mod included;
+mod journals;
 mod keepers;
 mod killed;
 mod layers;

@@ -13,7 +13,14 @@ pub(super) fn explain(rule: &Rule, state: Option<&LogPosition>, last: LastLook<'
             (Some(_), Some(position)) if position.unstamped_since.is_none() => {
                 ("newest line stamped", position.stamped)
             }
-            (_, Some(position)) => ("last written", position.written),
+            (_, Some(position)) => (
+                if rule.journal {
+                    "last message"
+                } else {
+                    "last written"
+                },
+                position.written,
+            ),
             (_, None) => ("", None),
         };
         match (time.map(|time| last.at(&time)), last.time) {
@@ -52,7 +59,7 @@ pub(super) fn explain(rule: &Rule, state: Option<&LogPosition>, last: LastLook<'
     if facts.is_empty() {
         facts.push("nothing is asked of it but to be there".to_owned());
     }
-    format!("log {}: {}", rule.shown, facts.join("; "))
+    format!("log {}: {}", rule.title(), facts.join("; "))
 }
 
 fn patterns(count: usize) -> String {

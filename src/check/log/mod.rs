@@ -27,6 +27,8 @@ mod encoding;
 mod explain;
 mod fingerprint;
 mod freshness;
+mod held;
+mod journal;
 mod news;
 mod open;
 mod patterns;
@@ -42,8 +44,8 @@ mod zone;
 
 pub use encoding::Encoding;
 pub use fingerprint::Fingerprint;
-pub use position::{FilePosition, LogPosition};
-pub use rule::{Expect, Forbid, Rule};
+pub use position::{FilePosition, JournalPosition, LogPosition};
+pub use rule::{Expect, Forbid, Rule, Unit};
 pub use zone::{NamedZone, Zone};
 
 use freshness::Freshness;
@@ -152,27 +154,35 @@ impl CheckKind for Logs {
     const IS_PROBE: bool = false;
 
     fn target(rule: &Rule) -> String {
+        if rule.journal {
+            return "journal".to_owned();
+        }
         rule.path.to_string_lossy().into_owned()
     }
 
     fn look(jobs: Vec<JobOf<Self>>, looking: &Looking<'_>) -> Vec<Seen> {
         let rules: Vec<Arc<Rule>> = jobs.iter().map(|job| Arc::clone(&job.rule)).collect();
         let (now, jumped_at) = (looking.now.clone(), looking.jumped_at);
-        let results =
-            looking
-                .pool
-                .side_by_side(jobs, looking.check_timeout, looking.deadline, move |job| {
-                    let context = Context {
-                        now: &now,
-                        jumped_at,
-                        author: job.circumstances.author,
-                        shown: job.circumstances.shown,
-                    };
-                    look(&job.rule, job.state.as_deref(), context)
-                });
+        let (each, journals) = (looking.check_timeout, journal::limit(&rules, looking));
+        let results = looking
+            .pool
+            .side_by_side(jobs, journals, looking.deadline, move |job| {
+                let context = Context {
+                    now: &now,
+                    jumped_at,
+                    author: job.circumstances.author,
+                    shown: job.circumstances.shown,
+                };
+                match &job.rule.unit {
+                    Some(unit) if job.rule.journal => {
+                        journal::look(&job.rule, unit, job.state.as_deref(), context, each)
+                    }
+                    _ => look(&job.rule, job.state.as_deref(), context),
+                }
+            });
         let checked = results.into_iter().zip(rules).map(|(result, rule)| {
             result.unwrap_or_else(|failed| Seen {
-                findings: vec![looking.given_up(Kind::Log, &rule.shown, failed)],
+                findings: vec![looking.given_up(Kind::Log, &rule.title(), failed)],
                 ..Seen::default()
             })
         });
@@ -180,7 +190,10 @@ impl CheckKind for Logs {
     }
 
     fn when_stopped(rule: &Rule, state: Option<&LogPosition>) -> Option<LogPosition> {
-        position_at_end(rule, state)
+        match &rule.unit {
+            Some(unit) if rule.journal => Some(journal::at_end(unit, state)),
+            _ => position_at_end(rule, state),
+        }
     }
 
     fn catch_up(state: &mut LogPosition, later: &LogPosition) {
@@ -340,30 +353,16 @@ fn attempt(rule: &Rule, position: Option<&LogPosition>, context: Context<'_>) ->
     seen.consumed = news.tally.hits.iter().any(|hits| hits.count > 0);
     let old = position.is_none() || context.author == Author::Perhaps;
     for (forbid, hits) in news.tally.beyond() {
-        let lines = match (position.is_none(), hits.count) {
-            (true, count) => format!("{count} of the last lines"),
-            (false, 1) => "1 new line".to_owned(),
-            (false, count) => format!("{count} new lines"),
-        };
-        let verb = if hits.count == 1 { "matches" } else { "match" };
-        let whose = if old {
-            ", perhaps of an earlier process,"
-        } else {
-            ""
-        };
-        let why = format!(
-            "{lines}{whose} {verb} `{}` (limit {}), the first: {}",
-            forbid.pattern.source(),
-            forbid.at_most,
-            hits.first
+        let found = (hits.count, &*hits.first);
+        tell_forbidden(
+            rule,
+            &name,
+            forbid,
+            found,
+            position.is_none(),
+            old,
+            &mut seen,
         );
-        let severity = if old {
-            Severity::Warning
-        } else {
-            Severity::Critical
-        };
-        seen.findings
-            .push(finding(rule, "log_error", severity, &name, &why));
     }
     if news.left_out > 0 {
         seen.note(
@@ -457,7 +456,31 @@ fn judge_expect(rule: &Rule, name: &str, recent: &Recent, next: &mut LogPosition
         next.cut = false;
     }
     let unknown = count < rule.lines && (next.cut || recent.broken);
-    for (expect, found) in patterns::missed(&rule.expect, recent.lines().take(count)) {
+    tell_missed(rule, name, recent.lines().take(count), unknown, seen);
+    if recent.bounded && count < rule.lines {
+        seen.note(
+            name,
+            format!(
+                "only the last {} were looked at for what is expected: {} of {} lines",
+                size(LAST),
+                count,
+                rule.lines
+            ),
+        );
+    }
+}
+
+/// Tells of what is expected and is not among the last lines; where `unknown`, there may have been more of them.
+fn tell_missed<'a>(
+    rule: &'a Rule,
+    name: &str,
+    lines: impl Iterator<Item = &'a [u8]> + Clone,
+    unknown: bool,
+    seen: &mut Seen,
+) {
+    let count = lines.clone().count();
+    let unknown = unknown && count < rule.lines;
+    for (expect, found) in patterns::missed(&rule.expect, lines) {
         let pattern = expect.pattern.source();
         if unknown {
             seen.note(
@@ -487,17 +510,36 @@ fn judge_expect(rule: &Rule, name: &str, recent: &Recent, next: &mut LogPosition
         seen.findings
             .push(finding(rule, "log_quiet", Severity::Critical, name, &why));
     }
-    if recent.bounded && count < rule.lines {
-        seen.note(
-            name,
-            format!(
-                "only the last {} were looked at for what is expected: {} of {} lines",
-                size(LAST),
-                count,
-                rule.lines
-            ),
-        );
-    }
+}
+
+/// Tells of what is forbidden and was found so often, with the first line of it. What may be `old` is a warning.
+fn tell_forbidden(
+    rule: &Rule,
+    name: &str,
+    forbid: &Forbid,
+    (count, first): (u64, &str),
+    is_first: bool,
+    old: bool,
+    seen: &mut Seen,
+) {
+    let lines = match (is_first, count) {
+        (true, count) => format!("{count} of the last lines"),
+        (false, 1) => "1 new line".to_owned(),
+        (false, count) => format!("{count} new lines"),
+    };
+    let verb = if count == 1 { "matches" } else { "match" };
+    let (whose, severity) = if old {
+        (", perhaps of an earlier process,", Severity::Warning)
+    } else {
+        ("", Severity::Critical)
+    };
+    let why = format!(
+        "{lines}{whose} {verb} `{}` (limit {}), the first: {first}",
+        forbid.pattern.source(),
+        forbid.at_most
+    );
+    seen.findings
+        .push(finding(rule, "log_error", severity, name, &why));
 }
 
 /// What to tell of lines that nobody will see.

@@ -23,6 +23,7 @@ use crate::clock::{Moment, times};
 #[serde(default)]
 pub struct LogPosition {
     /// The file that was at the path.
+    #[serde(skip_serializing_if = "FilePosition::is_none")]
     pub here: FilePosition,
     /// The files that were there before it, the latest first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -40,6 +41,9 @@ pub struct LogPosition {
     /// not known.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub cut: bool,
+    /// Of a journal: how far it was read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub journal: Option<JournalPosition>,
     /// It was made by [`super::position_at_end`], when a restart had stopped the process.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub restarted: bool,
@@ -53,12 +57,35 @@ impl LogPosition {
 
     /// Brings this to how far `later` was read in the same file, and to what was last there.
     pub fn catch_up(&mut self, later: &Self) {
+        if later.journal.is_some() {
+            self.journal.clone_from(&later.journal);
+        }
         if self.here.same_file(&later.here) && self.here.path == later.here.path {
             self.here.clone_from(&later.here);
         }
         self.written = later.written;
         self.stamped = later.stamped;
     }
+}
+
+/// How far a journal was read.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct JournalPosition {
+    /// The cursor of the newest message that was judged, as systemd has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
+    /// Nothing that was logged by then is judged, in microseconds since 1970: where no cursor could be had.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub until: i64,
+    /// Since when there is no message at all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub silent_since: Option<Moment>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_zero(time: &i64) -> bool {
+    *time == 0
 }
 
 /// A file as it was when it was read, and how far it was read.
@@ -111,6 +138,11 @@ fn lossy<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
 }
 
 impl FilePosition {
+    /// Whether this is no file.
+    fn is_none(&self) -> bool {
+        self.ino == 0
+    }
+
     /// A file that was read as far as `end`.
     pub(super) fn of(opened: &Opened, path: PathBuf, end: End) -> io::Result<Self> {
         let size = opened.size;
@@ -228,6 +260,7 @@ mod tests {
             stamped: time(90),
             unstamped_since: time(80),
             cut: false,
+            journal: None,
             restarted: false,
         };
         let changes: [(&str, bool, Change); 12] = [

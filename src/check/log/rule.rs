@@ -7,6 +7,7 @@ use memchr::memchr3;
 
 use super::super::pattern::Pattern;
 use super::{NamedZone, Severity, Stamp, Zone, stamp};
+use crate::systemctl::Manager;
 use crate::table::{
     AtLeast, Checked, Context, Derived, Form, Meant, Part, Positive, Shown, Table, Value, Via,
     Within, absolute, choice, nearest, quoted, table,
@@ -20,11 +21,15 @@ const MOST_LINES: i64 = 1_000_000;
 
 table! {
     /// A log of the service; there may be several such tables.
-    pub struct Rule like "[[service.NAME.log]]", check can_match {
+    pub struct Rule like "[[service.NAME.log]]", check fits_together {
         /// A glob takes the newest match: "logs/trader-*.log".
         shown("path"): String as AsWritten, example r#""logs/trader.log""#;
         /// The same, absolute.
         path: PathBuf => AsMeant;
+        /// In place of a path: the messages of the service's unit, as the journal of systemd has them.
+        journal: bool = false, commented "true";
+        /// Whose messages those are.
+        unit: Option<Unit> => Later;
         /// The freshness limit; without it freshness is not judged.
         max_age: Option<Duration> as Option<Positive>, example r#""5m""#;
         /// How far back `expect` looks, and `forbid` on the first run.
@@ -96,13 +101,43 @@ impl Forbid {
     }
 }
 
+/// A unit that has messages in a journal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unit {
+    /// Its name, with its suffix.
+    pub name: String,
+    /// Whose it is.
+    pub manager: Manager,
+}
+
+/// Nothing yet: the service is read when its parts are.
+struct Later;
+
+impl Derived for Later {
+    type Of = Option<Unit>;
+
+    fn derive(_: &Table<'_>, _: &Context) -> Option<Option<Unit>> {
+        Some(None)
+    }
+}
+
 impl Rule {
+    /// What it is called in sentences.
+    pub fn title(&self) -> String {
+        match &self.unit {
+            Some(unit) if self.journal => format!("the journal of {}", unit.name),
+            _ => self.shown.clone(),
+        }
+    }
+
     /// A log that only has to be there.
     #[cfg(test)]
     pub(crate) fn fixture(path: &str) -> Self {
         Self {
             shown: path.to_owned(),
             path: Path::new("/").join(path),
+            journal: false,
+            unit: None,
             max_age: None,
             lines: 1,
             expect: Vec::new(),
@@ -203,6 +238,33 @@ fn has_format(table: &Table<'_>, _: &mut Part<StampKeys>) {
     }
 }
 
+/// Holds the keys of a table against one another.
+fn fits_together(table: &Table<'_>, part: &mut Part<Rule>) {
+    let journal = table.get("journal").filter(|_| part.journal != Some(false));
+    match journal {
+        Some(journal) if table.has("path") => journal.misplaced(
+            "`journal` beside `path`",
+            "a log is one or the other: leave one out, or write a second [[service.NAME.log]]",
+        ),
+        Some(_) => {
+            for key in ["timestamp", "timestamp_after", "timestamp_zone"] {
+                if let Some(value) = table.get(key) {
+                    value.misplaced(
+                        &format!("{} beside `journal`", value.name()),
+                        "leave it out: the journal has the time of each message",
+                    );
+                }
+            }
+        }
+        None if !table.has_any(&["path"]) => table.lacks(
+            "`path` is missing",
+            "write path = \"logs/trader.log\", or journal = true",
+        ),
+        None => {}
+    }
+    can_match(table, part);
+}
+
 /// Whether as many lines are looked at as have to match.
 fn can_match(table: &Table<'_>, part: &mut Part<Rule>) {
     let lines = match part.lines {
@@ -241,9 +303,20 @@ fn fits(expect: &Expect, lines: usize) -> bool {
 /// The path of a log as it is written.
 struct AsWritten;
 
-impl Checked for AsWritten {
-    type Of = String;
-    const KIND: &'static str = "a path or a glob";
+impl Form<String> for AsWritten {
+    const OPTIONAL: bool = true;
+
+    fn absent() -> Option<String> {
+        Some(String::new())
+    }
+
+    fn show(value: &String) -> Option<Shown> {
+        (!value.is_empty()).then(|| Shown::text(value))
+    }
+
+    fn kind() -> String {
+        "a path or a glob".to_owned()
+    }
 
     fn read(value: &Value<'_>, _: &Context) -> Option<String> {
         let text = value.path_text()?;
@@ -272,7 +345,9 @@ impl Derived for AsMeant {
     type Of = PathBuf;
 
     fn derive(table: &Table<'_>, context: &Context) -> Option<PathBuf> {
-        let value = table.get("path")?;
+        let Some(value) = table.get("path") else {
+            return table.has("journal").then(PathBuf::new);
+        };
         let (text, base) = (value.raw_text()?, &*context.base);
         if !is_glob(text) {
             return Some(absolute(base, text));

@@ -8,10 +8,11 @@ use chrono::{DateTime, Utc};
 
 use super::super::trap::Trap;
 use super::super::{Kind, Looking, ServiceContext};
+use super::held::Lines;
 use super::open::Trouble;
 use super::stamp::Reader;
-use super::{AHEAD, Expect, Recent, Rule, Stamp, name, patterns, reach, resolve};
-use crate::clock::{self, rough};
+use super::{Recent, Rule, journal, name, patterns, reach, resolve};
+use crate::clock::rough;
 use crate::text::printable;
 
 /// So much of the last line is quoted, in bytes.
@@ -26,22 +27,37 @@ pub(super) fn traps(
 ) -> Vec<Vec<Trap>> {
     let logs = rules.iter().map(|(rule, _)| Arc::clone(rule)).collect();
     let now = looking.now.wall;
+    let (each, limit) = (looking.check_timeout, journal_limit(rules, looking));
     // a dead disk hangs whoever reads from it
-    let read = looking.pool.side_by_side(
-        logs,
-        looking.check_timeout,
-        looking.deadline,
-        move |rule: Arc<Rule>| of_content(&rule, now),
-    );
+    let read =
+        looking.pool.side_by_side(
+            logs,
+            limit,
+            looking.deadline,
+            move |rule: Arc<Rule>| match &rule.unit {
+                Some(unit) if rule.journal => journal::traps(&rule, unit, each),
+                _ => of_content(&rule, now),
+            },
+        );
     let all = rules.iter().zip(read).map(|((rule, service), content)| {
         let mut traps = of_limits(rule, service);
         traps.extend(content.unwrap_or_else(|failed| {
-            let finding = looking.given_up(Kind::Log, &rule.shown, failed);
+            let finding = looking.given_up(Kind::Log, &rule.title(), failed);
             vec![Trap::of("path", finding.message, READABLE)]
         }));
         traps
     });
     all.collect()
+}
+
+/// The limit of a look at the content of one of these.
+fn journal_limit(rules: &[(&Arc<Rule>, &ServiceContext<'_>)], looking: &Looking<'_>) -> Duration {
+    let rules: Vec<Arc<Rule>> = rules.iter().map(|(rule, _)| Arc::clone(rule)).collect();
+    match journal::limit(&rules, looking) {
+        limit if limit == looking.check_timeout => limit,
+        // its end, and what was dropped
+        limit => limit * 2,
+    }
 }
 
 /// What mends a log that cannot be read.
@@ -98,66 +114,6 @@ fn of_content(rule: &Rule, now: DateTime<Utc>) -> Vec<Trap> {
     traps
 }
 
-/// The lines that rules are held against, in words.
-struct Lines<'a> {
-    name: &'a str,
-    count: usize,
-    last: String,
-}
-
-impl Lines<'_> {
-    fn all(&self) -> String {
-        match self.count {
-            1 => format!("the only line of {}", self.name),
-            count => format!("the last {count} lines of {}", self.name),
-        }
-    }
-
-    fn without(&self, expect: &Expect, found: u64) -> Trap {
-        let (all, needed) = (self.all(), expect.at_least);
-        let matches = match (found, self.count) {
-            (0, 1) => format!("does not match {all}"),
-            (0, _) => format!("matches none of {all}"),
-            (_, 1) => format!("matches {all}, and {needed} are needed"),
-            (found, _) => format!("matches only {found} of {all}, and {needed} are needed"),
-        };
-        Trap::of(
-            "expect",
-            format!(
-                "`{}` {matches}: a check would find log_quiet now; the last line is `{}`",
-                expect.pattern.source(),
-                self.last
-            ),
-            "hold the pattern against the log: `grep -E`; capitals count, and a dot means any character",
-        )
-    }
-
-    fn stamped(
-        &self,
-        stamp: &Stamp,
-        newest: Option<DateTime<Utc>>,
-        now: DateTime<Utc>,
-    ) -> Option<Trap> {
-        let format = &stamp.format;
-        let what = match newest {
-            None => format!("`{format}` reads no stamp in {}", self.all()),
-            Some(newest) if newest > now + AHEAD => format!(
-                "`{format}` reads a stamp of {} that lies {} ahead of the clock, at {}",
-                self.name,
-                rough(clock::age(newest, now)),
-                clock::stamp(newest)
-            ),
-            Some(_) => return None,
-        };
-        Some(Trap::of(
-            "timestamp",
-            format!("{what}; the last line is `{}`", self.last),
-            "write it as the lines have it, like \"%Y-%m-%d %H:%M:%S\" for 2026-11-22 16:00:00; what stands before it \
-             goes into timestamp_after, and timestamp_zone says whose time it is",
-        ))
-    }
-}
-
 /// What is wrong with a rule whatever is in the log.
 fn of_limits(rule: &Rule, service: &ServiceContext<'_>) -> Vec<Trap> {
     let mut traps = Vec::new();
@@ -172,7 +128,9 @@ fn of_limits(rule: &Rule, service: &ServiceContext<'_>) -> Vec<Trap> {
     let patterns = expected.chain(forbidden);
     traps.extend(patterns.filter_map(|(key, pattern)| Trap::of_control(key, pattern, &['\t'])));
     let is_glob = |text: &str| text.contains(['*', '?', '[']);
-    if resolve(&rule.path).is_none() {
+    if rule.journal {
+        // whatever there is of it is looked for in the journal itself
+    } else if resolve(&rule.path).is_none() {
         traps.push(Trap::of(
             "path",
             format!("{} matches no file now", rule.shown),
@@ -201,7 +159,7 @@ fn of_limits(rule: &Rule, service: &ServiceContext<'_>) -> Vec<Trap> {
             "max_age",
             format!(
                 "{} may be no older than {}, less than it is given to settle ({})",
-                rule.shown,
+                rule.title(),
                 rough(limit),
                 rough(service.settle)
             ),
@@ -212,7 +170,7 @@ fn of_limits(rule: &Rule, service: &ServiceContext<'_>) -> Vec<Trap> {
             "max_age",
             format!(
                 "{} may be no older than {}: a moment's pause at the time of a run is taken for a freeze",
-                rule.shown,
+                rule.title(),
                 rough(limit)
             ),
             "runs are a minute apart, so a limit of a minute or more finds a freeze as soon",
@@ -221,7 +179,7 @@ fn of_limits(rule: &Rule, service: &ServiceContext<'_>) -> Vec<Trap> {
     if service.start_grace.is_zero() && service.has_process {
         traps.push(Trap::of_service(
             "start_grace",
-            format!("{} is judged the moment that it was started", rule.shown),
+            format!("{} is judged the moment that it was started", rule.title()),
             "make start_grace longer than it takes to write its first lines",
         ));
     }

@@ -172,7 +172,11 @@ fn in_process(service: &Service, seen: &process::Seen, config: &Config, traps: &
     if let Some(rule) = &service.process {
         let bystanders = Bystanders {
             config: &config.path,
-            logs: service.rules::<Logs>().map(|rule| &*rule.path).collect(),
+            logs: service
+                .rules::<Logs>()
+                .filter(|rule| !rule.journal)
+                .map(|rule| &*rule.path)
+                .collect(),
             started: target(service).started,
             clock_goes_on: goes_on_while_off(Path::new("/")),
         };

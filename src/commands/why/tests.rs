@@ -48,6 +48,8 @@ fn trader() -> Service {
         shown: shown.to_owned(),
         path: format!("/srv/trader/{shown}").into(),
         max_age,
+        journal: false,
+        unit: None,
         lines: 100,
         expect: Vec::new(),
         forbid: Vec::new(),

@@ -157,6 +157,8 @@ fn what_is_commented_out_would_be_right_too() {
             "`password_credential` beside `password_file` in [mail.smtp]",
             "`password` beside `password_file` in [mail.smtp]",
             "`sendmail` beside `directory` in [mail]",
+            "`journal` beside `path`",
+            "`journal` in a service without a unit",
             "`ca_file` means nothing without `tls = true`",
             "`body` is sent by a POST only",
             "`ca_file` means nothing without https",

@@ -28,6 +28,8 @@ impl Scene {
             shown: "logs/app.log".to_owned(),
             path: dir.path().join("app.log"),
             max_age: None,
+            journal: false,
+            unit: None,
             lines: 100,
             expect: Vec::new(),
             forbid: Vec::new(),
