@@ -38,6 +38,10 @@ impl CheckKind for Execs {
         rule.timeout.get_or_insert(check_timeout);
     }
 
+    fn judge_at_once(rule: &mut Rule) {
+        rule.for_ = Duration::ZERO;
+    }
+
     fn target(rule: &Rule) -> String {
         rule.target()
     }
