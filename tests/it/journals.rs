@@ -212,10 +212,11 @@ fn messages_of_any_kind_and_number_are_judged_within_bounds() {
         "flood",
         "forbid = ['^needle', '^newest']\nmax_age = \"1h\"",
     );
-    config += &format!(
+    let native = format!(
         "[service.native]\nsystemd = {{ unit = \"native.service\" }}\nstart_grace = \"0s\"\nrestart = {{ max_per_hour = 0 }}\n\
          [[service.native.log]]\njournal = true\n{patterns}\n"
     );
+    config += &native;
     it.config(&config.replace("max_per_hour = 9", "max_per_hour = 0"));
     log(&it, "flood", "begun");
     it.check().exits(0);
