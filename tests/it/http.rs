@@ -94,7 +94,7 @@ fn nginx(scene: &Scene, servers: &str) -> Ends {
     for kind in ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"] {
         writeln!(text, "{kind}_temp_path {{dir}}/{kind};").unwrap();
     }
-    write!(text, "{servers} }}\n").unwrap();
+    writeln!(text, "{servers} }}").unwrap();
     scene.write("nginx.conf", scene.fill(&text));
     let directory = scene.path("").display().to_string();
     start(
@@ -559,7 +559,9 @@ fn certificates_are_verified_and_are_no_reason_to_restart() {
         .unwrap();
     }
     let server = nginx(&scene, &servers);
-    ports.iter().for_each(|port| wait_for_port(*port));
+    for port in ports {
+        wait_for_port(port);
+    }
     let mut config = String::new();
     for (kind, port) in kinds.iter().zip(ports) {
         writeln!(
@@ -733,7 +735,7 @@ fn a_flood_and_a_dribble_end_in_time_with_little_memory() {
             std::thread::spawn(move || {
                 let _ = head(&mut stream);
                 let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n");
-                while stream.write_all(&[b'x'; 65_536]).is_ok() {}
+                while stream.write_all(&[b'x'; 8192]).is_ok() {}
             });
         }
     });
