@@ -438,9 +438,7 @@ impl Run {
         results: Results,
         sent: Option<BTreeMap<String, Deliveries>>,
     ) -> Result<RunReport, Error> {
-        let Session { access, state, .. } = session;
-        // skip thousands of destructors: the process exits now
-        std::mem::forget(state);
+        let Session { access, .. } = session;
         if let Access::Refused(error) = access {
             return Err(error.into());
         }
