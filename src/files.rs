@@ -163,7 +163,7 @@ pub enum Extent {
 /// Who, beside root and the user `me`, could make a write to `path` go elsewhere although no link at its end is followed:
 /// whoever can put a link in the place of one of its directories. Where other names in its own directory are made, by all in a
 /// sticky directory or by the directory's group, it is for [`append`] to see whether the file is the right one.
-pub fn misleaders(path: &Path, me: u32) -> Writers {
+pub fn who_could_redirect(path: &Path, me: u32) -> Writers {
     let directory = path.parent().unwrap_or(path);
     let mut found = writers(directory, me, Extent::Existing);
     let above = fs::canonicalize(directory)
@@ -456,7 +456,7 @@ mod tests {
             mode(&at("a"), above);
             mode(&at("a/b"), directory);
             for name in ["a/b/file", "a/b/none"] {
-                let found = misleaders(&at(name), me);
+                let found = who_could_redirect(&at(name), me);
                 assert_eq!(
                     !found.are_none(),
                     misled,
@@ -468,8 +468,11 @@ mod tests {
         if me == 0 {
             mode(&at("a/b"), 0o755);
             chown(at("a/b"), Some(4242), None).unwrap();
-            assert_eq!(misleaders(&at("a/b/file"), 0).users, BTreeSet::from([4242]));
-            assert!(misleaders(&at("a/b/file"), 4242).are_none());
+            assert_eq!(
+                who_could_redirect(&at("a/b/file"), 0).users,
+                BTreeSet::from([4242])
+            );
+            assert!(who_could_redirect(&at("a/b/file"), 4242).are_none());
         }
     }
 

@@ -75,12 +75,12 @@ pub fn begin(logging: &Logging, is_dry: bool, stderr: LevelFilter) {
 }
 
 fn open(path: &Path) -> io::Result<std::fs::File> {
-    let misleaders = files::misleaders(path, nix::unistd::geteuid().as_raw());
-    if misleaders.are_none() {
+    let others = files::who_could_redirect(path, nix::unistd::geteuid().as_raw());
+    if others.are_none() {
         return files::append(path, 0o640);
     }
     Err(io::Error::other(format!(
-        "{misleaders} could lead it elsewhere; keep it where nobody else can write to the directories"
+        "{others} could lead it elsewhere; keep it where nobody else can write to the directories"
     )))
 }
 

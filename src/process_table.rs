@@ -126,7 +126,7 @@ pub struct Matches {
     pub found: Vec<Process>,
     /// Why a process that matches may be missing among them, where one may be: it may not be looked at, or there was no
     /// descriptor or memory left for that. What stood in the way of another search says nothing of this one.
-    pub gap: Option<String>,
+    pub unread: Option<String>,
 }
 
 /// The processes, as of one instant or on demand.
@@ -134,7 +134,7 @@ pub struct Matches {
 pub struct ProcessTable {
     known: Known,
     /// Why a process that runs may be missing in what is known beforehand.
-    gap: Option<String>,
+    unread: Option<String>,
     hidden: bool,
     me: i32,
     ancestors: BTreeSet<i32>,
@@ -155,7 +155,7 @@ impl ProcessTable {
     fn with(known: Known, me: i32, ancestors: BTreeSet<i32>) -> Self {
         Self {
             known,
-            gap: None,
+            unread: None,
             hidden: false,
             me,
             ancestors,
@@ -166,7 +166,7 @@ impl ProcessTable {
 
     /// Looks at every process there is: for those who want to know more of them than their command lines.
     pub fn full_scan() -> Self {
-        let (table, gap) = scan();
+        let (table, unread) = scan();
         let parent = |pid: i32| {
             table
                 .get(&pid)
@@ -176,7 +176,7 @@ impl ProcessTable {
         let (me, ancestors) = lineage(parent);
         Self {
             hidden: others_are_hidden(),
-            gap,
+            unread,
             ..Self::with(Known::All(table), me, ancestors)
         }
     }
@@ -187,11 +187,11 @@ impl ProcessTable {
     }
 
     fn of_scan(scan: &Scan) -> Self {
-        let (snapshot, gap) = Snapshot::take(scan);
+        let (snapshot, unread) = Snapshot::take(scan);
         let (me, ancestors) = lineage(|pid| snapshot.parent(pid));
         Self {
             hidden: others_are_hidden(),
-            gap,
+            unread,
             ..Self::with(Known::Commands(Box::new(snapshot)), me, ancestors)
         }
     }
@@ -206,7 +206,7 @@ impl ProcessTable {
     #[must_use]
     pub fn with_gap(self, why: String) -> Self {
         Self {
-            gap: Some(why),
+            unread: Some(why),
             ..self
         }
     }
@@ -321,7 +321,7 @@ impl ProcessTable {
         wanted: impl Fn(&[u8]) -> bool,
         also: impl Fn(&Process) -> bool,
     ) -> Matches {
-        let gap = RefCell::new(self.gap.clone());
+        let unread = RefCell::new(self.unread.clone());
         let found = match &self.known {
             Known::All(table) => table
                 .values()
@@ -334,7 +334,7 @@ impl ProcessTable {
                 let known = |pid: i32| match look(pid) {
                     Lookup::Found(process) => Some(process),
                     Lookup::Hidden(why) => {
-                        gap.borrow_mut().get_or_insert(why);
+                        unread.borrow_mut().get_or_insert(why);
                         None
                     }
                     Lookup::Gone | Lookup::Thread(_) => None,
@@ -350,8 +350,8 @@ impl ProcessTable {
                     .collect();
                 if found.is_empty() {
                     // one that was in the middle of an exec has its arguments by now
-                    let silent = snapshot.silent.iter().copied();
-                    found = silent
+                    let without_arguments = snapshot.without_arguments.iter().copied();
+                    found = without_arguments
                         .filter_map(known)
                         .filter(|process| !process.command.is_empty() && is_wanted(process))
                         .filter(also)
@@ -364,7 +364,7 @@ impl ProcessTable {
         };
         Matches {
             found,
-            gap: gap.into_inner(),
+            unread: unread.into_inner(),
         }
     }
 
@@ -443,7 +443,7 @@ fn scan() -> (BTreeMap<i32, Process>, Option<String>) {
         .filter_map(|process| Some((i32::try_from(process.pid().as_u32()).ok()?, process)))
         .collect();
     let mut table = BTreeMap::new();
-    let mut gap = None;
+    let mut unread = None;
     let pids: BTreeSet<i32> = before.into_iter().chain(found.keys().copied()).collect();
     for pid in pids {
         match whole(pid, found.get(&pid).copied()) {
@@ -452,11 +452,11 @@ fn scan() -> (BTreeMap<i32, Process>, Option<String>) {
             }
             Err(error) if is_gone(&error) || is_forbidden(&error) => {}
             Err(error) => {
-                gap.get_or_insert_with(|| format!("/proc/{pid} cannot be read: {error}"));
+                unread.get_or_insert_with(|| format!("/proc/{pid} cannot be read: {error}"));
             }
         }
     }
-    (table, gap)
+    (table, unread)
 }
 
 /// A process of which nothing is missing: what sysinfo could not read is read again, or the error is why not.

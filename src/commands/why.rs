@@ -356,7 +356,7 @@ impl Known<'_> {
             page.line(0, "mail:");
             page.line(
                 4,
-                "the config has no [mail] table: nobody is told anything by mail",
+                "the config has no [mail] table: nobody is alerted by mail",
             );
         }
         let nothing = ChannelState::default();
@@ -428,9 +428,9 @@ impl Known<'_> {
     /// What a time of an alert is where the message may still be here.
     fn was_alerted(&self, channel: &Channel, known: &ChannelState) -> &'static str {
         if self.unsent(channel, known) > 0 {
-            "was to be told"
+            "was to be sent"
         } else {
-            "was told"
+            "was sent"
         }
     }
 
@@ -454,7 +454,7 @@ impl Known<'_> {
                 }
                 Verdict::Healthy => self.alerted_before(channel, known),
                 _ => format!(
-                    "none about `{}`: only what becomes of it is told",
+                    "none about `{}`: only what comes of it is alerted about",
                     verdict.name()
                 ),
             };
@@ -473,7 +473,7 @@ impl Known<'_> {
                 let was = self.was_alerted(channel, known);
                 let at = self.ago(at);
                 format!(
-                    "`{}` {was} {at}; it is told once while it lasts",
+                    "`{}` {was} {at}; there is one alert while it lasts",
                     event.name()
                 )
             }
@@ -483,7 +483,7 @@ impl Known<'_> {
                     .and_then(|every| at.checked_add_signed(every))
                     .map(|again| {
                         let lasting = if matches!(event, Event::Restarted | Event::Repaired) {
-                            "such another is told"
+                            "the next such alert can be sent"
                         } else {
                             "while it lasts, again"
                         };
@@ -498,7 +498,7 @@ impl Known<'_> {
                 format!("`{}` {was} {}{again}", event.name(), self.ago(at))
             }
             None => format!(
-                "none about `{}`: the run was told not to (--no-mail), or was `watchdog restart`",
+                "none about `{}`: the run had --no-mail, or was `watchdog restart`",
                 event.name()
             ),
         }
@@ -509,12 +509,12 @@ impl Known<'_> {
         let last = alerts.and_then(|it| it.alerted.iter().max_by_key(|(_, at)| **at));
         match last {
             Some((event, &at)) => format!(
-                "nothing to tell now; `{}` {} {}",
+                "nothing to alert about now; `{}` {} {}",
                 event.name(),
                 self.was_alerted(channel, known),
                 self.ago(at)
             ),
-            None => "nothing to tell now".to_owned(),
+            None => "nothing to alert about now".to_owned(),
         }
     }
 }

@@ -362,7 +362,7 @@ fn body<'a>(
     let state_dir = keys.state_dir.or_else(|| environment.state_dir());
     if state_dir.is_none() && !top.has("state_dir") {
         faults.absence(
-            "`state_dir` is missing, and no HOME tells where it could be",
+            "`state_dir` is missing, and without HOME it has no default",
             "write state_dir = \"/home/trader/.local/state/watchdog\", say",
         );
     }

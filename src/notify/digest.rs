@@ -182,16 +182,16 @@ fn body(host: &str, now: DateTime<Utc>, groups: &[Vec<&Alert>], context: &Contex
         }
     }
     for alert in alerts.iter().take(FULL) {
-        body.gap();
+        body.blank_line();
         if alerts.len() > 1 {
             body.line(&"-".repeat(40));
         }
         section(&mut body, now, alert, context.config);
     }
-    body.gap();
+    body.blank_line();
     if alerts.len() > FULL {
         body.sentence(&format!(
-            "Only the first {FULL} are told in full. All of it:"
+            "Only the first {FULL} are described in full. All of it:"
         ));
         body.line(&format!("  {}", command(context.config, "history")));
     }
@@ -206,7 +206,7 @@ fn body(host: &str, now: DateTime<Utc>, groups: &[Vec<&Alert>], context: &Contex
             context.rate_limited, context.channel
         ));
     }
-    body.gap();
+    body.blank_line();
     body.line("--");
     body.line(&format!(
         "{}, {}, watchdog {}",

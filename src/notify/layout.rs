@@ -21,7 +21,7 @@ impl Body {
         self.text.push('\n');
     }
 
-    pub(super) fn gap(&mut self) {
+    pub(super) fn blank_line(&mut self) {
         if !self.text.is_empty() && !self.text.ends_with("\n\n") {
             self.text.push('\n');
         }

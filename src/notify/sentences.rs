@@ -94,11 +94,11 @@ pub(super) fn section(body: &mut Body, now: DateTime<Utc>, alert: &Alert, config
     body.sentence(&first_sentence(alert));
     if now - alert.time >= TimeDelta::minutes(LATE_MINUTES) {
         body.sentence(&format!(
-            "This happened {} and could not be told before.",
+            "This happened {} and could not be sent before.",
             relative(now, alert.time)
         ));
     }
-    body.gap();
+    body.blank_line();
     body.line(&format!("When: {}", moment(now, alert.time)));
     if let Some(since) = alert.since {
         let label = if alert.event == Event::Recovered {
@@ -138,11 +138,11 @@ pub(super) fn section(body: &mut Body, now: DateTime<Utc>, alert: &Alert, config
         body.sentence(&format!("Note: {}", cut(&visible(note), QUOTED)));
     }
     if !alert.log_tail.is_empty() {
-        body.gap();
+        body.blank_line();
         body.line("Last log lines:");
         body.quote(alert.log_tail.iter().map(String::as_str));
     }
-    body.gap();
+    body.blank_line();
     next(body, alert, config);
 }
 
@@ -213,10 +213,10 @@ fn failure(body: &mut Body, action: &Action, lines: &str) {
         body.sentence(&format!("It failed: {}", cut(&visible(error), 2 * QUOTED)));
     }
     if !action.stderr.is_empty() {
-        body.gap();
+        body.blank_line();
         body.line(lines);
         body.quote(action.stderr.iter().map(String::as_str));
-        body.gap();
+        body.blank_line();
     }
 }
 

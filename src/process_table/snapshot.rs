@@ -34,7 +34,7 @@ pub(super) struct Snapshot {
     /// By PID: where the arguments end of those that have one with a blank in it.
     ends: BTreeMap<i32, Ends>,
     /// Those without a command line: threads of the kernel, zombies, and whoever was in the middle of an exec.
-    pub(super) silent: Vec<i32>,
+    pub(super) without_arguments: Vec<i32>,
     /// When it began, in clock ticks since boot.
     began: u64,
     parents: Mutex<HashMap<i32, Option<i32>>>,
@@ -53,13 +53,13 @@ impl Snapshot {
                 let millis = Duration::from(time).as_millis();
                 u64::try_from(millis).unwrap_or_default() * ticks_per_second() / 1000
             });
-        let mut gap = scan.skipped();
+        let mut unread = scan.skipped();
         let mut pids = listed().unwrap_or_else(|error| {
-            gap = Some(format!("/proc cannot be read: {error}"));
+            unread = Some(format!("/proc cannot be read: {error}"));
             Vec::new()
         });
         pids.sort_unstable();
-        let mut silent = Vec::new();
+        let mut without_arguments = Vec::new();
         let mut text = Vec::new();
         let mut places = Vec::new();
         let mut all_ends = BTreeMap::new();
@@ -78,10 +78,10 @@ impl Snapshot {
                     places.push((pid, start, text.len()));
                     text.push(0);
                 }
-                Ok(_) => silent.push(pid),
+                Ok(_) => without_arguments.push(pid),
                 Err(error) if is_gone(&error) || is_forbidden(&error) => {}
                 Err(error) => {
-                    gap.get_or_insert_with(|| format!("/proc/{pid} cannot be read: {error}"));
+                    unread.get_or_insert_with(|| format!("/proc/{pid} cannot be read: {error}"));
                 }
             }
         }
@@ -89,11 +89,11 @@ impl Snapshot {
             text,
             places,
             ends: all_ends,
-            silent,
+            without_arguments,
             began,
             ..Self::default()
         };
-        (snapshot, gap)
+        (snapshot, unread)
     }
 
     pub(super) fn parent(&self, pid: i32) -> Option<i32> {
@@ -309,7 +309,7 @@ mod tests {
         let matches = unscanned().with_command(None, 9, look, |_| true, |_| true);
         assert_eq!(matches.found, []);
         assert_eq!(
-            matches.gap.unwrap(),
+            matches.unread.unwrap(),
             "the process table did not answer in time"
         );
     }
@@ -329,7 +329,7 @@ mod tests {
         let matches = table.with_command(None, 99, look, wanted, |process| process.pid == me);
         assert_eq!(matches.found, []);
         assert_eq!(
-            matches.gap.unwrap(),
+            matches.unread.unwrap(),
             format!("the command line of PID {me} cannot be read: the read does not return")
         );
     }
@@ -424,9 +424,9 @@ mod tests {
             std::collections::BTreeSet::new(),
         );
         let look = |_| Lookup::Hidden("no".to_owned());
-        let gap = |command: &[u8]| {
+        let unread = |command: &[u8]| {
             let wanted = |its: &[u8]| its == command;
-            table.with_command(None, 9, look, wanted, |_| true).gap
+            table.with_command(None, 9, look, wanted, |_| true).unread
         };
         for (command, expected) in [
             (&b"other.py"[..], None),
@@ -434,11 +434,11 @@ mod tests {
             // whatever was searched for before
             (b"other.py", None),
         ] {
-            assert_eq!(gap(command).as_deref(), expected);
+            assert_eq!(unread(command).as_deref(), expected);
         }
         let table = table.with_gap("too few".to_owned());
         let found = table.with_command(None, 9, look, |_| false, |_| true);
-        assert_eq!(found.gap.as_deref(), Some("too few"));
+        assert_eq!(found.unread.as_deref(), Some("too few"));
     }
 
     #[test]

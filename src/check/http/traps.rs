@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use super::super::port::is_held_by;
-use super::super::process::ProcessStatus;
+use super::super::port::who_listens;
 use super::super::trap::Trap;
 use super::super::{Looking, ServiceContext};
 use super::{FAILED, Raw, Rule, UNEXPECTED, look};
@@ -21,18 +20,7 @@ pub(super) fn traps(
     let asked: Vec<Arc<Rule>> = rules.iter().map(|(rule, _)| Arc::clone(rule)).collect();
     let raws = look(&asked, looking);
     let found = rules.iter().zip(&raws).map(|((rule, service), raw)| {
-        let (is_running, pids) = match service.process_status {
-            ProcessStatus::Running(running) => {
-                let pids: Vec<i32> = running.all.iter().map(|process| process.pid).collect();
-                (Some(true), pids)
-            }
-            ProcessStatus::NotRunning => (Some(false), Vec::new()),
-            ProcessStatus::Unknown | ProcessStatus::NotApplicable => (None, Vec::new()),
-        };
-        let is_held = match is_running {
-            Some(true) => is_held_by(rule.url.address(), &pids),
-            _ => None,
-        };
+        let (is_running, is_held) = who_listens(service.process_status, rule.url.address());
         let mut traps = what_to_know(rule, raw, is_running, is_held, looking.now);
         let timeout = rule.timeout.unwrap_or(looking.check_timeout);
         traps.extend(rule.max_time.filter(|most| *most >= timeout).map(|most| {
@@ -57,7 +45,7 @@ pub(super) fn traps(
 }
 
 /// What a person should know of a probe before it is relied on, given what it came to just now, whether the service
-/// runs, and whether it is the service that listens ([`is_held_by`]), where those are known.
+/// runs, and whether it is the service that listens ([`who_listens`]), where those are known.
 fn what_to_know(
     rule: &Rule,
     raw: &Raw,

@@ -306,11 +306,11 @@ fn attempt(rule: &Rule, position: Option<&LogPosition>, context: Context<'_>) ->
         None => RotationChain::first(current),
     };
     let lost = matches!(
-        route.fate,
+        route.outcome,
         RotationOutcome::Truncated | RotationOutcome::Gone
     );
     if lost {
-        // what came before the gap is not what came before this file
+        // what came before what was lost is not what came before this file
         route.former.clear();
     }
     let aged = route.unchanged && position.is_some_and(|position| position.here.unfinished);
@@ -336,8 +336,8 @@ fn attempt(rule: &Rule, position: Option<&LogPosition>, context: Context<'_>) ->
         return Err(bytes::interrupted());
     }
     let mut seen = Seen::default();
-    if let Some(sentence) = gap(
-        route.fate,
+    if let Some(sentence) = unseen_part(
+        route.outcome,
         position.is_some_and(|position| position.restarted),
     ) {
         seen.note(&name, sentence);
@@ -415,7 +415,7 @@ fn end_of(rule: &Rule, position: Option<&LogPosition>) -> io::Result<Option<LogP
     let at_end = |piece: &Segment| FilePosition::at_end(&piece.opened, piece.path.clone());
     let older = route.older.iter().map(at_end).collect::<io::Result<_>>()?;
     let lost = matches!(
-        route.fate,
+        route.outcome,
         RotationOutcome::Truncated | RotationOutcome::Gone
     );
     let position = position.cloned().unwrap_or_default();
@@ -542,9 +542,9 @@ fn tell_forbidden(
         .push(finding(rule, "log_error", severity, name, &why));
 }
 
-/// What to tell of lines that nobody will see.
-fn gap(fate: RotationOutcome, restarted: bool) -> Option<String> {
-    match fate {
+/// A note about lines that nobody will see.
+fn unseen_part(outcome: RotationOutcome, restarted: bool) -> Option<String> {
+    match outcome {
         RotationOutcome::Same | RotationOutcome::Rotated => None,
         // the new process began the log anew, and all before was done with
         RotationOutcome::Truncated if restarted => None,

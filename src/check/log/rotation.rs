@@ -96,7 +96,7 @@ pub(super) struct RotationChain {
     pub(super) current: Segment,
     /// Remembered files with nothing new in them, the latest first.
     pub(super) former: Vec<FilePosition>,
-    pub(super) fate: RotationOutcome,
+    pub(super) outcome: RotationOutcome,
     /// The file at the path is as it was, to the byte: its last line has not grown.
     pub(super) unchanged: bool,
 }
@@ -112,7 +112,7 @@ impl RotationChain {
                 ..Segment::whole(current, Encoding::Bytes)
             },
             former: Vec::new(),
-            fate: RotationOutcome::Same,
+            outcome: RotationOutcome::Same,
             unchanged: false,
         }
     }
@@ -200,11 +200,11 @@ impl RotationChain {
                     ..Segment::from_place(current, here)
                 },
                 former,
-                fate: RotationOutcome::Same,
+                outcome: RotationOutcome::Same,
             };
         }
 
-        let mut fate = RotationOutcome::Rotated;
+        let mut outcome = RotationOutcome::Rotated;
         let mut reference = (here.modified, Reverse(0));
         let mut name = None;
         if let Some(old) = directory.renamed(here, &current) {
@@ -222,7 +222,7 @@ impl RotationChain {
                     ..Segment::from_place(current, here)
                 },
                 former,
-                fate: RotationOutcome::Same,
+                outcome: RotationOutcome::Same,
             };
         } else if let Some(old) = directory.copied(here, &known) {
             reference = (old.modified, Reverse(number(&file_name(&old.path))));
@@ -230,7 +230,7 @@ impl RotationChain {
             known.insert((old.dev, old.ino));
             older.push(Segment::from_place(old, here));
         } else {
-            fate = if here.same_inode(&current) {
+            outcome = if here.same_inode(&current) {
                 RotationOutcome::Truncated
             } else {
                 RotationOutcome::Gone
@@ -257,7 +257,7 @@ impl RotationChain {
             older,
             current: Segment { path, ..current },
             former,
-            fate,
+            outcome,
             unchanged: false,
         }
     }

@@ -25,7 +25,7 @@ pub use self::judge::{
     CERTIFICATE_EXPIRING, CERTIFICATE_INVALID, CLOSED, UNEXPECTED, expiring, judge,
 };
 pub use self::look::{Probe, Question, look};
-pub use self::owner::is_held_by;
+pub use self::owner::who_listens;
 pub use self::rule::Rule;
 pub use crate::client::{Address, Step};
 

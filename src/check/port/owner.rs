@@ -8,6 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
 use super::Address;
+use crate::check::process::ProcessStatus;
 
 /// The state of a TCP socket that listens, as the kernel writes it.
 const LISTENS: &str = "0A";
@@ -15,9 +16,21 @@ const LISTENS: &str = "0A";
 /// The flag of a unix socket that listens.
 const ACCEPTS: &str = "00010000";
 
+/// Whether a service runs, and whether it is one of its processes that listens at the address, where those are known.
+pub fn who_listens(status: &ProcessStatus, address: &Address) -> (Option<bool>, Option<bool>) {
+    match status {
+        ProcessStatus::Running(running) => {
+            let pids: Vec<i32> = running.all.iter().map(|process| process.pid).collect();
+            (Some(true), is_held_by(address, &pids))
+        }
+        ProcessStatus::NotRunning => (Some(false), None),
+        ProcessStatus::Unknown | ProcessStatus::NotApplicable => (None, None),
+    }
+}
+
 /// Whether one of these processes listens at the address; none where that cannot be known: no listener is found,
 /// a name, or a process whose descriptors may not be read.
-pub fn is_held_by(address: &Address, pids: &[i32]) -> Option<bool> {
+fn is_held_by(address: &Address, pids: &[i32]) -> Option<bool> {
     let inodes = match address {
         Address::Ip(address) => {
             let read = |path| fs::read_to_string(path).unwrap_or_default();

@@ -3,11 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::super::process::ProcessStatus;
 use super::super::trap::Trap;
 use super::super::{Looking, ServiceContext};
 use super::judge::{CERTIFICATE_INVALID, CLOSED, UNEXPECTED, failed};
-use super::{Raw, Rule, is_held_by, look};
+use super::{Raw, Rule, look, who_listens};
 use crate::check::lasting::UNREADABLE;
 
 /// Probes the ports of all services at once.
@@ -21,18 +20,7 @@ pub(super) fn traps(
         .collect();
     let raws = look(&probes, looking.deadline);
     let found = rules.iter().zip(&raws).map(|((rule, service), raw)| {
-        let (is_running, pids) = match service.process_status {
-            ProcessStatus::Running(running) => {
-                let pids: Vec<i32> = running.all.iter().map(|process| process.pid).collect();
-                (Some(true), pids)
-            }
-            ProcessStatus::NotRunning => (Some(false), Vec::new()),
-            ProcessStatus::Unknown | ProcessStatus::NotApplicable => (None, Vec::new()),
-        };
-        let is_held = match is_running {
-            Some(true) => is_held_by(&rule.address, &pids),
-            _ => None,
-        };
+        let (is_running, is_held) = who_listens(service.process_status, &rule.address);
         let help =
             "see that this is the port of this service, and that it can be reached from here";
         let message = what_to_know(rule, raw, is_running, is_held);
@@ -45,7 +33,7 @@ pub(super) fn traps(
 }
 
 /// What a person should know of a probe before it is relied on, given what it came to just now, whether the service
-/// runs, and whether it is the service that listens ([`is_held_by`]), where those are known.
+/// runs, and whether it is the service that listens ([`who_listens`]), where those are known.
 fn what_to_know(
     rule: &Rule,
     raw: &Raw,

@@ -339,13 +339,13 @@ fn output(facts: &Facts, uid: u32, start: &mut Start) {
         let Some(open) = facts.open.iter().find(|open| open.number == number) else {
             continue;
         };
-        let misleaders = files::misleaders(&open.path, 0);
-        let is_misled = uid == 0 && !misleaders.are_none();
+        let others = files::who_could_redirect(&open.path, 0);
+        let is_misled = uid == 0 && !others.are_none();
         if is_misled && facts.uid != 0 {
             // it has opened its log itself, when it had given up root
         } else if is_misled {
             start.notes.push(format!(
-                "its {key} goes to {}, in a directory that {misleaders} can change: root does not write there",
+                "its {key} goes to {}, in a directory that {others} can change: root does not write there",
                 shown(&open.path)
             ));
         } else if uid == 0 || open.owner == uid {

@@ -318,7 +318,7 @@ fn in_channels(config: &Config, traps: &mut Traps) {
     if config.channels.is_empty() {
         traps.whole(
             "",
-            "there is no [mail] table: nobody is told of anything",
+            "there is no [mail] table: nobody is alerted",
             "write one, or have cron or a timer tell what `watchdog check -q` prints",
         );
     }

@@ -210,7 +210,7 @@ last restarts, the latest first:
     2027-01-15T07:30:00Z (31m 30s ago): stopped PID 4711, started PID 4980 by
         spawn, up after 2.3s
 mail:
-    `exhausted` was told 2027-01-15T08:00:00Z (1m 30s ago); while it lasts,
+    `exhausted` was sent 2027-01-15T08:00:00Z (1m 30s ago); while it lasts,
         again from 2027-01-15T09:00:00Z (in 58m 30s) on (remind_every 1h)
 "
     );
@@ -229,7 +229,7 @@ restart budget:
     0 of 3 used
 last restarts: none in the journal
 mail:
-    the config has no [mail] table: nobody is told anything by mail
+    the config has no [mail] table: nobody is alerted by mail
 "
     );
 }
@@ -267,17 +267,17 @@ fn why_no_mail_went_out_is_told() {
         (
             (remembered(Verdict::Failing), None),
             &mail(),
-            "none about `failing`: only what becomes of it is told",
+            "none about `failing`: only what comes of it is alerted about",
         ),
         (
             (remembered(Verdict::Down), None),
             &mail(),
-            "none about `down`: the run was told not to (--no-mail), or was `watchdog restart`",
+            "none about `down`: the run had --no-mail, or was `watchdog restart`",
         ),
         (
             (remembered(Verdict::Healthy), None),
             &mail(),
-            "nothing to tell now",
+            "nothing to alert about now",
         ),
         (
             (
@@ -285,7 +285,7 @@ fn why_no_mail_went_out_is_told() {
                 Some(alerted(Event::Recovered)),
             ),
             &mail(),
-            "nothing to tell now; `recovered` was told 2027-01-15T08:00:00Z (1m 30s ago)",
+            "nothing to alert about now; `recovered` was sent 2027-01-15T08:00:00Z (1m 30s ago)",
         ),
         (
             (
@@ -293,13 +293,13 @@ fn why_no_mail_went_out_is_told() {
                 Some(alerted(Event::Restarted)),
             ),
             &mail(),
-            "`restarted` was told 2027-01-15T08:00:00Z (1m 30s ago); such another is told from 2027-01-15T09:00:00Z (in \
+            "`restarted` was sent 2027-01-15T08:00:00Z (1m 30s ago); the next such alert can be sent from 2027-01-15T09:00:00Z (in \
              58m 30s) on (remind_every 1h)",
         ),
         (
             (remembered(Verdict::Unknown), Some(alerted(Event::Unknown))),
             &channel(&[Event::Unknown], 12),
-            "`unknown` was told 2027-01-15T08:00:00Z (1m 30s ago); it is told once while it lasts",
+            "`unknown` was sent 2027-01-15T08:00:00Z (1m 30s ago); there is one alert while it lasts",
         ),
     ] {
         let text = told_after(&service, known, alerts, Some(mail), &[]);
@@ -336,7 +336,7 @@ fn mail_that_waits_is_told_with_the_reason() {
     );
     assert_eq!(
         mail_lines(&account),
-        "`down` was to be told 2027-01-15T08:00:00Z (1m 30s ago); while it lasts, again from \
+        "`down` was to be sent 2027-01-15T08:00:00Z (1m 30s ago); while it lasts, again from \
          2027-01-15T09:00:00Z (in 58m 30s) on (remind_every 1h) 1 message about it not sent yet, and \
          every run tries again; the last failure was 2027-01-15T08:00:30Z (1m ago): localhost:25: \
          connection refused 2 of 2 messages were sent in the last hour: more are held back"

@@ -265,7 +265,7 @@ fn f71_what_is_reported_late_says_when_it_happened() {
     assert!(
         message.body.contains(
             "trader is broken, and its restarts are used up.\n\
-                 This happened 2d ago and could not be told before.\n\n\
+                 This happened 2d ago and could not be sent before.\n\n\
                  When: 2026-11-20T01:02:03Z (2d ago)\n"
         ),
         "{}",
@@ -446,7 +446,7 @@ fn a_thousand_alerts_make_one_mail_of_bearable_size() {
     assert!(
         message
             .body
-            .contains("Only the first 20 are told in full. All of it:\n  watchdog history\n")
+            .contains("Only the first 20 are described in full. All of it:\n  watchdog history\n")
     );
     assert!(message.services.len() <= 50);
 }

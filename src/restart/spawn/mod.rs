@@ -189,7 +189,7 @@ fn not_misled(spawn: &Spawn) -> Result<(), String> {
         ("PID", &spawn.write_pid_file),
     ] {
         let Some(path) = path else { continue };
-        let others = files::misleaders(path, 0);
+        let others = files::who_could_redirect(path, 0);
         if !others.are_none() {
             return Err(format!(
                 "root would open its {what} file {} in a directory that {others} can change, and could be led to any other \

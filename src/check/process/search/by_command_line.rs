@@ -51,8 +51,8 @@ impl Search<'_> {
         if !hosts.is_empty() {
             self.leave_out_wrappers_of(&mut hosts, &mut found, started);
         }
-        let gap = matches.gap;
-        (found, Missed { gap, hosts })
+        let unread = matches.unread;
+        (found, Missed { unread, hosts })
     }
 
     /// Moves those wrappers to the hosts that have nothing below them but hosts.
@@ -135,7 +135,7 @@ impl Search<'_> {
 #[derive(Default)]
 pub(super) struct Missed {
     /// Why a process that matches may be missing.
-    pub(super) gap: Option<String>,
+    pub(super) unread: Option<String>,
     /// Those that have the command in their arguments and are not the service.
     pub(super) hosts: Vec<(Process, Role)>,
 }

@@ -27,7 +27,7 @@ impl Search<'_> {
             .as_ref()
             .map(|pattern| self.matching(pattern, uid, at_hand, started))
             .unzip();
-        let Missed { gap, hosts } = missed.unwrap_or_default();
+        let Missed { unread, hosts } = missed.unwrap_or_default();
         let mut zombie = None;
         let stale = match named {
             Some((path, Named::Own(main, file))) => {
@@ -124,8 +124,8 @@ impl Search<'_> {
         if let Some(pid) = zombie {
             return Outcome::Zombie(pid);
         }
-        if let Some(gap) = gap {
-            return Outcome::Unseen(format!("no process was found, but {gap}"));
+        if let Some(unread) = unread {
+            return Outcome::Unseen(format!("no process was found, but {unread}"));
         }
         let none_matches = rule
             .command_line

@@ -165,9 +165,9 @@ impl Search<'_> {
         );
         match (
             eldest(&roots(&candidates.found, self.table)),
-            candidates.gap,
+            candidates.unread,
         ) {
-            (None, Some(gap)) => Err(format!("no process was found, but {gap}")),
+            (None, Some(unread)) => Err(format!("no process was found, but {unread}")),
             (found, _) => Ok(found),
         }
     }
