@@ -11,7 +11,7 @@ use std::thread;
 use std::time::Instant;
 
 use crate::check::process::{LastSeen, ProcessStatus};
-use crate::check::{CheckId, CheckStates, Observation, Severity};
+use crate::check::{CheckId, CheckStates, Observation, Severity, SubjectState};
 use crate::config::{Remedy, Service};
 use crate::decide::Decision;
 use crate::files::FileId;
@@ -324,7 +324,7 @@ fn run_beside(
     let taken = known_processes(state);
     let (last_seen, running) = match context.seen.get(&name) {
         Some(observation) => (
-            observation.process.clone(),
+            observation.subject.process.clone(),
             match &observation.process_status {
                 ProcessStatus::Running(running) => Some(running.clone()),
                 _ => None,
@@ -399,8 +399,10 @@ fn failed_inside(service: &Service, decision: &Decision, last_seen: &LastSeen) -
             stderr: Vec::new(),
             pending: Vec::new(),
         },
-        process: last_seen.clone(),
-        unit: None,
+        subject: SubjectState {
+            process: last_seen.clone(),
+            unit: None,
+        },
         checks: CheckStates::default(),
     }
 }

@@ -218,10 +218,7 @@ fn decide_without_dependencies(
     facts: Facts<'_>,
 ) -> Decision {
     let graced = has_grace(service, observation, state, facts.now);
-    let activating = observation
-        .unit
-        .as_ref()
-        .and_then(|unit| unit.activating.as_ref());
+    let activating = observation.activating.as_ref();
     let (held, judged): (Vec<&Finding>, Vec<&Finding>) =
         observation
             .findings

@@ -11,7 +11,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use nix::sys::signal::Signal;
 
 use crate::check::process::{Identity, LastSeen, ProcessStatus, Running};
-use crate::check::{CheckStates, Finding, Kind, Observation, Severity, log};
+use crate::check::{CheckStates, Finding, Kind, Observation, Severity, SubjectState, log};
 use crate::config::{OnExhausted, Policy, Remedy, Service, Strategy};
 use crate::notify::{Alert, Event, Routing};
 use crate::restart::command::Command;
@@ -102,11 +102,16 @@ pub(crate) fn up(pid: i32, age: u64) -> Observation {
             age: Duration::from_secs(age),
             ..Running::just_started(main.clone())
         }),
-        process: LastSeen {
-            main: Some(main),
-            ..LastSeen::default()
+        activating: None,
+        left_alone: None,
+        control_group: None,
+        subject: SubjectState {
+            process: LastSeen {
+                main: Some(main),
+                ..LastSeen::default()
+            },
+            unit: None,
         },
-        unit: None,
         checks: CheckStates::default(),
         tail: log::Tail::default(),
         consumed: false,

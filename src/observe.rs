@@ -12,7 +12,7 @@ use crate::check::process::{self, Identity, ProcessStatus, Target};
 use crate::check::unit::{self, Manager, UnitStatus};
 use crate::check::{
     self, CheckState, CheckStates, Checked, Circumstances, Finding, Job, Kind, Looking,
-    Observation, Rule, Runs, Slot,
+    Observation, Rule, Runs, Slot, SubjectState,
 };
 use crate::clock::{self, Reading};
 use crate::config::{Config, Service};
@@ -179,10 +179,9 @@ fn jobs(
         // only for those that ask, and once for all of them
         let asks = checks.iter().any(|check| check.rule.asks_what_runs());
         let runs = observation.filter(|_| asks).map(|seen| {
-            let unit = seen.unit.as_ref();
             Arc::new(Runs {
                 process_status: seen.process_status.clone(),
-                control_group: unit.and_then(|unit| unit.control_group.clone()),
+                control_group: seen.control_group.clone(),
             })
         });
         for (number, check) in checks.iter().enumerate() {
@@ -357,8 +356,13 @@ fn look_at_processes(
                 findings: seen.findings,
                 notes: seen.notes,
                 process_status: seen.process_status,
-                process: seen.last_seen,
-                unit: None,
+                activating: None,
+                left_alone: None,
+                control_group: None,
+                subject: SubjectState {
+                    process: seen.last_seen,
+                    unit: None,
+                },
                 checks: CheckStates::default(),
                 tail: log::Tail::default(),
                 consumed: false,
@@ -421,14 +425,17 @@ fn look_at_units(
             match judged.standing {
                 UnitStatus::Up(Some(pid)) => {
                     whose.push(place);
-                    mains.push((pid, observation.process.clone()));
+                    mains.push((pid, observation.subject.process.clone()));
                 }
                 UnitStatus::Up(None) => {}
                 UnitStatus::Down => observation.process_status = ProcessStatus::NotRunning,
                 UnitStatus::Unseen => observation.process_status = ProcessStatus::Unknown,
             }
         }
-        observation.unit = Some(judged);
+        observation.activating = judged.activating;
+        observation.left_alone = judged.left_alone;
+        observation.control_group = judged.control_group;
+        observation.subject.unit = judged.last_seen;
     }
     let time = now.clone();
     let results = pool.side_by_side(
@@ -443,7 +450,7 @@ fn look_at_units(
             Ok(Some(main)) => {
                 observation.findings.extend(main.findings);
                 observation.process_status = main.process_status;
-                observation.process = main.last_seen;
+                observation.subject.process = main.last_seen;
             }
             Ok(None) => {}
             Err(failed) => {

@@ -227,9 +227,9 @@ pub fn settle(
         if attempted.action.ok && attempted.action.kind == Operation::Restart {
             remembered.record_good_restart(wall);
         }
-        remembered.process = attempted.process.clone();
-        if attempted.unit.is_some() {
-            remembered.unit.clone_from(&attempted.unit);
+        remembered.process = attempted.subject.process.clone();
+        if attempted.subject.unit.is_some() {
+            remembered.unit.clone_from(&attempted.subject.unit);
         }
         remembered.checks.extend(attempted.checks.clone());
     }
@@ -299,7 +299,7 @@ pub fn settle(
     let has_started = |action: &Action| action.ok || action.new_pid.is_some();
     if let Some(attempted) = attempted.filter(|it| has_started(&it.action)) {
         for entry in &mut entries {
-            entry.started.clone_from(&attempted.process.started);
+            entry.started.clone_from(&attempted.subject.process.started);
         }
     }
     let mut must_persist = former.is_none_or(|mut former| {
@@ -410,14 +410,11 @@ fn remember_seen(
         let over = remembered.recent_starts.len().saturating_sub(STARTS_KEPT);
         remembered.recent_starts.drain(..over);
     }
-    remembered.unit = observation
-        .unit
-        .as_ref()
-        .and_then(|unit| unit.last_seen.clone());
+    remembered.unit.clone_from(&observation.subject.unit);
     if is_interrupted {
         return;
     }
-    remembered.process = observation.process.clone();
+    remembered.process = observation.subject.process.clone();
     remembered.checks = remembered.add_states_to(
         observation.checks.clone(),
         &service.checks,

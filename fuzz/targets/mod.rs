@@ -15,8 +15,10 @@ use std::sync::{LazyLock, Mutex};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use watchdog::check::process::{LastSeen, ProcessStatus, parse_pid_file};
-use watchdog::check::{CheckStates, Finding, Kind, Observation, Severity, log as log_check};
+use watchdog::check::process::{ProcessStatus, parse_pid_file};
+use watchdog::check::{
+    CheckStates, Finding, Kind, Observation, Severity, SubjectState, log as log_check,
+};
 use watchdog::clock::Reading;
 use watchdog::config::{self, Config, Environment};
 use watchdog::decide::{self, Facts};
@@ -152,8 +154,10 @@ fn gone() -> Observation {
         )],
         notes: Vec::new(),
         process_status: ProcessStatus::NotRunning,
-        process: LastSeen::default(),
-        unit: None,
+        activating: None,
+        left_alone: None,
+        control_group: None,
+        subject: SubjectState::default(),
         checks: CheckStates::default(),
         tail: log_check::Tail::default(),
         consumed: false,

@@ -424,6 +424,16 @@ pub trait CheckKind {
     fn explain(rule: &Self::Rule, state: Option<&Self::State>, last: LastLook<'_>) -> String;
 }
 
+/// What is remembered from run to run of what a service is made of. It may be both: a unit, and a process that is known
+/// by other means than systemd's.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SubjectState {
+    /// Its process, and which one that was.
+    pub process: process::LastSeen,
+    /// Its systemd unit.
+    pub unit: Option<unit::LastSeen>,
+}
+
 /// All that the checks of one service gave in one run.
 #[derive(Clone, Debug)]
 pub struct Observation {
@@ -433,10 +443,14 @@ pub struct Observation {
     pub notes: Vec<String>,
     /// Whether its process runs, and which one that is.
     pub process_status: ProcessStatus,
-    /// What to remember of its process.
-    pub process: process::LastSeen,
-    /// What systemd said of its unit, where it has one.
-    pub unit: Option<unit::Seen>,
+    /// That whatever manages it is busy bringing it up, and how: then nobody else should be.
+    pub activating: Option<String>,
+    /// Why it is not to be started, whatever is wrong: something else starts it, or it is a job.
+    pub left_alone: Option<String>,
+    /// The control group of its unit, where that is up.
+    pub control_group: Option<String>,
+    /// What to remember of what it is made of.
+    pub subject: SubjectState,
     /// What its checks want to remember.
     pub checks: CheckStates,
     /// The last lines of its logs.

@@ -111,7 +111,7 @@ fn never(service: &Service, chosen: Chosen<'_>, observation: &Observation) -> Op
         ));
     };
     if operation == Operation::Restart {
-        if let Some(why) = (observation.unit.as_ref()).and_then(|unit| unit.left_alone.clone()) {
+        if let Some(why) = observation.left_alone.clone() {
             return down(why);
         }
         if service.method.is_none() {

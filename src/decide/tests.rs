@@ -1,5 +1,5 @@
 use super::*;
-use crate::check::{Kind, unit};
+use crate::check::Kind;
 use crate::config::OnExhausted;
 use crate::fixtures::{at, gone, identity, service, up, with};
 use std::time::Duration;
@@ -538,10 +538,7 @@ mod units {
     use crate::check::unit;
 
     fn busy(mut observation: Observation) -> Observation {
-        observation.unit = Some(unit::Seen {
-            activating: Some("systemd is busy".to_owned()),
-            ..unit::Seen::default()
-        });
+        observation.activating = Some("systemd is busy".to_owned());
         observation
     }
 
@@ -659,10 +656,7 @@ fn a_unit_that_something_else_starts_is_alerted_about_and_not_restarted() {
     let why = "a.service is started by a.timer, so it is not started here";
     let failed = |left_alone: Option<&str>| {
         let mut seen = with(gone(), Kind::Unit, "unit_failed", Severity::Critical);
-        seen.unit = Some(unit::Seen {
-            left_alone: left_alone.map(str::to_owned),
-            ..unit::Seen::default()
-        });
+        seen.left_alone = left_alone.map(str::to_owned);
         seen
     };
     let decision = decide_one(&service("a"), failed(Some(why)), ServiceState::default());

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::check::process::{self, Identity, Running, Started, Target};
 use crate::check::trap::Trap;
-use crate::check::{Check, CheckStates, unit};
+use crate::check::{Check, CheckStates, SubjectState, unit};
 use crate::files::FileId;
 use crate::process_table::SharedSnapshots;
 use crate::sys;
@@ -160,10 +160,8 @@ impl RestartContext<'_> {
 pub struct Attempted {
     /// How it went.
     pub action: Action,
-    /// What to remember of the process that runs now.
-    pub process: process::LastSeen,
-    /// What to remember of the systemd unit, where that is what was restarted.
-    pub unit: Option<unit::LastSeen>,
+    /// What to remember of the process that runs now, and of the systemd unit, where that is what was restarted.
+    pub subject: SubjectState,
     /// What the checks remember since the old process was gone.
     pub checks: CheckStates,
 }

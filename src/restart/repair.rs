@@ -7,7 +7,7 @@ use super::answers::ask;
 use super::command::{Command, outlast_earlier, run};
 use super::{Action, Attempted, Failure, MethodName, Operation, REPORTED, RestartContext};
 use crate::check::trap::{Place, Trap};
-use crate::check::{Check, CheckId, CheckStates, Finding, Severity};
+use crate::check::{Check, CheckId, CheckStates, Finding, Severity, SubjectState};
 use crate::clock::rough;
 
 /// The command is ended so long before the run has to, so that it can be told how it went.
@@ -41,8 +41,10 @@ impl Repair {
                 stderr: Vec::new(),
                 pending,
             },
-            process: context.last_seen.clone(),
-            unit: None,
+            subject: SubjectState {
+                process: context.last_seen.clone(),
+                unit: None,
+            },
             checks: states,
         };
         if let Err(failure) = outcome {

@@ -7,8 +7,8 @@ use super::leftovers::{await_collection, left_behind};
 use super::{
     Action, Attempted, Failure, Method, MethodName, Operation, REPORTED, RestartContext, Up, probes,
 };
-use crate::check::CheckStates;
 use crate::check::process::LastSeen;
+use crate::check::{CheckStates, SubjectState};
 use crate::pool::Pool;
 
 /// How long finding the ends of a service's logs may take.
@@ -31,8 +31,10 @@ pub(super) fn restart<M: Method>(method: &M, context: &RestartContext<'_>) -> At
             stderr: Vec::new(),
             pending: Vec::new(),
         },
-        process: context.last_seen.clone(),
-        unit: None,
+        subject: SubjectState {
+            process: context.last_seen.clone(),
+            unit: None,
+        },
         checks: states,
     };
     match outcome {
@@ -49,9 +51,9 @@ pub(super) fn restart<M: Method>(method: &M, context: &RestartContext<'_>) -> At
             attempted.checks.extend(probed.states);
             let main = up.running.map(|running| running.main);
             attempted.action.new_pid = main.as_ref().map(|main| main.pid);
-            attempted.process = up.last_seen;
-            attempted.process.started = main.or_else(|| context.last_seen.started.clone());
-            attempted.unit = up.unit;
+            attempted.subject.process = up.last_seen;
+            attempted.subject.process.started = main.or_else(|| context.last_seen.started.clone());
+            attempted.subject.unit = up.unit;
         }
         Err(failure) => {
             ::log::error!(target: REPORTED, "{}: restart failed: {}", context.service, failure.error);
@@ -61,7 +63,7 @@ pub(super) fn restart<M: Method>(method: &M, context: &RestartContext<'_>) -> At
             attempted.action.error = Some(failure.error);
             attempted.action.stderr = failure.stderr;
             if let Some(last_seen) = failure.last_seen {
-                attempted.process = LastSeen {
+                attempted.subject.process = LastSeen {
                     started: context.last_seen.started.clone(),
                     ..*last_seen
                 };

@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use proptest::prelude::*;
 
-use crate::check::{CheckState, CheckStates, Kind, Rule, assign_ids, process};
+use crate::check::{CheckState, CheckStates, Kind, Rule, SubjectState, assign_ids, process};
 use crate::clock::Reading;
 use crate::decide::{Facts, decide};
 use crate::fixtures::{at, gone, identity, routing, service, up, with};
@@ -80,11 +80,13 @@ fn tried(ok: bool) -> Outcome {
             stderr: Vec::new(),
             pending: Vec::new(),
         },
-        process: process::LastSeen {
-            main: Some(identity(99)),
-            ..process::LastSeen::default()
+        subject: SubjectState {
+            process: process::LastSeen {
+                main: Some(identity(99)),
+                ..process::LastSeen::default()
+            },
+            unit: None,
         },
-        unit: None,
         checks: CheckStates::default(),
     }))
 }
@@ -881,7 +883,7 @@ impl Machine {
         if self.warms_up_for.is_some() {
             let unknown = Observation {
                 process_status: ProcessStatus::NotApplicable,
-                process: process::LastSeen::default(),
+                subject: SubjectState::default(),
                 ..up(self.pid, 0)
             };
             let writes = self.alive && !self.frozen && self.time >= self.warm_at;

@@ -539,7 +539,7 @@ fn every_place_of_the_state_is_tried_in_turn() {
     let faults = parse(text, Path::new(PLACE), &homeless).unwrap_err();
     assert_eq!(
         told(&faults),
-        "error: `state_dir` is missing, and no HOME tells where it could be\n \
+        "error: `state_dir` is missing, and without HOME it has no default\n \
          --> /etc/watchdog/watchdog.toml\n  \
          = help: write state_dir = \"/home/trader/.local/state/watchdog\", say"
     );

@@ -143,10 +143,7 @@ fn what_holds_a_restart_back_holds_a_repair_back_where_it_should() {
     );
     // what a timer starts may be repaired
     let left_alone = Observation {
-        unit: Some(unit::Seen {
-            left_alone: Some("a timer starts it".to_owned()),
-            ..unit::Seen::default()
-        }),
+        left_alone: Some("a timer starts it".to_owned()),
         ..seen()
     };
     let decision = decide_one(&service, left_alone, ServiceState::default());

@@ -367,7 +367,7 @@ fn a_repair_leaves_what_is_known_of_the_process_and_says_what_it_was() {
         let Outcome::Attempted(mut made) = repaired(ok) else {
             panic!("it was made")
         };
-        made.process = seen.process.clone();
+        made.subject = seen.subject.clone();
         let outcome = Outcome::Attempted(made);
         let settled = settle(
             &mut state,
