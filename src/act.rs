@@ -402,6 +402,7 @@ fn failed_inside(service: &Service, decision: &Decision, last_seen: &LastSeen) -
         subject: SubjectState {
             process: last_seen.clone(),
             unit: None,
+            container: None,
         },
         checks: CheckStates::default(),
     }

@@ -37,6 +37,7 @@ pub(crate) fn service(name: &str) -> Service {
         process: None,
         checks: Vec::new(),
         unit: None,
+        container: None,
         method: Some(RestartMethod::Command(Command {
             command: vec!["/bin/true".to_owned()],
             working_dir: Path::new("/").into(),
@@ -111,6 +112,7 @@ pub(crate) fn up(pid: i32, age: u64) -> Observation {
                 ..LastSeen::default()
             },
             unit: None,
+            container: None,
         },
         checks: CheckStates::default(),
         tail: log::Tail::default(),

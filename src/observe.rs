@@ -9,10 +9,10 @@ use chrono::{DateTime, Utc};
 
 use crate::check::log::{self, Author};
 use crate::check::process::{self, Identity, ProcessStatus, Target};
-use crate::check::unit::{self, Manager, UnitStatus};
+use crate::check::unit::{self, Manager};
 use crate::check::{
     self, CheckState, CheckStates, Checked, Circumstances, Finding, Job, Kind, Looking,
-    Observation, Rule, Runs, Slot, SubjectState,
+    Observation, Presence, Rule, Runs, Slot, SubjectState, container,
 };
 use crate::clock::{self, Reading};
 use crate::config::{Config, Service};
@@ -31,6 +31,7 @@ pub fn target(service: &Service) -> Target<'_> {
         rule: service.process.as_ref(),
         started: service.method.as_ref().and_then(RestartMethod::started),
         has_other_checks: service.unit.is_some()
+            || service.container.is_some()
             || (service.checks.iter()).any(|check| check.rule.shows_life()),
         may_have_started: false,
         by_command: false,
@@ -135,8 +136,12 @@ pub fn observe(
                 (slots, thread)
             })
             .collect();
+        let asked = ask_engine(scope, &subjects, config, looking);
         let mut seen = look_at_processes(&subjects, config, state, looking);
         look_at_units(&subjects, config, looking, &mut seen);
+        if let Some(asked) = asked {
+            look_at_containers(&subjects, config, looking, asked, &mut seen);
+        }
         let rest = jobs(&subjects, &seen, |rule| !rule.is_independent());
         add(&subjects, check::look(rest, looking), &mut seen);
         for (slots, thread) in begun {
@@ -362,6 +367,7 @@ fn look_at_processes(
                 subject: SubjectState {
                     process: seen.last_seen,
                     unit: None,
+                    container: None,
                 },
                 checks: CheckStates::default(),
                 tail: log::Tail::default(),
@@ -423,13 +429,13 @@ fn look_at_units(
         // a process table of its own says more than systemd does
         if subject.service.process.is_none() {
             match judged.standing {
-                UnitStatus::Up(Some(pid)) => {
+                Presence::Up(Some(pid)) => {
                     whose.push(place);
                     mains.push((pid, observation.subject.process.clone()));
                 }
-                UnitStatus::Up(None) => {}
-                UnitStatus::Down => observation.process_status = ProcessStatus::NotRunning,
-                UnitStatus::Unseen => observation.process_status = ProcessStatus::Unknown,
+                Presence::Up(None) => {}
+                Presence::Down => observation.process_status = ProcessStatus::NotRunning,
+                Presence::Unseen => observation.process_status = ProcessStatus::Unknown,
             }
         }
         observation.activating = judged.activating;
@@ -437,11 +443,99 @@ fn look_at_units(
         observation.control_group = judged.control_group;
         observation.subject.unit = judged.last_seen;
     }
-    let time = now.clone();
-    let results = pool.side_by_side(
+    look_at_mains(whose, mains, config, looking, seen);
+}
+
+/// Begins to ask the engine for all containers, where a service is one.
+fn ask_engine<'scope>(
+    scope: &'scope thread::Scope<'scope, '_>,
+    subjects: &[Subject<'_>],
+    config: &'scope Config,
+    looking: &Looking<'_>,
+) -> Option<Asked<'scope>> {
+    let services = subjects.iter().map(|subject| Arc::clone(subject.service));
+    let services: Vec<Arc<Service>> = services.filter(|it| it.container.is_some()).collect();
+    let deadline = looking.deadline;
+    (!services.is_empty()).then(|| {
+        thread::Builder::new()
+            .name("containers".to_owned())
+            .spawn_scoped(scope, move || {
+                let rules = services.iter().filter_map(|it| it.container.as_ref());
+                container::ask(&config.containers, &rules.collect::<Vec<_>>(), deadline)
+            })
+    })
+}
+
+/// An engine that is being asked.
+type Asked<'scope> =
+    std::io::Result<thread::ScopedJoinHandle<'scope, Result<container::Answer, String>>>;
+
+/// Judges what the engine said of each container, and looks at their main processes.
+fn look_at_containers(
+    subjects: &[Subject<'_>],
+    config: &Config,
+    looking: &Looking<'_>,
+    asked: Asked<'_>,
+    seen: &mut [Observation],
+) {
+    let answer = match asked.map(thread::ScopedJoinHandle::join) {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(_)) => Err(unanswered(Failed::Panicked, config)),
+        Err(_) => Err(unanswered(Failed::NoThread, config)),
+    };
+    let (mut whose, mut mains) = (Vec::new(), Vec::new());
+    for (place, (subject, observation)) in subjects.iter().zip(&mut *seen).enumerate() {
+        let Some(rule) = &subject.service.container else {
+            continue;
+        };
+        let last_seen = subject.known.container.as_deref();
+        let judged = match &answer {
+            Ok(answer) => container::judge(
+                rule,
+                answer,
+                last_seen,
+                looking.now.wall,
+                subject.service.start_grace,
+                container::is_process_of,
+            ),
+            Err(why) => container::unreachable(why),
+        };
+        observation.findings.extend(judged.findings);
+        observation.notes.extend(judged.notes);
+        // a process table of its own says more than the engine does
+        if subject.service.process.is_none() {
+            match judged.presence {
+                Presence::Up(Some(pid)) => {
+                    whose.push(place);
+                    mains.push((pid, observation.subject.process.clone()));
+                }
+                Presence::Up(None) => {}
+                Presence::Down => observation.process_status = ProcessStatus::NotRunning,
+                Presence::Unseen => observation.process_status = ProcessStatus::Unknown,
+            }
+        }
+        observation.activating = judged.activating;
+        // a command may make it anew
+        let by_command = (subject.service.method.as_ref()).is_some_and(RestartMethod::has_command);
+        observation.left_alone = judged.left_alone.filter(|_| !by_command);
+        observation.subject.container = judged.last_seen;
+    }
+    look_at_mains(whose, mains, config, looking, seen);
+}
+
+/// Looks at the main processes of the services at these places, as systemd or an engine names them.
+fn look_at_mains(
+    whose: Vec<usize>,
+    mains: Vec<(i32, process::LastSeen)>,
+    config: &Config,
+    looking: &Looking<'_>,
+    seen: &mut [Observation],
+) {
+    let time = looking.now.clone();
+    let results = looking.pool.side_by_side(
         mains,
         config.check_timeout,
-        deadline,
+        looking.deadline,
         move |(pid, last_seen)| process::look_at(pid, &last_seen, &time),
     );
     for (place, result) in whose.into_iter().zip(results) {

@@ -231,6 +231,11 @@ pub fn settle(
         if attempted.subject.unit.is_some() {
             remembered.unit.clone_from(&attempted.subject.unit);
         }
+        if attempted.subject.container.is_some() {
+            remembered
+                .container
+                .clone_from(&attempted.subject.container);
+        }
         remembered.checks.extend(attempted.checks.clone());
     }
     if decision.spent == Some(Spent::GivenUp) {
@@ -290,6 +295,10 @@ pub fn settle(
         usage: observation
             .map(|seen| service.figures(&seen.checks))
             .unwrap_or_default(),
+        container: remembered
+            .container
+            .clone()
+            .filter(|_| service.container.is_some()),
         notes: notes.clone(),
         would: decision.operation.filter(|_| outcome.is_none()),
     };
@@ -411,6 +420,11 @@ fn remember_seen(
         remembered.recent_starts.drain(..over);
     }
     remembered.unit.clone_from(&observation.subject.unit);
+    if observation.subject.container.is_some() {
+        remembered
+            .container
+            .clone_from(&observation.subject.container);
+    }
     if is_interrupted {
         return;
     }

@@ -12,7 +12,7 @@ use serde_json::{Number, Value};
 use super::trap::Trap;
 use super::{
     CheckId, CheckKind, Checked, Circumstances, Code, JobOf, LastLook, Looking, ServiceContext,
-    disk, exec, http, log, port, process, unit, usage,
+    container, disk, exec, http, log, port, process, unit, usage,
 };
 use crate::secret::Kept;
 
@@ -234,7 +234,7 @@ macro_rules! checks {
 
         /// The codes of all findings.
         pub fn codes() -> impl Iterator<Item = &'static Code> {
-            let all = [process::CODES, unit::CODES, $(<$kind as CheckKind>::CODES),*];
+            let all = [process::CODES, unit::CODES, container::CODES, $(<$kind as CheckKind>::CODES),*];
             all.into_iter().flatten()
         }
 

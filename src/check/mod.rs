@@ -23,6 +23,7 @@ use crate::pool::{Failed, Pool};
 use crate::secret::Kept;
 
 pub mod command_traps;
+pub mod container;
 pub mod disk;
 pub mod exec;
 pub mod http;
@@ -48,6 +49,8 @@ pub enum Kind {
     Process,
     /// systemd units.
     Unit,
+    /// Containers.
+    Container,
     /// Freshness and patterns of log files.
     Log,
     /// Ports that accept connections.
@@ -179,7 +182,7 @@ pub fn worst<'a>(findings: impl IntoIterator<Item = &'a Finding>) -> Option<Seve
 /// it. A log is stale because the process is missing, and not the other way round.
 pub fn sort_by_weight(findings: &mut [Finding]) {
     findings.sort_by_key(|finding| {
-        let is_cause = matches!(finding.check, Kind::Process | Kind::Unit);
+        let is_cause = matches!(finding.check, Kind::Process | Kind::Unit | Kind::Container);
         (std::cmp::Reverse(finding.severity), !is_cause)
     });
 }
@@ -424,6 +427,18 @@ pub trait CheckKind {
     fn explain(rule: &Self::Rule, state: Option<&Self::State>, last: LastLook<'_>) -> String;
 }
 
+/// Whether a unit or a container runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Presence {
+    /// It does, with a main process that is known or without one.
+    Up(Option<i32>),
+    /// It surely does not.
+    Down,
+    /// It could not be seen, or is not to be started here.
+    #[default]
+    Unseen,
+}
+
 /// What is remembered from run to run of what a service is made of. It may be both: a unit, and a process that is known
 /// by other means than systemd's.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -432,6 +447,8 @@ pub struct SubjectState {
     pub process: process::LastSeen,
     /// Its systemd unit.
     pub unit: Option<unit::LastSeen>,
+    /// Its container.
+    pub container: Option<Arc<container::LastSeen>>,
 }
 
 /// All that the checks of one service gave in one run.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Code, Finding, Grace, Kind, Severity};
+use super::{Code, Finding, Grace, Kind, Presence, Severity};
 use crate::clock::{self, Reading};
 
 pub use crate::systemctl::Manager;
@@ -71,23 +71,11 @@ pub struct Seen {
     /// Why it is not to be started, whatever is wrong: something else starts it, or it is a job.
     pub left_alone: Option<String>,
     /// Whether it runs, is known not to, or could not be seen.
-    pub standing: UnitStatus,
+    pub standing: Presence,
     /// Its control group, where it is up.
     pub control_group: Option<String>,
     /// What to remember.
     pub last_seen: Option<LastSeen>,
-}
-
-/// Whether a unit runs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum UnitStatus {
-    /// It does, with a main process or without one.
-    Up(Option<i32>),
-    /// It surely does not.
-    Down,
-    /// It could not be seen, or systemd would not start it.
-    #[default]
-    Unseen,
 }
 
 /// Judges what systemd said of a unit; absent: it said nothing. `last_seen` is what an earlier run remembered, and
@@ -147,11 +135,11 @@ pub fn judge(
         });
     }
     match status.active {
-        Active::Active | Active::Reloading => seen.standing = UnitStatus::Up(status.main_pid),
+        Active::Active | Active::Reloading => seen.standing = Presence::Up(status.main_pid),
         Active::Activating => {
             seen.standing = match status.main_pid {
-                Some(pid) => UnitStatus::Up(Some(pid)),
-                None => UnitStatus::Down,
+                Some(pid) => Presence::Up(Some(pid)),
+                None => Presence::Down,
             };
             seen.activating = Some(match status.sub.as_str() {
                 "auto-restart" | "auto-restart-queued" => {
@@ -174,11 +162,11 @@ pub fn judge(
             seen.found(super::TIMED_OUT, Severity::Unknown, why);
         }
         Active::Inactive | Active::Failed if status.has_job => {
-            seen.standing = UnitStatus::Down;
+            seen.standing = Presence::Down;
             seen.activating = Some(format!("{name} waits in systemd's queue to be started"));
         }
         Active::Failed => {
-            seen.standing = UnitStatus::Down;
+            seen.standing = Presence::Down;
             let how = status.ending().unwrap_or_else(|| status.sub.clone());
             seen.found(
                 FAILED,
@@ -186,9 +174,9 @@ pub fn judge(
                 format!("{name} has failed: {how}"),
             );
         }
-        Active::Inactive if status.is_done() => seen.standing = UnitStatus::Down,
+        Active::Inactive if status.is_done() => seen.standing = Presence::Down,
         Active::Inactive => {
-            seen.standing = UnitStatus::Down;
+            seen.standing = Presence::Down;
             let why = if status.conditions_hold {
                 ""
             } else {

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::check::{Finding, Kind, LastLook, process, unit};
+use crate::check::{Finding, Kind, LastLook, container, process, unit};
 use crate::cli;
 use crate::clock::{age, rough, stamp};
 use crate::commands::{count, one, print};
@@ -158,6 +158,10 @@ impl Known<'_> {
             let has_process = self.service.process.is_some();
             let what = unit::explain(unit, remembered.unit.as_ref(), has_process);
             show(page, &what, &|finding| finding.check == Kind::Unit);
+        }
+        if let Some(rule) = &self.service.container {
+            let what = container::explain(rule, remembered.container.as_deref());
+            show(page, &what, &|finding| finding.check == Kind::Container);
         }
         let last = LastLook {
             time: report.time,

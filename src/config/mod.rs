@@ -65,6 +65,8 @@ pub struct Config {
     pub check_timeout: Duration,
     /// For a whole run.
     pub run_timeout: Duration,
+    /// The container engine.
+    pub containers: crate::check::container::Containers,
     /// What its `include` names.
     pub included: Vec<Included>,
     /// The watchdog's own log.
@@ -145,6 +147,8 @@ pub struct Service {
     pub checks: Vec<Check>,
     /// Its systemd unit, which is a check as well.
     pub unit: Option<crate::check::unit::Unit>,
+    /// Its container, which is a check as well.
+    pub container: Option<crate::check::container::Rule>,
     /// How it is restarted; absent: it is only watched.
     pub method: Option<RestartMethod>,
     /// What is done for which findings, in the order of the file.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::policy::{Policy, check_window};
 use super::strategy::{Strategy, StrategyKeys, check_windows};
 use super::{Defaults, Service};
+use crate::check::container;
 use crate::check::disk::{self, Disks};
 use crate::check::exec::{self, Execs};
 use crate::check::http::{self, Https};
@@ -28,7 +29,8 @@ use crate::table::{
 const START_GRACE: Duration = Duration::from_mins(1);
 
 /// The ways to restart, of which a service has one at most.
-const ONE_WAY: &str = "a service is restarted in one way: spawn, systemd or restart.command";
+const ONE_WAY: &str =
+    "a service is restarted in one way: spawn, systemd, container or restart.command";
 
 table! {
     /// What a service does not say itself.
@@ -59,6 +61,8 @@ table! {
         spawn: Option<Spawn>;
         /// Its unit.
         systemd: Option<Unit>;
+        /// Its container.
+        container: Option<container::Rule>;
         /// Its logs.
         log: Vec<log::Rule> = Vec::new();
         /// Its ports.
@@ -153,6 +157,7 @@ impl From<&Service> for ServiceKeys {
             process: service.process.clone(),
             spawn,
             systemd: service.unit.clone(),
+            container: service.container.clone(),
             log: service.rules::<Logs>().cloned().collect(),
             port: service.rules::<Ports>().cloned().collect(),
             http: service.rules::<Https>().cloned().collect(),
@@ -380,6 +385,7 @@ fn body(entry: &Entry<'_>, table: &Table<'_>, defaults: &Part<DefaultKeys>) -> O
         policy.after_failures,
         policy.out_of.flatten(),
     );
+    let stop_timeout = part.restart.limits.stop_timeout;
     let keys = ServiceKeys::whole(part)?;
     if let Some(list) = table.get("strategy") {
         check_windows(&list, &keys.strategy, &keys.restart.policy);
@@ -389,6 +395,8 @@ fn body(entry: &Entry<'_>, table: &Table<'_>, defaults: &Part<DefaultKeys>) -> O
     let tables = Tables {
         spawn: keys.spawn,
         systemd: keys.systemd.clone(),
+        container: keys.container.clone(),
+        stop_timeout,
         command: keys.restart.command,
         stop_first: keys.restart.stop_first,
     };
@@ -447,6 +455,7 @@ fn body(entry: &Entry<'_>, table: &Table<'_>, defaults: &Part<DefaultKeys>) -> O
         process: keys.process,
         checks: assign_ids(rules.collect()),
         unit: keys.systemd,
+        container: keys.container,
         method,
         strategies,
         policy: keys.restart.policy,
@@ -467,13 +476,13 @@ fn surroundings(spawn: &Spawn) -> exec::Surroundings {
 /// What a service uses can be seen only where its processes are known.
 fn usage_has_processes(table: &Table<'_>) {
     const USED: [&str; 4] = ["memory", "cpu", "open_files", "threads"];
-    if table.has_any(&["process", "spawn", "systemd"]) {
+    if table.has_any(&["process", "spawn", "systemd", "container"]) {
         return;
     }
     if let Some(value) = USED.iter().find_map(|key| table.get(key)) {
         value.misplaced(
             &format!("{} of a service without a process", value.name()),
-            "give the service one of process, systemd, spawn: by that it is known what runs of it",
+            "give the service one of process, systemd, container, spawn: by that it is known what runs of it",
         );
     }
 }
@@ -486,8 +495,10 @@ fn fits_together(table: &Table<'_>, _: &mut Part<ServiceKeys>) {
         table.get("restart"),
     );
     // a second way to restart is told at the one that comes later in the file
-    let first = table.at_most_one(&["spawn", "systemd"], ONE_WAY);
+    let first = table.at_most_one(&["spawn", "systemd", "container"], ONE_WAY);
     let command = restart.as_ref().and_then(|restart| restart.key("command"));
+    // a command may restart what a container is in the place of the engine
+    let first = first.filter(|_| table.has("spawn") || table.has("systemd"));
     if let (Some(first), Some(command)) = (first, command) {
         command.misplaced(
             &format!("`restart.command` beside {}{}", first.name(), table.place()),
@@ -496,11 +507,19 @@ fn fits_together(table: &Table<'_>, _: &mut Part<ServiceKeys>) {
     }
     usage_has_processes(table);
     if !table.has_any(&[
-        "process", "spawn", "systemd", "log", "port", "http", "exec", "disk",
+        "process",
+        "spawn",
+        "systemd",
+        "container",
+        "log",
+        "port",
+        "http",
+        "exec",
+        "disk",
     ]) {
         table.lacks(
             &format!("service {} has nothing to look at", table.name()),
-            "give it one of process, systemd, log, port, http, exec, disk, or spawn alone",
+            "give it one of process, systemd, container, log, port, http, exec, disk, or spawn alone",
         );
     }
     let logs = table.get("log").filter(|_| !table.has("systemd"));

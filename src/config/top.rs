@@ -12,6 +12,7 @@ use toml::de::{DeTable, DeValue};
 use super::environment::Environment;
 use super::service::{self, DefaultKeys, Entry, Named, ServiceKeys};
 use super::{Config, Defaults};
+use crate::check::container::Containers;
 use crate::notify::Channel;
 use crate::notify::mail::Settings;
 use crate::table::fault::{Fault, MOST, Source, is_secret};
@@ -35,6 +36,8 @@ table! {
         logging: Logging => Nested;
         /// What a service does not say itself.
         defaults: DefaultKeys => Nested;
+        /// The container engine.
+        containers: Containers => Nested;
         /// Whom to alert by mail.
         mail: Option<Settings>;
         /// The services.
@@ -85,6 +88,7 @@ pub fn to_toml(config: &Config) -> String {
         // what they say is here
         include: Vec::new(),
         logging: config.logging.clone(),
+        containers: config.containers.clone(),
         defaults: DefaultKeys::from(&config.defaults),
         mail: config.mail().cloned(),
         service: services
@@ -396,11 +400,17 @@ fn body<'a>(
     for check in services.iter_mut().flat_map(|service| &mut service.checks) {
         check.rule.fill_in(keys.check_timeout);
     }
+    for service in &mut services {
+        if let Some(method) = &mut service.method {
+            method.know_engine(&keys.containers);
+        }
+    }
     Some(Config {
         path: path.to_owned(),
         state_dir: state_dir.unwrap_or_default(),
         check_timeout: keys.check_timeout,
         run_timeout: keys.run_timeout,
+        containers: keys.containers,
         included: Vec::new(),
         logging: keys.logging,
         defaults: Defaults::of(keys.defaults),

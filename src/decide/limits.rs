@@ -134,8 +134,10 @@ fn never(service: &Service, chosen: Chosen<'_>, observation: &Observation) -> Op
     }
     // a repair starts no second copy
     if operation == Operation::Restart && observation.process_status == ProcessStatus::Unknown {
-        let unit = (observation.findings.iter())
-            .find(|finding| finding.check == Kind::Unit && finding.severity == Severity::Unknown);
+        let unit = (observation.findings.iter()).find(|finding| {
+            matches!(finding.check, Kind::Unit | Kind::Container)
+                && finding.severity == Severity::Unknown
+        });
         return down(match unit {
             Some(finding) => format!("not restarted: {}", finding.message),
             None => "not restarted, because its process could not be seen: a second copy might be started"

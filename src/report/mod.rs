@@ -1,12 +1,13 @@
 //! What a run, or a look at the last one, says: to people and to programs.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::Number;
 
-use crate::check::Finding;
+use crate::check::{Finding, container};
 use crate::config::Config;
 use crate::restart::{Action, Operation};
 use crate::state::{ServiceState, State};
@@ -62,6 +63,9 @@ pub struct ServiceReport {
     /// What it uses, as far as its checks ask for it and could read it.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub usage: BTreeMap<&'static str, Number>,
+    /// Its container, as far as it is one and could be seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub container: Option<Arc<container::LastSeen>>,
     /// Further sentences: why nothing was done, what was left out.
     pub notes: Vec<String>,
     /// What a run that is no dry run would do.
@@ -102,6 +106,10 @@ pub fn recorded(
                 restarts_last_hour: known.attempts_in_hour(now),
                 max_per_hour: known.report.max_per_hour,
                 usage: service.figures(&known.checks),
+                container: known
+                    .container
+                    .clone()
+                    .filter(|_| service.container.is_some()),
                 notes: notes(known, now),
                 would: None,
             })

@@ -215,6 +215,7 @@ mod tests {
             restarts_last_hour: 0,
             max_per_hour: 3,
             usage: std::collections::BTreeMap::new(),
+            container: None,
             notes: Vec::new(),
             would: None,
         }

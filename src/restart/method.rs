@@ -2,10 +2,13 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::command::Command;
+use super::container::Container;
 use super::spawn::Spawn;
 use super::{Attempted, Method, MethodName, RestartContext, template, traps};
+use crate::check::container::{self, Containers};
 use crate::check::process::Started;
 use crate::check::trap::Trap;
 use crate::check::unit::Unit;
@@ -17,6 +20,8 @@ pub enum RestartMethod {
     Spawn(Box<Spawn>),
     /// A systemd unit.
     Systemd(Unit),
+    /// A container, by its engine.
+    Container(Box<Container>),
     /// A command that is run to its end.
     Command(Command),
 }
@@ -28,6 +33,10 @@ pub struct Tables {
     pub spawn: Option<Spawn>,
     /// Its `systemd` table.
     pub systemd: Option<Unit>,
+    /// Its `container` table.
+    pub container: Option<container::Rule>,
+    /// What its `restart` table says of `stop_timeout`; absent: nothing, and a container has its own.
+    pub stop_timeout: Option<Duration>,
     /// Its `restart.command`.
     pub command: Option<Vec<String>>,
     /// Its `restart.stop_first`.
@@ -39,6 +48,8 @@ impl Default for Tables {
         Self {
             spawn: None,
             systemd: None,
+            container: None,
+            stop_timeout: None,
             command: None,
             stop_first: true,
         }
@@ -55,6 +66,10 @@ macro_rules! each {
             }
             Self::Systemd($method) => {
                 type $kind = Unit;
+                $call
+            }
+            Self::Container($method) => {
+                type $kind = Container;
                 $call
             }
             Self::Command($method) => {
@@ -84,6 +99,16 @@ impl RestartMethod {
                 ..
             } => Self::Systemd(unit),
             Tables {
+                command: None,
+                container: Some(rule),
+                stop_timeout,
+                ..
+            } => Self::Container(Box::new(Container {
+                rule,
+                engine: Containers::default(),
+                stop_timeout,
+            })),
+            Tables {
                 command,
                 stop_first,
                 ..
@@ -107,11 +132,20 @@ impl RestartMethod {
                 systemd: Some(unit.clone()),
                 ..none
             },
+            // its table is that of the check
+            Self::Container(_) => none,
             Self::Command(command) => Tables {
                 command: Some(command.command.clone()),
                 stop_first: command.stop_first,
                 ..none
             },
+        }
+    }
+
+    /// Tells it where the engine is, and how long a call may take.
+    pub fn know_engine(&mut self, containers: &Containers) {
+        if let Self::Container(container) = self {
+            container.engine = containers.clone();
         }
     }
 

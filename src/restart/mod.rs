@@ -11,13 +11,14 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::path::Path;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::check::process::{self, Identity, Running, Started, Target};
 use crate::check::trap::Trap;
-use crate::check::{Check, CheckStates, SubjectState, unit};
+use crate::check::{Check, CheckStates, SubjectState, container as container_check, unit};
 use crate::files::FileId;
 use crate::process_table::SharedSnapshots;
 use crate::sys;
@@ -29,6 +30,7 @@ pub use method::{RestartMethod, Tables};
 mod already_running;
 mod answers;
 pub mod command;
+mod container;
 mod leftovers;
 mod limits;
 mod method;
@@ -66,6 +68,8 @@ pub enum MethodName {
     Spawn,
     /// A systemd unit.
     Systemd,
+    /// A container, by its engine.
+    Container,
     /// A command that is run to its end.
     Command,
     /// None: something else has started the service again.
@@ -77,6 +81,7 @@ impl fmt::Display for MethodName {
         f.write_str(match self {
             Self::Spawn => "spawn",
             Self::Systemd => "systemd",
+            Self::Container => "container",
             Self::Command => "command",
             Self::Itself => "itself",
         })
@@ -175,6 +180,8 @@ struct Up {
     last_seen: process::LastSeen,
     /// What to remember of its systemd unit, where that is what was restarted.
     unit: Option<unit::LastSeen>,
+    /// What to remember of its container, where that is what was restarted.
+    container: Option<Arc<container_check::LastSeen>>,
     /// Something else has started it.
     by_itself: bool,
 }

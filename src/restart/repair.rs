@@ -44,6 +44,7 @@ impl Repair {
             subject: SubjectState {
                 process: context.last_seen.clone(),
                 unit: None,
+                container: None,
             },
             checks: states,
         };

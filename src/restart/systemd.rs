@@ -195,12 +195,14 @@ fn up(status: &Status, last_seen: &process::LastSeen) -> Up {
             },
             last_seen: seen.last_seen,
             unit,
+            container: None,
             by_itself: false,
         },
         None => Up {
             running: None,
             last_seen: last_seen.clone(),
             unit,
+            container: None,
             by_itself: false,
         },
     }

@@ -34,6 +34,7 @@ pub(super) fn restart<M: Method>(method: &M, context: &RestartContext<'_>) -> At
         subject: SubjectState {
             process: context.last_seen.clone(),
             unit: None,
+            container: None,
         },
         checks: states,
     };
@@ -54,6 +55,7 @@ pub(super) fn restart<M: Method>(method: &M, context: &RestartContext<'_>) -> At
             attempted.subject.process = up.last_seen;
             attempted.subject.process.started = main.or_else(|| context.last_seen.started.clone());
             attempted.subject.unit = up.unit;
+            attempted.subject.container = up.container;
         }
         Err(failure) => {
             ::log::error!(target: REPORTED, "{}: restart failed: {}", context.service, failure.error);

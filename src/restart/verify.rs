@@ -194,6 +194,7 @@ impl<'a> Awaited<'a> {
                     running: None,
                     last_seen: self.last_seen.clone(),
                     unit: None,
+                    container: None,
                     by_itself: false,
                 });
             }
@@ -227,6 +228,7 @@ impl<'a> Awaited<'a> {
                     running: Some(running),
                     last_seen: seen.last_seen,
                     unit: None,
+                    container: None,
                     by_itself: false,
                 })
             }
@@ -303,6 +305,7 @@ fn child_is_up(child: &StartedChild, now: &Reading) -> Result<Up, String> {
             }),
             last_seen,
             unit: None,
+            container: None,
             by_itself: false,
         }),
         _ => Err(format!("PID {pid} cannot be seen")),

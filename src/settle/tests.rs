@@ -86,6 +86,7 @@ fn tried(ok: bool) -> Outcome {
                 ..process::LastSeen::default()
             },
             unit: None,
+            container: None,
         },
         checks: CheckStates::default(),
     }))

@@ -4,6 +4,7 @@
 //! was read to. What can be derived from them is derived anew by each run, so that nothing has to be reset.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -11,7 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::check::log::{self, Logs};
 use crate::check::process::{self, Identity, ProcessStatus};
-use crate::check::{Check, CheckState, CheckStates, Finding, Listed, unit};
+use crate::check::{Check, CheckState, CheckStates, Finding, Listed, container, unit};
 use crate::clock::{Reading, SETTING, times};
 use crate::restart::Action;
 use crate::verdict::Verdict;
@@ -136,6 +137,9 @@ pub struct ServiceState {
     /// Its systemd unit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unit: Option<unit::LastSeen>,
+    /// Its container.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub container: Option<Arc<container::LastSeen>>,
     /// Young processes that were seen since it was last healthy.
     #[serde(alias = "young", skip_serializing_if = "Vec::is_empty")]
     pub recent_starts: Vec<Identity>,

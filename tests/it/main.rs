@@ -12,6 +12,7 @@ mod benches;
 mod boxes;
 mod budget;
 mod cli;
+mod containers;
 mod cost;
 mod cron;
 mod crowds;

@@ -190,7 +190,7 @@ fn a_unit_that_something_else_starts_and_a_job_may_be_inactive_after_they_ended_
         let found = seen.findings.first().map(|finding| &*finding.code);
         let expected = if why.is_some() { None } else { Some(INACTIVE) };
         assert_eq!(found, expected, "{properties}");
-        assert_eq!(seen.standing, UnitStatus::Down);
+        assert_eq!(seen.standing, Presence::Down);
 
         let seen = judged(&format!("{failed}{properties}"));
         let finding = &seen.findings[0];
@@ -217,29 +217,29 @@ fn a_unit_that_something_else_starts_and_a_job_may_be_inactive_after_they_ended_
 #[test]
 fn where_it_stands_is_told_from_what_is_wrong() {
     for (changes, standing, busy) in [
-        ("", UnitStatus::Up(Some(4711)), None),
-        ("MainPID=0", UnitStatus::Up(None), None),
-        ("ActiveState=inactive\nMainPID=0", UnitStatus::Down, None),
-        ("ActiveState=failed\nMainPID=0", UnitStatus::Down, None),
-        ("ActiveState=deactivating", UnitStatus::Unseen, None),
+        ("", Presence::Up(Some(4711)), None),
+        ("MainPID=0", Presence::Up(None), None),
+        ("ActiveState=inactive\nMainPID=0", Presence::Down, None),
+        ("ActiveState=failed\nMainPID=0", Presence::Down, None),
+        ("ActiveState=deactivating", Presence::Unseen, None),
         (
             "LoadState=masked\nActiveState=inactive",
-            UnitStatus::Unseen,
+            Presence::Unseen,
             None,
         ),
         (
             "ActiveState=activating\nSubState=auto-restart\nMainPID=0\nResult=exit-code\nExecMainCode=1\nExecMainStatus=1",
-            UnitStatus::Down,
+            Presence::Down,
             Some("systemd is about to restart a.service by itself after exit status 1"),
         ),
         (
             "ActiveState=activating\nSubState=start",
-            UnitStatus::Up(Some(4711)),
+            Presence::Up(Some(4711)),
             Some("systemd is starting a.service (start)"),
         ),
         (
             "ActiveState=inactive\nMainPID=0\nJob=3",
-            UnitStatus::Down,
+            Presence::Down,
             Some("a.service waits in systemd's queue to be started"),
         ),
     ] {
@@ -272,7 +272,7 @@ fn where_it_stands_is_told_from_what_is_wrong() {
     );
     assert_eq!(
         (&*silent.findings[0].code, silent.standing),
-        (UNREACHABLE, UnitStatus::Unseen)
+        (UNREACHABLE, Presence::Unseen)
     );
 }
 

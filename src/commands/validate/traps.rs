@@ -14,7 +14,7 @@ use crate::check::log::Logs;
 use crate::check::process::{self, Bystanders};
 use crate::check::trap::{Place, Trap};
 use crate::check::unit::{self, Watched};
-use crate::check::{self, Looking, ServiceContext};
+use crate::check::{self, Looking, ServiceContext, container};
 use crate::clock::{Reading, age, goes_on_while_off, rough};
 use crate::config::{Config, Remedy, Service, dependencies_first, place};
 use crate::observe::target;
@@ -145,6 +145,7 @@ pub(super) fn find(scene: &Scene<'_>, now: &Reading) -> Vec<PlacedTrap> {
     in_state(config, now, &mut traps);
     in_channels(config, &mut traps);
     let mut of_units = in_units(scene);
+    let mut of_containers = in_containers(scene);
     let mut of_checks = in_checks(scene, now);
     let chains = longest_chains(&config.services);
     for (service, seen) in &scene.services {
@@ -153,6 +154,11 @@ pub(super) fn find(scene: &Scene<'_>, now: &Reading) -> Vec<PlacedTrap> {
             service,
             "systemd",
             of_units.remove(&*service.name).unwrap_or_default(),
+        );
+        traps.of_part(
+            service,
+            "container",
+            of_containers.remove(&*service.name).unwrap_or_default(),
         );
         in_method(service, &mut traps);
         in_strategies(service, config, &mut traps);
@@ -183,6 +189,23 @@ fn in_process(service: &Service, seen: &process::Seen, config: &Config, traps: &
         let found = process::traps(rule, seen, &bystanders);
         traps.of_part(service, "process", found);
     }
+}
+
+/// The traps of all containers, by the names of their services.
+fn in_containers<'a>(scene: &Scene<'a>) -> HashMap<&'a str, Vec<Trap>> {
+    let (mut names, mut rules) = (Vec::new(), Vec::new());
+    for (service, _) in &scene.services {
+        if let Some(rule) = &service.container {
+            names.push(&*service.name);
+            rules.push(rule);
+        }
+    }
+    if rules.is_empty() {
+        return HashMap::new();
+    }
+    let ends = Instant::now() + scene.config.run_timeout;
+    let found = container::traps(&scene.config.containers, &rules, ends);
+    names.into_iter().zip(found).collect()
 }
 
 /// The traps of all units, by the names of their services.

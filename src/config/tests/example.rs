@@ -22,17 +22,24 @@ const HEAD: &str = "Every key of a watchdog config. What is commented out by `#k
 /// The example as the definitions have it.
 fn made() -> String {
     let mut text = comment(HEAD) + &comment(ABOUT) + "\n";
-    let (of_units, others): (Vec<_>, Vec<_>) = sections()
+    let (apart, others): (Vec<_>, Vec<_>) = sections()
         .into_iter()
         .filter(|section| section.place.is_empty() || section.place.starts_with('['))
-        .partition(|section| section.place.ends_with("systemd]"));
+        .partition(|section| {
+            section.place.ends_with("systemd]") || section.place.ends_with(".container]")
+        });
     for section in others {
         write(&mut text, &section, "trader");
     }
-    // one that systemd runs is a service of its own
-    for section in of_units {
+    // one that systemd or an engine runs is a service of its own
+    for section in apart {
         let mut own = String::new();
-        write(&mut own, &section, "database");
+        let is_unit = section.place.ends_with("systemd]");
+        write(
+            &mut own,
+            &section,
+            if is_unit { "database" } else { "gateway" },
+        );
         text += &own.replace("trader.service", "postgresql.service");
     }
     text.trim_end().to_owned() + "\n"
@@ -131,7 +138,7 @@ fn every_key_says_what_it_is_for_and_has_a_value() {
 #[test]
 fn the_example_parses() {
     let config = good(EXAMPLE);
-    assert_eq!(config.services.len(), 2);
+    assert_eq!(config.services.len(), 3);
     assert_eq!(config.services[0].name, "trader");
 }
 
@@ -164,6 +171,7 @@ fn what_is_commented_out_would_be_right_too() {
             "`ca_file` means nothing without https",
             "`restart.command` beside `spawn` in [service.trader]",
             "`action` beside `command` in [[service.trader.strategy]]",
+            "`name` beside `project` and `service`",
         ]
     );
 }

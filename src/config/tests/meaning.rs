@@ -449,6 +449,9 @@ settle = "2s"
 wait_for = "probes"
 stop_first = true
 
+[containers]
+timeout = "10s"
+
 [service.x]
 enabled = true
 working_dir = "/etc/watchdog"

@@ -1,0 +1,281 @@
+//! What an engine's answer means. Nothing here asks anything.
+
+use std::fmt::Write;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::{
+    Answer, CREATED, DEAD, ENGINE_UNREACHABLE, EXITED, LEFTOVER, LastSeen, MANAGED, MISSING,
+    PAUSED, RESTARTED, RESTARTING, Rule, Seen, UNHEALTHY, UNREADABLE, managed_by, select,
+};
+use crate::check::{Presence, Severity};
+use crate::client::engine::{Details, Listed, Trouble};
+use crate::clock::{age, rough};
+use crate::text::{cut, visible};
+
+/// So long Compose may take to re-create a container; what stands beside it for longer was left behind.
+const RECREATION: TimeDelta = TimeDelta::minutes(5);
+
+/// Restarts by the engine since the last run that are no accident any more.
+const CRASH_LOOP: u64 = 3;
+
+/// Of what somebody else wrote, so much is shown.
+const SHOWN: usize = 200;
+
+/// The engine did not answer. `last_seen` stands.
+pub fn unreachable(why: &str) -> Seen {
+    let mut seen = Seen::default();
+    seen.found(ENGINE_UNREACHABLE, Severity::Unknown, why);
+    seen
+}
+
+/// Judges what an engine said of a service's container. `is_ours` says whether a process is surely a container's.
+pub fn judge(
+    rule: &Rule,
+    answer: &Answer,
+    last_seen: Option<&LastSeen>,
+    now: DateTime<Utc>,
+    start_grace: Duration,
+    is_ours: impl Fn(i32, &str) -> bool,
+) -> Seen {
+    let mut seen = Seen::default();
+    let selected = select(rule, &answer.listed);
+    let is_young = |container: &&&Listed| {
+        DateTime::from_timestamp(container.created, 0).is_some_and(|made| now - made < RECREATION)
+    };
+    let remaking = selected.beside.iter().find(is_young);
+    for left in selected.beside.iter().filter(|it| !is_young(it)) {
+        let message = format!(
+            "{} was left behind by a re-creation that failed; look at it, and `docker rm {}`",
+            left.name(),
+            left.name()
+        );
+        seen.found(LEFTOVER, Severity::Warning, message);
+    }
+    if let Some(remaking) = remaking {
+        seen.activating = Some(format!(
+            "{rule} is being re-created: {} is there",
+            remaking.name()
+        ));
+    }
+    let container = match selected.found[..] {
+        [container] => container,
+        [] => {
+            seen.presence = Presence::Down;
+            if remaking.is_none() {
+                let message = format!(
+                    "there is no {rule}; it is made by `docker compose up` or `docker run`, not here"
+                );
+                seen.found(MISSING, Severity::Critical, message);
+                seen.left_alone = Some(format!(
+                    "there is no {rule}, and the engine starts nothing that is not there"
+                ));
+            }
+            return seen;
+        }
+        ref several => {
+            let names: Vec<&str> = several.iter().map(|it| it.name()).collect();
+            let message = format!(
+                "there are {} containers where one is meant ({}); give each a service, by its `name`",
+                names.len(),
+                names.join(", ")
+            );
+            seen.found(UNREADABLE, Severity::Unknown, message);
+            return seen;
+        }
+    };
+    if let Some(who) = managed_by(&container.labels) {
+        let message = format!("{} belongs to {who}", container.name());
+        seen.found(MANAGED, Severity::Unknown, message);
+        return seen;
+    }
+    let details = match answer.details(&container.id) {
+        Some(Ok(details)) => details,
+        // it was removed after the list was made
+        Some(Err(Trouble::NotFound(_))) => {
+            seen.activating = Some(format!("{} was removed just now", container.name()));
+            seen.presence = Presence::Down;
+            return seen;
+        }
+        Some(Err(trouble)) => {
+            let message = format!("{}: {trouble}", container.name());
+            seen.found(UNREADABLE, Severity::Unknown, message);
+            return seen;
+        }
+        None => {
+            let message = format!("{}: its details did not come", container.name());
+            seen.found(UNREADABLE, Severity::Unknown, message);
+            return seen;
+        }
+    };
+    let known = last_seen.filter(|known| known.id == details.id);
+    seen.last_seen = Some(Arc::new(remembered(container, details)));
+    judge_state(&mut seen, rule, container, details, known, now, start_grace);
+    if seen.presence == Presence::Up(None) && is_ours(details.state.pid, &details.id) {
+        seen.presence = Presence::Up(Some(details.state.pid));
+    }
+    judge_restarts(&mut seen, container.name(), details, known);
+    seen
+}
+
+fn remembered(container: &Listed, details: &Details) -> LastSeen {
+    let state = &details.state;
+    LastSeen {
+        name: container.name().to_owned(),
+        id: details.id.clone(),
+        image: container.image.clone(),
+        state: state.status.clone(),
+        health: state.health.as_ref().map(|health| health.status.clone()),
+        restart_count: details.restart_count,
+        started_at: state.started_at,
+    }
+}
+
+fn judge_state(
+    seen: &mut Seen,
+    rule: &Rule,
+    container: &Listed,
+    details: &Details,
+    known: Option<&LastSeen>,
+    now: DateTime<Utc>,
+    start_grace: Duration,
+) {
+    let name = container.name();
+    let state = &details.state;
+    match state.status.as_str() {
+        "running" => {
+            seen.presence = Presence::Up(None);
+            judge_health(seen, name, details);
+        }
+        "paused" => {
+            seen.presence = Presence::Up(None);
+            let message = format!("{name} is paused: somebody did that; `docker unpause {name}`");
+            seen.left_alone = Some(format!("{name} is paused, so it is left alone"));
+            seen.found(PAUSED, Severity::Warning, message);
+        }
+        "restarting" => {
+            seen.presence = Presence::Down;
+            let ending = ending(details, now);
+            if known.is_some_and(|known| known.state == "restarting") {
+                let message =
+                    format!("{name} {ending}, and the engine restarts it again and again");
+                seen.found(RESTARTING, Severity::Critical, message);
+            } else {
+                let why = format!("{name} {ending}, and the engine is restarting it");
+                seen.activating = Some(why);
+            }
+        }
+        "removing" | "stopping" => {
+            seen.presence = Presence::Down;
+            let why = format!("{name} is being stopped or removed ({})", state.status);
+            seen.activating = Some(why);
+        }
+        "created" => {
+            seen.presence = Presence::Down;
+            let made = DateTime::from_timestamp(container.created, 0).unwrap_or(now);
+            let passed = age(now, made);
+            // of what could not be started the engine knows why
+            let why = match &*state.error {
+                "" => String::new(),
+                error => format!(": {}", cut(&visible(error), SHOWN)),
+            };
+            let is_awaited = known.is_some_and(|known| known.state == "created");
+            if passed < start_grace || !is_awaited {
+                seen.activating = Some(format!("{name} was made, and is not started yet{why}"));
+            } else {
+                let message = format!(
+                    "{name} was made {} ago, and never started{why}",
+                    rough(passed)
+                );
+                seen.found(CREATED, Severity::Critical, message);
+            }
+        }
+        "exited" => {
+            seen.presence = Presence::Down;
+            let message = format!("{name} {}", ending(details, now));
+            let is_meant =
+                u8::try_from(state.exit_code).is_ok_and(|code| rule.exit_ok.contains(&code));
+            if is_meant {
+                seen.notes
+                    .push(format!("{message}, which is well (exit_ok)"));
+            } else {
+                seen.found(EXITED, Severity::Critical, message);
+            }
+        }
+        "dead" => {
+            seen.presence = Presence::Down;
+            let message = format!("{name} is dead: the engine could not remove it");
+            seen.found(DEAD, Severity::Critical, message);
+        }
+        other => {
+            let message = format!(
+                "{name} is `{}`, a state that is not known here",
+                visible(other)
+            );
+            seen.found(UNREADABLE, Severity::Unknown, message);
+        }
+    }
+}
+
+/// A paused or ended container keeps its last result, and one whose check has not failed in a row is not unhealthy.
+fn judge_health(seen: &mut Seen, name: &str, details: &Details) {
+    let Some(health) = &details.state.health else {
+        return;
+    };
+    match health.status.as_str() {
+        "unhealthy" if health.failing_streak > 0 => {
+            let said = health.log.last().map(|last| last.output.trim());
+            let said = match said.filter(|said| !said.is_empty()) {
+                Some(said) => format!(": `{}`", cut(&visible(said), SHOWN)),
+                None => String::new(),
+            };
+            let message = format!(
+                "{name} is unhealthy: its HEALTHCHECK has failed {} times in a row{said}",
+                health.failing_streak
+            );
+            seen.found(UNHEALTHY, Severity::Critical, message);
+        }
+        "starting" => {
+            seen.activating = Some(format!("the HEALTHCHECK of {name} has not passed yet"));
+        }
+        _ => {}
+    }
+}
+
+/// What the engine did by itself since the last run.
+fn judge_restarts(seen: &mut Seen, name: &str, details: &Details, known: Option<&LastSeen>) {
+    let before = known.map_or(details.restart_count, |known| known.restart_count);
+    let grown = details.restart_count.saturating_sub(before);
+    if grown == 0 {
+        return;
+    }
+    let times = if grown == 1 {
+        "once".to_owned()
+    } else {
+        format!("{grown} times")
+    };
+    let message = format!("the engine has restarted {name} {times} since the last run");
+    if grown >= CRASH_LOOP {
+        seen.found(RESTARTING, Severity::Critical, message);
+    } else {
+        seen.found(RESTARTED, Severity::Warning, message);
+    }
+}
+
+/// `exited with code 137 (memory ran out) 2m ago`.
+fn ending(details: &Details, now: DateTime<Utc>) -> String {
+    let state = &details.state;
+    let mut said = format!("exited with code {}", state.exit_code);
+    if state.oom_killed {
+        said.push_str(" (memory ran out)");
+    }
+    if let Some(at) = state.finished_at {
+        let _ = write!(said, " {} ago", rough(age(now, at)));
+    }
+    if !state.error.is_empty() {
+        let _ = write!(said, ": {}", cut(&visible(&state.error), SHOWN));
+    }
+    said
+}

@@ -1,0 +1,113 @@
+//! Containers: what the engine says of a service's container, and what of that is wrong.
+//!
+//! All containers of a run come from one list, and details of those that services name are asked for side by side. What
+//! comes back is judged by a pure function. Its main process is handed on to be looked at like any other, where it is
+//! surely the container's.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use super::{Code, Finding, Grace, Presence, Severity};
+
+mod ask;
+mod explain;
+mod judge;
+mod rule;
+mod select;
+#[cfg(test)]
+mod tests;
+mod traps;
+
+pub use self::ask::{Answer, ask, is_process_of};
+pub use self::explain::explain;
+pub use self::judge::{judge, unreachable};
+pub use self::rule::{Containers, Rule};
+pub use self::select::{Selected, managed_by, select};
+pub use self::traps::traps;
+
+/// There is no such container.
+pub const MISSING: &str = "container_missing";
+/// It has ended.
+pub const EXITED: &str = "container_exited";
+/// It could not be removed.
+pub const DEAD: &str = "container_dead";
+/// It was never started.
+pub const CREATED: &str = "container_created";
+/// Its own check fails.
+pub const UNHEALTHY: &str = "container_unhealthy";
+/// The engine restarts it again and again.
+pub const RESTARTING: &str = "container_restarting";
+/// The engine has restarted it.
+pub const RESTARTED: &str = "container_restarted";
+/// Somebody paused it.
+pub const PAUSED: &str = "container_paused";
+/// What a re-creation that failed has left behind.
+pub const LEFTOVER: &str = "container_leftover";
+/// The engine did not answer.
+pub const ENGINE_UNREACHABLE: &str = "engine_unreachable";
+/// It belongs to something that restarts it by itself.
+pub const MANAGED: &str = "container_managed";
+/// Its details did not come.
+pub const UNREADABLE: &str = "container_unreadable";
+
+/// The codes of findings about containers.
+pub(super) const CODES: &[Code] = &[
+    Code::new(MISSING, Grace::Activating),
+    Code::new(EXITED, Grace::Activating),
+    Code::new(DEAD, Grace::Activating),
+    Code::new(CREATED, Grace::Activating),
+    Code::new(UNHEALTHY, Grace::None),
+    Code::new(RESTARTING, Grace::None),
+    Code::new(RESTARTED, Grace::None),
+    Code::new(PAUSED, Grace::None),
+    Code::new(LEFTOVER, Grace::None),
+    Code::new(ENGINE_UNREACHABLE, Grace::None),
+    Code::new(MANAGED, Grace::None),
+    Code::new(UNREADABLE, Grace::None),
+];
+
+/// What is remembered of a container from run to run, and reported.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastSeen {
+    /// Its name.
+    pub name: String,
+    /// Its id: another one after it was re-created.
+    pub id: String,
+    /// The image, as it was named.
+    pub image: String,
+    /// created, running, paused, restarting, removing, exited, dead, and what an engine has beside.
+    pub state: String,
+    /// What its own check found; absent: it has none.
+    pub health: Option<String>,
+    /// How often the engine itself has restarted it.
+    pub restart_count: u64,
+    /// When it was started last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<DateTime<Utc>>,
+}
+
+/// What looking at a service's container gave.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// What is wrong.
+    pub findings: Vec<Finding>,
+    /// What a person should know although nothing is wrong.
+    pub notes: Vec<String>,
+    /// That the engine, or Compose, is busy with it, and how: then nobody else should be.
+    pub activating: Option<String>,
+    /// Why it is not to be restarted, whatever is wrong.
+    pub left_alone: Option<String>,
+    /// Whether it runs, is known not to, or could not be seen.
+    pub presence: Presence,
+    /// What to remember; absent: what was remembered stands.
+    pub last_seen: Option<Arc<LastSeen>>,
+}
+
+impl Seen {
+    fn found(&mut self, code: &'static str, severity: Severity, message: impl Into<String>) {
+        let finding = Finding::new(super::Kind::Container, code, severity, message);
+        self.findings.push(finding);
+    }
+}
