@@ -27,36 +27,72 @@ pub mod test_mail;
 pub mod validate;
 pub mod why;
 
-/// The services that were asked for by name: all of them where none was named. One that the config does not
-/// have is a usage error.
+/// The services that were asked for by names and globs: all of them where none was. What the config does not have is a
+/// usage error.
 pub fn selected(config: &Config, asked: &[String]) -> Result<BTreeSet<String>, Error> {
-    for name in asked {
-        one(config, name)?;
+    if asked.is_empty() {
+        let all = config.services.iter().map(|service| service.name.clone());
+        return Ok(all.collect());
     }
-    let all = || {
-        config
-            .services
-            .iter()
-            .map(|service| service.name.clone())
-            .collect()
-    };
-    Ok(if asked.is_empty() {
-        all()
-    } else {
-        asked.iter().cloned().collect()
-    })
+    let mut names = BTreeSet::new();
+    for wanted in asked {
+        if is_glob(wanted) {
+            let matched = matching(config, wanted)?;
+            names.extend(matched.into_iter().map(|service| service.name.clone()));
+        } else {
+            names.insert(one(config, wanted)?.name.clone());
+        }
+    }
+    Ok(names)
 }
 
-/// The service of a name; an error that names the nearest one where there is none.
+/// No service has one of these in its name.
+fn is_glob(name: &str) -> bool {
+    name.contains(['*', '?', '['])
+}
+
+/// The services that a glob matches; at least one.
+fn matching<'a>(config: &'a Config, text: &str) -> Result<Vec<&'a Service>, Error> {
+    let shown = crate::text::printable(text.as_bytes(), 100);
+    let pattern = glob::Pattern::new(text).map_err(|error| {
+        Error::Usage(format!("`{shown}` is no pattern of names: {}", error.msg))
+    })?;
+    let services = config.services.iter().map(|service| &**service);
+    let matched: Vec<&Service> = services
+        .filter(|service| pattern.matches(&service.name))
+        .collect();
+    if matched.is_empty() {
+        return Err(Error::Usage(format!(
+            "no service matches `{shown}` in {}",
+            config.path.display()
+        )));
+    }
+    Ok(matched)
+}
+
+/// The service of a name, or the only one that a glob matches; an error that names the nearest one where there is none.
 pub fn one<'a>(config: &'a Config, name: &str) -> Result<&'a Service, Error> {
+    let shown = crate::text::printable(name.as_bytes(), 100);
+    if is_glob(name) {
+        return match matching(config, name)?[..] {
+            [service] => Ok(service),
+            ref several => {
+                let names: Vec<&str> = several.iter().map(|it| it.name.as_str()).collect();
+                Err(Error::Usage(format!(
+                    "`{shown}` matches {} services, and one is wanted: {}",
+                    names.len(),
+                    crate::text::cut(&names.join(", "), 200)
+                )))
+            }
+        };
+    }
     config.service(name).ok_or_else(|| {
         let nearest = config
             .nearest_service(name)
             .map(|nearest| format!("; did you mean `{nearest}`?"))
             .unwrap_or_default();
         Error::Usage(format!(
-            "no service `{}` in {}{nearest}",
-            crate::text::printable(name.as_bytes(), 100),
+            "no service `{shown}` in {}{nearest}",
             config.path.display()
         ))
     })

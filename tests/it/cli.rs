@@ -1131,6 +1131,50 @@ fn what_is_printed_fits_into_eighty_columns() {
 }
 
 #[test]
+fn a_service_may_be_named_by_a_glob() {
+    let scene = Scene::of(&[
+        &Service::new("worker-1"),
+        &Service::new("worker-2"),
+        &Service::new("gateway"),
+    ]);
+    let names = |outcome: &crate::scene::Outcome| -> Vec<String> {
+        let services = outcome.json()["services"].as_array().unwrap().clone();
+        let name = |service: &serde_json::Value| service["name"].as_str().unwrap().to_owned();
+        services.iter().map(name).collect()
+    };
+    let outcome = scene.run(&["check", "--json", "worker-*"]).exits(1);
+    assert_eq!(names(&outcome), ["worker-1", "worker-2"]);
+    assert!(scene.starts("gateway").is_empty());
+    scene.run(&["pause", "*-[12]"]).exits(0);
+    let outcome = scene.run(&["check", "--json", "*", "gateway"]).exits(1);
+    assert_eq!(names(&outcome), ["worker-1", "worker-2", "gateway"]);
+    let outcome = outcome.verdict("worker-1", "paused");
+    outcome.verdict("gateway", "restarted");
+    // one is wanted, and one is meant
+    scene.run(&["why", "gate*"]).exits(0);
+    let wrong = scene.run(&["why", "worker-?"]).exits(64);
+    assert!(
+        wrong
+            .stderr
+            .contains("`worker-?` matches 2 services, and one is wanted: worker-1, worker-2"),
+        "{}",
+        wrong.stderr
+    );
+    let wrong = scene.run(&["reset", "x*"]).exits(64);
+    assert!(
+        wrong.stderr.contains("no service matches `x*` in "),
+        "{}",
+        wrong.stderr
+    );
+    let wrong = scene.run(&["status", "[a"]).exits(64);
+    assert!(
+        wrong.stderr.contains("`[a` is no pattern of names: "),
+        "{}",
+        wrong.stderr
+    );
+}
+
+#[test]
 fn the_watchdogs_own_log_is_written_to_its_file() {
     let scene = Scene::new();
     scene.config(&format!(
