@@ -66,6 +66,11 @@ pub trait Talk: Sized {
 
     /// What is said, from its beginning.
     fn begin(&self) -> Self::Exchange;
+
+    /// Whether it may be said over one connection only: once there is one, no other address is tried.
+    fn is_said_once(&self) -> bool {
+        false
+    }
 }
 
 /// What is said over one connection. It is given what arrives, and asked what to send; it never waits itself.

@@ -257,9 +257,16 @@ impl<T: Talk> Conversation<T> {
     pub(super) fn drive(&mut self, index: usize, now: Instant, stalled: Duration) -> bool {
         let connection = &mut self.open[index];
         let was_connected = connection.is_connected();
-        match connection.drive(self.trust.as_deref(), now) {
+        let progress = connection.drive(self.trust.as_deref(), now);
+        let has_connected = !was_connected && connection.is_connected();
+        let index = if has_connected && self.talk.is_said_once() {
+            self.keep_only(index)
+        } else {
+            index
+        };
+        match progress {
             Progress::Waiting => {
-                if !was_connected && connection.is_connected() {
+                if has_connected {
                     let rest = self.targets.as_ref().map_or(0, VecDeque::len);
                     let parts = u32::try_from(rest + 1).unwrap_or(u32::MAX);
                     let share = self.deadline.saturating_duration_since(now) / parts;
@@ -282,6 +289,15 @@ impl<T: Talk> Conversation<T> {
             }
         }
         false
+    }
+
+    /// Gives up all connections but one, and the addresses that were not tried. Returns where that one stands then.
+    fn keep_only(&mut self, index: usize) -> usize {
+        let kept = self.open.swap_remove(index);
+        self.open.clear();
+        self.open.push(kept);
+        self.targets = Some(VecDeque::new());
+        0
     }
 
     fn passed(

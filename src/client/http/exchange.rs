@@ -1,5 +1,6 @@
 //! One request over one connection: the protocol is driven with what arrives, within the limits of the request.
 
+use std::cell::Cell;
 use std::fmt;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -39,6 +40,8 @@ pub(super) struct Errand<'a, A> {
     pub(super) redirected: u32,
     pub(super) then: &'a dyn Fn(usize, Response) -> A,
     pub(super) target: Target,
+    /// All of it was sent over some connection.
+    pub(super) was_sent: Rc<Cell<bool>>,
 }
 
 impl<A> Clone for Errand<'_, A> {
@@ -53,6 +56,7 @@ impl<A> Clone for Errand<'_, A> {
             redirected: self.redirected,
             then: self.then,
             target: self.target.clone(),
+            was_sent: Rc::clone(&self.was_sent),
         }
     }
 }
@@ -97,6 +101,7 @@ impl<'a, A> Errand<'a, A> {
             has_body: request.body.is_some(),
             redirected: 0,
             target: target(&request, &request.url, true),
+            was_sent: Rc::default(),
             request: Rc::new(request),
             then,
         }
@@ -190,6 +195,10 @@ impl<'a, A> Talk for Errand<'a, A> {
         &self.target
     }
 
+    fn is_said_once(&self) -> bool {
+        self.request.is_sent_once
+    }
+
     fn begin(&self) -> Asking<'a, A> {
         let (unsent, phase) = match self.prepared() {
             Ok((unsent, call)) => (unsent, Phase::Head(call)),
@@ -253,6 +262,9 @@ impl<'a, A> Exchange for Asking<'a, A> {
 
     fn sent(&mut self, length: usize) {
         self.sent += length;
+        if self.sent == self.unsent.len() {
+            self.errand.was_sent.set(true);
+        }
     }
 
     fn flushed(&mut self) -> Heard<Self> {

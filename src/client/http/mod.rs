@@ -64,6 +64,8 @@ pub struct Request {
     pub body_limit: usize,
     /// So much of that is kept.
     pub body_kept: usize,
+    /// It is sent once at most: where one address has taken the connection, no other one is tried.
+    pub is_sent_once: bool,
 }
 
 impl Request {
@@ -79,6 +81,7 @@ impl Request {
             redirects: 0,
             body_limit: 1 << 20,
             body_kept: 1 << 20,
+            is_sent_once: false,
         }
     }
 }
@@ -116,6 +119,8 @@ pub struct Failure {
     pub url: Box<Url>,
     /// Whether there were any.
     pub was_redirected: bool,
+    /// All of the request may have been sent: the other side may have done what it asks for.
+    pub was_sent: bool,
     /// Why there is no answer.
     pub cause: Cause,
 }
@@ -205,9 +210,11 @@ pub fn ask<A>(
         .into_iter()
         .map(|(errand, outcome)| {
             let was_redirected = errand.redirected > 0;
+            let was_sent = errand.was_sent.get();
             let failure = |url, cause| Failure {
                 url: Box::new(url),
                 was_redirected,
+                was_sent,
                 cause,
             };
             match outcome {

@@ -809,3 +809,59 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_is_sent_once_goes_to_no_second_address() {
+    use crate::client::rounds::{Descriptors, Rounds};
+    let first = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = first.local_addr().unwrap().port();
+    let second = TcpListener::bind(("127.0.0.2", port)).unwrap();
+    let addresses = [&first, &second].map(|it| it.local_addr().unwrap());
+    // the first takes the connection and is silent
+    thread::spawn(move || {
+        for stream in second.incoming() {
+            let mut stream = stream.unwrap();
+            head_of(&mut stream);
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+        }
+    });
+    for (is_sent_once, is_answered) in [(false, true), (true, false)] {
+        let request = Request {
+            body: Some(b"x".to_vec()),
+            is_sent_once,
+            ..Request::new(Method::POST, url(&format!("http://name.test:{port}/")))
+        };
+        let then = |_, response: Response| response;
+        let errand = Errand::new(request, 0, &then);
+        let was_sent = std::rc::Rc::clone(&errand.was_sent);
+        let descriptors = Descriptors::new(8);
+        let mut rounds = Rounds::new(vec![(errand, SHORT)], far(), &descriptors);
+        rounds.helpers = None;
+        for known in rounds.names.values_mut() {
+            *known = Some(Ok(addresses.to_vec()));
+        }
+        let (_, outcome) = rounds.run().remove(0);
+        let was_answered = matches!(outcome, Outcome::Passed { .. });
+        assert_eq!(was_answered, is_answered, "once: {is_sent_once}");
+        assert!(was_sent.get(), "it may have been taken");
+    }
+}
+
+#[test]
+fn a_failure_says_whether_the_request_was_sent() {
+    let request = |address: &str| Request {
+        body: Some(vec![b'x'; 1 << 20]),
+        ..Request::new(Method::POST, url(&format!("http://{address}/")))
+    };
+    let free = TcpListener::bind("127.0.0.1:0").unwrap();
+    let refusing = free.local_addr().unwrap().to_string();
+    drop(free);
+    // takes all of it, and says nothing
+    let silent = serve(|_, mut stream| {
+        let _ = std::io::copy(&mut stream, &mut std::io::sink());
+    });
+    for (address, was_sent) in [(refusing, false), (silent, true)] {
+        let failure = ask_one(request(&address), SHORT).unwrap_err();
+        assert_eq!(failure.was_sent, was_sent, "{}", failure.sentence("it"));
+    }
+}

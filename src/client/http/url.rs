@@ -115,6 +115,18 @@ impl Url {
         self.authorization.as_ref()
     }
 
+    /// Its scheme and host, for a URL that is a secret itself.
+    pub fn origin(&self) -> String {
+        match &self.address {
+            Address::Unix(path) => format!("unix:{}", path.display()),
+            Address::Ip(_) | Address::Name { .. } => {
+                let scheme = self.uri.scheme_str().unwrap_or_default();
+                let authority = self.uri.authority().map_or("", Authority::as_str);
+                format!("{scheme}://{authority}")
+            }
+        }
+    }
+
     /// Whether a password is in it, which nobody else may read.
     pub fn has_password(&self) -> bool {
         self.authorization.is_some()
