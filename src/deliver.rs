@@ -16,8 +16,8 @@ use chrono::{DateTime, Utc};
 
 use crate::clock::Reading;
 use crate::config::Config;
-use crate::notify::outbox::{self, Kept, Outbox};
-use crate::notify::{self, Alert, Channel, Notification, digest};
+use crate::notify::outbox::{self, Hold, Kept, Outbox};
+use crate::notify::{self, Alert, Channel, Event, Notification, digest};
 use crate::report::{self, Deliveries};
 use crate::state::State;
 use crate::state::channels::ChannelState;
@@ -76,9 +76,10 @@ pub fn deliver(
         sender: Sender::new(&shared, channel),
         kept: by_channel.remove(&channel.name).unwrap_or_default(),
         sent_at_once,
+        hold: (state.channels.get(&channel.name)).and_then(|known| known.hold.clone()),
     });
     let done = side_by_side(work.collect(), Work::send_all);
-    note_message_ids(store, state, &done);
+    note_answers(store, state, &done, now.wall);
     done.into_iter()
         .map(|done| {
             let pending = state.channels.get(&done.channel).map(|it| &it.pending);
@@ -100,20 +101,39 @@ struct Done {
     deliveries: Deliveries,
     /// The ids that the other side gave to messages, and the incidents that each is about.
     message_ids: Vec<(String, Vec<String>)>,
+    /// Time in which the other side is not asked.
+    hold: Option<Hold>,
+    /// It has begun to refuse all messages; the sentence says how.
+    refusal: Option<String>,
 }
 
-/// Makes messages whose ids the other side has given a part of the threads of their incidents.
-fn note_message_ids(store: &Store, state: &mut State, done: &[Done]) {
+/// Takes note of what the other sides have said: messages whose ids they have given become a part of the threads of their
+/// incidents; who wants to be left alone is; and that one refuses all messages is told on the other channels.
+fn note_answers(store: &Store, state: &mut State, done: &[Done], now: DateTime<Utc>) {
     let mut changed = false;
     for done in done {
+        if let Some(refusal) = &done.refusal {
+            let others = state.channels.iter_mut();
+            for (_, other) in others.filter(|(name, _)| **name != done.channel) {
+                other.add(Alert {
+                    notes: vec![format!("A channel takes no messages: {refusal}")],
+                    ..Alert::new(now, "watchdog", Event::Watchdog)
+                });
+                changed = true;
+            }
+        }
         let known = state.channels.entry(done.channel.clone()).or_default();
+        if known.hold != done.hold {
+            known.hold.clone_from(&done.hold);
+            changed = true;
+        }
         for (id, incidents) in &done.message_ids {
             known.add_to_threads(id, incidents.iter().map(String::as_str).collect());
             changed = true;
         }
     }
     if changed && let Err(error) = store.save(state) {
-        // what follows may not be shown as one thread
+        // what follows may not be shown as one thread, and the other side may be asked too early
         ::log::error!("{error}");
     }
 }
@@ -234,13 +254,13 @@ fn note_queued(channels: &[Channel], kept: &[Kept], state: &mut State) -> bool {
 /// One notification of all that is pending on a channel.
 fn composed(
     config: &Config,
-    channel: &str,
+    table: &str,
     pending: &[Alert],
     now: DateTime<Utc>,
 ) -> Option<Notification> {
     let context = digest::Context {
         config: Some(&config.path),
-        channel,
+        table,
         rate_limited: rate_limited(pending),
         nonce: notify::nonce(),
     };

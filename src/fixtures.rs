@@ -180,10 +180,20 @@ pub(crate) fn alert(service: &str, event: Event) -> Alert {
     }
 }
 
+/// What the table of a channel has beside, by default.
+pub(crate) fn common() -> crate::notify::Common {
+    crate::notify::Common {
+        routing: routing(&[Event::Down]),
+        timeout: Duration::from_secs(10),
+    }
+}
+
 /// What a channel reports, with the other defaults of its table.
 pub(crate) fn routing(on: &[Event]) -> Routing {
     Routing {
         on: on.to_vec(),
+        min_severity: None,
+        services: vec!["*".to_owned()],
         remind_every: Duration::from_hours(1),
         max_per_hour: 12,
     }

@@ -342,7 +342,9 @@ pub fn settle(
         incident: incident.clone(),
         ..Alert::new(wall, &service.name, event)
     };
-    for channel in alerting.channels {
+    let concerned =
+        (alerting.channels.iter()).filter(|channel| channel.routing().concerns(&service.name));
+    for channel in concerned {
         // a channel that knows nothing of a service that is well has nothing to remember
         let known = state.channels.get(&channel.name);
         let known = known.and_then(|known| known.services.get(&service.name));
@@ -505,8 +507,10 @@ fn is_due(
     routing: &Routing,
 ) -> bool {
     let last = known.and_then(|known| known.last(event, incident));
-    let again =
-        |at| !event.is_once_an_incident() && crate::clock::age(now, at) >= routing.remind_every;
+    let every = routing.reminds_after();
+    let again = |at| {
+        !event.is_once_an_incident() && every.is_some_and(|it| crate::clock::age(now, at) >= it)
+    };
     routing.on.contains(&event) && (event == Event::Recovered || last.is_none_or(again))
 }
 

@@ -453,6 +453,8 @@ fn settings() -> Settings {
             .to_vec(),
         routing: Routing {
             on: Vec::new(),
+            min_severity: None,
+            services: vec!["*".to_owned()],
             remind_every: Duration::from_secs(3600),
             max_per_hour: 12,
         },
@@ -540,7 +542,7 @@ pub(crate) fn mail(data: &[u8]) {
     let threads = BTreeMap::from([("a".to_owned(), vec![next()])]);
     let context = digest::Context {
         config: None,
-        channel: "mail",
+        table: "mail",
         rate_limited: 1,
         nonce: 7,
     };

@@ -13,6 +13,7 @@ use crate::cli::{self, Cli};
 use crate::commands::print;
 use crate::config;
 use crate::error::Error;
+use crate::table::Section;
 use crate::table::{Sample, nearest};
 
 /// The page of the config file.
@@ -216,10 +217,12 @@ fn config_page() -> String {
     )]);
     roff.control("SH", ["DESCRIPTION"]);
     roff.text([roman(config::ABOUT)]);
-    for section in config::sections() {
-        roff.control("SH", [title(&section.place)]);
+    let sections = config::sections();
+    for section in &sections {
+        let header = heading(section);
+        roff.control("SH", [header.as_str()]);
         roff.text([roman(section.about())]);
-        for line in section.lines() {
+        for line in section.own_lines(&sections) {
             roff.control("TP", []);
             let (value, which) = match line.value {
                 Sample::Default(value) => (value, "this is the default"),
@@ -231,6 +234,14 @@ fn config_page() -> String {
         }
     }
     roff.render() + &see_also(&["watchdog(1)"])
+}
+
+fn heading(section: &Section) -> String {
+    let place = title(&section.place);
+    match section.variant() {
+        Some(kind) => format!("{place} ({kind})"),
+        None => place.to_owned(),
+    }
 }
 
 fn title(place: &str) -> &str {
@@ -262,7 +273,7 @@ mod tests {
         let page = config_page();
         let sections = config::sections();
         for section in &sections {
-            let place = title(&section.place);
+            let place = heading(section);
             assert!(
                 page.contains(&format!(".SH \"{place}\"\n"))
                     || page.contains(&format!(".SH {place}\n")),

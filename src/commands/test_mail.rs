@@ -80,7 +80,7 @@ fn composed(config: &Config, channel: &Channel) -> Option<Notification> {
     let now = Utc::now();
     let context = digest::Context {
         config: Some(&config.path),
-        channel: &channel.name,
+        table: &channel.table(),
         rate_limited: 0,
         nonce: notify::nonce(),
     };

@@ -464,11 +464,18 @@ impl Known<'_> {
             };
         };
         let routing = channel.routing();
+        if !routing.concerns(&self.service.name) {
+            return format!(
+                "none, because `{}` is not among `services` of [{}]",
+                self.service.name,
+                channel.table()
+            );
+        }
         if !routing.on.contains(&event) {
             return format!(
                 "none, because `{}` is not in `on` of [{}]",
                 event.name(),
-                channel.name
+                channel.table()
             );
         }
         let incident = remembered.incident.as_deref();
@@ -482,8 +489,8 @@ impl Known<'_> {
                 )
             }
             Some(at) => {
-                let again = TimeDelta::from_std(routing.remind_every)
-                    .ok()
+                let again = (routing.reminds_after())
+                    .and_then(|every| TimeDelta::from_std(every).ok())
                     .and_then(|every| at.checked_add_signed(every))
                     .map(|again| {
                         let lasting = if matches!(event, Event::Restarted | Event::Repaired) {

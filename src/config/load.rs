@@ -240,18 +240,27 @@ fn check_secrets(
     user: u32,
 ) -> Result<(), ConfigError> {
     for channel in &config.channels {
-        for (key, secret) in channel.secrets() {
-            let file = match secret {
+        let what = if channel.as_mail().is_some() {
+            "password"
+        } else {
+            "secret"
+        };
+        let file = channel.file.as_deref().and_then(|place| {
+            let mut files = included.iter();
+            files.find(|file| *file.path == *place)
+        });
+        for private in channel.secrets() {
+            let place = match &*private.secret {
                 Secret::Inline(_) => None,
                 Secret::File(path) => Some(&**path),
                 Secret::Env(_) | Secret::Credential(_) => continue,
             };
-            let mut keys = vec![channel.name.clone()];
-            keys.extend(key.iter().map(|&key| key.to_owned()));
-            if let (Some(last), Some(_)) = (keys.last_mut(), file) {
-                last.push_str("_file");
-            }
-            check_secret(main, user, &Kept { key: keys, file }, "password")?;
+            let key = channel.place().into_iter().chain(private.key);
+            let kept = Kept {
+                key: key.collect(),
+                file: place,
+            };
+            check_secret(file.unwrap_or(main), user, &kept, what)?;
         }
     }
     for service in &config.services {

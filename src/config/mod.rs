@@ -18,6 +18,7 @@ use crate::notify::{Channel, mail};
 use crate::restart::{Limits, RestartMethod};
 use crate::table::{Fields, Section, nearest};
 
+mod channels;
 mod environment;
 mod error;
 mod load;

@@ -273,7 +273,7 @@ impl Dependent<'_> {
     }
 }
 
-/// A `[service.NAME]` table, and where it stands.
+/// A table of a name of the user's own, and where it stands.
 pub(super) struct Entry<'a> {
     pub(super) name: &'a str,
     pub(super) value: Value<'a>,
@@ -287,7 +287,7 @@ pub(super) struct Entry<'a> {
 
 impl Entry<'_> {
     /// Its file and line, for a message at another place.
-    fn place(&self) -> String {
+    pub(super) fn place(&self) -> String {
         let before = self.text.get(..self.value.span().start);
         let line = before.unwrap_or_default().matches('\n').count() + 1;
         format!("{}:{line}", self.file.display())
@@ -347,6 +347,12 @@ fn check_repeated(entries: &[Entry<'_>]) {
             );
         }
     }
+}
+
+/// Whether that can be the name of something in a config.
+pub(super) fn is_name(name: &str) -> bool {
+    let right = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    !name.is_empty() && name.len() <= 64 && name.chars().all(right)
 }
 
 fn check_name(name: &str, value: &Value<'_>) {

@@ -7,15 +7,16 @@ use std::time::Duration;
 
 use log::LevelFilter;
 use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use toml::de::{DeString, DeTable, DeValue};
 
+use super::channels;
 use super::environment::Environment;
 use super::service::{self, DefaultKeys, Entry, Named, ServiceKeys};
 use super::{Config, Defaults};
 use crate::check::container::Containers;
-use crate::notify::Channel;
 use crate::notify::mail::Settings;
-use crate::table::fault::{Fault, MOST, Source, is_secret};
+use crate::notify::{Channel, Tables};
+use crate::table::fault::{Fault, MOST, Source, is_secret, is_secret_of_channel};
 use crate::table::{
     Checked, Context, Faults, Fields, Nested, Positive, Table, Value, choice, quoted, table,
 };
@@ -30,7 +31,7 @@ table! {
         check_timeout: Duration as Positive = Duration::from_secs(10);
         /// For a whole run; what is not done by then is unknown, and the run ends.
         run_timeout: Duration as Positive = Duration::from_mins(5);
-        /// Further files with [service.NAME] tables, in the order of their names; each has to be as safe from others as this one.
+        /// Further files with [service.NAME] and [notify.NAME] tables, in the order of their names; each has to be as safe from others as this one.
         include: Vec<String> as Vec<FilePattern> = Vec::new(), commented r#"["conf.d/*.toml"]"#;
         /// The watchdog's own log.
         logging: Logging => Nested;
@@ -40,6 +41,8 @@ table! {
         containers: Containers => Nested;
         /// Whom to alert by mail.
         mail: Option<Settings>;
+        /// Whom to alert in other ways.
+        notify: Vec<Channel> => Tables;
         /// The services.
         service: Vec<(String, ServiceKeys)> => Named;
     }
@@ -91,6 +94,10 @@ pub fn to_toml(config: &Config) -> String {
         containers: config.containers.clone(),
         defaults: DefaultKeys::from(&config.defaults),
         mail: config.mail().cloned(),
+        notify: (config.channels.iter())
+            .filter(|channel| channel.as_mail().is_none())
+            .cloned()
+            .collect(),
         service: services
             .map(|service| (service.name.clone(), ServiceKeys::from(&**service)))
             .collect(),
@@ -172,7 +179,10 @@ impl<'a> Reading<'a> {
     fn source(&self) -> (Source<'a>, Vec<Range<usize>>) {
         let mut source = Source::new(self.written.text, self.written.path);
         let mut places = Places::default();
-        places.walk(self.tree.get_ref(), false);
+        for (key, value) in self.tree.get_ref() {
+            places.is_of_channel = key.get_ref() == "notify";
+            places.entry(key, value, false);
+        }
         for secret in &places.secrets {
             source.hide(secret);
         }
@@ -187,14 +197,14 @@ impl<'a> Reading<'a> {
     fn keep_to_services(&self, top: &Table<'_>, main: &Path) {
         for (name, _) in self.tree.get_ref() {
             let word: &str = name.get_ref();
-            if word == "service" {
+            if word == "service" || word == "notify" {
                 continue;
             }
             if let Some(value) = top.get(word) {
                 value.misplaced(
                     &format!("{} cannot stand in an included file", quoted(word)),
                     format!(
-                        "a file that is included has [service.NAME] tables; write this into {}",
+                        "a file that is included has [service.NAME] and [notify.NAME] tables; write this into {}",
                         main.display()
                     ),
                 );
@@ -232,7 +242,8 @@ pub(super) fn read(
     if main.is_toml && !top.has("mail") {
         match (environment.mail(), &mut config) {
             (Ok(settings), Some(config)) => {
-                config.channels.extend(settings.map(Channel::mail));
+                let mail = settings.map(Channel::mail);
+                config.channels.splice(0..0, mail);
             }
             (Ok(_), None) => {}
             (Err(faults), _) => found.extend(faults),
@@ -371,26 +382,16 @@ fn body<'a>(
         );
     }
 
-    let tables: Vec<(Written<'_>, Option<Value<'_>>)> = files
-        .map(|(written, top)| (written, top.get("service")))
-        .collect();
-    let mut entries = Vec::new();
-    for (written, table) in &tables {
-        let file: Arc<Path> = Arc::from(written.path);
-        let named = table
-            .as_ref()
-            .and_then(|value| value.entries("[service.NAME]"));
-        let directory: Arc<Path> = Arc::from(file.parent().unwrap_or(Path::new("/")));
-        entries.extend(named.into_iter().flatten().map(|(name, value)| Entry {
-            name,
-            value,
-            file: Arc::clone(&file),
-            text: written.text,
-            directory: Arc::clone(&directory),
-        }));
-    }
+    let (services, channels): (Vec<_>, Vec<_>) = files
+        .map(|(written, top)| {
+            let tables = |name| (written, top.get(name));
+            (tables("service"), tables("notify"))
+        })
+        .unzip();
+    let entries = named(&services, "[service.NAME]");
+    let channels = channels::read(&named(&channels, "[notify.NAME]"));
     let are_tables = |table: &Option<Value<'_>>| table.as_ref().is_none_or(Value::is_table);
-    if entries.is_empty() && tables.iter().all(|(_, table)| are_tables(table)) {
+    if entries.is_empty() && services.iter().all(|(_, table)| are_tables(table)) {
         faults.absence(
             "there is no service in this config",
             "the least is [service.trader] with a line spawn = { command = [\"python3\", \"main.py\"] }",
@@ -414,9 +415,31 @@ fn body<'a>(
         included: Vec::new(),
         logging: keys.logging,
         defaults: Defaults::of(keys.defaults),
-        channels: keys.mail.map(Channel::mail).into_iter().collect(),
+        channels: (keys.mail.map(Channel::mail).into_iter())
+            .chain(channels)
+            .collect(),
         services: services.into_iter().map(Arc::new).collect(),
     })
+}
+
+/// The tables of a kind with names of the user's own, of all files.
+fn named<'a>(tables: &'a [(Written<'_>, Option<Value<'a>>)], sample: &str) -> Vec<Entry<'a>> {
+    let mut entries = Vec::new();
+    for (written, table) in tables {
+        let Some(named) = table.as_ref().and_then(|value| value.entries(sample)) else {
+            continue;
+        };
+        let file: Arc<Path> = Arc::from(written.path);
+        let directory: Arc<Path> = Arc::from(file.parent().unwrap_or(Path::new("/")));
+        entries.extend(named.into_iter().map(|(name, value)| Entry {
+            name,
+            value,
+            file: Arc::clone(&file),
+            text: written.text,
+            directory: Arc::clone(&directory),
+        }));
+    }
+    entries
 }
 
 /// Places that are treated in a special way.
@@ -426,17 +449,25 @@ struct Places {
     secrets: Vec<Range<usize>>,
     /// Lists and inline tables.
     values: Vec<Range<usize>>,
+    /// What is walked is of a `[notify.NAME]` table.
+    is_of_channel: bool,
 }
 
 impl Places {
     fn walk(&mut self, table: &DeTable<'_>, secret: bool) {
         for (key, value) in table {
-            let secret = secret || is_secret(key.get_ref());
-            if secret {
-                self.secrets.push(key.span());
-            }
-            self.value(value.span(), value.get_ref(), secret);
+            self.entry(key, value, secret);
         }
+    }
+
+    fn entry(&mut self, key: &Spanned<DeString<'_>>, value: &Spanned<DeValue<'_>>, secret: bool) {
+        let word = key.get_ref();
+        let secret =
+            secret || is_secret(word) || (self.is_of_channel && is_secret_of_channel(word));
+        if secret {
+            self.secrets.push(key.span());
+        }
+        self.value(value.span(), value.get_ref(), secret);
     }
 
     fn value(&mut self, span: Range<usize>, value: &DeValue<'_>, secret: bool) {

@@ -31,11 +31,11 @@ fn send(config: &Config, channel: &Channel, state: &State, now: DateTime<Utc>) {
     let Some(known) = state.channels.get(name) else {
         return;
     };
-    let Some(notification) = composed(config, name, &known.pending, now) else {
+    let Some(notification) = composed(config, &channel.table(), &known.pending, now) else {
         return;
     };
     let mark = mark(config, channel, &known.pending);
-    let within = channel.routing().remind_every;
+    let within = channel.routing().reminds_after().unwrap_or(Duration::MAX);
     if was_marked(&mark, within) {
         ::log::info!("the same was sent by {name} within {}", rough(within));
         return;

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use super::{ChannelState, Deliveries, Done, Shared, composed};
 use crate::config::Config;
-use crate::notify::outbox::{Delivery, Kept};
-use crate::notify::{Channel, DeliveryReport, Thread};
+use crate::notify::outbox::{Delivery, Hold, Kept};
+use crate::notify::{Channel, DeliveryReport, Paused, Thread};
 use crate::state::journal::{DeliveryEvent, Entry};
 
 /// How many alerts can be pending on a channel, held back or with an outbox that cannot be written: the oldest say little.
@@ -61,7 +61,8 @@ impl<'a> Sender<'a> {
         }
         let now = self.shared.now;
         let name = &self.channel.name;
-        let Some(notification) = composed(config, name, &known.pending, now) else {
+        let Some(notification) = composed(config, &self.channel.table(), &known.pending, now)
+        else {
             return false;
         };
         let id = self.channel.message_id(&notification);
@@ -121,6 +122,8 @@ impl<'a> Sender<'a> {
             delivery.uncertain = delivery.uncertain.saturating_add(1);
             delivery.last_uncertain = Some(self.shared.now);
         }
+        let pause = report.pause.filter(|pause| pause.whom == Paused::Message);
+        delivery.hold = pause.map(|pause| Hold::of(&pause, self.channel, self.shared.now));
         if report.message_id.is_some() {
             delivery.message_id.clone_from(&report.message_id);
         }
@@ -181,6 +184,8 @@ pub(super) struct Work<'a> {
     pub(super) kept: Vec<Kept>,
     /// Messages that went out without having been kept.
     pub(super) sent_at_once: usize,
+    /// Time in which the other side is not asked.
+    pub(super) hold: Option<Hold>,
 }
 
 impl Work<'_> {
@@ -196,7 +201,15 @@ impl Work<'_> {
                 queued: 0,
             },
             message_ids: Vec::new(),
+            hold: self.hold.take(),
+            refusal: None,
         };
+        let channel = self.sender.channel;
+        let is_held = (done.hold.as_ref()).is_some_and(|hold| hold.holds(channel, now));
+        let was_refused = done
+            .hold
+            .as_ref()
+            .is_some_and(|hold| hold.fingerprint.is_some());
         let mut transport_failed = false;
         let mut began = false;
         self.kept.retain_mut(|kept| {
@@ -211,11 +224,21 @@ impl Work<'_> {
             // one that is cut short at its end may arrive twice: none begins with little time
             let in_time = !began || left >= limit / 2;
             let mut tried = transport_failed;
-            if !transport_failed && in_time && kept.delivery.is_due(now) {
+            let waits = (kept.delivery.hold.as_ref()).is_some_and(|hold| hold.holds(channel, now));
+            if !is_held && !waits && !transport_failed && in_time && kept.delivery.is_due(now) {
                 began = true;
                 tried = true;
                 let report = self.sender.send(kept, left);
                 done.deliveries.sent += usize::from(report.reached_somebody());
+                let pause = report.pause.filter(|pause| pause.whom == Paused::Channel);
+                // one that fails in another way says nothing about a refusal before it
+                if pause.is_some() || report.reached_somebody() {
+                    done.hold = pause.map(|pause| Hold::of(&pause, channel, now));
+                }
+                let is_refused = pause.is_some_and(|pause| pause.until_changed);
+                if is_refused && !was_refused {
+                    done.refusal = report.troubles(&channel.name).pop();
+                }
                 transport_failed = report.transport_failed;
                 if let Some(id) = report.message_id {
                     let incidents = kept.delivery.notification.incidents();

@@ -25,6 +25,7 @@ fn limited(name: &str, transport: Transport, max_per_hour: u32) -> Channel {
             },
             transport,
         }),
+        file: None,
     }
 }
 
@@ -245,8 +246,10 @@ fn ids_that_the_other_side_gives_are_a_part_of_the_thread() {
         channel: "phone".to_owned(),
         deliveries: deliveries(1, 0),
         message_ids: vec![("4711".to_owned(), vec!["a.1".to_owned(), "b.1".to_owned()])],
+        hold: None,
+        refusal: None,
     };
-    note_message_ids(&run.store, &mut run.state, &[done]);
+    note_answers(&run.store, &mut run.state, &[done], at(1));
     let known = &run.store.look().state.channels["phone"];
     assert_eq!(known.threads["a.1"], ["4711"]);
     assert_eq!(known.threads["b.1"], ["4711"]);

@@ -1,12 +1,20 @@
 //! The channels of a config, and the list of their kinds.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::{ChannelKind, DeliveryReport, Notification, Outcome, Routing, Secret, Thread, mail};
+use super::{
+    ChannelKind, DeliveryReport, Notification, Outcome, Private, Routing, Thread, discord, mail,
+    ntfy, slack, telegram, webhook,
+};
 use crate::check::trap::Trap;
+use crate::table::{Context, Field, Fields, Form, Inner, Key, Shown, Standing, Table, Value};
 
 macro_rules! channels {
-    ($($(#[$doc:meta])* $name:ident: $settings:ty;)*) => {
+    (@layout $word:literal $settings:ty) => { <$settings as Fields>::LAYOUT };
+    ($($(#[$doc:meta])* $name:ident $(= $word:literal)?: $settings:ty;)*) => {
         /// The settings of a channel, of whatever kind.
         #[derive(Clone, Debug, PartialEq, Eq)]
         pub enum ChannelSettings {
@@ -43,7 +51,7 @@ macro_rules! channels {
             }
 
             /// The secrets in its table, by their keys.
-            pub fn secrets(&self) -> Vec<(&'static [&'static str], &Secret)> {
+            pub fn secrets(&self) -> Vec<Private<'_>> {
                 match &self.settings {
                     $(ChannelSettings::$name(it) => it.secrets(),)*
                 }
@@ -77,13 +85,53 @@ macro_rules! channels {
                     $(ChannelSettings::$name(it) => attempt(it, notification, thread, recipients, limit, step),)*
                 }
             }
+
+            /// Its table as it is written.
+            fn shown(&self) -> Shown {
+                match &self.settings {
+                    $(ChannelSettings::$name(it) => it.shown(),)*
+                }
+            }
         }
+
+        impl ChannelSettings {
+            /// Reads a `[notify.NAME]` table.
+            pub(crate) fn read(value: &Value<'_>, context: &Context) -> Option<Self> {
+                if !value.is_table() {
+                    value.entries("[notify.NAME]")?;
+                    return None;
+                }
+                let words = [$($(($word, $word),)?)*];
+                let Some(kind) = value.key("type") else {
+                    let names = words.map(|(word, _)| word).join(", ");
+                    value.absent("`type` is missing", format!("write type = \"…\", one of {names}"));
+                    return None;
+                };
+                match kind.choice(&words)? {
+                    $($($word => <$settings as Form>::read(value, context).map(ChannelSettings::$name),)?)*
+                    _ => None,
+                }
+            }
+        }
+
+        /// The tables of those that have a type.
+        static LAYOUTS: &[&crate::table::Layout] = &[$($(channels!(@layout $word $settings),)?)*];
     };
 }
 
 channels! {
     /// Mail: the `[mail]` table.
     Mail: mail::Settings;
+    /// JSON, posted to a URL.
+    Webhook = "webhook": webhook::Settings;
+    /// A webhook of a Discord channel.
+    Discord = "discord": discord::Settings;
+    /// A bot of Telegram.
+    Telegram = "telegram": telegram::Settings;
+    /// An incoming webhook of Slack, Mattermost or Rocket.Chat.
+    Slack = "slack": slack::Settings;
+    /// A topic of ntfy.
+    Ntfy = "ntfy": ntfy::Settings;
 }
 
 /// One way to reach people.
@@ -93,6 +141,8 @@ pub struct Channel {
     pub name: String,
     /// Its settings.
     pub settings: ChannelSettings,
+    /// The file that its table stands in, where that is not the config itself.
+    pub file: Option<Arc<Path>>,
 }
 
 impl Channel {
@@ -104,14 +154,70 @@ impl Channel {
         Self {
             name: Self::MAIL.to_owned(),
             settings: ChannelSettings::Mail(settings),
+            file: None,
         }
+    }
+
+    /// The keys that lead to its table.
+    pub fn place(&self) -> Vec<String> {
+        match &self.settings {
+            ChannelSettings::Mail(_) => vec![self.name.clone()],
+            _ => vec!["notify".to_owned(), self.name.clone()],
+        }
+    }
+
+    /// Its table, as people call it: `notify.phone`.
+    pub fn table(&self) -> String {
+        self.place().join(".")
+    }
+
+    /// What changes when its table or one of its secrets does. Of so few bits nobody learns a secret; and a change that they
+    /// do not show costs an hour.
+    pub fn fingerprint(&self) -> u16 {
+        let mut hasher = DefaultHasher::new();
+        format!("{:?}", self.settings).hash(&mut hasher);
+        for private in self.secrets() {
+            private.secret.read("secret").ok().hash(&mut hasher);
+        }
+        let [low, high, ..] = hasher.finish().to_le_bytes();
+        u16::from_le_bytes([low, high])
     }
 
     /// Its settings, where it is mail.
     pub fn as_mail(&self) -> Option<&mail::Settings> {
         match &self.settings {
             ChannelSettings::Mail(settings) => Some(settings),
+            _ => None,
         }
+    }
+}
+
+/// The `[notify.NAME]` tables by their names. Each is read when the rest is known.
+pub(crate) struct Tables;
+
+impl Field<Vec<Channel>> for Tables {
+    type Part = ();
+
+    fn take(_: &Table<'_>, _: &'static Key, _: &Context) {}
+
+    fn whole((): (), _: Option<fn() -> Vec<Channel>>) -> Option<Vec<Channel>> {
+        Some(Vec::new())
+    }
+
+    fn or((): (), (): &()) {}
+
+    fn show(channels: &Vec<Channel>, key: &'static Key, entries: &mut Vec<(String, Shown)>) {
+        if !channels.is_empty() {
+            let shown = channels.iter().map(|it| (it.name.clone(), it.shown()));
+            entries.push((key.name.to_owned(), Shown::Table(shown.collect())));
+        }
+    }
+
+    fn inner() -> Option<Inner> {
+        Some(Inner {
+            layouts: LAYOUTS,
+            standing: Standing::Named,
+        })
     }
 }
 

@@ -31,8 +31,8 @@ const FEW: usize = 1;
 pub struct Context<'a> {
     /// The config file, for the commands to type; absent: the commands name none.
     pub config: Option<&'a Path>,
-    /// The channel, for the name of its limit.
-    pub channel: &'a str,
+    /// The table of the channel, for the name of its limit.
+    pub table: &'a str,
     /// Notifications that `max_per_hour` held back since the last one that went out.
     pub rate_limited: usize,
     /// For the notification's own id: see [`super::nonce`].
@@ -203,7 +203,7 @@ fn body(host: &str, now: DateTime<Utc>, groups: &[Vec<&Alert>], context: &Contex
         };
         body.sentence(&format!(
             "{} {messages} held back before this one, because the hourly limit ({}.max_per_hour) was reached. What {they} had to tell is in this one.",
-            context.rate_limited, context.channel
+            context.rate_limited, context.table
         ));
     }
     body.blank_line();

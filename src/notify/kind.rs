@@ -1,9 +1,61 @@
 //! What a kind of channel is.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use super::{DeliveryReport, Notification, Routing, Secret, Thread};
 use crate::check::trap::Trap;
+use crate::client::http::Url;
+use crate::table::Table;
+
+/// A secret of a channel, and the keys that lead to it from its table.
+#[derive(Clone, Debug)]
+pub struct Private<'a> {
+    /// The last one as it is written: `url_file`.
+    pub key: Vec<String>,
+    /// The secret.
+    pub secret: Cow<'a, Secret>,
+}
+
+impl<'a> Private<'a> {
+    /// That of a key that a secret is read by.
+    pub(super) fn of(key: &[&str], secret: &'a Secret) -> Self {
+        let mut key: Vec<String> = key.iter().map(|&key| key.to_owned()).collect();
+        if let (Secret::File(_), Some(last)) = (secret, key.last_mut()) {
+            last.push_str("_file");
+        }
+        Self {
+            key,
+            secret: Cow::Borrowed(secret),
+        }
+    }
+}
+
+/// A URL that stands in the config is known to be one before it is needed.
+pub(super) fn check_url(table: &Table<'_>, key: &'static str, secret: Option<&Secret>) {
+    let Some(Secret::Inline(text)) = secret else {
+        return;
+    };
+    if let (Err(why), Some(value)) = (Url::parse(text), table.get(key)) {
+        value.misplaced(
+            &format!("`{key}` is no URL that can be asked: {why}"),
+            "write it as it was given to you, beginning with https://",
+        );
+    }
+}
+
+/// What a URL that is read when it is needed may lack now.
+pub(super) fn url_traps(key: &'static str, secret: &Secret) -> Vec<Trap> {
+    let parsed = secret.read("URL").and_then(|text| Url::parse(&text));
+    let trap = |why| {
+        Trap::of(
+            key,
+            why,
+            "put the URL there as it was given to you, in one line",
+        )
+    };
+    parsed.err().map(trap).into_iter().collect()
+}
 
 /// A kind of channel: its config table is the type that this is implemented for. It renders and it sends; what is sent
 /// when, what is kept and what is tried again is the same for all kinds, and not its business.
@@ -23,8 +75,8 @@ pub trait ChannelKind {
     /// How it sends, for a person: `smtp.example.org, port 587, with STARTTLS`.
     fn describe(&self) -> String;
 
-    /// The secrets in its table, by their keys: whether others can read them is known before anything is sent.
-    fn secrets(&self) -> Vec<(&'static [&'static str], &Secret)>;
+    /// The secrets in its table: whether others can read them is known before anything is sent.
+    fn secrets(&self) -> Vec<Private<'_>>;
 
     /// What in its table may not do what was meant. Looks at the world as it is now, sends nothing and changes nothing.
     fn traps(&self) -> Vec<Trap>;

@@ -14,23 +14,33 @@ use serde::{Deserialize, Serialize};
 use crate::check::Finding;
 use crate::restart::Action;
 
+mod answers;
 mod channel;
 pub mod digest;
+pub mod discord;
+mod facts;
 mod kind;
 mod layout;
 pub mod mail;
 mod notification;
+pub mod ntfy;
 pub mod outbox;
+mod post;
 mod report;
 mod routing;
+mod safe;
 mod sentences;
+pub mod slack;
+pub mod telegram;
+pub mod webhook;
 
 pub use crate::secret::Secret;
+pub(crate) use channel::Tables;
 pub use channel::{Channel, ChannelSettings};
-pub use kind::ChannelKind;
+pub use kind::{ChannelKind, Private};
 pub use notification::{Notification, Thread};
-pub use report::{DeliveryReport, Outcome, Recipient};
-pub use routing::Routing;
+pub use report::{DeliveryReport, Outcome, Pause, Paused, Recipient};
+pub use routing::{Common, Routing, means};
 
 /// How much a notification matters, the most last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -190,6 +200,9 @@ pub fn nonce() -> u64 {
     // the standard library seeds its hash tables from the system's randomness
     RandomState::new().build_hasher().finish()
 }
+
+#[cfg(test)]
+mod fixtures;
 
 #[cfg(test)]
 mod tests {

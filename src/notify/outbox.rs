@@ -21,7 +21,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::{Notification, Thread, nonce};
+use super::{Channel, Notification, Pause, Thread, nonce};
 use crate::clock::{Reading, age};
 use crate::files::{self, Links, Refusal};
 
@@ -76,6 +76,9 @@ pub struct Delivery {
     /// The id that the other side gave it, where it gives one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message_id: Option<String>,
+    /// Until when there is no further attempt, where the other side does not take it as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold: Option<Hold>,
     /// The clocks that these times are by. Each delivery has its own: whoever sets the clock, and whatever runs come
     /// before the one that sends, it is held against the right ones.
     #[serde(default)]
@@ -103,6 +106,7 @@ impl Delivery {
             uncertain: 0,
             last_uncertain: None,
             message_id: None,
+            hold: None,
             clock: Some(now.clone()),
         }
     }
@@ -135,7 +139,9 @@ impl Delivery {
         if moved.abs() < TimeDelta::seconds(1) {
             return false;
         }
-        for time in std::iter::once(&mut self.since).chain(&mut self.last_uncertain) {
+        let held = self.hold.as_mut().map(|hold| &mut hold.until);
+        let times = std::iter::once(&mut self.since).chain(&mut self.last_uncertain);
+        for time in times.chain(held) {
             *time = time.checked_add_signed(moved).unwrap_or(*time);
         }
         true
@@ -144,6 +150,36 @@ impl Delivery {
     /// Whether it has been tried for long enough.
     pub fn is_expired(&self, now: DateTime<Utc>) -> bool {
         age(now, self.since) >= PATIENCE
+    }
+}
+
+/// Time in which the other side is not asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hold {
+    /// Until when.
+    pub until: DateTime<Utc>,
+    /// What the channel was like, where it ends when that has changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<u16>,
+}
+
+impl Hold {
+    /// What a pause is from now on.
+    pub fn of(pause: &Pause, channel: &Channel, now: DateTime<Utc>) -> Self {
+        let length = TimeDelta::from_std(pause.length).unwrap_or_default();
+        Self {
+            until: now.checked_add_signed(length).unwrap_or(now),
+            fingerprint: pause.until_changed.then(|| channel.fingerprint()),
+        }
+    }
+
+    /// Whether it holds.
+    pub fn holds(&self, channel: &Channel, now: DateTime<Utc>) -> bool {
+        // no server is left alone for longer: a later time is that of a clock that was wrong
+        let left = self.until - now;
+        left > TimeDelta::zero()
+            && left <= TimeDelta::hours(1)
+            && (self.fingerprint).is_none_or(|known| known == channel.fingerprint())
     }
 }
 

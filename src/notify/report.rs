@@ -1,5 +1,7 @@
 //! How a delivery went.
 
+use std::time::Duration;
+
 /// How a delivery went, recipient by recipient.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DeliveryReport {
@@ -9,6 +11,28 @@ pub struct DeliveryReport {
     pub transport_failed: bool,
     /// The id that the other side gave the message.
     pub message_id: Option<String>,
+    /// For how long there is to be no further attempt, where the other side has said so.
+    pub pause: Option<Pause>,
+}
+
+/// Time in which no attempt is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pause {
+    /// What is not sent.
+    pub whom: Paused,
+    /// For how long.
+    pub length: Duration,
+    /// It ends when the channel's table or one of its secrets has changed: those are what is wrong.
+    pub until_changed: bool,
+}
+
+/// What a pause is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Paused {
+    /// This message only.
+    Message,
+    /// All of the channel.
+    Channel,
 }
 
 /// One recipient's part of a [`DeliveryReport`].

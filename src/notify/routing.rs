@@ -2,12 +2,19 @@
 
 use std::time::Duration;
 
-use super::Event;
-use crate::table::{Positive, Within, choice, table};
+use glob::Pattern;
+
+use super::{Event, Severity};
+use crate::table::{
+    Checked, Context, Filled, Flat, Part, Positive, Table, Value, Within, choice, quoted, table,
+};
+
+/// What stands for all services.
+const ALL: &str = "*";
 
 table! {
     /// What is reported, and how often.
-    pub struct Routing like "on = [\"down\"]" {
+    pub struct Routing like "on = [\"down\"]", check has_one_choice {
         /// What is reported; there is also "unknown".
         on: Vec<Event> = vec![
             Event::Restarted,
@@ -19,11 +26,25 @@ table! {
             Event::Degraded,
             Event::Recovered,
         ];
-        /// How often the same failure of the same service is reported again while it lasts; "degraded" and "unknown" are
-        /// reported once.
-        remind_every: Duration as Positive = Duration::from_hours(1);
+        /// In place of `on`: all that matters so much or more (info, warning, error or critical), and its end.
+        min_severity: Option<Severity>, commented r#""critical""#;
+        /// Names of services, in which `*`, `?` and `[…]` stand for parts of names: only these are reported.
+        services: Vec<String> as Filled<Vec<Names>> = vec![ALL.to_owned()], example r#"["*"]"#;
+        /// How often the same failure of the same service is reported again while it lasts, "0s": never; "degraded" and
+        /// "unknown" are reported once.
+        remind_every: Duration = Duration::from_hours(1);
         /// Messages; the next one after says how many were held back.
         max_per_hour: u32 as Within<1, 3600> = 12;
+    }
+}
+
+table! {
+    /// What the table of each channel but mail has beside its own keys.
+    pub struct Common like "on = [\"down\"]" {
+        /// What is reported, and how often.
+        routing: Routing => Flat;
+        /// For all messages of a run on this channel.
+        timeout: Duration as Positive = Duration::from_secs(10);
     }
 }
 
@@ -38,4 +59,99 @@ choice! {
     "recovered" = Recovered,
     "degraded" = Degraded,
     "unknown" = Unknown,
+}
+
+choice! {
+    Severity:
+    "info" = Info,
+    "warning" = Warning,
+    "error" = Error,
+    "critical" = Critical,
+}
+
+/// All that a table can choose, the least first.
+const CHOICES: [Event; 9] = [
+    Event::Recovered,
+    Event::Degraded,
+    Event::Repaired,
+    Event::Restarted,
+    Event::Unknown,
+    Event::Down,
+    Event::RepairFailed,
+    Event::RestartFailed,
+    Event::Exhausted,
+];
+
+fn has_one_choice(table: &Table<'_>, part: &mut Part<Routing>) {
+    table.at_most_one(
+        &["on", "min_severity"],
+        "what is reported is said by one of on, min_severity",
+    );
+    // from here on it is what `on` would say
+    if let (None, Some(Some(least))) = (&part.on, part.min_severity.take()) {
+        let chosen = |event: &Event| *event == Event::Recovered || event.severity() >= least;
+        part.on = Some(CHOICES.into_iter().filter(chosen).collect());
+    }
+}
+
+/// A name of services, or a pattern of names.
+struct Names;
+
+impl Checked for Names {
+    type Of = String;
+    const KIND: &'static str = "a name, in which `*`, `?` and `[…]` stand for parts";
+
+    fn read(value: &Value<'_>, _: &Context) -> Option<String> {
+        let text = value.filled()?;
+        if let Err(error) = Pattern::new(&text) {
+            value.wrong(
+                &format!("{} is no pattern of names: {}", quoted(&text), error.msg),
+                "write it like \"trader\" or \"web-*\"",
+            );
+            return None;
+        }
+        Some(text)
+    }
+}
+
+impl Routing {
+    /// Whether what happens to a service is reported.
+    pub fn concerns(&self, service: &str) -> bool {
+        self.services.iter().any(|names| means(names, service))
+    }
+
+    /// When the same is reported again after it was; absent: never.
+    pub fn reminds_after(&self) -> Option<Duration> {
+        Some(self.remind_every).filter(|every| !every.is_zero())
+    }
+}
+
+/// Whether a name or a pattern of names means a service.
+pub fn means(names: &str, service: &str) -> bool {
+    names == ALL || Pattern::new(names).is_ok_and(|pattern| pattern.matches(service))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixtures::routing;
+
+    #[test]
+    fn services_are_meant_by_names_and_patterns() {
+        for (names, service, is_meant) in [
+            (&["*"][..], "trader", true),
+            (&["trader"], "trader", true),
+            (&["trader"], "trader2", false),
+            (&["web-*", "db"], "web-1", true),
+            (&["web-*", "db"], "db", true),
+            (&["web-*", "db"], "xweb-1", false),
+            (&["*.app"], "a.b.app", true),
+        ] {
+            let routing = Routing {
+                services: names.iter().map(|&name| name.to_owned()).collect(),
+                ..routing(&[])
+            };
+            assert_eq!(routing.concerns(service), is_meant, "{names:?} {service}");
+        }
+    }
 }

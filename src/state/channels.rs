@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use crate::notify::outbox::Hold;
 use crate::notify::{Alert, Event};
 
 /// How many ids the thread of an incident has: its first and its latest.
@@ -28,6 +29,9 @@ pub struct ChannelState {
     /// The ids of the messages about each incident that is not over: its first and its latest, oldest first.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub threads: BTreeMap<String, Vec<String>>,
+    /// Until when the other side is not asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hold: Option<Hold>,
 }
 
 /// What a channel was alerted about of one service.
@@ -153,5 +157,6 @@ impl ChannelState {
             .flat_map(|service| service.alerted.values_mut())
             .chain(&mut self.sent)
             .chain(self.pending.iter_mut().map(|alert| &mut alert.time))
+            .chain(self.hold.as_mut().map(|hold| &mut hold.until))
     }
 }

@@ -26,7 +26,34 @@ impl Section {
         let place = place.trim_end_matches(".NAME");
         lines(self.layout, place.rsplit('.').next().unwrap_or_default())
     }
+
+    /// Those of them that the first of its variants does not have as well, and the one that says which variant it is.
+    pub(crate) fn own_lines(&self, sections: &[Self]) -> Vec<Line> {
+        let first = sections.iter().find(|other| other.place == self.place);
+        let is_first = first.is_none_or(|first| std::ptr::eq(first.layout, self.layout));
+        let common = first
+            .filter(|_| !is_first)
+            .map(Self::lines)
+            .unwrap_or_default();
+        let is_own = |line: &Line| {
+            let is_it = |other: &Line| other.name == line.name && other.about == line.about;
+            line.name == VARIANT || !common.iter().any(is_it)
+        };
+        let mut lines = self.lines();
+        lines.retain(is_own);
+        lines
+    }
+
+    /// Which of the variants it is: what its `type` is.
+    pub(crate) fn variant(&self) -> Option<&'static str> {
+        let key = self.layout.keys.iter().find(|key| key.name == VARIANT)?;
+        self.is_variant
+            .then(|| key.example.text().trim_matches('"'))
+    }
 }
+
+/// The key that says which of several tables it is.
+const VARIANT: &str = "type";
 
 /// A key as the example config and the manual have it.
 #[derive(Debug)]
@@ -55,18 +82,20 @@ pub(crate) enum Sample {
 impl Layout {
     /// What to say about a key that this table of a config does not have; `root` is the whole config.
     pub(super) fn advice(&self, key: &str, root: &'static Layout) -> String {
-        let elsewhere: Vec<_> = sections(root)
-            .into_iter()
+        let all = sections(root);
+        let mut elsewhere: Vec<_> = all
+            .iter()
             .filter(|section| section.layout.knows(key))
             .map(|section| match section.place.as_str() {
                 "" => "at the top of the file, before the first table".to_owned(),
-                place if section.is_variant => {
+                place if section.is_variant && !is_in_all(place, &all, key) => {
                     format!("in `{place}` like {}", section.layout.sample)
                 }
                 place if place.starts_with('[') => format!("in `{place}`"),
                 place => format!("in {place}"),
             })
             .collect();
+        elsewhere.dedup();
         if !elsewhere.is_empty() {
             return format!("`{key}` belongs {}", elsewhere.join(" or "));
         }
@@ -87,6 +116,12 @@ pub(crate) fn sections(root: &'static Layout) -> Vec<Section> {
     }];
     walk(root, "", &mut found);
     found
+}
+
+/// Whether all variants of a table have a key.
+fn is_in_all(place: &str, all: &[Section], key: &str) -> bool {
+    let mut variants = all.iter().filter(|section| section.place == place);
+    variants.all(|section| section.layout.knows(key))
 }
 
 fn walk(layout: &'static Layout, path: &str, found: &mut Vec<Section>) {

@@ -136,13 +136,24 @@ impl<'a> Source<'a> {
         };
         let mut open: Option<&str> = None;
         let mut awaited = false;
+        let mut is_of_channel = false;
         for (number, line) in text.split('\n').enumerate() {
             let hidden = if let Some(quotes) = open {
                 if line.contains(quotes) {
                     open = None;
                 }
                 true
-            } else if let Some(value) = secret_value(line).or(awaited.then_some(line)) {
+            } else if let Some(value) = {
+                if line.trim_start().starts_with('[') {
+                    is_of_channel = line.contains("notify");
+                }
+                let is_secret = if is_of_channel || line.contains("notify") {
+                    is_secret_of_channel
+                } else {
+                    is_secret
+                };
+                secret_value(line, is_secret).or(awaited.then_some(line))
+            } {
                 // a text of many lines that begins here goes on in the next; a value may be missing, and follow
                 open = ["\"\"\"", "'''"]
                     .into_iter()
@@ -359,13 +370,27 @@ pub(crate) fn is_secret(name: &str) -> bool {
         || ((5..=12).contains(&name.len()) && strsim::jaro(&name, "password") > 0.85)
 }
 
+/// The same in a `[notify.NAME]` table.
+pub(crate) fn is_secret_of_channel(name: &str) -> bool {
+    // misspelt, too: the value is the same
+    let secrets = ["url", "topic", "token", "secret", "user", "routing_key"];
+    let is_place = ["_file", "_env", "_credential"]
+        .iter()
+        .any(|place| name.ends_with(place));
+    is_secret(name)
+        || (!is_place
+            && secrets
+                .iter()
+                .any(|secret| strsim::jaro(name, secret) > 0.85))
+}
+
 /// What separates words from what they are next to.
 fn blank(c: char) -> bool {
     c.is_whitespace() || c == '"' || c == '\''
 }
 
 /// What follows the name of something secret in a line that looks as if it gave a value to it, parsed or not.
-fn secret_value(line: &str) -> Option<&str> {
+fn secret_value(line: &str, is_secret: fn(&str) -> bool) -> Option<&str> {
     let word = |c: char| c.is_alphanumeric() || c == '_' || c == '-';
     let mut rest = line;
     while let Some(begin) = rest.find(word) {

@@ -17,7 +17,7 @@ use toml::de::{DeArray, DeString, DeTable, DeValue};
 
 use super::fault::{Fault, MOST, Source, is_secret};
 use super::shown::written;
-use super::{Key, Layout, nearest};
+use super::{Key, Keys, Layout, nearest};
 use crate::clock;
 
 /// What is wrong so far, and what is right and costly to make: a thousand services with one pattern share it.
@@ -323,6 +323,12 @@ impl<'a> Table<'a> {
         }
         let help = if self.layout.short.is_some() {
             format!("write it like {}", self.layout.sample)
+        } else if key.keys == Keys::Secret {
+            let name = key.name;
+            format!(
+                "write {name}_file, {name}_env or {name}_credential; or {name} = {}, where nobody else can read this file",
+                key.example.text()
+            )
         } else {
             format!("write {} = {}", key.name, key.example.text())
         };

@@ -329,7 +329,7 @@ fn all_that_is_wrong_is_told() {
     assert_eq!(
         told,
         "\
-probe[0]: `token` is missing; write token = \"s3cret\"
+probe[0]: `token` is missing; write token_file, token_env or token_credential; or token = \"s3cret\", where nobody else can read this file
 probe[0].adress: unknown key `adress`; did you mean `address`?
 probe[0].for: `for` must be a duration, not a whole number; write it with a unit, in quotes: \"5s\"
 probe[0].status[0]: an entry of `status` must be a string, not a boolean; write it in quotes: \"true\"
@@ -349,7 +349,7 @@ step: unknown key `step`; `step` belongs in `[limits]`"
         told,
         "\
 notify[0]: `type` is missing; write type = \"chat\"
-notify[0]: `url` is missing; write url = \"https://…\"
+notify[0]: `url` is missing; write url_file, url_env or url_credential; or url = \"https://…\", where nobody else can read this file
 notify[0].stream: unknown key `stream`; `stream` belongs in `[[notify]]` like { type = \"queue\" }
 notify[1].url: unknown key `url`; `url` belongs in `[[notify]]` like { type = \"chat\" }
 notify[2].type: `type` cannot be `chta`; did you mean `chat`? it is one of chat, queue"

@@ -118,6 +118,8 @@ fn settings(smtp: Smtp, to: &[&str]) -> Settings {
         to: to.iter().map(|to| Mailbox::parse(to).unwrap()).collect(),
         routing: Routing {
             on: Vec::new(),
+            min_severity: None,
+            services: vec!["*".to_owned()],
             remind_every: Duration::from_hours(1),
             max_per_hour: 12,
         },

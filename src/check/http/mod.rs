@@ -22,6 +22,7 @@ mod traps;
 
 pub use self::judge::judge;
 pub use self::look::{Raw, Seen, look};
+pub(crate) use self::rule::{HeaderFiles, Headers};
 pub use self::rule::{Rule, Status, Verb};
 
 /// No answer, or a bad status.

@@ -193,7 +193,7 @@ impl Form for Url {
 }
 
 /// Headers with their values.
-struct Headers;
+pub(crate) struct Headers;
 
 impl Form<Vec<(HeaderName, HeaderValue)>> for Headers {
     fn read(value: &Value<'_>, _: &Context) -> Option<Vec<(HeaderName, HeaderValue)>> {
@@ -231,7 +231,7 @@ impl Form<Vec<(HeaderName, HeaderValue)>> for Headers {
 }
 
 /// Headers with the files that their values are in.
-struct HeaderFiles;
+pub(crate) struct HeaderFiles;
 
 impl Form<Vec<(HeaderName, Secret)>> for HeaderFiles {
     fn read(value: &Value<'_>, context: &Context) -> Option<Vec<(HeaderName, Secret)>> {
@@ -276,7 +276,7 @@ fn named(name: &str, value: &Value<'_>) -> Option<HeaderName> {
             "leave it out"
         };
         value.misplaced(
-            &format!("the header {} is set by the probe itself", quoted(name)),
+            &format!("the header {} is set by the program itself", quoted(name)),
             help,
         );
         return None;

@@ -17,6 +17,7 @@ use crate::check::unit::{self, Watched};
 use crate::check::{self, Looking, ServiceContext, container};
 use crate::clock::{Reading, age, goes_on_while_off, rough};
 use crate::config::{Config, Remedy, Service, dependencies_first, place};
+use crate::notify::means;
 use crate::observe::target;
 use crate::pool::Pool;
 use crate::process_table::ProcessTable;
@@ -341,14 +342,23 @@ fn in_channels(config: &Config, traps: &mut Traps) {
     if config.channels.is_empty() {
         traps.whole(
             "",
-            "there is no [mail] table: nobody is alerted",
+            "there is no [mail] table and no [notify.NAME] table: nobody is alerted",
             "write one, or have cron or a timer tell what `watchdog check -q` prints",
         );
     }
     for channel in &config.channels {
+        for names in &channel.routing().services {
+            if !(config.services.iter()).any(|service| means(names, &service.name)) {
+                traps.whole(
+                    &format!("{}.services", channel.table()),
+                    format!("`{names}` is no service: nothing about it is told there"),
+                    "write the name of a service, or a pattern that names of services match",
+                );
+            }
+        }
         for trap in channel.traps() {
             let (Place::Table(key) | Place::Service(key)) = trap.place;
-            let place = format!("{}.{key}", channel.name);
+            let place = format!("{}.{key}", channel.table());
             traps.whole(&place, trap.message, trap.help);
         }
     }

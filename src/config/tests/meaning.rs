@@ -660,7 +660,10 @@ fn the_reader_asks_for_every_key_that_it_lists() {
         }
         for key in section.layout.names() {
             let header = section.place.replace("NAME", "x");
-            let text = format!("{header}\n{key} = 1979-05-27\n");
+            let kind = section.variant().filter(|_| key != "type");
+            let kind = kind.map(|kind| format!("type = \"{kind}\"\n"));
+            let kind = kind.unwrap_or_default();
+            let text = format!("{header}\n{kind}{key} = 1979-05-27\n");
             let told = parse(&text, Path::new(PLACE), &bare())
                 .err()
                 .unwrap_or_default();

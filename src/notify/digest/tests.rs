@@ -7,7 +7,7 @@ use crate::restart::Action;
 
 const CONTEXT: Context<'_> = Context {
     config: None,
-    channel: "mail",
+    table: "mail",
     rate_limited: 0,
     nonce: 0,
 };

@@ -12,6 +12,7 @@ use lettre::Address;
 use lettre::message::Mailbox as Parsed;
 use nix::unistd::{AccessFlags, access};
 
+use super::kind::Private;
 use super::{ChannelKind, DeliveryReport, Notification, Outcome, Recipient, Routing, Thread};
 use crate::check::trap::Trap;
 use crate::files;
@@ -105,13 +106,13 @@ impl ChannelKind for Settings {
         )
     }
 
-    fn secrets(&self) -> Vec<(&'static [&'static str], &Secret)> {
+    fn secrets(&self) -> Vec<Private<'_>> {
         let Transport::Smtp(smtp) = &self.transport else {
             return Vec::new();
         };
         let password = smtp.password.iter();
         password
-            .map(|password| (&["smtp", "password"][..], password))
+            .map(|password| Private::of(&["smtp", "password"], password))
             .collect()
     }
 

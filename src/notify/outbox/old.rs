@@ -72,6 +72,7 @@ pub(super) fn parse(bytes: &[u8]) -> Option<Delivery> {
         uncertain: entry.doubts,
         last_uncertain: entry.doubted,
         message_id: None,
+        hold: None,
         clock: entry.clock,
     })
 }

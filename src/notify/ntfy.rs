@@ -1,0 +1,185 @@
+//! `ntfy`: a message for a topic of ntfy.sh, or of a server of one's own.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::answers::{Answer, Receipt};
+use super::kind::{Private, check_url};
+use super::post::{Post, hand_over, shown};
+use super::safe::{bytes, inert, line, shortened};
+use super::{ChannelKind, Common, DeliveryReport, Notification, Routing, Secret, Severity, Thread};
+use crate::check::trap::Trap;
+use crate::client::http::header;
+use crate::table::{Filled, Flat, Part, Table, table};
+
+table! {
+    /// Whom to tell by a topic of ntfy.
+    pub struct Settings like "type = \"ntfy\"", check fits_together {
+        /// Which kind of channel it is.
+        kind("type"): String as Filled, example r#""ntfy""#;
+        /// The server, where it is not https://ntfy.sh.
+        url: Option<Secret> => Secret, commented r#""https://ntfy.example.org""#;
+        /// The topic, which is a password: who knows it can read it.
+        topic: Secret => Secret, commented r#""alerts-7f3a9c""#;
+        /// A token, where the server asks for one.
+        token: Option<Secret> => Secret, commented r#""tk_AgQdq7mVBoFD37zQVN29RhuMzNIz2""#;
+        /// What goes out by it.
+        common: Common => Flat;
+    }
+}
+
+/// The server, where none is named.
+const SERVER: &str = "https://ntfy.sh";
+/// Limits, in bytes.
+const TITLE: usize = 250;
+const TEXT: usize = 4096;
+const SHORT: usize = 500;
+
+fn fits_together(table: &Table<'_>, part: &mut Part<Settings>) {
+    check_url(table, "url", part.url.as_ref());
+}
+
+/// A message in full, and in short, without its topic.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Message {
+    whole: Value,
+    short: Value,
+}
+
+impl ChannelKind for Settings {
+    type Request = Message;
+
+    fn routing(&self) -> &Routing {
+        &self.common.routing
+    }
+
+    fn recipients(&self) -> Vec<String> {
+        vec![self.kind.clone()]
+    }
+
+    fn timeout(&self) -> Duration {
+        self.common.timeout
+    }
+
+    fn describe(&self) -> String {
+        let server = self.url.as_ref().map(shown);
+        format!("to a topic at {}", server.as_deref().unwrap_or(SERVER))
+    }
+
+    fn secrets(&self) -> Vec<Private<'_>> {
+        let mut found = vec![Private::of(&["topic"], &self.topic)];
+        found.extend(self.url.iter().map(|it| Private::of(&["url"], it)));
+        found.extend(self.token.iter().map(|it| Private::of(&["token"], it)));
+        found
+    }
+
+    fn traps(&self) -> Vec<Trap> {
+        let trap = |why| Trap::of("topic", why, "put the name of the topic there, in one line");
+        self.topic
+            .read("topic")
+            .err()
+            .map(trap)
+            .into_iter()
+            .collect()
+    }
+
+    fn message_id(&self, _: &Notification) -> Option<String> {
+        None
+    }
+
+    fn render(&self, notification: &Notification, _: &Thread) -> Result<Message, String> {
+        let message = |limit: usize| {
+            // what breaks links adds to the length
+            let text = shortened(notification.body.trim_end(), limit / 2, bytes);
+            json!({
+                "title": line(&notification.subject, TITLE, bytes),
+                "message": shortened(&inert(&text), limit, bytes),
+                "priority": priority(notification.severity),
+                "markdown": false,
+            })
+        };
+        Ok(Message {
+            whole: message(TEXT),
+            short: message(SHORT),
+        })
+    }
+
+    fn send(
+        &self,
+        message: Message,
+        recipients: &[String],
+        limit: Duration,
+        step: &mut dyn FnMut(&str),
+    ) -> DeliveryReport {
+        let short = self.post(message.short).ok();
+        let whole = self.post(message.whole);
+        hand_over(recipients, whole, short, receipt, limit, step)
+    }
+}
+
+impl Settings {
+    fn post(&self, mut value: Value) -> Result<Post, String> {
+        let topic = self.topic.read("topic")?;
+        value["topic"] = json!(topic);
+        let server = match &self.url {
+            Some(url) => url.read("URL")?,
+            None => SERVER.to_owned(),
+        };
+        let mut post = Post::json(&server, &value)?;
+        post.secrets.push(topic);
+        match &self.token {
+            Some(token) => {
+                let token = token.read("token")?;
+                post.secrets.push(token.clone());
+                post.with_secret(header::AUTHORIZATION, &format!("Bearer {token}"))
+            }
+            None => Ok(post),
+        }
+    }
+}
+
+/// A message that was published has an id.
+fn receipt(answer: &Answer<'_>) -> Receipt {
+    if answer.json()["id"].is_string() {
+        Receipt::Taken
+    } else {
+        Receipt::None
+    }
+}
+
+fn priority(severity: Severity) -> u8 {
+    match severity {
+        Severity::Info => 2,
+        Severity::Warning => 3,
+        Severity::Error => 4,
+        Severity::Critical => 5,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::notify::fixtures::hostile;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn every_message_is_within_the_limits(notification in hostile()) {
+            let settings = Settings {
+                kind: "ntfy".to_owned(),
+                url: None,
+                topic: Secret::Inline("t".to_owned()),
+                token: None,
+                common: crate::fixtures::common(),
+            };
+            let message = settings.render(&notification, &Thread::default()).unwrap();
+            for (message, limit) in [(&message.whole, 4096), (&message.short, 500)] {
+                prop_assert!(message["title"].as_str().unwrap().len() <= 250);
+                let text = message["message"].as_str().unwrap();
+                prop_assert!(text.len() <= limit);
+                prop_assert!(!text.contains("://"));
+            }
+        }
+    }
+}

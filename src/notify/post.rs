@@ -1,0 +1,278 @@
+//! Handing a message over by HTTP: one attempt within one deadline, without redirects, and what came of it.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use chrono::Utc;
+
+use super::Secret;
+use super::answers::{Answer, LONGEST, Meaning, Receipt, meaning};
+use super::report::{DeliveryReport, Outcome, Pause, Paused};
+use super::safe::said;
+use crate::client::http::{
+    self, HeaderName, HeaderValue, Method, Request, Response, Url, header, redirects_to,
+};
+
+/// So much of an answer is read.
+const ANSWER_LIMIT: usize = 64 << 10;
+
+/// A part of a URL that is so long may be a secret.
+const SECRET_PART: usize = 8;
+
+/// What is sent.
+#[derive(Clone, Debug)]
+pub(super) struct Post {
+    pub(super) url: Url,
+    pub(super) headers: Vec<(HeaderName, HeaderValue)>,
+    pub(super) body: Vec<u8>,
+    pub(super) ca_file: Option<PathBuf>,
+    /// What is never told, whoever repeats it.
+    pub(super) secrets: Vec<String>,
+}
+
+impl Post {
+    /// JSON for a URL.
+    pub(super) fn json(url: &str, value: &serde_json::Value) -> Result<Self, String> {
+        let parsed = Url::parse(url).map_err(|why| format!("its URL is no right one: {why}"))?;
+        Ok(Self {
+            url: parsed,
+            headers: vec![(
+                header::CONTENT_TYPE,
+                HeaderValue::from_static("application/json"),
+            )],
+            body: value.to_string().into_bytes(),
+            ca_file: None,
+            secrets: parts(url),
+        })
+    }
+
+    /// The same with a header whose value nobody is told.
+    pub(super) fn with_secret(mut self, name: HeaderName, value: &str) -> Result<Self, String> {
+        let mut sent = HeaderValue::from_str(value)
+            .map_err(|_| format!("the header {name} has characters that no header has"))?;
+        sent.set_sensitive(true);
+        self.headers.push((name, sent));
+        self.secrets.push(value.to_owned());
+        Ok(self)
+    }
+
+    fn request(self) -> (Request, Vec<String>) {
+        let request = Request {
+            headers: self.headers,
+            body: Some(self.body),
+            ca_file: self.ca_file,
+            body_limit: ANSWER_LIMIT,
+            body_kept: ANSWER_LIMIT,
+            is_sent_once: true,
+            ..Request::new(Method::POST, self.url)
+        };
+        (request, self.secrets)
+    }
+}
+
+/// The parts of a URL that may be secrets, the longest first.
+fn parts(url: &str) -> Vec<String> {
+    let path = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let path = path.split_once('/').map_or("", |(_, path)| path);
+    let user = url
+        .split_once("://")
+        .and_then(|(_, rest)| rest.rsplit_once('@'));
+    let mut parts: Vec<String> = path
+        .split(['/', '?', '&', '=', ':'])
+        .filter(|part| part.len() >= SECRET_PART)
+        .chain([url, path])
+        .chain(user.into_iter().flat_map(|(user, _)| user.split(':')))
+        .filter(|part| !part.is_empty())
+        .map(str::to_owned)
+        .collect();
+    parts.sort_by_key(|part| std::cmp::Reverse(part.len()));
+    parts
+}
+
+/// A URL that is a secret, as it is shown: its scheme and host.
+pub(super) fn shown(secret: &Secret) -> String {
+    let origin = |text: String| Url::parse(&text).map(|url| url.origin());
+    match secret.read("URL").and_then(origin) {
+        Ok(origin) => origin,
+        Err(_) => "its URL".to_owned(),
+    }
+}
+
+/// What one request came to.
+enum Came {
+    To(Meaning, Response),
+    Nothing { why: String, was_sent: bool },
+}
+
+/// Makes one attempt: the whole message, and where that is not taken as it is, the short one. Both within `limit`.
+pub(super) fn hand_over(
+    recipients: &[String],
+    whole: Result<Post, String>,
+    short: Option<Post>,
+    receipt: fn(&Answer<'_>) -> Receipt,
+    limit: Duration,
+    step: &mut dyn FnMut(&str),
+) -> DeliveryReport {
+    let deadline = Instant::now() + limit;
+    let whole = match whole {
+        Ok(whole) => whole,
+        Err(why) => return failed(recipients, Outcome::deferred(why), None),
+    };
+    let origin = whole.url.origin();
+    let secrets = whole.secrets.clone();
+    let mut came = one(whole, deadline, receipt);
+    if let (Came::To(Meaning::Unfit, response), Some(short)) = (&came, short) {
+        step(&format!(
+            "{}; once more as a short text",
+            answered(&origin, response, &secrets)
+        ));
+        came = one(short, deadline, receipt);
+    }
+    let (meaning, response) = match came {
+        Came::To(meaning, response) => (meaning, response),
+        Came::Nothing { why, was_sent } => {
+            let why = said(&why, &secrets);
+            let outcome = Outcome::Deferred {
+                why,
+                maybe_delivered: was_sent,
+            };
+            return failed(recipients, outcome, None);
+        }
+    };
+    let told = answered(&origin, &response, &secrets);
+    match meaning {
+        Meaning::Taken(message_id) => {
+            step(&told);
+            DeliveryReport {
+                message_id,
+                ..DeliveryReport::all(recipients, &Outcome::Delivered)
+            }
+        }
+        Meaning::Later(None) => failed(recipients, Outcome::deferred(told), None),
+        Meaning::Later(Some(length)) => {
+            let why = format!(
+                "{told}; it is not asked again for {}",
+                crate::clock::rough(length)
+            );
+            let pause = Pause {
+                whom: Paused::Channel,
+                length,
+                until_changed: false,
+            };
+            failed(recipients, Outcome::deferred(why), Some(pause))
+        }
+        Meaning::Unfit => {
+            let why = format!(
+                "{told}, to a short text as well; it is tried once an hour, and at once when its table or a secret changes"
+            );
+            let pause = Pause {
+                whom: Paused::Message,
+                length: LONGEST,
+                until_changed: true,
+            };
+            DeliveryReport {
+                pause: Some(pause),
+                ..DeliveryReport::all(recipients, &Outcome::deferred(why))
+            }
+        }
+        Meaning::Refused => {
+            let why = format!(
+                "{told}; {}; it is tried once an hour, and at once when its table or a secret changes",
+                advice(&response)
+            );
+            let pause = Pause {
+                whom: Paused::Channel,
+                length: LONGEST,
+                until_changed: true,
+            };
+            failed(recipients, Outcome::deferred(why), Some(pause))
+        }
+    }
+}
+
+/// Nothing else would be taken now either.
+fn failed(recipients: &[String], outcome: Outcome, pause: Option<Pause>) -> DeliveryReport {
+    DeliveryReport {
+        transport_failed: true,
+        pause,
+        ..DeliveryReport::all(recipients, &outcome)
+    }
+}
+
+fn one(post: Post, deadline: Instant, receipt: fn(&Answer<'_>) -> Receipt) -> Came {
+    let origin = post.url.origin();
+    let limit = deadline.saturating_duration_since(Instant::now());
+    let (request, _) = post.request();
+    // the limit is the channel's own, whatever the run has left
+    let run_ends = deadline + Duration::from_secs(1);
+    match http::send(vec![(request, limit)], run_ends).pop() {
+        Some(Ok(answered)) => {
+            let response = answered.answer;
+            let retry_after = response.headers.get(header::RETRY_AFTER);
+            let answer = Answer {
+                status: response.status.as_u16(),
+                retry_after: retry_after.and_then(|value| value.to_str().ok()),
+                body: &response.body,
+            };
+            Came::To(meaning(&answer, receipt, Utc::now()), response)
+        }
+        Some(Err(failure)) => Came::Nothing {
+            why: failure.sentence(&origin),
+            was_sent: failure.was_sent,
+        },
+        None => Came::Nothing {
+            why: format!("{origin} was not asked"),
+            was_sent: false,
+        },
+    }
+}
+
+/// `https://discord.com answered 401 Unauthorized: {"message": …}`.
+fn answered(origin: &str, response: &Response, secrets: &[String]) -> String {
+    let status = http::shown(response.status);
+    if response.status.is_redirection()
+        && let Some(to) = redirects_to(&response.headers)
+    {
+        return format!("{origin} answered {status}, to {}", said(&to, secrets));
+    }
+    let body = said(&String::from_utf8_lossy(&response.body), secrets);
+    if body.is_empty() {
+        return format!("{origin} answered {status}");
+    }
+    format!("{origin} answered {status}: {body}")
+}
+
+fn advice(response: &Response) -> &'static str {
+    match response.status.as_u16() {
+        200..=299 => {
+            "that is not what it answers to a message: is it the right URL, or does a proxy answer"
+        }
+        300..=399 => "redirects are not followed: write the URL that it leads to",
+        401 | 403 => "check its URL and its secrets",
+        404 | 410 => "there is no such place: check its URL",
+        _ => "is it the right URL",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_be_secret_in_a_url_is_masked_wherever_it_is_repeated() {
+        let url = "https://user:pa55word@hooks.example.org/services/T0CANARY1/B0CANARY2/c4n4ry?sig=S1GC4NARY";
+        let secrets = parts(url);
+        for text in [
+            url,
+            "no such hook: /services/T0CANARY1/B0CANARY2/c4n4ry?sig=S1GC4NARY",
+            "T0CANARY1",
+            "bad sig S1GC4NARY",
+            "pa55word",
+        ] {
+            let shown = said(text, &secrets);
+            for canary in ["CANARY", "c4n4ry", "C4NARY", "pa55word"] {
+                assert!(!shown.contains(canary), "{shown}");
+            }
+        }
+    }
+}
