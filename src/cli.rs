@@ -72,6 +72,8 @@ pub enum Command {
     Validate(Validate),
     /// Print the effective config, defaults filled in and secrets masked
     ShowConfig,
+    /// Send one message through each channel now, and say how it went
+    TestNotify(TestNotify),
     /// Send one message now, by the config's mail settings, and say how it went
     TestMail,
     /// Print a config table for a program that is running now
@@ -219,6 +221,14 @@ pub struct Pause {
     /// Why, for those who wonder
     #[arg(long, value_name = "TEXT")]
     pub reason: Option<String>,
+}
+
+/// `test-notify`
+#[derive(Args, Debug)]
+pub struct TestNotify {
+    /// Only these channels; `mail` is that of the table `[mail]`
+    #[arg(value_name = "CHANNEL")]
+    pub channels: Vec<String>,
 }
 
 /// `resume`, `reset`

@@ -136,7 +136,10 @@ fn perform(cli: &Cli, command: &Command) -> Result<u8, Error> {
         Command::Reset(options) => commands::reset::run(&config, options, style),
         Command::Validate(options) => commands::validate::run(&config, options),
         Command::ShowConfig => commands::show_config::run(&config),
-        Command::TestMail => commands::test_mail::run(&config, style),
+        Command::TestNotify(options) => {
+            commands::test_notify::run(&config, &options.channels, style)
+        }
+        Command::TestMail => commands::test_notify::run_mail(&config, style),
         Command::Adopt(_) | Command::Completions(_) | Command::Man(_) => Ok(0),
     }
 }

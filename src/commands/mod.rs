@@ -23,7 +23,7 @@ pub mod reset;
 pub mod restart;
 pub mod show_config;
 pub mod status;
-pub mod test_mail;
+pub mod test_notify;
 pub mod validate;
 pub mod why;
 

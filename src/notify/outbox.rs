@@ -76,7 +76,7 @@ pub struct Delivery {
     /// The id that the other side gave it, where it gives one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message_id: Option<String>,
-    /// Until when there is no further attempt, where the other side does not take it as it is.
+    /// Time in which there is no further attempt, where the other side does not take it as it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold: Option<Hold>,
     /// The clocks that these times are by. Each delivery has its own: whoever sets the clock, and whatever runs come
@@ -139,7 +139,7 @@ impl Delivery {
         if moved.abs() < TimeDelta::seconds(1) {
             return false;
         }
-        let held = self.hold.as_mut().map(|hold| &mut hold.until);
+        let held = self.hold.as_mut().map(|hold| &mut hold.since);
         let times = std::iter::once(&mut self.since).chain(&mut self.last_uncertain);
         for time in times.chain(held) {
             *time = time.checked_add_signed(moved).unwrap_or(*time);
@@ -156,8 +156,10 @@ impl Delivery {
 /// Time in which the other side is not asked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hold {
-    /// Until when.
-    pub until: DateTime<Utc>,
+    /// Since when.
+    pub since: DateTime<Utc>,
+    /// For how long, in milliseconds.
+    pub length_ms: u64,
     /// What the channel was like, where it ends when that has changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fingerprint: Option<u16>,
@@ -166,19 +168,18 @@ pub struct Hold {
 impl Hold {
     /// What a pause is from now on.
     pub fn of(pause: &Pause, channel: &Channel, now: DateTime<Utc>) -> Self {
-        let length = TimeDelta::from_std(pause.length).unwrap_or_default();
         Self {
-            until: now.checked_add_signed(length).unwrap_or(now),
+            since: now,
+            length_ms: u64::try_from(pause.length.as_millis()).unwrap_or(u64::MAX),
             fingerprint: pause.until_changed.then(|| channel.fingerprint()),
         }
     }
 
     /// Whether it holds.
     pub fn holds(&self, channel: &Channel, now: DateTime<Utc>) -> bool {
-        // no server is left alone for longer: a later time is that of a clock that was wrong
-        let left = self.until - now;
-        left > TimeDelta::zero()
-            && left <= TimeDelta::hours(1)
+        // a beginning that lies ahead is that of a clock that was wrong
+        self.since <= now
+            && age(now, self.since) < Duration::from_millis(self.length_ms)
             && (self.fingerprint).is_none_or(|known| known == channel.fingerprint())
     }
 }

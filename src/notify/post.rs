@@ -17,7 +17,7 @@ use crate::client::http::{
 const ANSWER_LIMIT: usize = 64 << 10;
 
 /// A part of a URL that is so long may be a secret.
-const SECRET_PART: usize = 8;
+const SECRET_PART: usize = 6;
 
 /// What is sent.
 #[derive(Clone, Debug)]
@@ -52,8 +52,17 @@ impl Post {
             .map_err(|_| format!("the header {name} has characters that no header has"))?;
         sent.set_sensitive(true);
         self.headers.push((name, sent));
-        self.secrets.push(value.to_owned());
+        self.hide(value);
         Ok(self)
+    }
+
+    /// A text is never told, nor one of its words.
+    pub(super) fn hide(&mut self, text: &str) {
+        self.secrets.push(text.to_owned());
+        let words = text
+            .split_whitespace()
+            .filter(|word| word.len() >= SECRET_PART);
+        self.secrets.extend(words.map(str::to_owned));
     }
 
     fn request(self) -> (Request, Vec<String>) {

@@ -141,8 +141,7 @@ impl Settings {
         post.ca_file.clone_from(&self.ca_file);
         for (name, value) in &self.headers {
             if value.is_sensitive() {
-                let text = String::from_utf8_lossy(value.as_bytes()).into_owned();
-                post.secrets.push(text);
+                post.hide(&String::from_utf8_lossy(value.as_bytes()));
             }
             post.headers.push((name.clone(), value.clone()));
         }

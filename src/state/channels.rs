@@ -29,7 +29,7 @@ pub struct ChannelState {
     /// The ids of the messages about each incident that is not over: its first and its latest, oldest first.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub threads: BTreeMap<String, Vec<String>>,
-    /// Until when the other side is not asked.
+    /// Time in which the other side is not asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hold: Option<Hold>,
 }
@@ -157,6 +157,6 @@ impl ChannelState {
             .flat_map(|service| service.alerted.values_mut())
             .chain(&mut self.sent)
             .chain(self.pending.iter_mut().map(|alert| &mut alert.time))
-            .chain(self.hold.as_mut().map(|hold| &mut hold.until))
+            .chain(self.hold.as_mut().map(|hold| &mut hold.since))
     }
 }

@@ -353,12 +353,18 @@ fn the_configs_are_right() {
             continue;
         }
         let scene = Scene::new();
-        scene.write("smtp.pass", "secret\n");
-        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
-        fs::set_permissions(scene.path("smtp.pass"), mode).unwrap();
-        let mut text = block
-            .text
-            .replace("/etc/watchdog/smtp.pass", "{dir}/smtp.pass");
+        let secret = Regex::new(r"/etc/watchdog/([a-z]+\.(pass|url|token|topic|secret))").unwrap();
+        for found in secret.captures_iter(&block.text) {
+            let text = match &found[2] {
+                "url" => "https://example.org/hook",
+                "token" => "1:secret",
+                _ => "secret",
+            };
+            scene.write(&found[1], text);
+            let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+            fs::set_permissions(scene.path(&found[1]), mode).unwrap();
+        }
+        let mut text = secret.replace_all(&block.text, "{dir}/$1").into_owned();
         if !text.contains("[service.") {
             text.push_str("[service.a]\nspawn = { command = [\"sleep\", \"1\"] }\n");
         }

@@ -11,6 +11,7 @@ mod believed;
 mod benches;
 mod boxes;
 mod budget;
+mod channels;
 mod cli;
 mod containers;
 mod cost;

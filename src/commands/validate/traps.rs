@@ -351,7 +351,7 @@ fn in_channels(config: &Config, traps: &mut Traps) {
             if !(config.services.iter()).any(|service| means(names, &service.name)) {
                 traps.whole(
                     &format!("{}.services", channel.table()),
-                    format!("`{names}` is no service: nothing about it is told there"),
+                    format!("`{names}` is no service: nobody is alerted about it there"),
                     "write the name of a service, or a pattern that names of services match",
                 );
             }

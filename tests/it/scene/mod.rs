@@ -6,6 +6,7 @@
 //! run, the config, the state, the journal, the directory, both streams.
 
 mod builder;
+pub(crate) mod hooks;
 mod mails;
 mod processes;
 mod runs;

@@ -1,0 +1,474 @@
+//! Channels beside mail: what each answer of a server comes to, on each of them, over several runs.
+
+use std::fs;
+
+use serde_json::json;
+
+use crate::scene::hooks::{Answer, Hooks};
+use crate::scene::{Outcome, Scene, Service, render};
+
+const KINDS: [&str; 5] = ["webhook", "discord", "telegram", "slack", "ntfy"];
+
+/// A scene with a service that is down, and a channel of this type.
+fn scene_of(kind: &str, hooks: &Hooks) -> Scene {
+    let scene = Scene::new();
+    configure(&scene, kind, hooks, "");
+    scene
+}
+
+fn configure(scene: &Scene, kind: &str, hooks: &Hooks, more: &str) {
+    let down = Service::new("alpha").watched();
+    let keys = hooks.keys(kind);
+    scene.config(&format!(
+        "[notify.phone]\n{keys}{more}\n{}",
+        render(&[&down])
+    ));
+}
+
+fn phone(outcome: &Outcome) -> (u64, u64) {
+    let json = outcome.json();
+    let count = |key: &str| json["notify"]["phone"][key].as_u64().unwrap();
+    (count("sent"), count("queued"))
+}
+
+fn say(status: u16) -> Answer {
+    Answer::Say(status, "", format!("{{\"message\":\"no {status}\"}}"))
+}
+
+/// Makes the time until which the server is left alone be over.
+fn end_hold(scene: &Scene) {
+    scene.edit_state(|state| {
+        let hold = &mut state["channels"]["phone"]["hold"];
+        assert!(hold.is_object(), "{hold}");
+        hold["since"] = json!("2026-01-01T00:00:00Z");
+    });
+}
+
+#[test]
+fn a_message_arrives_once_on_each_kind_of_channel_and_is_what_the_service_takes() {
+    for kind in KINDS {
+        let hooks = Hooks::new();
+        let scene = scene_of(kind, &hooks);
+        assert_eq!(phone(&scene.check().exits(2)), (1, 0), "{kind}");
+        assert_eq!(phone(&scene.check().exits(2)), (0, 0), "{kind}");
+        let got = hooks.got();
+        assert_eq!(got.len(), 1, "{kind}: {got:?}");
+        assert!(got[0].body.contains("alpha"), "{kind}");
+        assert_eq!(scene.outbox(), 0, "{kind}");
+        let events: Vec<_> = (scene.journal().into_iter())
+            .filter(|entry| entry["event"] == "alert_sent" && entry["channel"] == "phone")
+            .collect();
+        assert_eq!(events.len(), 1, "{kind}");
+    }
+}
+
+#[test]
+fn a_server_that_is_not_there_is_asked_by_every_run() {
+    for kind in KINDS {
+        let hooks = Hooks::new();
+        let gone = Hooks::absent();
+        let scene = scene_of(kind, &gone);
+        assert_eq!(phone(&scene.check().exits(2)), (0, 1), "{kind}");
+        assert_eq!(phone(&scene.check().exits(2)), (0, 1), "{kind}");
+        configure(&scene, kind, &hooks, "");
+        assert_eq!(phone(&scene.check().exits(2)), (1, 0), "{kind}");
+        assert_eq!(hooks.got().len(), 1, "{kind}");
+    }
+}
+
+#[test]
+fn one_that_wants_to_be_left_alone_is_until_its_time_is_over() {
+    let bodies = [
+        ("Retry-After: 60\r\n", "slow down".to_owned()),
+        (
+            "",
+            json!({"message": "rate limited", "retry_after": 60.5, "global": false}).to_string(),
+        ),
+        (
+            "",
+            json!({"ok": false, "error_code": 429, "parameters": {"retry_after": 60}}).to_string(),
+        ),
+    ];
+    for kind in KINDS {
+        for (status, (header, body)) in [429, 503, 429].into_iter().zip(&bodies) {
+            let hooks = Hooks::new();
+            let scene = scene_of(kind, &hooks);
+            hooks.answer(&[Answer::Say(status, header, body.clone())]);
+            assert_eq!(phone(&scene.check().exits(2)), (0, 1), "{kind}");
+            assert_eq!(phone(&scene.check().exits(2)), (0, 1), "{kind}");
+            assert_eq!(hooks.got().len(), 1, "{kind}: asked too early");
+            // not even for another config
+            configure(&scene, kind, &hooks, "timeout = \"11s\"");
+            assert_eq!(phone(&scene.check().exits(2)), (0, 1), "{kind}");
+            end_hold(&scene);
+            assert_eq!(phone(&scene.check().exits(2)), (1, 0), "{kind}");
+            assert_eq!(hooks.got().len(), 2, "{kind}");
+            assert!(
+                scene.state()["channels"]["phone"]["hold"].is_null(),
+                "{kind}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_server_in_trouble_that_names_no_time_is_asked_by_every_run() {
+    for kind in KINDS {
+        for status in [408, 425, 429, 500, 502, 503, 504] {
+            let hooks = Hooks::new();
+            let scene = scene_of(kind, &hooks);
+            hooks.answer(&[say(status)]);
+            assert_eq!(phone(&scene.check().exits(2)), (0, 1), "{kind} {status}");
+            assert_eq!(phone(&scene.check().exits(2)), (1, 0), "{kind} {status}");
+        }
+    }
+}
+
+#[test]
+fn what_breaks_a_limit_is_sent_again_at_once_as_a_short_text() {
+    for kind in KINDS {
+        for status in [400, 413, 422] {
+            let hooks = Hooks::new();
+            let scene = scene_of(kind, &hooks);
+            hooks.answer(&[say(status)]);
+            assert_eq!(phone(&scene.check().exits(2)), (1, 0), "{kind} {status}");
+            let got = hooks.got();
+            assert_eq!(got.len(), 2, "{kind} {status}");
+            assert!(got[1].body.len() < got[0].body.len(), "{kind} {status}");
+            assert!(got[1].body.contains("alpha"), "{kind} {status}");
+            assert_eq!(got[0].header("webhook-id"), got[1].header("webhook-id"));
+        }
+    }
+}
+
+#[test]
+fn what_is_refused_in_short_as_well_waits_and_the_others_go_on() {
+    for kind in KINDS {
+        let hooks = Hooks::new();
+        let scene = scene_of(kind, &hooks);
+        hooks.answer(&[say(400), say(400)]);
+        assert_eq!(phone(&scene.check().exits(2)), (0, 1), "{kind}");
+        assert_eq!(phone(&scene.check().exits(2)), (0, 1), "{kind}");
+        assert_eq!(hooks.got().len(), 2, "{kind}: asked too early");
+        let said = scene.journal().last().unwrap()["message"].to_string();
+        assert!(
+            said.contains("400") && said.contains("once an hour"),
+            "{said}"
+        );
+        // another message is not held up
+        let (one, two) = (
+            Service::new("alpha").watched(),
+            Service::new("beta").watched(),
+        );
+        scene.config(&format!(
+            "[notify.phone]\n{}\n{}",
+            hooks.keys(kind),
+            render(&[&one, &two])
+        ));
+        assert_eq!(phone(&scene.check().exits(2)), (1, 1), "{kind}");
+        // and a changed table ends the wait
+        let keys = hooks.keys(kind);
+        scene.config(&format!(
+            "[notify.phone]\n{keys}timeout = \"11s\"\n{}",
+            render(&[&one, &two])
+        ));
+        assert_eq!(phone(&scene.check().exits(2)), (1, 0), "{kind}");
+    }
+}
+
+#[test]
+fn one_that_refuses_is_left_alone_for_an_hour_or_until_its_table_changes() {
+    for kind in KINDS {
+        for status in [301, 401, 403, 404, 405, 410] {
+            let hooks = Hooks::new();
+            let scene = scene_of(kind, &hooks);
+            hooks.answer(&[say(status)]);
+            assert_eq!(phone(&scene.check().exits(2)), (0, 1), "{kind} {status}");
+            assert_eq!(phone(&scene.check().exits(2)), (0, 1), "{kind} {status}");
+            assert_eq!(hooks.got().len(), 1, "{kind} {status}: asked too early");
+            if status == 401 {
+                end_hold(&scene);
+            } else {
+                configure(&scene, kind, &hooks, "timeout = \"11s\"");
+            }
+            assert_eq!(phone(&scene.check().exits(2)), (1, 0), "{kind} {status}");
+        }
+    }
+}
+
+#[test]
+fn a_changed_secret_ends_the_wait_as_well() {
+    let hooks = Hooks::new();
+    let scene = Scene::new();
+    let down = Service::new("alpha").watched();
+    scene.config(&format!(
+        "[notify.phone]\ntype = \"slack\"\nurl_file = \"url\"\n{}",
+        render(&[&down])
+    ));
+    let write = |path: &str| {
+        scene.write("url", format!("http://127.0.0.1:{}{path}\n", hooks.port));
+        fs::set_permissions(
+            scene.path("url"),
+            std::os::unix::fs::PermissionsExt::from_mode(0o600),
+        )
+        .unwrap();
+    };
+    write("/nowhere");
+    for _ in 0..2 {
+        assert_eq!(phone(&scene.check().exits(2)), (0, 1));
+    }
+    assert_eq!(hooks.got().len(), 1);
+    write("/services/T/B/X");
+    assert_eq!(phone(&scene.check().exits(2)), (1, 0));
+}
+
+#[test]
+fn a_success_that_the_service_does_not_say_is_none() {
+    for kind in KINDS.into_iter().filter(|kind| *kind != "webhook") {
+        for body in [
+            "",
+            "<html>sign in</html>",
+            "invalid_token",
+            "{\"ok\":false}",
+        ] {
+            let hooks = Hooks::new();
+            let scene = scene_of(kind, &hooks);
+            hooks.answer(&[Answer::Say(200, "", body.to_owned())]);
+            assert_eq!(phone(&scene.check().exits(2)), (0, 1), "{kind} {body}");
+        }
+    }
+}
+
+#[test]
+fn without_a_whole_answer_the_same_message_comes_again_at_growing_intervals() {
+    for kind in KINDS {
+        let hooks = Hooks::new();
+        let scene = scene_of(kind, &hooks);
+        hooks.answer(&[Answer::Close]);
+        assert_eq!(phone(&scene.check().exits(2)), (0, 1), "{kind}");
+        assert_eq!(phone(&scene.check().exits(2)), (0, 1), "{kind}");
+        assert_eq!(hooks.got().len(), 1, "{kind}: it may be there");
+        let said = scene.journal().last().unwrap()["message"].to_string();
+        assert!(said.contains("perhaps not delivered"), "{said}");
+        // as if it had been long ago
+        let dir = scene.path("state/outbox");
+        for entry in fs::read_dir(dir).unwrap().flatten() {
+            let text = fs::read_to_string(entry.path()).unwrap();
+            let mut delivery: serde_json::Value = serde_json::from_str(&text).unwrap();
+            assert_eq!(delivery["uncertain"], 1);
+            delivery["last_uncertain"] = json!("2026-01-01T00:00:00Z");
+            fs::write(entry.path(), delivery.to_string()).unwrap();
+        }
+        assert_eq!(phone(&scene.check().exits(2)), (1, 0), "{kind}");
+        let got = hooks.got();
+        assert_eq!(got[0].body, got[1].body, "{kind}");
+    }
+}
+
+#[test]
+fn that_a_channel_refuses_is_told_on_the_others_once() {
+    let hooks = Hooks::new();
+    let scene = Scene::new();
+    let config = |keys: &str| {
+        let down = Service::new("alpha").watched();
+        scene.config(&format!(
+            "[mail]\nfrom = \"w@example.org\"\nto = [\"o@example.org\"]\ndirectory = \"mails\"\n[notify.phone]\n{}{keys}{}",
+            hooks.keys("slack"),
+            render(&[&down])
+        ));
+    };
+    config("");
+    let refusals = vec![say(403); 9];
+    hooks.answer(&refusals);
+    scene.check().exits(2);
+    assert_eq!(scene.mails().len(), 1);
+    for run in 0..3 {
+        scene.check().exits(2);
+        assert_eq!(scene.mails().len(), 2, "run {run}");
+        end_hold(&scene);
+    }
+    let mails = scene.mails();
+    assert_eq!(mails[1].header("X-Watchdog-Event").unwrap(), "watchdog");
+    assert!(
+        mails[1].body.contains("A channel takes no messages"),
+        "{}",
+        mails[1].body
+    );
+    assert!(!mails[1].body.contains("CANARY"));
+}
+
+#[test]
+fn a_channel_is_told_only_of_the_services_and_severities_of_its_table() {
+    for (keys, is_told) in [
+        ("services = [\"alp*\"]", true),
+        ("services = [\"beta\"]", false),
+        ("min_severity = \"critical\"", true),
+        ("on = [\"restarted\"]", false),
+    ] {
+        let hooks = Hooks::new();
+        let scene = Scene::new();
+        configure(&scene, "slack", &hooks, keys);
+        assert_eq!(
+            phone(&scene.check().exits(2)),
+            (u64::from(is_told), 0),
+            "{keys}"
+        );
+    }
+}
+
+#[test]
+fn messages_of_an_incident_reply_to_its_first_in_telegram() {
+    let hooks = Hooks::new();
+    let scene = Scene::new();
+    configure(&scene, "telegram", &hooks, "remind_every = \"1ms\"");
+    scene.check().exits(2);
+    scene.check().exits(2);
+    let got = hooks.got();
+    assert_eq!(got.len(), 2);
+    assert!(got[0].json()["reply_parameters"].is_null());
+    assert_eq!(got[1].json()["reply_parameters"]["message_id"], 77);
+}
+
+#[test]
+fn what_a_log_says_mentions_nobody_and_is_no_markup() {
+    for kind in KINDS.into_iter().filter(|kind| *kind != "webhook") {
+        let hooks = Hooks::new();
+        let scene = Scene::new();
+        let keys = hooks.keys(kind);
+        scene.write(
+            "a.log",
+            "x @everyone <!channel> ``` [a](https://evil.example) ERROR\n",
+        );
+        let service = Service::logs("alpha").log("path = \"a.log\"\nforbid = ['ERROR']");
+        scene.config(&format!("[notify.phone]\n{keys}\n{}", render(&[&service])));
+        let told = phone(&scene.check());
+        assert_eq!(told, (1, 0), "{kind}");
+        let body = hooks.got()[0].body.clone();
+        assert!(body.contains("everyone"), "{kind}: {body}");
+        match kind {
+            "discord" => assert_eq!(body.matches("```").count(), 2, "{body}"),
+            // all of it is in entities of code: the table tests see to it
+            "telegram" => assert!(body.contains("\"pre\""), "{body}"),
+            "slack" => assert!(!body.contains("<!channel>"), "{body}"),
+            _ => assert!(!body.contains("://"), "{body}"),
+        }
+    }
+}
+
+#[test]
+fn f76_no_secret_of_a_channel_is_seen_anywhere() {
+    for kind in KINDS {
+        for answers in [
+            vec![],
+            vec![say(401)],
+            vec![Answer::Close],
+            // a server that repeats all that it was sent
+            vec![Answer::Repeat(403)],
+            vec![Answer::Say(
+                302,
+                "Location: http://127.0.0.1/x/CANARY1\r\n",
+                String::new(),
+            )],
+        ] {
+            let hooks = Hooks::new();
+            let scene = Scene::new();
+            configure(
+                &scene,
+                kind,
+                &hooks,
+                "\n[logging]\nfile = \"own.log\"\nlevel = \"trace\"\n",
+            );
+            hooks.answer(&answers);
+            let mut seen = String::new();
+            for args in [
+                &["check", "-vvv"][..],
+                &["check", "--json"],
+                &["status", "--json"],
+                &["why", "alpha"],
+                &["history", "--json"],
+                &["validate"],
+                &["show-config"],
+                &["test-notify"],
+            ] {
+                seen.push_str(&scene.run(args).text());
+            }
+            for name in [
+                "own.log",
+                "state/state.json",
+                "state/state.json.bak",
+                "state/journal.jsonl",
+            ] {
+                seen.push_str(&scene.read(name));
+            }
+            for entry in fs::read_dir(scene.path("state/outbox"))
+                .into_iter()
+                .flatten()
+                .flatten()
+            {
+                seen.push_str(&fs::read_to_string(entry.path()).unwrap());
+            }
+            assert!(!hooks.got().is_empty());
+            let place = seen.find("CANARY");
+            let around = place.map(|at| {
+                seen[at.saturating_sub(200)..]
+                    .chars()
+                    .take(300)
+                    .collect::<String>()
+            });
+            assert_eq!(around, None, "{kind} {answers:?}");
+        }
+    }
+}
+
+#[test]
+fn test_notify_tries_each_channel_and_says_how_it_went() {
+    for kind in KINDS {
+        let hooks = Hooks::new();
+        let scene = scene_of(kind, &hooks);
+        let outcome = scene.run(&["test-notify"]).exits(0);
+        let text = outcome.text();
+        assert!(text.starts_with("phone: a message "), "{text}");
+        assert!(
+            text.contains("127.0.0.1") && text.contains(": sent\n"),
+            "{text}"
+        );
+        assert!(!text.contains("CANARY"), "{text}");
+        assert_eq!(hooks.got().len(), 1, "{kind}");
+        assert!(
+            !scene.has("state/state.json") && scene.outbox() == 0,
+            "nothing is kept"
+        );
+        hooks.answer(&[say(401)]);
+        let text = scene.run(&["test-notify", "phone"]).exits(1).words();
+        assert!(text.contains("not sent: http://127.0.0.1"), "{text}");
+        assert!(text.contains("401 Unauthorized"), "{text}");
+    }
+}
+
+#[test]
+fn test_notify_tries_those_that_are_named_and_knows_them() {
+    let hooks = Hooks::new();
+    let scene = Scene::new();
+    scene.config(&format!(
+        "[mail]\nfrom = \"w@example.org\"\nto = [\"o@example.org\"]\ndirectory = \"mails\"\n[notify.phone]\n{}{}",
+        hooks.keys("slack"),
+        render(&[&Service::new("alpha").watched()])
+    ));
+    scene.run(&["test-notify", "mail"]).exits(0);
+    assert_eq!((scene.mails().len(), hooks.got().len()), (1, 0));
+    scene.run(&["test-notify"]).exits(0);
+    assert_eq!((scene.mails().len(), hooks.got().len()), (2, 1));
+    let outcome = scene.run(&["test-notify", "fone"]).exits(64);
+    assert!(
+        outcome.text().contains("did you mean `phone`?"),
+        "{}",
+        outcome.text()
+    );
+    let none = Scene::of(&[&Service::new("alpha").watched()]);
+    let outcome = none.run(&["test-notify"]).exits(1);
+    assert!(
+        outcome.text().contains("there is no channel to test"),
+        "{}",
+        outcome.text()
+    );
+}
