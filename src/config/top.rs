@@ -242,8 +242,7 @@ pub(super) fn read(
     if main.is_toml && !top.has("mail") {
         match (environment.mail(), &mut config) {
             (Ok(settings), Some(config)) => {
-                let mail = settings.map(Channel::mail);
-                config.channels.splice(0..0, mail);
+                config.channels.splice(0..0, settings.map(Channel::mail));
             }
             (Ok(_), None) => {}
             (Err(faults), _) => found.extend(faults),

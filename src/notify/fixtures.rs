@@ -35,8 +35,8 @@ pub(super) fn hostile() -> impl Strategy<Value = Notification> {
     let line = "\\PC{0,300}";
     let services = proptest::collection::vec("\\PC{1,64}", 0..60);
     (text, line, "\\PC{0,300}", services).prop_map(|(body, subject, host, services)| Notification {
-        subject,
         host,
+        subject,
         services,
         ..notification(&body)
     })

@@ -46,7 +46,7 @@ impl Post {
         })
     }
 
-    /// The same with a header whose value nobody is told.
+    /// The same with a header whose value is shown to nobody.
     pub(super) fn with_secret(mut self, name: HeaderName, value: &str) -> Result<Self, String> {
         let mut sent = HeaderValue::from_str(value)
             .map_err(|_| format!("the header {name} has characters that no header has"))?;
@@ -125,7 +125,7 @@ pub(super) fn hand_over(
     let deadline = Instant::now() + limit;
     let whole = match whole {
         Ok(whole) => whole,
-        Err(why) => return failed(recipients, Outcome::deferred(why), None),
+        Err(why) => return failed(recipients, &Outcome::deferred(why), None),
     };
     let origin = whole.url.origin();
     let secrets = whole.secrets.clone();
@@ -145,7 +145,7 @@ pub(super) fn hand_over(
                 why,
                 maybe_delivered: was_sent,
             };
-            return failed(recipients, outcome, None);
+            return failed(recipients, &outcome, None);
         }
     };
     let told = answered(&origin, &response, &secrets);
@@ -157,7 +157,7 @@ pub(super) fn hand_over(
                 ..DeliveryReport::all(recipients, &Outcome::Delivered)
             }
         }
-        Meaning::Later(None) => failed(recipients, Outcome::deferred(told), None),
+        Meaning::Later(None) => failed(recipients, &Outcome::deferred(told), None),
         Meaning::Later(Some(length)) => {
             let why = format!(
                 "{told}; it is not asked again for {}",
@@ -168,7 +168,7 @@ pub(super) fn hand_over(
                 length,
                 until_changed: false,
             };
-            failed(recipients, Outcome::deferred(why), Some(pause))
+            failed(recipients, &Outcome::deferred(why), Some(pause))
         }
         Meaning::Unfit => {
             let why = format!(
@@ -194,17 +194,17 @@ pub(super) fn hand_over(
                 length: LONGEST,
                 until_changed: true,
             };
-            failed(recipients, Outcome::deferred(why), Some(pause))
+            failed(recipients, &Outcome::deferred(why), Some(pause))
         }
     }
 }
 
 /// Nothing else would be taken now either.
-fn failed(recipients: &[String], outcome: Outcome, pause: Option<Pause>) -> DeliveryReport {
+fn failed(recipients: &[String], outcome: &Outcome, pause: Option<Pause>) -> DeliveryReport {
     DeliveryReport {
         transport_failed: true,
         pause,
-        ..DeliveryReport::all(recipients, &outcome)
+        ..DeliveryReport::all(recipients, outcome)
     }
 }
 

@@ -187,8 +187,8 @@ impl ChannelKind for Settings {
     ) -> DeliveryReport {
         let token = match self.token.read("token") {
             Ok(token) if is_token(&token) => token,
-            Ok(_) => return self.cannot(recipients, "its token is not what one looks like"),
-            Err(why) => return self.cannot(recipients, &why),
+            Ok(_) => return cannot(recipients, "its token is not what one looks like"),
+            Err(why) => return cannot(recipients, &why),
         };
         let post = |value: &Value| {
             let mut post = Post::json(&format!("{}/bot{token}/sendMessage", self.api_url), value)?;
@@ -225,12 +225,13 @@ impl Settings {
         }
         value
     }
+}
 
-    fn cannot(&self, recipients: &[String], why: &str) -> DeliveryReport {
-        DeliveryReport {
-            transport_failed: true,
-            ..DeliveryReport::all(recipients, &Outcome::deferred(why))
-        }
+/// Nothing could be sent.
+fn cannot(recipients: &[String], why: &str) -> DeliveryReport {
+    DeliveryReport {
+        transport_failed: true,
+        ..DeliveryReport::all(recipients, &Outcome::deferred(why))
     }
 }
 

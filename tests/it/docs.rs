@@ -348,12 +348,12 @@ fn the_picture_shows_what_the_screens_show() {
 #[test]
 fn the_configs_are_right() {
     let mut seen = 0;
+    let secret = Regex::new(r"/etc/watchdog/([a-z]+\.(pass|url|token|topic|secret))").unwrap();
     for block in pages().iter().flat_map(|page| blocks(&page.text)) {
         if block.language != "toml" {
             continue;
         }
         let scene = Scene::new();
-        let secret = Regex::new(r"/etc/watchdog/([a-z]+\.(pass|url|token|topic|secret))").unwrap();
         for found in secret.captures_iter(&block.text) {
             let text = match &found[2] {
                 "url" => "https://example.org/hook",
