@@ -94,10 +94,10 @@ impl ChannelKind for Settings {
         let fenced = unfenced(&escaped(&fenced));
         Ok(Message {
             whole: json!({
-                "text": format!("{}\n```\n{fenced}\n```", escaped(&title)),
+                "text": format!("{}\n```\n{fenced}\n```", unfenced(&escaped(&title))),
                 "blocks": blocks,
             }),
-            short: json!({"text": format!("{} (shortened)", escaped(&title))}),
+            short: json!({"text": format!("{} (shortened)", unfenced(&escaped(&title)))}),
         })
     }
 
