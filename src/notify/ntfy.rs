@@ -18,7 +18,7 @@ table! {
     pub struct Settings like "type = \"ntfy\"", check fits_together {
         /// Which kind of channel it is.
         kind("type"): String as Filled, example r#""ntfy""#;
-        /// The server, where it is not https://ntfy.sh.
+        /// The server; default: the public one at ntfy.sh.
         url: Option<Secret> => Secret, commented r#""https://ntfy.example.org""#;
         /// The topic, which is a password: who knows it can read it.
         topic: Secret => Secret, commented r#""alerts-7f3a9c""#;
