@@ -391,7 +391,6 @@ fn body(entry: &Entry<'_>, table: &Table<'_>, defaults: &Part<DefaultKeys>) -> O
         policy.after_failures,
         policy.out_of.flatten(),
     );
-    let stop_timeout = part.restart.limits.stop_timeout;
     let keys = ServiceKeys::whole(part)?;
     if let Some(list) = table.get("strategy") {
         check_windows(&list, &keys.strategy, &keys.restart.policy);
@@ -402,7 +401,6 @@ fn body(entry: &Entry<'_>, table: &Table<'_>, defaults: &Part<DefaultKeys>) -> O
         spawn: keys.spawn,
         systemd: keys.systemd.clone(),
         container: keys.container.clone(),
-        stop_timeout,
         command: keys.restart.command,
         stop_first: keys.restart.stop_first,
     };

@@ -16,7 +16,8 @@ use crate::client::engine::{Details, Engine, Order, Trouble};
 use crate::clock::{Reading, rough};
 use crate::text::{cut, visible};
 
-/// How long a container may take to stop that says nothing about it: what engines take then.
+/// How long a container may take to stop where neither it nor the config says anything else: both engines and the config
+/// take this then.
 const STOP: Duration = Duration::from_secs(10);
 
 /// What an engine needs beside the times for stopping and starting.
@@ -35,8 +36,6 @@ pub struct Container {
     pub rule: Rule,
     /// Where the engine is.
     pub engine: Containers,
-    /// How long it waits before it kills what does not stop; absent: as long as the container says.
-    pub stop_timeout: Option<Duration>,
 }
 
 /// An order that the engine has carried out.
@@ -92,10 +91,12 @@ impl Method for Container {
             return Err(Failure::from(why));
         }
         let own = details.config.stop_timeout.map(Duration::from_secs);
-        let stop = self.stop_timeout.or(own).unwrap_or(STOP);
+        let configured = context.limits.stop_timeout;
+        let configured = (configured != STOP).then_some(configured);
+        let stop = configured.or(own).unwrap_or(STOP);
         let is_up = details.state.running || details.state.restarting;
         let order = if is_up {
-            let stop_timeout = self.stop_timeout.map(|limit| limit.as_secs().max(1));
+            let stop_timeout = configured.map(|limit| limit.as_secs().max(1));
             Order::Restart { stop_timeout }
         } else {
             Order::Start

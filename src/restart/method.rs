@@ -2,7 +2,6 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::command::Command;
 use super::container::Container;
@@ -35,8 +34,6 @@ pub struct Tables {
     pub systemd: Option<Unit>,
     /// Its `container` table.
     pub container: Option<container::Rule>,
-    /// What its `restart` table says of `stop_timeout`; absent: nothing, and a container has its own.
-    pub stop_timeout: Option<Duration>,
     /// Its `restart.command`.
     pub command: Option<Vec<String>>,
     /// Its `restart.stop_first`.
@@ -49,7 +46,6 @@ impl Default for Tables {
             spawn: None,
             systemd: None,
             container: None,
-            stop_timeout: None,
             command: None,
             stop_first: true,
         }
@@ -101,12 +97,10 @@ impl RestartMethod {
             Tables {
                 command: None,
                 container: Some(rule),
-                stop_timeout,
                 ..
             } => Self::Container(Box::new(Container {
                 rule,
                 engine: Containers::default(),
-                stop_timeout,
             })),
             Tables {
                 command,
