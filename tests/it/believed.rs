@@ -150,8 +150,6 @@ fn what_was_started_by_hand_with_the_command_of_spawn_gets_no_second_copy() {
             scene.kill(scene.last("a"));
         }
         let before = scene.starts("a").len();
-        // what began in the very clock tick of the last look, 10 ms, may be a child of what was seen then
-        std::thread::sleep(std::time::Duration::from_millis(20));
         let pid = scene.start("a", options);
         let _ = fs::remove_file(scene.path("a.pid"));
         for run in 0..2 {

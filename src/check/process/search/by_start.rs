@@ -89,7 +89,8 @@ impl Search<'_> {
         self.taken.contains(&identity) && !own.into_iter().flatten().any(|it| *it == identity)
     }
 
-    /// Whether a process began too early to be surely none that the main process has left behind.
+    /// Whether a process may be one that the main process has left behind: it began before that was last seen, or is in its
+    /// group.
     pub(super) fn may_be_left_behind(&self, process: &Process) -> bool {
         let Some(main) = self
             .last_seen
@@ -105,7 +106,18 @@ impl Search<'_> {
             .saturating_mul(process_table::ticks_per_second())
             / 1000;
         let is_itself = self.identity(process) == *main;
-        !is_itself && (process.start <= seen || process.group == main.pid)
+        let began_then = process.start == seen && !self.is_surely_apart(process);
+        !is_itself && (process.start < seen || began_then || process.group == main.pid)
+    }
+
+    /// Whether a process is in another session than the main process was, where that had one of its own. In the clock tick of
+    /// the last look, 10 ms, may have begun what was forked just before it, and what somebody started just after.
+    fn is_surely_apart(&self, process: &Process) -> bool {
+        let Some(own) = self.last_seen.family.session else {
+            return false;
+        };
+        process_table::stat(process.pid)
+            .is_ok_and(|stat| stat.start == process.start && stat.session != own)
     }
 
     /// Whether a process has just the arguments, the directory and the user that the watchdog would start.
@@ -170,5 +182,63 @@ impl Search<'_> {
             (None, Some(unread)) => Err(format!("no process was found, but {unread}")),
             (found, _) => Ok(found),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::process::{Command, Stdio};
+
+    use super::super::super::{Family, LastSeen};
+    use super::*;
+    use crate::clock::Reading;
+    use crate::process_table::ProcessTable;
+
+    #[test]
+    fn what_began_in_the_tick_of_the_last_look_is_told_apart_by_its_session() {
+        let mut child = Command::new("sleep")
+            .arg("61.8")
+            .stdin(Stdio::null())
+            .spawn()
+            .unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        let stat = process_table::stat(pid).unwrap();
+        let table = ProcessTable::on_demand();
+        let Lookup::Found(process) = table.process(pid) else {
+            panic!("it is there");
+        };
+        let now = Reading::take();
+        let taken = BTreeSet::new();
+        let may_be_left_behind = |ticks: i64, session| {
+            let tick = stat.start.checked_add_signed(ticks).unwrap();
+            let last_seen = LastSeen {
+                main: Some(Identity {
+                    pid: i32::MAX,
+                    start: stat.start - 1,
+                    boot_id: now.boot_id.clone(),
+                }),
+                seen_ms: tick * 1000 / process_table::ticks_per_second(),
+                family: Family {
+                    session,
+                    ..Family::default()
+                },
+                ..LastSeen::default()
+            };
+            Search::new(&last_seen, &table, &now, &taken).may_be_left_behind(&process)
+        };
+        let (own, other) = (Some(stat.session), Some(stat.session + 1));
+        let judged = [
+            // in a later tick, in an earlier one, and in the very one
+            may_be_left_behind(-1, own),
+            may_be_left_behind(1, other),
+            may_be_left_behind(0, own),
+            may_be_left_behind(0, other),
+            // where it had no session of its own, nothing tells them apart
+            may_be_left_behind(0, None),
+        ];
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(judged, [false, true, true, false, true]);
     }
 }
