@@ -189,7 +189,6 @@ macro_rules! checks {
             fn of(rule: &Rule) -> Option<&Self::Rule> {
                 match rule {
                     Rule::$name(rule) => Some(rule),
-                    #[allow(unreachable_patterns, reason = "the list may have one kind")]
                     _ => None,
                 }
             }
