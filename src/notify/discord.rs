@@ -3,16 +3,15 @@
 //! The text stands in a fence of code, where nothing is a mention, markup or a link; `allowed_mentions` is always sent, so
 //! that nobody is ever mentioned but whom the config names.
 
-use std::time::Duration;
-
 use chrono::SecondsFormat;
 use serde_json::{Value, json};
 
 use super::answers::{Answer, Receipt};
 use super::kind::{Private, check_url, url_traps};
-use super::post::{Post, hand_over, shown};
+use super::post::{Post, shown};
+use super::posted::{Message, Posted};
 use super::safe::{inert, line, shortened, unfenced, units};
-use super::{ChannelKind, Common, DeliveryReport, Notification, Routing, Secret, Severity, Thread};
+use super::{Common, Notification, Secret, Severity, Thread};
 use crate::check::trap::Trap;
 use crate::client::http::{HeaderValue, header};
 use crate::table::{Checked, Context, Filled, Flat, Part, Table, Value as Written, table};
@@ -75,26 +74,13 @@ fn fits_together(table: &Table<'_>, part: &mut Part<Settings>) {
     check_url(table, "url", part.url.as_ref());
 }
 
-/// A message in full, and in short.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Message {
-    whole: Value,
-    short: Value,
-}
-
-impl ChannelKind for Settings {
-    type Request = Message;
-
-    fn routing(&self) -> &Routing {
-        &self.common.routing
+impl Posted for Settings {
+    fn common(&self) -> &Common {
+        &self.common
     }
 
-    fn recipients(&self) -> Vec<String> {
-        vec![self.kind.clone()]
-    }
-
-    fn timeout(&self) -> Duration {
-        self.common.timeout
+    fn recipient(&self) -> String {
+        self.kind.clone()
     }
 
     fn describe(&self) -> String {
@@ -109,11 +95,7 @@ impl ChannelKind for Settings {
         url_traps("url", &self.url)
     }
 
-    fn message_id(&self, _: &Notification) -> Option<String> {
-        None
-    }
-
-    fn render(&self, notification: &Notification, _: &Thread) -> Result<Message, String> {
+    fn message(&self, notification: &Notification, _: &Thread) -> Message {
         let is_critical = notification.severity == Severity::Critical;
         let mentioned = self.mention.as_ref().filter(|_| is_critical);
         let allowed = match mentioned {
@@ -147,23 +129,9 @@ impl ChannelKind for Settings {
                 }
             }
         }
-        Ok(Message { whole, short })
+        Message { whole, short }
     }
 
-    fn send(
-        &self,
-        message: Message,
-        recipients: &[String],
-        limit: Duration,
-        step: &mut dyn FnMut(&str),
-    ) -> DeliveryReport {
-        let whole = self.post(&message.whole);
-        let short = self.post(&message.short).ok();
-        hand_over(recipients, whole, short, receipt, limit, step)
-    }
-}
-
-impl Settings {
     fn post(&self, value: &Value) -> Result<Post, String> {
         let mut url = self.url.read("URL")?;
         // without it, a message that was not saved is answered like one that was
@@ -178,14 +146,14 @@ impl Settings {
         post.headers.push((header::USER_AGENT, agent));
         Ok(post)
     }
-}
 
-/// A message that was saved has an id.
-fn receipt(answer: &Answer<'_>) -> Receipt {
-    if answer.json()["id"].is_string() {
-        Receipt::Taken
-    } else {
-        Receipt::None
+    /// A message that was saved has an id.
+    fn receipt(answer: &Answer<'_>) -> Receipt {
+        if answer.json()["id"].is_string() {
+            Receipt::Taken
+        } else {
+            Receipt::None
+        }
     }
 }
 
@@ -285,9 +253,7 @@ mod tests {
                 severity,
                 ..notification("@everyone <@1> a")
             };
-            let message = settings(mention)
-                .render(&notification, &Thread::default())
-                .unwrap();
+            let message = settings(mention).message(&notification, &Thread::default());
             assert_eq!(message.whole["content"], content);
             assert_eq!(message.whole["allowed_mentions"]["users"], users);
             assert_eq!(message.short["allowed_mentions"]["users"], users);
@@ -299,12 +265,10 @@ mod tests {
 
     #[test]
     fn what_was_quoted_cannot_leave_its_fence() {
-        let message = settings(None)
-            .render(
-                &notification("```\n@everyone [a](https://x.example) `b`"),
-                &Thread::default(),
-            )
-            .unwrap();
+        let message = settings(None).message(
+            &notification("```\n@everyone [a](https://x.example) `b`"),
+            &Thread::default(),
+        );
         let description = message.whole["embeds"][0]["description"].as_str().unwrap();
         let inside = description.strip_prefix("```\n").unwrap();
         let inside = inside.strip_suffix("\n```").unwrap();
@@ -314,7 +278,7 @@ mod tests {
     proptest! {
         #[test]
         fn every_message_is_within_the_limits(notification in hostile()) {
-            let message = settings(Some("42")).render(&notification, &Thread::default()).unwrap();
+            let message = settings(Some("42")).message(&notification, &Thread::default());
             check(&message.whole);
             check(&message.short);
         }

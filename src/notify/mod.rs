@@ -26,6 +26,7 @@ mod notification;
 pub mod ntfy;
 pub mod outbox;
 mod post;
+mod posted;
 mod report;
 mod routing;
 mod safe;

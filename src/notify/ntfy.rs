@@ -1,14 +1,13 @@
 //! `ntfy`: a message for a topic of ntfy.sh, or of a server of one's own.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
 use super::answers::{Answer, Receipt};
 use super::kind::{Private, check_url};
-use super::post::{Post, hand_over, shown};
+use super::post::{Post, shown};
+use super::posted::{Message, Posted};
 use super::safe::{bytes, inert, line, shortened};
-use super::{ChannelKind, Common, DeliveryReport, Notification, Routing, Secret, Severity, Thread};
+use super::{Common, Notification, Secret, Severity, Thread};
 use crate::check::trap::Trap;
 use crate::client::http::header;
 use crate::table::{Filled, Flat, Part, Table, table};
@@ -40,26 +39,13 @@ fn fits_together(table: &Table<'_>, part: &mut Part<Settings>) {
     check_url(table, "url", part.url.as_ref());
 }
 
-/// A message in full, and in short, without its topic.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Message {
-    whole: Value,
-    short: Value,
-}
-
-impl ChannelKind for Settings {
-    type Request = Message;
-
-    fn routing(&self) -> &Routing {
-        &self.common.routing
+impl Posted for Settings {
+    fn common(&self) -> &Common {
+        &self.common
     }
 
-    fn recipients(&self) -> Vec<String> {
-        vec![self.kind.clone()]
-    }
-
-    fn timeout(&self) -> Duration {
-        self.common.timeout
+    fn recipient(&self) -> String {
+        self.kind.clone()
     }
 
     fn describe(&self) -> String {
@@ -84,11 +70,7 @@ impl ChannelKind for Settings {
             .collect()
     }
 
-    fn message_id(&self, _: &Notification) -> Option<String> {
-        None
-    }
-
-    fn render(&self, notification: &Notification, _: &Thread) -> Result<Message, String> {
+    fn message(&self, notification: &Notification, _: &Thread) -> Message {
         let message = |limit: usize| {
             // what breaks links adds to the length
             let text = shortened(notification.body.trim_end(), limit / 2, bytes);
@@ -99,27 +81,14 @@ impl ChannelKind for Settings {
                 "markdown": false,
             })
         };
-        Ok(Message {
+        Message {
             whole: message(TEXT),
             short: message(SHORT),
-        })
+        }
     }
 
-    fn send(
-        &self,
-        message: Message,
-        recipients: &[String],
-        limit: Duration,
-        step: &mut dyn FnMut(&str),
-    ) -> DeliveryReport {
-        let short = self.post(message.short).ok();
-        let whole = self.post(message.whole);
-        hand_over(recipients, whole, short, receipt, limit, step)
-    }
-}
-
-impl Settings {
-    fn post(&self, mut value: Value) -> Result<Post, String> {
+    fn post(&self, message: &Value) -> Result<Post, String> {
+        let mut value = message.clone();
         let topic = self.topic.read("topic")?;
         value["topic"] = json!(topic);
         let server = match &self.url {
@@ -137,14 +106,14 @@ impl Settings {
             None => Ok(post),
         }
     }
-}
 
-/// A message that was published has an id.
-fn receipt(answer: &Answer<'_>) -> Receipt {
-    if answer.json()["id"].is_string() {
-        Receipt::Taken
-    } else {
-        Receipt::None
+    /// A message that was published has an id.
+    fn receipt(answer: &Answer<'_>) -> Receipt {
+        if answer.json()["id"].is_string() {
+            Receipt::Taken
+        } else {
+            Receipt::None
+        }
     }
 }
 
@@ -173,7 +142,7 @@ mod tests {
                 token: None,
                 common: crate::fixtures::common(),
             };
-            let message = settings.render(&notification, &Thread::default()).unwrap();
+            let message = settings.message(&notification, &Thread::default());
             for (message, limit) in [(&message.whole, 4096), (&message.short, 500)] {
                 prop_assert!(message["title"].as_str().unwrap().len() <= 250);
                 let text = message["message"].as_str().unwrap();

@@ -3,15 +3,14 @@
 //! Slack shows the blocks, plain text all; the others show the text, in which nothing mentions anybody and what was quoted
 //! stands in a fence of code.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
 use super::answers::{Answer, Receipt};
 use super::kind::{Private, check_url, url_traps};
-use super::post::{Post, hand_over, shown};
+use super::post::{Post, shown};
+use super::posted::{Message, Posted};
 use super::safe::{line, shortened, unfenced, units};
-use super::{ChannelKind, Common, DeliveryReport, Notification, Routing, Secret, Thread};
+use super::{Common, Notification, Secret, Thread};
 use crate::check::trap::Trap;
 use crate::table::{Filled, Flat, Part, Table, table};
 
@@ -38,26 +37,13 @@ fn fits_together(table: &Table<'_>, part: &mut Part<Settings>) {
     check_url(table, "url", part.url.as_ref());
 }
 
-/// A message in full, and in short.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Message {
-    whole: Value,
-    short: Value,
-}
-
-impl ChannelKind for Settings {
-    type Request = Message;
-
-    fn routing(&self) -> &Routing {
-        &self.common.routing
+impl Posted for Settings {
+    fn common(&self) -> &Common {
+        &self.common
     }
 
-    fn recipients(&self) -> Vec<String> {
-        vec![self.kind.clone()]
-    }
-
-    fn timeout(&self) -> Duration {
-        self.common.timeout
+    fn recipient(&self) -> String {
+        self.kind.clone()
     }
 
     fn describe(&self) -> String {
@@ -72,11 +58,7 @@ impl ChannelKind for Settings {
         url_traps("url", &self.url)
     }
 
-    fn message_id(&self, _: &Notification) -> Option<String> {
-        None
-    }
-
-    fn render(&self, notification: &Notification, _: &Thread) -> Result<Message, String> {
+    fn message(&self, notification: &Notification, _: &Thread) -> Message {
         let title = line(&notification.subject, HEADER, units);
         // a header is never empty
         let title = if title.trim().is_empty() {
@@ -92,39 +74,24 @@ impl ChannelKind for Settings {
         }
         let fenced = shortened(body, TEXT / 2, measure);
         let fenced = unfenced(&escaped(&fenced));
-        Ok(Message {
+        Message {
             whole: json!({
                 "text": format!("{}\n```\n{fenced}\n```", unfenced(&escaped(&title))),
                 "blocks": blocks,
             }),
             short: json!({"text": format!("{} (shortened)", unfenced(&escaped(&title)))}),
-        })
+        }
     }
 
-    fn send(
-        &self,
-        message: Message,
-        recipients: &[String],
-        limit: Duration,
-        step: &mut dyn FnMut(&str),
-    ) -> DeliveryReport {
-        let post = |value: &Value| Post::json(&self.url.read("URL")?, value);
-        let short = post(&message.short).ok();
-        hand_over(
-            recipients,
-            post(&message.whole),
-            short,
-            receipt,
-            limit,
-            step,
-        )
+    fn post(&self, message: &Value) -> Result<Post, String> {
+        Post::json(&self.url.read("URL")?, message)
     }
-}
 
-/// Errors are told with a status of success, too.
-fn receipt(answer: &Answer<'_>) -> Receipt {
-    let is_ok = answer.body.trim_ascii() == b"ok" || answer.json()["success"] == true;
-    if is_ok { Receipt::Taken } else { Receipt::None }
+    /// Errors are told with a status of success, too.
+    fn receipt(answer: &Answer<'_>) -> Receipt {
+        let is_ok = answer.body.trim_ascii() == b"ok" || answer.json()["success"] == true;
+        if is_ok { Receipt::Taken } else { Receipt::None }
+    }
 }
 
 /// What a character comes to at most, when it is escaped.
@@ -238,9 +205,7 @@ mod tests {
     #[test]
     fn what_was_quoted_mentions_nobody() {
         let notification = notification("<!channel> @here ``` & <@U1>");
-        let message = settings()
-            .render(&notification, &Thread::default())
-            .unwrap();
+        let message = settings().message(&notification, &Thread::default());
         check(&message.whole);
         check(&message.short);
         assert_eq!(
@@ -263,14 +228,14 @@ mod tests {
                 retry_after: None,
                 body: body.as_bytes(),
             };
-            assert_eq!(receipt(&answer), expected, "{body}");
+            assert_eq!(Settings::receipt(&answer), expected, "{body}");
         }
     }
 
     proptest! {
         #[test]
         fn every_message_is_within_the_limits(notification in hostile()) {
-            let message = settings().render(&notification, &Thread::default()).unwrap();
+            let message = settings().message(&notification, &Thread::default());
             check(&message.whole);
             check(&message.short);
         }

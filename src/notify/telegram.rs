@@ -3,17 +3,14 @@
 //! No parse mode is asked for, in which one odd character loses a message. What marks the text are entities, by their
 //! places: all of it is code, in which nothing is a mention, a link or a command.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
 use super::answers::{Answer, Receipt};
 use super::kind::Private;
-use super::post::{Post, hand_over};
+use super::post::Post;
+use super::posted::{Message, Posted};
 use super::safe::{inert, line, shortened, units};
-use super::{
-    ChannelKind, Common, DeliveryReport, Notification, Outcome, Routing, Secret, Severity, Thread,
-};
+use super::{Common, Notification, Secret, Severity, Thread};
 use crate::check::trap::Trap;
 use crate::client::http::Url;
 use crate::table::{Checked, Context, Filled, Flat, Part, Table, Value as Written, table};
@@ -112,26 +109,13 @@ fn is_token(text: &str) -> bool {
     text.bytes().all(right) && text.contains(':')
 }
 
-/// A message in full, and in short.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Message {
-    whole: Value,
-    short: Value,
-}
-
-impl ChannelKind for Settings {
-    type Request = Message;
-
-    fn routing(&self) -> &Routing {
-        &self.common.routing
+impl Posted for Settings {
+    fn common(&self) -> &Common {
+        &self.common
     }
 
-    fn recipients(&self) -> Vec<String> {
-        vec![format!("{} {}", self.kind, self.chat)]
-    }
-
-    fn timeout(&self) -> Duration {
-        self.common.timeout
+    fn recipient(&self) -> String {
+        format!("{} {}", self.kind, self.chat)
     }
 
     fn describe(&self) -> String {
@@ -158,11 +142,7 @@ impl ChannelKind for Settings {
             .collect()
     }
 
-    fn message_id(&self, _: &Notification) -> Option<String> {
-        None
-    }
-
-    fn render(&self, notification: &Notification, thread: &Thread) -> Result<Message, String> {
+    fn message(&self, notification: &Notification, thread: &Thread) -> Message {
         let title = line(&notification.subject, TITLE, units);
         let begin: usize = title.chars().map(units).sum::<usize>() + 2;
         let body = shortened(notification.body.trim_end(), TEXT - begin, units);
@@ -175,35 +155,27 @@ impl ChannelKind for Settings {
         ]);
         let mut short = self.request(notification, thread);
         short["text"] = json!(format!("{} (shortened)", inert(&title)));
-        Ok(Message { whole, short })
+        Message { whole, short }
     }
 
-    fn send(
-        &self,
-        message: Message,
-        recipients: &[String],
-        limit: Duration,
-        step: &mut dyn FnMut(&str),
-    ) -> DeliveryReport {
-        let token = match self.token.read("token") {
-            Ok(token) if is_token(&token) => token,
-            Ok(_) => return cannot(recipients, "its token is not what one looks like"),
-            Err(why) => return cannot(recipients, &why),
-        };
-        let post = |value: &Value| {
-            let mut post = Post::json(&format!("{}/bot{token}/sendMessage", self.api_url), value)?;
-            post.secrets.push(token.clone());
-            Ok(post)
-        };
-        let short = post(&message.short).ok();
-        hand_over(
-            recipients,
-            post(&message.whole),
-            short,
-            receipt,
-            limit,
-            step,
-        )
+    fn post(&self, message: &Value) -> Result<Post, String> {
+        let token = self.token.read("token")?;
+        if !is_token(&token) {
+            return Err("its token is not what one looks like".to_owned());
+        }
+        let url = format!("{}/bot{token}/sendMessage", self.api_url);
+        let mut post = Post::json(&url, message)?;
+        post.secrets.push(token);
+        Ok(post)
+    }
+
+    /// A message that was sent has an id.
+    fn receipt(answer: &Answer<'_>) -> Receipt {
+        let json = answer.json();
+        match json["result"]["message_id"].as_i64() {
+            Some(id) if json["ok"] == true => Receipt::Id(id.to_string()),
+            _ => Receipt::None,
+        }
     }
 }
 
@@ -224,23 +196,6 @@ impl Settings {
                 json!({"message_id": first, "allow_sending_without_reply": true});
         }
         value
-    }
-}
-
-/// Nothing could be sent.
-fn cannot(recipients: &[String], why: &str) -> DeliveryReport {
-    DeliveryReport {
-        transport_failed: true,
-        ..DeliveryReport::all(recipients, &Outcome::deferred(why))
-    }
-}
-
-/// A message that was sent has an id.
-fn receipt(answer: &Answer<'_>) -> Receipt {
-    let json = answer.json();
-    match json["result"]["message_id"].as_i64() {
-        Some(id) if json["ok"] == true => Receipt::Id(id.to_string()),
-        _ => Receipt::None,
     }
 }
 
@@ -294,7 +249,7 @@ mod tests {
                 severity,
                 ..notification("@all \u{1f600} text")
             };
-            let message = settings().render(&notification, thread).unwrap();
+            let message = settings().message(&notification, thread);
             for message in [&message.whole, &message.short] {
                 assert_eq!(message["reply_parameters"]["message_id"], reply);
                 assert_eq!(message["disable_notification"], is_silent);
@@ -308,7 +263,7 @@ mod tests {
     proptest! {
         #[test]
         fn every_message_is_within_the_limits(notification in hostile()) {
-            let message = settings().render(&notification, &Thread::default()).unwrap();
+            let message = settings().message(&notification, &Thread::default());
             if !notification.body.trim_end().is_empty() {
                 check(&message.whole);
             }

@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -12,8 +11,9 @@ use ring::hmac;
 use super::answers::{Answer, Receipt};
 use super::facts::facts;
 use super::kind::{Private, check_url, url_traps};
-use super::post::{Post, hand_over, shown};
-use super::{ChannelKind, Common, DeliveryReport, Notification, Routing, Secret, Thread};
+use super::post::{Post, shown};
+use super::posted::{Message, Posted};
+use super::{Common, Notification, Secret, Thread};
 use crate::check::http::{HeaderFiles, Headers};
 use crate::check::trap::Trap;
 use crate::client::http::{HeaderName, HeaderValue};
@@ -54,27 +54,13 @@ fn fits_together(table: &Table<'_>, part: &mut Part<Settings>) {
     }
 }
 
-/// A message before it is signed.
-#[derive(Clone, Debug)]
-pub struct Message {
-    id: String,
-    whole: serde_json::Value,
-    short: serde_json::Value,
-}
-
-impl ChannelKind for Settings {
-    type Request = Message;
-
-    fn routing(&self) -> &Routing {
-        &self.common.routing
+impl Posted for Settings {
+    fn common(&self) -> &Common {
+        &self.common
     }
 
-    fn recipients(&self) -> Vec<String> {
-        vec![self.kind.clone()]
-    }
-
-    fn timeout(&self) -> Duration {
-        self.common.timeout
+    fn recipient(&self) -> String {
+        self.kind.clone()
     }
 
     fn describe(&self) -> String {
@@ -105,39 +91,15 @@ impl ChannelKind for Settings {
         url_traps("url", &self.url)
     }
 
-    fn message_id(&self, _: &Notification) -> Option<String> {
-        None
-    }
-
-    fn render(&self, notification: &Notification, _: &Thread) -> Result<Message, String> {
-        Ok(Message {
-            id: notification.id.clone(),
+    fn message(&self, notification: &Notification, _: &Thread) -> Message {
+        Message {
             whole: facts(notification, false),
             short: facts(notification, true),
-        })
+        }
     }
 
-    fn send(
-        &self,
-        message: Message,
-        recipients: &[String],
-        limit: Duration,
-        step: &mut dyn FnMut(&str),
-    ) -> DeliveryReport {
-        let whole = self.post(&message.id, &message.whole);
-        let short = self.post(&message.id, &message.short).ok();
-        hand_over(recipients, whole, short, receipt, limit, step)
-    }
-}
-
-/// Any success will do: nobody knows what such a server says.
-fn receipt(_: &Answer<'_>) -> Receipt {
-    Receipt::Taken
-}
-
-impl Settings {
-    fn post(&self, id: &str, value: &serde_json::Value) -> Result<Post, String> {
-        let mut post = Post::json(&self.url.read("URL")?, value)?;
+    fn post(&self, message: &serde_json::Value) -> Result<Post, String> {
+        let mut post = Post::json(&self.url.read("URL")?, message)?;
         post.ca_file.clone_from(&self.ca_file);
         for (name, value) in &self.headers {
             if value.is_sensitive() {
@@ -157,6 +119,8 @@ impl Settings {
             let secret = secret.read("secret")?;
             let key = key(&secret)?;
             let seconds = Utc::now().timestamp();
+            // each message says it
+            let id = message["id"].as_str().unwrap_or_default();
             let signature = signature(&key, id, seconds, &post.body);
             for (name, value) in [
                 ("webhook-id", id.to_owned()),
@@ -170,6 +134,11 @@ impl Settings {
             post.secrets.push(secret);
         }
         Ok(post)
+    }
+
+    /// Any success will do: nobody knows what such a server says.
+    fn receipt(_: &Answer<'_>) -> Receipt {
+        Receipt::Taken
     }
 }
 
