@@ -16,11 +16,11 @@ pub enum Verdict {
     Failing,
     /// It was broken, was restarted, and runs.
     Restarted,
-    /// It was restarted in vain.
+    /// It was restarted, and did not come up.
     RestartFailed,
     /// It was broken, and a command has repaired it.
     Repaired,
-    /// A command was run to repair it, in vain.
+    /// A command was run to repair it, and did not.
     RepairFailed,
     /// Broken, and the restart budget is spent.
     Exhausted,

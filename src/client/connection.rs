@@ -307,10 +307,10 @@ impl<E: Exchange> Connection<E> {
     fn receive(&mut self, now: Instant) -> Result<Heard<E>, Fault<E::Wrong>> {
         let mut bytes = [0; READ];
         loop {
-            let room = READ.min(self.exchange.room());
-            let bytes = &mut bytes[..room];
+            let capacity = READ.min(self.exchange.capacity());
+            let bytes = &mut bytes[..capacity];
             let read = match &mut self.session {
-                _ if room == 0 => Ok(0),
+                _ if capacity == 0 => Ok(0),
                 Some((session, _)) => match session.reader().read(bytes) {
                     // closed without close_notify, as many servers do
                     Err(error) if error.kind() == ErrorKind::UnexpectedEof => Ok(0),
@@ -332,7 +332,7 @@ impl<E: Exchange> Connection<E> {
                     return Err(fault(&error, Step::Answer, elapsed));
                 }
             };
-            let is_last = length == 0 && room > 0;
+            let is_last = length == 0 && capacity > 0;
             self.is_closed |= is_last;
             let heard = self.exchange.hear(&bytes[..length], is_last, now);
             if is_last && matches!(heard, Heard::Waiting) {

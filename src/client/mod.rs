@@ -100,7 +100,7 @@ pub trait Exchange {
     }
 
     /// How many more bytes it can hold: so much is read at most.
-    fn room(&self) -> usize;
+    fn capacity(&self) -> usize;
 
     /// Takes what arrived, which may be nothing. `is_last` says that no more will come: the other side has closed the
     /// connection.

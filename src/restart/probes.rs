@@ -47,7 +47,7 @@ pub(super) fn wait(context: &RestartContext<'_>, up: &Up, started: Instant) -> P
     }
 }
 
-/// Why a service that is up was restarted in vain: it is no longer young, and a probe fails.
+/// Why the restart of a service that is up has failed all the same: it is no longer young, and a probe fails.
 pub(super) fn failure(
     context: &RestartContext<'_>,
     up: &Up,

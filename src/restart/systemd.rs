@@ -244,7 +244,7 @@ fn come_up(
                     up = Some((Instant::now(), status));
                     continue;
                 }
-                // systemd has given up, so waiting is in vain
+                // systemd has given up, so there is nothing to wait for
                 Active::Failed | Active::Inactive if !status.has_job => {
                     return Err(format!("{name} did not come up: {}", standing(&status)));
                 }

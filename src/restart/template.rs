@@ -80,7 +80,7 @@ pub(super) fn restart<M: Method>(method: &M, context: &RestartContext<'_>) -> At
 struct Outcome {
     /// Those that have not passed.
     pending: Vec<String>,
-    /// Why the restart was in vain all the same.
+    /// Why the restart has failed all the same.
     failure: Option<Failure>,
     states: CheckStates,
 }

@@ -107,7 +107,7 @@ impl<'a> Exchange for Question<'a> {
         }
     }
 
-    fn room(&self) -> usize {
+    fn capacity(&self) -> usize {
         ANSWER_LIMIT - self.answer.len()
     }
 

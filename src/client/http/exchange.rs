@@ -156,14 +156,14 @@ impl<'a, A> Errand<'a, A> {
 /// Writes the whole of a request.
 fn written(call: Call<Prepare>, body: &[u8]) -> Result<(Vec<u8>, Call<RecvResponse>), String> {
     let mut out = Vec::new();
-    let mut room = vec![0; STEP];
+    let mut buffer = vec![0; STEP];
     let mut call = call.proceed();
     while !call.can_proceed() {
-        match call.write(&mut room) {
-            Ok(length) => out.extend_from_slice(&room[..length]),
-            // a header may be longer than the room
-            Err(ureq_proto::Error::OutputOverflow) if room.len() < 1 << 20 => {
-                room.resize(2 * room.len(), 0);
+        match call.write(&mut buffer) {
+            Ok(length) => out.extend_from_slice(&buffer[..length]),
+            // a header may be longer than the buffer
+            Err(ureq_proto::Error::OutputOverflow) if buffer.len() < 1 << 20 => {
+                buffer.resize(2 * buffer.len(), 0);
             }
             Err(error) => return Err(error.to_string()),
         }
@@ -176,12 +176,12 @@ fn written(call: Call<Prepare>, body: &[u8]) -> Result<(Vec<u8>, Call<RecvRespon
     let mut rest = body;
     while !rest.is_empty() {
         let (taken, length) = call
-            .write(rest, &mut room)
+            .write(rest, &mut buffer)
             .map_err(|error| error.to_string())?;
         if taken == 0 {
             break;
         }
-        out.extend_from_slice(&room[..length]);
+        out.extend_from_slice(&buffer[..length]);
         rest = &rest[taken..];
     }
     let call = call.proceed().ok_or("its body is not as long as it says")?;
@@ -274,7 +274,7 @@ impl<'a, A> Exchange for Asking<'a, A> {
         }
     }
 
-    fn room(&self) -> usize {
+    fn capacity(&self) -> usize {
         match self.phase {
             Phase::Head(_) => HEAD_LIMIT.saturating_sub(self.head_length + self.raw.len()),
             _ => FRAMING_LIMIT.saturating_sub(self.raw.len()),
@@ -422,8 +422,8 @@ impl<A> Asking<'_, A> {
         let mut step = [0; STEP];
         let mut taken = 0;
         while self.body_length < limit {
-            let room = STEP.min(limit - self.body_length);
-            let (read, content) = match call.read(&self.raw[taken..], &mut step[..room]) {
+            let wanted = STEP.min(limit - self.body_length);
+            let (read, content) = match call.read(&self.raw[taken..], &mut step[..wanted]) {
                 Ok(lengths) => lengths,
                 Err(error) => {
                     let why = why(&error);
