@@ -3,27 +3,30 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use chrono::{DateTime, Utc};
 
-use crate::check::log::{self, Author};
-use crate::check::process::{self, Identity, ProcessStatus, Target};
-use crate::check::unit::{self, Manager};
+use crate::check::log::Author;
+use crate::check::process::{Identity, ProcessStatus, Target};
 use crate::check::{
-    self, CheckState, CheckStates, Checked, Circumstances, Finding, Job, Kind, Looking,
-    Observation, Presence, Rule, Runs, Slot, SubjectState, container,
+    self, CheckState, Checked, Circumstances, Finding, Job, Kind, Looking, Observation, Rule, Runs,
+    Slot,
 };
 use crate::clock::{self, Reading};
 use crate::config::{Config, Service};
 use crate::plan::Roster;
 use crate::pool::{Failed, Pool};
-use crate::process_table::{ProcessTable, scan_within};
 use crate::restart::RestartMethod;
 use crate::state::{ServiceState, State};
 
-/// What a call of systemctl may take beyond its own limit: to be killed and collected.
-const SYSTEMCTL_SLACK: Duration = Duration::from_secs(2);
+mod containers;
+mod processes;
+mod units;
+
+use self::containers::{ask_engine, look_at_containers};
+use self::processes::look_at_processes;
+use self::units::look_at_units;
 
 /// How a service's process is known.
 pub fn target(service: &Service) -> Target<'_> {
@@ -47,21 +50,6 @@ pub fn known_processes(state: &State) -> BTreeSet<Identity> {
         .flatten()
         .cloned()
         .collect()
-}
-
-/// Whether no other service is started by the same command, in the same directory and as the same user: then what runs
-/// it can be no other service's.
-fn is_alone_with_its_command(service: &Service, services: &[Arc<Service>]) -> bool {
-    let Some(own) = target(service).started else {
-        return false;
-    };
-    let is_same = |other: &&Arc<Service>| {
-        target(other).started.is_some_and(|other| {
-            (other.command, other.working_dir, other.user)
-                == (own.command, own.working_dir, own.user)
-        })
-    };
-    services.iter().filter(is_same).count() == 1
 }
 
 /// A service to be looked at.
@@ -260,300 +248,6 @@ fn without_result(
         ((place, number), checked)
     });
     checked.collect()
-}
-
-fn look_at_processes(
-    subjects: &[Subject<'_>],
-    config: &Config,
-    state: &State,
-    looking: &Looking<'_>,
-) -> Vec<Observation> {
-    let (pool, now, deadline) = (looking.pool, looking.now, looking.deadline);
-    let needs_scan: Vec<bool> = subjects
-        .iter()
-        .map(|subject| {
-            let target = Target {
-                may_have_started: subject.may_have_been_started(),
-                ..target(subject.service)
-            };
-            process::needs_scan(&target, &subject.known.process, now)
-        })
-        .collect();
-    let on_demand = Arc::new(ProcessTable::on_demand());
-    let scan = || {
-        let scanned = scan_within(config.check_timeout, |scan, limit| {
-            let mut results = pool.side_by_side(vec![scan], limit, deadline, |scan| scan.run());
-            results.pop().unwrap_or(Err(Failed::NoThread))
-        });
-        scanned.map(Arc::new)
-    };
-    // a hang in the kernel costs only those services that need to know all processes
-    let mut scanned = needs_scan.contains(&true).then(scan);
-    let known = Arc::new(known_processes(state));
-    let look = |places: &[usize], table: &dyn Fn(usize) -> Arc<ProcessTable>, by_command| {
-        let work = places.iter().map(|&place| {
-            let subject = &subjects[place];
-            (
-                Arc::clone(subject.service),
-                table(place),
-                subject.known.process.clone(),
-                subject.is_being_started(),
-                subject.may_have_been_started(),
-            )
-        });
-        let (time, known) = (now.clone(), Arc::clone(&known));
-        pool.side_by_side(
-            work.collect(),
-            config.check_timeout,
-            deadline,
-            move |(service, table, last_seen, being_started, may_have_started)| {
-                let mut target = target(&service);
-                target.has_other_checks &= !being_started;
-                target.may_have_started = may_have_started;
-                target.by_command = by_command;
-                process::look(&target, &last_seen, &table, &time, &known)
-            },
-        )
-    };
-    let failed = match &scanned {
-        Some(Err(failed)) => *failed,
-        _ => Failed::NoThread,
-    };
-    let mut results: Vec<_> = subjects.iter().map(|_| Err(failed)).collect();
-    let is_looked_at = |place: &usize| !needs_scan[*place] || !matches!(scanned, Some(Err(_)));
-    let places: Vec<usize> = (0..subjects.len()).filter(is_looked_at).collect();
-    let table = |_| match &scanned {
-        Some(Ok(table)) => Arc::clone(table),
-        _ => Arc::clone(&on_demand),
-    };
-    let looked = look(&places, &table, false);
-    for (place, result) in places.into_iter().zip(looked) {
-        results[place] = result;
-    }
-    // what is gone may have been started by hand, by the very command that would be started now
-    let is_gone = |place: &usize| {
-        let gone = matches!(&results[*place], Ok(seen) if seen.process_status == ProcessStatus::NotRunning);
-        gone && is_alone_with_its_command(subjects[*place].service, &config.services)
-    };
-    let gone: Vec<usize> = (0..subjects.len()).filter(is_gone).collect();
-    if !gone.is_empty()
-        && let Ok(table) = scanned.get_or_insert_with(scan)
-    {
-        let looked = look(&gone, &|_| Arc::clone(table), true);
-        for (place, result) in gone.into_iter().zip(looked) {
-            if matches!(&result, Ok(seen) if matches!(seen.process_status, ProcessStatus::Running(_)))
-            {
-                results[place] = result;
-            }
-        }
-    }
-    subjects
-        .iter()
-        .zip(results)
-        .map(|(subject, result)| {
-            let seen = result.unwrap_or_else(|failed| process::Seen {
-                findings: vec![looking.given_up(Kind::Process, "its process", failed)],
-                notes: Vec::new(),
-                process_status: ProcessStatus::Unknown,
-                last_seen: subject.known.process.clone(),
-            });
-            Observation {
-                findings: seen.findings,
-                notes: seen.notes,
-                process_status: seen.process_status,
-                activating: None,
-                left_alone: None,
-                control_group: None,
-                subject: SubjectState {
-                    process: seen.last_seen,
-                    unit: None,
-                    container: None,
-                },
-                checks: CheckStates::default(),
-                tail: log::Tail::default(),
-                consumed: false,
-            }
-        })
-        .collect()
-}
-
-/// Asks each systemd once for all of its units, and looks at their main processes.
-fn look_at_units(
-    subjects: &[Subject<'_>],
-    config: &Config,
-    looking: &Looking<'_>,
-    seen: &mut [Observation],
-) {
-    let (pool, now, deadline) = (looking.pool, looking.now, looking.deadline);
-    let mut units: BTreeMap<Manager, BTreeSet<String>> = BTreeMap::new();
-    for unit in subjects
-        .iter()
-        .filter_map(|subject| subject.service.unit.as_ref())
-    {
-        units
-            .entry(unit.manager)
-            .or_default()
-            .insert(unit.unit.clone());
-    }
-    let managers: Vec<Manager> = units.keys().copied().collect();
-    let limit = config.check_timeout;
-    let answers = pool.side_by_side(
-        units.into_iter().collect(),
-        limit + SYSTEMCTL_SLACK,
-        deadline,
-        move |(manager, units): (Manager, BTreeSet<String>)| {
-            unit::look(manager, &units.into_iter().collect::<Vec<_>>(), limit)
-        },
-    );
-    let answers: BTreeMap<_, _> = managers.into_iter().zip(answers).collect();
-    // whose they are, and what to look at
-    let (mut whose, mut mains) = (Vec::new(), Vec::new());
-    for (place, (subject, observation)) in subjects.iter().zip(&mut *seen).enumerate() {
-        let Some(unit) = &subject.service.unit else {
-            continue;
-        };
-        let last_seen = subject.known.unit.as_ref();
-        let answer = answers.get(&unit.manager);
-        let judged = match answer.unwrap_or(&Err(Failed::NoThread)) {
-            Ok(Ok(statuses)) => unit::judge(
-                unit,
-                statuses.get(&unit.unit),
-                last_seen,
-                now,
-                config.check_timeout,
-            ),
-            Ok(Err(why)) => unit::unreachable(unit, last_seen, why),
-            Err(failed) => unit::unreachable(unit, last_seen, &unanswered(*failed, config)),
-        };
-        observation.findings.extend(judged.findings.iter().cloned());
-        // a process table of its own says more than systemd does
-        if subject.service.process.is_none() {
-            match judged.standing {
-                Presence::Up(Some(pid)) => {
-                    whose.push(place);
-                    mains.push((pid, observation.subject.process.clone()));
-                }
-                Presence::Up(None) => {}
-                Presence::Down => observation.process_status = ProcessStatus::NotRunning,
-                Presence::Unseen => observation.process_status = ProcessStatus::Unknown,
-            }
-        }
-        observation.activating = judged.activating;
-        observation.left_alone = judged.left_alone;
-        observation.control_group = judged.control_group;
-        observation.subject.unit = judged.last_seen;
-    }
-    look_at_mains(whose, mains, config, looking, seen);
-}
-
-/// Begins to ask the engine for all containers, where a service is one.
-fn ask_engine<'scope>(
-    scope: &'scope thread::Scope<'scope, '_>,
-    subjects: &[Subject<'_>],
-    config: &'scope Config,
-    looking: &Looking<'_>,
-) -> Option<Asked<'scope>> {
-    let services = subjects.iter().map(|subject| Arc::clone(subject.service));
-    let services: Vec<Arc<Service>> = services.filter(|it| it.container.is_some()).collect();
-    let deadline = looking.deadline;
-    (!services.is_empty()).then(|| {
-        thread::Builder::new()
-            .name("containers".to_owned())
-            .spawn_scoped(scope, move || {
-                let rules = services.iter().filter_map(|it| it.container.as_ref());
-                container::ask(&config.containers, &rules.collect::<Vec<_>>(), deadline)
-            })
-    })
-}
-
-/// An engine that is being asked.
-type Asked<'scope> =
-    std::io::Result<thread::ScopedJoinHandle<'scope, Result<container::Answer, String>>>;
-
-/// Judges what the engine said of each container, and looks at their main processes.
-fn look_at_containers(
-    subjects: &[Subject<'_>],
-    config: &Config,
-    looking: &Looking<'_>,
-    asked: Asked<'_>,
-    seen: &mut [Observation],
-) {
-    let answer = match asked.map(thread::ScopedJoinHandle::join) {
-        Ok(Ok(answer)) => answer,
-        Ok(Err(_)) => Err(unanswered(Failed::Panicked, config)),
-        Err(_) => Err(unanswered(Failed::NoThread, config)),
-    };
-    let (mut whose, mut mains) = (Vec::new(), Vec::new());
-    for (place, (subject, observation)) in subjects.iter().zip(&mut *seen).enumerate() {
-        let Some(rule) = &subject.service.container else {
-            continue;
-        };
-        let last_seen = subject.known.container.as_deref();
-        let judged = match &answer {
-            Ok(answer) => container::judge(
-                rule,
-                answer,
-                last_seen,
-                looking.now.wall,
-                subject.service.start_grace,
-                container::is_process_of,
-            ),
-            Err(why) => container::unreachable(why),
-        };
-        observation.findings.extend(judged.findings);
-        observation.notes.extend(judged.notes);
-        // a process table of its own says more than the engine does
-        if subject.service.process.is_none() {
-            match judged.presence {
-                Presence::Up(Some(pid)) => {
-                    whose.push(place);
-                    mains.push((pid, observation.subject.process.clone()));
-                }
-                Presence::Up(None) => {}
-                Presence::Down => observation.process_status = ProcessStatus::NotRunning,
-                Presence::Unseen => observation.process_status = ProcessStatus::Unknown,
-            }
-        }
-        observation.activating = judged.activating;
-        // a command may make it anew
-        let by_command = (subject.service.method.as_ref()).is_some_and(RestartMethod::has_command);
-        observation.left_alone = judged.left_alone.filter(|_| !by_command);
-        observation.subject.container = judged.last_seen;
-    }
-    look_at_mains(whose, mains, config, looking, seen);
-}
-
-/// Looks at the main processes of the services at these places, as systemd or an engine names them.
-fn look_at_mains(
-    whose: Vec<usize>,
-    mains: Vec<(i32, process::LastSeen)>,
-    config: &Config,
-    looking: &Looking<'_>,
-    seen: &mut [Observation],
-) {
-    let time = looking.now.clone();
-    let results = looking.pool.side_by_side(
-        mains,
-        config.check_timeout,
-        looking.deadline,
-        move |(pid, last_seen)| process::look_at(pid, &last_seen, &time),
-    );
-    for (place, result) in whose.into_iter().zip(results) {
-        let observation = &mut seen[place];
-        match result {
-            Ok(Some(main)) => {
-                observation.findings.extend(main.findings);
-                observation.process_status = main.process_status;
-                observation.subject.process = main.last_seen;
-            }
-            Ok(None) => {}
-            Err(failed) => {
-                let finding = looking.given_up(Kind::Process, "its process", failed);
-                observation.findings.push(finding);
-                observation.process_status = ProcessStatus::Unknown;
-            }
-        }
-    }
 }
 
 /// Who wrote what is new in a service's logs: the present process, if it is the one that ran at the last look,

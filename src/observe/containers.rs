@@ -1,0 +1,90 @@
+//! The containers of services: the engine is asked beside all else.
+
+use std::sync::Arc;
+use std::thread;
+
+use super::processes::look_at_mains;
+use super::{Subject, unanswered};
+use crate::check::container;
+use crate::check::process::ProcessStatus;
+use crate::check::{Looking, Observation, Presence};
+use crate::config::{Config, Service};
+use crate::pool::Failed;
+use crate::restart::RestartMethod;
+
+/// Begins to ask the engine for all containers, where a service is one.
+pub(super) fn ask_engine<'scope>(
+    scope: &'scope thread::Scope<'scope, '_>,
+    subjects: &[Subject<'_>],
+    config: &'scope Config,
+    looking: &Looking<'_>,
+) -> Option<Asked<'scope>> {
+    let services = subjects.iter().map(|subject| Arc::clone(subject.service));
+    let services: Vec<Arc<Service>> = services.filter(|it| it.container.is_some()).collect();
+    let deadline = looking.deadline;
+    (!services.is_empty()).then(|| {
+        thread::Builder::new()
+            .name("containers".to_owned())
+            .spawn_scoped(scope, move || {
+                let rules = services.iter().filter_map(|it| it.container.as_ref());
+                container::ask(&config.containers, &rules.collect::<Vec<_>>(), deadline)
+            })
+    })
+}
+
+/// An engine that is being asked.
+type Asked<'scope> =
+    std::io::Result<thread::ScopedJoinHandle<'scope, Result<container::Answer, String>>>;
+
+/// Judges what the engine said of each container, and looks at their main processes.
+pub(super) fn look_at_containers(
+    subjects: &[Subject<'_>],
+    config: &Config,
+    looking: &Looking<'_>,
+    asked: Asked<'_>,
+    seen: &mut [Observation],
+) {
+    let answer = match asked.map(thread::ScopedJoinHandle::join) {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(_)) => Err(unanswered(Failed::Panicked, config)),
+        Err(_) => Err(unanswered(Failed::NoThread, config)),
+    };
+    let (mut whose, mut mains) = (Vec::new(), Vec::new());
+    for (place, (subject, observation)) in subjects.iter().zip(&mut *seen).enumerate() {
+        let Some(rule) = &subject.service.container else {
+            continue;
+        };
+        let last_seen = subject.known.container.as_deref();
+        let judged = match &answer {
+            Ok(answer) => container::judge(
+                rule,
+                answer,
+                last_seen,
+                looking.now.wall,
+                subject.service.start_grace,
+                container::is_process_of,
+            ),
+            Err(why) => container::unreachable(why),
+        };
+        observation.findings.extend(judged.findings);
+        observation.notes.extend(judged.notes);
+        // a process table of its own says more than the engine does
+        if subject.service.process.is_none() {
+            match judged.presence {
+                Presence::Up(Some(pid)) => {
+                    whose.push(place);
+                    mains.push((pid, observation.subject.process.clone()));
+                }
+                Presence::Up(None) => {}
+                Presence::Down => observation.process_status = ProcessStatus::NotRunning,
+                Presence::Unseen => observation.process_status = ProcessStatus::Unknown,
+            }
+        }
+        observation.activating = judged.activating;
+        // a command may make it anew
+        let by_command = (subject.service.method.as_ref()).is_some_and(RestartMethod::has_command);
+        observation.left_alone = judged.left_alone.filter(|_| !by_command);
+        observation.subject.container = judged.last_seen;
+    }
+    look_at_mains(whose, mains, config, looking, seen);
+}
