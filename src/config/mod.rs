@@ -19,6 +19,7 @@ use crate::restart::{Limits, RestartMethod};
 use crate::table::{Fields, Section, nearest};
 
 mod channels;
+mod dependencies;
 mod environment;
 mod error;
 mod load;
