@@ -387,3 +387,71 @@ fn what_the_engine_restarts_by_itself_is_told() {
         .verdict("once", "degraded")
         .finds("once", "container_restarted");
 }
+
+#[test]
+#[ignore = "needs root, docker.io and busybox-static"]
+fn the_example_of_containers_does_its_job() {
+    let scene = Scene::new();
+    let engine = Engine::new(&scene);
+    let port = crate::scene::free_port();
+    let listener = std::net::TcpListener::bind(("127.0.0.1", port)).unwrap();
+    engine.run("ib-gateway", &[], &[]);
+    engine.run(
+        "app-web-1",
+        &[
+            "--label",
+            "com.docker.compose.project=app",
+            "--label",
+            "com.docker.compose.service=web",
+        ],
+        &[],
+    );
+    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/containers.toml");
+    let text = std::fs::read_to_string(example).unwrap();
+    let mut config = format!("state_dir = \"{{dir}}/state\"\n{text}");
+    for (from, to) in [
+        (
+            "sendmail = { command = \"/usr/sbin/sendmail\" }",
+            "directory = \"mails\"",
+        ),
+        (
+            "[defaults]",
+            &*format!(
+                "[containers]\nsocket = \"unix://{}/docker.sock\"\n[defaults]",
+                engine.directory
+            ),
+        ),
+        ("start_grace = \"2m\"", "start_grace = \"0s\""),
+        (
+            "start_timeout = \"60s\"",
+            "start_timeout = \"20s\", stop_timeout = \"1s\"",
+        ),
+        ("4002", &port.to_string()),
+        ("for     = \"2m\"", "for     = \"0s\""),
+    ] {
+        assert!(config.contains(from), "it does not say {from}");
+        config = config.replace(from, to);
+    }
+    scene.raw_config(&config);
+    scene
+        .check()
+        .exits(0)
+        .verdict("gateway", "healthy")
+        .verdict("web", "healthy");
+    for name in ["ib-gateway", "app-web-1"] {
+        signal(engine.pid(name), Signal::SIGSTOP);
+    }
+    scene
+        .check()
+        .exits(1)
+        .verdict("gateway", "restarted")
+        .verdict("web", "restarted");
+    // nothing listens any more
+    drop(listener);
+    let outcome = scene.check();
+    outcome
+        .exits(2)
+        .verdict("gateway", "restart_failed")
+        .finds("gateway", "port_closed");
+    assert!(!scene.mails().is_empty());
+}
