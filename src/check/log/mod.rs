@@ -401,6 +401,7 @@ fn end_of(rule: &Rule, position: Option<&LogPosition>) -> io::Result<Option<LogP
         };
         let mut end = LogPosition {
             restarted: true,
+            former: passed(position.former.clone()),
             ..position.clone()
         };
         if let Some(old) = rotation::locate(&rule.path, &position.here) {
@@ -419,18 +420,25 @@ fn end_of(rule: &Rule, position: Option<&LogPosition>) -> io::Result<Option<LogP
         RotationOutcome::Truncated | RotationOutcome::Gone
     );
     let position = position.cloned().unwrap_or_default();
+    let written = wrote(&route);
+    let former = if lost { Vec::new() } else { route.former };
     Ok(Some(LogPosition {
         here: at_end(&route.current)?,
-        written: match (wrote(&route), position.written) {
+        written: match (written, position.written) {
             (Some(wrote), Some(known)) if wrote > known.wall() => Some(known.with_wall(wrote)),
             (Some(wrote), None) => Some(wrote.into()),
             (_, known) => known,
         },
         cut: position.cut || lost,
         restarted: true,
-        former: RotationChain::remember(if lost { Vec::new() } else { route.former }, older),
+        former: RotationChain::remember(passed(former), older),
         ..position
     }))
+}
+
+/// Remembered files in which there was nothing new: the line that one may end within is not judged again either.
+fn passed(former: Vec<FilePosition>) -> Vec<FilePosition> {
+    former.into_iter().map(FilePosition::passed).collect()
 }
 
 fn reach(rule: &Rule) -> Result<Opened, Trouble> {

@@ -170,6 +170,18 @@ impl FilePosition {
         Self::of(opened, path, End::of_all(&opened.bytes, opened.size)?)
     }
 
+    /// The same file, as far as it was seen, with all of it as good as judged: also a last line without an end.
+    pub(super) fn passed(self) -> Self {
+        Self {
+            inside: self.unfinished,
+            // where a line is not finished, what came before is not a CR
+            after_cr: self.after_cr && self.offset == self.size,
+            offset: self.size,
+            matched: Vec::new(),
+            ..self
+        }
+    }
+
     /// Whether a file is this one: not only its inode, which is used again, but what was in it.
     pub(super) fn is(&self, opened: &Opened) -> bool {
         // the device of a file changes with a reboot on some file systems; of an empty file nothing else is known

@@ -1199,6 +1199,19 @@ proptest! {
     }
 }
 
+/// A counterexample that the property above found.
+#[test]
+fn after_a_restart_nothing_more_is_judged_of_the_last_line_of_a_rotated_file() {
+    let steps = [
+        Step::Append(0, End::Nothing),
+        Step::Rename,
+        Step::Run,
+        Step::MarkEnd,
+        Step::Late(End::Nothing),
+    ];
+    play(&steps, Encoding::Bytes);
+}
+
 #[test]
 fn a_pattern_that_cannot_be_compiled_is_unknown_and_nothing_is_lost() {
     let mut scene = Scene::forbidding();
