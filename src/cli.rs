@@ -154,8 +154,8 @@ pub struct Why {
 /// `adopt`
 #[derive(Args, Debug)]
 pub struct Adopt {
-    /// The program, by its PID or by its name; or a systemd unit
-    #[arg(value_name = "PID|NAME|UNIT")]
+    /// The program, by its PID or by its name; or a systemd unit; or a container
+    #[arg(value_name = "PID|NAME|UNIT|CONTAINER")]
     pub program: String,
 }
 

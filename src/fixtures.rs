@@ -61,6 +61,7 @@ pub(crate) fn service(name: &str) -> Service {
             settle: Duration::from_secs(2),
             wait_for: WaitFor::Probes,
         },
+        origin: None,
     }
 }
 

@@ -35,6 +35,7 @@ pub mod commands;
 pub mod config;
 pub mod decide;
 pub mod deliver;
+pub mod discover;
 pub mod error;
 pub mod files;
 #[cfg(test)]
@@ -116,7 +117,7 @@ fn perform(cli: &Cli, command: &Command) -> Result<u8, Error> {
         }
         _ => {}
     }
-    let config = config::load(&config::find(cli.config.as_deref())?)?;
+    let mut config = config::load(&config::find(cli.config.as_deref())?)?;
     if matches!(command, Command::Check(_) | Command::Restart(_)) {
         end_in_any_case(&config);
     }
@@ -125,12 +126,13 @@ fn perform(cli: &Cli, command: &Command) -> Result<u8, Error> {
     let is_dry = matches!(command, Command::Check(options) if options.dry_run);
     logging::begin(&config.logging, is_dry, logging::level(cli.verbose, quiet));
     let style = Style::for_stdout(paint(cli.color));
+    let containers = commands::discovered::add(&mut config, command);
     match command {
-        Command::Check(options) => commands::check::run(config, options, style),
+        Command::Check(options) => commands::check::run(config, containers, options, style),
         Command::Status(options) => commands::status::run(&config, options, style),
         Command::History(options) => commands::history::run(&config, options, style),
         Command::Why(options) => commands::why::run(&config, options, style),
-        Command::Restart(options) => commands::restart::run(config, options, style),
+        Command::Restart(options) => commands::restart::run(config, containers, options, style),
         Command::Pause(options) => commands::pause::pause(&config, options, style),
         Command::Resume(options) => commands::pause::resume(&config, options, style),
         Command::Reset(options) => commands::reset::run(&config, options, style),

@@ -124,7 +124,8 @@ pub fn observe(
                 (slots, thread)
             })
             .collect();
-        let asked = ask_engine(scope, &subjects, config, looking);
+        let listed = roster.containers.as_ref();
+        let asked = ask_engine(scope, &subjects, config, listed, looking);
         let mut seen = look_at_processes(&subjects, config, state, looking);
         look_at_units(&subjects, config, looking, &mut seen);
         if let Some(asked) = asked {

@@ -1,32 +1,24 @@
-//! Which services there are in a run: those of the config, and those that other sources list.
+//! Which services there are in a run: those of the config, and those that were found.
 //!
-//! A source that could not be read says nothing about what is gone. As long as one could not, nothing that is remembered
-//! of any service is forgotten.
+//! A source that could not be read says nothing about what is gone. What earlier runs found by it stands in its place.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
+use crate::client::engine::Listed;
 use crate::config::{Config, Service};
-use crate::state::State;
+use crate::state::{Discovered, State};
+
+/// So long what was found is remembered after it was found last.
+const REMEMBERED: TimeDelta = TimeDelta::days(1);
 
 /// What a source of services, beside the config, came to in this run.
 #[derive(Clone, Debug)]
 pub struct Listing {
-    /// The source, for people.
-    pub source: String,
-    /// The services that it has; or why it could not be read.
-    pub services: Result<Vec<Service>, String>,
-}
-
-/// A source that could not be read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unreachable {
-    /// The source, for people.
-    pub source: String,
-    /// Why.
-    pub why: String,
+    /// The services that it has; where it could not be read, those that it had.
+    pub services: Vec<Service>,
 }
 
 /// The services of a run.
@@ -34,40 +26,21 @@ pub struct Unreachable {
 pub struct Roster {
     /// All of them: those of the config in its order, then those of each source.
     pub services: Vec<Arc<Service>>,
-    /// The sources that could not be read.
-    pub unreachable: Vec<Unreachable>,
-    /// Services that earlier runs knew and no source lists, while one could not be read: perhaps they are its own, and
-    /// whether they are well is unknown.
-    pub last_known: BTreeSet<String>,
+    /// What the engine listed, where it was asked for what there is; the error is a sentence.
+    pub containers: Option<Result<Vec<Listed>, String>>,
 }
 
-/// Which services there are. A service of the config wins over one of the same name that a source lists, and an earlier
-/// source over a later one.
-pub fn plan(config: &Config, listings: Vec<Listing>, state: &State) -> Roster {
-    let mut roster = Roster {
-        services: config.services.clone(),
-        ..Roster::default()
-    };
-    for Listing { source, services } in listings {
-        match services {
-            Ok(found) => {
-                let new = found
-                    .into_iter()
-                    .filter(|found| roster.service(&found.name).is_none());
-                let new: Vec<_> = new.map(Arc::new).collect();
-                roster.services.extend(new);
-            }
-            Err(why) => roster.unreachable.push(Unreachable { source, why }),
+/// Adds what sources found to the services of a config. One of the config wins over one of the same name that a source
+/// lists, and an earlier source over a later one.
+pub fn plan(config: &mut Config, listings: Vec<Listing>) {
+    let mut names: BTreeSet<String> = (config.services.iter())
+        .map(|service| service.name.clone())
+        .collect();
+    for service in listings.into_iter().flat_map(|listing| listing.services) {
+        if names.insert(service.name.clone()) {
+            config.services.push(Arc::new(service));
         }
     }
-    if !roster.unreachable.is_empty() {
-        let remembered = state.services.keys();
-        roster.last_known = remembered
-            .filter(|name| roster.service(name).is_none())
-            .cloned()
-            .collect();
-    }
-    roster
 }
 
 impl Roster {
@@ -76,18 +49,37 @@ impl Roster {
         self.services.iter().find(|service| service.name == name)
     }
 
+    /// Notes which services were found, and when.
+    pub fn remember_found(&self, state: &mut State, now: DateTime<Utc>) {
+        for service in &self.services {
+            let Some(origin) = service.origin.as_ref().filter(|origin| origin.is_listed) else {
+                continue;
+            };
+            // one that was not looked at yet has no state
+            if let Some(known) = state.services.get_mut(&service.name) {
+                known.discovered = Some(Box::new(Discovered {
+                    table: origin.table.clone(),
+                    target: origin.target.clone(),
+                    at: now,
+                }));
+            }
+        }
+    }
+
     /// Forgets services that there are no longer. Not while one is paused or given up, or has attempts that still count:
-    /// taking a service out and putting it back in must not double its budget.
+    /// taking a service out and putting it back in must not double its budget. What was found is remembered for a day: a
+    /// container that is made anew is gone for a while.
     pub fn forget_removed(&self, state: &mut State, now: DateTime<Utc>) {
         let listed: BTreeSet<&str> = (self.services.iter())
             .map(|service| service.name.as_str())
             .collect();
         state.retain_services(|name, known| {
+            let found = known.discovered.as_ref();
             listed.contains(name)
-                || self.last_known.contains(name)
                 || known.attempts_in_hour(now) > 0
                 || known.is_paused(now)
                 || known.given_up.is_some()
+                || found.is_some_and(|found| now - found.at < REMEMBERED)
         });
     }
 }
@@ -97,7 +89,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::config::{self, Environment};
+    use crate::config::{self, Environment, Origin};
     use crate::fixtures::{at, service};
     use crate::state::ServiceState;
 
@@ -108,99 +100,95 @@ mod tests {
         config::parse(&text, Path::new("/w.toml"), &Environment::default()).unwrap()
     }
 
-    fn listing(source: &str, services: Result<&[&str], &str>) -> Listing {
+    fn listing(names: &[&str], is_listed: bool) -> Listing {
+        let found = |name: &&str| Service {
+            origin: Some(Box::new(Origin {
+                table: "x".to_owned(),
+                target: format!("container-{name}"),
+                is_listed,
+                unset: Vec::new(),
+            })),
+            ..service(name)
+        };
         Listing {
-            source: source.to_owned(),
-            services: services
-                .map(|names| names.iter().map(|name| service(name)).collect())
-                .map_err(str::to_owned),
+            services: names.iter().map(found).collect(),
         }
     }
 
-    fn state(names: &[&str]) -> State {
-        let mut state = State::default();
-        for name in names {
-            let known = ServiceState::default();
-            state.services.insert((*name).to_owned(), known);
+    fn roster(config: Config) -> Roster {
+        Roster {
+            services: config.services,
+            containers: None,
         }
-        state
     }
 
     #[test]
-    fn the_services_are_those_of_the_config_and_of_each_source_that_was_read() {
-        let state = state(&["a", "gone"]);
-        for (listings, services, unreachable, last_known) in [
-            (vec![], &["a", "b"][..], &[][..], &[][..]),
-            (vec![listing("x", Ok(&["c"]))], &["a", "b", "c"], &[], &[]),
+    fn the_services_are_those_of_the_config_and_then_of_each_source() {
+        for (listings, services) in [
+            (vec![], &["a", "b"][..]),
+            (vec![listing(&["c"], true)], &["a", "b", "c"]),
             // the config wins, and the earlier source
             (
-                vec![listing("x", Ok(&["b", "c"])), listing("y", Ok(&["c", "d"]))],
+                vec![listing(&["b", "c"], true), listing(&["c", "d"], true)],
                 &["a", "b", "c", "d"],
-                &[],
-                &[],
-            ),
-            (
-                vec![listing("x", Err("no answer")), listing("y", Ok(&["c"]))],
-                &["a", "b", "c"],
-                &[("x", "no answer")],
-                &["gone"],
             ),
         ] {
-            let roster = plan(&config(&["a", "b"]), listings, &state);
-            let names: Vec<&str> = (roster.services.iter())
+            let mut config = config(&["a", "b"]);
+            plan(&mut config, listings);
+            let names: Vec<&str> = (config.services.iter())
                 .map(|service| service.name.as_str())
                 .collect();
             assert_eq!(names, services);
-            let missing: Vec<(&str, &str)> = (roster.unreachable.iter())
-                .map(|it| (it.source.as_str(), it.why.as_str()))
-                .collect();
-            assert_eq!(missing, unreachable);
-            assert!(roster.last_known.iter().eq(last_known));
+            assert!(config.services[..2].iter().all(|it| it.origin.is_none()));
+        }
+    }
+
+    #[test]
+    fn when_something_was_found_last_is_noted_only_where_it_was_found() {
+        for (is_listed, noted) in [(true, Some(at(5))), (false, None)] {
+            let mut config = config(&["a"]);
+            plan(&mut config, vec![listing(&["b", "unseen"], is_listed)]);
+            let mut state = State::default();
+            for name in ["a", "b"] {
+                let known = ServiceState::default();
+                state.services.insert(name.to_owned(), known);
+            }
+            roster(config).remember_found(&mut state, at(5));
+            let found = state.services["b"].discovered.as_ref();
+            assert_eq!(found.map(|it| it.at), noted);
+            if let Some(found) = found {
+                assert_eq!((&*found.table, &*found.target), ("x", "container-b"));
+            }
+            assert!(state.services["a"].discovered.is_none());
+            assert!(!state.services.contains_key("unseen"));
         }
     }
 
     #[test]
     fn what_still_counts_of_a_removed_service_is_not_forgotten() {
-        let hour_ago = ServiceState {
-            attempts: vec![at(0)],
+        let found = |seconds| ServiceState {
+            discovered: Some(Box::new(Discovered {
+                table: "x".to_owned(),
+                target: "it".to_owned(),
+                at: at(seconds),
+            })),
             ..ServiceState::default()
         };
-        let now = at(3601);
+        let attempted = |seconds| ServiceState {
+            attempts: vec![at(seconds)],
+            ..ServiceState::default()
+        };
+        let paused = |until| ServiceState {
+            paused_until: Some(at(until)),
+            ..ServiceState::default()
+        };
+        let now = 3601;
         for (what, known, listings, is_kept) in [
             ("removed", ServiceState::default(), vec![], false),
-            (
-                "attempts that no longer count",
-                hour_ago.clone(),
-                vec![],
-                false,
-            ),
-            (
-                "attempts in the hour",
-                ServiceState {
-                    attempts: vec![at(2)],
-                    ..ServiceState::default()
-                },
-                vec![],
-                true,
-            ),
-            (
-                "paused",
-                ServiceState {
-                    paused_until: Some(at(9000)),
-                    ..ServiceState::default()
-                },
-                vec![],
-                true,
-            ),
-            (
-                "a pause that is over",
-                ServiceState {
-                    paused_until: Some(at(3600)),
-                    ..ServiceState::default()
-                },
-                vec![],
-                false,
-            ),
+            ("attempts that no longer count", attempted(0), vec![], false),
+            ("attempts in the hour", attempted(2), vec![], true),
+            ("paused", paused(9000), vec![], true),
+            ("a pause that is over", paused(3600), vec![], false),
             (
                 "given up",
                 ServiceState {
@@ -213,26 +201,36 @@ mod tests {
             (
                 "a source that has it",
                 ServiceState::default(),
-                vec![listing("x", Ok(&["it"]))],
+                vec![listing(&["it"], true)],
                 true,
             ),
             (
                 "a source that no longer has it",
                 ServiceState::default(),
-                vec![listing("x", Ok(&[]))],
+                vec![listing(&[], true)],
                 false,
             ),
             (
-                "a source that could not be read",
-                ServiceState::default(),
-                vec![listing("x", Err("no answer"))],
+                "found less than a day ago",
+                found(now - 86_399),
+                vec![],
+                true,
+            ),
+            ("found a day ago", found(now - 86_400), vec![], false),
+            (
+                "a source that could not be read for long",
+                found(now - 900_000),
+                vec![listing(&["it"], false)],
                 true,
             ),
         ] {
-            let mut state = state(&["a"]);
-            state.services.insert("it".to_owned(), known);
-            let roster = plan(&config(&["a"]), listings, &state);
-            roster.forget_removed(&mut state, now);
+            let mut state = State::default();
+            for (name, known) in [("a", ServiceState::default()), ("it", known)] {
+                state.services.insert(name.to_owned(), known);
+            }
+            let mut config = config(&["a"]);
+            plan(&mut config, listings);
+            roster(config).forget_removed(&mut state, at(now));
             assert_eq!(state.services.contains_key("it"), is_kept, "{what}");
             assert!(state.services.contains_key("a"), "{what}");
         }

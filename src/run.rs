@@ -13,6 +13,7 @@ use chrono::{DateTime, Utc};
 use crate::act::{ActContext, Acted, act};
 use crate::check::Observation;
 use crate::check::process::ProcessStatus;
+use crate::client::engine::Listed;
 use crate::clock::Reading;
 use crate::config::Config;
 use crate::decide::{Decision, Facts, decide};
@@ -21,7 +22,7 @@ use crate::error::Error;
 use crate::files::FileId;
 use crate::notify::Channel;
 use crate::observe::observe;
-use crate::plan::{Roster, plan};
+use crate::plan::Roster;
 use crate::pool::{Failed, Pool};
 use crate::report::{self, Deliveries, RunReport, ServiceReport};
 use crate::restart::Asking;
@@ -48,6 +49,8 @@ pub struct Run {
     pub alerts: bool,
     /// Whether a person watches who would wonder about long waits.
     pub watched: bool,
+    /// What the engine listed, where services were looked for.
+    containers: Option<Result<Vec<Listed>, String>>,
     began: Instant,
     deadline: Instant,
     pool: Pool,
@@ -144,9 +147,15 @@ impl Run {
             names,
             alerts,
             watched,
+            containers: None,
             began,
             pool: Pool::new(),
         }
+    }
+
+    /// It with what the engine listed before it began, which need not be asked for again.
+    pub fn with_containers(self, containers: Option<Result<Vec<Listed>, String>>) -> Self {
+        Self { containers, ..self }
     }
 
     /// Whom to alert.
@@ -211,7 +220,10 @@ impl Run {
             trusted,
             damage,
             interrupted: state.interrupted(),
-            roster: plan(&self.config, Vec::new(), &state),
+            roster: Roster {
+                services: self.config.services.clone(),
+                containers: self.containers.clone(),
+            },
             must_flush: long_unflushed || clock_set,
             before: TopLevel::of(&state),
             state,
@@ -367,6 +379,9 @@ impl Run {
     pub fn record(&self, session: &mut Session, results: &Results) {
         session.must_flush |= session.state.close_threads();
         session.state.last_run = Some(self.now.wall);
+        session
+            .roster
+            .remember_found(&mut session.state, self.now.wall);
         session
             .roster
             .forget_removed(&mut session.state, self.now.wall);

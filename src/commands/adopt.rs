@@ -10,6 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use crate::check::container::Containers;
 use crate::cli;
 use crate::commands::{complain, print};
 use crate::config;
@@ -21,6 +22,7 @@ use facts::Facts;
 use table::{Table, Twins};
 
 mod arguments;
+mod container;
 mod facts;
 mod logs;
 mod names;
@@ -40,7 +42,7 @@ const LISTED: usize = 10;
 /// Prints the table. Refused, with exit code 1, where the program cannot be found or looked at.
 pub fn run(options: &cli::Adopt, config: Option<&Path>) -> Result<u8, Error> {
     let processes = ProcessTable::full_scan();
-    let (service, text) = match adopt(&options.program, &processes) {
+    let (service, text) = match adopt(&options.program, &processes, config) {
         Ok(adopted) => adopted,
         Err(why) => {
             complain(&why);
@@ -59,13 +61,18 @@ pub fn run(options: &cli::Adopt, config: Option<&Path>) -> Result<u8, Error> {
 }
 
 /// The name of the service, and its table.
-fn adopt(asked: &str, processes: &ProcessTable) -> Result<(String, String), String> {
+fn adopt(
+    asked: &str,
+    processes: &ProcessTable,
+    config: Option<&Path>,
+) -> Result<(String, String), String> {
     let pid = match chosen(asked, processes) {
         Ok(pid) => pid,
+        Err(why) if asked.parse::<i32>().is_ok() => return Err(why),
         Err(why) => {
-            let named = unit::named(asked)
-                .filter(|_| asked.parse::<i32>().is_err())
-                .ok_or(why)?;
+            let Some(named) = unit::named(asked) else {
+                return container::named(asked, &engine(config)).ok_or(why);
+            };
             let service = asked.strip_suffix(".service").unwrap_or(asked);
             let service = table::as_name(service);
             // its main process tells which logs it has
@@ -87,6 +94,12 @@ fn adopt(asked: &str, processes: &ProcessTable) -> Result<(String, String), Stri
     };
     let facts = facts::look(main_of(pid, processes), processes)?;
     Ok(table_of(&facts, asked, processes))
+}
+
+/// The engine that the config names, or the usual one.
+fn engine(config: Option<&Path>) -> Containers {
+    let config = config::find(config).and_then(|path| config::load(&path));
+    config.map(|config| config.containers).unwrap_or_default()
 }
 
 fn table_of(facts: &Facts, asked: &str, processes: &ProcessTable) -> (String, String) {

@@ -1,6 +1,7 @@
 //! `watchdog check`: the main job.
 
 use crate::cli;
+use crate::commands::discovered::Containers;
 use crate::commands::{print, selected};
 use crate::config::Config;
 use crate::error::Error;
@@ -11,10 +12,15 @@ use crate::run::Run;
 use crate::verdict::ExitCode;
 
 /// One run, from the config to the exit code.
-pub fn run(config: Config, options: &cli::Check, style: Style) -> Result<u8, Error> {
+pub fn run(
+    config: Config,
+    containers: Containers,
+    options: &cli::Check,
+    style: Style,
+) -> Result<u8, Error> {
     let names = selected(&config, &options.services)?;
     let watched = !options.quiet && crate::progress::is_watched();
-    let run = Run::begin(config, names, !options.no_mail, watched);
+    let run = Run::begin(config, names, !options.no_mail, watched).with_containers(containers);
 
     let mut session = run.open(options.dry_run)?;
     let observations = run.observe(&session);

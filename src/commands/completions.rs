@@ -12,7 +12,7 @@ use clap_complete::{Shell as Generator, generate};
 use clap_complete_nushell::Nushell;
 
 use crate::cli::{self, Cli, Shell};
-use crate::commands::print;
+use crate::commands::{discovered, print};
 use crate::config;
 use crate::error::Error;
 
@@ -29,7 +29,8 @@ pub fn run(options: &cli::Completions, config: Option<&Path>) -> Result<u8, Erro
 fn names(config: Option<&Path>) -> String {
     config::find(config)
         .and_then(|path| config::load(&path))
-        .map(|config| {
+        .map(|mut config| {
+            discovered::add_remembered(&mut config);
             config
                 .services
                 .iter()

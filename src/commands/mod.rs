@@ -16,6 +16,7 @@ use crate::state::store::{Loaded, Lock, Store};
 pub mod adopt;
 pub mod check;
 pub mod completions;
+pub mod discovered;
 pub mod history;
 pub mod man;
 pub mod pause;

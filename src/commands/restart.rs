@@ -6,6 +6,7 @@ use crate::check::process::ProcessStatus;
 use crate::check::{Observation, Severity};
 use crate::cli;
 use crate::clock;
+use crate::commands::discovered::Containers;
 use crate::commands::{one, print};
 use crate::config::{Config, Service};
 use crate::decide::Decision;
@@ -18,10 +19,16 @@ use crate::verdict::Verdict;
 
 /// Restarts one service, recorded as an attempt like any other. Refused, with exit code 1, where there is no way
 /// to do it, where its process could not be seen, and, unless forced, where the budget is spent.
-pub fn run(config: Config, options: &cli::Restart, style: Style) -> Result<u8, Error> {
+pub fn run(
+    config: Config,
+    containers: Containers,
+    options: &cli::Restart,
+    style: Style,
+) -> Result<u8, Error> {
     let names = BTreeSet::from([one(&config, &options.service)?.name.clone()]);
     // whoever asked for it is looking: there is nobody to alert
     let run = Run::begin(config, names, false, crate::progress::is_watched());
+    let run = run.with_containers(containers);
     let service = one(&run.config, &options.service)?;
 
     let mut session = run.open(false)?;

@@ -263,14 +263,21 @@ fn check_secrets(
             check_secret(file.unwrap_or(main), user, &kept, what)?;
         }
     }
-    for service in &config.services {
+    let services = config
+        .services
+        .iter()
+        .map(|it| ("service", &it.name, &**it));
+    let found = config
+        .discover
+        .iter()
+        .map(|it| ("discover", &it.name, &it.sample));
+    for (table, name, service) in services.chain(found) {
         let mut numbers: BTreeMap<&str, usize> = BTreeMap::new();
         for check in &service.checks {
             let kind = check.rule.kind_name();
             let number = numbers.entry(kind).or_default();
             for kept in check.rule.secrets() {
-                let table =
-                    ["service", &service.name, kind, &number.to_string()].map(str::to_owned);
+                let table = [table, name, kind, &number.to_string()].map(str::to_owned);
                 let kept = Kept {
                     key: table.into_iter().chain(kept.key).collect(),
                     ..kept

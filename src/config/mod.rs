@@ -20,6 +20,7 @@ use crate::table::{Fields, Section, nearest};
 
 mod channels;
 mod dependencies;
+pub mod discover;
 mod environment;
 mod error;
 mod load;
@@ -33,6 +34,7 @@ mod top;
 pub mod trust;
 
 pub use crate::table::fault::Fault;
+pub use discover::Discover;
 pub use environment::Environment;
 pub use error::ConfigError;
 pub use load::{find, load};
@@ -77,7 +79,9 @@ pub struct Config {
     pub defaults: Defaults,
     /// Whom to alert, and how; empty: nobody.
     pub channels: Vec<Channel>,
-    /// The services in the order of the file.
+    /// What is looked for in each run.
+    pub discover: Vec<Discover>,
+    /// The services in the order of the file; in a run with what it found behind them.
     pub services: Vec<Arc<Service>>,
 }
 
@@ -159,6 +163,21 @@ pub struct Service {
     pub policy: Policy,
     /// The limits of a restart.
     pub limits: Limits,
+    /// How it was found, where it is not in the config.
+    pub origin: Option<Box<Origin>>,
+}
+
+/// How a service was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The `discover` table.
+    pub table: String,
+    /// The container or unit that it is.
+    pub target: String,
+    /// Whether it was found in this run. Else its source could not be read, and an earlier run found it.
+    pub is_listed: bool,
+    /// What of the table it lacks, and why, as sentences.
+    pub unset: Vec<String>,
 }
 
 impl Service {

@@ -266,7 +266,21 @@ pub(super) struct Entry<'a> {
     pub(super) directory: Arc<Path>,
 }
 
-impl Entry<'_> {
+impl<'a> Entry<'a> {
+    /// It with another value.
+    pub(super) fn with<'s>(&'s self, value: Value<'s>) -> Entry<'s>
+    where
+        'a: 's,
+    {
+        Entry {
+            name: self.name,
+            value,
+            file: Arc::clone(&self.file),
+            text: self.text,
+            directory: Arc::clone(&self.directory),
+        }
+    }
+
     /// Its file and line, for a message at another place.
     pub(super) fn place(&self) -> String {
         let before = self.text.get(..self.value.span().start);
@@ -281,8 +295,9 @@ pub(super) fn read(
     defaults: &Part<DefaultKeys>,
     many: impl Fn() -> bool,
 ) -> Vec<Service> {
-    let mut services = Vec::with_capacity(entries.len());
+    let mut services: Vec<Service> = Vec::with_capacity(entries.len());
     let mut dependents = Vec::new();
+    let mut containers = HashMap::new();
     check_repeated(entries);
     for (number, entry) in entries.iter().enumerate() {
         check_name(entry.name, &entry.value);
@@ -292,6 +307,23 @@ pub(super) fn read(
         let Some(mut service) = body(entry, &table, defaults) else {
             continue;
         };
+        if let (Some(rule), Some(value)) = (
+            service.container.as_ref().filter(|rule| rule.says_which()),
+            table.get("container"),
+        ) {
+            let which = (
+                rule.name.clone(),
+                rule.project.clone(),
+                rule.service.clone(),
+            );
+            let first = containers.entry(which).or_insert(entry.name);
+            if *first != entry.name {
+                value.misplaced(
+                    &format!("the service {} is the {rule}, too", quoted(first)),
+                    "two services for one container would restart it twice: take one of them out",
+                );
+            }
+        }
         if !service.depends_on.is_empty() {
             let names = service.depends_on.clone();
             service.depends_on.retain(|name| !name.is_empty());
@@ -349,7 +381,12 @@ fn check_name(name: &str, value: &Value<'_>) {
     }
 }
 
-fn body(entry: &Entry<'_>, table: &Table<'_>, defaults: &Part<DefaultKeys>) -> Option<Service> {
+/// One service.
+pub(super) fn body(
+    entry: &Entry<'_>,
+    table: &Table<'_>,
+    defaults: &Part<DefaultKeys>,
+) -> Option<Service> {
     let directory = &entry.directory;
     let working_dir = table
         .get("working_dir")
@@ -445,6 +482,7 @@ fn body(entry: &Entry<'_>, table: &Table<'_>, defaults: &Part<DefaultKeys>) -> O
         strategies,
         policy: keys.restart.policy,
         limits: keys.restart.limits,
+        origin: None,
     })
 }
 

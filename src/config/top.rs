@@ -10,6 +10,7 @@ use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
 use super::channels;
+use super::discover::{self, Discover};
 use super::environment::Environment;
 use super::service::{self, DefaultKeys, Entry, Named, ServiceKeys};
 use super::{Config, Defaults};
@@ -31,7 +32,7 @@ table! {
         check_timeout: Duration as Positive = Duration::from_secs(10);
         /// For a whole run; what is not done by then is unknown, and the run ends.
         run_timeout: Duration as Positive = Duration::from_mins(5);
-        /// Further files with [service.NAME] and [notify.NAME] tables, in the order of their names; each has to be as safe from others as this one.
+        /// Further files with [service.NAME], [discover.NAME] and [notify.NAME] tables, in the order of their names; each has to be as safe from others as this one.
         include: Vec<String> as Vec<FilePattern> = Vec::new(), commented r#"["conf.d/*.toml"]"#;
         /// The watchdog's own log.
         logging: Logging => Nested;
@@ -45,6 +46,8 @@ table! {
         notify: Vec<Channel> => Tables;
         /// The services.
         service: Vec<(String, ServiceKeys)> => Named;
+        /// Services that are found in each run.
+        discover: Vec<Discover> => discover::Named;
     }
 }
 
@@ -101,6 +104,7 @@ pub fn to_toml(config: &Config) -> String {
         service: services
             .map(|service| (service.name.clone(), ServiceKeys::from(&**service)))
             .collect(),
+        discover: config.discover.clone(),
     };
     toml::to_string(&keys.shown())
         // every value in it is a text, a number or a list of them
@@ -197,14 +201,14 @@ impl<'a> Reading<'a> {
     fn keep_to_services(&self, top: &Table<'_>, main: &Path) {
         for (name, _) in self.tree.get_ref() {
             let word: &str = name.get_ref();
-            if word == "service" || word == "notify" {
+            if ["service", "discover", "notify"].contains(&word) {
                 continue;
             }
             if let Some(value) = top.get(word) {
                 value.misplaced(
                     &format!("{} cannot stand in an included file", quoted(word)),
                     format!(
-                        "a file that is included has [service.NAME] and [notify.NAME] tables; write this into {}",
+                        "a file that is included has [service.NAME], [discover.NAME] and [notify.NAME] tables; write this into {}",
                         main.display()
                     ),
                 );
@@ -381,22 +385,31 @@ fn body<'a>(
         );
     }
 
-    let (services, channels): (Vec<_>, Vec<_>) = files
-        .map(|(written, top)| {
-            let tables = |name| (written, top.get(name));
-            (tables("service"), tables("notify"))
-        })
-        .unzip();
+    let (mut services, mut discover, mut channels) = (Vec::new(), Vec::new(), Vec::new());
+    for (written, top) in files {
+        services.push((written, top.get("service")));
+        discover.push((written, top.get("discover")));
+        channels.push((written, top.get("notify")));
+    }
     let entries = named(&services, "[service.NAME]");
+    let found = named(&discover, "[discover.NAME]");
     let channels = channels::read(&named(&channels, "[notify.NAME]"));
     let are_tables = |table: &Option<Value<'_>>| table.as_ref().is_none_or(Value::is_table);
-    if entries.is_empty() && services.iter().all(|(_, table)| are_tables(table)) {
+    if entries.is_empty()
+        && found.is_empty()
+        && services
+            .iter()
+            .chain(&discover)
+            .all(|(_, table)| are_tables(table))
+    {
         faults.absence(
             "there is no service in this config",
             "the least is [service.trader] with a line spawn = { command = [\"python3\", \"main.py\"] }",
         );
     }
     let mut services = service::read(&entries, &written, || faults.many());
+    let names: Vec<&str> = entries.iter().map(|entry| entry.name).collect();
+    let discover = discover::read(&found, &written, &names);
     for check in services.iter_mut().flat_map(|service| &mut service.checks) {
         check.rule.fill_in(keys.check_timeout);
     }
@@ -417,6 +430,7 @@ fn body<'a>(
         channels: (keys.mail.map(Channel::mail).into_iter())
             .chain(channels)
             .collect(),
+        discover,
         services: services.into_iter().map(Arc::new).collect(),
     })
 }

@@ -8,6 +8,7 @@ use super::{Subject, unanswered};
 use crate::check::container;
 use crate::check::process::ProcessStatus;
 use crate::check::{Looking, Observation, Presence};
+use crate::client::engine::Listed;
 use crate::config::{Config, Service};
 use crate::pool::Failed;
 use crate::restart::RestartMethod;
@@ -17,17 +18,20 @@ pub(super) fn ask_engine<'scope>(
     scope: &'scope thread::Scope<'scope, '_>,
     subjects: &[Subject<'_>],
     config: &'scope Config,
+    listed: Option<&Result<Vec<Listed>, String>>,
     looking: &Looking<'_>,
 ) -> Option<Asked<'scope>> {
     let services = subjects.iter().map(|subject| Arc::clone(subject.service));
     let services: Vec<Arc<Service>> = services.filter(|it| it.container.is_some()).collect();
     let deadline = looking.deadline;
+    let listed = listed.cloned();
     (!services.is_empty()).then(|| {
         thread::Builder::new()
             .name("containers".to_owned())
             .spawn_scoped(scope, move || {
                 let rules = services.iter().filter_map(|it| it.container.as_ref());
-                container::ask(&config.containers, &rules.collect::<Vec<_>>(), deadline)
+                let rules: Vec<_> = rules.collect();
+                container::ask(&config.containers, &rules, listed, deadline)
             })
     })
 }
@@ -55,7 +59,7 @@ pub(super) fn look_at_containers(
             continue;
         };
         let last_seen = subject.known.container.as_deref();
-        let judged = match &answer {
+        let mut judged = match &answer {
             Ok(answer) => container::judge(
                 rule,
                 answer,
@@ -66,6 +70,9 @@ pub(super) fn look_at_containers(
             ),
             Err(why) => container::unreachable(why),
         };
+        if let Some(origin) = &subject.service.origin {
+            judged.lacks(&origin.unset);
+        }
         observation.findings.extend(judged.findings);
         observation.notes.extend(judged.notes);
         // a process table of its own says more than the engine does

@@ -140,6 +140,9 @@ pub struct ServiceState {
     /// Its container.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub container: Option<Arc<container::LastSeen>>,
+    /// How it was found, where no config has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub discovered: Option<Box<Discovered>>,
     /// Young processes that were seen since it was last healthy.
     #[serde(alias = "young", skip_serializing_if = "Vec::is_empty")]
     pub recent_starts: Vec<Identity>,
@@ -176,6 +179,17 @@ pub struct ServiceState {
     pub pause_reason: Option<String>,
     /// What the last run saw and did, for `status`.
     pub report: LastResult,
+}
+
+/// How a service was found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Discovered {
+    /// The `discover` table.
+    pub table: String,
+    /// The container or unit that it is.
+    pub target: String,
+    /// When it was found last.
+    pub at: DateTime<Utc>,
 }
 
 /// What a run knew when it recorded a restart attempt.
@@ -222,6 +236,9 @@ impl ServiceState {
     /// looked at, when its process was last seen, how far its logs were read. What differs then must survive a crash.
     pub fn catch_up(&mut self, later: &Self) {
         self.report.time = later.report.time;
+        if let (Some(found), Some(later)) = (&mut self.discovered, &later.discovered) {
+            found.at = later.at;
+        }
         self.process.catch_up(&later.process);
         self.checks.catch_up(&later.checks);
     }
@@ -359,6 +376,7 @@ impl ServiceState {
             .chain(&mut self.report.time)
             .chain(&mut self.good_restarts)
             .chain(self.strategies.values_mut().flat_map(|it| &mut it.attempts))
+            .chain(self.discovered.as_mut().map(|it| &mut it.at))
     }
 }
 

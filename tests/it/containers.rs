@@ -8,8 +8,8 @@ use nix::sys::signal::Signal;
 use crate::scene::{Outcome, Scene, Service, alive, render, signal};
 
 /// A Docker engine, ended with its containers when it is dropped.
-struct Engine {
-    directory: String,
+pub(crate) struct Engine {
+    pub(crate) directory: String,
 }
 
 fn script(verb: &str, directory: &str) -> Output {
@@ -30,7 +30,7 @@ fn script(verb: &str, directory: &str) -> Output {
 }
 
 impl Engine {
-    fn new(scene: &Scene) -> Self {
+    pub(crate) fn new(scene: &Scene) -> Self {
         // outside of the scene, whose processes are looked for by its path
         let name = scene.dir().rsplit('-').next().unwrap();
         let engine = Self {
@@ -41,7 +41,7 @@ impl Engine {
         engine
     }
 
-    fn docker(&self, args: &[&str]) -> String {
+    pub(crate) fn docker(&self, args: &[&str]) -> String {
         let mut command = Command::new("docker");
         command.args(args).env(
             "DOCKER_HOST",
@@ -57,21 +57,21 @@ impl Engine {
     }
 
     /// Runs a container without a network.
-    fn run(&self, name: &str, more: &[&str], command: &[&str]) -> String {
+    pub(crate) fn run(&self, name: &str, more: &[&str], command: &[&str]) -> String {
         let first = ["run", "-d", "--name", name, "--network", "none"];
         self.docker(&[&first[..], more, &["wd:1"], command].concat())
     }
 
-    fn pid(&self, name: &str) -> i32 {
+    pub(crate) fn pid(&self, name: &str) -> i32 {
         let pid = self.docker(&["inspect", "-f", "{{.State.Pid}}", name]);
         pid.parse().unwrap()
     }
 
-    fn state(&self, name: &str) -> String {
+    pub(crate) fn state(&self, name: &str) -> String {
         self.docker(&["inspect", "-f", "{{.State.Status}}", name])
     }
 
-    fn config(&self, scene: &Scene, services: &str) {
+    pub(crate) fn config(&self, scene: &Scene, services: &str) {
         scene.config(&format!(
             "[containers]\nsocket = \"unix://{}/docker.sock\"\ntimeout = \"10s\"\n\
              [defaults]\nstart_grace = \"0s\"\n\

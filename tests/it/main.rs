@@ -18,6 +18,7 @@ mod cost;
 mod cron;
 mod crowds;
 mod daemons;
+mod discovered;
 mod disk_checks;
 mod disks;
 mod docs;

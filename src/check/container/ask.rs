@@ -23,12 +23,23 @@ impl Answer {
     }
 }
 
-/// Asks for all containers, and for details of those that rules mean, each call within its time. The error is a sentence.
-pub fn ask(containers: &Containers, rules: &[&Rule], run_ends: Instant) -> Result<Answer, String> {
+/// Asks for all containers. The error is a sentence.
+pub fn list(containers: &Containers, run_ends: Instant) -> Result<Vec<Listed>, String> {
     let engine = Engine::at(&containers.path()?);
-    let listed = engine
-        .list(containers.timeout, run_ends)
-        .map_err(|trouble| trouble.to_string())?;
+    let listed = engine.list(containers.timeout, run_ends);
+    listed.map_err(|trouble| trouble.to_string())
+}
+
+/// Asks for all containers, where they are not `listed` already, and for details of those that rules mean, each call
+/// within its time. The error is a sentence.
+pub fn ask(
+    containers: &Containers,
+    rules: &[&Rule],
+    listed: Option<Result<Vec<Listed>, String>>,
+    run_ends: Instant,
+) -> Result<Answer, String> {
+    let listed = listed.unwrap_or_else(|| list(containers, run_ends))?;
+    let engine = Engine::at(&containers.path()?);
     let mut ids: Vec<String> = Vec::new();
     for rule in rules {
         for container in select(rule, &listed).found {

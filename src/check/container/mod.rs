@@ -20,11 +20,11 @@ mod select;
 mod tests;
 mod traps;
 
-pub use self::ask::{Answer, ask, is_process_of};
+pub use self::ask::{Answer, ask, is_process_of, list};
 pub use self::explain::explain;
 pub use self::judge::{judge, unreachable};
 pub use self::rule::{Containers, Rule};
-pub use self::select::{Selected, managed_by, select};
+pub use self::select::{Compose, Selected, behind_digits, compose, is_one_off, managed_by, select};
 pub use self::traps::traps;
 
 /// There is no such container.
@@ -52,6 +52,9 @@ pub const MANAGED: &str = "container_managed";
 /// Its details did not come.
 pub const UNREADABLE: &str = "container_unreadable";
 
+/// A placeholder of its `discover` table stands for nothing here.
+pub const UNSET: &str = "placeholder_unset";
+
 /// The codes of findings about containers.
 pub(super) const CODES: &[Code] = &[
     Code::new(MISSING, Grace::Activating),
@@ -66,6 +69,7 @@ pub(super) const CODES: &[Code] = &[
     Code::new(ENGINE_UNREACHABLE, Grace::None),
     Code::new(MANAGED, Grace::None),
     Code::new(UNREADABLE, Grace::None),
+    Code::new(UNSET, Grace::None),
 ];
 
 /// What is remembered of a container from run to run, and reported.
@@ -106,6 +110,18 @@ pub struct Seen {
 }
 
 impl Seen {
+    /// Notes what of its `discover` table it lacks while it runs: what is not known of it is no reason to restart it.
+    pub fn lacks(&mut self, unset: &[String]) {
+        if unset.is_empty() || !matches!(self.presence, Presence::Up(_)) {
+            return;
+        }
+        for why in unset {
+            self.found(UNSET, Severity::Unknown, why.clone());
+        }
+        let why = "what its `discover` table says cannot be filled in, so it is left alone";
+        self.left_alone.get_or_insert_with(|| why.to_owned());
+    }
+
     fn found(&mut self, code: &'static str, severity: Severity, message: impl Into<String>) {
         let finding = Finding::new(super::Kind::Container, code, severity, message);
         self.findings.push(finding);

@@ -61,6 +61,13 @@ fn fits(table: &Table<'_>, _: &mut Part<Rule>) {
     }
 }
 
+impl Rule {
+    /// Whether it says which container is meant: one that is wrong does not.
+    pub fn says_which(&self) -> bool {
+        self.name.is_some() || (self.project.is_some() && self.service.is_some())
+    }
+}
+
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (&self.name, &self.project, &self.service) {

@@ -12,6 +12,36 @@ const SERVICE: &str = "com.docker.compose.service";
 /// The label of one that was made by `compose run`, for one time.
 const ONE_OFF: &str = "com.docker.compose.oneoff";
 
+/// The label of the number that it has among those of its service.
+const NUMBER: &str = "com.docker.compose.container-number";
+
+/// What Compose says of a container that it made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Compose<'a> {
+    /// Its project.
+    pub project: &'a str,
+    /// Its service.
+    pub service: &'a str,
+    /// Its number among those of the service.
+    pub number: &'a str,
+}
+
+/// What Compose says of a container, where it made it.
+pub fn compose(labels: &BTreeMap<String, String>) -> Option<Compose<'_>> {
+    Some(Compose {
+        project: labels.get(PROJECT)?,
+        service: labels.get(SERVICE)?,
+        number: labels.get(NUMBER).map_or("1", String::as_str),
+    })
+}
+
+/// Whether Compose made it for one time.
+pub fn is_one_off(labels: &BTreeMap<String, String>) -> bool {
+    labels
+        .get(ONE_OFF)
+        .is_some_and(|it| it.eq_ignore_ascii_case("true"))
+}
+
 /// What was found for a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Selected<'a> {
@@ -49,11 +79,11 @@ fn is_of_compose(rule: &Rule, labels: &BTreeMap<String, String>) -> bool {
     rule.project.is_some()
         && label(PROJECT) == rule.project.as_deref()
         && label(SERVICE) == rule.service.as_deref()
-        && !label(ONE_OFF).is_some_and(|it| it.eq_ignore_ascii_case("true"))
+        && !is_one_off(labels)
 }
 
 /// Compose puts twelve hexadecimal digits and `_` before a name while it re-creates a container.
-fn behind_digits(name: &str) -> Option<&str> {
+pub fn behind_digits(name: &str) -> Option<&str> {
     let (digits, rest) = name.split_once('_')?;
     let is_hexadecimal = digits.len() == 12
         && digits

@@ -9,7 +9,7 @@ use chrono::Utc;
 
 /// The traps of each rule, in order: as the next run will find them.
 pub fn traps(containers: &Containers, rules: &[&Rule], run_ends: Instant) -> Vec<Vec<Trap>> {
-    let answer = ask(containers, rules, run_ends);
+    let answer = ask(containers, rules, None, run_ends);
     let of_rule = |rule: &&Rule| {
         let (message, help) = match &answer {
             Err(why) => (

@@ -25,6 +25,7 @@ use crate::restart::RestartMethod;
 use crate::state::HOUR;
 use crate::state::store::Store;
 
+mod found;
 mod keeper;
 mod own_unit;
 
@@ -57,6 +58,24 @@ impl Traps {
         self.0.push(PlacedTrap {
             file: None,
             place: parts(place),
+            message: message.into(),
+            help: help.into(),
+        });
+    }
+
+    /// Notes one of a table in a file; `place` is a path of keys with dots.
+    fn at(
+        &mut self,
+        file: &Arc<Path>,
+        place: &str,
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) {
+        // a name may have dots in it
+        let place = place.splitn(2, '.').map(str::to_owned).collect();
+        self.0.push(PlacedTrap {
+            file: Some(Arc::clone(file)),
+            place,
             message: message.into(),
             help: help.into(),
         });
@@ -145,6 +164,7 @@ pub(super) fn find(scene: &Scene<'_>, now: &Reading) -> Vec<PlacedTrap> {
     own_unit::look(config, &mut traps);
     in_state(config, now, &mut traps);
     in_channels(config, &mut traps);
+    found::look(config, &mut traps);
     let mut of_units = in_units(scene);
     let mut of_containers = in_containers(scene);
     let mut of_checks = in_checks(scene, now);

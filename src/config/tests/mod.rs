@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::*;
 
+mod discover;
 mod example;
 mod faults;
 mod files;

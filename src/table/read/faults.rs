@@ -84,6 +84,11 @@ impl Faults {
         self.list.borrow().is_empty()
     }
 
+    /// What was found wrong first.
+    pub(crate) fn first(&self) -> Option<String> {
+        self.list.borrow().first().map(|raw| raw.message.clone())
+    }
+
     /// Whether more faults would not be told anyway.
     pub(crate) fn many(&self) -> bool {
         self.list.borrow().len() >= MOST

@@ -10,7 +10,7 @@ use toml::Spanned;
 use toml::de::{DeArray, DeValue};
 
 use super::faults::Kind;
-use super::{Last, Step, Table, Value, absolute, quoted};
+use super::{Faults, Last, Step, Table, Value, absolute, quoted};
 use crate::clock;
 use crate::table::fault::is_secret;
 use crate::table::shown::written;
@@ -43,6 +43,34 @@ impl<'a> Value<'a> {
     /// It, with a word on how it may look.
     pub(crate) fn with_example(self, example: &'static str) -> Self {
         Self { example, ..self }
+    }
+
+    /// One that stands nowhere in a file.
+    pub(crate) fn apart(faults: &'a Faults, spanned: &'a Spanned<DeValue<'a>>) -> Self {
+        Self {
+            faults,
+            method: Step {
+                above: None,
+                last: Last::Entry(0),
+            },
+            spanned,
+            example: "",
+        }
+    }
+
+    /// Another value in its place: its own with changes.
+    pub(crate) fn instead<'s>(&'s self, spanned: &'s Spanned<DeValue<'s>>) -> Value<'s> {
+        Value { spanned, ..*self }
+    }
+
+    /// It as it was parsed.
+    pub(crate) fn raw(&self) -> &'a Spanned<DeValue<'a>> {
+        self.spanned
+    }
+
+    /// Notes what is wrong with something in it.
+    pub(crate) fn wrong_at(&self, span: &Range<usize>, message: &str, help: impl Into<String>) {
+        self.note(Kind::Presence, span, message, Some(help.into()));
     }
 
     /// A key of it, where it is a table: whatever stands there, known or not.

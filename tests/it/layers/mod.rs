@@ -22,6 +22,7 @@ const LAYERS: &[&[&str]] = &[
     &["notify"],
     &["config", "state"],
     &["plan"],
+    &["discover"],
     &["observe", "decide", "report"],
     &["settle", "progress"],
     &["act"],

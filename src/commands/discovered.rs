@@ -1,0 +1,62 @@
+//! The services that `[discover.NAME]` tables find, for each command as it needs them.
+
+use std::time::Instant;
+
+use crate::cli::Command;
+use crate::client::engine::Listed;
+use crate::config::Config;
+use crate::discover::{find, recall};
+use crate::plan::plan;
+use crate::state::store::Store;
+use crate::state::{ServiceState, State};
+
+/// What the engine listed, where it was asked; the error is a sentence.
+pub type Containers = Option<Result<Vec<Listed>, String>>;
+
+/// Adds what was found to the services of the config. Who looks at services looks for them first; who speaks of the last
+/// run goes by what it found.
+pub fn add(config: &mut Config, command: &Command) -> Containers {
+    if config.discover.is_empty() {
+        return None;
+    }
+    let state = |config: &Config| Store::at(&config.state_dir).look().state;
+    match command {
+        Command::Check(_) | Command::Restart(_) | Command::Why(_) => {
+            let run_ends = Instant::now() + config.run_timeout;
+            let found = find(config, run_ends, || state(config));
+            plan(config, found.listings);
+            found.containers
+        }
+        Command::Status(_) => {
+            let state = state(config);
+            let found = recall(config, &state, |known| was_there(&state, known));
+            plan(config, found);
+            None
+        }
+        Command::History(_) | Command::Pause(_) | Command::Resume(_) | Command::Reset(_) => {
+            add_remembered(config);
+            None
+        }
+        _ => None,
+    }
+}
+
+/// Adds all that is remembered of what was found.
+pub fn add_remembered(config: &mut Config) {
+    if !config.discover.is_empty() {
+        let state = Store::at(&config.state_dir).look().state;
+        let found = recall(config, &state, |_| true);
+        plan(config, found);
+    }
+}
+
+/// Whether the last run found it, or looked at it although nothing could be found.
+fn was_there(state: &State, known: &ServiceState) -> bool {
+    let found = known.discovered.as_ref().map(|found| found.at);
+    state.last_run.is_none_or(|last| {
+        [found, known.report.time]
+            .into_iter()
+            .flatten()
+            .any(|at| at >= last)
+    })
+}

@@ -1,0 +1,69 @@
+//! The traps of tables that find services: what they find now.
+
+use std::time::Instant;
+
+use super::Traps;
+use crate::config::Config;
+use crate::discover::{find, odd_labels};
+use crate::state::State;
+
+/// So many services are named.
+const NAMED: usize = 5;
+
+/// Looks for services as a run does.
+pub(super) fn look(config: &Config, traps: &mut Traps) {
+    if config.discover.is_empty() {
+        return;
+    }
+    let found = find(config, Instant::now() + config.run_timeout, State::default);
+    if let Some(Err(why)) = &found.containers {
+        traps.whole(
+            "discover",
+            format!("{why}; until that is mended nothing is found, and what was found is unknown"),
+            "start the engine, or name its socket: [containers] socket = \"unix:///run/docker.sock\"",
+        );
+    }
+    let listed = match &found.containers {
+        Some(Ok(listed)) => &listed[..],
+        _ => &[],
+    };
+    for (table, listing) in config.discover.iter().zip(&found.listings) {
+        let place = format!("discover.{}", table.name);
+        let services = || listing.services.iter();
+        let origins = || services().filter_map(|it| Some((&*it.name, it.origin.as_ref()?)));
+        let is_read = table.finds_units() || matches!(found.containers, Some(Ok(_)));
+        if is_read && listing.services.is_empty() {
+            traps.at(
+                &table.file,
+                &place,
+                format!("there are no {table} now"),
+                "is it written as there? `docker ps -a` and `systemctl list-units --all` show what there is",
+            );
+        } else if is_read && origins().all(|(_, origin)| !origin.is_listed) {
+            traps.at(
+                &table.file,
+                &place,
+                "systemd does not list its units; until that is mended what was found is unknown",
+                "does `systemctl list-units --all` work here?",
+            );
+        }
+        let unset: Vec<_> = origins().filter(|(_, it)| !it.unset.is_empty()).collect();
+        for (name, origin) in unset.iter().take(NAMED) {
+            traps.at(
+                &table.file,
+                &place,
+                format!("{name} will be unknown: {}", origin.unset.join("; ")),
+                "a label watchdog.port=8080 of the container says which port is meant, and an opt-out leaves it out",
+            );
+        }
+        for (container, label, value, is_out) in odd_labels(table, listed).into_iter().take(NAMED) {
+            let so = if is_out { "left out" } else { "taken in" };
+            traps.at(
+                &table.file,
+                &place,
+                format!("{container} has the label {label}={value}, which is neither yes nor no; it is {so}"),
+                "write true or false",
+            );
+        }
+    }
+}
