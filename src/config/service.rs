@@ -266,12 +266,9 @@ pub(super) struct Entry<'a> {
     pub(super) directory: Arc<Path>,
 }
 
-impl<'a> Entry<'a> {
+impl Entry<'_> {
     /// It with another value.
-    pub(super) fn with<'s>(&'s self, value: Value<'s>) -> Entry<'s>
-    where
-        'a: 's,
-    {
+    pub(super) fn with<'s>(&'s self, value: Value<'s>) -> Entry<'s> {
         Entry {
             name: self.name,
             value,

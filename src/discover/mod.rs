@@ -157,10 +157,10 @@ fn in_place(
         name = format!("discover.{name}");
     }
     let target = match &table.by {
-        By::Units { pattern, .. } => pattern,
-        _ => &table.name,
+        By::Units { pattern, .. } => units::example(pattern),
+        _ => table.name.clone(),
     };
-    remembered(template, table, &name, target)
+    remembered(template, table, &name, &target)
         .into_iter()
         .collect()
 }

@@ -180,6 +180,10 @@ fn what_is_commented_out_would_be_right_too() {
             "`ca_file` means nothing without https",
             "`restart.command` beside `spawn` in [service.trader]",
             "`action` beside `command` in [[service.trader.strategy]]",
+            "`project` beside `label` in [discover.trader]",
+            "`units` beside `label` in [discover.trader]",
+            "`exclude` beside `units`",
+            "`port` beside `units`",
             "`name` beside `project` and `service`",
         ]
     );
