@@ -321,6 +321,7 @@ pub fn settle(
         findings: findings.clone(),
         action: report.action.clone(),
         since: remembered.trouble_since.or(since),
+        consecutive_failures: remembered.consecutive_failures,
         attempts: report.restarts_last_hour,
         max_per_hour: report.max_per_hour,
         log_tail: observation

@@ -391,13 +391,19 @@ pub fn spawn_detached(
     before_exec: Option<impl FnOnce(i32) -> Result<(), String> + Send>,
     limit: Duration,
 ) -> Result<Child, (Step, io::Error)> {
-    spawn_with_output(plan, [Stdio::null(), Stdio::null()], before_exec, limit)
+    spawn_with_streams(
+        plan,
+        [Stdio::null(), Stdio::null(), Stdio::null()],
+        before_exec,
+        limit,
+    )
 }
 
-/// The same with its standard output and its standard error, where `plan` names no files for them.
-pub fn spawn_with_output(
+/// The same with its standard input, its standard output and its standard error, the last two where `plan` names no files
+/// for them.
+pub fn spawn_with_streams(
     mut plan: Detached,
-    [stdout, stderr]: [Stdio; 2],
+    [stdin, stdout, stderr]: [Stdio; 3],
     before_exec: Option<impl FnOnce(i32) -> Result<(), String> + Send>,
     limit: Duration,
 ) -> Result<Child, (Step, io::Error)> {
@@ -413,7 +419,7 @@ pub fn spawn_with_output(
     let mut command = Command::new("/nonexistent");
     command
         .env_clear()
-        .stdin(Stdio::null())
+        .stdin(stdin)
         .stdout(stdout)
         .stderr(stderr);
     // the PID file and all else come after: one that is refused leaves no trace

@@ -529,6 +529,7 @@ pub(crate) fn mail(data: &[u8]) {
             pending: vec![next()],
         }),
         since: None,
+        consecutive_failures: 1,
         attempts: 3,
         max_per_hour: 3,
         log_tail: vec![next(), next()],

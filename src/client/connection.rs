@@ -141,7 +141,7 @@ impl<E: Exchange> Connection<E> {
             (_, Some((session, _))) if session.wants_write() => {
                 PollFlags::POLLIN | PollFlags::POLLOUT
             }
-            (Step::Answer, None) if !self.exchange.unsent().is_empty() => {
+            (Step::Answer, _) if !self.exchange.unsent().is_empty() => {
                 PollFlags::POLLIN | PollFlags::POLLOUT
             }
             _ => PollFlags::POLLIN,

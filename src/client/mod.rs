@@ -24,6 +24,7 @@ pub mod engine;
 mod errno;
 mod helpers;
 pub mod http;
+pub mod redis;
 mod rounds;
 mod sentences;
 mod talk;

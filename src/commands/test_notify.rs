@@ -5,7 +5,7 @@ use chrono::Utc;
 use crate::commands::print;
 use crate::config::Config;
 use crate::error::Error;
-use crate::notify::{self, Alert, Channel, Event, Notification, Outcome, Thread, digest};
+use crate::notify::{self, Alert, Attempt, Channel, Event, Notification, Outcome, Thread, digest};
 use crate::report::{
     self,
     page::{Page, Style},
@@ -72,9 +72,13 @@ fn send_test(config: &Config, channel: &Channel, begin: &str, style: Style) -> R
     let notification =
         composed(config, channel).ok_or_else(|| Error::Internal("test-notify".to_owned()))?;
     let mut said = Ok(());
+    let attempt = Attempt {
+        notification: &notification,
+        thread: &Thread::default(),
+        is_uncertain: false,
+    };
     let report = channel.send(
-        &notification,
-        &Thread::default(),
+        &attempt,
         &channel.recipients(),
         channel.timeout(),
         &mut |step| {

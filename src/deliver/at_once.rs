@@ -12,7 +12,7 @@ use chrono::{DateTime, Utc};
 use super::{composed, side_by_side};
 use crate::clock::rough;
 use crate::config::Config;
-use crate::notify::{Alert, Channel, Thread};
+use crate::notify::{Alert, Attempt, Channel, Thread};
 use crate::state::State;
 
 /// Sends one notification of all that is pending on each channel. What goes wrong is logged: nothing is kept for later.
@@ -41,9 +41,13 @@ fn send(config: &Config, channel: &Channel, state: &State, now: DateTime<Utc>) {
         return;
     }
     let thread = Thread::of(&notification, &known.threads);
+    let attempt = Attempt {
+        notification: &notification,
+        thread: &thread,
+        is_uncertain: false,
+    };
     let report = channel.send(
-        &notification,
-        &thread,
+        &attempt,
         &channel.recipients(),
         channel.timeout(),
         &mut |_| {},

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::{ChannelState, Deliveries, Done, Shared, composed};
 use crate::config::Config;
 use crate::notify::outbox::{Delivery, Hold, Kept};
-use crate::notify::{Channel, DeliveryReport, Paused, Thread};
+use crate::notify::{Attempt, Channel, DeliveryReport, Paused, Thread};
 use crate::state::journal::{DeliveryEvent, Entry};
 
 /// How many alerts can be pending on a channel, held back or with an outbox that cannot be written: the oldest say little.
@@ -100,13 +100,13 @@ impl<'a> Sender<'a> {
     }
 
     fn attempt(&self, delivery: &Delivery, limit: Duration) -> DeliveryReport {
-        self.channel.send(
-            &delivery.notification,
-            &delivery.thread,
-            &delivery.recipients,
-            limit,
-            &mut |_| {},
-        )
+        let attempt = Attempt {
+            notification: &delivery.notification,
+            thread: &delivery.thread,
+            is_uncertain: delivery.uncertain > 0,
+        };
+        self.channel
+            .send(&attempt, &delivery.recipients, limit, &mut |_| {})
     }
 
     /// Tries one delivery, and brings its file up to date.

@@ -58,6 +58,8 @@ pub struct Task {
     pub env: Vec<(String, String)>,
     /// Lines of KEY=VALUE.
     pub env_file: Option<OsString>,
+    /// What stands on its standard input; absent: nothing.
+    pub input: Option<String>,
     /// How long it may take.
     pub limit: Duration,
     /// How many processes it may have at a time.

@@ -16,8 +16,9 @@ use nix::unistd::Pid;
 
 use super::descendants::{count, end_all, reap};
 use super::{ANSWER_LIMIT, Answer, ENDING, End, Task};
+use crate::child::scratch;
 use crate::program::{c_path, explain};
-use crate::sys::{Detached, PidFd, raise_priority, spawn_with_output};
+use crate::sys::{Detached, PidFd, raise_priority, spawn_with_streams};
 
 /// When the processes are first counted, and how often at the least: most commands have ended by then.
 const COUNT: [Duration; 2] = [Duration::from_millis(20), Duration::from_millis(250)];
@@ -119,11 +120,16 @@ fn start(task: &Task) -> Result<Running, String> {
             Stream::new(out, Kept::Beginning, most)?,
             Stream::new(err, Kept::End, most)?,
         ];
-        Ok((streams, [Stdio::from(said), Stdio::from(complained)]))
+        // a file and no pipe: a command that reads none of it keeps nobody waiting
+        let input = match &task.input {
+            Some(text) => Stdio::from(scratch(text.as_bytes())?),
+            None => Stdio::null(),
+        };
+        Ok((streams, [input, said.into(), complained.into()]))
     };
-    let (streams, output) = pipes().map_err(|error| format!("there is no pipe for it: {error}"))?;
+    let (streams, given) = pipes().map_err(|error| format!("there is no pipe for it: {error}"))?;
     let unhindered: Option<fn(i32) -> Result<(), String>> = None;
-    let child = spawn_with_output(plan, output, unhindered, task.limit)
+    let child = spawn_with_streams(plan, given, unhindered, task.limit)
         .map_err(|(step, error)| explain(step, &error, &program, &prepared.path, task.limit))?;
     let pid = i32::try_from(child.id()).map_err(|error| error.to_string())?;
     let handle = PidFd::open(pid).map_err(|error| format!("it cannot be waited for: {error}"))?;

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{
-    ChannelKind, DeliveryReport, Notification, Outcome, Private, Routing, Thread, discord, mail,
-    ntfy, slack, telegram, webhook,
+    ChannelKind, DeliveryReport, Notification, Outcome, Private, Routing, Thread, discord, exec,
+    mail, ntfy, redis, slack, telegram, webhook,
 };
 use crate::check::trap::Trap;
 use crate::table::{Context, Field, Fields, Form, Inner, Key, Shown, Standing, Table, Value};
@@ -75,14 +75,13 @@ macro_rules! channels {
             /// `step` is called with a sentence for each step.
             pub fn send(
                 &self,
-                notification: &Notification,
-                thread: &Thread,
+                attempt: &Attempt<'_>,
                 recipients: &[String],
                 limit: Duration,
                 step: &mut dyn FnMut(&str),
             ) -> DeliveryReport {
                 match &self.settings {
-                    $(ChannelSettings::$name(it) => attempt(it, notification, thread, recipients, limit, step),)*
+                    $(ChannelSettings::$name(it) => attempt.make(it, recipients, limit, step),)*
                 }
             }
 
@@ -132,6 +131,10 @@ channels! {
     Slack = "slack": slack::Settings;
     /// A topic of ntfy.
     Ntfy = "ntfy": ntfy::Settings;
+    /// A command that is given JSON.
+    Exec = "exec": exec::Settings;
+    /// A stream of Redis.
+    Redis = "redis": redis::Settings;
 }
 
 /// One way to reach people.
@@ -221,20 +224,34 @@ impl Field<Vec<Channel>> for Tables {
     }
 }
 
-fn attempt<K: ChannelKind>(
-    kind: &K,
-    notification: &Notification,
-    thread: &Thread,
-    recipients: &[String],
-    limit: Duration,
-    step: &mut dyn FnMut(&str),
-) -> DeliveryReport {
-    match kind.render(notification, thread) {
-        Ok(request) => kind.send(request, recipients, limit.min(kind.timeout()), step),
-        // what is wrong in the config is wrong for every message
-        Err(why) => DeliveryReport {
-            transport_failed: true,
-            ..DeliveryReport::all(recipients, &Outcome::deferred(why))
-        },
+/// One attempt to deliver a notification.
+#[derive(Clone, Copy, Debug)]
+pub struct Attempt<'a> {
+    /// What is told.
+    pub notification: &'a Notification,
+    /// The earlier messages of its incidents.
+    pub thread: &'a Thread,
+    /// An earlier attempt may have delivered it.
+    pub is_uncertain: bool,
+}
+
+impl Attempt<'_> {
+    fn make<K: ChannelKind>(
+        &self,
+        kind: &K,
+        recipients: &[String],
+        limit: Duration,
+        step: &mut dyn FnMut(&str),
+    ) -> DeliveryReport {
+        let limit = limit.min(kind.timeout());
+        match kind.render(self.notification, self.thread) {
+            Ok(request) if self.is_uncertain => kind.send_again(request, recipients, limit, step),
+            Ok(request) => kind.send(request, recipients, limit, step),
+            // what is wrong in the config is wrong for every message
+            Err(why) => DeliveryReport {
+                transport_failed: true,
+                ..DeliveryReport::all(recipients, &Outcome::deferred(why))
+            },
+        }
     }
 }

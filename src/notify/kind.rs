@@ -98,4 +98,15 @@ pub trait ChannelKind {
         limit: Duration,
         step: &mut dyn FnMut(&str),
     ) -> DeliveryReport;
+
+    /// The same where an earlier attempt may have delivered the message. A kind that can find out whether it has does.
+    fn send_again(
+        &self,
+        request: Self::Request,
+        recipients: &[String],
+        limit: Duration,
+        step: &mut dyn FnMut(&str),
+    ) -> DeliveryReport {
+        self.send(request, recipients, limit, step)
+    }
 }

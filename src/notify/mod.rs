@@ -18,6 +18,7 @@ mod answers;
 mod channel;
 pub mod digest;
 pub mod discord;
+pub mod exec;
 mod facts;
 mod kind;
 mod layout;
@@ -27,6 +28,7 @@ pub mod ntfy;
 pub mod outbox;
 mod post;
 mod posted;
+pub mod redis;
 mod report;
 mod routing;
 mod safe;
@@ -37,7 +39,7 @@ pub mod webhook;
 
 pub use crate::secret::Secret;
 pub(crate) use channel::Tables;
-pub use channel::{Channel, ChannelSettings};
+pub use channel::{Attempt, Channel, ChannelSettings};
 pub use kind::{ChannelKind, Private};
 pub use notification::{Notification, Thread};
 pub use report::{DeliveryReport, Outcome, Pause, Paused, Recipient};
@@ -142,6 +144,9 @@ pub struct Alert {
     /// Since when the service is in this trouble, or was until it recovered.
     #[serde(default)]
     pub since: Option<DateTime<Utc>>,
+    /// How many runs in a row had found it failing.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub consecutive_failures: u32,
     /// Restart attempts in the last hour.
     #[serde(default)]
     pub attempts: usize,
@@ -172,6 +177,11 @@ pub struct Alert {
     pub incident: Option<String>,
 }
 
+#[allow(clippy::trivially_copy_pass_by_ref)] // as serde calls it
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
 impl Alert {
     /// An alert without evidence.
     pub fn new(time: DateTime<Utc>, service: &str, event: Event) -> Self {
@@ -183,6 +193,7 @@ impl Alert {
             findings: Vec::new(),
             action: None,
             since: None,
+            consecutive_failures: 0,
             attempts: 0,
             max_per_hour: 0,
             log_tail: Vec::new(),

@@ -35,7 +35,7 @@ pub(super) fn words(event: Event) -> &'static str {
 
 /// The first line about a service: what is the matter, and the finding that matters most, where it is the trouble that
 /// lasts.
-fn first_sentence(alert: &Alert) -> String {
+pub(super) fn first_sentence(alert: &Alert) -> String {
     let headline = headline(alert);
     let lasts = matches!(
         alert.event,

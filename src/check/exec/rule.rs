@@ -140,6 +140,7 @@ impl Rule {
             env_file: same
                 .and_then(|around| around.env_file.clone())
                 .map(Into::into),
+            input: None,
             limit,
             most_processes: MOST_PROCESSES,
             kept: KEPT,

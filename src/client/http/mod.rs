@@ -29,6 +29,7 @@ mod url;
 
 use self::exchange::Errand;
 pub use self::url::Url;
+pub(super) use self::url::unescaped;
 
 /// So much of an answer may come before its body, interim answers included.
 pub const HEAD_LIMIT: usize = 64 << 10;

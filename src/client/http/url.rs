@@ -182,7 +182,7 @@ fn with_authority(uri: &Uri, authority: &str) -> Result<Uri, String> {
 }
 
 /// The bytes of a text with `%XX` in it.
-fn unescaped(text: &str) -> Result<Vec<u8>, String> {
+pub(in crate::client) fn unescaped(text: &str) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((&byte, after)) = rest.split_first() {
