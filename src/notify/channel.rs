@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::{
     ChannelKind, DeliveryReport, Notification, Outcome, Private, Routing, Thread, discord, exec,
-    mail, ntfy, redis, slack, telegram, webhook,
+    gotify, mail, ntfy, pagerduty, pushover, redis, slack, teams, telegram, webhook,
 };
 use crate::check::trap::Trap;
 use crate::table::{Context, Field, Fields, Form, Inner, Key, Shown, Standing, Table, Value};
@@ -135,6 +135,14 @@ channels! {
     Exec = "exec": exec::Settings;
     /// A stream of Redis.
     Redis = "redis": redis::Settings;
+    /// An application of Gotify.
+    Gotify = "gotify": gotify::Settings;
+    /// An application of Pushover.
+    Pushover = "pushover": pushover::Settings;
+    /// A service of PagerDuty.
+    PagerDuty = "pagerduty": pagerduty::Settings;
+    /// A workflow of Microsoft Teams.
+    Teams = "teams": teams::Settings;
 }
 
 /// One way to reach people.

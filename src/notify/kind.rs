@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{DeliveryReport, Notification, Routing, Secret, Thread};
 use crate::check::trap::Trap;
 use crate::client::http::Url;
-use crate::table::Table;
+use crate::table::{Checked, Context, Table, Value};
 
 /// A secret of a channel, and the keys that lead to it from its table.
 #[derive(Clone, Debug)]
@@ -55,6 +55,63 @@ pub(super) fn url_traps(key: &'static str, secret: &Secret) -> Vec<Trap> {
         )
     };
     parsed.err().map(trap).into_iter().collect()
+}
+
+/// What a secret that is read when it is needed lacks now.
+pub(super) fn trap_of(
+    key: &'static str,
+    secret: &Secret,
+    help: impl Into<Cow<'static, str>>,
+) -> Option<Trap> {
+    let why = secret.read(key).err()?;
+    Some(Trap::of(key, why, help))
+}
+
+/// The same, and one that is not of so many letters and digits, as all of its kind are.
+pub(super) fn length_trap(
+    key: &'static str,
+    secret: &Secret,
+    length: usize,
+    help: &'static str,
+) -> Option<Trap> {
+    let is_right = |text: &String| {
+        text.len() == length && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
+    };
+    match secret.read(key) {
+        Ok(text) if is_right(&text) => None,
+        Ok(_) => Some(Trap::of(
+            key,
+            format!("what `{key}` holds is not of {length} letters and digits"),
+            help,
+        )),
+        Err(why) => Some(Trap::of(key, why, help)),
+    }
+}
+
+/// The URL of a server, to which paths are added.
+pub(super) struct Server;
+
+impl Checked for Server {
+    type Of = String;
+    const KIND: &'static str = "a URL";
+
+    fn read(value: &Value<'_>, _: &Context) -> Option<String> {
+        const HELP: &str = "write it like \"https://api.example.org\"";
+        let text = value.filled()?;
+        match Url::parse(&text) {
+            Ok(url) if !url.has_password() && !text.contains('?') => {
+                Some(text.trim_end_matches('/').to_owned())
+            }
+            Ok(_) => {
+                value.wrong("there is more in it than a place", HELP);
+                None
+            }
+            Err(why) => {
+                value.wrong(&why, HELP);
+                None
+            }
+        }
+    }
 }
 
 /// A kind of channel: its config table is the type that this is implemented for. It renders and it sends; what is sent

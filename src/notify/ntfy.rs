@@ -3,10 +3,10 @@
 use serde_json::{Value, json};
 
 use super::answers::{Answer, Receipt};
-use super::kind::{Private, check_url};
+use super::kind::{Private, check_url, trap_of};
 use super::post::{Post, shown};
 use super::posted::{Message, Posted};
-use super::safe::{bytes, inert, line, shortened};
+use super::safe::{bytes, line, pushed};
 use super::{Common, Notification, Secret, Severity, Thread};
 use crate::check::trap::Trap;
 use crate::client::http::header;
@@ -61,22 +61,15 @@ impl Posted for Settings {
     }
 
     fn traps(&self) -> Vec<Trap> {
-        let trap = |why| Trap::of("topic", why, "put the name of the topic there, in one line");
-        self.topic
-            .read("topic")
-            .err()
-            .map(trap)
-            .into_iter()
-            .collect()
+        let help = "put the name of the topic there, in one line";
+        trap_of("topic", &self.topic, help).into_iter().collect()
     }
 
     fn message(&self, notification: &Notification, _: &Thread) -> Message {
         let message = |limit: usize| {
-            // what breaks links adds to the length
-            let text = shortened(notification.body.trim_end(), limit / 2, bytes);
             json!({
                 "title": line(&notification.subject, TITLE, bytes),
-                "message": shortened(&inert(&text), limit, bytes),
+                "message": pushed(notification, limit, bytes),
                 "priority": priority(notification.severity),
                 "markdown": false,
             })

@@ -1,6 +1,7 @@
 //! What logs, programs and servers wrote, made fit for where it is shown: it mentions nobody, and is no markup and no link;
 //! and cut to the limits of those who show it.
 
+use super::Notification;
 use crate::text::{cut, visible};
 
 /// A character without width, that nothing is recognised across.
@@ -34,6 +35,17 @@ pub(super) fn inert(text: &str) -> String {
         before = c;
     }
     broken
+}
+
+/// The text of a notification for a telephone that shows it as it is: inert, and of so many units at most.
+pub(super) fn pushed(
+    notification: &Notification,
+    limit: usize,
+    measure: fn(char) -> usize,
+) -> String {
+    // what breaks links adds to the length
+    let text = shortened(notification.body.trim_end(), limit / 2, measure);
+    shortened(&inert(&text), limit, measure)
 }
 
 /// A text without a fence of code in it.

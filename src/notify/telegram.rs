@@ -6,13 +6,12 @@
 use serde_json::{Value, json};
 
 use super::answers::{Answer, Receipt};
-use super::kind::Private;
+use super::kind::{Private, Server, trap_of};
 use super::post::Post;
 use super::posted::{Message, Posted};
 use super::safe::{inert, line, shortened, units};
 use super::{Common, Notification, Secret, Severity, Thread};
 use crate::check::trap::Trap;
-use crate::client::http::Url;
 use crate::table::{Checked, Context, Filled, Flat, Part, Table, Value as Written, table};
 
 table! {
@@ -29,7 +28,7 @@ table! {
         /// What matters less (info, warning, error, critical) arrives without a sound.
         silent_below: Severity = Severity::Warning;
         /// For a server of one's own.
-        api_url: String as Base = "https://api.telegram.org".to_owned();
+        api_url: String as Server = "https://api.telegram.org".to_owned();
         /// What goes out by it.
         common: Common => Flat;
     }
@@ -61,34 +60,6 @@ impl Checked for Chat {
             return None;
         }
         Some(text)
-    }
-}
-
-/// A URL to which paths are added.
-struct Base;
-
-impl Checked for Base {
-    type Of = String;
-    const KIND: &'static str = "a URL";
-
-    fn read(value: &Written<'_>, _: &Context) -> Option<String> {
-        let text = value.filled()?;
-        match Url::parse(&text) {
-            Ok(url) if !url.has_password() && !text.contains('?') => {
-                Some(text.trim_end_matches('/').to_owned())
-            }
-            Ok(_) => {
-                value.wrong(
-                    "there is more in it than a place",
-                    "write it like \"https://api.telegram.org\"",
-                );
-                None
-            }
-            Err(why) => {
-                value.wrong(&why, "write it like \"https://api.telegram.org\"");
-                None
-            }
-        }
     }
 }
 
@@ -127,19 +98,8 @@ impl Posted for Settings {
     }
 
     fn traps(&self) -> Vec<Trap> {
-        let trap = |why| {
-            Trap::of(
-                "token",
-                why,
-                "put the token there, as BotFather has given it",
-            )
-        };
-        self.token
-            .read("token")
-            .err()
-            .map(trap)
-            .into_iter()
-            .collect()
+        let help = "put the token there, as BotFather has given it";
+        trap_of("token", &self.token, help).into_iter().collect()
     }
 
     fn message(&self, notification: &Notification, thread: &Thread) -> Message {

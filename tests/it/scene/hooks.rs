@@ -103,6 +103,14 @@ impl Hooks {
             "telegram" => format!("token = \"1:CANARY1\"\nchat = \"-100\"\napi_url = \"{base}\""),
             "slack" => format!("url = \"{base}/services/T0/B0/CANARY1\""),
             "ntfy" => format!("url = \"{base}\"\ntopic = \"CANARY1\"\ntoken = \"tk_CANARY2\""),
+            "gotify" => format!("url = \"{base}\"\ntoken = \"CANARY1.token\""),
+            "pushover" => format!(
+                "api_url = \"{base}\"\ntoken = \"CANARY1aaaaaaaaaaaaaaaaaaaaaaa\"\nuser = \"CANARY2uuuuuuuuuuuuuuuuuuuuuuu\""
+            ),
+            "pagerduty" => {
+                format!("api_url = \"{base}\"\nrouting_key = \"CANARY1aaaaaaaaaaaaaaaaaaaaaaaaa\"")
+            }
+            "teams" => format!("url = \"{base}/workflows/CANARY1/invoke?sig=CANARY2\""),
             other => panic!("{other}"),
         };
         format!("type = \"{kind}\"\n{keys}\n")
@@ -277,6 +285,112 @@ fn judged(got: &Got) -> (u16, String) {
         } else {
             (400, "what is this".to_owned())
         };
+    }
+    if got.path == "/message" {
+        let says = |status: u16, error: &str| {
+            let body = json!({"error": error, "errorCode": status, "errorDescription": error});
+            (status, body.to_string())
+        };
+        if got.header("x-gotify-key") != Some("CANARY1.token") {
+            return says(401, "Unauthorized");
+        }
+        if !knows(&["title", "message", "priority", "extras"])
+            || body["message"].as_str().is_none_or(str::is_empty)
+            || !body["priority"].is_u64()
+        {
+            return says(400, "Bad Request");
+        }
+        return (
+            200,
+            json!({"id": 25, "appid": 5, "message": body["message"]}).to_string(),
+        );
+    }
+    if got.path == "/1/messages.json" {
+        let says = |error: &str| {
+            let body = json!({"status": 0, "request": "r", "errors": [error]});
+            (400, body.to_string())
+        };
+        for key in ["token", "user"] {
+            if body[key].as_str().is_none_or(|it| it.len() != 30) {
+                return says(&format!("{key} is invalid"));
+            }
+        }
+        let known = [
+            "token",
+            "user",
+            "title",
+            "message",
+            "priority",
+            "timestamp",
+            "retry",
+            "expire",
+        ];
+        if !knows(&known) || !(1..=1024).contains(&units(&body["message"])) {
+            return says("message cannot be blank");
+        }
+        if units(&body["title"]) > 250 {
+            return says("title is too long");
+        }
+        if body["priority"] == 2 && (body["retry"].is_null() || body["expire"].is_null()) {
+            return says("retry must be supplied with priority=2");
+        }
+        return (200, json!({"status": 1, "request": "r"}).to_string());
+    }
+    if got.path == "/v2/enqueue" {
+        let says = |error: &str| {
+            let body = json!({"status": "invalid event", "message": "Event object is invalid", "errors": [error]});
+            (400, body.to_string())
+        };
+        let known = [
+            "routing_key",
+            "event_action",
+            "dedup_key",
+            "client",
+            "payload",
+        ];
+        if !knows(&known) || units(&body["routing_key"]) != 32 {
+            return says("'routing_key' is invalid");
+        }
+        if !(1..=255).contains(&units(&body["dedup_key"])) {
+            return says("'dedup_key' is too long");
+        }
+        let payload = &body["payload"];
+        let severities = ["critical", "error", "warning", "info"];
+        let is_whole = (1..=1024).contains(&units(&payload["summary"]))
+            && units(&payload["source"]) > 0
+            && (payload["severity"].as_str()).is_some_and(|it| severities.contains(&it));
+        match body["event_action"].as_str() {
+            Some("trigger") if is_whole => {}
+            Some("resolve") if payload.is_null() => {}
+            _ => return says("'payload' is missing or blank"),
+        }
+        let body = json!({"status": "success", "message": "Event processed", "dedup_key": body["dedup_key"]});
+        return (202, body.to_string());
+    }
+    if got.path.starts_with("/workflows/") {
+        let card = &body["attachments"][0];
+        let is_card = body["type"] == "message"
+            && card["contentType"] == "application/vnd.microsoft.card.adaptive"
+            && card["content"]["type"] == "AdaptiveCard";
+        let blocks = card["content"]["body"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default();
+        let is_empty = |block: &Value| units(&block["inlines"][0]["text"]) == 0;
+        if !got.path.contains("sig=") {
+            return (
+                401,
+                json!({"error": {"code": "DirectApiAuthorizationRequired"}}).to_string(),
+            );
+        }
+        if !is_card || blocks.is_empty() || blocks.iter().any(is_empty) || got.body.len() > 28 << 10
+        {
+            return (
+                400,
+                json!({"error": {"code": "TriggerInputSchemaMismatch"}}).to_string(),
+            );
+        }
+        return (202, String::new());
     }
     if got.path == "/" {
         let says = |status: u16, code: u32, error: &str| {

@@ -1,0 +1,427 @@
+//! `pagerduty`: an event for each alert, by version 2 of the Events API: one that opens the incident there or adds to it, and
+//! one that closes it, both with one key.
+//!
+//! Who gets an event that opens after the one that closed has a new incident that nobody will close. So events go out in
+//! order: one that is not taken holds up those behind it, and of a message that was taken in part only the rest is sent
+//! again. A copy costs nothing there, so an event without an answer is sent again by the next run.
+
+use std::time::{Duration, Instant};
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use chrono::SecondsFormat;
+use ring::digest::{SHA256, digest};
+use serde_json::{Value, json};
+
+use super::answers::{Answer, Receipt};
+use super::kind::{Private, Server, length_trap};
+use super::layout::Body;
+use super::post::{Post, hand_over};
+use super::posted::Message;
+use super::safe::{inert, line, units};
+use super::sentences::{section, words};
+use super::{
+    Alert, ChannelKind, Common, DeliveryReport, Event, Notification, Outcome, Paused, Recipient,
+    Routing, Secret, Severity, Thread,
+};
+use crate::check::trap::Trap;
+use crate::table::{Filled, Flat, table};
+
+table! {
+    /// Whom to tell by a service of PagerDuty.
+    pub struct Settings like "type = \"pagerduty\"" {
+        /// Which kind of channel it is.
+        kind("type"): String as Filled, example r#""pagerduty""#;
+        /// The key of an integration of the service by the Events API, version 2.
+        routing_key: Secret => Secret, commented r#""4f1c2b7a9d3e4c5b8a6f0d1e2c3b4a59""#;
+        /// For accounts of the EU: https://events.eu.pagerduty.com.
+        api_url: String as Server = "https://events.pagerduty.com".to_owned();
+        /// What goes out by it.
+        common: Common => Flat;
+    }
+}
+
+/// Limits, in characters.
+const SUMMARY: usize = 1024;
+const DEDUP_KEY: usize = 255;
+const SHORT: usize = 200;
+/// All keys have so many letters and digits.
+const KEY: usize = 32;
+
+/// Before the number of the first event that is left of a message.
+const FROM: &str = ", from event ";
+
+impl ChannelKind for Settings {
+    /// Its events, in order.
+    type Request = Vec<Message>;
+
+    fn routing(&self) -> &Routing {
+        &self.common.routing
+    }
+
+    fn recipients(&self) -> Vec<String> {
+        vec![self.kind.clone()]
+    }
+
+    fn timeout(&self) -> Duration {
+        self.common.timeout
+    }
+
+    fn describe(&self) -> String {
+        format!("by {}", self.api_url)
+    }
+
+    fn secrets(&self) -> Vec<Private<'_>> {
+        vec![Private::of(&["routing_key"], &self.routing_key)]
+    }
+
+    fn traps(&self) -> Vec<Trap> {
+        let help = "add an integration \"Events API V2\" to the service, and put its key there";
+        let trap = length_trap("routing_key", &self.routing_key, KEY, help);
+        trap.into_iter().collect()
+    }
+
+    /// What joins the events of an incident is their key.
+    fn message_id(&self, _: &Notification) -> Option<String> {
+        None
+    }
+
+    fn render(&self, notification: &Notification, _: &Thread) -> Result<Vec<Message>, String> {
+        let alerts = notification.alerts.iter();
+        Ok(alerts
+            .flat_map(|alert| events(notification, alert))
+            .collect())
+    }
+
+    fn send(
+        &self,
+        events: Vec<Message>,
+        recipients: &[String],
+        limit: Duration,
+        step: &mut dyn FnMut(&str),
+    ) -> DeliveryReport {
+        let deadline = Instant::now() + limit;
+        let taken = recipients.first().map_or(0, |it| taken_before(it));
+        for (number, event) in events.iter().enumerate().skip(taken) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let rest = [self.rest_from(number)];
+            // one that is cut short at its end has no answer: none begins with little time
+            if number > taken && left < limit / 4 {
+                let why = "the time of this run is over; the next one goes on";
+                return DeliveryReport {
+                    transport_failed: true,
+                    ..DeliveryReport::all(&rest, &Outcome::deferred(why))
+                };
+            }
+            let (whole, short) = (self.post(&event.whole), self.post(&event.short));
+            let report = hand_over(&rest, whole, short.ok(), receipt, left, step);
+            if !report.reached_somebody() {
+                return in_order(report);
+            }
+        }
+        DeliveryReport::all(recipients, &Outcome::Delivered)
+    }
+}
+
+impl Settings {
+    fn post(&self, event: &Value) -> Result<Post, String> {
+        let key = self.routing_key.read("routing_key")?;
+        let mut value = event.clone();
+        value["routing_key"] = json!(key);
+        let mut post = Post::json(&format!("{}/v2/enqueue", self.api_url), &value)?;
+        post.hide(&key);
+        Ok(post)
+    }
+
+    /// Who is left where so many events were taken.
+    fn rest_from(&self, taken: usize) -> String {
+        if taken == 0 {
+            self.kind.clone()
+        } else {
+            format!("{}{FROM}{}", self.kind, taken + 1)
+        }
+    }
+}
+
+/// How many events of a message earlier attempts have delivered.
+fn taken_before(recipient: &str) -> usize {
+    let number = recipient
+        .rsplit_once(FROM)
+        .and_then(|(_, number)| number.parse().ok());
+    number.map_or(0, |number: usize| number.saturating_sub(1))
+}
+
+/// An event that was not taken: no other may overtake it, and a copy is no harm.
+fn in_order(report: DeliveryReport) -> DeliveryReport {
+    let recipients = report.recipients.into_iter().map(|it| Recipient {
+        outcome: match it.outcome {
+            Outcome::Deferred { why, .. } => Outcome::deferred(why),
+            outcome => outcome,
+        },
+        ..it
+    });
+    let mut pause = report.pause;
+    if let Some(pause) = &mut pause {
+        pause.whom = Paused::Channel;
+    }
+    DeliveryReport {
+        recipients: recipients.collect(),
+        transport_failed: true,
+        pause,
+        ..report
+    }
+}
+
+/// What was accepted says so.
+fn receipt(answer: &Answer<'_>) -> Receipt {
+    if answer.status == 202 && answer.json()["status"] == "success" {
+        Receipt::Taken
+    } else {
+        Receipt::None
+    }
+}
+
+/// The events that an alert is. What is over, and was not told to be open, is opened and closed: so it is on record, and
+/// nothing stays open.
+fn events(notification: &Notification, alert: &Alert) -> Vec<Message> {
+    let key = dedup_key(notification, alert);
+    let is_over = matches!(
+        alert.event,
+        Event::Recovered | Event::Restarted | Event::Repaired | Event::Test
+    );
+    let mut events = Vec::new();
+    if alert.event != Event::Recovered {
+        events.push(trigger(notification, alert, &key));
+    }
+    if is_over {
+        let resolve = json!({"event_action": "resolve", "dedup_key": key});
+        events.push(Message {
+            whole: resolve.clone(),
+            short: resolve,
+        });
+    }
+    events
+}
+
+fn trigger(notification: &Notification, alert: &Alert, key: &str) -> Message {
+    let host = line(&notification.host, SUMMARY, units);
+    let begin = format!("{}: {} {}", host, alert.service, words(alert.event));
+    let summary = match alert.findings.first() {
+        Some(finding) => format!("{begin}: {}", finding.message),
+        None => begin.clone(),
+    };
+    let mut body = Body::default();
+    section(&mut body, notification.time, alert, None);
+    let event = |summary: &str| {
+        json!({
+            "event_action": "trigger",
+            "dedup_key": key,
+            "client": "watchdog",
+            "payload": {
+                "summary": summary,
+                "source": host,
+                "severity": severity(alert.event.severity()),
+                "timestamp": alert.time.to_rfc3339_opts(SecondsFormat::Millis, true),
+                "component": inert(&line(&alert.service, SHORT, units)),
+                "class": alert.event.name(),
+            },
+        })
+    };
+    let mut whole = event(&line(&inert(&summary), SUMMARY, units));
+    whole["payload"]["custom_details"] = json!({
+        "incident": alert.incident.as_deref().map(inert),
+        "restarts_last_hour": alert.attempts,
+        "text": inert(body.text.trim_end()),
+    });
+    let begin = line(&inert(&begin), SHORT, units);
+    Message {
+        whole,
+        short: event(&format!("{begin} (shortened)")),
+    }
+}
+
+/// What all events of an incident have in common, and no others: so what comes late to one that is over opens no other.
+fn dedup_key(notification: &Notification, alert: &Alert) -> String {
+    // what belongs to no incident stands for itself
+    let of = alert.incident.as_deref().unwrap_or(&alert.id);
+    let of = if of.is_empty() { &notification.id } else { of };
+    let key = format!("watchdog {} {} {of}", notification.host, alert.service);
+    let is_plain = key.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+    if is_plain && key.len() <= DEDUP_KEY {
+        return key;
+    }
+    let hash = digest(&SHA256, key.as_bytes());
+    format!("watchdog {}", BASE64_STANDARD.encode(hash))
+}
+
+fn severity(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Info => "info",
+        Severity::Warning => "warning",
+        Severity::Error => "error",
+        Severity::Critical => "critical",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixtures::alert;
+    use crate::notify::Pause;
+    use crate::notify::fixtures::{hostile, notification};
+    use proptest::prelude::*;
+
+    fn settings() -> Settings {
+        Settings {
+            kind: "pagerduty".to_owned(),
+            routing_key: Secret::Inline("4f1c2b7a9d3e4c5b8a6f0d1e2c3b4a59".to_owned()),
+            api_url: "https://events.pagerduty.com".to_owned(),
+            common: crate::fixtures::common(),
+        }
+    }
+
+    fn of(service: &str, event: Event, incident: Option<&str>) -> Alert {
+        Alert {
+            incident: incident.map(str::to_owned),
+            ..alert(service, event)
+        }
+    }
+
+    fn rendered(alerts: Vec<Alert>) -> Vec<Message> {
+        let notification = Notification {
+            alerts,
+            ..notification("")
+        };
+        let thread = Thread::default();
+        settings().render(&notification, &thread).unwrap()
+    }
+
+    #[test]
+    fn an_incident_is_opened_and_closed_by_one_key_that_no_other_has() {
+        for (event, actions) in [
+            (Event::Down, &["trigger"][..]),
+            (Event::Degraded, &["trigger"]),
+            (Event::Unknown, &["trigger"]),
+            (Event::RestartFailed, &["trigger"]),
+            (Event::RepairFailed, &["trigger"]),
+            (Event::Exhausted, &["trigger"]),
+            (Event::Watchdog, &["trigger"]),
+            (Event::Recovered, &["resolve"]),
+            // nothing of them is left open
+            (Event::Restarted, &["trigger", "resolve"]),
+            (Event::Repaired, &["trigger", "resolve"]),
+            (Event::Test, &["trigger", "resolve"]),
+        ] {
+            let events = rendered(vec![of("a", event, Some("a.1"))]);
+            let of_key = |key: &str| -> Vec<String> {
+                let of = |it: &Message| it.whole[key].as_str().unwrap().to_owned();
+                events.iter().map(of).collect()
+            };
+            assert_eq!(of_key("event_action"), actions, "{event:?}");
+            for key in of_key("dedup_key") {
+                assert_eq!(key, "watchdog box1 a a.1");
+            }
+            for event in &events {
+                assert_eq!(event.whole["dedup_key"], event.short["dedup_key"]);
+            }
+        }
+        let two = rendered(vec![
+            of("a", Event::Down, Some("a.2")),
+            of("b", Event::Down, Some("b.1")),
+            Alert {
+                id: "7".to_owned(),
+                ..of("watchdog", Event::Watchdog, None)
+            },
+        ]);
+        let keys = two.iter().map(|it| it.whole["dedup_key"].as_str().unwrap());
+        assert_eq!(
+            keys.collect::<Vec<_>>(),
+            [
+                "watchdog box1 a a.2",
+                "watchdog box1 b b.1",
+                "watchdog box1 watchdog 7"
+            ]
+        );
+    }
+
+    #[test]
+    fn of_what_was_taken_in_part_only_the_rest_is_sent_again() {
+        let settings = settings();
+        assert_eq!(settings.rest_from(0), "pagerduty");
+        assert_eq!(settings.rest_from(2), "pagerduty, from event 3");
+        for taken in [0, 1, 2, 400] {
+            assert_eq!(taken_before(&settings.rest_from(taken)), taken);
+        }
+        assert_eq!(taken_before("pagerduty, from event x"), 0);
+    }
+
+    #[test]
+    fn nothing_overtakes_an_event_that_was_not_taken() {
+        let why = Outcome::Deferred {
+            why: "no answer".to_owned(),
+            maybe_delivered: true,
+        };
+        let report = in_order(DeliveryReport {
+            pause: Some(Pause {
+                whom: Paused::Message,
+                length: Duration::from_hours(1),
+                until_changed: true,
+            }),
+            ..DeliveryReport::all(&["pagerduty".to_owned()], &why)
+        });
+        assert!(report.transport_failed && !report.is_uncertain());
+        assert_eq!(report.pause.unwrap().whom, Paused::Channel);
+        assert_eq!(report.pending(), ["pagerduty"]);
+    }
+
+    #[test]
+    fn only_an_accepted_event_is_a_success() {
+        for (status, body, expected) in [
+            (
+                202,
+                r#"{"status":"success","dedup_key":"k"}"#,
+                Receipt::Taken,
+            ),
+            (200, r#"{"status":"success"}"#, Receipt::None),
+            (202, r#"{"status":"invalid event"}"#, Receipt::None),
+            (202, "<html>", Receipt::None),
+        ] {
+            let answer = Answer {
+                status,
+                retry_after: None,
+                body: body.as_bytes(),
+            };
+            assert_eq!(receipt(&answer), expected, "{status} {body}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_event_is_within_the_limits(
+            it in hostile(),
+            service in "\\PC{1,200}",
+            incident in "\\PC{0,300}",
+        ) {
+            let quoted = vec![it.body.clone()];
+            let alert = Alert {
+                incident: Some(incident),
+                log_tail: quoted.clone(),
+                notes: quoted,
+                ..alert(&service, Event::Down)
+            };
+            let notification = Notification { alerts: vec![alert], ..it };
+            let events = settings().render(&notification, &Thread::default()).unwrap();
+            for event in [&events[0].whole, &events[0].short] {
+                let key = event["dedup_key"].as_str().unwrap();
+                prop_assert!((1..=255).contains(&key.len()) && key.is_ascii());
+                let summary = event["payload"]["summary"].as_str().unwrap();
+                prop_assert!((1..=1024).contains(&summary.encode_utf16().count()));
+                prop_assert!(!summary.contains(['\n', '\r']));
+                prop_assert!(!event["payload"]["source"].as_str().unwrap().contains('\n'));
+                let text = event["payload"]["custom_details"]["text"].as_str();
+                prop_assert!(!text.unwrap_or_default().contains("://"));
+                prop_assert!(event.to_string().len() < 512 << 10);
+            }
+        }
+    }
+}
