@@ -54,6 +54,8 @@ pub enum Color {
 pub enum Command {
     /// Look at the services, restart what is dead or frozen, and tell
     Check(Check),
+    /// Stay in the foreground and make a check at fixed times; made for containers
+    Run(Run),
     /// Show what the last run recorded; looks at nothing else
     Status(Status),
     /// Show the journal: restarts, failures, recoveries, mails
@@ -102,6 +104,22 @@ pub struct Check {
     /// Print nothing where all is well
     #[arg(short, long)]
     pub quiet: bool,
+}
+
+/// `run`
+#[derive(Args, Debug)]
+pub struct Run {
+    /// How long from the beginning of one check to that of the next: "30s"; from 1s to 1d
+    #[arg(long, value_name = "DUR", value_parser = interval)]
+    pub every: Duration,
+}
+
+fn interval(text: &str) -> Result<Duration, String> {
+    let every = parse_duration(text)?;
+    if (Duration::from_secs(1)..=Duration::from_hours(24)).contains(&every) {
+        return Ok(every);
+    }
+    Err("checks can be made every 1s to every 1d".to_owned())
 }
 
 /// `status`

@@ -115,6 +115,8 @@ fn perform(cli: &Cli, command: &Command) -> Result<u8, Error> {
         Command::Adopt(options) => {
             return commands::adopt::run(options, cli.config.as_deref());
         }
+        // each check loads it anew
+        Command::Run(options) => return commands::run_every::run(cli, options),
         _ => {}
     }
     let mut config = config::load(&config::find(cli.config.as_deref())?)?;
@@ -142,7 +144,7 @@ fn perform(cli: &Cli, command: &Command) -> Result<u8, Error> {
             commands::test_notify::run(&config, &options.channels, style)
         }
         Command::TestMail => commands::test_notify::run_mail(&config, style),
-        Command::Adopt(_) | Command::Completions(_) | Command::Man(_) => Ok(0),
+        Command::Adopt(_) | Command::Completions(_) | Command::Man(_) | Command::Run(_) => Ok(0),
     }
 }
 

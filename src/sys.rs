@@ -292,7 +292,23 @@ pub fn spawn_after(
     spawn_waiting(command, before_exec, |_| {})
 }
 
-/// The same, with further steps of the child, which come after it was released.
+/// Starts a command in a session of its own, out of reach of the terminal, and of signals to the group of this process.
+pub fn spawn_in_session(mut command: Command) -> io::Result<Child> {
+    // SAFETY: the closure runs in the child between fork and exec; setsid is async-signal-safe, and the error is built
+    // from a number.
+    unsafe {
+        command.pre_exec(|| {
+            if libc::setsid() == -1 {
+                return Err(io::Error::last_os_error());
+            }
+            Ok(())
+        });
+    }
+    let unhindered: Option<fn(i32) -> Result<(), String>> = None;
+    spawn_after(command, unhindered)
+}
+
+/// Starts a command as [`spawn_after`] does, with further steps of the child, which come after it was released.
 fn spawn_waiting(
     mut command: Command,
     before_exec: Option<impl FnOnce(i32) -> Result<(), String> + Send>,

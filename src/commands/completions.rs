@@ -181,7 +181,7 @@ set edit:completion:arg-completer[watchdog] = {|@words|
             set awaited = ''
         } elif (has-value [-c --config] $word) {
             set awaited = config
-        } elif (has-value [--color --for --reason --since --max-age] $word) {
+        } elif (has-value [--color --for --reason --since --max-age --every] $word) {
             set awaited = value
         } elif (and (eq $command '') (not (str:has-prefix $word '-'))) {
             set command = $word

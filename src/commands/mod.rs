@@ -22,6 +22,7 @@ pub mod man;
 pub mod pause;
 pub mod reset;
 pub mod restart;
+pub mod run_every;
 pub mod show_config;
 pub mod status;
 pub mod test_notify;

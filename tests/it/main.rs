@@ -49,6 +49,7 @@ mod real_postfix;
 mod redis_channel;
 mod restart;
 mod run_all;
+mod run_every;
 mod scene;
 mod sentences;
 mod shell;
