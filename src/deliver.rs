@@ -11,16 +11,17 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use crate::clock::Reading;
+use crate::clock::{Reading, age};
 use crate::config::Config;
 use crate::notify::outbox::{self, Hold, Kept, Outbox};
 use crate::notify::{self, Alert, Channel, Event, Notification, digest};
 use crate::report::{self, Deliveries};
 use crate::state::State;
-use crate::state::channels::ChannelState;
+use crate::state::channels::{ChannelState, Failing, Moved};
 use crate::state::journal::{self, DeliveryEvent, Entry, JournalEvent};
 use crate::state::store::Store;
 
@@ -40,6 +41,8 @@ pub fn deliver(
     state: &mut State,
     now: &Reading,
 ) -> BTreeMap<String, Deliveries> {
+    let followed = followed(channels, state);
+    let channels = followed.as_deref().unwrap_or(channels);
     let mut shared = Shared {
         outbox: Outbox::at(store.dir()),
         state_dir: store.dir(),
@@ -88,11 +91,26 @@ pub fn deliver(
                 && let Some(pending) = pending.filter(|pending| !pending.is_empty())
             {
                 // held back, or the outbox cannot be written: kept in the state
-                deliveries.queued = usize::from(!pending.iter().all(|it| it.rate_limited));
+                deliveries.queued =
+                    usize::from(!pending.iter().all(|it| it.rate_limited || it.waits));
             }
             (done.channel, deliveries)
         })
         .collect()
+}
+
+/// The channels with the chats that their chats have become, where there are any.
+fn followed(channels: &[Channel], state: &State) -> Option<Vec<Channel>> {
+    let moved = |channel: &Channel| {
+        let moved = state.channels.get(&channel.name)?.moved.as_ref()?;
+        (channel.chat() == Some(&moved.from)).then(|| channel.with_chat(&moved.to))
+    };
+    channels.iter().any(|it| moved(it).is_some()).then(|| {
+        let channels = channels.iter();
+        channels
+            .map(|it| moved(it).unwrap_or_else(|| it.clone()))
+            .collect()
+    })
 }
 
 /// What came of a channel's deliveries.
@@ -103,26 +121,90 @@ struct Done {
     message_ids: Vec<(String, Vec<String>)>,
     /// Time in which the other side is not asked.
     hold: Option<Hold>,
-    /// It has begun to refuse all messages; the sentence says how.
+    /// It refuses all messages; the sentence says how.
     refusal: Option<String>,
+    /// No message could be handed over; the sentence says why.
+    unreached: Option<String>,
+    /// A message was taken.
+    reached: bool,
+    /// The chat that its chat has become.
+    moved: Option<Moved>,
+}
+
+/// A channel whose other side could not be reached for so long is told on the others.
+const UNREACHED_FOR: Duration = Duration::from_mins(30);
+
+/// What the other channels are told of one, by what is remembered of it and how its messages went in this run: once that
+/// it takes none, where it refuses them or was not reached for long, and once that it takes them again.
+fn news_of(known: &mut Option<Failing>, done: &Done, now: DateTime<Utc>) -> Option<String> {
+    let name = &done.channel;
+    if done.reached {
+        let failing = known.take()?;
+        return failing.told.then(|| {
+            format!(
+                "The channel `{name}` takes messages again; it had taken none since {}",
+                crate::clock::stamp(failing.since)
+            )
+        });
+    }
+    let why = done.refusal.as_ref().or(done.unreached.as_ref())?;
+    let failing = known.get_or_insert(Failing {
+        since: now,
+        told: false,
+    });
+    let is_long = done.refusal.is_some() || age(now, failing.since) >= UNREACHED_FOR;
+    if failing.told || !is_long {
+        return None;
+    }
+    failing.told = true;
+    Some(format!(
+        "The channel `{name}` takes no messages since {}: {why}; they are kept for three days",
+        crate::clock::stamp(failing.since)
+    ))
 }
 
 /// Takes note of what the other sides have said: messages whose ids they have given become a part of the threads of their
-/// incidents; who wants to be left alone is; and that one refuses all messages is told on the other channels.
-fn note_answers(store: &Store, state: &mut State, done: &[Done], now: DateTime<Utc>) {
+/// incidents; who wants to be left alone is; and that one takes no messages, or takes them again, is told on the other
+/// channels.
+fn note_answers(store: &Store, state: &mut State, all: &[Done], now: DateTime<Utc>) {
     let mut changed = false;
-    for done in done {
-        if let Some(refusal) = &done.refusal {
-            let others = state.channels.iter_mut();
-            for (_, other) in others.filter(|(name, _)| **name != done.channel) {
+    for done in all {
+        let known = state.channels.entry(done.channel.clone()).or_default();
+        let before = known.failing.clone();
+        let news = news_of(&mut known.failing, done, now);
+        changed |= known.failing != before;
+        if let Some(news) = news {
+            for other in all.iter().filter(|other| other.channel != done.channel) {
+                let other = state.channels.entry(other.channel.clone()).or_default();
                 other.add(Alert {
-                    notes: vec![format!("A channel takes no messages: {refusal}")],
+                    notes: vec![news.clone()],
                     ..Alert::new(now, "watchdog", Event::Watchdog)
                 });
-                changed = true;
             }
         }
+        if let Some(moved) = &done.moved {
+            let note = format!(
+                "The chat {} of the channel `{}` has become {}, and is followed there; write chat = \"{}\" in [notify.{}]",
+                moved.from, done.channel, moved.to, moved.to, done.channel
+            );
+            for channel in all {
+                let known = state.channels.entry(channel.channel.clone()).or_default();
+                known.add(Alert {
+                    notes: vec![note.clone()],
+                    ..Alert::new(now, "watchdog", Event::Watchdog)
+                });
+            }
+            changed = true;
+        }
         let known = state.channels.entry(done.channel.clone()).or_default();
+        if let Some(moved) = &done.moved {
+            // it may move again: the table still has the first one
+            let before = known.moved.take().filter(|before| before.to == moved.from);
+            known.moved = Some(Moved {
+                from: before.map_or_else(|| moved.from.clone(), |before| before.from),
+                to: moved.to.clone(),
+            });
+        }
         if known.hold != done.hold {
             known.hold.clone_from(&done.hold);
             changed = true;

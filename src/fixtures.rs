@@ -197,6 +197,8 @@ pub(crate) fn routing(on: &[Event]) -> Routing {
         services: vec!["*".to_owned()],
         remind_every: Duration::from_hours(1),
         max_per_hour: 12,
+        escalate_after: Duration::ZERO,
+        quiet: None,
     }
 }
 

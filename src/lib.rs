@@ -19,7 +19,7 @@ use std::time::Duration;
 use clap::{CommandFactory, Parser};
 
 use cli::{Cli, Color, Command};
-use config::Config;
+use config::{Config, ConfigError};
 use error::Error;
 use notify::Channel;
 use report::page::{Paint, Style};
@@ -119,7 +119,20 @@ fn perform(cli: &Cli, command: &Command) -> Result<u8, Error> {
         Command::Run(options) => return commands::run_every::run(cli, options),
         _ => {}
     }
-    let mut config = config::load(&config::find(cli.config.as_deref())?)?;
+    let path = config::find(cli.config.as_deref())?;
+    let mut config = config::load(&path).map_err(|error| {
+        let error = Error::from(error);
+        let is_run = matches!(command, Command::Check(options) if !options.dry_run);
+        // one that cannot be trusted is not acted on, in nothing
+        let is_faulty = matches!(&error, Error::Config(ConfigError::Faulty { .. }));
+        if is_run
+            && is_faulty
+            && let Some(ping) = config::ping(&path)
+        {
+            ping.tell(error.code(), &error.to_string());
+        }
+        error
+    })?;
     if matches!(command, Command::Check(_) | Command::Restart(_)) {
         end_in_any_case(&config);
     }
@@ -154,7 +167,9 @@ fn end_in_any_case(config: &Config) {
     let channels = config.channels.iter();
     // they are handled side by side
     let alerts = channels.map(Channel::timeout).max();
-    let limit = config.run_timeout + alerts.unwrap_or_default() + LAST_RESORT;
+    let ping = config.ping.as_ref().map(|ping| ping.timeout);
+    let limit =
+        config.run_timeout + alerts.unwrap_or_default() + ping.unwrap_or_default() + LAST_RESORT;
     nix::unistd::alarm::set(u32::try_from(limit.as_secs()).unwrap_or(u32::MAX));
 }
 

@@ -261,6 +261,9 @@ pub fn settle(
         Verdict::Starting | Verdict::Paused | Verdict::Disabled => {}
         _ => {
             let began = *remembered.trouble_since.get_or_insert(wall);
+            if remembered.incident.is_none() {
+                remembered.note_incident(wall);
+            }
             incident = Some(
                 remembered
                     .incident
@@ -269,6 +272,7 @@ pub fn settle(
             );
         }
     }
+    let began_lately = remembered.incidents_in_hour(wall);
     let why = skipped.or_else(|| decision.why.clone());
     let why = why.or_else(|| strategy_note(service, decision.strategy.as_deref()));
     let mut notes: Vec<String> = why.into_iter().collect();
@@ -343,24 +347,37 @@ pub fn settle(
         incident: incident.clone(),
         ..Alert::new(wall, &service.name, event)
     };
+    let flaps = began_lately > FLAPPING;
     let concerned =
         (alerting.channels.iter()).filter(|channel| channel.routing().concerns(&service.name));
     for channel in concerned {
         // a channel that knows nothing of a service that is well has nothing to remember
         let known = state.channels.get(&channel.name);
         let known = known.and_then(|known| known.services.get(&service.name));
-        let Some(event) = event_of(known, verdict) else {
-            continue;
+        let held = |event| {
+            let known = state.channels.get(&channel.name);
+            known.is_some_and(|known| known.holds(&service.name, event))
         };
-        if is_due(known, event, incident.as_deref(), wall, channel.routing()) {
-            let known = state.channels.entry(channel.name.clone()).or_default();
-            known
-                .services
-                .entry(service.name.clone())
-                .or_default()
-                .note(event, incident.as_deref(), wall);
-            known.add(alert(event));
-            must_persist = true;
+        let was_flapping = known.and_then(|known| known.flapping);
+        let event = event_of(known, verdict)
+            .filter(|&event| is_due(known, event, incident.as_deref(), wall, channel.routing()))
+            .filter(|&event| !flaps || flap_is_due(was_flapping, event, wall, channel.routing()))
+            .filter(|&event| !held(event));
+        let is_over = !flaps && was_flapping.is_some();
+        if event.is_none() && !is_over {
+            continue;
+        }
+        must_persist = true;
+        let known = state.channels.entry(channel.name.clone()).or_default();
+        if let Some(event) = event {
+            let mut alert = alert(event);
+            if flaps {
+                alert.notes.push(flap_note(began_lately));
+            }
+            known.alert(alert, channel.routing());
+        }
+        if let Some(known) = known.services.get_mut(&service.name) {
+            known.flapping = event.filter(|_| flaps).map(|event| (event, wall));
         }
     }
     // a pause that the verdict does not show: of a disabled service
@@ -495,6 +512,29 @@ pub fn event_of(known: Option<&ServiceAlerts>, verdict: Verdict) -> Option<Event
         | Verdict::Paused
         | Verdict::Disabled => None,
     }
+}
+
+/// A service that has more incidents in an hour breaks again and again.
+const FLAPPING: usize = 3;
+
+/// Whether a channel is alerted about one that breaks again and again: once, and then again after `remind_every`, or of
+/// what is worse; and that it is well only when it stays so.
+fn flap_is_due(
+    reported: Option<(Event, DateTime<Utc>)>,
+    event: Event,
+    now: DateTime<Utc>,
+    routing: &Routing,
+) -> bool {
+    let every = routing.reminds_after();
+    let again = |at| every.is_some_and(|every| crate::clock::age(now, at) >= every);
+    let is_news = |(worst, at)| event > worst || again(at);
+    event != Event::Recovered && reported.is_none_or(is_news)
+}
+
+fn flap_note(incidents: usize) -> String {
+    format!(
+        "it breaks again and again, {incidents} times in the last hour; until that ends, this is told once every remind_every, and no recovery"
+    )
 }
 
 /// Whether a channel is alerted about an event now: it wants it, and was not alerted about it within `remind_every`, or,

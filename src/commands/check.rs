@@ -1,5 +1,7 @@
 //! `watchdog check`: the main job.
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
 use crate::cli;
 use crate::commands::discovered::Containers;
 use crate::commands::{print, selected};
@@ -11,13 +13,47 @@ use crate::report::{RunReport, summary};
 use crate::run::Run;
 use crate::verdict::ExitCode;
 
-/// One run, from the config to the exit code.
+/// One run, from the config to the exit code; then the ping says how it ended.
 pub fn run(
     config: Config,
     containers: Containers,
     options: &cli::Check,
     style: Style,
 ) -> Result<u8, Error> {
+    let Some(ping) = config.ping.clone().filter(|_| !options.dry_run) else {
+        return whole(config, containers, options, style).map(|report| report.exit_code);
+    };
+    let done = catch_unwind(AssertUnwindSafe(|| {
+        whole(config, containers, options, style)
+    }));
+    match &done {
+        Ok(Ok(report)) => ping.tell(report.exit_code, &sentences(report)),
+        Ok(Err(error)) => ping.tell(error.code(), &error.to_string()),
+        Err(_) => {
+            let fault = Error::fault();
+            ping.tell(fault.code(), &fault.to_string());
+        }
+    }
+    match done {
+        Ok(done) => done.map(|report| report.exit_code),
+        Err(panic) => resume_unwind(panic),
+    }
+}
+
+/// What is not well, a line each.
+fn sentences(report: &RunReport) -> String {
+    let services = report.services.iter();
+    let unwell = services.filter(|service| service.verdict.exit_code() != ExitCode::Ok);
+    let sentences: Vec<String> = unwell.map(summary::sentence).collect();
+    sentences.join("\n")
+}
+
+fn whole(
+    config: Config,
+    containers: Containers,
+    options: &cli::Check,
+    style: Style,
+) -> Result<RunReport, Error> {
     let names = selected(&config, &options.services)?;
     let watched = !options.quiet && crate::progress::is_watched();
     let run = Run::begin(config, names, !options.no_mail, watched).with_containers(containers);
@@ -34,7 +70,7 @@ pub fn run(
 
     summary::log(&report);
     show(&report, options, style)?;
-    Ok(report.exit_code)
+    Ok(report)
 }
 
 fn show(report: &RunReport, options: &cli::Check, style: Style) -> Result<(), Error> {

@@ -380,7 +380,20 @@ impl Known<'_> {
         verdict: Verdict,
     ) {
         page.line(4, &self.alerted(channel, known, remembered, verdict));
-        let unsent = self.unsent(channel, known);
+        let held = known.pending.iter();
+        let held = held.filter(|alert| alert.waits && alert.service == self.service.name);
+        let held = held.count();
+        if held > 0 {
+            page.line(
+                4,
+                &format!(
+                    "{} about it held back, by quiet or escalate_after of [{}]",
+                    count(held, "message"),
+                    channel.table()
+                ),
+            );
+        }
+        let unsent = self.unsent(channel, known) - held;
         if unsent > 0 {
             let why = self
                 .journal

@@ -14,6 +14,7 @@ use super::top::Written;
 use super::trust::{self, Facts};
 use super::{Config, Included, place, top};
 use crate::files::{self, Links, Refusal};
+use crate::notify::ping::Ping;
 use crate::secret::{Kept, Secret};
 use crate::table::fault::Source;
 use crate::text::visible;
@@ -87,6 +88,34 @@ pub(super) fn load_in(path: &Path, environment: &Environment) -> Result<Config, 
     let files: Vec<Read> = included.into_iter().flat_map(|(_, files)| files).collect();
     check_secrets(&config, &main, &files, environment.uid)?;
     Ok(config)
+}
+
+/// The `[ping]` table of a config that has faults elsewhere, and can be trusted.
+pub fn ping(path: &Path) -> Option<Ping> {
+    let user = Environment::of_process().uid;
+    let path = std::path::absolute(path).ok()?;
+    let main = Read::trusted(&path, user).ok()?;
+    let ping = top::ping(main.written())?;
+    check_ping(&ping, &main, user).ok()?;
+    Some(ping)
+}
+
+/// Whether nobody else can read its URL.
+fn check_ping(ping: &Ping, main: &Read, user: u32) -> Result<(), ConfigError> {
+    for private in ping.secrets() {
+        let file = match &*private.secret {
+            Secret::Inline(_) => None,
+            Secret::File(path) => Some(&**path),
+            Secret::Env(_) | Secret::Credential(_) => continue,
+        };
+        let key = std::iter::once("ping".to_owned()).chain(private.key);
+        let kept = Kept {
+            key: key.collect(),
+            file,
+        };
+        check_secret(main, user, &kept, "URL")?;
+    }
+    Ok(())
 }
 
 /// A file that was read, by somebody who could be trusted with it.
@@ -262,6 +291,9 @@ fn check_secrets(
             };
             check_secret(file.unwrap_or(main), user, &kept, what)?;
         }
+    }
+    if let Some(ping) = &config.ping {
+        check_ping(ping, main, user)?;
     }
     let services = config
         .services

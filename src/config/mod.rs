@@ -14,6 +14,7 @@ use std::time::Duration;
 use serde_json::Number;
 
 use crate::check::{Check, CheckStates, Listed, process};
+use crate::notify::ping::Ping;
 use crate::notify::{Channel, mail};
 use crate::restart::{Limits, RestartMethod};
 use crate::table::{Fields, Section, nearest};
@@ -37,7 +38,7 @@ pub use crate::table::fault::Fault;
 pub use discover::Discover;
 pub use environment::Environment;
 pub use error::ConfigError;
-pub use load::{find, load};
+pub use load::{find, load, ping};
 pub use policy::Policy;
 pub use strategy::{Remedy, Strategy};
 pub use top::{LogFormat, Logging, to_toml};
@@ -79,6 +80,8 @@ pub struct Config {
     pub defaults: Defaults,
     /// Whom to alert, and how; empty: nobody.
     pub channels: Vec<Channel>,
+    /// Who is told that runs happen.
+    pub ping: Option<Ping>,
     /// What is looked for in each run.
     pub discover: Vec<Discover>,
     /// The services in the order of the file; in a run with what it found behind them.

@@ -16,10 +16,11 @@ use super::service::{self, DefaultKeys, Entry, Named, ServiceKeys};
 use super::{Config, Defaults};
 use crate::check::container::Containers;
 use crate::notify::mail::Settings;
+use crate::notify::ping::Ping;
 use crate::notify::{Channel, Tables};
 use crate::table::fault::{Fault, MOST, Source, is_secret, is_secret_of_channel};
 use crate::table::{
-    Checked, Context, Faults, Fields, Nested, Positive, Table, Value, choice, quoted, table,
+    Checked, Context, Faults, Fields, Form, Nested, Positive, Table, Value, choice, quoted, table,
 };
 
 table! {
@@ -44,6 +45,8 @@ table! {
         mail: Option<Settings>;
         /// Whom to alert in other ways.
         notify: Vec<Channel> => Tables;
+        /// Who is told that runs happen.
+        ping: Option<Ping>;
         /// The services.
         service: Vec<(String, ServiceKeys)> => Named;
         /// Services that are found in each run.
@@ -101,6 +104,7 @@ pub fn to_toml(config: &Config) -> String {
             .filter(|channel| channel.as_mail().is_none())
             .cloned()
             .collect(),
+        ping: config.ping.clone(),
         service: services
             .map(|service| (service.name.clone(), ServiceKeys::from(&**service)))
             .collect(),
@@ -184,7 +188,7 @@ impl<'a> Reading<'a> {
         let mut source = Source::new(self.written.text, self.written.path);
         let mut places = Places::default();
         for (key, value) in self.tree.get_ref() {
-            places.is_of_channel = key.get_ref() == "notify";
+            places.is_of_channel = key.get_ref() == "notify" || key.get_ref() == "ping";
             places.entry(key, value, false);
         }
         for secret in &places.secrets {
@@ -223,6 +227,20 @@ impl<'a> Reading<'a> {
         let (source, values) = self.source();
         self.faults.told(&source, &values)
     }
+}
+
+/// The `[ping]` table of a config that may have any faults elsewhere.
+pub(super) fn ping(main: Written<'_>) -> Option<Ping> {
+    let reading = Reading::begin(main);
+    let directory: Arc<Path> = Arc::from(main.path.parent().unwrap_or(Path::new("/")));
+    let context = Context {
+        base: Arc::clone(&directory),
+        directory,
+    };
+    let faults = Faults::of(TopKeys::LAYOUT);
+    let top = Table::whole(&faults, reading.tree.get_ref(), TopKeys::LAYOUT);
+    let ping = Ping::read(&top.get("ping")?, &context);
+    ping.filter(|_| faults.is_empty())
 }
 
 /// Reads a whole config, or finds all that is wrong with it: `main`, and the files that it includes.
@@ -431,6 +449,7 @@ fn body<'a>(
             .chain(channels)
             .collect(),
         discover,
+        ping: keys.ping,
         services: services.into_iter().map(Arc::new).collect(),
     })
 }
@@ -462,7 +481,7 @@ struct Places {
     secrets: Vec<Range<usize>>,
     /// Lists and inline tables.
     values: Vec<Range<usize>>,
-    /// What is walked is of a `[notify.NAME]` table.
+    /// What is walked is of a `[notify.NAME]` table, or of `[ping]`.
     is_of_channel: bool,
 }
 

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use super::{ChannelState, Deliveries, Done, Shared, composed};
 use crate::config::Config;
 use crate::notify::outbox::{Delivery, Hold, Kept};
-use crate::notify::{Attempt, Channel, DeliveryReport, Paused, Thread};
+use crate::notify::{Alert, Attempt, Channel, DeliveryReport, Paused, Thread};
+use crate::state::channels::Moved;
 use crate::state::journal::{DeliveryEvent, Entry};
 
 /// How many alerts can be pending on a channel, held back or with an outbox that cannot be written: the oldest say little.
@@ -54,23 +55,31 @@ impl<'a> Sender<'a> {
         kept: &mut Vec<Kept>,
         sent_at_once: &mut usize,
     ) -> bool {
-        let most = self.channel.routing().max_per_hour;
-        if known.sent.len() >= usize::try_from(most).unwrap_or(usize::MAX) {
-            let fresh = known.pending.iter_mut().filter(|it| !it.rate_limited);
-            return fresh.map(|alert| alert.rate_limited = true).count() > 0;
-        }
         let now = self.shared.now;
+        let routing = self.channel.routing();
+        let changed = known.hold_back(routing, now);
+        let due: Vec<Alert> = (known.pending.iter())
+            .filter(|alert| !alert.waits)
+            .cloned()
+            .collect();
+        if due.is_empty() {
+            return changed;
+        }
+        let most = usize::try_from(routing.max_per_hour).unwrap_or(usize::MAX);
+        if known.sent.len() >= most && !due.iter().any(|alert| known.is_urgent(alert)) {
+            let fresh = (known.pending.iter_mut()).filter(|it| !it.waits && !it.rate_limited);
+            return changed | (fresh.map(|alert| alert.rate_limited = true).count() > 0);
+        }
         let name = &self.channel.name;
-        let Some(notification) = composed(config, &self.channel.table(), &known.pending, now)
-        else {
-            return false;
+        let Some(notification) = composed(config, &self.channel.table(), &due, now) else {
+            return changed;
         };
         let id = self.channel.message_id(&notification);
         let delivery = Delivery::new(
             notification,
             name,
             self.channel.recipients(),
-            known.pending.iter().map(|alert| alert.id.clone()).collect(),
+            due.iter().map(|alert| alert.id.clone()).collect(),
             Thread::default(),
             self.shared.clock,
         );
@@ -81,7 +90,7 @@ impl<'a> Sender<'a> {
         match self.shared.outbox.add(delivery.clone()) {
             Ok(added) => {
                 kept.push(added);
-                known.queued(now, id.as_deref(), |_| true)
+                known.queued(now, id.as_deref(), |alert| !alert.waits)
             }
             Err(error) => {
                 ::log::error!(
@@ -94,7 +103,8 @@ impl<'a> Sender<'a> {
                 *sent_at_once += usize::from(report.reached_somebody());
                 // who was not reached cannot be remembered; who was would be alerted again by every run
                 let is_over = report.reached_somebody() || report.pending().is_empty();
-                is_over && known.queued(now, id.as_deref(), |_| true)
+                let is_noted = is_over && known.queued(now, id.as_deref(), |alert| !alert.waits);
+                changed | is_noted
             }
         }
     }
@@ -203,13 +213,12 @@ impl Work<'_> {
             message_ids: Vec::new(),
             hold: self.hold.take(),
             refusal: None,
+            unreached: None,
+            moved: None,
+            reached: self.sent_at_once > 0,
         };
         let channel = self.sender.channel;
         let is_held = (done.hold.as_ref()).is_some_and(|hold| hold.holds(channel, now));
-        let was_refused = done
-            .hold
-            .as_ref()
-            .is_some_and(|hold| hold.fingerprint.is_some());
         let mut transport_failed = false;
         let mut began = false;
         self.kept.retain_mut(|kept| {
@@ -236,8 +245,21 @@ impl Work<'_> {
                     done.hold = pause.map(|pause| Hold::of(&pause, channel, now));
                 }
                 let is_refused = pause.is_some_and(|pause| pause.until_changed);
-                if is_refused && !was_refused {
-                    done.refusal = report.troubles(&channel.name).pop();
+                if let (Some(from), Some(to)) = (channel.chat(), &report.moved_to) {
+                    done.moved = Some(Moved {
+                        from: from.to_owned(),
+                        to: to.clone(),
+                    });
+                }
+                if report.reached_somebody() {
+                    done.reached = true;
+                } else if report.transport_failed {
+                    let why = report.troubles(&channel.name).pop();
+                    if is_refused {
+                        done.refusal = why;
+                    } else {
+                        done.unreached = why;
+                    }
                 }
                 transport_failed = report.transport_failed;
                 if let Some(id) = report.message_id {

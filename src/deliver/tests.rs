@@ -248,6 +248,9 @@ fn ids_that_the_other_side_gives_are_a_part_of_the_thread() {
         message_ids: vec![("4711".to_owned(), vec!["a.1".to_owned(), "b.1".to_owned()])],
         hold: None,
         refusal: None,
+        unreached: None,
+        reached: true,
+        moved: None,
     };
     note_answers(&run.store, &mut run.state, &[done], at(1));
     let known = &run.store.look().state.channels["phone"];

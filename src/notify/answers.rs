@@ -66,6 +66,13 @@ pub(super) fn meaning(
     }
 }
 
+/// Where the recipient is found now, by an answer that says so: a group of Telegram that became a supergroup.
+pub(super) fn moved_to(body: &[u8]) -> Option<String> {
+    let json: Value = serde_json::from_slice(body).ok()?;
+    let to = json["parameters"]["migrate_to_chat_id"].as_i64()?;
+    Some(to.to_string())
+}
+
 /// For how long the server wants to be left alone, by its header or its body: an hour at most.
 fn wait(answer: &Answer<'_>, now: DateTime<Utc>) -> Option<Duration> {
     let by_header = answer.retry_after.and_then(|text| header(text.trim(), now));

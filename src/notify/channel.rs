@@ -194,6 +194,23 @@ impl Channel {
         u16::from_le_bytes([low, high])
     }
 
+    /// The chat that it writes to, where that can become another one.
+    pub fn chat(&self) -> Option<&str> {
+        match &self.settings {
+            ChannelSettings::Telegram(settings) => Some(&settings.chat),
+            _ => None,
+        }
+    }
+
+    /// The same for another chat.
+    pub fn with_chat(&self, chat: &str) -> Self {
+        let mut moved = self.clone();
+        if let ChannelSettings::Telegram(settings) = &mut moved.settings {
+            chat.clone_into(&mut settings.chat);
+        }
+        moved
+    }
+
     /// Its settings, where it is mail.
     pub fn as_mail(&self) -> Option<&mail::Settings> {
         match &self.settings {

@@ -28,9 +28,11 @@ mod notification;
 pub mod ntfy;
 pub mod outbox;
 pub mod pagerduty;
+pub mod ping;
 mod post;
 mod posted;
 pub mod pushover;
+pub mod quiet;
 pub mod redis;
 mod report;
 mod routing;
@@ -114,6 +116,21 @@ impl Event {
         matches!(self, Self::Degraded | Self::Unknown)
     }
 
+    /// Whether a service is in trouble by it, and so far nothing has ended that.
+    pub fn is_trouble(self) -> bool {
+        match self {
+            Self::Degraded
+            | Self::Unknown
+            | Self::Down
+            | Self::RepairFailed
+            | Self::RestartFailed
+            | Self::Exhausted => true,
+            Self::Recovered | Self::Repaired | Self::Restarted | Self::Watchdog | Self::Test => {
+                false
+            }
+        }
+    }
+
     /// How much it matters.
     pub fn severity(self) -> Severity {
         match self {
@@ -176,6 +193,9 @@ pub struct Alert {
     /// `max_per_hour` has held it back.
     #[serde(default, alias = "held")]
     pub rate_limited: bool,
+    /// `quiet` or `escalate_after` holds it back.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub waits: bool,
     /// The incident that it is about, by the id that all alerts of it have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub incident: Option<String>,
@@ -206,6 +226,7 @@ impl Alert {
             next_attempt: None,
             max_attempts: None,
             rate_limited: false,
+            waits: false,
             incident: None,
         }
     }

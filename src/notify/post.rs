@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use chrono::Utc;
 
 use super::Secret;
-use super::answers::{Answer, LONGEST, Meaning, Receipt, meaning};
+use super::answers::{Answer, LONGEST, Meaning, Receipt, meaning, moved_to};
 use super::report::{DeliveryReport, Outcome, Pause, Paused};
 use super::safe::said;
 use crate::client::http::{
@@ -44,6 +44,17 @@ impl Post {
             ca_file: None,
             secrets: parts(url),
         })
+    }
+
+    /// Plain text for a URL.
+    pub(super) fn text(url: &str, text: String) -> Result<Self, String> {
+        let mut post = Self::json(url, &serde_json::Value::Null)?;
+        post.headers = vec![(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("text/plain; charset=utf-8"),
+        )];
+        post.body = text.into_bytes();
+        Ok(post)
     }
 
     /// The same with a header whose value is shown to nobody.
@@ -130,6 +141,15 @@ pub(super) fn hand_over(
     let origin = whole.url.origin();
     let secrets = whole.secrets.clone();
     let mut came = one(whole, deadline, receipt);
+    if let Came::To(Meaning::Unfit, response) = &came
+        && let Some(moved_to) = moved_to(&response.body)
+    {
+        let why = format!("{}; it has moved", answered(&origin, response, &secrets));
+        return DeliveryReport {
+            moved_to: Some(moved_to),
+            ..failed(recipients, &Outcome::deferred(why), None)
+        };
+    }
     if let (Came::To(Meaning::Unfit, response), Some(short)) = (&came, short) {
         step(&format!(
             "{}; once more as a short text",

@@ -1,6 +1,6 @@
 //! Channels whose messages are JSON that is posted over HTTP: what is the same for all of them.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -42,6 +42,11 @@ pub(super) trait Posted {
 
     /// What is posted where. Reads secrets; the error says which one cannot be used.
     fn post(&self, message: &Value) -> Result<Post, String>;
+
+    /// The same message for the place that its recipient has moved to, where a recipient can move.
+    fn moved(_: &Message, _: &str) -> Option<Message> {
+        None
+    }
 
     /// What a success has to look like.
     fn receipt(answer: &Answer<'_>) -> Receipt;
@@ -90,7 +95,20 @@ impl<T: Posted> ChannelKind for T {
         limit: Duration,
         step: &mut dyn FnMut(&str),
     ) -> DeliveryReport {
-        let (whole, short) = (self.post(&message.whole), self.post(&message.short));
-        hand_over(recipients, whole, short.ok(), T::receipt, limit, step)
+        let began = Instant::now();
+        let hand = |message: &Message, limit, step: &mut dyn FnMut(&str)| {
+            let (whole, short) = (self.post(&message.whole), self.post(&message.short));
+            hand_over(recipients, whole, short.ok(), T::receipt, limit, step)
+        };
+        let report = hand(&message, limit, step);
+        let moved = (report.moved_to.as_ref()).and_then(|to| Some((to, T::moved(&message, to)?)));
+        let Some((to, message)) = moved else {
+            return report;
+        };
+        step(&format!("it has moved to {to}; once more to there"));
+        DeliveryReport {
+            moved_to: Some(to.clone()),
+            ..hand(&message, limit.saturating_sub(began.elapsed()), step)
+        }
     }
 }

@@ -11,6 +11,8 @@ pub struct DeliveryReport {
     pub transport_failed: bool,
     /// The id that the other side gave the message.
     pub message_id: Option<String>,
+    /// Its recipient is found there now: what is sent to the old place is not taken.
+    pub moved_to: Option<String>,
     /// For how long there is to be no further attempt, where the other side has said so.
     pub pause: Option<Pause>,
 }

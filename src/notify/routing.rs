@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use glob::Pattern;
 
+use super::quiet::Quiet;
 use super::{Event, Severity};
 use crate::table::{
     Checked, Context, Filled, Flat, Part, Positive, Table, Value, Within, choice, quoted, table,
@@ -33,8 +34,13 @@ table! {
         /// How often the same failure of the same service is reported again while it lasts, "0s": never; "degraded" and
         /// "unknown" are reported once.
         remind_every: Duration = Duration::from_hours(1);
-        /// Messages; the next one after says how many were held back.
+        /// Messages; the next one after says how many were held back. The first critical one of an incident never is.
         max_per_hour: u32 as Within<1, 3600> = 12;
+        /// Only what still lasts after so long is reported, and its end; "0s": all of it, at once.
+        escalate_after: Duration = Duration::ZERO;
+        /// Hours in which nothing is sent: it is kept, and sent as one message when they are over, without what has
+        /// recovered by then. `except` names what is sent all the same: what matters so much or more.
+        quiet: Option<Quiet>, commented r#"{ from = "22:00", to = "07:00", zone = "local", except = "critical" }"#;
     }
 }
 
@@ -118,6 +124,11 @@ impl Routing {
     /// Whether what happens to a service is reported.
     pub fn concerns(&self, service: &str) -> bool {
         self.services.iter().any(|names| means(names, service))
+    }
+
+    /// Whether there are times at which it keeps back what it has to report.
+    pub fn holds_back(&self) -> bool {
+        self.quiet.is_some() || !self.escalate_after.is_zero()
     }
 
     /// When the same is reported again after it was; absent: never.

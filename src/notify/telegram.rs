@@ -129,6 +129,18 @@ impl Posted for Settings {
         Ok(post)
     }
 
+    /// Messages of the old chat have no answers in the new one.
+    fn moved(message: &Message, to: &str) -> Option<Message> {
+        let mut moved = message.clone();
+        for value in [&mut moved.whole, &mut moved.short] {
+            value["chat_id"] = json!(to);
+            if let Some(keys) = value.as_object_mut() {
+                keys.remove("reply_parameters");
+            }
+        }
+        Some(moved)
+    }
+
     /// A message that was sent has an id.
     fn receipt(answer: &Answer<'_>) -> Receipt {
         let json = answer.json();

@@ -14,6 +14,7 @@ use crate::notify::mail::{Mailbox, Settings, Transport};
 use crate::restart::{Action, MethodName, Operation};
 use crate::state::channels::THREAD_KEPT;
 
+mod held;
 mod policy;
 
 fn mail() -> Channel {

@@ -3,12 +3,14 @@
 //! Each channel has its own, so that one whose other side is dead costs the others nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Not;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use crate::clock::age;
 use crate::notify::outbox::Hold;
-use crate::notify::{Alert, Event};
+use crate::notify::{Alert, Event, Routing, Severity};
 
 /// How many ids the thread of an incident has: its first and its latest.
 pub const THREAD_KEPT: usize = 10;
@@ -32,6 +34,31 @@ pub struct ChannelState {
     /// Time in which the other side is not asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hold: Option<Hold>,
+    /// Its other side takes no messages.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failing: Option<Failing>,
+    /// The chat of its table has become another one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub moved: Option<Moved>,
+}
+
+/// A chat that has become another one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Moved {
+    /// As the config had it.
+    pub from: String,
+    /// What it is now.
+    pub to: String,
+}
+
+/// What is remembered of a channel that takes no messages.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failing {
+    /// Since when.
+    pub since: DateTime<Utc>,
+    /// Whether the other channels were told.
+    #[serde(default)]
+    pub told: bool,
 }
 
 /// What a channel was alerted about of one service.
@@ -47,6 +74,15 @@ pub struct ServiceAlerts {
     /// The trouble that was reported last, and whose end has not been reported.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub open_trouble: Option<Event>,
+    /// No message about this trouble was written yet.
+    #[serde(skip_serializing_if = "Not::not")]
+    pub unreported: bool,
+    /// The incident in which a critical alert was reported last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub critical_in: Option<String>,
+    /// With which event it was reported that the service breaks again and again, and when, while it does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub flapping: Option<(Event, DateTime<Utc>)>,
 }
 
 impl ServiceAlerts {
@@ -78,6 +114,7 @@ impl ServiceAlerts {
             }
             event => {
                 self.alerted.insert(event, now);
+                self.unreported |= self.open_trouble.is_none();
                 self.open_trouble = Some(event);
             }
         }
@@ -85,6 +122,100 @@ impl ServiceAlerts {
 }
 
 impl ChannelState {
+    /// Takes up an alert about a service. What ends a trouble of which nothing was said, because it was held back, is not
+    /// reported either, nor is that trouble.
+    pub fn alert(&mut self, alert: Alert, routing: &Routing) {
+        let known = self.services.entry(alert.service.clone()).or_default();
+        let was_open = known.open_trouble.is_some();
+        known.note(alert.event, alert.incident.as_deref(), alert.time);
+        if !routing.holds_back() {
+            self.add(alert);
+            return;
+        }
+        if alert.event.is_trouble() {
+            // an end that nobody was told of is none by now: those who were told of the beginning are told that it is
+            // broken, and then of the real end
+            let before = self.pending.len();
+            self.pending.retain(|it| {
+                !(it.waits && it.service == alert.service && it.event == Event::Recovered)
+            });
+            known.unreported &= self.pending.len() == before;
+            self.add(alert);
+            return;
+        }
+        let was_unreported = std::mem::take(&mut known.unreported);
+        let before = self.pending.len();
+        self.pending
+            .retain(|it| !(it.waits && it.service == alert.service && it.event.is_trouble()));
+        let was_held = was_unreported && self.pending.len() < before;
+        let is_news = match alert.event {
+            Event::Recovered => !was_held,
+            // that it was restarted is news by itself, but not to those who are told only of what lasts
+            _ => routing.escalate_after.is_zero() || (was_open && !was_held),
+        };
+        if is_news {
+            self.add(alert);
+        }
+    }
+
+    /// Whether the same is held back already.
+    pub fn holds(&self, service: &str, event: Event) -> bool {
+        event.is_trouble()
+            && (self.pending.iter())
+                .any(|it| it.waits && it.service == service && it.event == event)
+    }
+
+    /// Marks what of all that is pending has to wait: for the end of quiet hours, or until its trouble has lasted for so
+    /// long. Returns whether that has changed.
+    pub fn hold_back(&mut self, routing: &Routing, now: DateTime<Utc>) -> bool {
+        if !routing.holds_back() && self.pending.iter().all(|alert| !alert.waits) {
+            return false;
+        }
+        let quiet = routing.quiet.as_ref().filter(|quiet| quiet.holds(now));
+        let mut began: BTreeMap<String, DateTime<Utc>> = BTreeMap::new();
+        for alert in &self.pending {
+            let since = began.entry(alert.service.clone()).or_insert(alert.time);
+            *since = alert.time.min(*since);
+        }
+        let is_young = |alert: &Alert| {
+            let known = self.services.get(&alert.service);
+            known.is_some_and(|known| known.unreported)
+                && (began.get(&alert.service))
+                    .is_some_and(|&since| age(now, since) < routing.escalate_after)
+        };
+        let mut changed = false;
+        for alert in &mut self.pending {
+            let is_quiet = quiet.is_some_and(|quiet| !quiet.passes(alert.event.severity()));
+            let waits = is_quiet || is_young(alert);
+            changed |= std::mem::replace(&mut alert.waits, waits) != waits;
+        }
+        changed
+    }
+
+    /// Whether an alert goes out even where the hourly limit is reached: the first critical one of its incident.
+    pub fn is_urgent(&self, alert: &Alert) -> bool {
+        let known = self.services.get(&alert.service);
+        alert.event.severity() == Severity::Critical
+            && known.is_none_or(|it| it.critical_in.is_none() || it.critical_in != alert.incident)
+    }
+
+    /// Takes note that an alert has become a part of a message: from then on it counts when the same is reported again.
+    fn reported(&mut self, alert: &Alert, time: DateTime<Utc>) {
+        if alert.event.severity() == Severity::Critical {
+            let known = self.services.entry(alert.service.clone()).or_default();
+            known.critical_in.clone_from(&alert.incident);
+        }
+        if alert.event.is_trouble()
+            && let Some(known) = self.services.get_mut(&alert.service)
+            && known.incident == alert.incident
+        {
+            known.unreported = false;
+            if let Some(at) = known.alerted.get_mut(&alert.event) {
+                *at = time.max(*at);
+            }
+        }
+    }
+
     /// Enters an alert under an id that no other has: of its time, its service and its event, and, where a run has
     /// several of the same, their number.
     pub fn add(&mut self, mut alert: Alert) {
@@ -118,6 +249,9 @@ impl ChannelState {
             return false;
         }
         self.sent.push(time);
+        for alert in &reported {
+            self.reported(alert, time);
+        }
         if let Some(id) = message_id {
             let incidents = reported
                 .iter()
@@ -154,9 +288,13 @@ impl ChannelState {
     pub(super) fn times(&mut self) -> impl Iterator<Item = &mut DateTime<Utc>> {
         let services = self.services.values_mut();
         services
-            .flat_map(|service| service.alerted.values_mut())
+            .flat_map(|service| {
+                let flapping = service.flapping.as_mut().map(|(_, time)| time);
+                service.alerted.values_mut().chain(flapping)
+            })
             .chain(&mut self.sent)
             .chain(self.pending.iter_mut().map(|alert| &mut alert.time))
             .chain(self.hold.as_mut().map(|hold| &mut hold.since))
+            .chain(self.failing.as_mut().map(|failing| &mut failing.since))
     }
 }

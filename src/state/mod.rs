@@ -149,6 +149,9 @@ pub struct ServiceState {
     /// When restarts were begun that did not fail, the latest ones, oldest first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub good_restarts: Vec<DateTime<Utc>>,
+    /// When the incidents of the last hour began, oldest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub incidents: Vec<DateTime<Utc>>,
     /// What its checks remember, by their ids.
     #[serde(skip_serializing_if = "CheckStates::is_empty")]
     pub checks: CheckStates,
@@ -249,6 +252,18 @@ impl ServiceState {
             .iter()
             .filter(|&&at| within_hour(now, at))
             .count()
+    }
+
+    /// Takes note that an incident begins.
+    pub fn note_incident(&mut self, now: DateTime<Utc>) {
+        self.incidents.retain(|&at| within_hour(now, at));
+        self.incidents.push(now);
+    }
+
+    /// How many incidents the hour before `now` had.
+    pub fn incidents_in_hour(&self, now: DateTime<Utc>) -> usize {
+        let begun = self.incidents.iter();
+        begun.filter(|&&at| within_hour(now, at)).count()
     }
 
     /// The last attempt, however long ago.
@@ -375,6 +390,7 @@ impl ServiceState {
             .chain(&mut self.trouble_since)
             .chain(&mut self.report.time)
             .chain(&mut self.good_restarts)
+            .chain(&mut self.incidents)
             .chain(self.strategies.values_mut().flat_map(|it| &mut it.attempts))
             .chain(self.discovered.as_mut().map(|it| &mut it.at))
     }

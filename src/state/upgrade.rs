@@ -53,6 +53,7 @@ pub(super) fn add(bytes: &[u8], state: &mut State) -> serde_json::Result<()> {
                     alerted: service.alerted,
                     incident: known.incident.clone(),
                     open_trouble: service.open_trouble,
+                    ..ServiceAlerts::default()
                 },
             );
         }

@@ -145,9 +145,10 @@ impl<'a> Source<'a> {
                 true
             } else if let Some(value) = {
                 if line.trim_start().starts_with('[') {
-                    is_of_channel = line.contains("notify");
+                    is_of_channel = line.contains("notify") || line.contains("ping");
                 }
-                let is_secret = if is_of_channel || line.contains("notify") {
+                let is_secret = if is_of_channel || line.contains("notify") || line.contains("ping")
+                {
                     is_secret_of_channel
                 } else {
                     is_secret

@@ -46,6 +46,11 @@ fn phone(outcome: &Outcome) -> (u64, u64) {
     (count("sent"), count("queued"))
 }
 
+/// A text in one line.
+fn unwrapped(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 fn say(status: u16) -> Answer {
     Answer::Say(status, "", format!("{{\"message\":\"no {status}\"}}"))
 }
@@ -308,11 +313,54 @@ fn that_a_channel_refuses_is_told_on_the_others_once() {
     let mails = scene.mails();
     assert_eq!(mails[1].header("X-Watchdog-Event").unwrap(), "watchdog");
     assert!(
-        mails[1].body.contains("A channel takes no messages"),
+        unwrapped(&mails[1].body).contains("takes no messages since"),
         "{}",
         mails[1].body
     );
     assert!(!mails[1].body.contains("CANARY"));
+    // it takes them again, and that is told as well
+    hooks.answer(&[]);
+    scene.check().exits(2);
+    scene.check().exits(2);
+    let mails = scene.mails();
+    assert_eq!(mails.len(), 3);
+    assert!(
+        unwrapped(&mails[2].body).contains("takes messages again"),
+        "{}",
+        mails[2].body
+    );
+    scene.check().exits(2);
+    assert_eq!(scene.mails().len(), 3);
+}
+
+#[test]
+fn that_a_channel_is_not_reached_for_long_is_told_on_the_others_once() {
+    let scene = Scene::new();
+    let down = Service::new("alpha").watched();
+    scene.config(&format!(
+        "[mail]\nfrom = \"w@example.org\"\nto = [\"o@example.org\"]\ndirectory = \"mails\"\n[notify.phone]\n{}{}",
+        Hooks::absent().keys("slack"),
+        render(&[&down])
+    ));
+    scene.check().exits(2);
+    scene.check().exits(2);
+    assert_eq!(scene.mails().len(), 1, "not yet");
+    scene.edit_state(|state| {
+        let failing = &mut state["channels"]["phone"]["failing"];
+        assert!(failing.is_object(), "{failing}");
+        failing["since"] = json!("2026-01-01T00:00:00Z");
+    });
+    for run in 0..3 {
+        scene.check().exits(2);
+        assert_eq!(
+            scene.mails().len(),
+            if run == 0 { 1 } else { 2 },
+            "run {run}"
+        );
+    }
+    let said = unwrapped(&scene.mails()[1].body);
+    assert!(said.contains("takes no messages since"), "{said}");
+    assert!(!said.contains("CANARY"), "{said}");
 }
 
 #[test]
@@ -537,4 +585,39 @@ fn test_notify_tries_those_that_are_named_and_knows_them() {
         "{}",
         outcome.text()
     );
+}
+
+#[test]
+fn a_group_of_telegram_that_became_a_supergroup_is_followed_and_that_is_said() {
+    let hooks = Hooks::new();
+    let scene = Scene::new();
+    configure(&scene, "telegram", &hooks, "remind_every = \"1ms\"");
+    let moved = json!({
+        "ok": false,
+        "error_code": 400,
+        "description": "Bad Request: group chat was upgraded to a supergroup chat",
+        "parameters": {"migrate_to_chat_id": -100_123},
+    });
+    hooks.answer(&[Answer::Say(400, "", moved.to_string())]);
+    assert_eq!(phone(&scene.check().exits(2)), (1, 0));
+    let chats = || -> Vec<String> {
+        let got = hooks.got().into_iter();
+        got.map(|got| got.json()["chat_id"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    assert_eq!(chats(), ["-100", "-100123"]);
+    // the next run asks the old one no more, and says what to do
+    assert_eq!(phone(&scene.check().exits(2)), (1, 0));
+    assert_eq!(chats(), ["-100", "-100123", "-100123"]);
+    let text = |number: usize| unwrapped(hooks.got()[number].json()["text"].as_str().unwrap());
+    let said = text(2);
+    assert!(said.contains("write chat = \"-100123\""), "{said}");
+    assert_eq!(phone(&scene.check().exits(2)), (1, 0));
+    let said = text(3);
+    assert!(!said.contains("has become"), "{said}");
+    // another chat in the config is the one that is meant
+    let config = scene.read("watchdog.toml").replace("\"-100\"", "\"-200\"");
+    scene.write("watchdog.toml", config);
+    scene.check().exits(2);
+    assert_eq!(chats()[4], "-200");
 }

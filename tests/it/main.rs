@@ -43,6 +43,7 @@ mod mail;
 mod outbox;
 mod package;
 mod pending;
+mod ping;
 mod ports;
 mod real_mail;
 mod real_postfix;

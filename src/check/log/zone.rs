@@ -5,7 +5,8 @@ use std::fmt;
 use std::sync::OnceLock;
 
 use chrono::{
-    DateTime, Datelike, MappedLocalTime, NaiveDateTime, TimeDelta, TimeZone as _, Timelike, Utc,
+    DateTime, Datelike, MappedLocalTime, NaiveDateTime, NaiveTime, TimeDelta, TimeZone as _,
+    Timelike, Utc,
 };
 use tz::datetime::FoundDateTimeKind;
 use tz::{TimeZone, TimeZoneRef};
@@ -62,6 +63,21 @@ impl fmt::Debug for NamedZone {
 }
 
 impl Zone {
+    /// What a clock shows there at an instant.
+    pub fn time_of_day(self, instant: DateTime<Utc>) -> NaiveTime {
+        match self {
+            Self::Utc => instant.time(),
+            Self::Local => instant.with_timezone(&chrono::Local).time(),
+            Self::Named(zone) => {
+                let kind = zone.rules.find_local_time_type(instant.timestamp());
+                // the rules know all times, but for those that no clock shows
+                let offset = kind.map_or(0, |kind| kind.ut_offset());
+                let local = instant.naive_utc() + TimeDelta::seconds(offset.into());
+                local.time()
+            }
+        }
+    }
+
     /// The instants that a local time may mean: two where an hour is put back, the earlier first. Where an hour is left
     /// out, as if it were not.
     ///

@@ -50,7 +50,7 @@ fn made() -> String {
 
 fn write(text: &mut String, section: &Section, all: &[Section], name: &str) {
     // one way out is shown, and the others would be too many
-    let is_other = ["[mail.", "[notify."]
+    let is_other = ["[mail.", "[notify.", "[ping"]
         .iter()
         .any(|it| section.place.starts_with(it));
     if !section.place.is_empty() {

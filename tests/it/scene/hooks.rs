@@ -176,6 +176,9 @@ fn units(value: &Value) -> usize {
 
 /// What the real service says to it.
 fn judged(got: &Got) -> (u16, String) {
+    if got.path.starts_with("/ping/") {
+        return (200, "OK".to_owned());
+    }
     if got.header("content-type") != Some("application/json") {
         return (415, String::new());
     }

@@ -1,0 +1,312 @@
+//! What channels hold back, and what of it is reported in the end.
+
+use std::time::Duration;
+
+use super::{AlertConfig, channel, settle};
+use crate::check::log::Zone;
+use crate::decide::Decision;
+use crate::fixtures::{at, gone, routing, service, up};
+use crate::notify::quiet::{Quiet, TimeOfDay};
+use crate::notify::{Alert, Channel, Event, Routing, Severity};
+use crate::state::State;
+use crate::verdict::Verdict;
+
+/// All that a channel can be told of a service.
+const ALL: [Event; 9] = [
+    Event::Recovered,
+    Event::Degraded,
+    Event::Repaired,
+    Event::Restarted,
+    Event::Unknown,
+    Event::Down,
+    Event::RepairFailed,
+    Event::RestartFailed,
+    Event::Exhausted,
+];
+
+/// A channel, and what went out by it.
+struct Told {
+    state: State,
+    channels: Vec<Channel>,
+    /// The alerts of each message, with the time of the message.
+    messages: Vec<(i64, Vec<Alert>)>,
+}
+
+impl Told {
+    fn new(routing: Routing) -> Self {
+        Self {
+            state: State::default(),
+            channels: vec![channel("mail", routing)],
+            messages: Vec::new(),
+        }
+    }
+
+    /// A run that finds this of the services, in this second, and sends what is due.
+    fn run(&mut self, second: i64, verdicts: &[(&str, Verdict)]) {
+        let now = at(second);
+        for (name, verdict) in verdicts {
+            let seen = match verdict {
+                Verdict::Healthy => up(1, 3600),
+                _ => gone(),
+            };
+            settle(
+                &mut self.state,
+                &service(name),
+                &Decision::of(name, *verdict),
+                Some(&seen),
+                None,
+                now,
+                AlertConfig {
+                    channels: &self.channels,
+                },
+            );
+        }
+        self.send(second);
+    }
+
+    /// What the delivery does with the state of a channel.
+    fn send(&mut self, second: i64) {
+        let now = at(second);
+        let routing = self.channels[0].routing();
+        let Some(known) = self.state.channels.get_mut("mail") else {
+            return;
+        };
+        known
+            .sent
+            .retain(|&sent| crate::clock::age(now, sent) < Duration::from_hours(1));
+        known.hold_back(routing, now);
+        let due: Vec<Alert> = (known.pending.iter())
+            .filter(|alert| !alert.waits)
+            .cloned()
+            .collect();
+        let is_full = known.sent.len() >= usize::try_from(routing.max_per_hour).unwrap();
+        if due.is_empty() || (is_full && !due.iter().any(|alert| known.is_urgent(alert))) {
+            return;
+        }
+        known.queued(now, None, |alert| !alert.waits);
+        self.messages.push((second, due));
+    }
+
+    /// What went out: the minute, and the services with their events.
+    fn said(&self) -> Vec<(i64, String)> {
+        let words = |alerts: &[Alert]| -> Vec<String> {
+            let words = alerts.iter();
+            words
+                .map(|alert| format!("{} {}", alert.service, alert.event.name()))
+                .collect()
+        };
+        let messages = self.messages.iter();
+        messages
+            .map(|(second, alerts)| (second / 60, words(alerts).join(", ")))
+            .collect()
+    }
+}
+
+/// Quiet for the hour from minute 60 on.
+fn quiet(except: Option<Severity>) -> Quiet {
+    let end = |minute: i64| TimeOfDay(Zone::Utc.time_of_day(at(minute * 60)));
+    Quiet {
+        from: end(60),
+        to: end(120),
+        zone: Zone::Utc,
+        except,
+    }
+}
+
+const WELL: Verdict = Verdict::Healthy;
+const DOWN: Verdict = Verdict::Down;
+
+/// The minute of a run, and what it finds.
+type Runs<'a> = &'a [(i64, &'a [(&'a str, Verdict)])];
+
+fn said(routing: Routing, runs: Runs<'_>) -> Vec<(i64, String)> {
+    let mut told = Told::new(routing);
+    for (minute, verdicts) in runs {
+        told.run(minute * 60, verdicts);
+    }
+    told.said()
+}
+
+fn expected(messages: &[(i64, &str)]) -> Vec<(i64, String)> {
+    let messages = messages.iter();
+    messages
+        .map(|(minute, words)| (*minute, (*words).to_owned()))
+        .collect()
+}
+
+#[test]
+fn in_quiet_hours_all_is_kept_for_one_message_without_what_has_recovered() {
+    let never = |except| Routing {
+        quiet: Some(quiet(except)),
+        remind_every: Duration::ZERO,
+        ..routing(&ALL)
+    };
+    let runs: Runs<'_> = &[
+        (50, &[("a", DOWN), ("b", WELL), ("c", WELL)]),
+        (60, &[("a", DOWN), ("b", DOWN), ("c", Verdict::Degraded)]),
+        (70, &[("a", DOWN), ("b", DOWN), ("c", Verdict::Degraded)]),
+        // what was told before is over, and so is what nobody was told of
+        (80, &[("a", WELL), ("b", WELL), ("c", Verdict::Degraded)]),
+        (119, &[("a", WELL), ("b", WELL), ("c", Verdict::Degraded)]),
+        (120, &[("a", WELL), ("b", WELL), ("c", Verdict::Degraded)]),
+        (121, &[("a", WELL), ("b", WELL), ("c", WELL)]),
+    ];
+    assert_eq!(
+        said(never(None), runs),
+        expected(&[
+            (50, "a down"),
+            (120, "c degraded, a recovered"),
+            (121, "c recovered"),
+        ])
+    );
+    // what is critical is sent at once, and its end when they are over
+    assert_eq!(
+        said(never(Some(Severity::Critical)), runs),
+        expected(&[
+            (50, "a down"),
+            (60, "b down"),
+            (120, "c degraded, a recovered, b recovered"),
+            (121, "c recovered"),
+        ])
+    );
+    // a failure that is over and comes again is told once
+    let twice: Runs<'_> = &[
+        (60, &[("a", DOWN)]),
+        (65, &[("a", WELL)]),
+        (70, &[("a", DOWN)]),
+        (120, &[("a", DOWN)]),
+        (125, &[("a", WELL)]),
+    ];
+    assert_eq!(
+        said(never(None), twice),
+        expected(&[(120, "a down"), (125, "a recovered")])
+    );
+    // nor is it told again and again in the message because it lasts
+    let lasting: Runs<'_> = &[
+        (60, &[("a", DOWN)]),
+        (80, &[("a", DOWN)]),
+        (100, &[("a", DOWN)]),
+        (120, &[("a", DOWN)]),
+    ];
+    let often = Routing {
+        remind_every: Duration::from_mins(10),
+        ..never(None)
+    };
+    assert_eq!(said(often, lasting), expected(&[(120, "a down")]));
+}
+
+#[test]
+fn a_channel_for_what_lasts_is_told_of_nothing_else() {
+    let patient = Routing {
+        escalate_after: Duration::from_mins(15),
+        remind_every: Duration::ZERO,
+        ..routing(&ALL)
+    };
+    let runs: Runs<'_> = &[
+        (0, &[("a", DOWN), ("b", DOWN), ("c", Verdict::Restarted)]),
+        (5, &[("a", DOWN), ("b", WELL)]),
+        (14, &[("a", Verdict::Exhausted)]),
+        // from the first failure on, and all that was told by then
+        (15, &[("a", Verdict::Exhausted), ("b", WELL)]),
+        // what follows is told at once
+        (16, &[("a", Verdict::RestartFailed), ("b", DOWN)]),
+        (17, &[("a", WELL), ("b", Verdict::Restarted)]),
+        (40, &[("b", WELL)]),
+    ];
+    assert_eq!(
+        said(patient, runs),
+        expected(&[
+            (15, "a down, a exhausted"),
+            (16, "a restart_failed"),
+            (17, "a recovered"),
+        ])
+    );
+}
+
+#[test]
+fn the_first_critical_alert_of_an_incident_is_never_held_by_the_hourly_limit() {
+    let limited = Routing {
+        max_per_hour: 1,
+        remind_every: Duration::from_mins(1),
+        ..routing(&ALL)
+    };
+    let runs: Runs<'_> = &[
+        (0, &[("a", Verdict::Degraded)]),
+        (1, &[("b", Verdict::Degraded)]),
+        // it takes along what was held
+        (2, &[("a", DOWN)]),
+        (3, &[("a", DOWN)]),
+        (4, &[("a", WELL), ("b", Verdict::Exhausted)]),
+        (5, &[("b", DOWN)]),
+    ];
+    assert_eq!(
+        said(limited, runs),
+        expected(&[
+            (0, "a degraded"),
+            (2, "b degraded, a down"),
+            (4, "a down, a recovered, b exhausted"),
+        ])
+    );
+}
+
+#[test]
+fn one_that_breaks_again_and_again_is_told_once_and_then_when_it_stays_well() {
+    let mut told = Told::new(routing(&ALL));
+    for minute in 0..90 {
+        // it breaks every five minutes for an hour
+        let verdict = if minute < 60 && minute % 5 == 0 {
+            DOWN
+        } else {
+            WELL
+        };
+        told.run(minute * 60, &[("a", verdict)]);
+    }
+    let notes: Vec<(i64, usize)> = (told.messages.iter())
+        .map(|(second, alerts)| (second / 60, alerts[0].notes.len()))
+        .collect();
+    assert_eq!(
+        told.said(),
+        expected(&[
+            (0, "a down"),
+            (1, "a recovered"),
+            (5, "a down"),
+            (6, "a recovered"),
+            (10, "a down"),
+            (11, "a recovered"),
+            // the fourth within an hour
+            (15, "a down"),
+        ])
+    );
+    assert!(told.messages[6].1[0].notes[0].starts_with("it breaks again and again, 4 times"));
+    assert!(notes[..6].iter().all(|(_, notes)| *notes == 0), "{notes:?}");
+    // no more than three in the last hour
+    for minute in 90..160 {
+        told.run(minute * 60, &[("a", WELL)]);
+    }
+    assert_eq!(told.said()[7..], expected(&[(100, "a recovered")]));
+    // and the next one is news
+    told.run(170 * 60, &[("a", DOWN)]);
+    assert_eq!(told.said()[8..], expected(&[(170, "a down")]));
+}
+
+#[test]
+fn one_that_breaks_again_and_again_is_told_again_where_it_is_worse_or_lasts() {
+    let mut told = Told::new(routing(&ALL));
+    let mut runs: Vec<(i64, Verdict)> = (0..8)
+        .map(|turn| (turn, if turn % 2 == 0 { DOWN } else { WELL }))
+        .collect();
+    runs.extend([
+        (10, Verdict::Exhausted),
+        (11, Verdict::Exhausted),
+        (12, DOWN),
+    ]);
+    // in the same trouble, an hour after
+    runs.extend([(69, Verdict::Exhausted), (70, Verdict::Exhausted)]);
+    for (minute, verdict) in runs {
+        told.run(minute * 60, &[("a", verdict)]);
+    }
+    assert_eq!(
+        told.said()[6..],
+        expected(&[(6, "a down"), (10, "a exhausted"), (70, "a exhausted")])
+    );
+}
