@@ -176,6 +176,7 @@ fn jobs(
             Arc::new(Runs {
                 process_status: seen.process_status.clone(),
                 control_group: seen.control_group.clone(),
+                container: seen.container.clone(),
             })
         });
         for (number, check) in checks.iter().enumerate() {

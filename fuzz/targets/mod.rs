@@ -157,6 +157,7 @@ fn gone() -> Observation {
         activating: None,
         left_alone: None,
         control_group: None,
+        container: None,
         subject: SubjectState::default(),
         checks: CheckStates::default(),
         tail: log_check::Tail::default(),

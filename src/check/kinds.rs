@@ -135,7 +135,7 @@ macro_rules! checks {
             /// Whether it has to be told what runs of the service.
             pub fn asks_what_runs(&self) -> bool {
                 match self {
-                    $(Self::$name(_) => <$kind as CheckKind>::ASKS_WHAT_RUNS,)*
+                    $(Self::$name(rule) => <$kind as CheckKind>::asks_what_runs(rule),)*
                 }
             }
 

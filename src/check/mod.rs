@@ -299,6 +299,8 @@ pub struct Runs {
     pub process_status: ProcessStatus,
     /// The control group of its unit, where it has one that is up.
     pub control_group: Option<String>,
+    /// Its container, where the engine has described it in this run.
+    pub container: Option<Arc<container::Described>>,
 }
 
 /// What a look at one service depends on.
@@ -325,6 +327,10 @@ pub struct ServiceContext<'a> {
     pub has_method: bool,
     /// Its systemd unit.
     pub unit: Option<&'a unit::Unit>,
+    /// Its container.
+    pub container: Option<&'a container::Rule>,
+    /// Where containers are asked for.
+    pub engine: &'a container::Containers,
     /// Whether its process runs now, with nothing remembered.
     pub process_status: &'a ProcessStatus,
     /// The file that its standard output goes to, where the program is known to keep back what it prints.
@@ -383,7 +389,9 @@ pub trait CheckKind {
     const SHOWS_LIFE: bool = true;
 
     /// It has to be told what runs of the service.
-    const ASKS_WHAT_RUNS: bool = false;
+    fn asks_what_runs(_rule: &Self::Rule) -> bool {
+        false
+    }
 
     /// What is checked, the second part of a check's id.
     fn target(rule: &Self::Rule) -> String;
@@ -466,6 +474,8 @@ pub struct Observation {
     pub left_alone: Option<String>,
     /// The control group of its unit, where that is up.
     pub control_group: Option<String>,
+    /// Its container, where the engine has described it in this run and a check asks for that.
+    pub container: Option<Arc<container::Described>>,
     /// What to remember of what it is made of.
     pub subject: SubjectState,
     /// What its checks want to remember.

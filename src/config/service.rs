@@ -442,7 +442,12 @@ pub(super) fn body(
     });
     let logs = keys.log.into_iter().map(|rule| {
         let unit = unit.clone().filter(|_| rule.journal);
-        Logs::rule(log::Rule { unit, ..rule })
+        let of_container = keys.container.clone().filter(|_| rule.container);
+        Logs::rule(log::Rule {
+            unit,
+            of_container,
+            ..rule
+        })
     });
     let ports = keys.port.into_iter().map(Ports::rule);
     let endpoints = keys.http.into_iter().map(Https::rule);
@@ -507,6 +512,37 @@ fn usage_has_processes(table: &Table<'_>) {
     }
 }
 
+/// Whose messages or output a log is, the service has to be.
+fn has_what_logs(table: &Table<'_>) {
+    let Some(logs) = table.get("log") else {
+        return;
+    };
+    for (key, owner, what, help) in [
+        (
+            "journal",
+            "systemd",
+            "`journal` in a service without a unit",
+            "write systemd = { unit = \"trader.service\" } too, whose messages those are",
+        ),
+        (
+            "container",
+            "container",
+            "`container` in a log of a service without a container",
+            "write container = { name = \"gateway\" } in the service too, whose output that is",
+        ),
+    ] {
+        if table.has(owner) {
+            continue;
+        }
+        for log in (0..).map_while(|number| logs.entry(number)) {
+            let value = log.key(key).filter(|value| value.raw_flag() == Some(true));
+            if let Some(value) = value {
+                value.misplaced(what, help);
+            }
+        }
+    }
+}
+
 /// Holds the tables of a service against one another.
 fn fits_together(table: &Table<'_>, _: &mut Part<ServiceKeys>) {
     let (process, spawn, restart) = (
@@ -542,20 +578,7 @@ fn fits_together(table: &Table<'_>, _: &mut Part<ServiceKeys>) {
             "give it one of process, systemd, container, log, port, http, exec, disk, or spawn alone",
         );
     }
-    let logs = table.get("log").filter(|_| !table.has("systemd"));
-    if let Some(logs) = logs {
-        for log in (0..).map_while(|number| logs.entry(number)) {
-            let journal = log
-                .key("journal")
-                .filter(|key| key.raw_flag() == Some(true));
-            if let Some(journal) = journal {
-                journal.misplaced(
-                    "`journal` in a service without a unit",
-                    "write systemd = { unit = \"trader.service\" } too, whose messages those are",
-                );
-            }
-        }
-    }
+    has_what_logs(table);
     if let Some(writes) = spawn.as_ref().and_then(|spawn| spawn.key("write_pid_file"))
         && writes.raw_flag() == Some(true)
         && process

@@ -7,7 +7,7 @@ use super::processes::look_at_mains;
 use super::{Subject, unanswered};
 use crate::check::container;
 use crate::check::process::ProcessStatus;
-use crate::check::{Looking, Observation, Presence};
+use crate::check::{Looking, Observation, Presence, Rule as CheckRule};
 use crate::client::engine::Listed;
 use crate::config::{Config, Service};
 use crate::pool::Failed;
@@ -72,6 +72,13 @@ pub(super) fn look_at_containers(
         };
         if let Some(origin) = &subject.service.origin {
             judged.lacks(&origin.unset);
+        }
+        let asks = subject.service.checks.iter();
+        if let Ok(answer) = &answer
+            && asks.map(|check| &check.rule).any(CheckRule::asks_what_runs)
+        {
+            let described = answer.described(rule, &config.containers);
+            observation.container = described.map(Arc::new);
         }
         observation.findings.extend(judged.findings);
         observation.notes.extend(judged.notes);

@@ -13,6 +13,7 @@ mod boxes;
 mod budget;
 mod channels;
 mod cli;
+mod container_logs;
 mod containers;
 mod cost;
 mod cron;

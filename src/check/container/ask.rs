@@ -1,7 +1,7 @@
 //! Asking the engine: one list, and details of what is meant.
 
 use std::fs;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{Containers, Rule, select};
 use crate::client::engine::{Details, Engine, Listed, Trouble};
@@ -21,6 +21,30 @@ impl Answer {
         let found = self.details.iter().find(|(known, _)| known == id);
         found.map(|(_, details)| details)
     }
+
+    /// The container of a rule, where there is one and its details came.
+    pub fn described(&self, rule: &Rule, containers: &Containers) -> Option<Described> {
+        let [container] = select(rule, &self.listed).found[..] else {
+            return None;
+        };
+        let details = self.details(&container.id)?.as_ref().ok()?.clone();
+        Some(Described {
+            engine: Engine::at(&containers.path().ok()?),
+            timeout: containers.timeout,
+            details,
+        })
+    }
+}
+
+/// A container that an engine has described, and the engine, which can be asked for more.
+#[derive(Clone, Debug)]
+pub struct Described {
+    /// Its engine.
+    pub engine: Engine,
+    /// For a call.
+    pub timeout: Duration,
+    /// What it says.
+    pub details: Details,
 }
 
 /// Asks for all containers. The error is a sentence.

@@ -20,7 +20,7 @@ mod select;
 mod tests;
 mod traps;
 
-pub use self::ask::{Answer, ask, is_process_of, list};
+pub use self::ask::{Answer, Described, ask, is_process_of, list};
 pub use self::explain::explain;
 pub use self::judge::{judge, unreachable};
 pub use self::rule::{Containers, Rule};

@@ -16,6 +16,8 @@ pub(super) fn explain(rule: &Rule, state: Option<&LogPosition>, last: LastLook<'
             (_, Some(position)) => (
                 if rule.journal {
                     "last message"
+                } else if rule.container {
+                    "last line"
                 } else {
                     "last written"
                 },
@@ -59,7 +61,11 @@ pub(super) fn explain(rule: &Rule, state: Option<&LogPosition>, last: LastLook<'
     if facts.is_empty() {
         facts.push("nothing is asked of it but to be there".to_owned());
     }
-    format!("log {}: {}", rule.title(), facts.join("; "))
+    let facts = facts.join("; ");
+    if rule.container {
+        return format!("{}: {facts}", rule.title());
+    }
+    format!("log {}: {facts}", rule.title())
 }
 
 fn patterns(count: usize) -> String {

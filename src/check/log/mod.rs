@@ -22,7 +22,10 @@ use super::{
 };
 use crate::clock::Reading;
 
+mod age;
+mod authors;
 mod bytes;
+mod container;
 mod encoding;
 mod explain;
 mod fingerprint;
@@ -44,7 +47,7 @@ mod zone;
 
 pub use encoding::Encoding;
 pub use fingerprint::Fingerprint;
-pub use position::{FilePosition, JournalPosition, LogPosition};
+pub use position::{FilePosition, JournalPosition, LastLine, LogPosition, OutputPosition};
 pub use rule::{Expect, Forbid, Rule, Unit};
 pub use zone::{NamedZone, Zone};
 
@@ -153,9 +156,16 @@ impl CheckKind for Logs {
     ];
     const IS_PROBE: bool = false;
 
+    fn asks_what_runs(rule: &Rule) -> bool {
+        rule.container
+    }
+
     fn target(rule: &Rule) -> String {
         if rule.journal {
             return "journal".to_owned();
+        }
+        if rule.container {
+            return "container".to_owned();
         }
         rule.path.to_string_lossy().into_owned()
     }
@@ -163,7 +173,7 @@ impl CheckKind for Logs {
     fn look(jobs: Vec<JobOf<Self>>, looking: &Looking<'_>) -> Vec<Seen> {
         let rules: Vec<Arc<Rule>> = jobs.iter().map(|job| Arc::clone(&job.rule)).collect();
         let (now, jumped_at) = (looking.now.clone(), looking.jumped_at);
-        let (each, journals) = (looking.check_timeout, journal::limit(&rules, looking));
+        let (each, journals) = (looking.check_timeout, limit(&rules, looking));
         let results = looking
             .pool
             .side_by_side(jobs, journals, looking.deadline, move |job| {
@@ -173,11 +183,17 @@ impl CheckKind for Logs {
                     author: job.circumstances.author,
                     shown: job.circumstances.shown,
                 };
+                let known = job.state.as_deref();
                 match &job.rule.unit {
                     Some(unit) if job.rule.journal => {
-                        journal::look(&job.rule, unit, job.state.as_deref(), context, each)
+                        journal::look(&job.rule, unit, known, context, each)
                     }
-                    _ => look(&job.rule, job.state.as_deref(), context),
+                    _ if job.rule.container => {
+                        let runs = job.circumstances.runs.as_deref();
+                        let described = runs.and_then(|runs| runs.container.as_deref());
+                        container::look(&job.rule, described, known, context, each)
+                    }
+                    _ => look(&job.rule, known, context),
                 }
             });
         let checked = results.into_iter().zip(rules).map(|(result, rule)| {
@@ -192,6 +208,7 @@ impl CheckKind for Logs {
     fn when_stopped(rule: &Rule, state: Option<&LogPosition>) -> Option<LogPosition> {
         match &rule.unit {
             Some(unit) if rule.journal => Some(journal::at_end(unit, state)),
+            _ if rule.container => Some(container::at_end(state)),
             _ => position_at_end(rule, state),
         }
     }
@@ -206,6 +223,15 @@ impl CheckKind for Logs {
 
     fn explain(rule: &Rule, state: Option<&LogPosition>, last: LastLook<'_>) -> String {
         explain::explain(rule, state, last)
+    }
+}
+
+/// The limit of a look in the pool: where others are asked, more than they have themselves.
+fn limit(rules: &[Arc<Rule>], looking: &Looking<'_>) -> Duration {
+    if rules.iter().any(|rule| rule.journal || rule.container) {
+        looking.check_timeout + SLACK
+    } else {
+        looking.check_timeout
     }
 }
 
@@ -243,6 +269,9 @@ pub fn resolve(path: &Path) -> Option<PathBuf> {
 
 /// A log that is rotated or truncated while it is read is read again, so often at most.
 const ATTEMPTS: usize = 5;
+
+/// What a journalctl or an engine may take beyond its own limit: to be killed and collected, or given up.
+const SLACK: Duration = Duration::from_secs(3);
 
 /// Of new lines, at most so many bytes are read a run.
 const NEW: u64 = 8 << 20;

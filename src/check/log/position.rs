@@ -44,6 +44,9 @@ pub struct LogPosition {
     /// Of a journal: how far it was read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub journal: Option<JournalPosition>,
+    /// Of a container: how far its output was read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub container: Option<OutputPosition>,
     /// It was made by [`super::position_at_end`], when a restart had stopped the process.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub restarted: bool,
@@ -59,6 +62,9 @@ impl LogPosition {
     pub fn catch_up(&mut self, later: &Self) {
         if later.journal.is_some() {
             self.journal.clone_from(&later.journal);
+        }
+        if later.container.is_some() {
+            self.container.clone_from(&later.container);
         }
         if self.here.same_file(&later.here) && self.here.path == later.here.path {
             self.here.clone_from(&later.here);
@@ -81,6 +87,33 @@ pub struct JournalPosition {
     /// Since when there is no message at all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub silent_since: Option<Moment>,
+}
+
+/// How far the output of a container was read.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct OutputPosition {
+    /// The id of the container: another one has output of its own.
+    pub id: String,
+    /// The newest line of standard output that was judged; absent: it has none yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output: Option<LastLine>,
+    /// The newest line of standard error that was judged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<LastLine>,
+    /// Since when there is no line at all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub silent_since: Option<Moment>,
+}
+
+/// The newest line of a stream that was judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastLine {
+    /// When the engine got it, to the nanosecond, by the wall clock of then.
+    pub time: DateTime<Utc>,
+    /// So many lines of its stream have that time, and all of them were judged; absent: all that have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub count: Option<usize>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
@@ -273,6 +306,7 @@ mod tests {
             unstamped_since: time(80),
             cut: false,
             journal: None,
+            container: None,
             restarted: false,
         };
         let changes: [(&str, bool, Change); 12] = [

@@ -1,10 +1,12 @@
 //! The `log` tables of a service.
 
+use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use memchr::memchr3;
 
+use super::super::container;
 use super::super::pattern::Pattern;
 use super::{NamedZone, Severity, Stamp, Zone, stamp};
 use crate::systemctl::Manager;
@@ -29,7 +31,11 @@ table! {
         /// In place of a path: the messages of the service's unit, as the journal of systemd has them.
         journal: bool = false, commented "true";
         /// Whose messages those are.
-        unit: Option<Unit> => Later;
+        unit: Option<Unit> => Later<Unit>;
+        /// In place of a path: what the service's container writes to standard output and error, as its engine has it.
+        container: bool = false, commented "true";
+        /// Which container that is.
+        of_container: Option<container::Rule> => Later<container::Rule>;
         /// The freshness limit; without it freshness is not judged.
         max_age: Option<Duration> as Option<Positive>, example r#""5m""#;
         /// How far back `expect` looks, and `forbid` on the first run.
@@ -111,12 +117,12 @@ pub struct Unit {
 }
 
 /// Nothing yet: the service is read when its parts are.
-struct Later;
+struct Later<T>(PhantomData<T>);
 
-impl Derived for Later {
-    type Of = Option<Unit>;
+impl<T: Clone> Derived for Later<T> {
+    type Of = Option<T>;
 
-    fn derive(_: &Table<'_>, _: &Context) -> Option<Option<Unit>> {
+    fn derive(_: &Table<'_>, _: &Context) -> Option<Option<T>> {
         Some(None)
     }
 }
@@ -126,6 +132,10 @@ impl Rule {
     pub fn title(&self) -> String {
         match &self.unit {
             Some(unit) if self.journal => format!("the journal of {}", unit.name),
+            _ if self.container => match &self.of_container {
+                Some(container) => format!("the output of {container}"),
+                None => "the output of its container".to_owned(),
+            },
             _ => self.shown.clone(),
         }
     }
@@ -138,6 +148,8 @@ impl Rule {
             path: Path::new("/").join(path),
             journal: false,
             unit: None,
+            container: false,
+            of_container: None,
             max_age: None,
             lines: 1,
             expect: Vec::new(),
@@ -241,26 +253,38 @@ fn has_format(table: &Table<'_>, _: &mut Part<StampKeys>) {
 /// Holds the keys of a table against one another.
 fn fits_together(table: &Table<'_>, part: &mut Part<Rule>) {
     let journal = table.get("journal").filter(|_| part.journal != Some(false));
-    match journal {
-        Some(journal) if table.has("path") => journal.misplaced(
-            "`journal` beside `path`",
+    let container = table.get("container");
+    let container = container.filter(|_| part.container != Some(false));
+    let others = [("journal", &journal), ("container", &container)];
+    let mut others = others
+        .iter()
+        .filter_map(|(key, it)| Some((*key, it.as_ref()?)));
+    let first = if table.has("path") {
+        Some("path")
+    } else {
+        others.next().map(|(key, _)| key)
+    };
+    for (key, value) in others {
+        value.misplaced(
+            &format!("`{key}` beside `{}`", first.unwrap_or_default()),
             "a log is one or the other: leave one out, or write a second [[service.NAME.log]]",
-        ),
-        Some(_) => {
-            for key in ["timestamp", "timestamp_after", "timestamp_zone"] {
-                if let Some(value) = table.get(key) {
-                    value.misplaced(
-                        &format!("{} beside `journal`", value.name()),
-                        "leave it out: the journal has the time of each message",
-                    );
-                }
+        );
+    }
+    if first.is_none() {
+        table.lacks(
+            "`path` is missing",
+            "write path = \"logs/trader.log\", or journal = true, or container = true",
+        );
+    }
+    if first == Some("journal") {
+        for key in ["timestamp", "timestamp_after", "timestamp_zone"] {
+            if let Some(value) = table.get(key) {
+                value.misplaced(
+                    &format!("{} beside `journal`", value.name()),
+                    "leave it out: the journal has the time of each message",
+                );
             }
         }
-        None if !table.has_any(&["path"]) => table.lacks(
-            "`path` is missing",
-            "write path = \"logs/trader.log\", or journal = true",
-        ),
-        None => {}
     }
     can_match(table, part);
 }
@@ -346,7 +370,7 @@ impl Derived for AsMeant {
 
     fn derive(table: &Table<'_>, context: &Context) -> Option<PathBuf> {
         let Some(value) = table.get("path") else {
-            return table.has("journal").then(PathBuf::new);
+            return table.has_any(&["journal", "container"]).then(PathBuf::new);
         };
         let (text, base) = (value.raw_text()?, &*context.base);
         if !is_glob(text) {

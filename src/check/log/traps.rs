@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
+use super::super::container::{Containers, Rule as Container};
 use super::super::trap::Trap;
 use super::super::{Kind, Looking, ServiceContext};
 use super::held::Lines;
 use super::open::Trouble;
 use super::stamp::Reader;
-use super::{Recent, Rule, journal, name, patterns, reach, resolve};
+use super::{Recent, Rule, container, journal, name, patterns, reach, resolve};
 use crate::clock::rough;
 use crate::text::printable;
 
@@ -25,20 +26,29 @@ pub(super) fn traps(
     rules: &[(&Arc<Rule>, &ServiceContext<'_>)],
     looking: &Looking<'_>,
 ) -> Vec<Vec<Trap>> {
-    let logs = rules.iter().map(|(rule, _)| Arc::clone(rule)).collect();
+    let logs = rules.iter().map(|(rule, service)| {
+        let of_container = service.container.filter(|_| rule.container);
+        let of_container = of_container.map(|it| (it.clone(), service.engine.clone()));
+        (Arc::clone(rule), of_container)
+    });
+    let logs = logs.collect();
     let now = looking.now.wall;
-    let (each, limit) = (looking.check_timeout, journal_limit(rules, looking));
+    let (each, limit) = (looking.check_timeout, content_limit(rules, looking));
     // a dead disk hangs whoever reads from it
-    let read =
-        looking.pool.side_by_side(
-            logs,
-            limit,
-            looking.deadline,
-            move |rule: Arc<Rule>| match &rule.unit {
-                Some(unit) if rule.journal => journal::traps(&rule, unit, each),
-                _ => of_content(&rule, now),
-            },
-        );
+    let read = looking.pool.side_by_side(
+        logs,
+        limit,
+        looking.deadline,
+        move |(rule, of_container): (Arc<Rule>, Option<(Container, Containers)>)| match (
+            &rule.unit,
+            of_container,
+        ) {
+            (Some(unit), _) if rule.journal => journal::traps(&rule, unit, each),
+            (_, Some((named, engine))) => container::traps(&rule, &named, &engine, each),
+            _ if rule.container => Vec::new(),
+            _ => of_content(&rule, now),
+        },
+    );
     let all = rules.iter().zip(read).map(|((rule, service), content)| {
         let mut traps = of_limits(rule, service);
         traps.extend(content.unwrap_or_else(|failed| {
@@ -51,9 +61,9 @@ pub(super) fn traps(
 }
 
 /// The limit of a look at the content of one of these.
-fn journal_limit(rules: &[(&Arc<Rule>, &ServiceContext<'_>)], looking: &Looking<'_>) -> Duration {
+fn content_limit(rules: &[(&Arc<Rule>, &ServiceContext<'_>)], looking: &Looking<'_>) -> Duration {
     let rules: Vec<Arc<Rule>> = rules.iter().map(|(rule, _)| Arc::clone(rule)).collect();
-    match journal::limit(&rules, looking) {
+    match super::limit(&rules, looking) {
         limit if limit == looking.check_timeout => limit,
         // its end, and what was dropped
         limit => limit * 2,
@@ -128,8 +138,8 @@ fn of_limits(rule: &Rule, service: &ServiceContext<'_>) -> Vec<Trap> {
     let patterns = expected.chain(forbidden);
     traps.extend(patterns.filter_map(|(key, pattern)| Trap::of_control(key, pattern, &['\t'])));
     let is_glob = |text: &str| text.contains(['*', '?', '[']);
-    if rule.journal {
-        // whatever there is of it is looked for in the journal itself
+    if rule.journal || rule.container {
+        // whatever there is of it is looked for in the journal, or by the engine
     } else if resolve(&rule.path).is_none() {
         traps.push(Trap::of(
             "path",

@@ -196,6 +196,24 @@ impl Hierarchies {
     }
 }
 
+/// The control group of a container that a process is in, where that surely is the container's: `groups` is the process's
+/// `/proc/PID/cgroup`, and the group has the container's id in its name. Of groups that the container has made below
+/// it, as a systemd in it does, the uppermost counts.
+pub(super) fn of_container(groups: &str, id: &str) -> Option<String> {
+    if id.len() < 32 {
+        return None;
+    }
+    let path = |line: &str| {
+        let group = line.splitn(3, ':').nth(2)?.to_owned();
+        let begins = group.find(id)? + id.len();
+        let ends = group[begins..]
+            .find('/')
+            .map_or(group.len(), |end| begins + end);
+        Some(group[..ends].to_owned())
+    };
+    groups.lines().find_map(path)
+}
+
 /// The directory of a group in a hierarchy. Not of the root: that is the whole machine.
 fn directory(mount: Option<&Mount>, group: &str) -> Option<PathBuf> {
     let mount = mount?;
@@ -244,6 +262,41 @@ mod tests {
         41 30 0:32 / DIR/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct\n\
         42 30 0:33 / DIR/systemd rw - cgroup cgroup rw,xattr,name=systemd\n\
         43 30 0:34 / DIR/unified rw - cgroup2 cgroup2 rw\n";
+
+    #[test]
+    fn the_group_of_a_container_has_its_id_in_its_name() {
+        let id = "0123456789abcdef".repeat(4);
+        for (groups, expected) in [
+            (
+                "0::/system.slice/docker-ID.scope",
+                Some("/system.slice/docker-ID.scope"),
+            ),
+            (
+                "0::/system.slice/docker-ID.scope/init.scope",
+                Some("/system.slice/docker-ID.scope"),
+            ),
+            (
+                "12:memory:/docker/ID\n5:cpu,cpuacct:/docker/ID\n0::/",
+                Some("/docker/ID"),
+            ),
+            (
+                "0::/\n4:memory:/docker/ID/system.slice/a.service\n",
+                Some("/docker/ID"),
+            ),
+            (
+                "0::/user.slice/libpod-ID.scope/container",
+                Some("/user.slice/libpod-ID.scope"),
+            ),
+            // of another one, or of none
+            ("0::/docker/0123", None),
+            ("0::/", None),
+            ("", None),
+        ] {
+            let found = of_container(&groups.replace("ID", &id), &id);
+            assert_eq!(found, expected.map(|it| it.replace("ID", &id)), "{groups}");
+        }
+        assert_eq!(of_container("0::/docker/ab", "ab"), None);
+    }
 
     #[test]
     fn version_2_is_read() {

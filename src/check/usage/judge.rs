@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::average::{Average, Baseline};
-use super::look::{Look, Measured, Seen, Whole};
+use super::look::{Look, Measured, Owner, Seen, Whole};
 use super::rule::Level;
 use super::{Rule, code};
 use crate::amount::{rough_bytes, rough_percent};
@@ -47,7 +47,7 @@ pub(super) fn judge(
     ticks: u64,
 ) -> Checked<State> {
     let nothing = State::default();
-    let (main, seen) = match look {
+    let (main, owner, seen) = match look {
         // what runs next has reached nothing yet
         Look::NotRunning => {
             return Checked {
@@ -63,7 +63,7 @@ pub(super) fn judge(
                 ..Checked::default()
             };
         }
-        Look::At { main, seen } => (main, seen),
+        Look::At { main, owner, seen } => (main, *owner, seen),
     };
     let of_it = |state: &&State| state.main.as_ref() == Some(main);
     let former = former.filter(of_it).unwrap_or(&nothing);
@@ -82,7 +82,7 @@ pub(super) fn judge(
             state: Some(without_figure(state)),
             ..Checked::default()
         },
-        Seen::Measured(measured) => levels(rule, measured, None, state, now),
+        Seen::Measured(measured) => levels(rule, measured, owner, None, state, now),
         Seen::Time {
             baseline,
             processes,
@@ -108,7 +108,7 @@ pub(super) fn judge(
                     baseline: Some(baseline.clone().kept()),
                     ..state
                 };
-                levels(rule, &measured, Some(over_ms), state, now)
+                levels(rule, &measured, owner, Some(over_ms), state, now)
             }
         },
     }
@@ -127,6 +127,7 @@ fn without_figure(state: State) -> State {
 fn levels(
     rule: &Rule,
     measured: &Measured,
+    owner: Owner,
     over_ms: Option<u64>,
     former: State,
     now: &Reading,
@@ -141,7 +142,7 @@ fn levels(
                 Kind::Usage,
                 code(rule),
                 severity,
-                sentence(rule, measured, over_ms, level),
+                sentence(rule, measured, owner, over_ms, level),
             )),
         };
         let failing = Failing {
@@ -202,12 +203,19 @@ pub(super) fn shown(rule: &Rule, figure: u64) -> String {
     }
 }
 
-fn sentence(rule: &Rule, measured: &Measured, over_ms: Option<u64>, level: &Level) -> String {
+fn sentence(
+    rule: &Rule,
+    measured: &Measured,
+    owner: Owner,
+    over_ms: Option<u64>,
+    level: &Level,
+) -> String {
     let figure = shown(rule, measured.figure);
-    let (owner, one) = match (rule, measured.processes) {
+    let (who, one) = match (rule, measured.processes) {
         (Rule::OpenFiles(_), _) => ("its main process".to_owned(), true),
         (_, Some(1)) => ("its process".to_owned(), true),
         (_, Some(count)) => (format!("its {count} processes"), false),
+        (_, None) if owner == Owner::Container => ("its container".to_owned(), true),
         (_, None) => ("its unit".to_owned(), true),
     };
     let does = match rule {
@@ -221,17 +229,22 @@ fn sentence(rule: &Rule, measured: &Measured, over_ms: Option<u64>, level: &Leve
         format!(" over the last {}", rough(Duration::from_millis(ms)))
     });
     let limit = match &measured.whole {
-        Some(whole) if level.is_share => format!("{} of {}", level.written, of_what(rule, whole)),
+        Some(whole) if level.is_share => {
+            format!("{} of {}", level.written, of_what(rule, whole, owner))
+        }
         _ => level.written.clone(),
     };
-    format!("{owner} {does} {figure}{over} (limit: {limit})")
+    format!("{who} {does} {figure}{over} (limit: {limit})")
 }
 
 /// What a share is of, with how much of it that is.
-fn of_what(rule: &Rule, whole: &Whole) -> String {
+fn of_what(rule: &Rule, whole: &Whole, owner: Owner) -> String {
     match rule {
         Rule::Memory(_) if whole.is_machine => {
             format!("the machine's {}", rough_bytes(whole.amount))
+        }
+        Rule::Memory(_) if owner == Owner::Container => {
+            format!("its container's limit of {}", rough_bytes(whole.amount))
         }
         Rule::Memory(_) => format!("its cgroup's limit of {}", rough_bytes(whole.amount)),
         Rule::Cpu(_) | Rule::Threads(_) => String::new(),
@@ -284,6 +297,7 @@ mod tests {
     fn seen(pid: i32, seen: Seen) -> Look {
         Look::At {
             main: main(pid),
+            owner: Owner::Unit,
             seen,
         }
     }
@@ -300,6 +314,30 @@ mod tests {
 
     fn judged(rule: &Rule, look: &Look, former: &State, second: i64) -> Checked<State> {
         judge(rule, look, Some(former), &now(second), 100)
+    }
+
+    #[test]
+    fn what_the_group_of_a_container_uses_is_said_to_be_its() {
+        let mb = 1_000_000;
+        let rule = memory(None, Some("90%"), 0);
+        let measured = Measured {
+            figure: 60 * mb,
+            whole: Some(Whole {
+                amount: 64 * mb,
+                is_machine: false,
+            }),
+            processes: None,
+        };
+        let look = Look::At {
+            main: main(7),
+            owner: Owner::Container,
+            seen: Seen::Measured(measured),
+        };
+        let found = judged(&rule, &look, &State::default(), 0).findings;
+        assert_eq!(
+            found[0].message,
+            "its container uses 60.0 MB of memory (limit: 90% of its container's limit of 64.0 MB)"
+        );
     }
 
     #[test]
@@ -411,6 +449,7 @@ mod tests {
         let figure = |figure| measured(figure, None, Some(1));
         let unreadable = seen(7, Seen::Unreadable("no".to_owned()));
         let other = Look::At {
+            owner: Owner::Unit,
             main: main(8),
             seen: Seen::Measured(Measured {
                 figure: 250,

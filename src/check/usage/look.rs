@@ -1,17 +1,22 @@
-//! Reading what services use: of a unit by its control group, of other services by their processes.
+//! Reading what services use: of a unit and of a container by its control group, of other services by their processes. Of a
+//! container whose processes are not seen from here its engine says it.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
+use chrono::{DateTime, Utc};
 use nix::time::{ClockId, clock_gettime};
 
 use super::Rule;
 use super::average::{Baseline, Processes, Total};
-use super::cgroup::Hierarchies;
+use super::cgroup::{self, Hierarchies};
+use crate::check::container::Described;
 use crate::check::process::{Identity, ProcessStatus};
 use crate::check::{Looking, Runs};
+use crate::client::engine::Stats;
 use crate::clock::{Reading, rough};
 use crate::pool::Failed;
 use crate::process_table::{self, Used, UsedByAll, is_gone};
@@ -27,9 +32,21 @@ pub(super) enum Look {
     At {
         /// Its main process.
         main: Identity,
+        /// Whose control group counts, where one does.
+        owner: Owner,
         /// What was seen.
         seen: Seen,
     },
+}
+
+/// Whose control group counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Owner {
+    /// That of its unit.
+    #[default]
+    Unit,
+    /// That of its container.
+    Container,
 }
 
 /// What was seen of what runs.
@@ -102,14 +119,24 @@ struct Subject {
     main: Identity,
     has_main: bool,
     group: Option<String>,
+    /// Its container, where its engine has to be asked.
+    by_engine: Option<Arc<Runs>>,
     rules: Vec<Arc<Rule>>,
 }
 
-/// Whom a look was at, where it was at a unit without a main process.
-fn of_unit(now: &Reading) -> Identity {
+/// The control group of a container, by its main process.
+fn group_of_container(pid: i32, container: &Described) -> Option<String> {
+    let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+    cgroup::of_container(&groups, &container.details.id)
+}
+
+/// Whom a look was at, where it was at a unit without a main process, or at a container, which was `started` then, whose
+/// main process is not seen from here.
+fn without_main(now: &Reading, started: Option<DateTime<Utc>>) -> Identity {
+    let started = started.and_then(|started| u64::try_from(started.timestamp_millis()).ok());
     Identity {
         pid: 0,
-        start: 0,
+        start: started.unwrap_or_default(),
         boot_id: Arc::clone(&now.boot_id),
     }
 }
@@ -125,13 +152,16 @@ pub(super) fn look(asked: &[(&Arc<Rule>, Option<&Arc<Runs>>)], looking: &Looking
             services.entry(service).or_default().push(place);
         }
     }
-    let (mut places, mut subjects) = (Vec::new(), Vec::new());
+    let (mut places, mut subjects, mut owners) = (Vec::new(), Vec::new(), Vec::new());
     for of_service in services.into_values() {
         let Some(runs) = of_service.first().and_then(|place| asked[*place].1) else {
             continue;
         };
+        let container = runs.container.as_deref();
+        let is_up = container.is_some_and(|it| it.details.state.running);
         let main = match (&runs.process_status, &runs.control_group) {
             (ProcessStatus::Running(running), _) => Some(running.main.clone()),
+            (ProcessStatus::NotApplicable, None) if is_up => None,
             (ProcessStatus::NotApplicable, Some(_)) => None,
             (ProcessStatus::NotRunning | ProcessStatus::NotApplicable, _) => {
                 for place in of_service {
@@ -142,10 +172,22 @@ pub(super) fn look(asked: &[(&Arc<Rule>, Option<&Arc<Runs>>)], looking: &Looking
             (ProcessStatus::Unknown, _) => continue,
         };
         let rules = of_service.iter().map(|place| Arc::clone(asked[*place].0));
+        let group = match (&runs.control_group, &main, container) {
+            (Some(group), ..) => Some(group.clone()),
+            (None, Some(main), Some(container)) => group_of_container(main.pid, container),
+            _ => None,
+        };
+        let by_engine = (is_up && group.is_none() && main.is_none()).then(|| Arc::clone(runs));
+        let started = container.and_then(|it| it.details.state.started_at);
+        owners.push(match runs.control_group {
+            None if container.is_some() => Owner::Container,
+            _ => Owner::Unit,
+        });
         subjects.push(Subject {
             has_main: main.is_some(),
-            main: main.unwrap_or_else(|| of_unit(looking.now)),
-            group: runs.control_group.clone(),
+            main: main.unwrap_or_else(|| without_main(looking.now, started)),
+            group,
+            by_engine,
             rules: rules.collect(),
         });
         places.push(of_service);
@@ -155,13 +197,18 @@ pub(super) fn look(asked: &[(&Arc<Rule>, Option<&Arc<Runs>>)], looking: &Looking
         .map(|subject| subject.main.clone())
         .collect();
     let (shared, now) = (Shared::default(), looking.now.clone());
+    let deadline = looking.deadline;
     let results = looking.pool.side_by_side(
         subjects,
         looking.check_timeout,
         looking.deadline,
-        move |subject| read(&subject, &shared, &now),
+        move |subject| match &subject.by_engine {
+            Some(runs) => ask_engine(&subject, runs, &shared, &now, deadline),
+            None => read(&subject, &shared, &now),
+        },
     );
-    for ((places, main), result) in places.into_iter().zip(mains).zip(results) {
+    let whose = mains.into_iter().zip(owners);
+    for ((places, (main, owner)), result) in places.into_iter().zip(whose).zip(results) {
         let seen = match result {
             Ok(Some(seen)) => seen,
             // it has ended since: the next run sees that
@@ -170,7 +217,7 @@ pub(super) fn look(asked: &[(&Arc<Rule>, Option<&Arc<Runs>>)], looking: &Looking
         };
         for (place, seen) in places.into_iter().zip(seen) {
             let main = main.clone();
-            looks[place] = Look::At { main, seen };
+            looks[place] = Look::At { main, owner, seen };
         }
     }
     looks
@@ -235,6 +282,85 @@ fn read(subject: &Subject, shared: &Shared, now: &Reading) -> Option<Vec<Seen>> 
         seen.unwrap_or_else(Seen::Unreadable)
     };
     Some(subject.rules.iter().map(one).collect())
+}
+
+/// What each rule asks of a container whose processes are not seen from here, as its engine counts it.
+fn ask_engine(
+    subject: &Subject,
+    runs: &Runs,
+    shared: &Shared,
+    now: &Reading,
+    deadline: Instant,
+) -> Option<Vec<Seen>> {
+    let container = runs.container.as_deref()?;
+    let ids = [&*container.details.id];
+    let answers = container.engine.stats(&ids, container.timeout, deadline);
+    let stats = answers.into_iter().next();
+    let stats = match stats {
+        Some(Ok(stats)) => Ok(stats),
+        Some(Err(trouble)) => Err(trouble.to_string()),
+        None => Err("the engine was not asked".to_owned()),
+    };
+    let one = |rule: &Arc<Rule>| {
+        let seen = match &stats {
+            Ok(stats) => of_stats(rule, stats, shared, now),
+            Err(why) => Err(why.clone()),
+        };
+        seen.unwrap_or_else(Seen::Unreadable)
+    };
+    Some(subject.rules.iter().map(one).collect())
+}
+
+fn of_stats(rule: &Rule, stats: &Stats, shared: &Shared, now: &Reading) -> Result<Seen, String> {
+    let uncounted = || "the engine does not count it".to_owned();
+    let figure = |figure, whole| {
+        Seen::Measured(Measured {
+            figure,
+            whole,
+            processes: None,
+        })
+    };
+    match rule {
+        Rule::Memory(_) => {
+            let machine = shared.machine();
+            let limit = stats.memory_stats.limit;
+            let is_less = |limit: &u64| machine.is_none_or(|machine| *limit < machine);
+            let of_machine = machine.map(|amount| Whole {
+                amount,
+                is_machine: true,
+            });
+            let whole = limit.filter(is_less).map(|amount| Whole {
+                amount,
+                is_machine: false,
+            });
+            let whole = whole.or(of_machine).filter(|_| rule.has_share());
+            Ok(figure(stats.memory().ok_or_else(uncounted)?, whole))
+        }
+        Rule::Cpu(_) => {
+            let used = stats.cpu_stats.cpu_usage.total_usage;
+            let used = Total::Group(used.ok_or_else(uncounted)? / 1000);
+            Ok(Seen::Time {
+                baseline: Baseline::new(used, boot_ms(now), now),
+                processes: None,
+            })
+        }
+        Rule::Threads(_) => Ok(figure(
+            stats.pids_stats.current.ok_or_else(uncounted)?,
+            None,
+        )),
+        Rule::OpenFiles(_) => Err(
+            "its main process is not seen from here (an engine in another PID namespace)"
+                .to_owned(),
+        ),
+    }
+}
+
+/// By the boot clock, in milliseconds.
+fn boot_ms(now: &Reading) -> u64 {
+    let time = clock_gettime(ClockId::CLOCK_BOOTTIME);
+    time.map_or(now.boot_ms, |time| {
+        u64::try_from(std::time::Duration::from(time).as_millis()).unwrap_or(now.boot_ms)
+    })
 }
 
 fn in_group(group: &str, error: &io::Error) -> String {
@@ -320,17 +446,11 @@ fn time(
     shared: &Shared,
     now: &Reading,
 ) -> Result<Seen, String> {
-    let boot_ms = || {
-        let time = clock_gettime(ClockId::CLOCK_BOOTTIME);
-        time.map_or(now.boot_ms, |time| {
-            u64::try_from(std::time::Duration::from(time).as_millis()).unwrap_or(now.boot_ms)
-        })
-    };
     if let Some(group) = &subject.group {
         let used = shared.hierarchies().cpu_us(group);
         if let Some(used) = used.map_err(|error| in_group(group, &error))? {
             return Ok(Seen::Time {
-                baseline: Baseline::new(Total::Group(used), boot_ms(), now),
+                baseline: Baseline::new(Total::Group(used), boot_ms(now), now),
                 processes: None,
             });
         }
@@ -338,7 +458,7 @@ fn time(
     let members = members.get(subject, shared)?;
     let total = Total::Processes(Processes::of(members));
     Ok(Seen::Time {
-        baseline: Baseline::new(total, boot_ms(), now),
+        baseline: Baseline::new(total, boot_ms(now), now),
         processes: Some(members.len()),
     })
 }

@@ -62,7 +62,10 @@ impl CheckKind for Usage {
     ];
     const IS_PROBE: bool = false;
     const SHOWS_LIFE: bool = false;
-    const ASKS_WHAT_RUNS: bool = true;
+
+    fn asks_what_runs(_: &Rule) -> bool {
+        true
+    }
 
     fn target(rule: &Rule) -> String {
         rule.key().to_owned()

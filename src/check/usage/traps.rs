@@ -76,6 +76,7 @@ fn runs(
         return is_running.then(|| Runs {
             process_status: service.process_status.clone(),
             control_group: None,
+            container: None,
         });
     };
     let status = units.get(&(unit.manager, unit.unit.clone()))?;
@@ -87,6 +88,7 @@ fn runs(
     Some(Runs {
         process_status: main.map_or(ProcessStatus::NotApplicable, |seen| seen.process_status),
         control_group: Some(status.control_group.clone()).filter(|group| !group.is_empty()),
+        container: None,
     })
 }
 

@@ -255,6 +255,9 @@ pub struct Stats {
     /// Memory.
     #[serde(deserialize_with = "or_default")]
     pub memory_stats: MemoryStats,
+    /// Threads.
+    #[serde(deserialize_with = "or_default")]
+    pub pids_stats: PidsStats,
 }
 
 impl Stats {
@@ -283,6 +286,14 @@ pub struct CpuStats {
 pub struct CpuUsage {
     /// In nanoseconds since it was started.
     pub total_usage: Option<u64>,
+}
+
+/// Threads of a container.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct PidsStats {
+    /// So many it has now.
+    pub current: Option<u64>,
 }
 
 /// Memory of a container.

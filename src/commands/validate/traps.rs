@@ -271,6 +271,8 @@ fn in_checks<'a>(scene: &Scene<'a>, now: &Reading) -> HashMap<&'a str, Vec<(Stri
             has_process: target(service).is_known(),
             has_method: service.has_remedy(),
             unit: service.unit.as_ref(),
+            container: service.container.as_ref(),
+            engine: &scene.config.containers,
             process_status: &seen.process_status,
             buffered_output: (service.method.as_ref()).and_then(RestartMethod::buffered_output),
         })

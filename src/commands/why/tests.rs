@@ -50,6 +50,8 @@ fn trader() -> Service {
         max_age,
         journal: false,
         unit: None,
+        container: false,
+        of_container: None,
         lines: 100,
         expect: Vec::new(),
         forbid: Vec::new(),

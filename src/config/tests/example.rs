@@ -175,6 +175,8 @@ fn what_is_commented_out_would_be_right_too() {
             "`sendmail` beside `directory` in [mail]",
             "`journal` beside `path`",
             "`journal` in a service without a unit",
+            "`container` beside `path`",
+            "`container` in a log of a service without a container",
             "`ca_file` means nothing without `tls = true`",
             "`body` is sent by a POST only",
             "`ca_file` means nothing without https",

@@ -2,26 +2,17 @@
 
 use chrono::{DateTime, Utc};
 
-use super::super::patterns::{self, Tally};
+use super::super::age::Age;
+use super::super::authors::{ByAuthor, Whose};
+use super::super::patterns;
 use super::super::{
-    AHEAD, Author, Context, JournalPosition, LAST, LogPosition, NEW, Rule, SHOWN, SHOWN_BYTES,
-    Seen, Severity, Tail, finding, size, tail, tell_forbidden, tell_missed,
+    Author, Context, JournalPosition, LAST, LogPosition, NEW, Rule, SHOWN, SHOWN_BYTES, Seen, Tail,
+    size, tell_missed,
 };
 use super::Run;
 use super::entry::{Entry, time_of};
 use super::read::Messages;
 use crate::clock::{self, Moment, Reading, rough};
-
-/// Who wrote a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Whose {
-    /// Surely the process that runs now.
-    Present,
-    /// Perhaps an earlier one.
-    Perhaps,
-    /// One that a restart has stopped: it is done with.
-    Stopped,
-}
 
 /// What the judgement of a journal depends on beside its messages.
 pub(super) struct Judgement<'a> {
@@ -104,8 +95,6 @@ impl Judgement<'_> {
         let Some(limit) = self.rule.max_age else {
             return;
         };
-        let is_held =
-            (self.context.jumped_at).is_some_and(|jump| clock::age(now.wall, jump) < limit);
         let rough_age = |then: DateTime<Utc>| rough(clock::age(now.wall, then));
         let (then, what) = if let Some(written) = next.written {
             let written = newest.unwrap_or_else(|| written.at(now));
@@ -138,20 +127,12 @@ impl Judgement<'_> {
             };
             (since, what)
         };
-        if is_held {
-            return;
-        }
-        if then > now.wall + AHEAD {
-            let by = rough(clock::age(then, now.wall));
-            let why = format!(
-                "its newest message is {by} ahead of the clock, at {}",
-                clock::stamp(then)
-            );
-            self.find("log_in_future", Severity::Warning, &why, seen);
-        } else if clock::age(now.wall, then) > limit {
-            let why = format!("{what} (limit {})", rough(limit));
-            self.find("log_stale", Severity::Critical, &why, seen);
-        }
+        let what = Age {
+            then,
+            stale: &what,
+            ahead: "its newest message is",
+        };
+        what.judge(self.rule, self.name, self.context, seen);
     }
 
     fn judge_expect(&self, messages: &Messages, next: &mut LogPosition, seen: &mut Seen) {
@@ -182,7 +163,7 @@ impl Judgement<'_> {
         let rule = self.rule;
         let is_first = position.is_none_or(|position| position.journal.is_none());
         let restarted = position.is_some_and(|position| position.restarted);
-        let (mut sure, mut perhaps) = (Tally::new(&rule.forbid), Tally::new(&rule.forbid));
+        let mut by_author = ByAuthor::new(rule);
         let new = &messages.all[..messages.new];
         let mut lines: Vec<(Whose, Vec<u8>, bool)> = (new.iter())
             .flat_map(|entry| {
@@ -195,36 +176,9 @@ impl Judgement<'_> {
             lines.truncate(rule.lines);
         }
         for (whose, line, cut) in lines.iter().rev() {
-            match whose {
-                Whose::Present => sure.line(line, *cut, &[]),
-                Whose::Perhaps => perhaps.line(line, *cut, &[]),
-                Whose::Stopped => {}
-            }
+            by_author.line(*whose, line, *cut);
         }
-        for ((forbid, sure), perhaps) in rule.forbid.iter().zip(&sure.hits).zip(&perhaps.hits) {
-            let count = sure.count + perhaps.count;
-            seen.consumed |= count > 0;
-            if count <= forbid.at_most {
-                continue;
-            }
-            let is_sure = sure.count > forbid.at_most;
-            let (hits, count) = if is_sure {
-                (sure, sure.count)
-            } else if perhaps.count > 0 {
-                (perhaps, count)
-            } else {
-                (sure, count)
-            };
-            tell_forbidden(
-                rule,
-                self.name,
-                forbid,
-                (count, &hits.first),
-                is_first,
-                !is_sure,
-                seen,
-            );
-        }
+        by_author.tell(rule, self.name, is_first, seen);
         if messages.left_out {
             seen.note(
                 self.name,
@@ -232,14 +186,6 @@ impl Judgement<'_> {
                     "of new messages only the newest {} are judged in a run; there were more",
                     size(NEW)
                 ),
-            );
-        }
-        let cut = sure.cut + perhaps.cut;
-        if cut > 0 {
-            let limit = size(tail::LINE as u64);
-            seen.note(
-                self.name,
-                format!("lines longer than {limit} were truncated for the search: {cut}"),
             );
         }
     }
@@ -256,11 +202,6 @@ impl Judgement<'_> {
                 Author::Perhaps => Whose::Perhaps,
             },
         }
-    }
-
-    fn find(&self, code: &'static str, severity: Severity, why: &str, seen: &mut Seen) {
-        let finding = finding(self.rule, code, severity, self.name, why);
-        seen.findings.push(finding);
     }
 }
 

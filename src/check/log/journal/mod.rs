@@ -8,14 +8,12 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
 use super::rule::Unit;
 use super::{Context, JournalPosition, LogPosition, Rule, SHOWN, Seen, Severity, finding};
-use crate::check::Looking;
 use crate::clock::Reading;
 use crate::systemctl::Manager;
 
@@ -29,20 +27,8 @@ pub(super) use traps::traps;
 use judge::{Judgement, newest_lines};
 use read::{Wanted, oldest};
 
-/// What a call of journalctl may take beyond its own limit: to be killed and collected.
-const SLACK: Duration = Duration::from_secs(3);
-
 /// How long the end of a journal may take to be found when a restart has stopped the unit.
 const END_LIMIT: Duration = Duration::from_secs(5);
-
-/// The limit of a look in the pool: where journals are asked, more than they have themselves.
-pub(super) fn limit(rules: &[Arc<Rule>], looking: &Looking<'_>) -> Duration {
-    if rules.iter().any(|rule| rule.journal) {
-        looking.check_timeout + SLACK
-    } else {
-        looking.check_timeout
-    }
-}
 
 /// Looks at the messages of a unit within `limit`.
 pub(super) fn look(

@@ -30,6 +30,8 @@ impl Scene {
             max_age: None,
             journal: false,
             unit: None,
+            container: false,
+            of_container: None,
             lines: 100,
             expect: Vec::new(),
             forbid: Vec::new(),
