@@ -156,7 +156,10 @@ pub fn act(context: &ActContext<'_>, decisions: &[Decision], state: &mut State) 
             Ok(first) => {
                 for (name, attempted) in std::iter::once(first).chain(reports.try_iter()) {
                     under_way.retain(|(other, _)| other != &name);
-                    let outcome = Outcome::Attempted(Box::new(attempted));
+                    let outcome = match attempted.unmade {
+                        Some(why) => Outcome::Skipped(why),
+                        None => Outcome::Attempted(Box::new(attempted)),
+                    };
                     acted.outcomes.insert(name, outcome);
                 }
             }
@@ -332,6 +335,8 @@ fn run_beside(
         ),
         None => return false,
     };
+    let container = context.seen.get(&name);
+    let container = container.and_then(|seen| seen.subject.container.clone());
     let states = state
         .services
         .get(&name)
@@ -356,6 +361,7 @@ fn run_beside(
                 target: target(&service),
                 last_seen,
                 running,
+                container,
                 checks: &service.checks,
                 states,
                 taken,
@@ -405,6 +411,8 @@ fn failed_inside(service: &Service, decision: &Decision, last_seen: &LastSeen) -
             container: None,
         },
         checks: CheckStates::default(),
+        unanswered: None,
+        unmade: None,
     }
 }
 

@@ -4,13 +4,14 @@
 
 use chrono::{DateTime, Utc};
 
+use crate::check::container::{Awaited, Ordered};
 use crate::check::process::ProcessStatus;
 use crate::check::{Finding, Observation, Severity, log, sort_by_weight};
 use crate::config::{OnExhausted, Service};
 use crate::decide::{Decision, Spent};
 use crate::notify::{Alert, Channel, Event, Routing};
 use crate::report::ServiceReport;
-use crate::restart::{Action, Attempted, Operation};
+use crate::restart::{Action, Attempted, MethodName, Operation};
 use crate::state::channels::ServiceAlerts;
 use crate::state::journal::{AttemptNumber, Entry, JournalEvent};
 use crate::state::{AttemptRecord, LastResult, STARTS_KEPT, ServiceState, State, incident_id};
@@ -69,6 +70,9 @@ pub fn record_attempt(
         checks,
         logs: log::Positions::new(),
     });
+    if !is_repair {
+        remembered.ordered = order(service, observation, now);
+    }
     let event = if is_repair {
         JournalEvent::Repairing
     } else {
@@ -90,6 +94,50 @@ pub fn record_attempt(
         strategy: decision.strategy.clone(),
     });
     entry
+}
+
+/// What an engine is about to be asked for: a run that is killed does not see its end.
+fn order(service: &Service, observation: &Observation, now: DateTime<Utc>) -> Option<Ordered> {
+    let method = service.method.as_ref()?;
+    let container = observation.subject.container.as_ref()?;
+    (method.name() == MethodName::Container).then(|| Ordered {
+        id: container.id.clone(),
+        before: container.started_at,
+        at: now,
+        unanswered: false,
+    })
+}
+
+/// What is known now of a restart that an engine was asked for, in this run or an earlier one.
+fn settle_order(
+    remembered: &mut ServiceState,
+    observation: Option<&Observation>,
+    outcome: Option<&Outcome>,
+    wall: DateTime<Utc>,
+) {
+    let Some(ordered) = &remembered.ordered else {
+        return;
+    };
+    let at = ordered.at;
+    if at == wall {
+        remembered.ordered = match outcome {
+            Some(Outcome::Unfinished) => return,
+            Some(Outcome::Attempted(attempted)) => {
+                let unanswered = attempted.unanswered.as_deref().cloned();
+                unanswered.map(|ordered| Ordered { at, ..ordered })
+            }
+            _ => None,
+        };
+        return;
+    }
+    match observation.and_then(|seen| seen.awaited.as_ref()) {
+        Some(&Awaited::Done(started)) => {
+            remembered.record_good_restart(started);
+            remembered.ordered = None;
+        }
+        Some(Awaited::Over) => remembered.ordered = None,
+        Some(Awaited::Pending(_)) | None => {}
+    }
 }
 
 /// Which strategy says what is done.
@@ -238,6 +286,7 @@ pub fn settle(
         }
         remembered.checks.extend(attempted.checks.clone());
     }
+    settle_order(remembered, observation, outcome, wall);
     if decision.spent == Some(Spent::GivenUp) {
         remembered.given_up.get_or_insert(wall);
     }

@@ -156,6 +156,7 @@ fn gone() -> Observation {
         process_status: ProcessStatus::NotRunning,
         activating: None,
         left_alone: None,
+        awaited: None,
         control_group: None,
         container: None,
         subject: SubjectState::default(),

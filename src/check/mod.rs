@@ -472,6 +472,8 @@ pub struct Observation {
     pub activating: Option<String>,
     /// Why it is not to be started, whatever is wrong: something else starts it, or it is a job.
     pub left_alone: Option<String>,
+    /// What has become of a restart that an engine was asked for, and whose end no run saw.
+    pub awaited: Option<container::Awaited>,
     /// The control group of its unit, where that is up.
     pub control_group: Option<String>,
     /// Its container, where the engine has described it in this run and a check asks for that.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::check::container::Awaited;
 use crate::check::process::ProcessStatus;
 use crate::check::{Observation, Severity};
 use crate::cli;
@@ -78,6 +79,11 @@ fn refusal(
         let why = "the state and its backup were damaged, and how often it was restarted in the last hour is not known; the \
                    next check takes that up; --force does it all the same";
         return Some(why.to_owned());
+    }
+    if let Some(Awaited::Pending(why)) = observation.and_then(|seen| seen.awaited.as_ref())
+        && !force
+    {
+        return Some(format!("{why}; --force does it all the same"));
     }
     let now = run.now.wall;
     let known = session.state.services.get(&service.name)?;

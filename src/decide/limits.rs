@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 
 use super::Facts;
 use super::remedy::Chosen;
+use crate::check::container::Awaited;
 use crate::check::process::ProcessStatus;
 use crate::check::{Kind, Observation, Severity};
 use crate::clock;
@@ -62,6 +63,7 @@ pub(super) fn blocked(
 ) -> Option<Blocked> {
     too_few_failures(service, chosen, state)
         .or_else(|| never(service, chosen, observation))
+        .or_else(|| pending(chosen, observation))
         .or_else(|| {
             let why = if chosen.operation() == Some(Operation::Repair) {
                 "the state was damaged, so earlier attempts are not known; it can be repaired by the next run"
@@ -145,6 +147,16 @@ fn never(service: &Service, chosen: Chosen<'_>, observation: &Observation) -> Op
         });
     }
     None
+}
+
+/// A restart that an engine was asked for may still be done: a second one would end what the first one starts.
+fn pending(chosen: Chosen<'_>, observation: &Observation) -> Option<Blocked> {
+    match &observation.awaited {
+        Some(Awaited::Pending(why)) if chosen.operation() == Some(Operation::Restart) => {
+            Some(Blocked::by(Verdict::Waiting, why.clone()))
+        }
+        _ => None,
+    }
 }
 
 fn given_up(service: &Service, state: &ServiceState) -> Option<Blocked> {

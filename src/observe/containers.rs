@@ -1,14 +1,15 @@
 //! The containers of services: the engine is asked beside all else.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread;
 
 use super::processes::look_at_mains;
 use super::{Subject, unanswered};
-use crate::check::container;
+use crate::check::container::{self, ghost};
 use crate::check::process::ProcessStatus;
 use crate::check::{Looking, Observation, Presence, Rule as CheckRule};
-use crate::client::engine::Listed;
+use crate::client::engine::{Details, Listed};
 use crate::config::{Config, Service};
 use crate::pool::Failed;
 use crate::restart::RestartMethod;
@@ -53,6 +54,10 @@ pub(super) fn look_at_containers(
         Ok(Err(_)) => Err(unanswered(Failed::Panicked, config)),
         Err(_) => Err(unanswered(Failed::NoThread, config)),
     };
+    let ghosts = match &answer {
+        Ok(answer) => find_ghosts(subjects, config, looking, answer),
+        Err(_) => BTreeMap::new(),
+    };
     let (mut whose, mut mains) = (Vec::new(), Vec::new());
     for (place, (subject, observation)) in subjects.iter().zip(&mut *seen).enumerate() {
         let Some(rule) = &subject.service.container else {
@@ -72,6 +77,9 @@ pub(super) fn look_at_containers(
         };
         if let Some(origin) = &subject.service.origin {
             judged.lacks(&origin.unset);
+        }
+        if let Some(suspect) = ghosts.get(&place) {
+            ghost::found(&mut judged, suspect);
         }
         let asks = subject.service.checks.iter();
         if let Ok(answer) = &answer
@@ -98,7 +106,53 @@ pub(super) fn look_at_containers(
         // a command may make it anew
         let by_command = (subject.service.method.as_ref()).is_some_and(RestartMethod::has_command);
         observation.left_alone = judged.left_alone.filter(|_| !by_command);
+        observation.awaited = answer.as_ref().ok().and_then(|answer| {
+            let id = &judged.last_seen.as_ref()?.id;
+            awaited(subject, answer.details(id)?.as_ref().ok()?, looking)
+        });
         observation.subject.container = judged.last_seen;
     }
     look_at_mains(whose, mains, config, looking, seen);
+}
+
+/// The containers that are said to run and whose process is not there, by the places of their services: asked twice.
+fn find_ghosts(
+    subjects: &[Subject<'_>],
+    config: &Config,
+    looking: &Looking<'_>,
+    answer: &container::Answer,
+) -> BTreeMap<usize, ghost::Suspect> {
+    let mut found = Vec::new();
+    for (place, subject) in subjects.iter().enumerate() {
+        let Some(rule) = &subject.service.container else {
+            continue;
+        };
+        let [container] = container::select(rule, &answer.listed).found[..] else {
+            continue;
+        };
+        let known = subject.known;
+        let is_same = (known.container.as_ref()).is_some_and(|it| it.id == container.id);
+        let main = known.process.main.as_ref().filter(|_| is_same);
+        let known_pid = main.map(|main| main.pid);
+        if let Some(suspect) = ghost::suspect(answer, &container.id, known_pid) {
+            found.push((place, suspect));
+        }
+    }
+    ghost::again(&config.containers, found, looking.deadline)
+}
+
+/// What has become of a restart that the engine was asked for, and whose end no run saw.
+fn awaited(
+    subject: &Subject<'_>,
+    details: &Details,
+    looking: &Looking<'_>,
+) -> Option<container::Awaited> {
+    let limits = &subject.service.limits;
+    Some(container::awaited(
+        subject.known.ordered.as_ref()?,
+        details,
+        limits.stop_timeout,
+        limits.start_timeout,
+        looking.now.wall,
+    ))
 }

@@ -127,6 +127,7 @@ pub(super) fn look_at_processes(
                 process_status: seen.process_status,
                 activating: None,
                 left_alone: None,
+                awaited: None,
                 control_group: None,
                 container: None,
                 subject: SubjectState {

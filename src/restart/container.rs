@@ -10,18 +10,12 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Utc};
 
 use super::{Failure, Method, MethodName, RestartContext, Up, traps};
-use crate::check::container::{self, Containers, Rule, is_process_of, managed_by, select};
+use crate::check::container::order::{SLACK, STOP, stop_time};
+use crate::check::container::{self, Containers, Ordered, Rule, is_process_of, managed_by, select};
 use crate::check::process::{self, Identity, ProcessStatus};
 use crate::client::engine::{Details, Engine, Order, Trouble};
 use crate::clock::{Reading, rough};
 use crate::text::{cut, visible};
-
-/// How long a container may take to stop where neither it nor the config says anything else: both engines and the config
-/// take this then.
-const STOP: Duration = Duration::from_secs(10);
-
-/// What an engine needs beside the times for stopping and starting.
-const SLACK: Duration = Duration::from_secs(15);
 
 /// How often it is looked whether a container is up.
 const POLL: Duration = Duration::from_millis(200);
@@ -74,26 +68,30 @@ impl Method for Container {
         let container = match selected.found[..] {
             [container] if selected.beside.is_empty() => container,
             _ => {
-                let why = format!(
-                    "the {} is not there alone any more: it may be in the middle of a re-creation; nothing was done",
+                return Err(unmade(format!(
+                    "the {} is not there alone any more: it may be in the middle of a re-creation",
                     self.rule
-                );
-                return Err(Failure::from(why));
+                )));
             }
         };
+        let name = container.name();
+        let seen = context.container.as_ref();
+        if seen.is_some_and(|seen| seen.id != container.id) {
+            return Err(unmade(format!(
+                "{name} was re-created since it was looked at"
+            )));
+        }
         if let Some(who) = managed_by(&container.labels) {
-            let why = format!("{} belongs to {who}; nothing was done", container.name());
+            let why = format!("{name} belongs to {who}; nothing was done");
             return Err(Failure::from(why));
         }
         let details = self.details(&engine, &container.id, far)?;
         if details.state.paused {
-            let why = format!("{} is paused; nothing was done", container.name());
-            return Err(Failure::from(why));
+            return Err(unmade(format!("{name} is paused")));
         }
-        let own = details.config.stop_timeout.map(Duration::from_secs);
         let configured = context.limits.stop_timeout;
+        let stop = stop_time(configured, details.config.stop_timeout);
         let configured = (configured != STOP).then_some(configured);
-        let stop = configured.or(own).unwrap_or(STOP);
         let is_up = details.state.running || details.state.restarting;
         let order = if is_up {
             let stop_timeout = configured.map(|limit| limit.as_secs().max(1));
@@ -107,12 +105,20 @@ impl Method for Container {
         match engine.order(&container.id, order, limit, began + limit + SLACK) {
             Ok(()) => {}
             Err(Trouble::NotFound(_)) => {
-                let why = format!("{} was removed meanwhile", container.name());
-                return Err(Failure::from(why));
+                return Err(unmade(format!("{name} was removed meanwhile")));
             }
-            Err(Trouble::Unreachable(why)) => {
-                let why = format!("{why}; it may be restarted all the same, later");
-                return Err(Failure::from(why));
+            Err(Trouble::Unanswered(why)) => {
+                let unanswered = Ordered {
+                    id: container.id.clone(),
+                    before: details.state.started_at,
+                    at: Utc::now(),
+                    unanswered: true,
+                };
+                return Err(Failure {
+                    error: format!("{why}; it may be restarted all the same, later"),
+                    unanswered: Some(Box::new(unanswered)),
+                    ..Failure::default()
+                });
             }
             Err(trouble) => return Err(Failure::from(trouble.to_string())),
         }
@@ -229,6 +235,15 @@ impl Container {
             container: Some(Arc::new(seen)),
             by_itself: false,
         }
+    }
+}
+
+/// It is not as it was when it was decided to restart it, so nothing was done.
+fn unmade(error: String) -> Failure {
+    Failure {
+        error,
+        is_unmade: true,
+        ..Failure::default()
     }
 }
 

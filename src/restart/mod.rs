@@ -126,6 +126,8 @@ pub struct RestartContext<'a> {
     pub last_seen: process::LastSeen,
     /// What runs of it.
     pub running: Option<Running>,
+    /// Its container, as this run saw it.
+    pub container: Option<Arc<container_check::LastSeen>>,
     /// Its checks: what they remember begins anew once the old process is gone.
     pub checks: &'a [Check],
     /// What they remember.
@@ -169,6 +171,10 @@ pub struct Attempted {
     pub subject: SubjectState,
     /// What the checks remember since the old process was gone.
     pub checks: CheckStates,
+    /// What an engine was asked for and did not answer in time: it may be done all the same.
+    pub unanswered: Option<Box<container_check::Ordered>>,
+    /// Why it was not made after all: what was to be restarted is another one by now.
+    pub unmade: Option<String>,
 }
 
 /// A service that is up.
@@ -195,6 +201,10 @@ struct Failure {
     stderr: Vec<String>,
     /// What to remember of the process that was up for a while: by that, the next attempt knows what it has left behind.
     last_seen: Option<Box<process::LastSeen>>,
+    /// What an engine was asked for and did not answer in time.
+    unanswered: Option<Box<container_check::Ordered>>,
+    /// Nothing was done, for what was to be restarted is another one by now.
+    is_unmade: bool,
 }
 
 impl From<String> for Failure {

@@ -47,6 +47,8 @@ impl Repair {
                 container: None,
             },
             checks: states,
+            unanswered: None,
+            unmade: None,
         };
         if let Err(failure) = outcome {
             ::log::error!(target: REPORTED, "{}: repair failed: {}", context.service, failure.error);

@@ -37,6 +37,8 @@ pub(super) fn restart<M: Method>(method: &M, context: &RestartContext<'_>) -> At
             container: None,
         },
         checks: states,
+        unanswered: None,
+        unmade: None,
     };
     match outcome {
         Ok((up, probed)) => {
@@ -57,6 +59,11 @@ pub(super) fn restart<M: Method>(method: &M, context: &RestartContext<'_>) -> At
             attempted.subject.unit = up.unit;
             attempted.subject.container = up.container;
         }
+        Err(failure) if failure.is_unmade => {
+            ::log::warn!(target: REPORTED, "{}: not restarted: {}", context.service, failure.error);
+            attempted.action.error = Some(failure.error.clone());
+            attempted.unmade = Some(format!("not restarted: {}", failure.error));
+        }
         Err(failure) => {
             ::log::error!(target: REPORTED, "{}: restart failed: {}", context.service, failure.error);
             for line in &failure.stderr {
@@ -64,6 +71,7 @@ pub(super) fn restart<M: Method>(method: &M, context: &RestartContext<'_>) -> At
             }
             attempted.action.error = Some(failure.error);
             attempted.action.stderr = failure.stderr;
+            attempted.unanswered = failure.unanswered;
             if let Some(last_seen) = failure.last_seen {
                 attempted.subject.process = LastSeen {
                     started: context.last_seen.started.clone(),

@@ -70,6 +70,8 @@ fn due() -> Decision {
 
 fn tried(ok: bool) -> Outcome {
     Outcome::Attempted(Box::new(Attempted {
+        unanswered: None,
+        unmade: None,
         action: Action {
             kind: Operation::Restart,
             method: MethodName::Command,

@@ -143,6 +143,9 @@ pub struct ServiceState {
     /// How it was found, where no config has it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub discovered: Option<Box<Discovered>>,
+    /// A restart that an engine was asked for, and whose end no run has seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ordered: Option<container::Ordered>,
     /// Young processes that were seen since it was last healthy.
     #[serde(alias = "young", skip_serializing_if = "Vec::is_empty")]
     pub recent_starts: Vec<Identity>,
@@ -391,6 +394,7 @@ impl ServiceState {
             .chain(&mut self.report.time)
             .chain(&mut self.good_restarts)
             .chain(&mut self.incidents)
+            .chain(self.ordered.as_mut().map(|ordered| &mut ordered.at))
             .chain(self.strategies.values_mut().flat_map(|it| &mut it.attempts))
             .chain(self.discovered.as_mut().map(|it| &mut it.at))
     }

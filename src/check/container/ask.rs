@@ -66,7 +66,8 @@ pub fn ask(
     let engine = Engine::at(&containers.path()?);
     let mut ids: Vec<String> = Vec::new();
     for rule in rules {
-        for container in select(rule, &listed).found {
+        let selected = select(rule, &listed);
+        for container in selected.found.into_iter().chain(selected.beside) {
             if !ids.contains(&container.id) {
                 ids.push(container.id.clone());
             }

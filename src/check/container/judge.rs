@@ -18,6 +18,9 @@ use crate::text::{cut, visible};
 /// So long Compose may take to re-create a container; what stands beside it for longer was left behind.
 const RECREATION: TimeDelta = TimeDelta::minutes(5);
 
+/// Compose before version 2 gives the old container another name: it has ended just before.
+const ENDED: TimeDelta = TimeDelta::seconds(30);
+
 /// Restarts by the engine since the last run that are no accident any more.
 const CRASH_LOOP: u64 = 3;
 
@@ -45,8 +48,16 @@ pub fn judge(
     let is_young = |container: &&&Listed| {
         DateTime::from_timestamp(container.created, 0).is_some_and(|made| now - made < RECREATION)
     };
-    let remaking = selected.beside.iter().find(is_young);
-    for left in selected.beside.iter().filter(|it| !is_young(it)) {
+    let has_just_ended = |container: &&&Listed| match answer.details(&container.id) {
+        Some(Ok(details)) => {
+            let ended = details.state.finished_at;
+            details.state.status == "exited" && ended.is_some_and(|at| now - at < ENDED)
+        }
+        _ => false,
+    };
+    let is_in_use = |container: &&&Listed| is_young(container) || has_just_ended(container);
+    let remaking = selected.beside.iter().find(is_in_use);
+    for left in selected.beside.iter().filter(|it| !is_in_use(it)) {
         let message = format!(
             "{} was left behind by a re-creation that failed; look at it, and `docker rm {}`",
             left.name(),

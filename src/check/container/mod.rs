@@ -13,7 +13,9 @@ use super::{Code, Finding, Grace, Presence, Severity};
 
 mod ask;
 mod explain;
+pub mod ghost;
 mod judge;
+pub mod order;
 mod rule;
 mod select;
 #[cfg(test)]
@@ -23,6 +25,7 @@ mod traps;
 pub use self::ask::{Answer, Described, ask, is_process_of, list};
 pub use self::explain::explain;
 pub use self::judge::{judge, unreachable};
+pub use self::order::{Awaited, Ordered, awaited};
 pub use self::rule::{Containers, Rule};
 pub use self::select::{Compose, Selected, behind_digits, compose, is_one_off, managed_by, select};
 pub use self::traps::traps;
@@ -37,6 +40,8 @@ pub const DEAD: &str = "container_dead";
 pub const CREATED: &str = "container_created";
 /// Its own check fails.
 pub const UNHEALTHY: &str = "container_unhealthy";
+/// The engine says that it runs, and its process is not there.
+pub const GHOST: &str = "container_ghost";
 /// The engine restarts it again and again.
 pub const RESTARTING: &str = "container_restarting";
 /// The engine has restarted it.
@@ -62,6 +67,7 @@ pub(super) const CODES: &[Code] = &[
     Code::new(DEAD, Grace::Activating),
     Code::new(CREATED, Grace::Activating),
     Code::new(UNHEALTHY, Grace::None),
+    Code::new(GHOST, Grace::None),
     Code::new(RESTARTING, Grace::None),
     Code::new(RESTARTED, Grace::None),
     Code::new(PAUSED, Grace::None),

@@ -292,6 +292,21 @@ fn what_is_not_there_alone_is_not_started() {
     };
     let seen = judged(&remaking, None);
     assert!(seen.findings.is_empty() && seen.activating.is_some());
+    // before version 2 the old one has another name, and has ended just now
+    let mut renamed = answer(Details {
+        state: State {
+            finished_at: Some(at(-20)),
+            ..details("exited").state
+        },
+        ..details("exited")
+    });
+    renamed.listed = vec![listed("0123456789ab_web", -3600)];
+    let seen = judged(&renamed, None);
+    assert!(seen.findings.is_empty() && seen.activating.is_some());
+    if let Ok(details) = &mut renamed.details[0].1 {
+        details.state.finished_at = Some(at(-31));
+    }
+    assert_eq!(codes(&judged(&renamed, None)), [LEFTOVER, MISSING]);
     // or has failed to
     let mut left = answer(details("running"));
     left.listed.push(listed("0123456789ab_web", -3600));

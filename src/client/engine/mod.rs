@@ -26,7 +26,7 @@ mod socket;
 mod tests;
 
 pub use self::answers::{
-    Container, Details, Endpoint, Health, HealthResult, Listed, Network, Port, State, Stats,
+    Config, Container, Details, Endpoint, Health, HealthResult, Listed, Network, Port, State, Stats,
 };
 pub use self::logs::{Line, Lines, Stream};
 pub use self::socket::{Environment, find};
@@ -51,6 +51,8 @@ pub struct Engine {
 pub enum Trouble {
     /// The engine did not answer, or not as one does: nothing is known. A whole sentence.
     Unreachable(String),
+    /// The order was sent, and no answer came: it may be carried out all the same, later. A whole sentence.
+    Unanswered(String),
     /// It refused: what is asked for is not there.
     NotFound(String),
     /// It refused for another reason, which it gives.
@@ -65,7 +67,9 @@ pub enum Trouble {
 impl std::fmt::Display for Trouble {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Unreachable(why) | Self::NotFound(why) => f.write_str(why),
+            Self::Unreachable(why) | Self::Unanswered(why) | Self::NotFound(why) => {
+                f.write_str(why)
+            }
             Self::Refused { status, why } => write!(f, "the engine refused it ({status}): {why}"),
         }
     }
@@ -148,7 +152,13 @@ impl Engine {
             } => format!("/containers/{id}/restart?t={seconds}"),
         };
         let request = self.request(Method::POST, &path, DETAILS_LIMIT)?;
-        let response = self.answered(one(request, timeout, run_ends))?;
+        let response = match one(request, timeout, run_ends) {
+            Ok(answered) => answered.answer,
+            Err(failure) if failure.was_sent => {
+                return Err(Trouble::Unanswered(self.unreachable(&failure).to_string()));
+            }
+            Err(failure) => return Err(self.unreachable(&failure)),
+        };
         match response.status.as_u16() {
             // not modified: it runs already
             200..=299 | 304 => Ok(()),

@@ -124,6 +124,7 @@ impl Spawn {
             error: format!("{}{abandoned}{hint}", failure.error),
             stderr,
             last_seen: failure.last_seen,
+            ..Failure::default()
         }
     }
 }
