@@ -78,6 +78,8 @@ pub enum Command {
     TestNotify(TestNotify),
     /// Send one message now, by the config's mail settings, and say how it went
     TestMail,
+    /// Print the metrics of the last run, for Prometheus
+    Metrics,
     /// Print a config table for a program that is running now
     Adopt(Adopt),
     /// Print a script that completes commands, options and names of services in a shell

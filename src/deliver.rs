@@ -22,6 +22,7 @@ use crate::notify::{self, Alert, Channel, Event, Notification, digest};
 use crate::report::{self, Deliveries};
 use crate::state::State;
 use crate::state::channels::{ChannelState, Failing, Moved};
+use crate::state::counters::Messages;
 use crate::state::journal::{self, DeliveryEvent, Entry, JournalEvent};
 use crate::state::store::Store;
 
@@ -49,7 +50,7 @@ pub fn deliver(
         clock: now,
         now: now.wall,
         saved: true,
-        journal: Mutex::new(()),
+        journal: Mutex::default(),
     };
     let mut kept = shared.load();
     let mut changed = note_queued(channels, &kept, state);
@@ -82,7 +83,9 @@ pub fn deliver(
         hold: (state.channels.get(&channel.name)).and_then(|known| known.hold.clone()),
     });
     let done = side_by_side(work.collect(), Work::send_all);
-    note_answers(store, state, &done, now.wall);
+    let counts = shared.journal.into_inner();
+    let counts = counts.unwrap_or_else(PoisonError::into_inner);
+    note_answers(store, state, &done, counts, now.wall);
     done.into_iter()
         .map(|done| {
             let pending = state.channels.get(&done.channel).map(|it| &it.pending);
@@ -166,8 +169,18 @@ fn news_of(known: &mut Option<Failing>, done: &Done, now: DateTime<Utc>) -> Opti
 /// Takes note of what the other sides have said: messages whose ids they have given become a part of the threads of their
 /// incidents; who wants to be left alone is; and that one takes no messages, or takes them again, is told on the other
 /// channels.
-fn note_answers(store: &Store, state: &mut State, all: &[Done], now: DateTime<Utc>) {
-    let mut changed = false;
+fn note_answers(
+    store: &Store,
+    state: &mut State,
+    all: &[Done],
+    counts: BTreeMap<String, Messages>,
+    now: DateTime<Utc>,
+) {
+    let mut changed = !counts.is_empty();
+    for (channel, messages) in counts {
+        let known = state.channels.entry(channel).or_default();
+        known.messages.add(messages);
+    }
     for done in all {
         let known = state.channels.entry(done.channel.clone()).or_default();
         let before = known.failing.clone();
@@ -228,13 +241,18 @@ struct Shared<'a> {
     now: DateTime<Utc>,
     /// In the state on the disk, nothing is pending that is in the outbox.
     saved: bool,
-    /// Held by the one who writes to the journal: it is rotated now and then.
-    journal: Mutex<()>,
+    /// Held by the one who writes to the journal, which is rotated now and then; and what was written of each channel's
+    /// messages.
+    journal: Mutex<BTreeMap<String, Messages>>,
 }
 
 impl Shared<'_> {
     fn note(&self, entry: Entry) {
-        let _only_one = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((channel, what)) = entry.delivery() {
+            let of_channel = counts.entry(channel.to_owned()).or_default();
+            of_channel.count(what);
+        }
         journal::append_or_warn(self.state_dir, &[entry]);
     }
 

@@ -308,6 +308,28 @@ pub fn check_executable(path: &Path) -> Result<(), String> {
     }
 }
 
+/// Makes a new file, in the place of one that a run left behind that was cut short: never through a link.
+pub fn create_anew(path: &Path, mode: u32) -> io::Result<File> {
+    let create = || {
+        OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(mode)
+            .custom_flags(libc::O_NOFOLLOW)
+            .open(path)
+    };
+    match create() {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            match fs::remove_file(path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+            create()
+        }
+        file => file,
+    }
+}
+
 /// Opens a file of one's own to append to, made with `mode` where it is missing: never a link, nor a second name for
 /// another file, nor somebody else's file.
 pub fn append(path: &Path, mode: u32) -> io::Result<File> {

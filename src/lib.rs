@@ -49,6 +49,7 @@ pub mod pool;
 pub mod process_table;
 pub mod program;
 pub mod progress;
+pub mod publish;
 pub mod report;
 pub mod restart;
 pub mod run;
@@ -151,6 +152,7 @@ fn perform(cli: &Cli, command: &Command) -> Result<u8, Error> {
         Command::Pause(options) => commands::pause::pause(&config, options, style),
         Command::Resume(options) => commands::pause::resume(&config, options, style),
         Command::Reset(options) => commands::reset::run(&config, options, style),
+        Command::Metrics => commands::metrics::run(&config),
         Command::Validate(options) => commands::validate::run(&config, options),
         Command::ShowConfig => commands::show_config::run(&config),
         Command::TestNotify(options) => {

@@ -14,7 +14,7 @@ use crate::act::{ActContext, Acted, act};
 use crate::check::Observation;
 use crate::check::process::ProcessStatus;
 use crate::client::engine::Listed;
-use crate::clock::Reading;
+use crate::clock::{Reading, exact};
 use crate::config::Config;
 use crate::decide::{Decision, Facts, decide};
 use crate::deliver::{at_once, deliver};
@@ -24,14 +24,18 @@ use crate::notify::Channel;
 use crate::observe::observe;
 use crate::plan::Roster;
 use crate::pool::{Failed, Pool};
+use crate::publish;
 use crate::report::{self, Deliveries, RunReport, ServiceReport};
 use crate::restart::Asking;
 use crate::restart::command::empty_large_outputs;
 use crate::settle::{AlertConfig, alert_own_trouble, recover_interrupted, settle};
-use crate::state::State;
 use crate::state::journal::{self, Entry, JournalEvent};
 use crate::state::store::{Loaded, Lock, Store, StoreError};
+use crate::state::{RunResult, State};
 use crate::verdict::ExitCode;
+
+/// What a run exits with that could not be recorded.
+const UNRECORDED: u8 = 73;
 
 /// What was observed, by service.
 pub type Observations = BTreeMap<String, Observation>;
@@ -379,6 +383,7 @@ impl Run {
     pub fn record(&self, session: &mut Session, results: &Results) {
         session.must_flush |= session.state.close_threads();
         session.state.last_run = Some(self.now.wall);
+        session.state.last_result = Some(self.result(results));
         session
             .roster
             .remember_found(&mut session.state, self.now.wall);
@@ -422,6 +427,44 @@ impl Run {
                 BTreeMap::new()
             }
             _ => BTreeMap::new(),
+        }
+    }
+
+    /// Writes what others read of the run, where the config says where to. Trouble with that is logged, and changes nothing
+    /// else.
+    pub fn publish(&self, session: &Session, results: &Results) {
+        let Some(path) = &self.config.metrics.textfile else {
+            return;
+        };
+        let mut run = self.result(results);
+        match session.access {
+            Access::ReadOnly => return,
+            Access::Refused(_) => run.exit_code = UNRECORDED,
+            Access::Writable { .. } => {}
+        }
+        let services = &session.roster.services;
+        let text = publish::metrics(&self.config, services, &session.state, Some(run), &self.now);
+        // a disk that hangs blocks whoever writes to it, so a thread of the pool does
+        let limit = self.config.check_timeout;
+        let written = self.pool.alone(limit, {
+            let path = path.clone();
+            move || publish::write_public(&path, &text)
+        });
+        let why = match written {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("the disk did not answer within {}", exact(limit)),
+        };
+        ::log::error!(
+            "{}: the metrics cannot be written: {why}; node-exporter still has those of an earlier run",
+            path.display()
+        );
+    }
+
+    fn result(&self, results: &Results) -> RunResult {
+        RunResult {
+            duration_ms: u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX),
+            exit_code: report::exit_code(&results.services).code(),
         }
     }
 

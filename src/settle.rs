@@ -161,10 +161,11 @@ pub fn recover_interrupted(
             continue;
         }
         if let Some(at) = service.interrupted_attempt.take() {
-            let did = match &service.recorded {
-                Some(recorded) if recorded.repair => "repaired",
-                _ => "restarted",
+            let (operation, did) = match &service.recorded {
+                Some(recorded) if recorded.repair => (Operation::Repair, "repaired"),
+                _ => (Operation::Restart, "restarted"),
             };
+            service.counted.count(operation, None);
             let message = format!(
                 "the run of {} was cut short while it {did} `{name}`; the attempt counts",
                 crate::clock::stamp(at)
@@ -272,6 +273,8 @@ pub fn settle(
         remembered.recorded = None;
     }
     if let Some(attempted) = attempted {
+        let action = &attempted.action;
+        remembered.counted.count(action.kind, Some(action.ok));
         if attempted.action.ok && attempted.action.kind == Operation::Restart {
             remembered.record_good_restart(wall);
         }

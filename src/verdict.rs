@@ -37,6 +37,24 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    /// All of them.
+    pub const ALL: [Self; 14] = [
+        Self::Healthy,
+        Self::Starting,
+        Self::Degraded,
+        Self::Failing,
+        Self::Restarted,
+        Self::RestartFailed,
+        Self::Repaired,
+        Self::RepairFailed,
+        Self::Exhausted,
+        Self::Waiting,
+        Self::Down,
+        Self::Unknown,
+        Self::Paused,
+        Self::Disabled,
+    ];
+
     /// Its name in reports, the state and the journal.
     pub fn name(self) -> &'static str {
         match self {

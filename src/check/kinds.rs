@@ -14,6 +14,7 @@ use super::{
     CheckId, CheckKind, Checked, Circumstances, Code, JobOf, LastLook, Looking, ServiceContext,
     container, disk, exec, http, log, port, process, unit, usage,
 };
+use crate::clock::Moment;
 use crate::secret::Kept;
 
 /// Whose check it is: the number of the service among those that are observed, and of the check among its own.
@@ -69,6 +70,13 @@ macro_rules! checks {
             pub fn kind(&self) -> super::Kind {
                 match self {
                     $(Self::$name(_) => <$kind as CheckKind>::KIND,)*
+                }
+            }
+
+            /// The codes of its findings.
+            pub fn codes(&self) -> &'static [Code] {
+                match self {
+                    $(Self::$name(_) => <$kind as CheckKind>::CODES,)*
                 }
             }
 
@@ -144,6 +152,16 @@ macro_rules! checks {
                 match (self, state) {
                     $((Self::$name(rule), CheckState::$name(state)) => {
                         <$kind as CheckKind>::figures(rule, state)
+                    })*
+                    _ => None,
+                }
+            }
+
+            /// When what it reads was last written, as far as is remembered.
+            pub fn last_write<'a>(&self, state: &'a CheckState) -> Option<&'a Moment> {
+                match (self, state) {
+                    $((Self::$name(_), CheckState::$name(state)) => {
+                        <$kind as CheckKind>::last_write(state)
                     })*
                     _ => None,
                 }

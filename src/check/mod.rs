@@ -78,6 +78,17 @@ pub enum Severity {
     Critical,
 }
 
+impl Severity {
+    /// Its name in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Warning => "warning",
+            Self::Unknown => "unknown",
+            Self::Critical => "critical",
+        }
+    }
+}
+
 /// While which a finding is not held against a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Grace {
@@ -117,6 +128,13 @@ impl Code {
             of_host: true,
         }
     }
+}
+
+/// The codes of what a service is made of: always a process, and perhaps a unit or a container.
+pub fn codes_of_subject(unit: bool, container: bool) -> impl Iterator<Item = &'static Code> {
+    let unit = if unit { unit::CODES } else { &[] };
+    let container = if container { container::CODES } else { &[] };
+    process::CODES.iter().chain(unit).chain(container)
 }
 
 /// One thing that a check found, the only thing that the policy and the reports know of checks.
@@ -421,6 +439,11 @@ pub trait CheckKind {
 
     /// The figure of the last look, with its name in reports.
     fn figures(_rule: &Self::Rule, _state: &Self::State) -> Option<(&'static str, Number)> {
+        None
+    }
+
+    /// When what it reads was last written, for a log.
+    fn last_write(_state: &Self::State) -> Option<&Moment> {
         None
     }
 

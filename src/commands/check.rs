@@ -66,6 +66,7 @@ fn whole(
     let results = run.settle(&mut session, &observations, &decisions, &acted);
     run.record(&mut session, &results);
     let sent = run.alert(&mut session, &results);
+    run.publish(&session, &results);
     let report = run.report(session, results, Some(sent))?;
 
     summary::log(&report);

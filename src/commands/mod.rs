@@ -19,6 +19,7 @@ pub mod completions;
 pub mod discovered;
 pub mod history;
 pub mod man;
+pub mod metrics;
 pub mod pause;
 pub mod reset;
 pub mod restart;

@@ -25,6 +25,7 @@ pub mod discover;
 mod environment;
 mod error;
 mod load;
+mod metrics;
 pub mod place;
 mod policy;
 mod service;
@@ -39,6 +40,7 @@ pub use discover::Discover;
 pub use environment::Environment;
 pub use error::ConfigError;
 pub use load::{find, load, ping};
+pub use metrics::Metrics;
 pub use policy::Policy;
 pub use strategy::{Remedy, Strategy};
 pub use top::{LogFormat, Logging, to_toml};
@@ -76,6 +78,8 @@ pub struct Config {
     pub included: Vec<Included>,
     /// The watchdog's own log.
     pub logging: Logging,
+    /// What Prometheus reads.
+    pub metrics: Metrics,
     /// What holds for a service that says nothing; the services have it in them already.
     pub defaults: Defaults,
     /// Whom to alert, and how; empty: nobody.

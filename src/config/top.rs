@@ -12,6 +12,7 @@ use toml::de::{DeString, DeTable, DeValue};
 use super::channels;
 use super::discover::{self, Discover};
 use super::environment::Environment;
+use super::metrics::Metrics;
 use super::service::{self, DefaultKeys, Entry, Named, ServiceKeys};
 use super::{Config, Defaults};
 use crate::check::container::Containers;
@@ -41,6 +42,8 @@ table! {
         defaults: DefaultKeys => Nested;
         /// The container engine.
         containers: Containers => Nested;
+        /// What Prometheus reads.
+        metrics: Metrics => Nested;
         /// Whom to alert by mail.
         mail: Option<Settings>;
         /// Whom to alert in other ways.
@@ -98,6 +101,7 @@ pub fn to_toml(config: &Config) -> String {
         include: Vec::new(),
         logging: config.logging.clone(),
         containers: config.containers.clone(),
+        metrics: config.metrics.clone(),
         defaults: DefaultKeys::from(&config.defaults),
         mail: config.mail().cloned(),
         notify: (config.channels.iter())
@@ -444,6 +448,7 @@ fn body<'a>(
         containers: keys.containers,
         included: Vec::new(),
         logging: keys.logging,
+        metrics: keys.metrics,
         defaults: Defaults::of(keys.defaults),
         channels: (keys.mail.map(Channel::mail).into_iter())
             .chain(channels)

@@ -252,8 +252,14 @@ fn ids_that_the_other_side_gives_are_a_part_of_the_thread() {
         reached: true,
         moved: None,
     };
-    note_answers(&run.store, &mut run.state, &[done], at(1));
+    let sent = Messages {
+        sent: 1,
+        ..Messages::default()
+    };
+    let counts = BTreeMap::from([("phone".to_owned(), sent)]);
+    note_answers(&run.store, &mut run.state, &[done], counts, at(1));
     let known = &run.store.look().state.channels["phone"];
     assert_eq!(known.threads["a.1"], ["4711"]);
     assert_eq!(known.threads["b.1"], ["4711"]);
+    assert_eq!(known.messages.sent, 1);
 }

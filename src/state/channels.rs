@@ -8,6 +8,7 @@ use std::ops::Not;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use super::counters::Messages;
 use crate::clock::age;
 use crate::notify::outbox::Hold;
 use crate::notify::{Alert, Event, Routing, Severity};
@@ -40,6 +41,9 @@ pub struct ChannelState {
     /// The chat of its table has become another one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub moved: Option<Moved>,
+    /// What became of its messages, for the metrics.
+    #[serde(skip_serializing_if = "Messages::is_none")]
+    pub messages: Messages,
 }
 
 /// A chat that has become another one.

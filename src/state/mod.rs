@@ -19,6 +19,7 @@ use crate::verdict::Verdict;
 
 pub mod attempts;
 pub mod channels;
+pub mod counters;
 mod event;
 pub mod journal;
 pub mod store;
@@ -69,6 +70,9 @@ pub struct State {
     /// check restarts nothing.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub attempts_lost: bool,
+    /// How long the last run took until it wrote this, in milliseconds, and what it exited with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_result: Option<RunResult>,
     /// When a run last found that the wall clock had jumped, or that the machine had slept.
     #[serde(default)]
     pub jumped_at: Option<DateTime<Utc>>,
@@ -93,12 +97,22 @@ impl Default for State {
             unflushed: false,
             damage: Vec::new(),
             attempts_lost: false,
+            last_result: None,
             jumped_at: None,
             services: BTreeMap::new(),
             channels: BTreeMap::new(),
             mails: None,
         }
     }
+}
+
+/// How a run went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunResult {
+    /// How long it took, in milliseconds.
+    pub duration_ms: u64,
+    /// What it exited with.
+    pub exit_code: u8,
 }
 
 /// What is remembered of one service.
@@ -132,6 +146,9 @@ pub struct ServiceState {
     /// When its budget was spent under `on_exhausted = "give_up"`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub given_up: Option<DateTime<Utc>>,
+    /// All attempts at it, for the metrics.
+    #[serde(skip_serializing_if = "counters::Attempts::is_none")]
+    pub counted: counters::Attempts,
     /// Its process.
     pub process: process::LastSeen,
     /// Its systemd unit.
@@ -353,6 +370,7 @@ impl ServiceState {
         runs_kept: u32,
     ) {
         self.attempts.push(now);
+        self.counted.last = Some(now);
         self.count_attempt(now, strategy, runs_kept);
         self.interrupted_attempt = Some(now);
         self.attempt_codes.push(codes);
@@ -390,6 +408,7 @@ impl ServiceState {
             .chain(&mut self.since)
             .chain(&mut self.interrupted_attempt)
             .chain(&mut self.given_up)
+            .chain(&mut self.counted.last)
             .chain(&mut self.trouble_since)
             .chain(&mut self.report.time)
             .chain(&mut self.good_restarts)

@@ -41,6 +41,7 @@ mod leftovers;
 mod log_cases;
 mod logs;
 mod mail;
+mod metrics;
 mod outbox;
 mod package;
 mod pending;

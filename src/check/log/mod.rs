@@ -20,7 +20,7 @@ use super::{
     CheckKind, Checked, Code, Finding, Grace, JobOf, Kind, LastLook, Looking, ServiceContext,
     Severity,
 };
-use crate::clock::Reading;
+use crate::clock::{Moment, Reading};
 
 mod age;
 mod authors;
@@ -211,6 +211,10 @@ impl CheckKind for Logs {
             _ if rule.container => Some(container::at_end(state)),
             _ => position_at_end(rule, state),
         }
+    }
+
+    fn last_write(state: &LogPosition) -> Option<&Moment> {
+        state.written.as_ref()
     }
 
     fn catch_up(state: &mut LogPosition, later: &LogPosition) {

@@ -1,13 +1,13 @@
 //! Writing the state, so that a whole one is there at every instant.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use chrono::Utc;
 
 use super::{Store, StoreError};
+use crate::files;
 use crate::state::State;
 use crate::sys;
 
@@ -171,21 +171,7 @@ fn replace(
     flush: Flush,
     write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
 ) -> io::Result<()> {
-    let create = || {
-        OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .custom_flags(libc::O_NOFOLLOW)
-            .open(path)
-    };
-    let file = match create() {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            remove_if_there(path)?;
-            create()?
-        }
-        file => file?,
-    };
+    let file = files::create_anew(path, 0o600)?;
     // in pieces: the state of a thousand services is nearly a megabyte, which would be held once more
     let mut writer = BufWriter::with_capacity(PIECE, file);
     write(&mut writer)?;

@@ -26,7 +26,7 @@ const LAYERS: &[&[&str]] = &[
     &["observe", "decide", "report"],
     &["settle", "progress"],
     &["act"],
-    &["deliver", "cli", "logging", "error"],
+    &["deliver", "publish", "cli", "logging", "error"],
     &["run"],
     &["commands"],
     // the library's root, and the program
