@@ -27,7 +27,7 @@ pub fn add(config: &mut Config, command: &Command) -> Containers {
             plan(config, found.listings);
             found.containers
         }
-        Command::Status(_) => {
+        Command::Status(_) | Command::Metrics => {
             let state = state(config);
             let found = recall(config, &state, |known| was_there(&state, known));
             plan(config, found);
