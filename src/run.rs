@@ -158,6 +158,7 @@ impl Run {
     }
 
     /// It with what the engine listed before it began, which need not be asked for again.
+    #[must_use]
     pub fn with_containers(self, containers: Option<Result<Vec<Listed>, String>>) -> Self {
         Self { containers, ..self }
     }

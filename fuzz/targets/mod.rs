@@ -459,6 +459,8 @@ fn settings() -> Settings {
             services: vec!["*".to_owned()],
             remind_every: Duration::from_secs(3600),
             max_per_hour: 12,
+            escalate_after: Duration::ZERO,
+            quiet: None,
         },
         transport: Transport::Directory(PathBuf::from("/nonexistent")),
     }
@@ -540,6 +542,7 @@ pub(crate) fn mail(data: &[u8]) {
         next_attempt: None,
         max_attempts: None,
         rate_limited: false,
+        waits: false,
         incident: Some("a".to_owned()),
     };
     let threads = BTreeMap::from([("a".to_owned(), vec![next()])]);

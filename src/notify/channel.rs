@@ -203,6 +203,7 @@ impl Channel {
     }
 
     /// The same for another chat.
+    #[must_use]
     pub fn with_chat(&self, chat: &str) -> Self {
         let mut moved = self.clone();
         if let ChannelSettings::Telegram(settings) = &mut moved.settings {

@@ -42,7 +42,7 @@ impl Form for TimeOfDay {
     }
 
     fn show(value: &Self) -> Option<Shown> {
-        Some(Shown::text(&value.0.format("%H:%M").to_string()))
+        Some(Shown::text(value.0.format("%H:%M").to_string()))
     }
 
     fn kind() -> String {

@@ -207,6 +207,14 @@ fn findings(text: &mut Exposition, services: &[(&Service, &ServiceState)]) {
     }
 }
 
+/// A family about main processes: its name, type and help, and the figure.
+type OfProcess<'a> = (
+    &'static str,
+    Type,
+    &'static str,
+    &'a dyn Fn(&Used) -> Number,
+);
+
 fn processes(text: &mut Exposition, services: &[(&Service, &ServiceState)], facts: &Facts<'_>) {
     let ticks = crate::process_table::ticks_per_second().max(1);
     let started = |used: &Used| {
@@ -215,7 +223,7 @@ fn processes(text: &mut Exposition, services: &[(&Service, &ServiceState)], fact
     };
     let cpu = |used: &Used| Number::Millis(i64::try_from(used.own_us / 1000).unwrap_or(i64::MAX));
     let resident = |used: &Used| Number::Count(used.resident);
-    let families: [(&'static str, Type, &'static str, &dyn Fn(&Used) -> Number); 3] = [
+    let families: [OfProcess<'_>; 3] = [
         (
             "watchdog_service_process_resident_memory_bytes",
             Type::Gauge,

@@ -348,7 +348,8 @@ fn the_picture_shows_what_the_screens_show() {
 #[test]
 fn the_configs_are_right() {
     let mut seen = 0;
-    let secret = Regex::new(r"/etc/watchdog/([a-z]+\.(pass|url|token|topic|secret))").unwrap();
+    let secret =
+        Regex::new(r"/etc/watchdog/([a-z]+\.(pass|url|token|topic|secret|key|user))").unwrap();
     for block in pages().iter().flat_map(|page| blocks(&page.text)) {
         if block.language != "toml" {
             continue;

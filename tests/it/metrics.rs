@@ -1,6 +1,7 @@
 //! Metrics: what a run writes for Prometheus, and what Prometheus makes of it.
 
 use std::collections::BTreeMap;
+use std::fmt::Write;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command, Stdio};
@@ -197,11 +198,11 @@ fn node_exporter_serves_the_file_and_prometheus_answers_the_documented_queries()
         &format!("--storage.tsdb.path={}/tsdb", scene.dir()),
         &format!("--web.listen-address=127.0.0.1:{prometheus}"),
     ]));
-    let exported = || get(&format!("http://127.0.0.1:{exporter}/metrics"));
+    let served = || get(&format!("http://127.0.0.1:{exporter}/metrics"));
     wait_until("node-exporter serves the file", || {
-        exported().contains(RESTARTED)
+        served().contains(RESTARTED)
     });
-    assert!(exported().contains("\nnode_textfile_scrape_error 0\n"));
+    assert!(served().contains("\nnode_textfile_scrape_error 0\n"));
 
     let query = |query: &str| -> Vec<(Value, String)> {
         let answer = Command::new("curl")
@@ -339,7 +340,11 @@ fn the_rules_pass_their_tests_and_each_query_of_the_dashboard_is_one() {
     for (number, target) in targets.iter().enumerate() {
         let query = target["expr"].as_str().unwrap();
         let query = query.replace("$__rate_interval", "5m");
-        rules += &format!("  - record: panel:query:{number}\n    expr: {query:?}\n");
+        writeln!(
+            rules,
+            "  - record: panel:query:{number}\n    expr: {query:?}"
+        )
+        .unwrap();
     }
     scene.write("dashboard.yml", rules);
     promtool(&["check", "rules", "dashboard.yml"], scene.dir());

@@ -69,7 +69,7 @@ fn a_ping_that_fails_changes_nothing_and_shows_no_secret() {
     let scene = Scene::new();
     let down = Service::new("alpha").watched();
     for answer in [Answer::Repeat(404), Answer::Repeat(500), Answer::Close] {
-        hooks.answer(&[answer.clone()]);
+        hooks.answer(std::slice::from_ref(&answer));
         scene.config(&config(&hooks, "", &down));
         let outcome = scene.run(&["check", "-v"]).exits(2);
         let said = format!("{}{}", outcome.stdout, outcome.stderr);

@@ -122,6 +122,8 @@ fn settings(smtp: Smtp, to: &[&str]) -> Settings {
             services: vec!["*".to_owned()],
             remind_every: Duration::from_hours(1),
             max_per_hour: 12,
+            escalate_after: Duration::ZERO,
+            quiet: None,
         },
         transport: Transport::Smtp(smtp),
     }

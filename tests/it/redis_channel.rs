@@ -289,7 +289,7 @@ fn forgetful(port: u16) -> u16 {
     std::thread::spawn(move || {
         for mut client in listener.incoming().flatten() {
             let mut server = TcpStream::connect(("127.0.0.1", port)).unwrap();
-            let mut bytes = [0; 64 << 10];
+            let mut bytes = vec![0; 64 << 10];
             while let Ok(length @ 1..) = client.read(&mut bytes) {
                 server.write_all(&bytes[..length]).unwrap();
                 let is_entry = bytes[..length].windows(4).any(|word| word == b"XADD");

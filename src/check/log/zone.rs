@@ -71,7 +71,7 @@ impl Zone {
             Self::Named(zone) => {
                 let kind = zone.rules.find_local_time_type(instant.timestamp());
                 // the rules know all times, but for those that no clock shows
-                let offset = kind.map_or(0, |kind| kind.ut_offset());
+                let offset = kind.map_or(0, tz::LocalTimeType::ut_offset);
                 let local = instant.naive_utc() + TimeDelta::seconds(offset.into());
                 local.time()
             }

@@ -149,7 +149,7 @@ fn filled<'a>(
         },
         DeValue::Array(list) => {
             let mut made = DeArray::new();
-            for entry in list.iter() {
+            for entry in list {
                 made.push(filled(entry, answer, unknown)?);
             }
             DeValue::Array(made)
@@ -233,7 +233,7 @@ impl<'a> Template<'a> {
             let is_list = |list: &DeArray<'_>| list.iter().all(|it| it.get_ref().is_table());
             if let Some(list) = value.get_ref().as_array().filter(|list| is_list(list)) {
                 let mut made = DeArray::new();
-                for entry in list.iter() {
+                for entry in list {
                     match filled(entry, answer, &mut unknown) {
                         Ok(entry) => made.push(entry),
                         Err(why) => note(why),

@@ -100,10 +100,8 @@ fn every_series_is_there_before_anything_has_happened() {
 #[test]
 fn what_is_remembered_is_what_is_shown() {
     let config = config();
-    let mut state = State {
-        last_run: Some(at(0)),
-        ..State::default()
-    };
+    let mut state = State::default();
+    state.last_run.replace(at(0));
     let mut trader = ServiceState {
         verdict: Some(Verdict::RestartFailed),
         consecutive_failures: 2,

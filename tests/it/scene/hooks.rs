@@ -318,7 +318,7 @@ fn judged(got: &Got) -> (u16, String) {
                 return says(&format!("{key} is invalid"));
             }
         }
-        let known = [
+        let keys = [
             "token",
             "user",
             "title",
@@ -328,7 +328,7 @@ fn judged(got: &Got) -> (u16, String) {
             "retry",
             "expire",
         ];
-        if !knows(&known) || !(1..=1024).contains(&units(&body["message"])) {
+        if !knows(&keys) || !(1..=1024).contains(&units(&body["message"])) {
             return says("message cannot be blank");
         }
         if units(&body["title"]) > 250 {
@@ -344,14 +344,14 @@ fn judged(got: &Got) -> (u16, String) {
             let body = json!({"status": "invalid event", "message": "Event object is invalid", "errors": [error]});
             (400, body.to_string())
         };
-        let known = [
+        let keys = [
             "routing_key",
             "event_action",
             "dedup_key",
             "client",
             "payload",
         ];
-        if !knows(&known) || units(&body["routing_key"]) != 32 {
+        if !knows(&keys) || units(&body["routing_key"]) != 32 {
             return says("'routing_key' is invalid");
         }
         if !(1..=255).contains(&units(&body["dedup_key"])) {

@@ -264,9 +264,8 @@ impl Judgement<'_> {
             _ if is_of_earlier && restarted => Whose::Stopped,
             _ if is_first || is_of_earlier => Whose::Perhaps,
             Some(_) if self.run.is_up => Whose::Present,
-            Some(_) => Whose::Perhaps,
             None if self.context.author == Author::Present => Whose::Present,
-            None => Whose::Perhaps,
+            _ => Whose::Perhaps,
         }
     }
 

@@ -109,7 +109,7 @@ mod tests {
         assert_eq!(read_of(&[10; 2000], 1900), (2, Ok((2000, true))));
         assert_eq!(read_of(&[], 1), (1, Ok((0, true))));
         // too long together: the newest of them
-        let (calls, read) = read_of(&[60 << 10; 5000], 5000);
+        let (calls, read) = read_of(&vec![60 << 10; 5000], 5000);
         let (lines, is_whole) = read.unwrap();
         assert!(calls <= 4 && lines > 150 && !is_whole, "{calls} {lines}");
         // the records of long lines are not taken for fewer than were asked for
