@@ -602,7 +602,7 @@ fn a_group_of_telegram_that_became_a_supergroup_is_followed_and_that_is_said() {
         "parameters": {"migrate_to_chat_id": -100_123},
     });
     hooks.answer(&[Answer::Say(400, "", moved.to_string())]);
-    assert_eq!(phone(&scene.check().exits(2)), (1, 0));
+    assert_eq!(phone(&scene.check().exits(2)), (1, 1));
     let chats = || -> Vec<String> {
         let got = hooks.got().into_iter();
         got.map(|got| got.json()["chat_id"].as_str().unwrap().to_owned())

@@ -77,7 +77,7 @@ fn each_run_writes_what_it_came_to_and_counters_go_on() {
         after[r#"watchdog_service_findings{service="a",code="process_missing",severity="critical"}"#],
         "1"
     );
-    assert_eq!(after[r#"watchdog_service_restarts_left{service="a"}"#], "2");
+    assert_eq!(after[r#"watchdog_service_restarts_left{service="a"}"#], "8");
     // and no series of before is gone
     let gone: Vec<&String> = (before.keys())
         .filter(|series| !after.contains_key(*series))
@@ -200,7 +200,10 @@ fn node_exporter_serves_the_file_and_prometheus_answers_the_documented_queries()
     ]));
     let served = || get(&format!("http://127.0.0.1:{exporter}/metrics"));
     wait_until("node-exporter serves the file", || {
-        served().contains(RESTARTED)
+        // it puts labels in the order of their names
+        served().contains(
+            r#"watchdog_repair_attempts_total{action="restart",service="a",success="true"} 0"#,
+        )
     });
     assert!(served().contains("\nnode_textfile_scrape_error 0\n"));
 
@@ -235,7 +238,7 @@ fn node_exporter_serves_the_file_and_prometheus_answers_the_documented_queries()
         "sum by (service) (changes(watchdog_repair_attempts_total{success=\"true\"}[1h]))",
         "1",
     );
-    says("watchdog_service_restarts_left", "2");
+    says("watchdog_service_restarts_left", "8");
     let answers = query("watchdog_service_status == 1");
     assert_eq!(answers.len(), 1, "{answers:?}");
     assert_eq!(answers[0].0["status"], "restarted");

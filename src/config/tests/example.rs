@@ -163,6 +163,7 @@ fn what_is_commented_out_would_be_right_too() {
     // the alternatives exclude one another, and nothing else is wrong
     let faults: Vec<_> = (faults.into_iter())
         .filter(|message| !message.ends_with(']') || !message.contains(" in [notify."))
+        .filter(|message| !message.ends_with(" in [ping]"))
         .collect();
     assert_eq!(
         faults,
