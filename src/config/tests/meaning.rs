@@ -452,6 +452,8 @@ stop_first = true
 [containers]
 timeout = "10s"
 
+[metrics]
+
 [service.x]
 enabled = true
 working_dir = "/etc/watchdog"
