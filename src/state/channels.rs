@@ -139,18 +139,29 @@ impl ChannelState {
         if alert.event.is_trouble() {
             // an end that nobody was told of is none by now: those who were told of the beginning are told that it is
             // broken, and then of the real end
-            let before = self.pending.len();
-            self.pending.retain(|it| {
-                !(it.waits && it.service == alert.service && it.event == Event::Recovered)
-            });
-            known.unreported &= self.pending.len() == before;
+            let of_it = |it: &Alert| it.service == alert.service;
+            let is_begun = (self.pending.iter()).any(|it| of_it(it) && it.event.is_trouble());
+            let last = self.pending.iter().rposition(of_it);
+            if let Some(last) = last.filter(|_| !is_begun)
+                && self.pending[last].waits
+                && self.pending[last].event == Event::Recovered
+            {
+                self.pending.remove(last);
+                known.unreported = false;
+            }
             self.add(alert);
             return;
         }
         let was_unreported = std::mem::take(&mut known.unreported);
         let before = self.pending.len();
-        self.pending
-            .retain(|it| !(it.waits && it.service == alert.service && it.event.is_trouble()));
+        // what was ended before is another trouble
+        let of_it = |it: &Alert| it.service == alert.service;
+        let ended = |it: &Alert| of_it(it) && it.event == Event::Recovered;
+        let mut ends = self.pending.iter().filter(|it| ended(it)).count();
+        self.pending.retain(|it| {
+            ends -= usize::from(ended(it));
+            ends > 0 || !(it.waits && of_it(it) && it.event.is_trouble())
+        });
         let was_held = was_unreported && self.pending.len() < before;
         let is_news = match alert.event {
             Event::Recovered => !was_held,

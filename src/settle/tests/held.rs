@@ -1,6 +1,10 @@
 //! What channels hold back, and what of it is reported in the end.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
+
+use chrono::NaiveTime;
+use proptest::prelude::*;
 
 use super::{AlertConfig, channel, settle};
 use crate::check::log::Zone;
@@ -309,4 +313,126 @@ fn one_that_breaks_again_and_again_is_told_again_where_it_is_worse_or_lasts() {
         told.said()[6..],
         expected(&[(6, "a down"), (10, "a exhausted"), (70, "a exhausted")])
     );
+}
+
+fn policies() -> impl Strategy<Value = Routing> {
+    let except = prop_oneof![
+        Just(None),
+        Just(Some(Severity::Critical)),
+        Just(Some(Severity::Warning))
+    ];
+    let hours = (0..24_u32, 1..24_u32, except).prop_map(|(from, length, except)| {
+        let hour = |hour: u32| TimeOfDay(NaiveTime::from_hms_opt(hour % 24, 0, 0).unwrap());
+        Quiet {
+            from: hour(from),
+            to: hour(from + length),
+            zone: Zone::Utc,
+            except,
+        }
+    });
+    (
+        proptest::option::of(hours),
+        prop_oneof![Just(0_u64), 1..90_u64],
+        prop_oneof![Just(0_u64), 1..180_u64],
+        1..6_u32,
+    )
+        .prop_map(|(quiet, escalate, remind, max_per_hour)| Routing {
+            quiet,
+            escalate_after: Duration::from_mins(escalate),
+            remind_every: Duration::from_mins(remind),
+            max_per_hour,
+            ..routing(&ALL)
+        })
+}
+
+fn verdicts() -> impl Strategy<Value = Verdict> {
+    prop_oneof![
+        6 => Just(WELL),
+        2 => Just(DOWN),
+        1 => Just(Verdict::Degraded),
+        1 => Just(Verdict::Restarted),
+        1 => Just(Verdict::Exhausted),
+        1 => Just(Verdict::RestartFailed),
+        1 => Just(Verdict::Unknown),
+    ]
+}
+
+/// What was told of a service, each with its time and that of its message.
+fn trace(told: &Told, service: &str) -> Vec<String> {
+    let alerts = (told.messages.iter())
+        .flat_map(|(second, alerts)| alerts.iter().map(|alert| (at(*second), alert)));
+    alerts
+        .filter(|(_, alert)| alert.service == service)
+        .map(|(sent, alert)| format!("{} {} sent {sent}", alert.time, alert.event.name()))
+        .collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+
+    /// A month of runs, each some minutes after the one before.
+    #[test]
+    fn a_month_of_alerts(
+        policy in policies(),
+        weather in proptest::collection::vec((1..240_i64, verdicts(), verdicts(), 1..6_i64), 120),
+    ) {
+        let mut told = Told::new(policy.clone());
+        let mut minute = 0;
+        for (pause, a, b, lasts) in weather {
+            minute += pause;
+            for _ in 0..lasts {
+                minute += 5;
+                told.run(minute * 60, &[("a", a), ("b", b)]);
+            }
+        }
+        // all is well in the end, for a day and more
+        for _ in 0..60 {
+            minute += 30;
+            told.run(minute * 60, &[("a", WELL), ("b", WELL)]);
+        }
+        let mut ids = BTreeSet::new();
+        let mut open: BTreeMap<&str, bool> = BTreeMap::new();
+        let mut last: BTreeMap<(&str, Event, Option<&str>), i64> = BTreeMap::new();
+        for (second, alerts) in &told.messages {
+            let is_quiet = policy.quiet.as_ref().filter(|quiet| quiet.holds(at(*second)));
+            for alert in alerts {
+                prop_assert!(ids.insert(alert.id.clone()), "told twice: {}", alert.id);
+                if let Some(quiet) = is_quiet {
+                    prop_assert!(quiet.passes(alert.event.severity()), "told in quiet hours");
+                }
+            }
+        }
+        // a restart that was held may be told after a failure that was not; each has its time
+        let mut all: Vec<&Alert> = told.messages.iter().flat_map(|(_, alerts)| alerts).collect();
+        all.sort_by_key(|alert| alert.time);
+        for alert in all {
+            let name = alert.service.as_str();
+            if alert.event == Event::Recovered {
+                prop_assert!(
+                    open.remove(name).is_some(),
+                    "{name}: a recovery of nothing at {}: {:?}", alert.time, trace(&told, name)
+                );
+            } else if alert.event.is_trouble() {
+                open.insert(name, true);
+            } else {
+                open.remove(name);
+            }
+            if !alert.event.is_trouble() {
+                last.retain(|(service, ..), _| *service != name);
+            } else if alert.event.severity() == Severity::Critical {
+                let key = (name, alert.event, alert.incident.as_deref());
+                let time = (alert.time - at(0)).num_seconds();
+                if let Some(before) = last.insert(key, time) {
+                    let every = i64::try_from(policy.remind_every.as_secs()).unwrap();
+                    prop_assert!(
+                        every > 0 && time - before >= every,
+                        "{name}: again after {} s", time - before
+                    );
+                }
+            }
+        }
+        prop_assert!(open.is_empty(), "no end was told of {open:?}");
+        let left: Vec<_> = told.state.channels["mail"].pending.iter().map(|it| it.event).collect();
+        prop_assert!(left.is_empty(), "left: {left:?}");
+    }
 }
