@@ -250,7 +250,7 @@ impl Judgement<'_> {
             seen.note(
                 self.name,
                 format!(
-                    "of new lines only the newest {} are judged in a run; there were more",
+                    "of new lines only the newest {} are judged in a run, or what the engine gives in time; there were more",
                     size(NEW)
                 ),
             );

@@ -42,7 +42,15 @@ pub(super) fn read(
     let mut best: Option<Output> = None;
     let mut cuts = 0;
     loop {
-        let answer = ask(count)?;
+        let answer = match (ask(count), best.take()) {
+            (Ok(answer), before) => {
+                best = before;
+                answer
+            }
+            // what more would have been did not come in time: the newest lines are judged all the same
+            (Err(_), Some(best)) => return Ok(best),
+            (Err(why), None) => return Err(why),
+        };
         if !answer.is_cut {
             let records = answer.lines.iter().map(|line| line.text.len() / RECORD + 1);
             let is_whole = records.sum::<usize>() < count;
@@ -114,6 +122,24 @@ mod tests {
         assert!(calls <= 4 && lines > 150 && !is_whole, "{calls} {lines}");
         // the records of long lines are not taken for fewer than were asked for
         assert_eq!(read_of(&[40 << 10; 300], 5000).1, Ok((300, true)));
+        // what more there is does not come: the newest lines are there all the same
+        let line = |second| Line {
+            time: at(second),
+            stream: Stream::Output,
+            text: Vec::new(),
+        };
+        let slow = |count: usize| {
+            if count > FIRST {
+                return Err("too slow".to_owned());
+            }
+            Ok(Lines {
+                lines: (0..500).map(line).collect(),
+                is_cut: false,
+            })
+        };
+        let late = super::read(10, |_| false, slow).unwrap();
+        assert_eq!((late.lines.len(), late.is_whole), (500, false));
+        assert!(super::read(501, |_| false, slow).is_err());
         // one that is longer than all that is read
         let why = read_of(&[LIMIT * 2; 3], 1).1.unwrap_err();
         assert!(why.contains("too long"), "{why}");
