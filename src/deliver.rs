@@ -134,16 +134,16 @@ struct Done {
     moved: Option<Moved>,
 }
 
-/// A channel whose other side could not be reached for so long is told on the others.
+/// After so long it is reported on the other channels that the other side of one cannot be reached.
 const UNREACHED_FOR: Duration = Duration::from_mins(30);
 
-/// What the other channels are told of one, by what is remembered of it and how its messages went in this run: once that
+/// What is reported of a channel on the others, by what is remembered of it and how its messages went in this run: once that
 /// it takes none, where it refuses them or was not reached for long, and once that it takes them again.
 fn news_of(known: &mut Option<Failing>, done: &Done, now: DateTime<Utc>) -> Option<String> {
     let name = &done.channel;
     if done.reached {
         let failing = known.take()?;
-        return failing.told.then(|| {
+        return failing.reported.then(|| {
             format!(
                 "The channel `{name}` takes messages again; it had taken none since {}",
                 crate::clock::stamp(failing.since)
@@ -153,13 +153,13 @@ fn news_of(known: &mut Option<Failing>, done: &Done, now: DateTime<Utc>) -> Opti
     let why = done.refusal.as_ref().or(done.unreached.as_ref())?;
     let failing = known.get_or_insert(Failing {
         since: now,
-        told: false,
+        reported: false,
     });
     let is_long = done.refusal.is_some() || age(now, failing.since) >= UNREACHED_FOR;
-    if failing.told || !is_long {
+    if failing.reported || !is_long {
         return None;
     }
-    failing.told = true;
+    failing.reported = true;
     Some(format!(
         "The channel `{name}` takes no messages since {}: {why}; they are kept for three days",
         crate::clock::stamp(failing.since)
@@ -167,8 +167,8 @@ fn news_of(known: &mut Option<Failing>, done: &Done, now: DateTime<Utc>) -> Opti
 }
 
 /// Takes note of what the other sides have said: messages whose ids they have given become a part of the threads of their
-/// incidents; who wants to be left alone is; and that one takes no messages, or takes them again, is told on the other
-/// channels.
+/// incidents; who wants to be left alone is; and that one takes no messages, or takes them again, is reported on the
+/// other channels.
 fn note_answers(
     store: &Store,
     state: &mut State,

@@ -130,7 +130,7 @@ fn perform(cli: &Cli, command: &Command) -> Result<u8, Error> {
             && is_faulty
             && let Some(ping) = config::ping(&path)
         {
-            ping.tell(error.code(), &error.to_string());
+            ping.send(error.code(), &error.to_string());
         }
         error
     })?;

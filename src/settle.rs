@@ -585,7 +585,7 @@ fn flap_is_due(
 
 fn flap_note(incidents: usize) -> String {
     format!(
-        "it breaks again and again, {incidents} times in the last hour; until that ends, this is told once every remind_every, and no recovery"
+        "it fails again and again: {incidents} incidents in the last hour; until that ends it is reported once every remind_every, and no recovery is"
     )
 }
 

@@ -27,11 +27,11 @@ pub fn run(
         whole(config, containers, options, style)
     }));
     match &done {
-        Ok(Ok(report)) => ping.tell(report.exit_code, &sentences(report)),
-        Ok(Err(error)) => ping.tell(error.code(), &error.to_string()),
+        Ok(Ok(report)) => ping.send(report.exit_code, &sentences(report)),
+        Ok(Err(error)) => ping.send(error.code(), &error.to_string()),
         Err(_) => {
             let fault = Error::fault();
-            ping.tell(fault.code(), &fault.to_string());
+            ping.send(fault.code(), &fault.to_string());
         }
     }
     match done {

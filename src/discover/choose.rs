@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn values_that_mean_neither_yes_nor_no_are_told() {
+    fn values_that_mean_neither_yes_nor_no_are_listed() {
         let config =
             config("[discover.x]\nlabel = \"watch\"\n[discover.y]\nlabel = \"watch=true\"\n");
         let all = all();

@@ -201,7 +201,7 @@ pub struct Alert {
     pub incident: Option<String>,
 }
 
-#[allow(clippy::trivially_copy_pass_by_ref)] // as serde calls it
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands it so")]
 fn is_zero(number: &u32) -> bool {
     *number == 0
 }

@@ -181,7 +181,7 @@ fn receipt(answer: &Answer<'_>) -> Receipt {
     }
 }
 
-/// The events that an alert is. What is over, and was not told to be open, is opened and closed: so it is on record, and
+/// The events that an alert is. What is over, and was not reported as open, is opened and closed: so it is on record, and
 /// nothing stays open.
 fn events(notification: &Notification, alert: &Alert) -> Vec<Message> {
     let key = dedup_key(notification, alert);

@@ -13,7 +13,7 @@ use crate::table::{Part, Positive, Table, table};
 use crate::text::cut;
 
 table! {
-    /// Who is told that runs happen.
+    /// A service that is notified of each run.
     pub struct Ping like "ping = { url_file = \"/etc/watchdog/ping.url\" }", check is_url {
         /// The URL that is posted to after each run, and with /fail behind it after one that could not do its work.
         url: Secret => Secret, commented r#""https://hc-ping.com/0b5e8f5c-5a3a-4a0e-9d0e-2f6c6a1d1b7f""#;
@@ -37,19 +37,19 @@ impl Ping {
         vec![Private::of(&["url"], &self.url)]
     }
 
-    /// Whether a run that ended with this exit code is told as a success; absent: it is not told.
+    /// Whether a run that ended with this exit code is reported as a success; absent: it is not reported.
     fn is_success(&self, exit_code: u8) -> Option<bool> {
         match exit_code {
             2 => Some(!self.services),
             0..=3 => Some(true),
             70 | 73 | 78 => Some(false),
-            // 75: another run goes on, and tells itself; 64: nobody's run
+            // 75: another run goes on, and reports itself; 64: nobody's run
             _ => None,
         }
     }
 
-    /// Tells how a run ended. What goes wrong is logged.
-    pub fn tell(&self, exit_code: u8, report: &str) {
+    /// Reports how a run ended. What goes wrong is logged.
+    pub fn send(&self, exit_code: u8, report: &str) {
         let Some(is_success) = self.is_success(exit_code) else {
             return;
         };
@@ -94,7 +94,7 @@ mod tests {
             services,
             timeout: Duration::from_secs(5),
         };
-        for (code, told, with_services) in [
+        for (code, reported, with_services) in [
             (0, Some(true), Some(true)),
             (1, Some(true), Some(true)),
             (2, Some(true), Some(false)),
@@ -105,7 +105,7 @@ mod tests {
             (75, None, None),
             (78, Some(false), Some(false)),
         ] {
-            assert_eq!(ping(false).is_success(code), told, "{code}");
+            assert_eq!(ping(false).is_success(code), reported, "{code}");
             assert_eq!(ping(true).is_success(code), with_services, "{code}");
         }
     }

@@ -324,7 +324,7 @@ fn of_alert(notification: &Notification, alert: &Alert, id: &str) -> Value {
     };
     let action = alert.action.as_ref();
     // in tenths, which are exact enough to be read and written again as they are
-    #[allow(clippy::cast_precision_loss)] // far less than 2^52
+    #[expect(clippy::cast_precision_loss, reason = "it is far less than 2^52")]
     let timestamp = (alert.time.timestamp_millis() / 100) as f64 / 10.0;
     json!({
         "id": id,
@@ -485,7 +485,7 @@ mod tests {
             json["message"].as_str().unwrap().contains("trader"),
             "{json}"
         );
-        #[allow(clippy::cast_precision_loss)]
+        #[expect(clippy::cast_precision_loss, reason = "it is far less than 2^52")]
         let seconds = at(0).timestamp() as f64;
         assert!((json["timestamp"].as_f64().unwrap() - seconds).abs() < 1.0);
         assert_eq!(json["severity"], "CRITICAL");

@@ -60,9 +60,9 @@ pub struct Moved {
 pub struct Failing {
     /// Since when.
     pub since: DateTime<Utc>,
-    /// Whether the other channels were told.
+    /// Whether that was reported on the other channels.
     #[serde(default)]
-    pub told: bool,
+    pub reported: bool,
 }
 
 /// What a channel was alerted about of one service.
@@ -137,7 +137,7 @@ impl ChannelState {
             return;
         }
         if alert.event.is_trouble() {
-            // an end that nobody was told of is none by now: those who were told of the beginning are told that it is
+            // an end that was not reported is none by now: where the beginning was, it is reported that it is
             // broken, and then of the real end
             let of_it = |it: &Alert| it.service == alert.service;
             let is_begun = (self.pending.iter()).any(|it| of_it(it) && it.event.is_trouble());
@@ -165,7 +165,7 @@ impl ChannelState {
         let was_held = was_unreported && self.pending.len() < before;
         let is_news = match alert.event {
             Event::Recovered => !was_held,
-            // that it was restarted is news by itself, but not to those who are told only of what lasts
+            // that it was restarted is news by itself, but not where only what lasts is reported
             _ => routing.escalate_after.is_zero() || (was_open && !was_held),
         };
         if is_news {

@@ -1,8 +1,6 @@
 //! Containers that the engine says run, and whose main process is not there.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io::ErrorKind;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -13,6 +11,7 @@ use nix::unistd::Pid;
 use super::{Answer, Containers, GHOST, Seen, is_process_of};
 use crate::check::{Presence, Severity};
 use crate::client::engine::{Details, Engine};
+use crate::process_table::{self, ProcessState};
 
 /// Between the two questions: an engine learns of an end within milliseconds.
 const BETWEEN: Duration = Duration::from_millis(500);
@@ -88,15 +87,10 @@ fn said_to_run(details: &Details) -> Option<i32> {
 
 /// Whether there is no such process, or only its remains that nobody has collected.
 fn is_gone(pid: i32) -> bool {
-    match fs::read(format!("/proc/{pid}/stat")) {
-        Ok(stat) => {
-            // the name before it may have anything in it, parentheses and blanks included
-            let end = stat.iter().rposition(|&byte| byte == b')');
-            let state = end.and_then(|end| stat.get(end + 2));
-            matches!(state, Some(b'Z' | b'X'))
-        }
+    match process_table::stat(pid) {
+        Ok(stat) => stat.state == ProcessState::Zombie,
         // hidden from us is not gone
-        Err(error) if error.kind() == ErrorKind::NotFound => {
+        Err(error) if process_table::is_gone(&error) => {
             kill(Pid::from_raw(pid), None) == Err(Errno::ESRCH)
         }
         Err(_) => false,
@@ -133,7 +127,9 @@ mod tests {
         assert!(!is_gone(i32::try_from(id()).unwrap()));
         let mut child = Command::new("true").spawn().unwrap();
         let pid = i32::try_from(child.id()).unwrap();
+        let deadline = Instant::now() + Duration::from_secs(30);
         while !is_gone(pid) {
+            assert!(Instant::now() < deadline, "it does not end");
             sleep(Duration::from_millis(1));
         }
         child.wait().unwrap();

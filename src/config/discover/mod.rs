@@ -2,7 +2,7 @@
 //!
 //! What is found differs from run to run, so a table is kept as it is written, and is read anew for each container or unit
 //! with its placeholders filled in. When the config is loaded it is read once with sample values: what is wrong with it is
-//! told then, with its place.
+//! reported then, with its place.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -129,7 +129,7 @@ pub struct Discover {
     text: Arc<str>,
 }
 
-/// By what is meant, with sample values: the text around the table may be another one.
+/// By the table and what it means: what else stands in its file may differ.
 impl PartialEq for Discover {
     fn eq(&self, other: &Self) -> bool {
         self.name == other.name
@@ -137,6 +137,7 @@ impl PartialEq for Discover {
             && self.exclude == other.exclude
             && self.port == other.port
             && self.sample == other.sample
+            && self.shown() == other.shown()
     }
 }
 
@@ -242,7 +243,7 @@ fn one(
     } else {
         Target::container("a")
     };
-    // what is right with one of the words is right; what is wrong with each is told
+    // what is right with one of the words is right; what is wrong with each is reported
     let is_right = |word: &&str| {
         let scratch = Faults::of(ServiceKeys::LAYOUT);
         let apart = Value::apart(&scratch, &rest);

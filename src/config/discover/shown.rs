@@ -47,7 +47,7 @@ fn shown(value: &Spanned<DeValue<'_>>, masked: bool) -> Option<Shown> {
         DeValue::Integer(number) => {
             Shown::Whole(i64::from_str_radix(number.as_str(), number.radix()).ok()?)
         }
-        #[allow(
+        #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
             reason = "keys with fractions take small ones of thousandths"

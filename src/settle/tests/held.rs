@@ -281,7 +281,7 @@ fn one_that_breaks_again_and_again_is_told_once_and_then_when_it_stays_well() {
             (15, "a down"),
         ])
     );
-    assert!(told.messages[6].1[0].notes[0].starts_with("it breaks again and again, 4 times"));
+    assert!(told.messages[6].1[0].notes[0].starts_with("it fails again and again: 4 incidents"));
     assert!(notes[..6].iter().all(|(_, notes)| *notes == 0), "{notes:?}");
     // no more than three in the last hour
     for minute in 90..160 {
