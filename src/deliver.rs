@@ -27,6 +27,7 @@ use crate::state::journal::{self, DeliveryEvent, Entry, JournalEvent};
 use crate::state::store::Store;
 
 mod at_once;
+mod present;
 mod sender;
 
 pub use at_once::at_once;
@@ -63,7 +64,9 @@ pub fn deliver(
         if !known.pending.is_empty() {
             changed |= sender.compose(config, known, &mut kept, &mut sent_at_once);
         }
-        work.push((channel, sent_at_once));
+        let showing = present::prepare(&shared, channel, state);
+        changed |= showing.as_ref().is_some_and(|it| it.has_changed);
+        work.push((channel, sent_at_once, showing));
     }
     if changed {
         state.close_threads();
@@ -76,12 +79,15 @@ pub fn deliver(
         }
     }
     let mut by_channel = shared.by_channel(channels, kept);
-    let work = work.into_iter().map(|(channel, sent_at_once)| Work {
-        sender: Sender::new(&shared, channel),
-        kept: by_channel.remove(&channel.name).unwrap_or_default(),
-        sent_at_once,
-        hold: (state.channels.get(&channel.name)).and_then(|known| known.hold.clone()),
-    });
+    let work = work
+        .into_iter()
+        .map(|(channel, sent_at_once, showing)| Work {
+            sender: Sender::new(&shared, channel),
+            kept: by_channel.remove(&channel.name).unwrap_or_default(),
+            sent_at_once,
+            showing,
+            hold: (state.channels.get(&channel.name)).and_then(|known| known.hold.clone()),
+        });
     let done = side_by_side(work.collect(), Work::send_all);
     let counts = shared.journal.into_inner();
     let counts = counts.unwrap_or_else(PoisonError::into_inner);

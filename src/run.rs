@@ -383,7 +383,8 @@ impl Run {
     /// between then duplicates an entry instead of losing it.
     pub fn record(&self, session: &mut Session, results: &Results) {
         session.must_flush |= session.state.close_threads();
-        session.state.last_run = Some(self.now.wall);
+        let before = session.state.last_run.replace(self.now.wall);
+        session.state.interval = before.and_then(|before| (self.now.wall - before).to_std().ok());
         session.state.last_result = Some(self.result(results));
         session
             .roster

@@ -400,8 +400,10 @@ pub fn settle(
         ..Alert::new(wall, &service.name, event)
     };
     let flaps = began_lately > FLAPPING;
-    let concerned =
-        (alerting.channels.iter()).filter(|channel| channel.routing().concerns(&service.name));
+    // one that is shown all present trouble is not told of its beginning and its end
+    let concerned = (alerting.channels.iter()).filter(|channel| {
+        channel.as_alertmanager().is_none() && channel.routing().concerns(&service.name)
+    });
     for channel in concerned {
         // a channel that knows nothing of a service that is well has nothing to remember
         let known = state.channels.get(&channel.name);

@@ -2,6 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use chrono::{DateTime, Utc};
+
+use super::present::Showing;
 use super::{ChannelState, Deliveries, Done, Shared, composed};
 use crate::config::Config;
 use crate::notify::outbox::{Delivery, Hold, Kept};
@@ -196,6 +199,8 @@ pub(super) struct Work<'a> {
     pub(super) sent_at_once: usize,
     /// Time in which the other side is not asked.
     pub(super) hold: Option<Hold>,
+    /// What it is shown, where it is one that is shown all present trouble.
+    pub(super) showing: Option<Showing<'a>>,
 }
 
 impl Work<'_> {
@@ -221,6 +226,17 @@ impl Work<'_> {
         let is_held = (done.hold.as_ref()).is_some_and(|hold| hold.holds(channel, now));
         let mut transport_failed = false;
         let mut began = false;
+        let showing = self.showing.as_ref().filter(|it| !it.present.is_empty());
+        let mut is_unshown = showing.is_some();
+        if let Some(showing) = showing.filter(|_| !is_held) {
+            let report = showing.show(now, limit);
+            for (what, message) in showing.entries(&report) {
+                self.sender.note(what, &showing.about(), message);
+            }
+            done.hear(&report, channel, now);
+            is_unshown = !report.reached_somebody();
+            transport_failed = report.transport_failed;
+        }
         self.kept.retain_mut(|kept| {
             if kept.delivery.is_over() {
                 // kept by an earlier run as the proof that it was sent, for a state that could not be written then
@@ -238,29 +254,7 @@ impl Work<'_> {
                 began = true;
                 tried = true;
                 let report = self.sender.send(kept, left);
-                done.deliveries.sent += usize::from(report.reached_somebody());
-                let pause = report.pause.filter(|pause| pause.whom == Paused::Channel);
-                // one that fails in another way says nothing about a refusal before it
-                if pause.is_some() || report.reached_somebody() {
-                    done.hold = pause.map(|pause| Hold::of(&pause, channel, now));
-                }
-                let is_refused = pause.is_some_and(|pause| pause.until_changed);
-                if let (Some(from), Some(to)) = (channel.chat(), &report.moved_to) {
-                    done.moved = Some(Moved {
-                        from: from.to_owned(),
-                        to: to.clone(),
-                    });
-                }
-                if report.reached_somebody() {
-                    done.reached = true;
-                } else if report.transport_failed {
-                    let why = report.troubles(&channel.name).pop();
-                    if is_refused {
-                        done.refusal = why;
-                    } else {
-                        done.unreached = why;
-                    }
-                }
+                done.hear(&report, channel, now);
                 transport_failed = report.transport_failed;
                 if let Some(id) = report.message_id {
                     let incidents = kept.delivery.notification.incidents();
@@ -280,7 +274,36 @@ impl Work<'_> {
         });
         done.deliveries.queued = (self.kept.iter())
             .filter(|kept| !kept.delivery.is_over())
-            .count();
+            .count()
+            + usize::from(is_unshown);
         done
+    }
+}
+
+impl Done {
+    /// Takes note of what came of one attempt.
+    fn hear(&mut self, report: &DeliveryReport, channel: &Channel, now: DateTime<Utc>) {
+        self.deliveries.sent += usize::from(report.reached_somebody());
+        let pause = (report.pause.as_ref()).filter(|pause| pause.whom == Paused::Channel);
+        // one that fails in another way says nothing about a refusal before it
+        if pause.is_some() || report.reached_somebody() {
+            self.hold = pause.map(|pause| Hold::of(pause, channel, now));
+        }
+        if let (Some(from), Some(to)) = (channel.chat(), &report.moved_to) {
+            self.moved = Some(Moved {
+                from: from.to_owned(),
+                to: to.clone(),
+            });
+        }
+        if report.reached_somebody() {
+            self.reached = true;
+        } else if report.transport_failed {
+            let why = report.troubles(&channel.name).pop();
+            if pause.is_some_and(|pause| pause.until_changed) {
+                self.refusal = why;
+            } else {
+                self.unreached = why;
+            }
+        }
     }
 }

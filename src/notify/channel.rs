@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{
-    ChannelKind, DeliveryReport, Notification, Outcome, Private, Routing, Thread, discord, exec,
-    gotify, mail, ntfy, pagerduty, pushover, redis, slack, teams, telegram, webhook,
+    ChannelKind, DeliveryReport, Notification, Outcome, Private, Routing, Thread, alertmanager,
+    discord, exec, gotify, mail, ntfy, pagerduty, pushover, redis, slack, teams, telegram, webhook,
 };
 use crate::check::trap::Trap;
 use crate::table::{Context, Field, Fields, Form, Inner, Key, Shown, Standing, Table, Value};
@@ -133,6 +133,8 @@ channels! {
     Ntfy = "ntfy": ntfy::Settings;
     /// A command that is given JSON.
     Exec = "exec": exec::Settings;
+    /// An Alertmanager of Prometheus.
+    Alertmanager = "alertmanager": alertmanager::Settings;
     /// A stream of Redis.
     Redis = "redis": redis::Settings;
     /// An application of Gotify.
@@ -192,6 +194,14 @@ impl Channel {
         }
         let [low, high, ..] = hasher.finish().to_le_bytes();
         u16::from_le_bytes([low, high])
+    }
+
+    /// Its settings, where it is one that is shown all present trouble by each run, and no messages about services.
+    pub fn as_alertmanager(&self) -> Option<&alertmanager::Settings> {
+        match &self.settings {
+            ChannelSettings::Alertmanager(settings) => Some(settings),
+            _ => None,
+        }
     }
 
     /// The chat that it writes to, where that can become another one.

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::check::Finding;
 use crate::restart::Action;
 
+pub mod alertmanager;
 mod answers;
 mod channel;
 pub mod digest;

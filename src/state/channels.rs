@@ -9,6 +9,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::counters::Messages;
+use super::showing::Shown;
 use crate::clock::age;
 use crate::notify::outbox::Hold;
 use crate::notify::{Alert, Event, Routing, Severity};
@@ -44,6 +45,9 @@ pub struct ChannelState {
     /// What became of its messages, for the metrics.
     #[serde(skip_serializing_if = "Messages::is_none")]
     pub messages: Messages,
+    /// What it is shown of services, where it is one that shows all present trouble.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub shown: Vec<Shown>,
 }
 
 /// A chat that has become another one.
@@ -311,5 +315,10 @@ impl ChannelState {
             .chain(self.pending.iter_mut().map(|alert| &mut alert.time))
             .chain(self.hold.as_mut().map(|hold| &mut hold.since))
             .chain(self.failing.as_mut().map(|failing| &mut failing.since))
+            .chain(
+                self.shown
+                    .iter_mut()
+                    .flat_map(|shown| std::iter::once(&mut shown.since).chain(&mut shown.ended)),
+            )
     }
 }

@@ -22,6 +22,7 @@ pub mod channels;
 pub mod counters;
 mod event;
 pub mod journal;
+pub mod showing;
 pub mod store;
 mod upgrade;
 
@@ -54,6 +55,9 @@ pub struct State {
     /// When the last run looked.
     #[serde(default)]
     pub last_run: Option<DateTime<Utc>>,
+    /// How long before this run the last one looked, as far as it is known.
+    #[serde(skip)]
+    pub interval: Option<Duration>,
     /// The clocks of the last run.
     #[serde(default)]
     pub clock: Option<Reading>,
@@ -92,6 +96,7 @@ impl Default for State {
         Self {
             version: VERSION,
             last_run: None,
+            interval: None,
             clock: None,
             flushed: None,
             unflushed: false,

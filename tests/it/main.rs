@@ -5,6 +5,7 @@
 
 mod adopt;
 mod adopted;
+mod alertmanager_channel;
 mod alone;
 mod attackers;
 mod believed;
