@@ -26,6 +26,9 @@ fn status(pid: i32, field: &str) -> String {
         .to_owned()
 }
 
+/// The first process of a container gets TERM only where it handles it; while it is frozen, TERM stays pending.
+const HEEDS_TERM: &str = "trap 'exit 0' TERM; while :; do sleep 1; done";
+
 /// Whether TERM was sent to a frozen process.
 fn is_to_stop(pid: i32) -> bool {
     let pending = u64::from_str_radix(&status(pid, "ShdPnd"), 16);
@@ -37,7 +40,7 @@ fn is_to_stop(pid: i32) -> bool {
 fn a_restart_that_a_killed_run_ordered_is_awaited_and_not_made_twice() {
     let scene = Scene::new();
     let engine = Engine::new(&scene);
-    engine.run("slow", &[], &[]);
+    engine.run("slow", &[], &["sh", "-c", HEEDS_TERM]);
     let service = "[service.slow]\ncontainer = { name = \"slow\" }\n\
                    restart = { stop_timeout = \"60s\" }\n";
     engine.config(&scene, service);
@@ -87,9 +90,11 @@ fn a_service_of_compose_that_is_re_created_is_left_to_compose() {
     let engine = Engine::new(&scene);
     scene.write(
         "compose.yml",
-        "version: \"2.4\"\nservices:\n\
-         \x20 first: &it { image: \"wd:1\", network_mode: none, stop_grace_period: 1s }\n\
-         \x20 second: *it\n",
+        format!(
+            "version: \"2.4\"\nservices:\n\
+             \x20 first: &it {{ image: \"wd:1\", network_mode: none, stop_grace_period: 1s, \
+             command: [sh, -c, \"{HEEDS_TERM}\"] }}\n\x20 second: *it\n"
+        ),
     );
     let compose = |args: &str| {
         let command = format!(

@@ -140,6 +140,15 @@ const TABLE: &[Row] = &[
         says: "exited with code 137",
     },
     Row {
+        name: "greedy",
+        more: &["--memory", "16m", "--memory-swap", "16m"],
+        command: &["sh", "-c", "x=a; while :; do x=$x$x; done"],
+        then: Then::Ends,
+        verdict: "down",
+        code: Some("container_exited"),
+        says: "exited with code 137",
+    },
+    Row {
         name: "frozen",
         more: &[],
         command: &[],
@@ -264,6 +273,11 @@ fn plays(engine: &Engine, scene: &Scene) {
             "{shown}"
         );
         assert!(found["findings"].to_string().contains(row.says), "{shown}");
+    }
+    // Podman before 5 does not say why
+    if matches!(engine, Engine::Docker(_)) {
+        let why = outcome.service("greedy")["findings"].to_string();
+        assert!(why.contains("memory ran out"), "{why}");
     }
     let outcome = outcome.finds("created", "container_created");
     for name in ["nowhere", &id[..12], "wel"] {
