@@ -67,10 +67,11 @@ fn a_host_without_a_network_is_said() {
 fn what_is_never_told_for_want_of_room_is_in_the_journal() {
     let scene = Scene::with(&format!(
         "{ENVELOPE}directory = \"mails\"\nmax_per_hour = 1\n\
-         [service.a]\nprocess = {{ pid_file = \"a.pid\" }}\n[service.b]\nprocess = {{ pid_file = \"b.pid\" }}\n"
+         [service.a]\nprocess = {{ pid_file = \"a.pid\" }}\n\
+         [[service.b.log]]\npath = \"b.log\"\nmax_age = \"1h\"\nseverity = \"warning\"\n"
     ));
     scene.run(&["check", "a"]).exits(2);
-    scene.run(&["check", "b"]).exits(2);
+    scene.run(&["check", "b"]).exits(1);
     scene.edit_state(|state| {
         let pending = state["channels"]["mail"]["pending"].as_array_mut().unwrap();
         let one = pending[0].clone();
@@ -78,7 +79,7 @@ fn what_is_never_told_for_want_of_room_is_in_the_journal() {
     });
     scene.run(&["check"]).exits(2);
     let history = flat(&scene.run(&["history", "b"]).exits(0).stdout);
-    let said = "too much is left to be told; never told: b down at 20";
+    let said = "too much is left to be told; never told: b degraded at 20";
     assert!(history.contains(said), "{history}");
     let state = scene.state();
     let pending = state["channels"]["mail"]["pending"].as_array().unwrap();

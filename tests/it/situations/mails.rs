@@ -156,7 +156,7 @@ fn mails_that_are_held_back() {
     let mut golden = Golden::new("held_back");
     let scene = Scene::with(&format!(
         "{MAIL}max_per_hour = 1\n[service.a]\nprocess = {{ pid_file = \"a.pid\" }}\n\
-         [service.b]\nprocess = {{ pid_file = \"b.pid\" }}\n[service.d]\nenabled = false\nprocess = {{ pid_file = \"d.pid\" }}\n"
+         [[service.b.log]]\npath = \"b.log\"\nmax_age = \"5m\"\nseverity = \"warning\"\n[service.d]\nenabled = false\nprocess = {{ pid_file = \"d.pid\" }}\n"
     ));
     scene.run(&["check", "a"]).exits(2);
     fs::remove_dir_all(scene.path("mails")).unwrap();
