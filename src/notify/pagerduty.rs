@@ -34,7 +34,7 @@ table! {
         kind("type"): String as Filled, example r#""pagerduty""#;
         /// The key of an integration of the service by the Events API, version 2.
         routing_key: Secret => Secret, commented r#""4f1c2b7a9d3e4c5b8a6f0d1e2c3b4a59""#;
-        /// For accounts of the EU: https://events.eu.pagerduty.com.
+        /// Accounts of the EU have theirs at events.eu.pagerduty.com.
         api_url: String as Server = "https://events.pagerduty.com".to_owned();
         /// What goes out by it.
         common: Common => Flat;

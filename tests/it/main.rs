@@ -35,6 +35,7 @@ mod grace;
 mod hosts;
 mod http;
 mod identity;
+mod in_container;
 mod included;
 mod journals;
 mod keepers;
