@@ -12,7 +12,8 @@ use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::errno::{fault, is_shortage};
 use super::tls::{self, Trust};
-use super::{Address, Exchange, Failure, Fault, Heard, Step, Target};
+use super::tunnel::Opening;
+use super::{Address, Exchange, Failure, Fault, Heard, Step, Target, Tunnel};
 
 /// The size of one read of an answer. There is one read a round, so that a flood from one server delays no other.
 const READ: usize = 16 << 10;
@@ -26,6 +27,8 @@ pub(super) struct Connection<E> {
     place: String,
     step: Step,
     began: Instant,
+    /// What is asked of a proxy before anybody else can be spoken to.
+    opening: Option<Opening>,
     session: Option<(Box<ClientConnection>, String)>,
     exchange: E,
     is_closed: bool,
@@ -116,6 +119,7 @@ impl<E: Exchange> Connection<E> {
             place,
             step: Step::Connect,
             began: now,
+            opening: target.tunnel.as_ref().map(Tunnel::begin),
             session,
             exchange,
             is_closed: false,
@@ -138,6 +142,10 @@ impl<E: Exchange> Connection<E> {
     pub(super) fn events(&self) -> PollFlags {
         match (self.step, &self.session) {
             (Step::Connect, _) => PollFlags::POLLOUT,
+            (Step::Tunnel, _) if self.opening.as_ref().is_some_and(Opening::has_unsent) => {
+                PollFlags::POLLIN | PollFlags::POLLOUT
+            }
+            (Step::Tunnel, _) => PollFlags::POLLIN,
             (_, Some((session, _))) if session.wants_write() => {
                 PollFlags::POLLIN | PollFlags::POLLOUT
             }
@@ -164,6 +172,9 @@ impl<E: Exchange> Connection<E> {
     fn advance(&mut self, now: Instant) -> Result<Heard<E>, Fault<E::Wrong>> {
         if self.step == Step::Connect {
             self.finish_connecting(now)?;
+        }
+        if self.step == Step::Tunnel && !self.open_tunnel(now)? {
+            return Ok(Heard::Waiting);
         }
         if self.session.is_some() {
             self.drive_session(now)?;
@@ -199,7 +210,7 @@ impl<E: Exchange> Connection<E> {
     pub(super) fn time_out(mut self, trust: Option<&Trust>, after: Duration) -> Progress<E> {
         let heard = match self.step {
             Step::Answer => self.exchange.time_out(after),
-            Step::Connect | Step::Handshake => None,
+            Step::Connect | Step::Tunnel | Step::Handshake => None,
         };
         match heard {
             None | Some(Heard::Waiting) => {
@@ -223,11 +234,37 @@ impl<E: Exchange> Connection<E> {
             // the kernel chose the probed port as the local one and connected the socket with itself: nothing listens
             return Err(Fault::Refused);
         }
-        self.step = match self.session {
-            Some(_) => Step::Handshake,
-            None => Step::Answer,
+        self.step = match self.opening {
+            Some(_) => Step::Tunnel,
+            None => self.after_tunnel(),
         };
         Ok(())
+    }
+
+    fn after_tunnel(&self) -> Step {
+        match self.session {
+            Some(_) => Step::Handshake,
+            None => Step::Answer,
+        }
+    }
+
+    /// Whether the way through the proxy is open.
+    fn open_tunnel(&mut self, now: Instant) -> Result<bool, Fault<E::Wrong>> {
+        let elapsed = now.saturating_duration_since(self.began);
+        let socket = &self.socket;
+        let is_open = match &mut self.opening {
+            None => true,
+            Some(opening) => opening.drive(
+                |bytes| Wire(socket).write(bytes),
+                |bytes| Wire(socket).read(bytes),
+                |error| fault(error, Step::Tunnel, elapsed),
+            )?,
+        };
+        if is_open {
+            self.opening = None;
+            self.step = self.after_tunnel();
+        }
+        Ok(is_open)
     }
 
     fn drive_session(&mut self, now: Instant) -> Result<(), Fault<E::Wrong>> {

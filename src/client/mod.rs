@@ -31,10 +31,12 @@ mod talk;
 #[cfg(test)]
 mod tests;
 pub mod tls;
+mod tunnel;
 
 pub use self::address::Address;
 pub use self::rounds::{Descriptors, converse};
 pub use self::sentences::{failed, sentence};
+pub use self::tunnel::Tunnel;
 
 /// A certificate that ends sooner than this is reported.
 pub const EXPIRY_WARNING: Duration = Duration::from_secs(14 * 24 * 60 * 60);
@@ -44,6 +46,8 @@ pub const EXPIRY_WARNING: Duration = Duration::from_secs(14 * 24 * 60 * 60);
 pub struct Target {
     /// Where.
     pub address: Address,
+    /// What is asked there first, where that is a proxy on the way.
+    pub tunnel: Option<Tunnel>,
     /// How that is protected, where it is.
     pub tls: Option<Protection>,
 }
@@ -190,7 +194,7 @@ pub enum Fault<W> {
     NoTls(String),
     /// The certificate cannot be trusted; the text continues "its certificate".
     Certificate(String),
-    /// The connection could not be tried from here: no route, no permission.
+    /// The connection could not be tried from here: no route, no permission, a proxy that does not let it through.
     Unreadable(String),
 }
 
@@ -217,6 +221,8 @@ impl Fault<Infallible> {
 pub enum Step {
     /// The connection itself.
     Connect,
+    /// The way through a proxy.
+    Tunnel,
     /// The TLS handshake.
     Handshake,
     /// Sending, and the answer.

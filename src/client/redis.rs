@@ -96,7 +96,11 @@ impl Server {
             ca_file,
         });
         Ok(Self {
-            target: Target { address, tls },
+            target: Target {
+                address,
+                tunnel: None,
+                tls,
+            },
             login,
             database,
         })

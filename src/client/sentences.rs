@@ -58,13 +58,20 @@ pub fn sentence<W>(
         Fault::NoSocket => "is closed: there is no such socket".to_owned(),
         Fault::NotASocket => "is closed: the file there is not a socket".to_owned(),
         Fault::Reset(Step::Connect) => "reset the connection".to_owned(),
+        Fault::Reset(Step::Tunnel) => {
+            "reset the connection before it had answered CONNECT".to_owned()
+        }
         Fault::Reset(Step::Handshake) => "reset the connection in the TLS handshake".to_owned(),
         Fault::Reset(Step::Answer) => "reset the connection before it had answered".to_owned(),
+        Fault::HungUp(Step::Tunnel) => {
+            "closed the connection without an answer to CONNECT".to_owned()
+        }
         Fault::HungUp(Step::Handshake) => "closed the connection in the TLS handshake".to_owned(),
         Fault::HungUp(_) => "closed the connection before all was sent".to_owned(),
         Fault::TimedOut { step, after } => {
             let what = match step {
                 Step::Connect => "no connection was accepted",
+                Step::Tunnel => "it accepted the connection and did not answer CONNECT",
                 Step::Handshake => {
                     "it accepted the connection and did not finish the TLS handshake"
                 }

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use super::answers::{Answer, Receipt};
 use super::kind::{Private, Server, length_trap};
 use super::layout::Body;
-use super::post::{Post, hand_over};
+use super::post::{Post, hand_over, proxy_trap};
 use super::posted::Message;
 use super::safe::{inert, line, units};
 use super::sentences::{section, words};
@@ -78,7 +78,8 @@ impl ChannelKind for Settings {
     fn traps(&self) -> Vec<Trap> {
         let help = "add an integration \"Events API V2\" to the service, and put its key there";
         let trap = length_trap("routing_key", &self.routing_key, KEY, help);
-        trap.into_iter().collect()
+        let proxy = proxy_trap(self.post(&json!({})));
+        trap.into_iter().chain(proxy).collect()
     }
 
     /// What joins the events of an incident is their key.

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use super::Secret;
 use super::answers::{Answer, Receipt};
-use super::kind::{Private, check_url};
-use super::post::{Post, hand_over};
+use super::kind::{Private, check_url, url_traps};
+use super::post::{Post, hand_over, proxy_trap};
+use crate::check::trap::Trap;
 use crate::table::{Part, Positive, Table, table};
 use crate::text::cut;
 
@@ -35,6 +36,13 @@ impl Ping {
     /// The secrets in its table.
     pub fn secrets(&self) -> Vec<Private<'_>> {
         vec![Private::of(&["url"], &self.url)]
+    }
+
+    /// What in its table may not do what was meant. Reads its URL, and sends nothing.
+    pub fn traps(&self) -> Vec<Trap> {
+        let mut found = url_traps("url", &self.url);
+        found.extend(proxy_trap(self.post(true, "")));
+        found
     }
 
     /// Whether a run that ended with this exit code is reported as a success; absent: it is not reported.

@@ -9,8 +9,10 @@ use super::Secret;
 use super::answers::{Answer, LONGEST, Meaning, Receipt, meaning, moved_to};
 use super::report::{DeliveryReport, Outcome, Pause, Paused};
 use super::safe::said;
+use crate::check::trap::Trap;
 use crate::client::http::{
-    self, HeaderName, HeaderValue, Method, Request, Response, Url, header, redirects_to,
+    self, HeaderName, HeaderValue, Method, Proxy, Request, Response, StatusCode, Url, header,
+    redirects_to,
 };
 
 /// So much of an answer is read.
@@ -76,17 +78,17 @@ impl Post {
         self.secrets.extend(words.map(str::to_owned));
     }
 
-    fn request(self) -> (Request, Vec<String>) {
-        let request = Request {
+    fn request(self, proxy: Option<Proxy>) -> Request {
+        Request {
             headers: self.headers,
             body: Some(self.body),
             ca_file: self.ca_file,
+            proxy,
             body_limit: ANSWER_LIMIT,
             body_kept: ANSWER_LIMIT,
             is_sent_once: true,
             ..Request::new(Method::POST, self.url)
-        };
-        (request, self.secrets)
+        }
     }
 }
 
@@ -107,6 +109,13 @@ fn parts(url: &str) -> Vec<String> {
         .collect();
     parts.sort_by_key(|part| std::cmp::Reverse(part.len()));
     parts
+}
+
+/// What is wrong with the proxy that the environment names for a message.
+pub(super) fn proxy_trap(post: Result<Post, String>) -> Option<Trap> {
+    let why = Proxy::of_environment(&post.ok()?.url).err()?;
+    let help = "write it like http://proxy.example.org:3128, or name the host in NO_PROXY";
+    Some(Trap::of("", why, help))
 }
 
 /// A URL that is a secret, as it is shown: its scheme and host.
@@ -138,9 +147,25 @@ pub(super) fn hand_over(
         Ok(whole) => whole,
         Err(why) => return failed(recipients, &Outcome::deferred(why), None),
     };
-    let origin = whole.url.origin();
-    let secrets = whole.secrets.clone();
-    let mut came = one(whole, deadline, receipt);
+    let mut origin = whole.url.origin();
+    let mut secrets = whole.secrets.clone();
+    let proxy = match Proxy::of_environment(&whole.url) {
+        Ok(proxy) => proxy,
+        Err(why) => {
+            let why = format!("{origin}: {why}");
+            return failed(recipients, &Outcome::deferred(why), None);
+        }
+    };
+    if let Some(proxy) = &proxy {
+        step(&format!("{origin} is asked through the proxy {proxy}"));
+        secrets.extend_from_slice(proxy.secrets());
+    }
+    let mut came = one(whole, proxy.as_ref(), limit, receipt);
+    // what goes by a tunnel nobody between can answer
+    let is_handed_on = proxy.is_some() && !origin.starts_with("https:");
+    if let Some(proxy) = &proxy {
+        origin = format!("{origin}, asked through the proxy {proxy},");
+    }
     if let Came::To(Meaning::Unfit, response) = &came
         && let Some(moved_to) = moved_to(&response.body)
     {
@@ -155,7 +180,8 @@ pub(super) fn hand_over(
             "{}; once more as a short text",
             answered(&origin, response, &secrets)
         ));
-        came = one(short, deadline, receipt);
+        let left = deadline.saturating_duration_since(Instant::now());
+        came = one(short, proxy.as_ref(), left, receipt);
     }
     let (meaning, response) = match came {
         Came::To(meaning, response) => (meaning, response),
@@ -206,8 +232,13 @@ pub(super) fn hand_over(
         }
         Meaning::Refused => {
             let why = format!(
-                "{told}; {}; it is tried once an hour, and at once when its table or a secret changes",
-                advice(&response)
+                "{told}; {}{}; it is tried once an hour, and at once when its table or a secret changes",
+                advice(&response),
+                if is_handed_on {
+                    ", or is that the word of the proxy"
+                } else {
+                    ""
+                }
             );
             let pause = Pause {
                 whom: Paused::Channel,
@@ -228,15 +259,31 @@ fn failed(recipients: &[String], outcome: &Outcome, pause: Option<Pause>) -> Del
     }
 }
 
-fn one(post: Post, deadline: Instant, receipt: fn(&Answer<'_>) -> Receipt) -> Came {
+fn one(
+    post: Post,
+    proxy: Option<&Proxy>,
+    limit: Duration,
+    receipt: fn(&Answer<'_>) -> Receipt,
+) -> Came {
     let origin = post.url.origin();
-    let limit = deadline.saturating_duration_since(Instant::now());
-    let (request, _) = post.request();
+    let request = post.request(proxy.cloned());
     // the limit is the channel's own, whatever the run has left
-    let run_ends = deadline + Duration::from_secs(1);
+    let run_ends = Instant::now() + limit + Duration::from_secs(1);
     match http::send(vec![(request, limit)], run_ends).pop() {
         Some(Ok(answered)) => {
             let response = answered.answer;
+            // nobody but a proxy says so, and it asked nobody
+            if let (Some(proxy), StatusCode::PROXY_AUTHENTICATION_REQUIRED) =
+                (proxy, response.status)
+            {
+                let status = http::shown(response.status);
+                return Came::Nothing {
+                    why: format!(
+                        "{origin}: the proxy {proxy} answered {status}; check the user and password of the proxy"
+                    ),
+                    was_sent: false,
+                };
+            }
             let retry_after = response.headers.get(header::RETRY_AFTER);
             let answer = Answer {
                 status: response.status.as_u16(),

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::answers::{Answer, Receipt};
 use super::kind::Private;
-use super::post::{Post, hand_over};
+use super::post::{Post, hand_over, proxy_trap};
 use super::{ChannelKind, Common, DeliveryReport, Notification, Routing, Thread};
 use crate::check::trap::Trap;
 
@@ -76,7 +76,9 @@ impl<T: Posted> ChannelKind for T {
     }
 
     fn traps(&self) -> Vec<Trap> {
-        Posted::traps(self)
+        let mut found = Posted::traps(self);
+        found.extend(proxy_trap(self.post(&Value::Null)));
+        found
     }
 
     /// The other side gives one, if there is any.

@@ -51,6 +51,7 @@ mod package;
 mod pending;
 mod ping;
 mod ports;
+mod proxies;
 mod real_mail;
 mod real_postfix;
 mod redis_channel;

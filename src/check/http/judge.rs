@@ -219,6 +219,7 @@ mod tests {
         Raw::Failed(Failure {
             url: Box::new(rule.url.clone()),
             was_redirected: false,
+            proxy: None,
             was_sent: false,
             cause: Cause::Failed(vec![client::Failure {
                 place: "10.0.0.1".to_owned(),

@@ -122,6 +122,7 @@ impl Rule {
     pub(super) fn target(&self) -> Target {
         Target {
             address: self.address.clone(),
+            tunnel: None,
             tls: self.tls.then(|| Protection {
                 name: self.server_name().unwrap_or_default(),
                 ca_file: self.ca_file.clone(),

@@ -305,6 +305,7 @@ fn one(
             Err(http::Failure {
                 url: Box::new(url),
                 was_redirected: false,
+                proxy: None,
                 was_sent: false,
                 cause: Cause::NotAsked("was not asked".to_owned()),
             })

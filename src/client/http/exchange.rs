@@ -11,8 +11,8 @@ use ureq_proto::client::{Call, RecvBodyResult, RecvResponseResult, SendRequestRe
 use ureq_proto::http;
 
 use super::{
-    HEAD_LIMIT, HeaderValue, Method, Request, Response, SHOWN, StatusCode, USER_AGENT, Url, Wrong,
-    header,
+    HEAD_LIMIT, HeaderValue, Method, Proxy, Request, Response, SHOWN, StatusCode, USER_AGENT, Url,
+    Wrong, header,
 };
 use crate::client::{Exchange, Heard, Protection, Talk, Target};
 
@@ -68,8 +68,10 @@ pub(super) fn target(request: &Request, url: &Url, is_trusted: bool) -> Target {
         Some(host) => bare(host).to_owned(),
         None => url.address().server_name().unwrap_or_default(),
     };
+    let proxy = request.proxy.as_ref();
     Target {
-        address: url.address().clone(),
+        address: proxy.map_or_else(|| url.address().clone(), |it| it.address.clone()),
+        tunnel: proxy.and_then(|proxy| proxy.tunnel(url)),
         tls: url.is_tls().then(|| Protection {
             name: name(),
             ca_file: request.ca_file.clone(),
@@ -147,10 +149,27 @@ impl<'a, A> Errand<'a, A> {
             let length = body.map_or(0, <[u8]>::len);
             headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
         }
+        // what is handed to the proxy itself, and not through it
+        let proxy = (request.proxy.as_ref()).filter(|_| !self.url.is_tls());
+        if let Some(proof) = proxy.and_then(Proxy::authorization) {
+            headers.insert(header::PROXY_AUTHORIZATION, proof.clone());
+        }
         let whole = builder.body(()).map_err(|error| error.to_string())?;
         let call = Call::new(whole).map_err(|error| error.to_string())?;
-        written(call, body.unwrap_or_default())
+        let (mut out, call) = written(call, body.unwrap_or_default())?;
+        if proxy.is_some() {
+            name_whole_url(&mut out, &self.method, &self.url);
+        }
+        Ok((out, call))
     }
+}
+
+/// Asks for the whole URL in place of its path, as a proxy wants it.
+fn name_whole_url(out: &mut Vec<u8>, method: &Method, url: &Url) {
+    let begin = method.as_str().len() + 1;
+    let path = out.iter().skip(begin).take_while(|byte| **byte != b' ');
+    let end = begin + path.count();
+    out.splice(begin..end, url.uri().to_string().into_bytes());
 }
 
 /// Writes the whole of a request.
@@ -298,6 +317,12 @@ impl<'a, A> Exchange for Asking<'a, A> {
     }
 
     fn cut_off(&mut self, _: Instant) -> Heard<Self> {
+        // who takes no request may close before all of it was read, and that breaks the connection behind the answer
+        let is_refusal =
+            (self.status()).is_some_and(|it| it.is_client_error() || it.is_server_error());
+        if is_refusal && self.errand.request.is_sent_once {
+            return self.over(None);
+        }
         // the end of an answer that ends with its connection cannot be told from a connection that broke
         Heard::Waiting
     }

@@ -5,8 +5,8 @@
 //! time with an answer or a [`Failure`], and takes no more memory than its limits: [`HEAD_LIMIT`] and what the request
 //! says of the body.
 //!
-//! Each request has a connection of its own. No proxy is used, whatever the environment says: a run by cron and one from a
-//! shell have to come to the same.
+//! Each request has a connection of its own. A [`Proxy`] is used only where the request names one, whatever the environment
+//! says: what a check finds is the same in a run by cron and in one from a shell.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -17,17 +17,20 @@ use base64::prelude::BASE64_STANDARD;
 pub use ureq_proto::http::header;
 pub use ureq_proto::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
-use super::{Address, Outcome, converse};
+use super::{Address, Outcome, Step, converse};
 use crate::clock::rough;
 use crate::text::{cut, printable, visible};
 
 mod exchange;
+mod no_proxy;
+mod proxy;
 mod redirect;
 #[cfg(test)]
 mod tests;
 mod url;
 
 use self::exchange::Errand;
+pub use self::proxy::Proxy;
 pub use self::url::Url;
 pub(super) use self::url::unescaped;
 
@@ -58,6 +61,8 @@ pub struct Request {
     pub host: Option<String>,
     /// Authorities to trust in addition to the system's.
     pub ca_file: Option<PathBuf>,
+    /// The proxy on the way.
+    pub proxy: Option<Proxy>,
     /// So many redirects are followed, [`MOST_REDIRECTS`] at most. They carry no headers to another host, nor from https
     /// to http.
     pub redirects: u32,
@@ -79,6 +84,7 @@ impl Request {
             body: None,
             host: None,
             ca_file: None,
+            proxy: None,
             redirects: 0,
             body_limit: 1 << 20,
             body_kept: 1 << 20,
@@ -120,6 +126,8 @@ pub struct Failure {
     pub url: Box<Url>,
     /// Whether there were any.
     pub was_redirected: bool,
+    /// The proxy that was on the way.
+    pub proxy: Option<Box<Proxy>>,
     /// All of the request may have been sent: the other side may have done what it asks for.
     pub was_sent: bool,
     /// Why there is no answer.
@@ -212,9 +220,11 @@ pub fn ask<A>(
         .map(|(errand, outcome)| {
             let was_redirected = errand.redirected > 0;
             let was_sent = errand.was_sent.get();
+            let proxy = errand.request.proxy.clone().map(Box::new);
             let failure = |url, cause| Failure {
                 url: Box::new(url),
                 was_redirected,
+                proxy,
                 was_sent,
                 cause,
             };
@@ -354,11 +364,38 @@ impl Failure {
         } else {
             shown.to_owned()
         };
+        let (who, address) = match &self.proxy {
+            None => (who, self.url.address()),
+            Some(proxy) if self.is_of_proxy() => {
+                (format!("{who}: the proxy {proxy}"), &proxy.address)
+            }
+            Some(proxy) => (
+                format!("{who}, asked through the proxy {proxy},"),
+                &proxy.address,
+            ),
+        };
         match &self.cause {
             Cause::NotAsked(why) => format!("{who} {why}"),
-            Cause::Failed(failures) => super::failed(&who, self.url.address(), failures, |fault| {
-                sentence(self.url.address(), fault)
-            }),
+            Cause::Failed(failures) => {
+                super::failed(&who, address, failures, |fault| sentence(address, fault))
+            }
+        }
+    }
+
+    /// Whether the proxy failed, and nobody behind it was asked.
+    fn is_of_proxy(&self) -> bool {
+        let is_of_proxy = |fault: &super::Fault<Wrong>| match fault {
+            super::Fault::Reset(step)
+            | super::Fault::HungUp(step)
+            | super::Fault::TimedOut { step, .. } => matches!(step, Step::Connect | Step::Tunnel),
+            super::Fault::Answer(_) | super::Fault::NoTls(_) | super::Fault::Certificate(_) => {
+                false
+            }
+            _ => true,
+        };
+        match &self.cause {
+            Cause::NotAsked(_) => true,
+            Cause::Failed(failures) => failures.iter().all(|it| is_of_proxy(&it.fault)),
         }
     }
 }

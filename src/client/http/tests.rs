@@ -865,3 +865,24 @@ fn a_failure_says_whether_the_request_was_sent() {
         assert_eq!(failure.was_sent, was_sent, "{}", failure.sentence("it"));
     }
 }
+
+#[test]
+fn a_refusal_before_all_was_read_is_heard_though_it_breaks_the_connection() {
+    // the head is read, and the body is not: the close resets the connection behind the answer
+    let server = closing("HTTP/1.0 413 Too Large\r\nConnection: close\r\n\r\ntoo lar");
+    let request = |is_sent_once| Request {
+        body: Some(vec![b'x'; 100_000]),
+        is_sent_once,
+        ..Request::new(Method::POST, url(&format!("http://{server}/")))
+    };
+    let answered = ask_one(request(true), LONG).unwrap();
+    assert_eq!(answered.answer.status, StatusCode::PAYLOAD_TOO_LARGE);
+    // of a success nobody can tell whether it was all of it
+    let server = closing("HTTP/1.0 200 OK\r\nConnection: close\r\n\r\nhalf of i");
+    let cut = Request {
+        url: url(&format!("http://{server}/")),
+        ..request(true)
+    };
+    let said = told(ask_one(cut, LONG));
+    assert!(said.starts_with("it reset the connection"), "{said}");
+}

@@ -378,11 +378,17 @@ fn in_channels(config: &Config, traps: &mut Traps) {
                 );
             }
         }
-        for trap in channel.traps() {
-            let (Place::Table(key) | Place::Service(key)) = trap.place;
-            let place = format!("{}.{key}", channel.table());
-            traps.whole(&place, trap.message, trap.help);
-        }
+        of_table(&channel.table(), channel.traps(), traps);
+    }
+    if let Some(ping) = &config.ping {
+        of_table("ping", ping.traps(), traps);
+    }
+}
+
+fn of_table(table: &str, found: Vec<Trap>, traps: &mut Traps) {
+    for trap in found {
+        let (Place::Table(key) | Place::Service(key)) = trap.place;
+        traps.whole(&format!("{table}.{key}"), trap.message, trap.help);
     }
 }
 
