@@ -17,12 +17,14 @@ use crate::state::{MAX_GRACE_PERIODS, ServiceState, State};
 use crate::verdict::Verdict;
 
 mod limits;
+mod network;
 mod remedy;
 
 use limits::blocked;
 use remedy::Chosen;
 
 pub use limits::Spent;
+pub use network::lost_networks;
 
 /// What is to be done about one service.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -144,7 +146,11 @@ impl Resolver<'_> {
         if decision.operation.is_some() {
             self.visits[index] = Visit::InProgress;
             let mut held_by = None;
-            for name in &service.depends_on {
+            // one that shares a network comes up only where its owner is up
+            let seen = self.facts.seen.get(&service.name);
+            let owner = seen.and_then(|seen| seen.network_of.as_ref());
+            let owner = owner.filter(|name| !service.depends_on.contains(name));
+            for name in service.depends_on.iter().chain(owner) {
                 match self.dependency_status(name) {
                     DependencyStatus::Well => {}
                     DependencyStatus::Restarting => decision.after.push(name.clone()),

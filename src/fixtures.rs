@@ -107,6 +107,7 @@ pub(crate) fn up(pid: i32, age: u64) -> Observation {
         activating: None,
         left_alone: None,
         awaited: None,
+        network_of: None,
         control_group: None,
         container: None,
         subject: SubjectState {

@@ -16,7 +16,7 @@ use crate::check::process::ProcessStatus;
 use crate::client::engine::Listed;
 use crate::clock::{Reading, exact};
 use crate::config::Config;
-use crate::decide::{Decision, Facts, decide};
+use crate::decide::{Decision, Facts, decide, lost_networks};
 use crate::deliver::{at_once, deliver};
 use crate::error::Error;
 use crate::files::FileId;
@@ -289,18 +289,37 @@ impl Run {
         journal::append_or_warn(store.dir(), &entries);
     }
 
-    /// Decides about every service that was observed.
-    pub fn decide(&self, session: &Session, observations: &Observations) -> Vec<Decision> {
+    /// Decides about every service that was observed. What the restarts that are due will take from others is added to
+    /// what was observed of those.
+    pub fn decide(&self, session: &Session, observations: &mut Observations) -> Vec<Decision> {
+        let services = &session.roster.services;
+        let mut decisions = self.decide_once(session, observations);
+        loop {
+            // each is added once, so this ends
+            let lost = lost_networks(services, &decisions, observations);
+            if lost.is_empty() {
+                break;
+            }
+            for (name, finding) in lost {
+                if let Some(seen) = observations.get_mut(&name) {
+                    seen.findings.push(finding);
+                }
+            }
+            decisions = self.decide_once(session, observations);
+        }
+        // disabled services are decided about without a look, so they may not have been asked for
+        decisions.retain(|decision| self.names.contains(&decision.service));
+        decisions
+    }
+
+    fn decide_once(&self, session: &Session, observations: &Observations) -> Vec<Decision> {
         let facts = Facts {
             seen: observations,
             state: &session.state,
             now: self.now.wall,
             trusted: session.trusted,
         };
-        let mut decisions = decide(&session.roster.services, facts);
-        // disabled services are decided about without a look, so they may not have been asked for
-        decisions.retain(|decision| self.names.contains(&decision.service));
-        decisions
+        decide(&session.roster.services, facts)
     }
 
     /// Records and makes the restarts that were decided. Where the state cannot be written, nothing is done.

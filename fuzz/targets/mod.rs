@@ -157,6 +157,7 @@ fn gone() -> Observation {
         activating: None,
         left_alone: None,
         awaited: None,
+        network_of: None,
         control_group: None,
         container: None,
         subject: SubjectState::default(),

@@ -497,6 +497,8 @@ pub struct Observation {
     pub left_alone: Option<String>,
     /// What has become of a restart that an engine was asked for, and whose end no run saw.
     pub awaited: Option<container::Awaited>,
+    /// The service whose container's network its own shares.
+    pub network_of: Option<String>,
     /// The control group of its unit, where that is up.
     pub control_group: Option<String>,
     /// Its container, where the engine has described it in this run and a check asks for that.

@@ -59,9 +59,9 @@ fn whole(
     let run = Run::begin(config, names, !options.no_mail, watched).with_containers(containers);
 
     let mut session = run.open(options.dry_run)?;
-    let observations = run.observe(&session);
+    let mut observations = run.observe(&session);
     run.recover(&mut session, &observations);
-    let decisions = run.decide(&session, &observations);
+    let decisions = run.decide(&session, &mut observations);
     let acted = run.act(&mut session, &observations, &decisions);
     let results = run.settle(&mut session, &observations, &decisions, &acted);
     run.record(&mut session, &results);

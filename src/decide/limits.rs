@@ -6,9 +6,9 @@ use chrono::{DateTime, Utc};
 
 use super::Facts;
 use super::remedy::Chosen;
-use crate::check::container::Awaited;
+use crate::check::container::{Awaited, NETWORK_LOST};
 use crate::check::process::ProcessStatus;
-use crate::check::{Kind, Observation, Severity};
+use crate::check::{Finding, Kind, Observation, Severity};
 use crate::clock;
 use crate::config::{OnExhausted, Policy, Service, Strategy};
 use crate::restart::Operation;
@@ -61,7 +61,7 @@ pub(super) fn blocked(
     state: &ServiceState,
     facts: Facts<'_>,
 ) -> Option<Blocked> {
-    too_few_failures(service, chosen, state)
+    too_few_failures(service, chosen, observation, state)
         .or_else(|| never(service, chosen, observation))
         .or_else(|| pending(chosen, observation))
         .or_else(|| {
@@ -81,8 +81,14 @@ pub(super) fn blocked(
 fn too_few_failures(
     service: &Service,
     chosen: Chosen<'_>,
+    observation: &Observation,
     state: &ServiceState,
 ) -> Option<Blocked> {
+    // what a restart of another has surely taken from it does not come back by itself
+    let lost = |finding: &Finding| finding.code == NETWORK_LOST;
+    if observation.findings.iter().any(lost) {
+        return None;
+    }
     let policy = chosen.policy(service);
     let (needed, window) = (policy.after_failures, policy.window());
     // this one included

@@ -4,6 +4,7 @@ use crate::config::OnExhausted;
 use crate::fixtures::{at, gone, identity, service, up, with};
 use std::time::Duration;
 
+mod network;
 mod strategies;
 
 const NOW: i64 = 100_000;

@@ -16,6 +16,7 @@ use crate::plan::Listing;
 use crate::state::State;
 
 mod choose;
+mod exposed;
 mod names;
 mod own;
 mod units;
@@ -37,7 +38,10 @@ pub struct Found {
 /// be read.
 pub fn find(config: &Config, run_ends: Instant, state: impl Fn() -> State) -> Found {
     let asks_engine = config.discover.iter().any(|table| !table.finds_units());
-    let containers = asks_engine.then(|| list(&config.containers, run_ends));
+    let mut containers = asks_engine.then(|| list(&config.containers, run_ends));
+    if let Some(Ok(listed)) = &mut containers {
+        exposed::add(config, listed, run_ends);
+    }
     let own = match &containers {
         Some(Ok(listed)) => own::id(listed),
         _ => None,

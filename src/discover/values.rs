@@ -49,7 +49,7 @@ fn ip(container: &Listed) -> Answer {
     })
 }
 
-fn shares_host(container: &Listed) -> bool {
+pub(super) fn shares_host(container: &Listed) -> bool {
     container.host.network_mode == "host"
 }
 
@@ -68,7 +68,7 @@ fn port_of(container: &Listed, port: Option<u16>) -> Result<u16, String> {
     match ports[..] {
         [port] => Ok(port),
         [] if shares_host(container) => Err(format!(
-            "it shares the network of the host, and the engine lists no ports of it; name one by its label {PORT}"
+            "it shares the network of the host, and its image names no TCP port; name one by its label {PORT}"
         )),
         [] => Err(format!(
             "it exposes no TCP port; name one by its label {PORT}"
@@ -193,7 +193,7 @@ mod tests {
         let two = r#"{"PrivatePort":443,"Type":"tcp"},{"PrivatePort":80,"Type":"tcp"}"#;
         let unclear = "it exposes several TCP ports (80, 443); name one by its label watchdog.port";
         let none = "it exposes no TCP port; name one by its label watchdog.port";
-        let of_host = "it shares the network of the host, and the engine lists no ports of it; \
+        let of_host = "it shares the network of the host, and its image names no TCP port; \
                        name one by its label watchdog.port";
         for (list, network, label, table, port) in [
             (two, BRIDGE, None, None, Err(unclear)),

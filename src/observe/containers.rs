@@ -6,11 +6,11 @@ use std::thread;
 
 use super::processes::look_at_mains;
 use super::{Subject, unanswered};
-use crate::check::container::{self, ghost};
+use crate::check::container::{self, Wanted, ghost, network};
 use crate::check::process::ProcessStatus;
 use crate::check::{Looking, Observation, Presence, Rule as CheckRule};
 use crate::client::engine::{Details, Listed};
-use crate::config::{Config, Service};
+use crate::config::Config;
 use crate::pool::Failed;
 use crate::restart::RestartMethod;
 
@@ -22,18 +22,30 @@ pub(super) fn ask_engine<'scope>(
     listed: Option<&Result<Vec<Listed>, String>>,
     looking: &Looking<'_>,
 ) -> Option<Asked<'scope>> {
-    let services = subjects.iter().map(|subject| Arc::clone(subject.service));
-    let services: Vec<Arc<Service>> = services.filter(|it| it.container.is_some()).collect();
-    let deadline = looking.deadline;
+    let wanted: Vec<Wanted> = subjects.iter().filter_map(wanted).collect();
+    let (now, deadline) = (looking.now.clone(), looking.deadline);
     let listed = listed.cloned();
-    (!services.is_empty()).then(|| {
+    (!wanted.is_empty()).then(|| {
         thread::Builder::new()
             .name("containers".to_owned())
             .spawn_scoped(scope, move || {
-                let rules = services.iter().filter_map(|it| it.container.as_ref());
-                let rules: Vec<_> = rules.collect();
-                container::ask(&config.containers, &rules, listed, deadline)
+                container::ask(&config.containers, &wanted, listed, &now, deadline)
             })
+    })
+}
+
+/// The container of a service, and what is known of it.
+fn wanted(subject: &Subject<'_>) -> Option<Wanted> {
+    let (service, known) = (subject.service, subject.known);
+    let rule = service.container.clone()?;
+    let mut rules = service.checks.iter().map(|check| &check.rule);
+    let by_rule = service.process.is_some();
+    Some(Wanted {
+        rule,
+        known: known.container.clone(),
+        // where its process is known by a rule of its own, that may be another one
+        main: known.process.main.clone().filter(|_| !by_rule),
+        is_described: known.ordered.is_some() || rules.any(CheckRule::asks_what_runs),
     })
 }
 
@@ -58,13 +70,24 @@ pub(super) fn look_at_containers(
         Ok(answer) => find_ghosts(subjects, config, looking, answer),
         Err(_) => BTreeMap::new(),
     };
+    let names = match &answer {
+        Ok(answer) => names_by_id(subjects, answer),
+        Err(_) => BTreeMap::new(),
+    };
     let (mut whose, mut mains) = (Vec::new(), Vec::new());
     for (place, (subject, observation)) in subjects.iter().zip(&mut *seen).enumerate() {
         let Some(rule) = &subject.service.container else {
             continue;
         };
         let last_seen = subject.known.container.as_deref();
+        let one = answer.as_ref().ok().and_then(|answer| {
+            let found = container::select(rule, &answer.listed).found;
+            Some((answer, *found.first().filter(|_| found.len() == 1)?))
+        });
+        let first = one.and_then(|(_, container)| names.get(container.id.as_str()));
+        let other = first.filter(|name| **name != subject.service.name);
         let mut judged = match &answer {
+            Ok(_) if let Some(other) = other => container::claimed(rule, other),
             Ok(answer) => container::judge(
                 rule,
                 answer,
@@ -80,6 +103,17 @@ pub(super) fn look_at_containers(
         }
         if let Some(suspect) = ghosts.get(&place) {
             ghost::found(&mut judged, suspect);
+        }
+        if let Some((answer, container)) = one
+            && let Some(shared) = network::shared(container, answer, looking.now.wall)
+        {
+            observation.network_of = (shared.owner)
+                .and_then(|id| names.get(id.as_str()))
+                .map(|name| (*name).to_owned());
+            // of one whose details did not come, nothing is known
+            if let Some(loss) = shared.loss.filter(|_| judged.last_seen.is_some()) {
+                judged.lost_network(&loss);
+            }
         }
         let asks = subject.service.checks.iter();
         if let Ok(answer) = &answer
@@ -113,6 +147,25 @@ pub(super) fn look_at_containers(
         observation.subject.container = judged.last_seen;
     }
     look_at_mains(whose, mains, config, looking, seen);
+}
+
+/// The services by the ids of their containers.
+fn names_by_id<'a>(
+    subjects: &[Subject<'a>],
+    answer: &'a container::Answer,
+) -> BTreeMap<&'a str, &'a str> {
+    let mut names = BTreeMap::new();
+    for subject in subjects {
+        if let Some(rule) = &subject.service.container
+            && let [container] = container::select(rule, &answer.listed).found[..]
+        {
+            // the first of several has it
+            names
+                .entry(container.id.as_str())
+                .or_insert(subject.service.name.as_str());
+        }
+    }
+    names
 }
 
 /// The containers that are said to run and whose process is not there, by the places of their services: asked twice.

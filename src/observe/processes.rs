@@ -128,6 +128,7 @@ pub(super) fn look_at_processes(
                 activating: None,
                 left_alone: None,
                 awaited: None,
+                network_of: None,
                 control_group: None,
                 container: None,
                 subject: SubjectState {

@@ -48,17 +48,15 @@ fn answers(scene: &Scene, engine: &Engine, port: &str) -> bool {
 fn web(engine: &Engine, name: &str, port: &str, more: &[&str]) {
     let script = format!("echo ok >/tmp/health; exec busybox httpd -f -p 127.0.0.1:{port} -h /tmp");
     let label = format!("watchdog.port={port}");
-    let first = [
-        "run",
-        "-d",
-        "--name",
-        name,
-        "--network",
-        "host",
-        "--label",
-        &label,
-    ];
-    engine.docker(&[&first[..], more, &["wd:1", "sh", "-c", &script]].concat());
+    // what the image exposes says it as well
+    let which = if name == "plain" {
+        ["--expose", port]
+    } else {
+        ["--label", &label]
+    };
+    let first = ["run", "-d", "--name", name, "--network", "host"];
+    let command = ["wd:1", "sh", "-c", &script];
+    engine.docker(&[&first[..], &which, more, &command].concat());
 }
 
 const COMPOSE: [&str; 6] = [

@@ -15,6 +15,7 @@ mod budget;
 mod channels;
 mod cli;
 mod container_logs;
+mod container_networks;
 mod container_orders;
 mod containers;
 mod cost;

@@ -34,6 +34,7 @@ pub fn suspect(answer: &Answer, id: &str, known_pid: Option<i32>) -> Option<Susp
         return None;
     }
     let is_shared = known_pid == Some(pid)
+        || !answer.unchanged.is_empty()
         || answer.details.iter().any(|(id, details)| {
             let details = details.as_ref().ok();
             details.is_some_and(|it| is_process_of(it.state.pid, id))
@@ -119,6 +120,7 @@ mod tests {
         Answer {
             listed: Vec::new(),
             details: vec![(ID.to_owned(), Ok(details))],
+            unchanged: Vec::new(),
         }
     }
 

@@ -8,15 +8,13 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{
     Answer, CREATED, DEAD, ENGINE_UNREACHABLE, EXITED, LEFTOVER, LastSeen, MANAGED, MISSING,
-    PAUSED, RESTARTED, RESTARTING, Rule, Seen, UNHEALTHY, UNREADABLE, managed_by, select,
+    PAUSED, RECREATION, RESTARTED, RESTARTING, Rule, Seen, UNHEALTHY, UNREADABLE, managed_by,
+    select,
 };
 use crate::check::{Presence, Severity};
 use crate::client::engine::{Details, Listed, Trouble};
 use crate::clock::{age, rough};
 use crate::text::{cut, visible};
-
-/// So long Compose may take to re-create a container; what stands beside it for longer was left behind.
-const RECREATION: TimeDelta = TimeDelta::minutes(5);
 
 /// Compose before version 2 gives the old container another name: it has ended just before.
 const ENDED: TimeDelta = TimeDelta::seconds(30);
@@ -31,6 +29,16 @@ const SHOWN: usize = 200;
 pub fn unreachable(why: &str) -> Seen {
     let mut seen = Seen::default();
     seen.found(ENGINE_UNREACHABLE, Severity::Unknown, why);
+    seen
+}
+
+/// Another service is the same container. Nothing is known of it for this one, so that it is not restarted twice.
+pub fn claimed(rule: &Rule, service: &str) -> Seen {
+    let mut seen = Seen::default();
+    let message = format!(
+        "the {rule} is that of service `{service}`, too: take one of the two services out of the config"
+    );
+    seen.found(UNREADABLE, Severity::Unknown, message);
     seen
 }
 
@@ -100,6 +108,11 @@ pub fn judge(
     if let Some(who) = managed_by(&container.labels) {
         let message = format!("{} belongs to {who}", container.name());
         seen.found(MANAGED, Severity::Unknown, message);
+        return seen;
+    }
+    if let (Some(unchanged), Some(known)) = (answer.unchanged(&container.id), last_seen) {
+        seen.presence = Presence::Up(Some(unchanged.pid));
+        seen.last_seen = Some(Arc::new(known.clone()));
         return seen;
     }
     let details = match answer.details(&container.id) {

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::{Code, Finding, Grace, Presence, Severity};
@@ -15,20 +15,23 @@ mod ask;
 mod explain;
 pub mod ghost;
 mod judge;
+pub mod network;
 pub mod order;
 mod rule;
 mod select;
 #[cfg(test)]
 mod tests;
 mod traps;
+mod unchanged;
 
-pub use self::ask::{Answer, Described, ask, is_process_of, list};
+pub use self::ask::{Answer, Described, Wanted, ask, is_process_of, list};
 pub use self::explain::explain;
-pub use self::judge::{judge, unreachable};
+pub use self::judge::{claimed, judge, unreachable};
 pub use self::order::{Awaited, Ordered, awaited};
 pub use self::rule::{Containers, Rule};
 pub use self::select::{Compose, Selected, behind_digits, compose, is_one_off, managed_by, select};
 pub use self::traps::traps;
+pub use self::unchanged::Unchanged;
 
 /// There is no such container.
 pub const MISSING: &str = "container_missing";
@@ -50,6 +53,8 @@ pub const RESTARTED: &str = "container_restarted";
 pub const PAUSED: &str = "container_paused";
 /// What a re-creation that failed has left behind.
 pub const LEFTOVER: &str = "container_leftover";
+/// The container whose network it shares was started anew, or is gone.
+pub const NETWORK_LOST: &str = "network_lost";
 /// The engine did not answer.
 pub const ENGINE_UNREACHABLE: &str = "engine_unreachable";
 /// It belongs to something that restarts it by itself.
@@ -72,11 +77,15 @@ pub(super) const CODES: &[Code] = &[
     Code::new(RESTARTED, Grace::None),
     Code::new(PAUSED, Grace::None),
     Code::new(LEFTOVER, Grace::None),
+    Code::new(NETWORK_LOST, Grace::None),
     Code::new(ENGINE_UNREACHABLE, Grace::None),
     Code::new(MANAGED, Grace::None),
     Code::new(UNREADABLE, Grace::None),
     Code::new(UNSET, Grace::None),
 ];
+
+/// So long Compose may take to re-create a container; what stands beside it for longer was left behind.
+const RECREATION: TimeDelta = TimeDelta::minutes(5);
 
 /// What is remembered of a container from run to run, and reported.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -126,6 +135,22 @@ impl Seen {
         }
         let why = "what its `discover` table says cannot be filled in, so it is left alone";
         self.left_alone.get_or_insert_with(|| why.to_owned());
+    }
+
+    /// Notes what became of the network that it shares with another one.
+    pub fn lost_network(&mut self, loss: &network::Loss) {
+        match loss {
+            network::Loss::Restart(why) => self.found(NETWORK_LOST, Severity::Critical, why),
+            network::Loss::Remake(why) => {
+                self.found(NETWORK_LOST, Severity::Critical, why);
+                self.left_alone.get_or_insert_with(|| {
+                    "a restart does not give it back its network, so it is left alone".to_owned()
+                });
+            }
+            network::Loss::BeingMade(why) => {
+                self.activating.get_or_insert_with(|| why.clone());
+            }
+        }
     }
 
     fn found(&mut self, code: &'static str, severity: Severity, message: impl Into<String>) {

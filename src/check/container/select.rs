@@ -82,6 +82,12 @@ fn is_of_compose(rule: &Rule, labels: &BTreeMap<String, String>) -> bool {
         && !is_one_off(labels)
 }
 
+/// The container of an id or a name.
+pub(super) fn named<'a>(wanted: &str, listed: &'a [Listed]) -> Option<&'a Listed> {
+    let is_it = |it: &&Listed| it.id == wanted || it.name() == wanted;
+    listed.iter().find(is_it).filter(|_| !wanted.is_empty())
+}
+
 /// Compose puts twelve hexadecimal digits and `_` before a name while it re-creates a container.
 pub fn behind_digits(name: &str) -> Option<&str> {
     let (digits, rest) = name.split_once('_')?;

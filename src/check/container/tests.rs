@@ -50,6 +50,7 @@ fn answer(details: Details) -> Answer {
     Answer {
         listed: vec![listed("web", -1000)],
         details: vec![(ID.to_owned(), Ok(details))],
+        ..Answer::default()
     }
 }
 
@@ -275,10 +276,7 @@ fn what_the_engine_did_by_itself_is_counted_from_run_to_run() {
 
 #[test]
 fn what_is_not_there_alone_is_not_started() {
-    let none = Answer {
-        listed: Vec::new(),
-        details: Vec::new(),
-    };
+    let none = Answer::default();
     let seen = judged(&none, None);
     assert_eq!(
         (codes(&seen), seen.presence),
@@ -288,7 +286,7 @@ fn what_is_not_there_alone_is_not_started() {
     // Compose makes it anew: the old one is gone, and the new one has not its name yet
     let remaking = Answer {
         listed: vec![listed("0123456789ab_web", -10)],
-        details: Vec::new(),
+        ..Answer::default()
     };
     let seen = judged(&remaking, None);
     assert!(seen.findings.is_empty() && seen.activating.is_some());
@@ -368,7 +366,7 @@ fn a_compose_service_is_known_by_its_labels() {
     // two of them: nobody knows which is meant
     let two = Answer {
         listed: vec![of(&own, "app-web-1"), of(&own, "app-web-2")],
-        details: Vec::new(),
+        ..Answer::default()
     };
     let seen = judge(&by_labels, &two, None, at(0), MINUTE, |_, _| false);
     assert_eq!(codes(&seen), [UNREADABLE]);
@@ -402,4 +400,41 @@ fn a_young_one_that_is_not_started_is_waited_for() {
     young.listed[0].created = (at(0) - TimeDelta::seconds(5)).timestamp();
     let seen = judged(&young, Some(&known("created", 0)));
     assert!(seen.findings.is_empty() && seen.activating.is_some());
+}
+
+#[test]
+fn of_what_has_not_changed_nothing_is_asked_and_it_runs() {
+    let mut answer = answer(details("exited"));
+    answer.details.clear();
+    answer.unchanged.push(Unchanged {
+        id: ID.to_owned(),
+        pid: 4711,
+        started_at: Some(at(-900)),
+    });
+    let known = known("running", 3);
+    let seen = judged(&answer, Some(&known));
+    assert_eq!(codes(&seen), [""; 0]);
+    assert_eq!(seen.presence, Presence::Up(Some(4711)));
+    assert_eq!(seen.last_seen.as_deref(), Some(&known));
+    // nothing is known of it
+    let seen = judged(&answer, None);
+    assert_eq!(codes(&seen), [UNREADABLE]);
+}
+
+#[test]
+fn a_network_that_is_lost_is_a_reason_to_restart_where_that_mends_it() {
+    use network::Loss;
+    for (loss, found, is_left_alone, is_awaited) in [
+        (Loss::Restart("why".to_owned()), true, false, false),
+        (Loss::Remake("why".to_owned()), true, true, false),
+        (Loss::BeingMade("why".to_owned()), false, false, true),
+    ] {
+        let mut seen = Seen::default();
+        seen.lost_network(&loss);
+        let wanted: &[&str] = if found { &[NETWORK_LOST] } else { &[] };
+        assert_eq!(codes(&seen), wanted, "{loss:?}");
+        assert!(seen.findings.iter().all(|it| it.message == "why"));
+        assert_eq!(seen.left_alone.is_some(), is_left_alone, "{loss:?}");
+        assert_eq!(seen.activating.is_some(), is_awaited, "{loss:?}");
+    }
 }

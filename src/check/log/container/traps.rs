@@ -6,8 +6,9 @@ use super::super::held::Lines;
 use super::super::{Rule, patterns, stamp};
 use super::judge::Shown;
 use super::read;
-use crate::check::container::{Containers, Rule as Named, ask};
+use crate::check::container::{Containers, Rule as Named, Wanted, ask};
 use crate::check::trap::Trap;
+use crate::clock::Reading;
 use crate::text::printable;
 
 /// So much of the last line is quoted, in bytes.
@@ -22,7 +23,9 @@ pub(in super::super) fn traps(
 ) -> Vec<Trap> {
     const UNTIL: &str = "until then nothing of it is judged";
     // that it is not there is a trap of the container
-    let Ok(answer) = ask(engine, &[named], None, Instant::now() + limit) else {
+    let wanted = [Wanted::of(named)];
+    let deadline = Instant::now() + limit;
+    let Ok(answer) = ask(engine, &wanted, None, &Reading::take(), deadline) else {
         return Vec::new();
     };
     let Some(described) = answer.described(named, engine) else {
