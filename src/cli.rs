@@ -133,6 +133,9 @@ pub struct Status {
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,
+    /// Print the status page: one HTML document
+    #[arg(long, conflicts_with = "json")]
+    pub html: bool,
     /// Answer 3 where the last run is older than this: "10m"
     #[arg(long, value_name = "DUR", value_parser = parse_duration)]
     pub max_age: Option<Duration>,

@@ -15,7 +15,7 @@ use crate::check::Observation;
 use crate::check::process::ProcessStatus;
 use crate::client::engine::Listed;
 use crate::clock::{Reading, exact};
-use crate::config::Config;
+use crate::config::{Config, Web};
 use crate::decide::{Decision, Facts, decide, lost_networks};
 use crate::deliver::{at_once, deliver};
 use crate::error::Error;
@@ -24,7 +24,10 @@ use crate::notify::Channel;
 use crate::observe::observe;
 use crate::plan::Roster;
 use crate::pool::{Failed, Pool};
-use crate::publish;
+use crate::publish::{
+    self,
+    web::{AccessRules, Pages},
+};
 use crate::report::{self, Deliveries, RunReport, ServiceReport};
 use crate::restart::Asking;
 use crate::restart::command::empty_large_outputs;
@@ -454,32 +457,85 @@ impl Run {
     /// Writes what others read of the run, where the config says where to. Trouble with that is logged, and changes nothing
     /// else.
     pub fn publish(&self, session: &Session, results: &Results) {
-        let Some(path) = &self.config.metrics.textfile else {
+        let config = &self.config;
+        if config.metrics.textfile.is_none() && config.web.is_none() {
             return;
-        };
+        }
         let mut run = self.result(results);
-        match session.access {
+        let mut trouble = Vec::new();
+        match &session.access {
             Access::ReadOnly => return,
-            Access::Refused(_) => run.exit_code = UNRECORDED,
+            Access::Refused(error) => {
+                run.exit_code = UNRECORDED;
+                trouble.push(format!(
+                    "{error}; nothing is restarted until that is mended"
+                ));
+            }
             Access::Writable { .. } => {}
         }
-        let services = &session.roster.services;
-        let text = publish::metrics(&self.config, services, &session.state, Some(run), &self.now);
-        // a disk that hangs blocks whoever writes to it, so a thread of the pool does
+        let (services, state) = (&session.roster.services, &session.state);
+        let metrics = publish::metrics(config, services, state, Some(run), &self.now);
+        if let Some(web) = &config.web {
+            let pages = self.pages(web, state, run, &trouble, metrics.clone());
+            let dir = web.dir.clone();
+            if let Err(why) = self.write(move || publish::web::publish(&dir, &pages)) {
+                ::log::error!(
+                    "[web] cannot be published: {why}; what is there is of an earlier run"
+                );
+            }
+        }
+        if let Some(path) = config.metrics.textfile.clone() {
+            let shown = path.display().to_string();
+            let write = move || publish::write_public(&path, &metrics).map_err(|it| it.to_string());
+            if let Err(why) = self.write(write) {
+                ::log::error!(
+                    "{shown}: the metrics cannot be written: {why}; node-exporter still has those of an earlier run"
+                );
+            }
+        }
+    }
+
+    /// A disk that hangs blocks whoever writes to it, so a thread of the pool does.
+    fn write(
+        &self,
+        write: impl FnOnce() -> Result<(), String> + Send + 'static,
+    ) -> Result<(), String> {
         let limit = self.config.check_timeout;
-        let written = self.pool.alone(limit, {
-            let path = path.clone();
-            move || publish::write_public(&path, &text)
-        });
-        let why = match written {
-            Ok(Ok(())) => return,
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => format!("the disk did not answer within {}", exact(limit)),
-        };
-        ::log::error!(
-            "{}: the metrics cannot be written: {why}; node-exporter still has those of an earlier run",
-            path.display()
-        );
+        let written = self.pool.alone(limit, write);
+        written.unwrap_or_else(|_| {
+            let limit = exact(limit);
+            Err(format!("the disk did not answer within {limit}"))
+        })
+    }
+
+    /// What `watchdog web` serves of this run.
+    fn pages(
+        &self,
+        web: &Web,
+        state: &State,
+        run: RunResult,
+        trouble: &[String],
+        metrics: String,
+    ) -> Pages {
+        let (config, now) = (&self.config, self.now.wall);
+        let mut report = report::of_state(config, state, now, |_| true);
+        if !trouble.is_empty() {
+            report.exit_code = run.exit_code;
+        }
+        let json = serde_json::to_string(&report).unwrap_or_default() + "\n";
+        // for people only: `status` cannot tell, and prints the same as is published
+        report.duration_ms = Some(run.duration_ms);
+        let names = config.services.iter().map(|service| &*service.name);
+        let (access, unreadable) = AccessRules::of(web, names);
+        if let Some(why) = unreadable {
+            ::log::error!("{why}; `watchdog web` takes no requests until that is mended");
+        }
+        Pages {
+            page: publish::status_page(config, &report, |_| true, now, trouble),
+            json,
+            metrics,
+            access,
+        }
     }
 
     fn result(&self, results: &Results) -> RunResult {

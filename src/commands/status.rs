@@ -1,7 +1,5 @@
 //! `watchdog status`: what the last run recorded.
 
-use std::collections::BTreeMap;
-
 use chrono::Utc;
 
 use crate::cli;
@@ -9,9 +7,10 @@ use crate::clock::{self, age};
 use crate::commands::{print, selected};
 use crate::config::Config;
 use crate::error::Error;
+use crate::publish;
+use crate::report;
 use crate::report::page::{Page, Style};
 use crate::report::text::table;
-use crate::report::{self, RunReport};
 use crate::state::store::Store;
 use crate::verdict::ExitCode;
 
@@ -24,9 +23,10 @@ pub fn run(config: &Config, options: &cli::Status, style: Style) -> Result<u8, E
         ::log::warn!("{sentence}");
     }
     let state = loaded.state;
-    let services = report::recorded(config, &state, now, |name| names.contains(name));
-    let mut code = report::exit_code(&services);
+    let mut report = report::of_state(config, &state, now, |name| names.contains(name));
+    let mut code = report::exit_code(&report.services);
     let mut remarks = Vec::new();
+    let mut late = None;
     match state.last_run {
         None => {
             code = code.max(ExitCode::Unknown);
@@ -41,31 +41,29 @@ pub fn run(config: &Config, options: &cli::Status, style: Style) -> Result<u8, E
             ));
             if let Some(limit) = options.max_age.filter(|&limit| old > limit) {
                 code = ExitCode::Unknown;
-                remarks.push(format!(
-                    "that is older than {}: is the cron entry or the timer still there?",
-                    clock::rough(limit)
-                ));
+                let limit = clock::rough(limit);
+                let ask = "is the cron entry or the timer still there?";
+                remarks.push(format!("that is older than {limit}: {ask}"));
+                late = Some(format!("the last run is older than {limit}: {ask}"));
             }
             for name in names
                 .iter()
-                .filter(|name| !services.iter().any(|known| known.name == **name))
+                .filter(|name| !report.services.iter().any(|known| known.name == **name))
             {
                 code = code.max(ExitCode::Unknown);
                 remarks.push(format!("`{name}` has not been looked at yet"));
             }
         }
     }
-    let report = RunReport {
-        version: 1,
-        host: report::host(),
-        time: state.last_run,
-        duration_ms: None,
-        exit_code: code.code(),
-        services,
-        mail: None,
-        notify: BTreeMap::new(),
-    };
-    if options.json {
+    report.exit_code = code.code();
+    if options.html {
+        let mut trouble = loaded.damage;
+        trouble.extend(late);
+        let wanted = |name: &str| names.contains(name);
+        print(&publish::status_page(
+            config, &report, wanted, now, &trouble,
+        ))?;
+    } else if options.json {
         let json =
             serde_json::to_string(&report).map_err(|error| Error::Internal(error.to_string()))?;
         print(&(json + "\n"))?;

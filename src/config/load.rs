@@ -295,6 +295,24 @@ fn check_secrets(
     if let Some(ping) = &config.ping {
         check_ping(ping, main, user)?;
     }
+    if let Some(token) = config.web.as_ref().and_then(|web| web.token.as_ref()) {
+        let file = match token {
+            Secret::Inline(_) => Some(None),
+            Secret::File(path) => Some(Some(&**path)),
+            Secret::Env(_) | Secret::Credential(_) => None,
+        };
+        if let Some(file) = file {
+            let key = match file {
+                Some(_) => "token_file",
+                None => "token",
+            };
+            let kept = Kept {
+                key: ["web", key].map(str::to_owned).into(),
+                file,
+            };
+            check_secret(main, user, &kept, "token")?;
+        }
+    }
     let services = config
         .services
         .iter()

@@ -34,6 +34,7 @@ mod strategy;
 mod tests;
 mod top;
 pub mod trust;
+mod web;
 
 pub use crate::table::fault::Fault;
 pub use discover::Discover;
@@ -44,6 +45,7 @@ pub use metrics::Metrics;
 pub use policy::Policy;
 pub use strategy::{Remedy, Strategy};
 pub use top::{LogFormat, Logging, to_toml};
+pub use web::Web;
 
 /// What holds for all of a config file.
 pub(crate) const ABOUT: &str = "Times are \"250ms\", \"90s\", \"5m\", \"1h 30m\", \"1d\"; sizes \"512 MB\", \"1.5 GiB\" (MB is 10^6, MiB 2^20). Relative paths are relative to the service's \
@@ -80,6 +82,8 @@ pub struct Config {
     pub logging: Logging,
     /// What Prometheus reads.
     pub metrics: Metrics,
+    /// What `watchdog web` serves.
+    pub web: Option<Web>,
     /// What holds for a service that says nothing; the services have it in them already.
     pub defaults: Defaults,
     /// Whom to alert, and how; empty: nobody.

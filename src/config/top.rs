@@ -14,6 +14,7 @@ use super::discover::{self, Discover};
 use super::environment::Environment;
 use super::metrics::Metrics;
 use super::service::{self, DefaultKeys, Entry, Named, ServiceKeys};
+use super::web::Web;
 use super::{Config, Defaults};
 use crate::check::container::Containers;
 use crate::notify::mail::Settings;
@@ -44,6 +45,8 @@ table! {
         containers: Containers => Nested;
         /// What Prometheus reads.
         metrics: Metrics => Nested;
+        /// What `watchdog web` serves.
+        web: Option<Web>;
         /// Whom to alert by mail.
         mail: Option<Settings>;
         /// Whom to alert in other ways.
@@ -102,6 +105,7 @@ pub fn to_toml(config: &Config) -> String {
         logging: config.logging.clone(),
         containers: config.containers.clone(),
         metrics: config.metrics.clone(),
+        web: config.web.clone(),
         defaults: DefaultKeys::from(&config.defaults),
         mail: config.mail().cloned(),
         notify: (config.channels.iter())
@@ -449,6 +453,7 @@ fn body<'a>(
         included: Vec::new(),
         logging: keys.logging,
         metrics: keys.metrics,
+        web: keys.web,
         defaults: Defaults::of(keys.defaults),
         channels: (keys.mail.map(Channel::mail).into_iter())
             .chain(channels)

@@ -51,6 +51,7 @@ pub use kind::{ChannelKind, Private};
 pub use notification::{Notification, Thread};
 pub use report::{DeliveryReport, Outcome, Pause, Paused, Recipient};
 pub use routing::{Common, Routing, means};
+pub use sentences::command;
 
 /// How much a notification matters, the most last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

@@ -335,7 +335,7 @@ fn next(body: &mut Body, alert: &Alert, config: Option<&Path>) {
 }
 
 /// A command line that can be typed as it stands.
-pub(super) fn command(config: Option<&Path>, rest: &str) -> String {
+pub fn command(config: Option<&Path>, rest: &str) -> String {
     match config {
         Some(path) if path != Path::new(USUAL_CONFIG) => {
             format!("watchdog -c {} {rest}", quoted(&path.to_string_lossy()))

@@ -1,13 +1,15 @@
-//! What others read of a run: metrics for Prometheus.
+//! What others read of a run: metrics for Prometheus, and what `watchdog web` serves.
 //!
 //! They are published where the config says where to; a run without that does nothing here.
 
-use std::collections::BTreeMap;
-use std::fs::{self, Permissions};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
 
 use crate::check::process::Identity;
 use crate::clock::Reading;
@@ -15,10 +17,13 @@ use crate::config::{Config, Service};
 use crate::files;
 use crate::notify::outbox::Outbox;
 use crate::process_table::{self, Used};
-use crate::state::{RunResult, State};
+use crate::report::RunReport;
+use crate::state::{RunResult, State, journal};
 
 pub mod exposition;
 pub mod metrics;
+pub mod page;
+pub mod web;
 
 /// The metrics of the last run. Beside the state, the outbox and the main processes of the services are looked at.
 pub fn metrics(
@@ -34,12 +39,6 @@ pub fn metrics(
         let runs = known.report.pid == Some(main.pid);
         Some((&*service.name, used(main, now).filter(|_| runs)?))
     });
-    let mut waiting: BTreeMap<String, usize> = BTreeMap::new();
-    if !config.channels.is_empty() {
-        for kept in Outbox::at(&config.state_dir).load().deliveries {
-            *waiting.entry(kept.delivery.channel).or_default() += 1;
-        }
-    }
     metrics::render(&metrics::Facts {
         services,
         channels: &config.channels,
@@ -48,7 +47,63 @@ pub fn metrics(
         run,
         used: used.collect(),
         booted_at: now.booted_at(),
-        waiting,
+        waiting: waiting(config),
+    })
+}
+
+/// How many messages wait in the outbox, by channel.
+fn waiting(config: &Config) -> BTreeMap<String, usize> {
+    let mut waiting: BTreeMap<String, usize> = BTreeMap::new();
+    if !config.channels.is_empty() {
+        for kept in Outbox::at(&config.state_dir).load().deliveries {
+            *waiting.entry(kept.delivery.channel).or_default() += 1;
+        }
+    }
+    waiting
+}
+
+/// So many bytes of the journal are read for a page: thousands of entries.
+const JOURNAL: u64 = 512 << 10;
+
+/// The status page of a report on services of the config. `trouble` is what is wrong with the watchdog itself.
+pub fn status_page(
+    config: &Config,
+    report: &RunReport,
+    wanted: impl Fn(&str) -> bool,
+    now: DateTime<Utc>,
+    trouble: &[String],
+) -> String {
+    let mut entries = journal::last(&config.state_dir, JOURNAL).unwrap_or_else(|error| {
+        ::log::warn!(
+            "the journal in {} cannot be read: {error}",
+            config.state_dir.display()
+        );
+        Vec::new()
+    });
+    let is_whole = config.services.iter().all(|service| wanted(&service.name));
+    entries.retain(|entry| {
+        is_whole
+            || config
+                .services
+                .iter()
+                .any(|it| wanted(&it.name) && entry.concerns(&it.name))
+    });
+    let seen: BTreeSet<&str> = report.services.iter().map(|it| &*it.name).collect();
+    let names = config.services.iter().map(|service| &*service.name);
+    let unseen: Vec<&str> = names
+        .filter(|name| wanted(name) && !seen.contains(name))
+        .collect();
+    let described = config.services.iter();
+    let described = described.filter_map(|it| Some((&*it.name, it.description.as_deref()?)));
+    page::render(&page::Facts {
+        report,
+        unseen: &unseen,
+        descriptions: &described.collect(),
+        entries: &entries,
+        now,
+        config: &config.path,
+        trouble,
+        waiting: &waiting(config),
     })
 }
 
@@ -64,13 +119,24 @@ fn used(main: &Identity, now: &Reading) -> Option<Used> {
 /// Writes a file that everybody may read, whole: who reads it meanwhile reads the one before. It is not flushed to the disk:
 /// after a loss of power it may be empty until the next run, and costs no write to the disk in any other.
 pub fn write_public(path: &Path, text: &str) -> io::Result<()> {
+    // whatever the umask says
+    write_whole(path, text, |file| {
+        file.set_permissions(Permissions::from_mode(0o644))
+    })
+}
+
+/// Writes a file whole, once `permit` has said who may read it.
+fn write_whole(
+    path: &Path,
+    text: &str,
+    permit: impl FnOnce(&File) -> io::Result<()>,
+) -> io::Result<()> {
     // node-exporter reads all files whose names end in .prom, hidden ones too
     let mut name = path.as_os_str().to_owned();
     name.push(".new");
     let new = Path::new(&name);
-    let written = files::create_anew(new, 0o644).and_then(|mut file| {
-        // whatever the umask says
-        file.set_permissions(Permissions::from_mode(0o644))?;
+    let written = files::create_anew(new, 0o600).and_then(|mut file| {
+        permit(&file)?;
         file.write_all(text.as_bytes())?;
         fs::rename(new, path)
     });

@@ -117,6 +117,26 @@ pub fn recorded(
         .collect()
 }
 
+/// What the last run recorded of these services, as `status` and the published pages show it.
+pub fn of_state(
+    config: &Config,
+    state: &State,
+    now: DateTime<Utc>,
+    wanted: impl Fn(&str) -> bool,
+) -> RunReport {
+    let services = recorded(config, state, now, wanted);
+    RunReport {
+        version: 1,
+        host: host(),
+        time: state.last_run,
+        duration_ms: None,
+        exit_code: exit_code(&services).code(),
+        services,
+        mail: None,
+        notify: BTreeMap::new(),
+    }
+}
+
 /// The notes of the last run, and a pause that its verdict does not show.
 fn notes(known: &ServiceState, now: DateTime<Utc>) -> Vec<String> {
     let mut notes = known.report.notes.clone();

@@ -190,6 +190,35 @@ fn ends_torn(file: &mut File) -> io::Result<bool> {
     Ok(last != *b"\n")
 }
 
+/// The last entries of the journal, oldest first: as many as stand in its last `most` bytes. Damaged lines are passed over.
+pub fn last(state_dir: &Path, most: u64) -> io::Result<Vec<Entry>> {
+    let (mut parts, mut left) = (Vec::new(), most);
+    for path in [current(state_dir), old(state_dir)] {
+        let (mut file, meta) = match files::open(&path, Links::Refuse).map_err(io::Error::from) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            opened => opened?,
+        };
+        let skipped = meta.len().saturating_sub(left);
+        file.seek(SeekFrom::Start(skipped))?;
+        let mut bytes = Vec::new();
+        file.take(left).read_to_end(&mut bytes)?;
+        if skipped > 0 {
+            // what is in the middle of a line
+            let line = bytes.iter().position(|byte| *byte == b'\n');
+            bytes.drain(..line.map_or(bytes.len(), |end| end + 1));
+        }
+        parts.push(bytes);
+        left = left.saturating_sub(meta.len());
+        if left == 0 {
+            break;
+        }
+    }
+    let lines = (parts.iter().rev()).flat_map(|part| part.split(|byte| *byte == b'\n'));
+    Ok(lines
+        .filter_map(|line| serde_json::from_slice(line).ok())
+        .collect())
+}
+
 /// Reads the whole journal, oldest first, handing each entry to `each`; lines that are damaged are counted and
 /// passed over. The count is returned.
 pub fn read(state_dir: &Path, mut each: impl FnMut(Entry)) -> io::Result<usize> {
@@ -302,6 +331,28 @@ mod tests {
         let (events, _) = events(dir.path());
         assert_eq!(events, ["old", "new"]);
         assert!(fs::metadata(current(dir.path())).unwrap().len() < 1000);
+    }
+
+    #[test]
+    fn the_last_entries_are_read_from_the_end() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(last(dir.path(), 1000).unwrap(), []);
+        append(dir.path(), &[entry("one"), entry("two")]).unwrap();
+        fs::rename(current(dir.path()), old(dir.path())).unwrap();
+        append(dir.path(), &[entry("three"), entry("four")]).unwrap();
+        let line = fs::metadata(old(dir.path())).unwrap().len() / 2;
+        let all = [entry("one"), entry("two"), entry("three"), entry("four")];
+        for (most, kept) in [
+            (1 << 20, 4),
+            (4 * line + 4, 4),
+            (3 * line + 4, 3),
+            (line + 4, 1),
+            (line / 2, 0),
+            (0, 0),
+        ] {
+            let entries = last(dir.path(), most).unwrap();
+            assert_eq!(entries, all[4 - kept..], "{most}");
+        }
     }
 
     #[test]

@@ -65,6 +65,7 @@ mod shell;
 mod situations;
 mod soak;
 mod state;
+mod status_page;
 mod steps;
 mod strategies;
 mod systemd;
