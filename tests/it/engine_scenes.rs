@@ -250,10 +250,26 @@ fn config(engine: &Engine, names: &[&str], max_per_hour: u32) -> String {
     )
 }
 
+/// What a container writes is judged once, whichever engine keeps it.
+fn writes(engine: &Engine, scene: &Scene) {
+    let script = "echo begun; echo ERROR one; echo ERROR two >&2; exec sleep 1000000";
+    let first = ["run", "-d", "--name", "writer", "--network", "none", "wd:1"];
+    engine.cli(&[&first[..], &["sh", "-c", script]].concat());
+    let written = || engine.cli(&["logs", "writer"]).contains("ERROR one");
+    scene.wait_until("it has written", written);
+    let log = "[[service.writer.log]]\ncontainer = true\nexpect = ['begun']\nforbid = ['ERROR']\n";
+    scene.config(&(config(engine, &["writer"], 0) + log));
+    let outcome = scene.check().finds("writer", "log_error");
+    let found = outcome.service("writer")["findings"].to_string();
+    assert!(found.contains("2 of the last lines"), "{found}");
+    scene.check().exits(0).verdict("writer", "healthy");
+}
+
 fn plays(engine: &Engine, scene: &Scene) {
     for row in TABLE {
         make(engine, scene, row);
     }
+    writes(engine, scene);
     engine.cli(&["create", "--name", "created", "--network", "none", "wd:1"]);
     let id = engine.inspect("well", "Id");
     let mut names: Vec<&str> = TABLE.iter().map(|row| row.name).collect();

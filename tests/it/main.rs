@@ -47,6 +47,7 @@ mod log_cases;
 mod logs;
 mod mail;
 mod metrics;
+mod odd_engines;
 mod outbox;
 mod package;
 mod pending;

@@ -1,0 +1,269 @@
+//! Engines that answer as a real one cannot be made to: refused, cut short, half, by a proxy, for one container and not for
+//! another. Each is a double of a few lines behind a unix socket.
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::Arc;
+use std::thread;
+
+use crate::scene::{Outcome, Scene};
+
+/// What a double says to a path; it ends the connection after that, or never.
+enum Says {
+    Status(u16, String),
+    /// More is announced than comes.
+    Half(String),
+    /// Nothing, until who asked has gone.
+    Nothing,
+    Raw(Vec<u8>),
+}
+
+fn serve(scene: &Scene, answer: impl Fn(&str) -> Says + Send + Sync + 'static) {
+    let path = scene.path("engine.sock");
+    let _ = std::fs::remove_file(&path);
+    let listener = UnixListener::bind(path).unwrap();
+    let answer = Arc::new(answer);
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let (stream, answer) = (stream.unwrap(), Arc::clone(&answer));
+            thread::spawn(move || respond(stream, &*answer));
+        }
+    });
+}
+
+fn respond(mut stream: UnixStream, answer: &dyn Fn(&str) -> Says) {
+    let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+    let request = lines.next().and_then(Result::ok).unwrap_or_default();
+    let is_head = |line: std::io::Result<String>| line.is_ok_and(|line| !line.is_empty());
+    while lines.next().is_some_and(is_head) {}
+    let path = request.split(' ').nth(1).unwrap_or_default();
+    let head = |status: u16, length: usize| {
+        format!(
+            "HTTP/1.1 {status} Status\r\nContent-Type: application/json\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
+        )
+    };
+    let said = match answer(path) {
+        Says::Status(status, body) => (head(status, body.len()) + &body).into_bytes(),
+        Says::Half(body) => (head(200, body.len()) + &body[..body.len() / 2]).into_bytes(),
+        Says::Raw(bytes) => bytes,
+        Says::Nothing => {
+            lines.for_each(drop);
+            return;
+        }
+    };
+    // who asked may have had enough
+    let _ = stream.write_all(&said);
+}
+
+fn id(name: &str) -> String {
+    format!(
+        "{:0<64}",
+        name.bytes()
+            .map(|byte| format!("{byte:02x}"))
+            .collect::<String>()
+    )
+}
+
+fn list(names: &[&str]) -> String {
+    let one = |name: &&str| {
+        let id = id(name);
+        format!(r#"{{"Id":"{id}","Names":["/{name}"],"Image":"wd:1","State":"running"}}"#)
+    };
+    let all: Vec<String> = names.iter().map(one).collect();
+    format!("[{}]", all.join(","))
+}
+
+fn details(name: &str, status: &str) -> String {
+    let id = id(name);
+    let running = status == "running";
+    format!(
+        r#"{{"Id":"{id}","Name":"/{name}","State":{{"Status":"{status}","Running":{running},"Pid":0,"StartedAt":"2026-01-01T09:00:00.25Z"}},"HostConfig":{{"LogConfig":{{"Type":"syslog"}}}}}}"#
+    )
+}
+
+fn config(scene: &Scene, names: &[&str], keys: &str) {
+    let service = |name: &&str| {
+        format!(
+            "[service.{name}]\ncontainer = {{ name = \"{name}\" }}\n{}",
+            keys.replace("NAME", name)
+        )
+    };
+    let services: Vec<String> = names.iter().map(service).collect();
+    scene.config(&format!(
+        "check_timeout = \"2s\"\n[containers]\nsocket = \"unix://{{dir}}/engine.sock\"\ntimeout = \"1s\"\n\
+         [defaults]\nstart_grace = \"0s\"\nrestart = {{ settle = \"0s\", start_timeout = \"1s\", stop_timeout = \"1s\" }}\n{}",
+        services.concat()
+    ));
+}
+
+fn message(outcome: &Outcome, name: &str) -> String {
+    outcome.service(name)["findings"][0]["message"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned()
+}
+
+#[test]
+fn what_is_no_list_of_an_engine_makes_its_services_unknown_and_says_what_it_was() {
+    let page = "<html><h1>403 Forbidden</h1></html>".to_owned();
+    let old =
+        r#"{"message":"client version 1.24 is too old. Minimum supported API version is 1.44"}"#;
+    type Case<'a> = (Box<dyn Fn() -> Says + Send + Sync>, &'a [&'a str]);
+    let said = |status: u16, body: &str| -> Box<dyn Fn() -> Says + Send + Sync> {
+        let body = body.to_owned();
+        Box::new(move || Says::Status(status, body.clone()))
+    };
+    let whole = list(&["web"]);
+    let cases: [Case<'_>; 8] = [
+        (said(403, &page), &["refused it (403)", "403 Forbidden"]),
+        (
+            said(400, old),
+            &["refused it (400)", "client version 1.24 is too old"],
+        ),
+        (said(500, ""), &["refused it (500)", "it gives no reason"]),
+        (
+            said(200, &page),
+            &["is no container engine", "403 Forbidden"],
+        ),
+        (
+            said(200, r#"{"message":"hello"}"#),
+            &["is no container engine"],
+        ),
+        (
+            Box::new(move || Says::Half(whole.clone())),
+            &["does not answer", "before the body was whole"],
+        ),
+        (
+            Box::new(|| Says::Nothing),
+            &["does not answer", "was silent for 1s"],
+        ),
+        (
+            Box::new(|| Says::Raw(b"SSH-2.0-OpenSSH_9.2\r\n".to_vec())),
+            &["does not answer"],
+        ),
+    ];
+    for (answer, parts) in cases {
+        let scene = Scene::new();
+        serve(&scene, move |_| answer());
+        config(&scene, &["web"], "");
+        let outcome = scene.check().exits(3).verdict("web", "unknown");
+        assert_eq!(outcome.codes("web"), ["engine_unreachable"]);
+        let message = message(&outcome, "web");
+        for part in parts {
+            assert!(message.contains(part), "{part}: {message}");
+        }
+        assert_eq!(outcome.service("web")["restarts_last_hour"], 0);
+    }
+}
+
+#[test]
+fn a_container_whose_details_do_not_come_is_unknown_and_no_other_is() {
+    let scene = Scene::new();
+    let names = ["hangs", "half", "gone", "dead", "strange", "well"];
+    serve(&scene, move |path| {
+        if path == "/containers/json?all=1" {
+            return Says::Status(200, list(&names));
+        }
+        let name = names
+            .into_iter()
+            .find(|name| path == format!("/containers/{}/json", id(name)));
+        match name {
+            Some("hangs") => Says::Nothing,
+            Some("half") => Says::Half(details("half", "running")),
+            Some("dead") => Says::Status(200, details("dead", "dead")),
+            Some("strange") => Says::Status(200, details("strange", "floating\\u001b[31m")),
+            Some("well") => Says::Status(200, details("well", "running")),
+            _ => Says::Status(404, r#"{"message":"No such container"}"#.to_owned()),
+        }
+    });
+    config(&scene, &names, "restart.max_per_hour = 0\n");
+    let outcome = scene
+        .check()
+        .verdict("well", "healthy")
+        .verdict("hangs", "unknown")
+        .finds("hangs", "container_unreadable")
+        .verdict("half", "unknown")
+        .finds("half", "container_unreadable")
+        // it was removed after the list was made
+        .verdict("gone", "starting")
+        .verdict("dead", "down")
+        .finds("dead", "container_dead")
+        .verdict("strange", "unknown")
+        .finds("strange", "container_unreadable");
+    let said = message(&outcome, "strange");
+    assert!(
+        said.contains("a state that is not known here") && !said.contains('\u{1b}'),
+        "{said}"
+    );
+    let said = message(&outcome, "dead");
+    assert!(said.contains("the engine could not remove it"), "{said}");
+}
+
+#[test]
+fn output_that_does_not_come_is_unknown_and_holds_up_no_other() {
+    let scene = Scene::new();
+    let names = ["hangs", "driver", "well"];
+    serve(&scene, move |path| {
+        if path == "/containers/json?all=1" {
+            return Says::Status(200, list(&names));
+        }
+        let name = names
+            .into_iter()
+            .find(|name| path.contains(&id(name)))
+            .unwrap();
+        if path.ends_with("/json") {
+            return Says::Status(200, details(name, "running"));
+        }
+        assert!(
+            path.contains("/logs?stdout=1&stderr=1&timestamps=1&"),
+            "{path}"
+        );
+        match name {
+            "hangs" => Says::Nothing,
+            // what Docker says of a driver that cannot be read back
+            "driver" => Says::Status(
+                501,
+                r#"{"message":"configured logging driver does not support reading"}"#.to_owned(),
+            ),
+            // nothing was written
+            _ => Says::Status(200, String::new()),
+        }
+    });
+    config(
+        &scene,
+        &names,
+        "restart.max_per_hour = 0\n[[service.NAME.log]]\ncontainer = true\nforbid = ['ERROR']\n",
+    );
+    let outcome = scene
+        .check()
+        .exits(3)
+        .verdict("hangs", "unknown")
+        .verdict("driver", "unknown")
+        .finds("driver", "log_unreadable")
+        .verdict("well", "healthy");
+    let said = message(&outcome, "driver");
+    assert!(
+        said.contains("configured logging driver does not support reading"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_socket_that_refuses_is_said_with_what_to_do() {
+    let scene = Scene::new();
+    // a socket that nobody listens at any more
+    drop(UnixListener::bind(scene.path("engine.sock")).unwrap());
+    config(&scene, &["web"], "");
+    let outcome = scene.check().exits(3).verdict("web", "unknown");
+    let said = message(&outcome, "web");
+    assert!(
+        said.contains("nothing listens there; is the engine running"),
+        "{said}"
+    );
+    let path = scene.path("engine.sock");
+    std::fs::remove_file(&path).unwrap();
+    std::fs::write(&path, "").unwrap();
+    let outcome = scene.check().exits(3).verdict("web", "unknown");
+    let said = message(&outcome, "web");
+    assert!(said.contains("the file there is not a socket"), "{said}");
+}
