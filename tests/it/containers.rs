@@ -403,6 +403,14 @@ fn the_example_of_containers_does_its_job() {
             "com.docker.compose.project=app",
             "--label",
             "com.docker.compose.service=web",
+            "--memory",
+            "64m",
+            "--health-cmd",
+            "test ! -e /tmp/ill",
+            "--health-interval",
+            "300ms",
+            "--health-retries",
+            "1",
         ],
         &[],
     );
@@ -433,6 +441,8 @@ fn the_example_of_containers_does_its_job() {
         config = config.replace(from, to);
     }
     scene.raw_config(&config);
+    let health = || engine.docker(&["inspect", "-f", "{{.State.Health.Status}}", "app-web-1"]);
+    scene.wait_until("it is healthy", || health() == "healthy");
     scene
         .check()
         .exits(0)
@@ -446,6 +456,29 @@ fn the_example_of_containers_does_its_job() {
         .exits(1)
         .verdict("gateway", "restarted")
         .verdict("web", "restarted");
+    // its strategies: what only alerts, and what waits for a cooldown of its own
+    engine.docker(&["exec", "app-web-1", "touch", "/tmp/ill"]);
+    scene.wait_until("it is unhealthy", || health() == "unhealthy");
+    let outcome = scene.check().exits(2).verdict("web", "down");
+    outcome.finds("web", "container_unhealthy");
+    engine.docker(&["exec", "app-web-1", "busybox", "rm", "/tmp/ill"]);
+    scene.wait_until("it is healthy", || health() == "healthy");
+    scene.run(&["reset", "web"]).exits(0);
+    let leaking = config
+        .replace(
+            "warning = \"80%\", critical = \"95%\", for = \"5m\"",
+            "critical = \"0.1%\"",
+        )
+        .replace("cooldown = \"1m\"", "cooldown = \"0s\"");
+    scene.raw_config(&leaking);
+    scene.check().restarted_for("web", "memory_high");
+    let outcome = scene.check().exits(2).verdict("web", "waiting");
+    let notes = outcome.service("web")["notes"].to_string();
+    assert!(
+        notes.contains("cooldown: the last attempt by its strategy"),
+        "{notes}"
+    );
+    scene.raw_config(&config);
     // nothing listens any more
     drop(listener);
     let outcome = scene.check();

@@ -1,9 +1,12 @@
 //! Engines that answer as a real one cannot be made to: refused, cut short, half, by a proxy, for one container and not for
 //! another. Each is a double of a few lines behind a unix socket.
 
+use std::collections::HashMap;
+use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use crate::scene::{Outcome, Scene};
@@ -55,13 +58,13 @@ fn respond(mut stream: UnixStream, answer: &dyn Fn(&str) -> Says) {
     let _ = stream.write_all(&said);
 }
 
+/// 64 hexadecimal digits, another one for each name.
 fn id(name: &str) -> String {
-    format!(
-        "{:0<64}",
-        name.bytes()
-            .map(|byte| format!("{byte:02x}"))
-            .collect::<String>()
-    )
+    let mut id = String::new();
+    for byte in name.bytes() {
+        let _ = write!(id, "{byte:02x}");
+    }
+    format!("{id:0<64}")
 }
 
 fn list(names: &[&str]) -> String {
@@ -103,12 +106,14 @@ fn message(outcome: &Outcome, name: &str) -> String {
         .to_owned()
 }
 
+/// What is said to the first call, and what the finding says of it.
+type Case<'a> = (Box<dyn Fn() -> Says + Send + Sync>, &'a [&'a str]);
+
 #[test]
 fn what_is_no_list_of_an_engine_makes_its_services_unknown_and_says_what_it_was() {
     let page = "<html><h1>403 Forbidden</h1></html>".to_owned();
     let old =
         r#"{"message":"client version 1.24 is too old. Minimum supported API version is 1.44"}"#;
-    type Case<'a> = (Box<dyn Fn() -> Says + Send + Sync>, &'a [&'a str]);
     let said = |status: u16, body: &str| -> Box<dyn Fn() -> Says + Send + Sync> {
         let body = body.to_owned();
         Box::new(move || Says::Status(status, body.clone()))
@@ -266,4 +271,42 @@ fn a_socket_that_refuses_is_said_with_what_to_do() {
     let outcome = scene.check().exits(3).verdict("web", "unknown");
     let said = message(&outcome, "web");
     assert!(said.contains("the file there is not a socket"), "{said}");
+}
+
+#[test]
+fn a_thousand_containers_are_found_by_one_list() {
+    let scene = Scene::new();
+    let names: Vec<String> = (0..1000)
+        .map(|number| format!("worker-{number:03}"))
+        .collect();
+    let all = names.iter().map(|name| {
+        let id = id(name);
+        format!(
+            r#"{{"Id":"{id}","Names":["/{name}"],"State":"running","Labels":{{"watched":""}}}}"#
+        )
+    });
+    let listed = format!("[{}]", all.collect::<Vec<_>>().join(","));
+    let described: HashMap<String, String> = (names.iter())
+        .map(|name| {
+            let path = format!("/containers/{}/json", id(name));
+            (path, details(name, "running"))
+        })
+        .collect();
+    let lists = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&lists);
+    serve(&scene, move |path| {
+        if path == "/containers/json?all=1" {
+            counted.fetch_add(1, Ordering::SeqCst);
+            return Says::Status(200, listed.clone());
+        }
+        Says::Status(200, described[path].clone())
+    });
+    let keys = "[discover.x]\nlabel = \"watched\"\n";
+    config(&scene, &[], "");
+    let config = scene.read("watchdog.toml").replace("{dir}", scene.dir());
+    let config = config.replace("timeout = \"1s\"", "timeout = \"60s\"");
+    scene.raw_config(&format!("{config}{keys}"));
+    let outcome = scene.check().exits(0);
+    assert_eq!(outcome.json()["services"].as_array().unwrap().len(), 1000);
+    assert_eq!(lists.load(Ordering::SeqCst), 1);
 }
