@@ -1,6 +1,7 @@
 //! Engines that answer as a real one cannot be made to: refused, cut short, half, by a proxy, for one container and not for
 //! another. Each is a double of a few lines behind a unix socket.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Write};
@@ -8,6 +9,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
+use std::time::Instant;
 
 use crate::scene::{Outcome, Scene};
 
@@ -309,4 +311,58 @@ fn a_thousand_containers_are_found_by_one_list() {
     let outcome = scene.check().exits(0);
     assert_eq!(outcome.json()["services"].as_array().unwrap().len(), 1000);
     assert_eq!(lists.load(Ordering::SeqCst), 1);
+}
+
+/// What an engine counts, where the processes of its containers are not seen from here.
+#[test]
+fn what_a_container_uses_is_asked_of_an_engine_elsewhere() {
+    // the cache that can be dropped has another name in each version of control groups
+    for (cache, more) in [
+        ("total_inactive_file", r#","inactive_file":1"#),
+        ("inactive_file", ""),
+    ] {
+        let scene = Scene::new();
+        let began = Instant::now();
+        serve(&scene, move |path| {
+            if path == "/containers/json?all=1" {
+                return Says::Status(200, list(&["web"]));
+            }
+            if path.contains("/stats?stream=false&one-shot=true") {
+                // half of a processor since the beginning
+                let used = 5_000_000_000 + began.elapsed().as_nanos() / 2;
+                return Says::Status(
+                    200,
+                    format!(
+                        r#"{{"cpu_stats":{{"cpu_usage":{{"total_usage":{used}}}}},"pids_stats":{{"current":7}},
+                            "memory_stats":{{"usage":50000000,"limit":64000000,"stats":{{"{cache}":10000000{more}}}}}}}"#
+                    ),
+                );
+            }
+            Says::Status(200, details("web", "running"))
+        });
+        config(
+            &scene,
+            &["web"],
+            "memory = { warning = \"60%\" }\ncpu = { critical = \"400%\" }\nthreads = { critical = 50 }\n",
+        );
+        let outcome = scene.check().exits(1).finds("web", "memory_high");
+        let said = message(&outcome, "web");
+        assert!(
+            said.contains("40.0 MB") && said.contains("64.0 MB"),
+            "{said}"
+        );
+        let usage = |outcome: &Outcome| outcome.service("web")["usage"].clone();
+        let seen = usage(&outcome);
+        assert_eq!(
+            (&seen["memory_bytes"], &seen["threads"]),
+            (&40_000_000.into(), &7.into())
+        );
+        let percent = Cell::new(None);
+        scene.wait_until("there is an average", || {
+            percent.set(usage(&scene.check())["cpu_percent"].as_f64());
+            percent.get().is_some()
+        });
+        let percent = percent.get().unwrap();
+        assert!((25.0..75.0).contains(&percent), "{percent}");
+    }
 }
