@@ -72,6 +72,8 @@ pub enum Command {
     Reset(Services),
     /// Find every error in the config, and traps
     Validate(Validate),
+    /// Read a service's logs back: which alarms its rules would have raised, the gaps, and the max_age that would have been silent
+    Backtest(Backtest),
     /// Print the effective config, defaults filled in and secrets masked
     ShowConfig,
     /// Send one message through each channel now, and say how it went
@@ -164,6 +166,23 @@ pub struct Validate {
     /// Answer 1 where there are traps
     #[arg(long)]
     pub strict: bool,
+}
+
+/// `backtest`
+#[derive(Args, Debug)]
+pub struct Backtest {
+    /// The service
+    #[arg(value_name = "SERVICE")]
+    pub service: String,
+    /// Judge only what is younger than this: "24h", "7d"
+    #[arg(long, value_name = "DUR", value_parser = parse_duration)]
+    pub since: Option<Duration>,
+    /// Read this file, and what was rotated from it, in place of the service's logs
+    #[arg(long, value_name = "FILE")]
+    pub log: Option<PathBuf>,
+    /// Draw the gaps over time
+    #[arg(long)]
+    pub plot: bool,
 }
 
 /// `why`

@@ -154,6 +154,7 @@ fn perform(cli: &Cli, command: &Command) -> Result<u8, Error> {
         Command::Reset(options) => commands::reset::run(&config, options, style),
         Command::Metrics => commands::metrics::run(&config),
         Command::Validate(options) => commands::validate::run(&config, options),
+        Command::Backtest(options) => commands::backtest::run(&config, options, style),
         Command::ShowConfig => commands::show_config::run(&config),
         Command::TestNotify(options) => {
             commands::test_notify::run(&config, &options.channels, style)

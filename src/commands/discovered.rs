@@ -33,7 +33,11 @@ pub fn add(config: &mut Config, command: &Command) -> Containers {
             plan(config, found);
             None
         }
-        Command::History(_) | Command::Pause(_) | Command::Resume(_) | Command::Reset(_) => {
+        Command::History(_)
+        | Command::Backtest(_)
+        | Command::Pause(_)
+        | Command::Resume(_)
+        | Command::Reset(_) => {
             add_remembered(config);
             None
         }

@@ -14,6 +14,7 @@ use crate::state::journal::{self, Entry};
 use crate::state::store::{Loaded, Lock, Store};
 
 pub mod adopt;
+pub mod backtest;
 pub mod check;
 pub mod completions;
 pub mod discovered;

@@ -8,6 +8,7 @@ mod adopted;
 mod alertmanager_channel;
 mod alone;
 mod attackers;
+mod backtest;
 mod believed;
 mod benches;
 mod boxes;

@@ -24,6 +24,7 @@ use crate::clock::{Moment, Reading};
 
 mod age;
 mod authors;
+pub mod backtest;
 mod bytes;
 mod container;
 mod encoding;

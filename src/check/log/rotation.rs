@@ -492,7 +492,7 @@ fn stem(name: &str) -> &str {
 
 /// Whether `name` is what a rotation makes of `own`: `trader.log.1`, `trader.log-20261122`,
 /// `trader-2026-11-22.log`. Not `trader-2.log`, which is a second trader's; nothing compressed.
-fn is_rotation_of(own: &str, name: &str) -> bool {
+pub(super) fn is_rotation_of(own: &str, name: &str) -> bool {
     let digits = |text: &str| text.bytes().filter(u8::is_ascii_digit).count();
     let numeric = |text: &str| {
         text.starts_with(['.', '-', '_'])

@@ -11,6 +11,9 @@ use memchr::memmem;
 use super::{Stamp, Zone};
 
 mod epoch;
+mod in_order;
+
+pub(super) use in_order::{Lacking, Place};
 
 /// Longer than any stamp: so much of a line is searched for one.
 const LENGTH: usize = 256;
@@ -328,21 +331,7 @@ impl<'a> Reader<'a> {
         if let Ok(date) = parsed.to_naive_date() {
             return at(date);
         }
-        let year_known = parsed.year().is_some()
-            || parsed.year_mod_100().is_some()
-            || parsed.year_div_100().is_some()
-            || parsed.isoyear().is_some()
-            || parsed.isoyear_mod_100().is_some();
-        if year_known {
-            return None;
-        }
-        let date_known = parsed.month().is_some()
-            || parsed.day().is_some()
-            || parsed.ordinal().is_some()
-            || parsed.week_from_sun().is_some()
-            || parsed.week_from_mon().is_some()
-            || parsed.isoweek().is_some()
-            || parsed.weekday().is_some();
+        let date_known = lacking(parsed)? == Lacking::Year;
         let here = written.date_naive();
         let nearest = if date_known {
             let of_year = |away: i32| {
@@ -362,6 +351,30 @@ impl<'a> Reader<'a> {
         let is_younger = nearest > written + SKEW && nearest <= self.now + SKEW;
         Some(if is_younger { written } else { nearest })
     }
+}
+
+/// What of a date that is not whole is missing: its year, or all of it; none where it is something else.
+fn lacking(parsed: &Parsed) -> Option<Lacking> {
+    let year_known = parsed.year().is_some()
+        || parsed.year_mod_100().is_some()
+        || parsed.year_div_100().is_some()
+        || parsed.isoyear().is_some()
+        || parsed.isoyear_mod_100().is_some();
+    if year_known {
+        return None;
+    }
+    let date_known = parsed.month().is_some()
+        || parsed.day().is_some()
+        || parsed.ordinal().is_some()
+        || parsed.week_from_sun().is_some()
+        || parsed.week_from_mon().is_some()
+        || parsed.isoweek().is_some()
+        || parsed.weekday().is_some();
+    Some(if date_known {
+        Lacking::Year
+    } else {
+        Lacking::Date
+    })
 }
 
 fn nearest(

@@ -31,7 +31,7 @@ pub(super) fn clean(line: &[u8]) -> &[u8] {
 }
 
 /// The same of what stands in a file, decoded and without sequences for terminals.
-fn read_line(encoding: Encoding, line: &[u8], give: impl FnOnce(&[u8])) {
+pub(super) fn read_line(encoding: Encoding, line: &[u8], give: impl FnOnce(&[u8])) {
     let decoded = encoding.decode(line);
     let text = terminal::without_sequences(decoded.as_deref().unwrap_or(line));
     give(clean(&text));
@@ -340,7 +340,7 @@ pub(super) fn each_line(
 }
 
 /// So many bytes of a line in a file are searched.
-fn limit(encoding: Encoding) -> usize {
+pub(super) fn limit(encoding: Encoding) -> usize {
     if encoding == Encoding::Bytes {
         LINE
     } else {
@@ -355,7 +355,7 @@ fn extend(carry: &mut Vec<u8>, piece: &[u8], limit: usize) {
 }
 
 /// So many bytes at the beginning are zeros, in whole units: a hole.
-fn zeros(encoding: Encoding, text: &[u8]) -> usize {
+pub(super) fn zeros(encoding: Encoding, text: &[u8]) -> usize {
     let count = text.iter().take_while(|byte| **byte == 0).count();
     count & !usize::from(encoding != Encoding::Bytes)
 }

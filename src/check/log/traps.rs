@@ -2,22 +2,26 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 
 use super::super::container::{Containers, Rule as Container};
 use super::super::trap::Trap;
 use super::super::{Kind, Looking, ServiceContext};
+use super::backtest::{self, Alarms, ReadBack};
 use super::held::Lines;
 use super::open::Trouble;
 use super::stamp::Reader;
-use super::{Recent, Rule, container, journal, name, patterns, reach, resolve};
-use crate::clock::rough;
+use super::{Recent, Rule, Severity, container, journal, name, patterns, reach, resolve};
+use crate::clock::{exact, rough};
 use crate::text::printable;
 
 /// So much of the last line is quoted, in bytes.
 const QUOTED: usize = 120;
+
+/// So long the last day of a log may be read.
+const LAST_DAY: Duration = Duration::from_millis(500);
 
 /// The shortest time from one run to the next: cron knows no seconds.
 const CRON: Duration = Duration::from_mins(1);
@@ -121,6 +125,67 @@ fn of_content(rule: &Rule, now: DateTime<Utc>) -> Vec<Trap> {
         let newest = newest(&recent).or_else(|| further().flatten());
         traps.extend(lines.stamped(stamp, newest, now));
     }
+    // what holds now may not have held a few hours ago
+    let is_well = traps.is_empty();
+    if is_well && rule.severity == Severity::Critical && !rule.is_empty() {
+        let ends = Instant::now() + LAST_DAY;
+        let read = backtest::last_day(rule, &opened, now, ends);
+        traps.extend(
+            read.into_iter()
+                .flat_map(|read| of_last_day(rule, &name, &read)),
+        );
+    }
+    traps
+}
+
+/// What of a rule would have been broken on the last day of a log.
+fn of_last_day(rule: &Rule, name: &str, read: &ReadBack) -> Vec<Trap> {
+    const HELP: &str =
+        "if it was well then, the rule restarts what is well: `watchdog backtest` shows each alarm";
+    let found = |key, what: String, alarms: &Alarms| {
+        let often = match alarms.count {
+            0 => return None,
+            1 => "once".to_owned(),
+            count => format!("{count} times"),
+        };
+        let message = format!("on its last day {name} {what} {often}: each is a reason to restart");
+        Some((key, message))
+    };
+    let out = &read.outcome;
+    let mut traps = Vec::new();
+    if let Some(limit) = rule.max_age {
+        let what = format!("was silent for more than {}", rough(limit));
+        let help = match read.proposed() {
+            Some(silent) => format!(
+                "max_age = \"{}\" would not have been; `watchdog backtest` shows each alarm",
+                exact(silent)
+            ),
+            None => HELP.to_owned(),
+        };
+        let stale = found("max_age", what, &out.stale);
+        traps.extend(stale.map(|(key, message)| Trap::of(key, message, help)));
+    }
+    let quiet = rule
+        .expect
+        .iter()
+        .zip(&out.quiet)
+        .filter_map(|(expect, alarms)| {
+            let what = format!("had too few lines that match `{}`", expect.pattern.source());
+            found("expect", what, alarms)
+        });
+    let errors = rule
+        .forbid
+        .iter()
+        .zip(&out.errors)
+        .filter_map(|(forbid, alarms)| {
+            let what = format!(
+                "had too many lines that match `{}`",
+                forbid.pattern.source()
+            );
+            found("forbid", what, alarms)
+        });
+    let others = quiet.chain(errors);
+    traps.extend(others.map(|(key, message)| Trap::of(key, message, HELP)));
     traps
 }
 

@@ -1,0 +1,144 @@
+//! Logs read back: which alarms there would have been, and the limit that would have been silent.
+
+use std::process::Command;
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use crate::scene::{Outcome, Scene, Service};
+
+/// A scene with a service that has a log.
+fn with_log(keys: &str) -> Scene {
+    Scene::of(&[&Service::logs("a").log(&format!("path = \"a.log\"\n{keys}"))])
+}
+
+/// Lines stamped at minutes before now.
+fn lines(minutes: impl IntoIterator<Item = i64>, text: &str) -> String {
+    let now = Utc::now();
+    let line = |minute| {
+        let time: DateTime<Utc> = now - TimeDelta::minutes(minute);
+        format!("{} {text}\n", time.format("%Y-%m-%dT%H:%M:%SZ"))
+    };
+    minutes.into_iter().map(line).collect()
+}
+
+fn backtest(scene: &Scene, more: &[&str]) -> Outcome {
+    scene.run(&[&["backtest", "a"], more].concat())
+}
+
+/// Whether one of the streams has a text, wherever its lines are broken.
+fn says(outcome: &Outcome, text: &str) {
+    let both = [&*outcome.stdout, &*outcome.stderr].concat();
+    let said: Vec<&str> = both.split_whitespace().collect();
+    assert!(said.join(" ").contains(text), "{text}: {both}");
+}
+
+#[test]
+fn alarms_that_there_would_have_been_are_exit_code_1() {
+    let scene = with_log("max_age = \"5m\"\nforbid = ['ERROR']");
+    scene.write(
+        "a.log",
+        lines((60..300).rev(), "tick") + &lines((1..40).rev(), "tick"),
+    );
+    let outcome = backtest(&scene, &[]).exits(1);
+    says(&outcome, "max_age = \"5m\": 1 alarm in 16 runs");
+    says(&outcome, "no line for 21m");
+    says(&outcome, "forbid `ERROR`: no alarm");
+    says(
+        &outcome,
+        "gaps between stamped lines: median 1m, 99th percentile 1m, longest 21m",
+    );
+    says(&outcome, "max_age = \"45m\" would have been silent");
+    says(&outcome, "46 runs after the last line at most");
+    // not in the last half hour
+    let outcome = backtest(&scene, &["--since", "30m"]).exits(0);
+    says(&outcome, "max_age = \"5m\": no alarm");
+    // what was proposed
+    scene.config("[service.a]\n[[service.a.log]]\npath = \"a.log\"\nmax_age = \"45m\"\n");
+    backtest(&scene, &[]).exits(0);
+    // nothing is remembered
+    assert!(!scene.has("state"));
+}
+
+#[test]
+fn a_plot_has_a_bar_for_each_time() {
+    let scene = with_log("max_age = \"5m\"");
+    scene.write(
+        "a.log",
+        lines((60..300).rev(), "tick") + &lines((1..40).rev(), "tick"),
+    );
+    let outcome = backtest(&scene, &["--plot"]).exits(1);
+    let bars: Vec<&str> = outcome
+        .stdout
+        .lines()
+        .filter(|line| line.contains('#'))
+        .collect();
+    assert!((15..=48).contains(&bars.len()), "{}", outcome.stdout);
+    assert_eq!(bars.iter().filter(|bar| bar.ends_with("21m !")).count(), 1);
+}
+
+#[test]
+fn another_file_is_read_in_place_of_the_log() {
+    let scene = with_log("max_age = \"5m\"");
+    says(&backtest(&scene, &[]).exits(1), "no such file");
+    scene.write("old.log", lines((1..60).rev(), "tick"));
+    let path = scene.path("old.log");
+    let outcome = backtest(&scene, &["--log", path.to_str().unwrap()]).exits(0);
+    says(&outcome, "59 lines");
+    // also for a service without a log
+    scene.config("[service.a]\nprocess = { pid_file = \"a.pid\" }\n");
+    says(&backtest(&scene, &[]).exits(1), "[[service.a.log]]");
+    let outcome = backtest(&scene, &["--log", path.to_str().unwrap()]).exits(0);
+    says(&outcome, "max_age = \"2m\" would have been silent");
+    backtest(&scene, &["--since", "soon"]).exits(64);
+    says(&scene.run(&["backtest", "b"]).exits(64), "no service `b`");
+}
+
+/// A real logrotate puts a log aside four times, and compresses what it has put aside.
+#[test]
+#[ignore = "needs logrotate"]
+fn a_log_that_logrotate_has_compressed_is_read_whole() {
+    let scene = with_log("max_age = \"5m\"");
+    scene.write(
+        "rotate.conf",
+        scene.fill("{dir}/a.log {\n rotate 9\n compress\n delaycompress\n create\n}\n"),
+    );
+    for part in (0..5).rev() {
+        let minutes = part * 60 + 1..part * 60 + 61;
+        scene.append("a.log", lines(minutes.rev(), "tick"));
+        if part > 0 {
+            let status = Command::new("/usr/sbin/logrotate")
+                .args(["-f", "-s"])
+                .args([scene.path("rotate.state"), scene.path("rotate.conf")])
+                .status()
+                .unwrap();
+            assert!(status.success());
+        }
+    }
+    assert!(scene.has("a.log.4.gz") && scene.has("a.log.1"));
+    let outcome = backtest(&scene, &[]).exits(0);
+    says(&outcome, "5 files, 300 lines, 300 of them stamped");
+    says(&outcome, "longest 1m");
+    // a damaged one is told
+    let packed = std::fs::read(scene.path("a.log.3.gz")).unwrap();
+    scene.write("a.log.3.gz", &packed[..packed.len() / 2]);
+    let outcome = backtest(&scene, &[]).exits(0);
+    says(&outcome, "a.log.3.gz: it is damaged");
+}
+
+#[test]
+fn validate_tells_what_would_have_restarted_it_on_the_last_day() {
+    let scene = with_log("max_age = \"5m\"\nforbid = ['ERROR']");
+    scene.write(
+        "a.log",
+        lines((60..300).rev(), "tick") + &lines((1..40).rev(), "tick"),
+    );
+    let outcome = scene.run(&["validate"]).exits(0);
+    says(
+        &outcome,
+        "on its last day a.log was silent for more than 5m once",
+    );
+    says(&outcome, "max_age = \"45m\" would not have been");
+    scene.append("a.log", lines([0], "ERROR"));
+    let outcome = scene.run(&["validate"]).exits(0);
+    says(&outcome, "had too many lines that match `ERROR` once");
+}
