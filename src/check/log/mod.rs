@@ -33,6 +33,7 @@ mod fingerprint;
 mod freshness;
 mod held;
 mod journal;
+mod listing;
 mod news;
 mod open;
 mod patterns;
@@ -53,6 +54,7 @@ pub use rule::{Expect, Forbid, Rule, Unit};
 pub use zone::{NamedZone, Zone};
 
 use freshness::Freshness;
+use listing::Listings;
 use news::read_new;
 use open::{Links, Opened, Trouble};
 use recent::Recent;
@@ -175,6 +177,7 @@ impl CheckKind for Logs {
         let rules: Vec<Arc<Rule>> = jobs.iter().map(|job| Arc::clone(&job.rule)).collect();
         let (now, jumped_at) = (looking.now.clone(), looking.jumped_at);
         let (each, journals) = (looking.check_timeout, limit(&rules, looking));
+        let listings = Arc::new(Listings::default());
         let results = looking
             .pool
             .side_by_side(jobs, journals, looking.deadline, move |job| {
@@ -194,7 +197,7 @@ impl CheckKind for Logs {
                         let described = runs.and_then(|runs| runs.container.as_deref());
                         container::look(&job.rule, described, known, context, each)
                     }
-                    _ => look(&job.rule, known, context),
+                    _ => look_with(&job.rule, known, context, &listings),
                 }
             });
         let checked = results.into_iter().zip(rules).map(|(result, rule)| {
@@ -242,12 +245,22 @@ fn limit(rules: &[Arc<Rule>], looking: &Looking<'_>) -> Duration {
 
 /// Looks at one log.
 pub fn look(rule: &Rule, position: Option<&LogPosition>, context: Context<'_>) -> Seen {
+    look_with(rule, position, context, &Listings::default())
+}
+
+/// The same with directories that others have read.
+fn look_with(
+    rule: &Rule,
+    position: Option<&LogPosition>,
+    context: Context<'_>,
+    listings: &Listings,
+) -> Seen {
     let position = position.filter(|position| position.is_known());
     let nothing_seen = |why: &str| Seen {
         findings: vec![unreadable(rule, why)],
         ..Seen::default()
     };
-    let seen = retry_on_rotation(|| attempt(rule, position, context));
+    let seen = retry_on_rotation(|| attempt(rule, position, context, listings));
     match (seen, rule.fault()) {
         (Err(error), _) => nothing_seen(&open::reason(&error)),
         // the former mark stands, so that its lines are judged by a run that can
@@ -306,7 +319,12 @@ fn retry_on_rotation<T>(mut read: impl FnMut() -> io::Result<T>) -> io::Result<T
     outcome
 }
 
-fn attempt(rule: &Rule, position: Option<&LogPosition>, context: Context<'_>) -> io::Result<Seen> {
+fn attempt(
+    rule: &Rule,
+    position: Option<&LogPosition>,
+    context: Context<'_>,
+    listings: &Listings,
+) -> io::Result<Seen> {
     let mut opened = reach(rule);
     if matches!(opened, Err(Trouble::Missing(_))) && position.is_some() {
         thread::sleep(ROTATING);
@@ -336,7 +354,7 @@ fn attempt(rule: &Rule, position: Option<&LogPosition>, context: Context<'_>) ->
     // first of all, so that whatever happens to the file from here on is seen at the end
     current.bytes.hold()?;
     let mut route = match position {
-        Some(position) => RotationChain::from(&rule.path, position, current)?,
+        Some(position) => RotationChain::from(&rule.path, position, current, listings)?,
         None => RotationChain::first(current),
     };
     let lost = matches!(
@@ -444,7 +462,7 @@ fn end_of(rule: &Rule, position: Option<&LogPosition>) -> io::Result<Option<LogP
         return Ok(Some(end));
     };
     let route = match position {
-        Some(position) => RotationChain::from(&rule.path, position, current)?,
+        Some(position) => RotationChain::from(&rule.path, position, current, &Listings::default())?,
         None => RotationChain::first(current),
     };
     let at_end = |piece: &Segment| FilePosition::at_end(&piece.opened, piece.path.clone());

@@ -7,22 +7,21 @@ use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
-use std::os::unix::fs::{DirEntryExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
 use super::bytes;
 use super::encoding::Encoding;
+use super::listing::{Listing, Listings};
 use super::open::{self, Links, Opened};
 use super::position::{FilePosition, LogPosition};
 
 /// So many earlier files of a log are remembered: those that a late writer, an `expect` or a glob of several
 /// living files may come back to.
 const REMEMBERED: usize = 4;
-
-/// Of a directory, so many entries are looked at.
-const ENTRIES: usize = 100_000;
 
 /// So many files are asked whether they are a copy, or were written and rotated between two runs.
 const CANDIDATES: usize = 64;
@@ -120,13 +119,18 @@ impl RotationChain {
     /// The way from a mark. `path` is the path of the rule, perhaps a glob.
     ///
     /// Where files were renamed meanwhile the error is [`bytes::interrupted`].
-    pub(super) fn from(path: &Path, position: &LogPosition, current: Opened) -> io::Result<Self> {
+    pub(super) fn from(
+        path: &Path,
+        position: &LogPosition,
+        current: Opened,
+        listings: &Listings,
+    ) -> io::Result<Self> {
         let here = &position.here;
         let same = here.is(&current);
         // an empty file looks the same after it was written, copied and truncated, but for its time
         let touched = current.size > 0 || current.modified != here.modified;
         let directory = if !same || (here.size == 0 && touched) {
-            Directory::around(path, here, &current)
+            Directory::around(path, here, &current, listings)
         } else {
             Directory::default()
         };
@@ -287,9 +291,9 @@ pub(super) fn locate(path: &Path, place: &FilePosition) -> Option<Opened> {
     if let Some(opened) = place.reopen() {
         return Some(opened);
     }
-    let mut directory = Directory::default();
+    let (mut directory, listings) = (Directory::default(), Listings::default());
     for parent in [place.path.parent(), path.parent()].into_iter().flatten() {
-        directory.list(parent);
+        directory.list(parent, &listings);
     }
     directory.by_inode(place)
 }
@@ -309,15 +313,13 @@ fn file_name(path: &Path) -> String {
 /// What is beside a log.
 #[derive(Debug, Default)]
 struct Directory {
-    /// Paths with the inode that the directory has for them.
-    entries: Vec<(PathBuf, u64)>,
+    listed: Vec<Arc<Listing>>,
     /// The names that the log had or has: what its rotated files begin with.
     names: Vec<String>,
-    listed: Vec<PathBuf>,
 }
 
 impl Directory {
-    fn around(path: &Path, here: &FilePosition, current: &Opened) -> Self {
+    fn around(path: &Path, here: &FilePosition, current: &Opened, listings: &Listings) -> Self {
         let mut directory = Self::default();
         for own in [&here.path, &current.path, &real(&current.path)] {
             let name = file_name(own);
@@ -325,44 +327,35 @@ impl Directory {
                 directory.names.push(name);
             }
             if let Some(parent) = own.parent() {
-                directory.list(parent);
+                directory.list(parent, listings);
             }
         }
         if let Some(parent) = path.parent() {
-            directory.list(parent);
+            directory.list(parent, listings);
         }
         directory
     }
 
-    /// Whether the names still are those of the same files. A rotation that is under way moves them past a
-    /// reader, who would then miss some or see some twice.
+    /// Whether the names still are those of the same files.
     fn still_stands(&self) -> bool {
-        let mut again = Self::default();
-        for parent in &self.listed {
-            again.list(parent);
-        }
-        again.entries == self.entries
+        self.listed.iter().all(|listing| listing.still_stands())
     }
 
-    fn list(&mut self, parent: &Path) {
+    fn list(&mut self, parent: &Path, listings: &Listings) {
         let parent = real(parent);
-        if self.listed.contains(&parent) {
-            return;
+        if !self.listed.iter().any(|known| known.directory == parent) {
+            self.listed.push(listings.of(&parent));
+            self.listed
+                .sort_by(|one, other| one.directory.cmp(&other.directory));
         }
-        // a directory that cannot be listed hides what is in it: told by the file that is not found
-        let entries = fs::read_dir(&parent).into_iter().flatten();
-        let room = ENTRIES.saturating_sub(self.entries.len());
-        self.entries.extend(
-            entries
-                .take(room)
-                .flatten()
-                .map(|entry| (entry.path(), entry.ino())),
-        );
-        // as bytes: to compare paths part by part takes ten times as long, and a thousand logs rotated at once are a
-        // thousand sorts of two thousand names
-        self.entries
-            .sort_unstable_by(|one, other| one.0.as_os_str().cmp(other.0.as_os_str()));
-        self.listed.push(parent);
+    }
+
+    /// The files whose names begin as those of the log do, without an extension.
+    fn of_its_names(&self) -> impl Iterator<Item = PathBuf> {
+        self.names.iter().flat_map(|own| {
+            let listed = self.listed.iter();
+            listed.flat_map(|listing| listing.beginning_with(stem(own)))
+        })
     }
 
     /// A remembered file, by its path or by its inode.
@@ -382,14 +375,14 @@ impl Directory {
     }
 
     fn by_inode(&self, place: &FilePosition) -> Option<Opened> {
-        self.entries
+        self.listed
             .iter()
-            .filter(|(_, ino)| *ino == place.ino)
-            .filter(|(path, _)| {
+            .flat_map(|listing| listing.with_inode(place.ino))
+            .filter(|path| {
                 // nothing is known of an empty file but its name, and its inode may be another's by now
                 place.size > 0 || file_name(path).starts_with(stem(&file_name(&place.path)))
             })
-            .filter_map(|(path, _)| open::open(path, Links::Refuse).ok())
+            .filter_map(|path| open::open(&path, Links::Refuse).ok())
             .find(|opened| place.is(opened))
     }
 
@@ -406,12 +399,12 @@ impl Directory {
             return None;
         }
         let mut candidates = Vec::new();
-        for (path, _) in &self.entries {
-            let name = file_name(path);
+        for path in self.of_its_names() {
+            let name = file_name(&path);
             if !self.names.iter().any(|own| name.starts_with(stem(own))) {
                 continue;
             }
-            if let Ok(meta) = fs::symlink_metadata(path)
+            if let Ok(meta) = fs::symlink_metadata(&path)
                 && meta.is_file()
                 && meta.len() >= here.size
                 && open::modified(&meta) >= here.modified
@@ -421,10 +414,12 @@ impl Directory {
             }
         }
         candidates.sort();
+        // one that begins with two of its names
+        candidates.dedup();
         candidates
             .into_iter()
             .take(CANDIDATES)
-            .filter_map(|(_, path)| open::open(path, Links::Refuse).ok())
+            .filter_map(|(_, path)| open::open(&path, Links::Refuse).ok())
             .find(|opened| here.reads_like(opened))
     }
 
@@ -444,18 +439,15 @@ impl Directory {
             return Vec::new();
         }
         let beside = self
-            .entries
-            .iter()
-            .map(|(path, _)| path)
+            .of_its_names()
             .filter(|path| self.is_rotated(&file_name(path), name));
-        let matches = open::matches(path);
         let mut seen = known.clone();
         let mut found = Vec::new();
-        for path in beside.chain(&matches) {
-            let Ok(meta) = fs::symlink_metadata(path) else {
+        for path in beside.chain(open::matches(path)) {
+            let Ok(meta) = fs::symlink_metadata(&path) else {
                 continue;
             };
-            let key = (open::modified(&meta), Reverse(number(&file_name(path))));
+            let key = (open::modified(&meta), Reverse(number(&file_name(&path))));
             if meta.is_file() && key > after && seen.insert((meta.dev(), meta.ino())) {
                 found.push((key, (meta.dev(), meta.ino()), path));
             }
@@ -466,7 +458,7 @@ impl Directory {
             .into_iter()
             .skip(beyond)
             .filter_map(|(_, inode, path)| {
-                let opened = open::open(path, Links::Refuse).ok()?;
+                let opened = open::open(&path, Links::Refuse).ok()?;
                 ((opened.dev, opened.ino) == inode && !is_begun_copy(&opened, current))
                     .then(|| Segment::whole(opened, encoding))
             })
@@ -580,34 +572,6 @@ mod tests {
             ("", ""),
         ] {
             assert_eq!(stem(name), expected, "{name}");
-        }
-    }
-
-    #[test]
-    fn a_directory_stands_while_its_names_are_those_of_the_same_files() {
-        let dir = tempfile::tempdir().unwrap();
-        let at = |name: &str| dir.path().join(name);
-        for name in ["a.log", "a.log.1"] {
-            std::fs::write(at(name), "x\n").unwrap();
-        }
-        let around = || {
-            let opened = open::open(&at("a.log"), Links::Refuse).unwrap();
-            let place = FilePosition::at_end(&opened, at("a.log")).unwrap();
-            Directory::around(&at("a.log"), &place, &opened)
-        };
-        assert!(Directory::default().still_stands());
-        let directory = around();
-        std::fs::write(at("a.log"), "more\n").unwrap();
-        assert!(directory.still_stands(), "its files may change");
-        let blows: [&dyn Fn(); 3] = [
-            &|| std::fs::rename(at("a.log.1"), at("a.log.2")).unwrap(),
-            &|| std::fs::write(at("a.log.1"), "").unwrap(),
-            &|| std::fs::remove_file(at("a.log.2")).unwrap(),
-        ];
-        for blow in blows {
-            let directory = around();
-            blow();
-            assert!(!directory.still_stands());
         }
     }
 }
