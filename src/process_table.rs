@@ -18,16 +18,17 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::sync::OnceLock;
 
-use memchr::memmem::Finder;
 use nix::errno::Errno;
 use nix::unistd::Pid;
 use sysinfo::{ProcessRefreshKind, ProcessesToUpdate, System, ThreadKind, UpdateKind};
 
 mod index;
+mod needles;
 mod proc;
 mod snapshot;
 mod used;
 
+pub use needles::{Needle, Needles};
 use proc::{
     CommandLine, effective_user, in_other_namespace, is_forbidden, join, listed, settled_command,
     status,
@@ -311,11 +312,10 @@ impl ProcessTable {
         .flat_map(BTreeMap::values)
     }
 
-    /// The processes whose command lines are wanted, by PID, `most` at the most. A `needle` stands in each that is;
-    /// none is empty. `look` looks at each of them where no more is known than its command line.
+    /// The processes whose command lines are wanted, by PID, `most` at the most. The `needles` stand in each that is. `look` looks at each of them where no more is known than its command line.
     pub fn with_command(
         &self,
-        needle: Option<&Finder<'_>>,
+        needles: &Needles<'_>,
         most: usize,
         look: impl Fn(i32) -> Lookup,
         wanted: impl Fn(&[u8]) -> bool,
@@ -342,7 +342,7 @@ impl ProcessTable {
                 // its PID may be another's by now
                 let is_wanted = |process: &Process| wanted(&process.command);
                 let mut found: Vec<Process> = snapshot
-                    .matching(needle, &wanted)
+                    .matching(needles, &wanted)
                     .filter_map(known)
                     .filter(is_wanted)
                     .filter(&also)

@@ -14,7 +14,12 @@ use regex::bytes::{Regex, RegexBuilder};
 use regex_syntax::ParserBuilder;
 use regex_syntax::hir::{Class, Hir, HirKind};
 
+use crate::process_table::{Needle, Needles};
 use crate::table::{Context, Form, Shown, Value};
+
+mod required;
+
+use required::Required;
 
 /// The compiled size, in bytes, above which a pattern is refused: a hundred ordinary alternations fit.
 const COMPILED_LIMIT: usize = 1 << 20;
@@ -43,6 +48,7 @@ enum Search {
     /// It is an expression, which cannot match without `needle` where there is one.
     Expression {
         needle: Option<Box<Finder<'static>>>,
+        required: Required,
         compiled: OnceLock<Result<Regex, String>>,
     },
 }
@@ -81,7 +87,8 @@ impl Pattern {
             .parse(source);
         let hir = parsed.map_err(|error| reason(&error.to_string()))?;
         let search = Search::Expression {
-            needle: required(&hir).map(|needle| Box::new(Finder::new(needle).into_owned())),
+            needle: longest(&hir).map(|needle| Box::new(Finder::new(needle).into_owned())),
+            required: Required::of(&hir),
             compiled: if parts(&hir) <= SURELY_SMALL {
                 OnceLock::new()
             } else {
@@ -104,7 +111,9 @@ impl Pattern {
     pub fn matches(&self, bytes: &[u8]) -> bool {
         match &self.inner.search {
             Search::Texts(texts) => texts.iter().any(|text| text.is_in(bytes)),
-            Search::Expression { needle, compiled } => {
+            Search::Expression {
+                needle, compiled, ..
+            } => {
                 needle
                     .as_ref()
                     .is_none_or(|needle| needle.find(bytes).is_some())
@@ -132,19 +141,14 @@ impl Pattern {
         }
     }
 
-    /// A text without which it cannot match, for those who search much at once; none where no such is known.
-    pub fn needle(&self) -> Option<&Finder<'static>> {
+    /// Texts without which it cannot match, for those who search much at once.
+    pub fn needles(&self) -> Needles<'_> {
         match &self.inner.search {
-            // the shortest, where it is in all of them
-            Search::Texts(texts) => texts
-                .iter()
-                .map(|text| &text.finder)
-                .min_by_key(|finder| finder.needle().len())
-                .filter(|shortest| {
-                    let mut all = texts.iter().map(|text| text.finder.needle());
-                    all.all(|text| shortest.find(text).is_some())
-                }),
-            Search::Expression { needle, .. } => needle.as_deref(),
+            Search::Texts(texts) => Needles::of([texts.iter().map(|text| Needle {
+                text: text.finder.needle(),
+                any_case: false,
+            })]),
+            Search::Expression { required, .. } => required.needles(),
         }
     }
 
@@ -240,14 +244,14 @@ impl From<Choice> for Text {
 }
 
 /// The longest text that stands in every match of an expression, as far as that is plain to see.
-fn required(hir: &Hir) -> Option<&[u8]> {
+fn longest(hir: &Hir) -> Option<&[u8]> {
     match hir.kind() {
         HirKind::Literal(literal) => Some(&literal.0),
-        HirKind::Capture(capture) => required(&capture.sub),
-        HirKind::Repetition(repetition) if repetition.min > 0 => required(&repetition.sub),
+        HirKind::Capture(capture) => longest(&capture.sub),
+        HirKind::Repetition(repetition) if repetition.min > 0 => longest(&repetition.sub),
         HirKind::Concat(parts) => parts
             .iter()
-            .filter_map(required)
+            .filter_map(|part| longest(part))
             .max_by_key(|text| text.len()),
         _ => None,
     }
@@ -350,6 +354,7 @@ mod tests {
             "a(",
             Search::Expression {
                 needle: None,
+                required: Required::default(),
                 compiled: OnceLock::new(),
             },
         )
@@ -490,16 +495,27 @@ mod tests {
     }
 
     #[test]
-    fn the_needle_of_a_choice_is_what_is_in_all_of_it() {
-        for (source, needle) in [
-            (r"^worker bot-1( |$)", Some("worker bot-1")),
-            ("Position", Some("Position")),
-            ("error|my error", Some("error")),
-            ("Position|Update", None),
+    fn the_needles_of_texts_and_of_expressions() {
+        for (source, expected) in [
+            (
+                r"^worker bot-1( |$)",
+                &[&["worker bot-1", "worker bot-1 "][..]][..],
+            ),
+            ("Position", &[&["Position"]]),
+            ("Position|Update", &[&["Position", "Update"]]),
+            ("worker .*bot-1", &[&["worker "], &["bot-1"]]),
+            (".", &[]),
         ] {
             let pattern = Pattern::new(source).unwrap();
-            let found = pattern.needle().map(Finder::needle);
-            assert_eq!(found, needle.map(str::as_bytes), "{source}");
+            let needles = pattern.needles();
+            let found: Vec<Vec<_>> = needles
+                .choices()
+                .map(|choice| {
+                    let texts = choice.iter().map(|needle| needle.text);
+                    texts.map(String::from_utf8_lossy).collect()
+                })
+                .collect();
+            assert_eq!(found, expected, "{source}");
         }
     }
 
@@ -510,11 +526,9 @@ mod tests {
             Search::Expression { compiled, .. } => compiled.get().is_some(),
             Search::Texts(_) => panic!("it is no text"),
         };
-        assert_eq!(pattern.needle().unwrap().needle(), b"timeout");
         assert!(!pattern.matches(b"ERROR: out of memory") && !compiled());
         assert!(!pattern.matches(b"timeout") && compiled());
         assert!(pattern.matches(b"ERROR   of a timeout"));
-        assert!(Pattern::new("a|b+").unwrap().needle().is_none());
     }
 
     #[test]

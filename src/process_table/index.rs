@@ -2,10 +2,13 @@
 //!
 //! A search for one needle reads the whole text, and each service has a needle of its own: with a thousand of them that
 //! was a twelfth of all instructions of a run, and it grew with the square of their number. With an index, a search
-//! looks only at the places of that gram of the needle, four bytes, which has the fewest.
+//! looks only at the places of that gram of the needle, four bytes, which has the fewest. Letters of either case have one
+//! hash, so that needles of any case are found as well.
 //!
 //! An Aho-Corasick automaton of all needles searches for them at once, but to build it takes more than all of that: for a
 //! thousand command lines it was 10 million instructions to 3 million, of 100 million that the run took.
+
+use super::needles::Needle;
 
 /// How many bytes a gram has.
 const GRAM: usize = 4;
@@ -60,33 +63,49 @@ impl Index {
         Some(index)
     }
 
-    /// Where a needle stands in the text that this is the index of, from the first to the last; none where it is no
-    /// faster to ask than to search.
+    /// At how many places one of these texts may stand; none where it is no faster to look there than to search.
+    pub(super) fn count(&self, choice: &[Needle<'_>], text: &[u8]) -> Option<usize> {
+        let counts = choice
+            .iter()
+            .map(|needle| Some(self.rarest(needle)?.1.count));
+        let sum: u32 = counts.sum::<Option<u32>>()?;
+        let count = sum as usize;
+        (count <= text.len() / COMMON).then_some(count)
+    }
+
+    /// Where a needle stands in the text that this is the index of, from the first to the last; none where it is too
+    /// short for that.
     pub(super) fn find<'a>(
         &'a self,
-        needle: &'a [u8],
+        needle: Needle<'a>,
         text: &'a [u8],
     ) -> Option<impl Iterator<Item = usize> + 'a> {
-        let (offset, places) = needle
+        let (offset, places) = self.rarest(&needle)?;
+        let found = std::iter::successors(Some(places.first as usize), |&place| {
+            Some(self.next[place] as usize)
+        })
+        .take(places.count as usize)
+        .filter_map(move |place| place.checked_sub(offset))
+        .filter(move |&place| needle.begins(&text[place..]));
+        Some(found)
+    }
+
+    /// The gram of a needle with the fewest places, and where it stands in it.
+    fn rarest(&self, needle: &Needle<'_>) -> Option<(usize, Places)> {
+        needle
+            .text
             .array_windows::<GRAM>()
             .map(|&gram| self.grams[hash(gram, self.shift)])
             .enumerate()
-            .min_by_key(|(_, places)| places.count)?;
-        let count = places.count as usize;
-        (count <= text.len() / COMMON).then(|| {
-            std::iter::successors(Some(places.first as usize), |&place| {
-                Some(self.next[place] as usize)
-            })
-            .take(count)
-            .filter_map(move |place| place.checked_sub(offset))
-            .filter(|&place| text[place..].starts_with(needle))
-        })
+            .min_by_key(|(_, places)| places.count)
     }
 }
 
-/// The hash of a gram, by Knuth: its upper bits depend on all of the gram.
+/// The hash of a gram, by Knuth: its upper bits depend on all of the gram. The bit in which the cases of a letter differ
+/// is set, so that it does not count; it is in most of what is no letter.
 fn hash(gram: [u8; GRAM], shift: u32) -> usize {
-    (u32::from_ne_bytes(gram).wrapping_mul(0x9E37_79B1) >> shift) as usize
+    const CASE: u32 = u32::from_ne_bytes([0x20; GRAM]);
+    ((u32::from_ne_bytes(gram) | CASE).wrapping_mul(0x9E37_79B1) >> shift) as usize
 }
 
 #[cfg(test)]
@@ -97,26 +116,39 @@ mod tests {
 
     use super::*;
 
-    /// Where a needle stands in a text, with an index and without.
-    fn both_ways(needle: &[u8], text: &[u8]) -> (Option<Vec<usize>>, Vec<usize>) {
+    /// Where a needle stands in a text, with an index where that is no slower, and without.
+    fn in_case(any_case: bool, needle: &[u8], text: &[u8]) -> (Option<Vec<usize>>, Vec<usize>) {
         let index = Index::of(text).unwrap();
-        let found = index.find(needle, text).map(Iterator::collect);
-        let plain = (0..text.len()).filter(|&place| text[place..].starts_with(needle));
+        let needle = Needle {
+            text: needle,
+            any_case,
+        };
+        let plain = (0..text.len()).filter(|&place| needle.begins(&text[place..]));
+        let found = index.count(&[needle], text).map(|count| {
+            let found: Vec<usize> = index.find(needle, text).unwrap().collect();
+            assert!(found.len() <= count);
+            found
+        });
         (found, plain.collect())
+    }
+
+    fn both_ways(needle: &[u8], text: &[u8]) -> (Option<Vec<usize>>, Vec<usize>) {
+        in_case(false, needle, text)
     }
 
     proptest! {
         #[test]
         fn every_place_is_found_in_order(
-            needle in vec(select(b"ab\0".to_vec()), GRAM..9),
-            mut text in vec(select(b"ab\0".to_vec()), 0..200),
+            needle in vec(select(b"abA\0".to_vec()), GRAM..9),
+            mut text in vec(select(b"abA\0".to_vec()), 0..200),
             from in 0..200_usize,
+            any_case in any::<bool>(),
         ) {
             // so much that no gram is common
-            text.resize(text.len() + 200 * COMMON, b'x');
+            text.resize(text.len() + 300 * COMMON, b'x');
             let part = text[from.min(text.len())..].iter().take(needle.len());
             for needle in [part.copied().collect(), needle] {
-                if let (Some(found), plain) = both_ways(&needle, &text) {
+                if let (Some(found), plain) = in_case(any_case, &needle, &text) {
                     prop_assert_eq!(found, plain);
                 } else {
                     prop_assert!(needle.contains(&b'x'));

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use memchr::memmem::Finder;
 
 use super::index::Index;
+use super::needles::{Needle, Needles};
 use super::proc::{
     CommandLine, Ends, Stat, append_command, is_forbidden, is_gone, listed, settled_command, stat,
     ticks_per_second,
@@ -127,31 +128,69 @@ impl Snapshot {
         made.as_ref()
     }
 
-    /// The PIDs of wanted command lines.
-    pub(super) fn matching<'a>(
-        &'a self,
-        needle: Option<&'a Finder<'_>>,
+    /// The PIDs of wanted command lines, in order.
+    pub(super) fn matching(
+        &self,
+        needles: &Needles<'_>,
         wanted: impl Fn(&[u8]) -> bool,
     ) -> impl Iterator<Item = i32> {
-        let mut at = 0;
-        let mut indexed = needle.and_then(|needle| self.index()?.find(needle.needle(), &self.text));
-        let next = move || {
-            if let Some(needle) = needle {
-                let from = self.places.get(at)?.1;
-                let found = match &mut indexed {
-                    Some(places) => places.find(|&place| place >= from)?,
-                    None => from + needle.find(&self.text[from..])?,
-                };
-                // what is found across the end of one is in none
-                at += self.places[at..].partition_point(|place| place.2 <= found);
-            }
-            let place = self.places.get(at)?;
-            at += 1;
-            Some(place)
+        let (few, all) = match self.candidates(needles) {
+            Some(few) => (few, 0..0),
+            None => (Vec::new(), 0..self.places.len()),
         };
-        std::iter::from_fn(next)
+        few.into_iter()
+            .chain(all)
+            .filter_map(|place| self.places.get(place))
             .filter(move |&&(_, start, end)| wanted(&self.text[start..end]))
             .map(|place| place.0)
+    }
+
+    /// Which of the places may be those of wanted command lines, in order; none where that may be all of them.
+    fn candidates(&self, needles: &Needles<'_>) -> Option<Vec<usize>> {
+        needles.choices().next()?;
+        let by_index = self.index().and_then(|index| {
+            let counted = needles
+                .choices()
+                .filter_map(|choice| Some((index.count(choice, &self.text)?, choice)));
+            let (_, choice) = counted.min_by_key(|(count, _)| *count)?;
+            Some((index, choice))
+        });
+        let mut found = Vec::new();
+        match by_index {
+            Some((index, choice)) => {
+                for needle in choice {
+                    let places = index.find(*needle, &self.text)?;
+                    found.extend(places.map(|at| self.place_at(0, at)));
+                }
+            }
+            None => {
+                for needle in needles.rarest()? {
+                    self.search(needle, &mut found);
+                }
+            }
+        }
+        found.sort_unstable();
+        found.dedup();
+        Some(found)
+    }
+
+    /// Which place a byte of the text belongs to, from one on: the zero behind it as well. What is found across the end of
+    /// one is in none.
+    fn place_at(&self, from: usize, at: usize) -> usize {
+        from + self.places[from..].partition_point(|place| place.2 < at)
+    }
+
+    /// The places with a text that stands there as it is.
+    fn search(&self, needle: &Needle<'_>, found: &mut Vec<usize>) {
+        let finder = Finder::new(needle.text);
+        let mut place = 0;
+        while let Some(&(_, start, _)) = self.places.get(place)
+            && let Some(at) = finder.find(&self.text[start..])
+        {
+            place = self.place_at(place, start + at);
+            found.push(place);
+            place += 1;
+        }
     }
 }
 
@@ -306,7 +345,7 @@ mod tests {
     #[test]
     fn where_no_scan_ends_any_process_may_be_missing() {
         let look = |_| Lookup::Gone;
-        let matches = unscanned().with_command(None, 9, look, |_| true, |_| true);
+        let matches = unscanned().with_command(&Needles::NONE, 9, look, |_| true, |_| true);
         assert_eq!(matches.found, []);
         assert_eq!(
             matches.unread.unwrap(),
@@ -326,7 +365,9 @@ mod tests {
         let program = own.split(|byte| *byte == 0).next().unwrap();
         let wanted = |command: &[u8]| command.starts_with(program);
         let look = |pid: i32| table.process(pid);
-        let matches = table.with_command(None, 99, look, wanted, |process| process.pid == me);
+        let matches = table.with_command(&Needles::NONE, 99, look, wanted, |process| {
+            process.pid == me
+        });
         assert_eq!(matches.found, []);
         assert_eq!(
             matches.unread.unwrap(),
@@ -357,19 +398,20 @@ mod tests {
             .map(|child| i32::try_from(child.id()).unwrap());
         let ours = |process: &Process| pids.contains(&process.pid);
         let needle = Finder::new("seen-in-snapshot ");
+        let needles = Needles::text(needle.needle());
         let wanted = |command: &[u8]| needle.find(command).is_some();
         let snapshot = ProcessTable::snapshot();
         let look = |pid: i32| snapshot.process_with_user(pid);
         let scanned_process = ProcessTable::full_scan()
-            .with_command(None, 99, look, wanted, ours)
+            .with_command(&Needles::NONE, 99, look, wanted, ours)
             .found;
         let found_in_snapshot = snapshot
-            .with_command(Some(&needle), 99, look, wanted, ours)
+            .with_command(&needles, 99, look, wanted, ours)
             .found;
-        let without_needle = snapshot.with_command(None, 99, look, wanted, ours).found;
-        let most = snapshot
-            .with_command(Some(&needle), 2, look, wanted, ours)
+        let without_needle = snapshot
+            .with_command(&Needles::NONE, 99, look, wanted, ours)
             .found;
+        let most = snapshot.with_command(&needles, 2, look, wanted, ours).found;
         for mut child in children {
             child.kill().unwrap();
             child.wait().unwrap();
@@ -411,7 +453,7 @@ mod tests {
             Lookup::Found(process(pid, command))
         };
         let wanted = |command: &[u8]| command == b"bot.py";
-        let found = table.with_command(None, 9, look, wanted, |_| true);
+        let found = table.with_command(&Needles::NONE, 9, look, wanted, |_| true);
         assert_eq!(found.found, [process(2, "bot.py")]);
     }
 
@@ -426,7 +468,9 @@ mod tests {
         let look = |_| Lookup::Hidden("no".to_owned());
         let unread = |command: &[u8]| {
             let wanted = |its: &[u8]| its == command;
-            table.with_command(None, 9, look, wanted, |_| true).unread
+            table
+                .with_command(&Needles::NONE, 9, look, wanted, |_| true)
+                .unread
         };
         for (command, expected) in [
             (&b"other.py"[..], None),
@@ -437,7 +481,7 @@ mod tests {
             assert_eq!(unread(command).as_deref(), expected);
         }
         let table = table.with_gap("too few".to_owned());
-        let found = table.with_command(None, 9, look, |_| false, |_| true);
+        let found = table.with_command(&Needles::NONE, 9, look, |_| false, |_| true);
         assert_eq!(found.unread.as_deref(), Some("too few"));
     }
 
@@ -523,36 +567,71 @@ mod tests {
             ("", &[1, 2, 3, 4, 5, 6, 7, 8], false),
         ] {
             let needle = Finder::new(text);
+            let needles = Needles::text(text.as_bytes());
             let wanted = |command: &[u8]| needle.find(command).is_some();
-            let one_by_one: Vec<i32> = searched(0).matching(None, wanted).collect();
+            let one_by_one: Vec<i32> = searched(0).matching(&Needles::NONE, wanted).collect();
             assert_eq!(one_by_one, pids, "{text:?}");
             for searches in [0, SEARCHES_WITHOUT_INDEX] {
                 let snapshot = searched(searches);
-                let at_once: Vec<i32> = snapshot.matching(Some(&needle), wanted).collect();
+                let at_once: Vec<i32> = snapshot.matching(&needles, wanted).collect();
                 assert_eq!(at_once, pids, "{text:?} after {searches}");
             }
-            let index = Index::of(&searched(0).text).unwrap();
-            let found = index.find(text.as_bytes(), &searched(0).text).is_some();
-            assert_eq!(found, is_in_index, "{text:?}");
+            let (index, text) = (Index::of(&searched(0).text).unwrap(), &searched(0).text);
+            let mut choices = needles.choices();
+            let is_found = choices.any(|choice| index.count(choice, text).is_some());
+            assert_eq!(is_found, is_in_index, "{needles:?}");
+        }
+    }
+
+    #[test]
+    fn of_several_choices_the_one_that_fewest_have_is_searched_for() {
+        let servers: Vec<String> = (0..200)
+            .map(|number| format!("java -jar App-{number:03}.jar"))
+            .collect();
+        let snapshot = snapshot_of(&servers, SEARCHES_WITHOUT_INDEX);
+        let needle = |text: &'static str, any_case| Needle {
+            text: text.as_bytes(),
+            any_case,
+        };
+        for (choices, looked_at) in [
+            // the longer one is in all of them
+            (
+                vec![
+                    vec![needle("java -jar App-", false)],
+                    vec![needle("017.", false)],
+                ],
+                1,
+            ),
+            (vec![vec![needle("017.", false), needle("018.", false)]], 2),
+            (vec![vec![needle("app-017", true)]], 1),
+            (vec![vec![needle("app-017", false)]], 0),
+            // one that is too short for the index: 017, 117, 170 to 179
+            (vec![vec![needle("017.", false), needle("17", false)]], 12),
+            (vec![vec![needle("17", true)]], 200),
+            (vec![], 200),
+        ] {
+            let needles = Needles::of(choices);
+            let found = snapshot.matching(&needles, |_| true).count();
+            assert_eq!(found, looked_at, "{needles:?}");
         }
     }
 
     #[test]
     fn an_index_is_made_once_many_have_searched() {
         let snapshot = snapshot_of(&["worker 1"], 0);
-        let needle = Finder::new("worker");
+        let needles = Needles::text(b"worker");
         for searches in 0..3 * SEARCHES_WITHOUT_INDEX {
             let is_made = snapshot.index.get().is_some();
             assert_eq!(is_made, searches > SEARCHES_WITHOUT_INDEX, "{searches}");
             // who has no needle is not helped by it
-            assert_eq!(snapshot.matching(None, |_| true).count(), 1);
-            assert_eq!(snapshot.matching(Some(&needle), |_| true).count(), 1);
+            assert_eq!(snapshot.matching(&Needles::NONE, |_| true).count(), 1);
+            assert_eq!(snapshot.matching(&needles, |_| true).count(), 1);
         }
     }
 
     /// Bytes of so few kinds that most needles are found, now and then across the end of a command line.
     fn bytes(length: std::ops::Range<usize>) -> impl Strategy<Value = Vec<u8>> {
-        vec(select(b"ab\0".to_vec()), length)
+        vec(select(b"abB\0".to_vec()), length)
     }
 
     proptest! {
@@ -560,7 +639,7 @@ mod tests {
         fn an_index_finds_what_a_search_finds(
             mut commands in vec(bytes(1..12), 0..12),
             needles in vec((bytes(0..9), any::<sample::Index>(), 0..20_usize), 1..8),
-            (filler, most) in (any::<sample::Index>(), 0..12_usize),
+            (filler, most, any_case) in (any::<sample::Index>(), 0..12_usize, any::<bool>()),
         ) {
             // so much that what else there is is rare
             commands.insert(filler.index(commands.len() + 1), vec![b'x'; 4000]);
@@ -572,19 +651,23 @@ mod tests {
             };
             let parts: Vec<Vec<u8>> = needles.iter().map(|(_, at, length)| of_text(at, *length)).collect();
             for needle in needles.iter().map(|(needle, ..)| needle).chain(&parts) {
-                let needle = Finder::new(needle);
-                let wanted = |command: &[u8]| needle.find(command).is_some();
-                let among = |snapshot: &Snapshot, needle: Option<&Finder<'_>>| -> Vec<i32> {
-                    snapshot.matching(needle, wanted).take(most).collect()
+                let needles = Needles::of([[Needle { text: needle, any_case }]]);
+                let wanted = |command: &[u8]| {
+                    (0..=command.len()).any(|at| Needle { text: needle, any_case }.begins(&command[at..]))
                 };
-                let one_by_one = among(&plain, None);
-                prop_assert_eq!(&among(&plain, Some(&needle)), &one_by_one);
-                prop_assert_eq!(&among(&indexed, Some(&needle)), &one_by_one);
+                let among = |snapshot: &Snapshot, needles: &Needles<'_>| -> Vec<i32> {
+                    snapshot.matching(needles, wanted).take(most).collect()
+                };
+                let one_by_one = among(&plain, &Needles::NONE);
+                prop_assert_eq!(&among(&plain, &needles), &one_by_one);
+                prop_assert_eq!(&among(&indexed, &needles), &one_by_one);
                 // nor is anything else looked at
                 let looked_at = |snapshot: &Snapshot| -> Vec<i32> {
-                    snapshot.matching(Some(&needle), |_| true).collect()
+                    snapshot.matching(&needles, |_| true).collect()
                 };
-                prop_assert_eq!(looked_at(&indexed), looked_at(&plain));
+                if !any_case {
+                    prop_assert_eq!(looked_at(&indexed), looked_at(&plain));
+                }
             }
         }
     }
@@ -601,7 +684,8 @@ mod tests {
             let pid = i32::try_from(child.id()).unwrap();
             let sees = |table: &ProcessTable| {
                 let look = |pid: i32| table.process(pid);
-                let found = table.with_command(None, 1, look, |_| true, |found| found.pid == pid);
+                let found =
+                    table.with_command(&Needles::NONE, 1, look, |_| true, |found| found.pid == pid);
                 !found.found.is_empty()
             };
             std::thread::scope(|scope| {

@@ -28,7 +28,7 @@ impl Search<'_> {
         };
         let hosts = RefCell::new(Vec::new());
         let matches = self.table.with_command(
-            pattern.needle(),
+            &pattern.needles(),
             MATCHES_LIMIT,
             at_hand_or_anew,
             |command| pattern.matches(command),

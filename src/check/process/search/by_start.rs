@@ -8,7 +8,7 @@ use super::{Born, MATCHES_LIMIT, Outcome, Search};
 use crate::check::process::script::FirstLine;
 use crate::check::process::{Identity, Started, Target, resolve_user};
 use crate::process_table;
-use crate::process_table::{Lookup, Process, ProcessState};
+use crate::process_table::{Lookup, Needles, Process, ProcessState};
 
 impl Search<'_> {
     /// A service that is known by what the watchdog started.
@@ -163,7 +163,8 @@ impl Search<'_> {
         let first_line = FirstLine::of(program, &directory)
             .map_err(|error| format!("its program {program} cannot be looked at: {error}"))?;
         let candidates = self.table.with_command(
-            None,
+            // an interpreter stands before the command
+            &Needles::text(&wanted),
             MATCHES_LIMIT,
             |pid| self.table.process_with_user(pid),
             |command| first_line.runs(command, &wanted),
