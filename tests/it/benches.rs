@@ -12,7 +12,7 @@ use crate::scene::WATCHDOG;
 const LIMIT: Duration = Duration::from_mins(9);
 
 #[test]
-#[ignore = "needs root, monit, gcc, valgrind, strace, python3-psutil, nginx, curl"]
+#[ignore = "needs root, monit, gcc, valgrind, strace, python3-psutil, nginx, curl, docker.io, python3-docker, redis"]
 fn a_small_run_of_the_benchmarks_measures_every_program() {
     let directory = tempfile::tempdir().unwrap();
     let measured = directory.path().join("measured.json");
@@ -56,6 +56,14 @@ fn a_small_run_of_the_benchmarks_measures_every_program() {
         "pgrep",
         "is-active",
         "curl --parallel",
+        "answers after",
+        "stay silent",
+        "exit status",
+        "docker-py",
+        "rotated just before",
+        "the kind of the pattern",
+        "One message on each channel",
+        "Metrics for Prometheus",
     ] {
         assert!(told.contains(section), "{section}: {told}");
     }
