@@ -11,7 +11,7 @@ use crate::check::log::Author;
 use crate::check::process::{Identity, ProcessStatus, Target};
 use crate::check::{
     self, CheckState, Checked, Circumstances, Finding, Job, Kind, Looking, Observation, Rule, Runs,
-    Slot,
+    Slot, prometheus,
 };
 use crate::clock::{self, Reading};
 use crate::config::{Config, Service};
@@ -142,6 +142,11 @@ pub fn observe(
             };
             add(&subjects, answers, &mut seen);
         }
+        if config.prometheus.as_ref().is_some_and(|it| it.confirm) {
+            for observation in &mut seen {
+                prometheus::confirm(&mut observation.findings);
+            }
+        }
         seen
     });
     let names = subjects.iter().map(|subject| subject.service.name.clone());
@@ -169,6 +174,7 @@ fn jobs(
                 || subject.known.incident.is_some()
                 || checks.len() > 1,
             runs: None,
+            repaired: None,
         };
         // only for those that ask, and once for all of them
         let asks = checks.iter().any(|check| check.rule.asks_what_runs());
@@ -179,6 +185,8 @@ fn jobs(
                 container: seen.container.clone(),
             })
         });
+        let asks = checks.iter().any(|check| check.rule.asks_last_repair());
+        let repaired = subject.known.last_repair().filter(|_| asks).map(Arc::new);
         for (number, check) in checks.iter().enumerate() {
             if wanted(&check.rule) {
                 jobs.push(Job {
@@ -187,6 +195,7 @@ fn jobs(
                     state: subject.known.state_of(check, process_status),
                     circumstances: Circumstances {
                         runs: runs.clone().filter(|_| check.rule.asks_what_runs()),
+                        repaired: repaired.clone().filter(|_| check.rule.asks_last_repair()),
                         ..circumstances.clone()
                     },
                 });

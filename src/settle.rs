@@ -60,6 +60,11 @@ pub fn record_attempt(
     let strategy = decision.strategy.as_deref();
     let remembered = state.services.entry(service.name.clone()).or_default();
     remembered.record_attempt(now, codes, strategy, service.runs_kept());
+    let counted = service.checks.iter().flat_map(|check| {
+        let state = observation.checks.get(&check.id);
+        state.map_or(&[][..], |state| check.rule.evidence(state))
+    });
+    remembered.acted_alerts = counted.cloned().collect();
     let checks = remembered.add_states_to(observation.checks.clone(), &service.checks, None);
     remembered.recorded = Some(AttemptRecord {
         main: match &observation.process_status {

@@ -12,7 +12,7 @@ use serde_json::{Number, Value};
 use super::trap::Trap;
 use super::{
     CheckId, CheckKind, Checked, Circumstances, Code, JobOf, LastLook, Looking, ServiceContext,
-    container, disk, exec, http, log, port, process, unit, usage,
+    container, disk, exec, http, log, port, process, prometheus, unit, usage,
 };
 use crate::clock::Moment;
 use crate::secret::Kept;
@@ -137,6 +137,33 @@ macro_rules! checks {
             pub fn shows_life(&self) -> bool {
                 match self {
                     $(Self::$name(_) => <$kind as CheckKind>::SHOWS_LIFE,)*
+                }
+            }
+
+            /// Whether it has to be told of the last repair of the service.
+            pub fn asks_last_repair(&self) -> bool {
+                match self {
+                    $(Self::$name(_) => <$kind as CheckKind>::ASKS_LAST_REPAIR,)*
+                }
+            }
+
+            /// The alerts that counted in the last look.
+            pub fn evidence<'a>(&self, state: &'a CheckState) -> &'a [prometheus::Acted] {
+                match (self, state) {
+                    $((Self::$name(_), CheckState::$name(state)) => {
+                        <$kind as CheckKind>::evidence(state)
+                    })*
+                    _ => &[],
+                }
+            }
+
+            /// How long the answer of the last look took, where there was one.
+            pub fn took(&self, state: &CheckState) -> Option<Duration> {
+                match (self, state) {
+                    $((Self::$name(_), CheckState::$name(state)) => {
+                        <$kind as CheckKind>::took(state)
+                    })*
+                    _ => None,
                 }
             }
 
@@ -343,6 +370,8 @@ checks! {
     Disk, "disk": disk::Disks;
     /// What it uses.
     Usage, "usage": usage::Usage;
+    /// An alert, or an expression.
+    Prometheus, "prometheus": prometheus::Prometheuses;
 }
 
 /// What the checks of a service remember, by their ids.
@@ -464,6 +493,7 @@ mod tests {
             exec::Execs::CODES,
             disk::Disks::CODES,
             usage::Usage::CODES,
+            prometheus::Prometheuses::CODES,
         ];
         for known in all.into_iter().flatten() {
             // several kinds may find the same, and it means the same then

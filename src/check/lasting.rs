@@ -16,6 +16,35 @@ pub struct Failing {
     /// The first of the runs in which it has failed without a break.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failing_since: Option<Moment>,
+    /// How long the last answer took, in microseconds, where there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub took_us: Option<u64>,
+}
+
+impl Failing {
+    /// It with how long the answer of the look took.
+    #[must_use]
+    pub fn after(self, took: Option<Duration>) -> Self {
+        let micros = |took: Duration| u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        Self {
+            took_us: took.map(micros),
+            ..self
+        }
+    }
+
+    /// How long the last answer took, where there was one.
+    pub fn took(&self) -> Option<Duration> {
+        self.took_us.map(Duration::from_micros)
+    }
+}
+
+impl Checked<Failing> {
+    /// It with how long the answer of the look took.
+    #[must_use]
+    pub(super) fn after(self, took: Option<Duration>) -> Self {
+        let state = self.state.map(|state| state.after(took));
+        Self { state, ..self }
+    }
 }
 
 /// What one look came to.
@@ -72,6 +101,7 @@ pub fn judge(
         notes,
         state: Some(Failing {
             failing_since: Some(since),
+            took_us: None,
         }),
         ..Checked::default()
     }

@@ -34,6 +34,7 @@ pub mod log;
 pub mod pattern;
 pub mod port;
 pub mod process;
+pub mod prometheus;
 pub mod trap;
 pub mod unit;
 pub mod usage;
@@ -63,6 +64,8 @@ pub enum Kind {
     Disk,
     /// Memory, processor time, open files and threads.
     Usage,
+    /// Alerts and expressions of Prometheus.
+    Prometheus,
 }
 
 /// How bad a finding is, in the order of the exit codes: what could not be seen is worse than a warning, and
@@ -151,6 +154,9 @@ pub struct Finding {
     /// Which check of the service found it, where it has several of the kind: `log:/srv/a.log`.
     #[serde(default, skip_serializing_if = "CheckId::is_none")]
     pub id: CheckId,
+    /// Whoever found it says that nothing is to be done about it; it is alerted about.
+    #[serde(skip)]
+    pub only_alerts: bool,
 }
 
 impl Finding {
@@ -167,6 +173,7 @@ impl Finding {
             severity,
             message: message.into(),
             id: CheckId::default(),
+            only_alerts: false,
         }
     }
 
@@ -174,7 +181,9 @@ impl Finding {
     pub fn grace(&self) -> Grace {
         match (&*self.code, self.check) {
             // given up after its limit: as any other finding of its kind
-            (TIMED_OUT, Kind::Log | Kind::Port | Kind::Http | Kind::Exec) => Grace::Young,
+            (TIMED_OUT, Kind::Log | Kind::Port | Kind::Http | Kind::Exec | Kind::Prometheus) => {
+                Grace::Young
+            }
             (TIMED_OUT, Kind::Process) => Grace::Activating,
             // what counts for a young process, too
             (lasting::UNREADABLE, Kind::Disk | Kind::Usage) => Grace::None,
@@ -184,7 +193,9 @@ impl Finding {
 
     /// Whether a restart of the service may mend it.
     pub fn is_reason_to_restart(&self) -> bool {
-        self.severity == Severity::Critical && code(&self.code).is_none_or(|code| !code.of_host)
+        self.severity == Severity::Critical
+            && !self.only_alerts
+            && code(&self.code).is_none_or(|code| !code.of_host)
     }
 }
 
@@ -330,6 +341,8 @@ pub struct Circumstances {
     pub shown: bool,
     /// What runs of it, for a kind that asks; one value for all checks of a service.
     pub runs: Option<Arc<Runs>>,
+    /// The last repair of it, for a kind that asks.
+    pub repaired: Option<Arc<prometheus::Repaired>>,
 }
 
 /// What the traps of a check depend on of its service.
@@ -411,6 +424,9 @@ pub trait CheckKind {
         false
     }
 
+    /// It has to be told of the last repair of the service.
+    const ASKS_LAST_REPAIR: bool = false;
+
     /// What is checked, the second part of a check's id.
     fn target(rule: &Self::Rule) -> String;
 
@@ -439,6 +455,16 @@ pub trait CheckKind {
 
     /// The figure of the last look, with its name in reports.
     fn figures(_rule: &Self::Rule, _state: &Self::State) -> Option<(&'static str, Number)> {
+        None
+    }
+
+    /// The alerts that counted in the last look: what is done is done for these.
+    fn evidence(_state: &Self::State) -> &[prometheus::Acted] {
+        &[]
+    }
+
+    /// How long the answer of the last look took.
+    fn took(_state: &Self::State) -> Option<Duration> {
         None
     }
 

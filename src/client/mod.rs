@@ -19,11 +19,13 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
 mod address;
+pub mod alertmanager;
 mod connection;
 pub mod engine;
 mod errno;
 mod helpers;
 pub mod http;
+pub mod prometheus;
 pub mod redis;
 mod rounds;
 mod sentences;

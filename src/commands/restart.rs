@@ -46,6 +46,7 @@ pub fn run(
     let acted = run.act(&mut session, &observations, &decisions);
     let results = run.settle(&mut session, &observations, &decisions, &acted);
     run.record(&mut session, &results);
+    run.publish(&session, &results);
     let report = run.report(session, results, None)?;
 
     print(&table(&report, style))?;

@@ -313,6 +313,14 @@ fn check_secrets(
             check_secret(main, user, &kept, "token")?;
         }
     }
+    for kept in config.prometheus.iter().flat_map(|it| it.secrets()) {
+        let key = std::iter::once("prometheus".to_owned()).chain(kept.key);
+        let kept = Kept {
+            key: key.collect(),
+            ..kept
+        };
+        check_secret(main, user, &kept, "secret")?;
+    }
     let services = config
         .services
         .iter()

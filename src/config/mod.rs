@@ -13,7 +13,8 @@ use std::time::Duration;
 
 use serde_json::Number;
 
-use crate::check::{Check, CheckStates, Listed, process};
+use crate::check::prometheus::{self, Prometheus, Prometheuses};
+use crate::check::{Check, CheckStates, Listed, Rule, process};
 use crate::notify::ping::Ping;
 use crate::notify::{Channel, mail};
 use crate::restart::{Limits, RestartMethod};
@@ -84,6 +85,8 @@ pub struct Config {
     pub metrics: Metrics,
     /// What `watchdog web` serves.
     pub web: Option<Web>,
+    /// A Prometheus, whose alerts may be reasons for repairs.
+    pub prometheus: Option<Arc<Prometheus>>,
     /// What holds for a service that says nothing; the services have it in them already.
     pub defaults: Defaults,
     /// Whom to alert, and how; empty: nobody.
@@ -217,6 +220,23 @@ impl Service {
             check.rule.figures(state)
         });
         figures.collect()
+    }
+
+    /// Fills in what its checks have of the config as a whole.
+    fn complete(&mut self, check_timeout: Duration, prometheus: Option<&Arc<Prometheus>>) {
+        for check in &mut self.checks {
+            check.rule.fill_in(check_timeout);
+            if let (Rule::Prometheus(rule), Some(settings)) = (&mut check.rule, prometheus) {
+                Arc::make_mut(rule).settings = Some(Arc::clone(settings));
+            }
+        }
+        let wanted = prometheus
+            .and_then(|settings| prometheus::Rule::repairs(&self.name, settings, check_timeout));
+        if let Some(rule) = wanted {
+            let rule = Prometheuses::rule(rule);
+            let id = format!("{}:{}", rule.kind_name(), rule.target()).into();
+            self.checks.push(Check { id, rule });
+        }
     }
 
     /// Its checks of one kind, in the order of the file.

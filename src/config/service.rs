@@ -15,6 +15,7 @@ use crate::check::exec::{self, Execs};
 use crate::check::http::{self, Https};
 use crate::check::log::{self, Logs};
 use crate::check::port::{self, Ports};
+use crate::check::prometheus::{self, Prometheuses};
 use crate::check::unit::Unit;
 use crate::check::usage::{self, Usage};
 use crate::check::{Listed, assign_ids, process};
@@ -73,6 +74,8 @@ table! {
         exec: Vec<exec::Rule> = Vec::new();
         /// File systems that must not fill up.
         disk: Vec<disk::Rule> = Vec::new();
+        /// Alerts and expressions of Prometheus.
+        prometheus: Vec<prometheus::Probe> = Vec::new();
         /// The memory of its processes.
         memory: Option<usage::Memory>;
         /// Their processor time.
@@ -163,6 +166,9 @@ impl From<&Service> for ServiceKeys {
             http: service.rules::<Https>().cloned().collect(),
             exec: service.rules::<Execs>().cloned().collect(),
             disk: service.rules::<Disks>().cloned().collect(),
+            prometheus: (service.rules::<Prometheuses>())
+                .filter_map(|rule| rule.probe().cloned())
+                .collect(),
             memory: used.memory,
             cpu: used.cpu,
             open_files: used.open_files,
@@ -286,10 +292,12 @@ impl Entry<'_> {
     }
 }
 
-/// Reads the services, and holds them against one another: who depends on whom.
+/// Reads the services, and holds them against one another: who depends on whom. With `repairs` alerts of Prometheus may be
+/// all that is known of one.
 pub(super) fn read(
     entries: &[Entry<'_>],
     defaults: &Part<DefaultKeys>,
+    repairs: bool,
     many: impl Fn() -> bool,
 ) -> Vec<Service> {
     let mut services: Vec<Service> = Vec::with_capacity(entries.len());
@@ -301,6 +309,9 @@ pub(super) fn read(
         let Some(table) = entry.value.table(ServiceKeys::LAYOUT) else {
             continue;
         };
+        if !repairs {
+            has_something_to_look_at(&table);
+        }
         let Some(mut service) = body(entry, &table, defaults) else {
             continue;
         };
@@ -465,8 +476,10 @@ pub(super) fn body(
         threads: keys.threads,
     };
     let used = used.into_rules().map(Usage::rule);
+    let asked = keys.prometheus.into_iter();
+    let asked = asked.map(|probe| Prometheuses::rule(prometheus::Rule::of(probe)));
     let rules = logs.chain(ports).chain(endpoints).chain(execs);
-    let rules = rules.chain(disks).chain(used);
+    let rules = rules.chain(disks).chain(used).chain(asked);
     let strategies = Strategy::all(keys.strategy, &keys.restart.policy, &keys.working_dir);
     Some(Service {
         name: entry.name.to_owned(),
@@ -486,6 +499,42 @@ pub(super) fn body(
         limits: keys.restart.limits,
         origin: None,
     })
+}
+
+/// Whether it says anything that can be looked at.
+fn has_something_to_look_at(table: &Table<'_>) {
+    if !table.has_any(&[
+        "process",
+        "spawn",
+        "systemd",
+        "container",
+        "log",
+        "port",
+        "http",
+        "exec",
+        "disk",
+        "prometheus",
+    ]) {
+        table.lacks(
+            &format!("service {} has nothing to look at", table.name()),
+            "give it one of process, systemd, container, log, port, http, exec, disk, prometheus, or spawn alone",
+        );
+    }
+}
+
+/// Says that a check of Prometheus does not say which, in a config that has no table `[prometheus]`.
+pub(super) fn prometheus_has_url(entry: &Entry<'_>) {
+    let Some(probes) = entry.value.key("prometheus") else {
+        return;
+    };
+    for probe in (0..).map_while(|number| probes.entry(number)) {
+        if probe.is_table() && probe.key("url").is_none() {
+            probe.misplaced(
+                "it does not say which Prometheus is asked, and there is no table [prometheus]",
+                "write url = \"http://127.0.0.1:9090\" here, or in a table [prometheus]",
+            );
+        }
+    }
 }
 
 /// What the commands of probes have of `spawn`.
@@ -562,22 +611,6 @@ fn fits_together(table: &Table<'_>, _: &mut Part<ServiceKeys>) {
         );
     }
     usage_has_processes(table);
-    if !table.has_any(&[
-        "process",
-        "spawn",
-        "systemd",
-        "container",
-        "log",
-        "port",
-        "http",
-        "exec",
-        "disk",
-    ]) {
-        table.lacks(
-            &format!("service {} has nothing to look at", table.name()),
-            "give it one of process, systemd, container, log, port, http, exec, disk, or spawn alone",
-        );
-    }
     has_what_logs(table);
     if let Some(writes) = spawn.as_ref().and_then(|spawn| spawn.key("write_pid_file"))
         && writes.raw_flag() == Some(true)

@@ -17,6 +17,7 @@ use super::service::{self, DefaultKeys, Entry, Named, ServiceKeys};
 use super::web::Web;
 use super::{Config, Defaults};
 use crate::check::container::Containers;
+use crate::check::prometheus::Prometheus;
 use crate::notify::mail::Settings;
 use crate::notify::ping::Ping;
 use crate::notify::{Channel, Tables};
@@ -47,6 +48,8 @@ table! {
         metrics: Metrics => Nested;
         /// What `watchdog web` serves.
         web: Option<Web>;
+        /// A Prometheus that is asked.
+        prometheus: Option<Prometheus>;
         /// Whom to alert by mail.
         mail: Option<Settings>;
         /// Whom to alert in other ways.
@@ -106,6 +109,7 @@ pub fn to_toml(config: &Config) -> String {
         containers: config.containers.clone(),
         metrics: config.metrics.clone(),
         web: config.web.clone(),
+        prometheus: config.prometheus.as_deref().cloned(),
         defaults: DefaultKeys::from(&config.defaults),
         mail: config.mail().cloned(),
         notify: (config.channels.iter())
@@ -433,11 +437,21 @@ fn body<'a>(
             "the least is [service.trader] with a line spawn = { command = [\"python3\", \"main.py\"] }",
         );
     }
-    let mut services = service::read(&entries, &written, || faults.many());
+    // one that is wrong is there
+    let shared = keys.prometheus.as_ref();
+    let repairs = shared.is_some_and(|settings| settings.match_.is_some());
+    let mut services = service::read(&entries, &written, repairs, || faults.many());
     let names: Vec<&str> = entries.iter().map(|entry| entry.name).collect();
-    let discover = discover::read(&found, &written, &names);
-    for check in services.iter_mut().flat_map(|service| &mut service.checks) {
-        check.rule.fill_in(keys.check_timeout);
+    let mut discover = discover::read(&found, &written, &names);
+    if !top.has("prometheus") {
+        (entries.iter().chain(&found)).for_each(service::prometheus_has_url);
+    }
+    let shared = keys.prometheus.map(Arc::new);
+    for service in &mut services {
+        service.complete(keys.check_timeout, shared.as_ref());
+    }
+    for table in &mut discover {
+        table.sample.complete(keys.check_timeout, shared.as_ref());
     }
     for service in &mut services {
         if let Some(method) = &mut service.method {
@@ -454,6 +468,7 @@ fn body<'a>(
         logging: keys.logging,
         metrics: keys.metrics,
         web: keys.web,
+        prometheus: shared,
         defaults: Defaults::of(keys.defaults),
         channels: (keys.mail.map(Channel::mail).into_iter())
             .chain(channels)

@@ -19,7 +19,8 @@ impl<'a> Chosen<'a> {
     pub(super) fn of(service: &'a Service, findings: &[&Finding]) -> Option<Self> {
         let critical = || {
             let mut findings = findings.iter();
-            std::iter::from_fn(move || findings.find(|it| it.severity == Severity::Critical))
+            let counts = |it: &&&Finding| it.severity == Severity::Critical && !it.only_alerts;
+            std::iter::from_fn(move || findings.find(counts))
         };
         let strategy = service.strategies.iter().find(|strategy| {
             critical().any(|finding| strategy.findings.iter().any(|code| *code == finding.code))

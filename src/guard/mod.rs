@@ -110,6 +110,9 @@ pub struct Answer {
     pub stderr: Vec<u8>,
     /// Processes of it that could not be killed.
     pub left: Vec<i32>,
+    /// How long it took, with the beginning and the end of the process that guards it.
+    #[serde(skip)]
+    pub took: Duration,
 }
 
 impl Answer {
@@ -119,6 +122,7 @@ impl Answer {
             stdout: Vec::new(),
             stderr: Vec::new(),
             left: Vec::new(),
+            took: Duration::ZERO,
         }
     }
 }
@@ -134,6 +138,7 @@ pub fn run(task: &Task, deadline: Instant) -> Result<Answer, String> {
         };
         format!("no process can be started for it: {error}{hint}")
     };
+    let began = Instant::now();
     let (mut guard, socket) = start(task).map_err(cannot)?;
     let answer = receive(&socket, task.limit, deadline);
     let pid = i32::try_from(guard.id()).unwrap_or_default();
@@ -155,6 +160,10 @@ pub fn run(task: &Task, deadline: Instant) -> Result<Answer, String> {
             let _ = guard.wait();
         }
     }
+    let answer = answer.map(|answer| Answer {
+        took: began.elapsed(),
+        ..answer
+    });
     answer.ok_or_else(|| "the process that guards it gave no answer: was it killed?".to_owned())
 }
 

@@ -89,6 +89,7 @@ fn perform(task: &Task) -> Answer {
     Answer {
         end,
         left: Vec::new(),
+        took: Duration::ZERO,
         stdout: stdout.kept,
         stderr: stderr.kept,
     }

@@ -317,6 +317,7 @@ mod tests {
                 stdout: b"ignored".to_vec(),
                 stderr: b"first\nbad\n\n".to_vec(),
                 left: Vec::new(),
+                took: Duration::ZERO,
             };
             let (outcome, failed) = came_to("tell -v", &answer, Duration::from_secs(10));
             let expected = match kind {

@@ -23,6 +23,8 @@ pub enum Number {
     Count(u64),
     /// A point in time, or a duration, in milliseconds: written in seconds.
     Millis(i64),
+    /// A duration in microseconds: written in seconds.
+    Micros(u64),
 }
 
 impl From<bool> for Number {
@@ -61,14 +63,23 @@ impl fmt::Display for Number {
             Self::Count(count) => write!(f, "{count}"),
             Self::Millis(millis) => {
                 let sign = if millis < 0 { "-" } else { "" };
-                let (whole, rest) = (millis.unsigned_abs() / 1000, millis.unsigned_abs() % 1000);
-                write!(f, "{sign}{whole}")?;
-                if rest == 0 {
-                    return Ok(());
-                }
-                let digits = format!("{rest:03}");
-                write!(f, ".{}", digits.trim_end_matches('0'))
+                f.write_str(sign)?;
+                seconds(f, millis.unsigned_abs(), 3)
             }
+            Self::Micros(micros) => seconds(f, micros, 6),
+        }
+    }
+}
+
+/// Writes a number that has so many digits behind its point.
+fn seconds(f: &mut fmt::Formatter<'_>, number: u64, digits: usize) -> fmt::Result {
+    let unit = 10_u64.pow(u32::try_from(digits).unwrap_or_default());
+    write!(f, "{}", number / unit)?;
+    match number % unit {
+        0 => Ok(()),
+        rest => {
+            let rest = format!("{rest:0digits$}");
+            write!(f, ".{}", rest.trim_end_matches('0'))
         }
     }
 }

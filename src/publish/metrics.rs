@@ -55,6 +55,7 @@ pub fn render(facts: &Facts<'_>) -> String {
     findings(&mut text, &services);
     processes(&mut text, &services, facts);
     logs(&mut text, &services);
+    probes(&mut text, &services);
     channels(&mut text, facts);
     runs(&mut text, facts);
     text.into_text()
@@ -271,6 +272,33 @@ fn logs(text: &mut Exposition, services: &[(&Service, &ServiceState)]) {
                 family.sample(&labels, written.wall());
                 paths.insert(path);
             }
+        }
+    }
+}
+
+fn probes(text: &mut Exposition, services: &[(&Service, &ServiceState)]) {
+    let mut family = text.family(
+        "watchdog_probe_duration_seconds",
+        Type::Gauge,
+        "How long the last answer to a probe took; absent where the last run got none.",
+    );
+    for (service, known) in services {
+        for check in &service.checks {
+            let state = known.checks.get(&check.id);
+            let Some(took) = state.and_then(|state| check.rule.took(state)) else {
+                continue;
+            };
+            let kind = check.rule.kind_name();
+            // a second check of one target has a number behind it, and no secret is in either
+            let id = check.id.to_string();
+            let target = id.strip_prefix(kind).and_then(|it| it.strip_prefix(':'));
+            let labels = [
+                ("service", &*service.name),
+                ("check", kind),
+                ("target", target.unwrap_or(&id)),
+            ];
+            let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+            family.sample(&labels, Number::Micros(micros));
         }
     }
 }

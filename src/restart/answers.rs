@@ -108,6 +108,7 @@ pub(super) fn ask(
                     author: Author::Present,
                     shown: false,
                     runs: None,
+                    repaired: None,
                 },
             }
         });

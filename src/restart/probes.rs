@@ -22,7 +22,7 @@ pub(super) struct Probed {
 /// has ended.
 pub(super) fn wait(context: &RestartContext<'_>, up: &Up, started: Instant) -> Probed {
     let probes: Vec<&Check> = (context.checks.iter())
-        .filter(|check| check.rule.is_probe())
+        .filter(|check| check.rule.is_probe() && check.rule.can_look_again())
         .collect();
     if probes.is_empty() || context.limits.wait_for == WaitFor::Process {
         return Probed::default();

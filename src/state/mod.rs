@@ -12,6 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::check::log::{self, Logs};
 use crate::check::process::{self, Identity, ProcessStatus};
+use crate::check::prometheus::{Acted, Repaired};
 use crate::check::{Check, CheckState, CheckStates, Finding, Listed, container, unit};
 use crate::clock::{Reading, SETTING, times};
 use crate::restart::Action;
@@ -177,6 +178,9 @@ pub struct ServiceState {
     /// When the incidents of the last hour began, oldest first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub incidents: Vec<DateTime<Utc>>,
+    /// The alerts of Prometheus that counted when the last attempt was made.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub acted_alerts: Vec<Acted>,
     /// What its checks remember, by their ids.
     #[serde(skip_serializing_if = "CheckStates::is_empty")]
     pub checks: CheckStates,
@@ -294,6 +298,14 @@ impl ServiceState {
     /// The last attempt, however long ago.
     pub fn last_attempt(&self) -> Option<DateTime<Utc>> {
         self.attempts.iter().copied().max()
+    }
+
+    /// The last attempt, and the alerts that counted then.
+    pub fn last_repair(&self) -> Option<Repaired> {
+        Some(Repaired {
+            at: self.last_attempt()?,
+            alerts: self.acted_alerts.clone(),
+        })
     }
 
     /// When the oldest of the attempts that fill a budget of `max` leaves the window.

@@ -54,6 +54,7 @@ mod package;
 mod pending;
 mod ping;
 mod ports;
+mod prometheus;
 mod proxies;
 mod real_mail;
 mod real_postfix;

@@ -304,6 +304,7 @@ fn the_dashboard_has_panels_that_do_not_overlap_and_asks_for_metrics_that_there_
         contrib("grafana/auto-repair.json"),
         contrib("prometheus/watchdog.rules.yml"),
         contrib("prometheus/names.rules.yml"),
+        contrib("prometheus/repair.rules.yml"),
     ] {
         for name in families(&file) {
             assert!(documented.contains(&name), "{name}");
@@ -326,11 +327,23 @@ fn the_rules_pass_their_tests_and_each_query_of_the_dashboard_is_one() {
     };
     let rules = format!("{}/contrib/prometheus", env!("CARGO_MANIFEST_DIR"));
     promtool(
-        &["check", "rules", "watchdog.rules.yml", "names.rules.yml"],
+        &[
+            "check",
+            "rules",
+            "watchdog.rules.yml",
+            "names.rules.yml",
+            "repair.rules.yml",
+        ],
         &rules,
     );
     promtool(
-        &["test", "rules", "watchdog.test.yml", "names.test.yml"],
+        &[
+            "test",
+            "rules",
+            "watchdog.test.yml",
+            "names.test.yml",
+            "repair.test.yml",
+        ],
         &rules,
     );
 

@@ -207,6 +207,7 @@ mod tests {
         let former = State {
             failing: Failing {
                 failing_since: Some(at(-60).into()),
+                ..Failing::default()
             },
             figures: Some(figures(99, 1)),
         };

@@ -159,6 +159,7 @@ mod tests {
         let state = State {
             failing: Failing {
                 failing_since: Some(at(-90).into()),
+                ..Failing::default()
             },
             figures: Some(Figures {
                 used: 95_000,
@@ -182,6 +183,7 @@ mod tests {
         let state = State {
             failing: Failing {
                 failing_since: Some(at(0).into()),
+                ..Failing::default()
             },
             figures: Some(Figures {
                 used: 1,

@@ -41,6 +41,7 @@ mod tests {
         };
         let failing = Failing {
             failing_since: Some(at(-90).into()),
+            ..Failing::default()
         };
         let rule = Rule {
             user: Some("postgres".to_owned()),

@@ -146,6 +146,7 @@ mod tests {
             stdout: stdout.as_bytes().to_vec(),
             stderr: stderr.as_bytes().to_vec(),
             left: Vec::new(),
+            took: Duration::ZERO,
         }
     }
 

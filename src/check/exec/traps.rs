@@ -174,6 +174,7 @@ mod tests {
                 stdout: Vec::new(),
                 stderr: Vec::new(),
                 left: Vec::new(),
+                took: std::time::Duration::ZERO,
             })
         };
         let (well, ill) = (answer(End::Ended(0)), answer(End::Ended(1 << 8)));

@@ -78,6 +78,7 @@ mod tests {
         };
         let failing = Failing {
             failing_since: Some(at(-90).into()),
+            ..Failing::default()
         };
         let ten = Duration::from_secs(10);
         assert_eq!(

@@ -76,9 +76,21 @@ impl CheckKind for Https {
         let checked = jobs.iter().zip(&raws).map(|(job, raw)| {
             let nothing = Failing::default();
             let former = job.state.as_deref().unwrap_or(&nothing);
-            judge(&job.rule, raw, former, looking.now)
+            let took = match raw {
+                Raw::Answered(answered) => Some(answered.took),
+                Raw::Failed(_) | Raw::NotAsked(_) => None,
+            };
+            judge(&job.rule, raw, former, looking.now).after(took)
         });
         checked.collect()
+    }
+
+    fn catch_up(state: &mut Failing, later: &Failing) {
+        state.took_us = later.took_us;
+    }
+
+    fn took(state: &Failing) -> Option<Duration> {
+        state.took()
     }
 
     fn when_stopped(_rule: &Rule, _state: Option<&Failing>) -> Option<Failing> {

@@ -67,6 +67,7 @@ mod tests {
         };
         let failing = Failing {
             failing_since: Some(at(-90).into()),
+            ..Failing::default()
         };
         assert_eq!(
             explain(&full, TEN, &failing, last),

@@ -23,7 +23,9 @@ pub const CERTIFICATE_EXPIRING: &str = "certificate_expiring";
 /// Judges a probe.
 pub fn judge(rule: &Rule, raw: &Raw, state: &Failing, now: &Reading) -> Checked<Failing> {
     let outcome = match raw {
-        Raw::Passed { certificate_ends } => {
+        Raw::Passed {
+            certificate_ends, ..
+        } => {
             let ending = certificate_ends.map(|ends| {
                 let message = expiring(&rule.address.to_string(), ends, now.wall);
                 Finding::new(Kind::Port, CERTIFICATE_EXPIRING, Severity::Warning, message)
@@ -340,9 +342,11 @@ mod tests {
         let ends = at(0) + TimeDelta::days(3) + TimeDelta::hours(2);
         let raw = Raw::Passed {
             certificate_ends: Some(ends.into()),
+            took: std::time::Duration::ZERO,
         };
         let failing = Failing {
             failing_since: Some(at(-60).into()),
+            ..Failing::default()
         };
         let judged = judge(&tls, &raw, &failing, &now(0));
         assert_eq!(judged.state, Some(Failing::default()));
@@ -370,6 +374,7 @@ mod tests {
         let unknown = Raw::NotAsked("cannot be resolved: no such name".to_owned());
         let passed = Raw::Passed {
             certificate_ends: None,
+            took: std::time::Duration::ZERO,
         };
         let mut state = Failing::default();
         // seconds, what it came to, whether it is a finding, whether it is a note
@@ -398,6 +403,7 @@ mod tests {
             &refused,
             &Failing {
                 failing_since: Some(at(-65).into()),
+                ..Failing::default()
             },
             &now(0),
         );
@@ -439,6 +445,7 @@ mod tests {
     fn the_state_is_small_and_reads_back() {
         let state = Failing {
             failing_since: Some(at(0).into()),
+            ..Failing::default()
         };
         let text = serde_json::to_string(&state).unwrap();
         assert_eq!(serde_json::from_str::<Failing>(&text).unwrap(), state);
@@ -478,7 +485,7 @@ mod tests {
             let rule = Rule { for_: Duration::from_secs(for_), ..rule("db.example:1") };
             let all_unreadable = faults.iter().all(|fault| matches!(fault, Fault::Unreadable(_)));
             let failures = faults.into_iter().map(|fault| failure("10.0.0.1", fault)).collect();
-            let state = Failing { failing_since: since.map(|since| at(since).into()) };
+            let state = Failing { failing_since: since.map(|since| at(since).into()), ..Failing::default() };
             let judged = judge(&rule, &Raw::Failed(failures), &state, &now(0));
             prop_assert_eq!(judged.findings.len() + judged.notes.len(), 1);
             if all_unreadable {

@@ -26,8 +26,13 @@ impl From<Outcome<(), Unexpected>> for Raw {
     fn from(outcome: Outcome<(), Unexpected>) -> Self {
         match outcome {
             Outcome::Passed {
-                certificate_ends, ..
-            } => Self::Passed { certificate_ends },
+                certificate_ends,
+                took,
+                ..
+            } => Self::Passed {
+                certificate_ends,
+                took,
+            },
             Outcome::Failed(failures) => Self::Failed(failures),
             Outcome::NotAsked(why) => Self::NotAsked(why),
         }

@@ -74,9 +74,21 @@ impl CheckKind for Ports {
             // an answer that cannot be held against its pattern says nothing about the service
             let fault = job.rule.expect.as_ref().and_then(Pattern::fault);
             let raw = &fault.map_or_else(|| raw.clone(), Raw::NotAsked);
-            judge(&job.rule, raw, former, looking.now)
+            let took = match raw {
+                Raw::Passed { took, .. } => Some(*took),
+                Raw::Failed(_) | Raw::NotAsked(_) => None,
+            };
+            judge(&job.rule, raw, former, looking.now).after(took)
         });
         checked.collect()
+    }
+
+    fn catch_up(state: &mut Failing, later: &Failing) {
+        state.took_us = later.took_us;
+    }
+
+    fn took(state: &Failing) -> Option<Duration> {
+        state.took()
     }
 
     fn when_stopped(_rule: &Rule, _state: Option<&Failing>) -> Option<Failing> {
@@ -109,6 +121,8 @@ pub enum Raw {
     Passed {
         /// When the certificate ends, where that is [soon](crate::client::EXPIRY_WARNING).
         certificate_ends: Option<SystemTime>,
+        /// How long that took from the first connection on.
+        took: Duration,
     },
     /// Each address that was tried failed: one for an IP address or a unix socket, perhaps several for a name.
     Failed(Vec<Failure>),
@@ -155,6 +169,7 @@ mod tests {
         let rule = Rule::new(Address::parse("127.0.0.1:4002").unwrap());
         let failing = Failing {
             failing_since: Some(at(0).into()),
+            ..Failing::default()
         };
         assert_eq!(
             Ports::when_stopped(&rule, Some(&failing)),

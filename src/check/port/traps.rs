@@ -93,6 +93,7 @@ mod tests {
         let ip = rule("10.0.0.1:1");
         let passed = Raw::Passed {
             certificate_ends: None,
+            took: std::time::Duration::ZERO,
         };
         let not_asked = Raw::NotAsked("cannot be resolved: no such name".to_owned());
         let refused = one(Fault::Refused);
@@ -145,6 +146,7 @@ mod tests {
         let ip = rule("10.0.0.1:1");
         let passed = Raw::Passed {
             certificate_ends: None,
+            took: std::time::Duration::ZERO,
         };
         let found = |is_held| what_to_know(&ip, &passed, Some(true), is_held);
         assert_eq!((found(Some(true)), found(None)), (None, None));

@@ -147,6 +147,7 @@ fn levels(
         };
         let failing = Failing {
             failing_since: since,
+            ..Failing::default()
         };
         lasting::judge(outcome, rule.lasting(), &failing, now)
     };

@@ -348,7 +348,7 @@ pub fn is_name_of_host(text: &str, is_tls: bool) -> bool {
 }
 
 /// What proves who a user is, as a header has it.
-fn basic(user: &[u8], password: &[u8]) -> Option<HeaderValue> {
+pub fn basic(user: &[u8], password: &[u8]) -> Option<HeaderValue> {
     let both = [user, b":", password].concat();
     let text = format!("Basic {}", BASE64_STANDARD.encode(both));
     let mut value = HeaderValue::try_from(text).ok()?;

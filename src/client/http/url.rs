@@ -100,6 +100,22 @@ impl Url {
         }
     }
 
+    /// A path below this one, with a query where it has one: `api/v1/rules?type=alert`.
+    pub fn below(&self, path: &str) -> Result<Self, String> {
+        let base = self.uri.path().trim_end_matches('/');
+        let path: PathAndQuery = (format!("{base}/{path}").parse())
+            .map_err(|error| format!("cannot be asked: {error}"))?;
+        let mut parts = self.uri.clone().into_parts();
+        parts.path_and_query = Some(path);
+        let uri = Uri::from_parts(parts).map_err(|error| format!("cannot be asked: {error}"))?;
+        Ok(self.at_same_place(&uri))
+    }
+
+    /// Whether there is a query in it.
+    pub fn has_query(&self) -> bool {
+        self.uri.query().is_some()
+    }
+
     /// Where that is.
     pub fn address(&self) -> &Address {
         &self.address

@@ -14,7 +14,7 @@ use crate::check::log::Logs;
 use crate::check::process::{self, Bystanders};
 use crate::check::trap::{Place, Trap};
 use crate::check::unit::{self, Watched};
-use crate::check::{self, Looking, ServiceContext, container};
+use crate::check::{self, Looking, ServiceContext, container, prometheus};
 use crate::clock::{Reading, age, goes_on_while_off, rough};
 use crate::config::{Config, Remedy, Service, dependencies_first, place};
 use crate::notify::means;
@@ -164,6 +164,7 @@ pub(super) fn find(scene: &Scene<'_>, now: &Reading) -> Vec<PlacedTrap> {
     own_unit::look(config, &mut traps);
     in_state(config, now, &mut traps);
     in_channels(config, &mut traps);
+    in_prometheus(config, now, &mut traps);
     found::look(config, &mut traps);
     let mut of_units = in_units(scene);
     let mut of_containers = in_containers(scene);
@@ -294,6 +295,29 @@ fn in_checks<'a>(scene: &Scene<'a>, now: &Reading) -> HashMap<&'a str, Vec<(Stri
         all.entry(name).or_default().push((table, found));
     }
     all
+}
+
+/// The traps of the table `[prometheus]`.
+fn in_prometheus(config: &Config, now: &Reading, traps: &mut Traps) {
+    let Some(settings) = &config.prometheus else {
+        return;
+    };
+    let pool = Pool::new();
+    let looking = Looking {
+        pool: &pool,
+        now,
+        jumped_at: None,
+        check_timeout: config.check_timeout,
+        run_timeout: config.run_timeout,
+        deadline: Instant::now() + config.run_timeout,
+    };
+    let names = config.services.iter().map(|service| &*service.name);
+    for trap in prometheus::of_settings(settings, &names.collect(), &looking) {
+        let place = match trap.place {
+            Place::Table(key) | Place::Service(key) => format!("prometheus.{key}"),
+        };
+        traps.whole(&place, trap.message, trap.help);
+    }
 }
 
 fn in_included(config: &Config, traps: &mut Traps) {

@@ -283,9 +283,8 @@ impl<'a> Template<'a> {
         if let Some(first) = faults.first() {
             return Err(first);
         }
-        for check in &mut service.checks {
-            check.rule.fill_in(self.config.check_timeout);
-        }
+        let shared = self.config.prometheus.as_ref();
+        service.complete(self.config.check_timeout, shared);
         if let Some(method) = &mut service.method {
             method.know_engine(&self.config.containers);
         }

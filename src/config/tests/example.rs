@@ -50,7 +50,7 @@ fn made() -> String {
 
 fn write(text: &mut String, section: &Section, all: &[Section], name: &str) {
     // one way out is shown, and the others would be too many
-    let is_other = ["[mail.", "[notify.", "[ping", "[web"]
+    let is_other = ["[mail.", "[notify.", "[ping", "[web", "[prometheus"]
         .iter()
         .any(|it| section.place.starts_with(it));
     if !section.place.is_empty() {
@@ -164,10 +164,12 @@ fn what_is_commented_out_would_be_right_too() {
     let faults: Vec<_> = (faults.into_iter())
         .filter(|message| !message.ends_with(']') || !message.contains(" in [notify."))
         .filter(|message| !message.ends_with(" in [ping]") && !message.ends_with(" in [web]"))
+        .filter(|message| !message.ends_with(" in [prometheus]"))
         .collect();
     assert_eq!(
         faults,
         [
+            "`ca_file` means nothing without https",
             "`min_severity` beside `on` in [mail]",
             "`smtp` beside `directory` in [mail]",
             "`password_env` beside `password_file` in [mail.smtp]",
@@ -181,6 +183,7 @@ fn what_is_commented_out_would_be_right_too() {
             "`ca_file` means nothing without `tls = true`",
             "`body` is sent by a POST only",
             "`ca_file` means nothing without https",
+            "`query` beside `alert` in [[service.trader.prometheus]]",
             "`restart.command` beside `spawn` in [service.trader]",
             "`action` beside `command` in [[service.trader.strategy]]",
             "`project` beside `label` in [discover.trader]",
