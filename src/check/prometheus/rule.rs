@@ -15,7 +15,7 @@ use crate::text::cut;
 table! {
     /// An alert that must not fire, or an expression that must give nothing; there may be several such tables.
     pub struct Probe like "[[service.NAME.prometheus]]", check fits_together {
-        /// Which Prometheus is asked; default: that of [prometheus], as its table says.
+        /// Which Prometheus is asked; default: that of the table `prometheus`, asked as it says.
         url: Option<Url> as Option<Place>, example r#""http://127.0.0.1:9090""#;
         /// It fails while an alert fires that has all of these labels; or …
         alert: Option<Labels> as Option<LabelTable>, example r#"{ alertname = "HighErrorRate", service = "api" }"#;
