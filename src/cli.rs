@@ -82,6 +82,8 @@ pub enum Command {
     TestMail,
     /// Print the metrics of the last run, for Prometheus
     Metrics,
+    /// Answer one HTTP request on standard input; made for a socket that systemd holds
+    Web(Web),
     /// Print a config table for a program that is running now
     Adopt(Adopt),
     /// Print a script that completes commands, options and names of services in a shell
@@ -191,6 +193,14 @@ pub struct Why {
     /// The service
     #[arg(value_name = "SERVICE")]
     pub service: String,
+}
+
+/// `web`
+#[derive(Args, Debug)]
+pub struct Web {
+    /// Serve what the last run published in this directory, and read no config
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
 }
 
 /// `adopt`

@@ -4,7 +4,7 @@
 //! was it restarted?", "why not?") is decided here, so all of it can be shown by tables.
 
 use std::borrow::Borrow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use chrono::{DateTime, Utc};
 
@@ -19,6 +19,7 @@ use crate::verdict::Verdict;
 mod limits;
 mod network;
 mod remedy;
+mod requested;
 
 use limits::blocked;
 use remedy::Chosen;
@@ -47,6 +48,8 @@ pub struct Decision {
     pub counts: Option<bool>,
     /// What is spent, where that is why nothing is done.
     pub spent: Option<Spent>,
+    /// Why it is not restarted although somebody asked for it.
+    pub refused: Option<String>,
 }
 
 impl Decision {
@@ -62,6 +65,7 @@ impl Decision {
             failures: 0,
             counts: None,
             spent: None,
+            refused: None,
         }
     }
 }
@@ -81,11 +85,22 @@ pub struct Facts<'a> {
 
 /// Decides about every service that was looked at, in the order of `services`.
 pub fn decide(services: &[impl Borrow<Service>], facts: Facts<'_>) -> Vec<Decision> {
+    decide_with_requests(services, facts, &BTreeSet::new())
+}
+
+/// The same where somebody asked for restarts of these services: one that nothing else is done about is restarted, or
+/// [`Decision::refused`] says why it is not.
+pub fn decide_with_requests(
+    services: &[impl Borrow<Service>],
+    facts: Facts<'_>,
+    requested: &BTreeSet<&str>,
+) -> Vec<Decision> {
     let services: Vec<&Service> = services.iter().map(Borrow::borrow).collect();
     let names = services.iter().map(|service| service.name.as_str());
     let order = dependencies_first(&services);
     let mut resolver = Resolver {
         facts,
+        requested,
         indexes: names.zip(0..).collect(),
         visits: vec![Visit::Pending; services.len()],
         services,
@@ -114,6 +129,8 @@ enum Visit {
 struct Resolver<'a> {
     services: Vec<&'a Service>,
     facts: Facts<'a>,
+    /// Those that somebody asked to have restarted.
+    requested: &'a BTreeSet<&'a str>,
     /// By name, where a service stands.
     indexes: HashMap<&'a str, usize>,
     /// In the order of `services`.
@@ -145,31 +162,76 @@ impl Resolver<'_> {
         };
         if decision.operation.is_some() {
             self.visits[index] = Visit::InProgress;
-            let mut held_by = None;
-            // one that shares a network comes up only where its owner is up
-            let seen = self.facts.seen.get(&service.name);
-            let owner = seen.and_then(|seen| seen.network_of.as_ref());
-            let owner = owner.filter(|name| !service.depends_on.contains(name));
-            for name in service.depends_on.iter().chain(owner) {
-                match self.dependency_status(name) {
-                    DependencyStatus::Well => {}
-                    DependencyStatus::Restarting => decision.after.push(name.clone()),
-                    DependencyStatus::Broken(verdict) => {
-                        held_by.get_or_insert_with(|| {
-                            format!("waits for `{name}`, which is {}", verdict.name())
-                        });
-                    }
+            match self.dependencies_restarting(service) {
+                Ok(after) => decision.after = after,
+                Err(why) => {
+                    decision.operation = None;
+                    decision.strategy = None;
+                    decision.verdict = Verdict::Waiting;
+                    decision.why = Some(why);
                 }
             }
-            if let Some(why) = held_by {
-                decision.operation = None;
-                decision.strategy = None;
-                decision.after.clear();
-                decision.verdict = Verdict::Waiting;
-                decision.why = Some(why);
-            }
+        }
+        if self.requested.contains(&*service.name) {
+            self.visits[index] = Visit::InProgress;
+            decision = self.answer_request(service, decision);
         }
         self.visits[index] = Visit::Done(decision);
+    }
+
+    /// The services that are restarted in this run and must come up before this one; an error where one of those that it
+    /// depends on is broken.
+    fn dependencies_restarting(&mut self, service: &Service) -> Result<Vec<String>, String> {
+        let mut after = Vec::new();
+        let mut held_by = None;
+        // one that shares a network comes up only where its owner is up
+        let seen = self.facts.seen.get(&service.name);
+        let owner = seen.and_then(|seen| seen.network_of.as_ref());
+        let owner = owner.filter(|name| !service.depends_on.contains(name));
+        for name in service.depends_on.iter().chain(owner) {
+            match self.dependency_status(name) {
+                DependencyStatus::Well => {}
+                DependencyStatus::Restarting => after.push(name.clone()),
+                DependencyStatus::Broken(verdict) => {
+                    held_by.get_or_insert_with(|| {
+                        format!("waits for `{name}`, which is {}", verdict.name())
+                    });
+                }
+            }
+        }
+        held_by.map_or(Ok(after), Err)
+    }
+
+    /// The decision about a service that somebody asked to have restarted.
+    fn answer_request(&mut self, service: &Service, decision: Decision) -> Decision {
+        // it is mended anyway
+        if decision.operation.is_some() {
+            return decision;
+        }
+        let nothing = ServiceState::default();
+        let remembered = self.facts.state.services.get(&service.name);
+        let refusal = match self.facts.seen.get(&service.name) {
+            Some(observation) if service.enabled => requested::refusal(
+                service,
+                observation,
+                remembered.unwrap_or(&nothing),
+                self.facts,
+            ),
+            _ => Some("it is disabled (enabled = false)".to_owned()),
+        };
+        let after = refusal.map_or_else(|| self.dependencies_restarting(service), Err);
+        match after {
+            Ok(after) => Decision {
+                operation: Some(Operation::Restart),
+                after,
+                failures: decision.failures,
+                ..Decision::of(&service.name, Verdict::Failing)
+            },
+            Err(why) => Decision {
+                refused: Some(why),
+                ..decision
+            },
+        }
     }
 
     /// How a dependency stands, once it is decided about.

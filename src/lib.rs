@@ -51,6 +51,7 @@ pub mod program;
 pub mod progress;
 pub mod publish;
 pub mod report;
+pub mod requests;
 pub mod restart;
 pub mod run;
 pub mod secret;
@@ -61,6 +62,7 @@ pub mod systemctl;
 mod table;
 pub mod text;
 pub mod verdict;
+pub mod web;
 
 /// How long a run may take to write its state, on a disk that is merely slow, when its time is over.
 const LAST_RESORT: Duration = Duration::from_secs(30);
@@ -118,6 +120,14 @@ fn perform(cli: &Cli, command: &Command) -> Result<u8, Error> {
         }
         // each check loads it anew
         Command::Run(options) => return commands::run_every::run(cli, options),
+        Command::Web(options) => {
+            logging::begin_on_stderr(logging::level(cli.verbose.max(1), false));
+            if let Some(dir) = &options.dir {
+                return Ok(commands::web::run_without_config(dir));
+            }
+            let config = config::find(cli.config.as_deref()).and_then(|path| config::load(&path));
+            return commands::web::run(config.map_err(Error::from));
+        }
         _ => {}
     }
     let path = config::find(cli.config.as_deref())?;
@@ -160,7 +170,11 @@ fn perform(cli: &Cli, command: &Command) -> Result<u8, Error> {
             commands::test_notify::run(&config, &options.channels, style)
         }
         Command::TestMail => commands::test_notify::run_mail(&config, style),
-        Command::Adopt(_) | Command::Completions(_) | Command::Man(_) | Command::Run(_) => Ok(0),
+        Command::Adopt(_)
+        | Command::Completions(_)
+        | Command::Man(_)
+        | Command::Run(_)
+        | Command::Web(_) => Ok(0),
     }
 }
 

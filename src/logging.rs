@@ -104,6 +104,16 @@ fn in_file<W: Write + Send + 'static>(logging: &Logging, writer: W) -> Box<dyn S
     }
 }
 
+/// Begins to log to standard error alone, before there is a config, or without one.
+pub fn begin_on_stderr(level: LevelFilter) {
+    let logging = Logging {
+        file: None,
+        level,
+        format: LogFormat::Text,
+    };
+    begin(&logging, true, level);
+}
+
 /// Writes an object a line.
 struct JsonLogger<W: Write + Send + 'static> {
     level: LevelFilter,

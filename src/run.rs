@@ -14,9 +14,9 @@ use crate::act::{ActContext, Acted, act};
 use crate::check::Observation;
 use crate::check::process::ProcessStatus;
 use crate::client::engine::Listed;
-use crate::clock::{Reading, exact};
-use crate::config::{Config, Web};
-use crate::decide::{Decision, Facts, decide, lost_networks};
+use crate::clock::Reading;
+use crate::config::Config;
+use crate::decide::{Decision, Facts, decide_with_requests, lost_networks};
 use crate::deliver::{at_once, deliver};
 use crate::error::Error;
 use crate::files::FileId;
@@ -24,11 +24,8 @@ use crate::notify::Channel;
 use crate::observe::observe;
 use crate::plan::Roster;
 use crate::pool::{Failed, Pool};
-use crate::publish::{
-    self,
-    web::{AccessRules, Pages},
-};
 use crate::report::{self, Deliveries, RunReport, ServiceReport};
+use crate::requests::Request;
 use crate::restart::Asking;
 use crate::restart::command::empty_large_outputs;
 use crate::settle::{AlertConfig, alert_own_trouble, recover_interrupted, settle};
@@ -37,8 +34,8 @@ use crate::state::store::{Loaded, Lock, Store, StoreError};
 use crate::state::{RunResult, State};
 use crate::verdict::ExitCode;
 
-/// What a run exits with that could not be recorded.
-const UNRECORDED: u8 = 73;
+mod publishing;
+mod requests;
 
 /// What was observed, by service.
 pub type Observations = BTreeMap<String, Observation>;
@@ -92,6 +89,8 @@ pub struct Session {
     pub roster: Roster,
     /// Whether the remembered attempts can be relied on.
     pub trusted: bool,
+    /// What somebody asked for.
+    requests: Vec<Request>,
     /// What was found damaged, as sentences.
     damage: Vec<String>,
     /// The services whose restart an earlier run did not see the end of.
@@ -226,6 +225,7 @@ impl Run {
         Session {
             access,
             trusted,
+            requests: Vec::new(),
             damage,
             interrupted: state.interrupted(),
             roster: Roster {
@@ -322,7 +322,9 @@ impl Run {
             now: self.now.wall,
             trusted: session.trusted,
         };
-        decide(&session.roster.services, facts)
+        let requested = session.requests.iter();
+        let requested = requested.map(|request| &*request.service).collect();
+        decide_with_requests(&session.roster.services, facts, &requested)
     }
 
     /// Records and makes the restarts that were decided. Where the state cannot be written, nothing is done.
@@ -451,90 +453,6 @@ impl Run {
                 BTreeMap::new()
             }
             _ => BTreeMap::new(),
-        }
-    }
-
-    /// Writes what others read of the run, where the config says where to. Trouble with that is logged, and changes nothing
-    /// else.
-    pub fn publish(&self, session: &Session, results: &Results) {
-        let config = &self.config;
-        if config.metrics.textfile.is_none() && config.web.is_none() {
-            return;
-        }
-        let mut run = self.result(results);
-        let mut trouble = Vec::new();
-        match &session.access {
-            Access::ReadOnly => return,
-            Access::Refused(error) => {
-                run.exit_code = UNRECORDED;
-                trouble.push(format!(
-                    "{error}; nothing is restarted until that is mended"
-                ));
-            }
-            Access::Writable { .. } => {}
-        }
-        let (services, state) = (&session.roster.services, &session.state);
-        let metrics = publish::metrics(config, services, state, Some(run), &self.now);
-        if let Some(web) = &config.web {
-            let pages = self.pages(web, state, run, &trouble, metrics.clone());
-            let dir = web.dir.clone();
-            if let Err(why) = self.write(move || publish::web::publish(&dir, &pages)) {
-                ::log::error!(
-                    "[web] cannot be published: {why}; what is there is of an earlier run"
-                );
-            }
-        }
-        if let Some(path) = config.metrics.textfile.clone() {
-            let shown = path.display().to_string();
-            let write = move || publish::write_public(&path, &metrics).map_err(|it| it.to_string());
-            if let Err(why) = self.write(write) {
-                ::log::error!(
-                    "{shown}: the metrics cannot be written: {why}; node-exporter still has those of an earlier run"
-                );
-            }
-        }
-    }
-
-    /// A disk that hangs blocks whoever writes to it, so a thread of the pool does.
-    fn write(
-        &self,
-        write: impl FnOnce() -> Result<(), String> + Send + 'static,
-    ) -> Result<(), String> {
-        let limit = self.config.check_timeout;
-        let written = self.pool.alone(limit, write);
-        written.unwrap_or_else(|_| {
-            let limit = exact(limit);
-            Err(format!("the disk did not answer within {limit}"))
-        })
-    }
-
-    /// What `watchdog web` serves of this run.
-    fn pages(
-        &self,
-        web: &Web,
-        state: &State,
-        run: RunResult,
-        trouble: &[String],
-        metrics: String,
-    ) -> Pages {
-        let (config, now) = (&self.config, self.now.wall);
-        let mut report = report::of_state(config, state, now, |_| true);
-        if !trouble.is_empty() {
-            report.exit_code = run.exit_code;
-        }
-        let json = serde_json::to_string(&report).unwrap_or_default() + "\n";
-        // for people only: `status` cannot tell, and prints the same as is published
-        report.duration_ms = Some(run.duration_ms);
-        let names = config.services.iter().map(|service| &*service.name);
-        let (access, unreadable) = AccessRules::of(web, names);
-        if let Some(why) = unreadable {
-            ::log::error!("{why}; `watchdog web` takes no requests until that is mended");
-        }
-        Pages {
-            page: publish::status_page(config, &report, |_| true, now, trouble),
-            json,
-            metrics,
-            access,
         }
     }
 

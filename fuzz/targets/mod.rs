@@ -30,6 +30,7 @@ use watchdog::settle::{AlertConfig, Outcome, record_attempt, settle};
 use watchdog::state::journal::Entry;
 use watchdog::state::store::{Loaded, Store};
 use watchdog::state::{State, journal as journal_file};
+use watchdog::web::{request as http, routes};
 
 mod log;
 
@@ -592,4 +593,42 @@ pub(crate) fn mail(data: &[u8]) {
         .filter(|name| name != "In-Reply-To" && name != "References")
         .collect();
     assert_eq!(bare(&raw), bare(&expected));
+}
+
+/// A request to `watchdog web` is read within its bounds, in whatever pieces it comes, and leads somewhere or is refused.
+pub(crate) fn request(data: &[u8]) {
+    let whole = http::parse(data);
+    // what was whole before more came stays the same
+    let first = (0..=data.len()).map(|end| http::parse(&data[..end]));
+    let settled = first.into_iter().find(|parsed| *parsed != Ok(None));
+    match (&whole, settled) {
+        (Ok(None), settled) => {
+            assert_eq!(settled, None);
+            assert!(data.len() < http::HEAD);
+        }
+        // a refusal may come before all of the head has
+        (Err(_), settled) => assert!(matches!(settled, Some(Err(_)))),
+        (Ok(Some(_)), settled) => assert_eq!(settled.as_ref(), Some(&whole)),
+    }
+    let answer = match whole {
+        Ok(None) => return,
+        Err(refused) => routes::refused(refused),
+        Ok(Some((head, length))) => {
+            assert!(length <= http::HEAD && head.length <= http::BODY);
+            assert!(head.path.starts_with('/'));
+            match routes::route(head.method, &head.path) {
+                Err(answer) => answer,
+                Ok(routes::Route::Repair(name)) => {
+                    assert!(!name.is_empty() && !name.contains('/'));
+                    return;
+                }
+                Ok(_) => return,
+            }
+        }
+    };
+    assert!((400..600).contains(&answer.status));
+    let text = String::from_utf8(answer.bytes(false, "", now())).unwrap();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap();
+    assert_eq!(body, answer.body);
+    assert!(head.lines().skip(1).all(|line| line.contains(": ")));
 }

@@ -59,9 +59,11 @@ fn whole(
     let run = Run::begin(config, names, !options.no_mail, watched).with_containers(containers);
 
     let mut session = run.open(options.dry_run)?;
+    run.take_requests(&mut session);
     let mut observations = run.observe(&session);
     run.recover(&mut session, &observations);
     let decisions = run.decide(&session, &mut observations);
+    run.refuse_requests(&mut session, &decisions);
     let acted = run.act(&mut session, &observations, &decisions);
     let results = run.settle(&mut session, &observations, &decisions, &acted);
     run.record(&mut session, &results);

@@ -29,6 +29,7 @@ pub mod show_config;
 pub mod status;
 pub mod test_notify;
 pub mod validate;
+pub mod web;
 pub mod why;
 
 /// The services that were asked for by names and globs: all of them where none was. What the config does not have is a

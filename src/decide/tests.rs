@@ -5,6 +5,7 @@ use crate::fixtures::{at, gone, identity, service, up, with};
 use std::time::Duration;
 
 mod network;
+mod requested;
 mod strategies;
 
 const NOW: i64 = 100_000;

@@ -20,6 +20,10 @@ pub enum JournalEvent {
     Restarting,
     /// An attempt to repair a service is recorded, before its command is run.
     Repairing,
+    /// Somebody asked to have a service restarted.
+    Requested,
+    /// That was not done.
+    RequestRefused,
     /// A run was cut short while it restarted or repaired a service.
     Interrupted,
     /// A person ended a pause.
@@ -52,16 +56,18 @@ pub enum DeliveryEvent {
 }
 
 /// All events that have one name and are no verdicts.
-const NAMED: [(&str, JournalEvent); 16] = {
+const NAMED: [(&str, JournalEvent); 18] = {
     use DeliveryEvent::{Deferred, GivenUp, Refused, Sent};
     use JournalEvent::{
-        Alert, Interrupted, Mail, OutboxDamaged, Recovered, Repairing, Reset, Restarting, Resumed,
-        StateDamaged,
+        Alert, Interrupted, Mail, OutboxDamaged, Recovered, Repairing, RequestRefused, Requested,
+        Reset, Restarting, Resumed, StateDamaged,
     };
     [
         ("recovered", Recovered),
         ("restarting", Restarting),
         ("repairing", Repairing),
+        ("requested", Requested),
+        ("request_refused", RequestRefused),
         ("interrupted", Interrupted),
         ("resumed", Resumed),
         ("reset", Reset),

@@ -77,6 +77,11 @@ proptest! {
     }
 
     #[test]
+    fn request(bytes in near(&[b"POST /repair/a?b HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer t\r\nContent-Length: 5\r\n\r\nhello", b"GET / HTTP/1.0\r\n\r\n", b"Transfer-Encoding: chunked\r\n", b"\r\n\r\n", b"http://h/"])) {
+        targets::request(&bytes);
+    }
+
+    #[test]
     fn mail(bytes in near(&[b"a\0", b"\r\nBcc: x\r\n\r\n", b"<1@h>\0", b"\xc3\xa4\x1b[2J", b".\n"])) {
         targets::mail(&bytes);
     }

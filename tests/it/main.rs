@@ -75,4 +75,6 @@ mod systemd;
 mod traps;
 mod unit_jobs;
 mod usage;
+mod web;
+mod web_socket;
 mod zoo;

@@ -33,6 +33,10 @@ fi
 # the units, where this source has them
 [ -z "$UNITS" ] || grep -q '^ExecStart=/usr/bin/watchdog ' /usr/lib/systemd/system/watchdog.service
 [ -z "$UNITS" ] || test -s /usr/lib/systemd/system/watchdog.timer
+grep -q '^ExecStart=-/usr/bin/watchdog web ' /usr/lib/systemd/system/watchdog-web@.service
+for unit in watchdog-web.socket watchdog-requests.path watchdog-requests.service; do test -s /usr/lib/systemd/system/$unit; done
+grep -q ^u /usr/lib/sysusers.d/service-watchdog.conf
+grep -q ^d /usr/lib/tmpfiles.d/service-watchdog.conf
 
 say nothing is enabled
 test -z "$(find /etc/systemd /etc/cron* -name '*watchdog*' -o -lname '*watchdog*' 2>/dev/null)"
@@ -64,6 +68,7 @@ test -s /var/lib/watchdog/state.json
 say purge
 dpkg -P service-watchdog >/packages/log 2>&1
 test ! -e /var/lib/watchdog
+test ! -e /var/lib/watchdog-web
 test ! -e /etc/logrotate.d/service-watchdog
 test -s /etc/watchdog/watchdog.toml
 say done

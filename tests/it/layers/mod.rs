@@ -15,7 +15,7 @@ use imports::{Crate, Path, path, shown};
 const LAYERS: &[&[&str]] = &[
     &["text", "amount", "clock", "files", "sys", "verdict", "pool"],
     &["process_table", "child", "table"],
-    &["systemctl", "client", "secret", "program"],
+    &["systemctl", "client", "secret", "program", "requests"],
     &["guard"],
     &["check"],
     &["restart"],
@@ -27,7 +27,7 @@ const LAYERS: &[&[&str]] = &[
     &["settle", "progress"],
     &["act"],
     &["deliver", "publish", "cli", "logging", "error"],
-    &["run"],
+    &["run", "web"],
     &["commands"],
     // the library's root, and the program
     &[""],
