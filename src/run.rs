@@ -90,7 +90,7 @@ pub struct Session {
     /// Whether the remembered attempts can be relied on.
     pub trusted: bool,
     /// What somebody asked for.
-    requests: Vec<Request>,
+    requests: Vec<Asked>,
     /// What was found damaged, as sentences.
     damage: Vec<String>,
     /// The services whose restart an earlier run did not see the end of.
@@ -98,6 +98,14 @@ pub struct Session {
     /// The clock was set or jumped, or the state was not flushed to the disk for long: it must be flushed now.
     must_flush: bool,
     before: TopLevel,
+}
+
+/// What somebody asked for.
+#[derive(Debug)]
+struct Asked {
+    request: Request,
+    /// Why the alert that wants it is no reason for it.
+    refusal: Option<String>,
 }
 
 /// What is remembered beside the services, and of how many of them.
@@ -322,9 +330,7 @@ impl Run {
             now: self.now.wall,
             trusted: session.trusted,
         };
-        let requested = session.requests.iter();
-        let requested = requested.map(|request| &*request.service).collect();
-        decide_with_requests(&session.roster.services, facts, &requested)
+        decide_with_requests(&session.roster.services, facts, &self.requested(session))
     }
 
     /// Records and makes the restarts that were decided. Where the state cannot be written, nothing is done.

@@ -24,8 +24,7 @@ pub fn run(config: Result<Config, Error>) -> Result<u8, Error> {
             config.path.display()
         )));
     };
-    let names = config.services.iter().map(|service| &*service.name);
-    let (rules, trouble) = AccessRules::of(web, names);
+    let (rules, trouble) = AccessRules::of(&config, web);
     if let Some(trouble) = trouble {
         ::log::error!("{trouble}; nobody can ask for a repair until that is mended");
     }

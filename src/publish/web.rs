@@ -3,6 +3,7 @@
 //! It runs as a user of its own that can read neither the config nor the state. So each run publishes what it needs beside the
 //! pages: the names of the services, the limit of age, and a digest of the token, which only its group can read.
 
+use std::collections::BTreeMap;
 use std::fs::{DirBuilder, File, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
@@ -11,7 +12,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::Web;
+use crate::config::{Config, Web};
 
 /// The status page.
 pub const PAGE: &str = "status.html";
@@ -35,14 +36,14 @@ pub struct AccessRules {
     pub max_age_s: u64,
     /// The services that there are.
     pub services: Vec<String>,
+    /// The labels that an alert must have to be handed in; absent: none can be.
+    #[serde(default)]
+    pub alerts: Option<BTreeMap<String, String>>,
 }
 
 impl AccessRules {
     /// What a config says. A token that cannot be read is none; why, is given back as well.
-    pub fn of<'a>(
-        web: &Web,
-        services: impl IntoIterator<Item = &'a str>,
-    ) -> (Self, Option<String>) {
+    pub fn of(config: &Config, web: &Web) -> (Self, Option<String>) {
         let token = web.token.as_ref().map(|token| token.read("token of [web]"));
         let (token, trouble) = match token.transpose() {
             Ok(token) => (token, None),
@@ -52,7 +53,10 @@ impl AccessRules {
             token: token.map(|token| digest(token.as_bytes())),
             protect_reads: web.protect_reads,
             max_age_s: web.max_age.as_secs(),
-            services: services.into_iter().map(str::to_owned).collect(),
+            services: (config.services.iter())
+                .map(|service| service.name.clone())
+                .collect(),
+            alerts: (config.prometheus.as_ref()).and_then(|it| it.match_.clone()),
         };
         (access, trouble)
     }
@@ -150,6 +154,7 @@ mod tests {
             protect_reads: false,
             max_age_s: 300,
             services: vec!["trader".to_owned()],
+            alerts: None,
         }
     }
 

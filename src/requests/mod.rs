@@ -4,6 +4,7 @@
 //! in that directory may be the work of an attacker: it is looked at file by file, within bounds, by what it is rather than by
 //! what it is called, and what is not a request is removed. A request is of one service, and there is one of each at a time.
 
+use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
@@ -19,7 +20,7 @@ use crate::text::{cut, plain, visible};
 pub const MOST: usize = 100;
 
 /// The bytes of a request.
-const BYTES: u64 = 4096;
+const BYTES: u64 = 16 << 10;
 
 /// So many names are looked at in a run: what is beyond them is for the next one.
 const NAMES: usize = 1000;
@@ -39,24 +40,56 @@ const WRITTEN_WITHIN_S: i64 = 60;
 pub struct Request {
     /// Its id, as whoever asked was told.
     pub id: String,
-    /// The service that is to be restarted.
+    /// The service that is to be restarted; of an alert, which names it by a label, what the label says once it is known.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub service: String,
     /// When it was asked for.
     pub time: DateTime<Utc>,
     /// Who asked: an address.
     pub from: String,
+    /// The alert that wants it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alert: Option<Alert>,
+}
+
+/// An alert that an Alertmanager has handed in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Alert {
+    /// Which one it is, by its labels.
+    pub fingerprint: String,
+    /// When it began to fire.
+    pub started: DateTime<Utc>,
+    /// All its labels.
+    pub labels: BTreeMap<String, String>,
+}
+
+impl Alert {
+    /// What no other alert, and no other time of this one, has.
+    pub fn key(&self) -> String {
+        format!("{}-{}", self.fingerprint, self.started.timestamp_millis())
+    }
 }
 
 impl Request {
-    /// The name of its file: one for each service.
-    fn file_name(service: &str) -> String {
-        format!("repair-{service}")
+    /// The name of its file: one for each service, and each alert.
+    fn file_name(&self) -> String {
+        match &self.alert {
+            None => format!("repair-{}", self.service),
+            Some(alert) => format!("alert-{}", alert.key()),
+        }
     }
 
     /// Who asked, when, for people and the journal.
     pub fn origin(&self) -> String {
+        let alert = self.alert.as_ref().map(|alert| {
+            let name = alert.labels.get("alertname");
+            let name = name.map_or("", String::as_str);
+            format!(" by the alert {},", cut(&visible(name), 100))
+        });
         format!(
-            "asked for by {} at {} (request {})",
+            "asked for{} by {} at {} (request {})",
+            alert.unwrap_or_default(),
             cut(&visible(&self.from), 100),
             crate::clock::stamp(self.time),
             cut(&visible(&self.id), 40)
@@ -77,7 +110,7 @@ pub enum Put {
 
 /// Hands in a request.
 pub fn put(directory: &Path, request: &Request) -> io::Result<Put> {
-    let path = directory.join(Request::file_name(&request.service));
+    let path = directory.join(request.file_name());
     if let Some(waiting) = waiting(&path) {
         return Ok(Put::Waits(waiting));
     }
@@ -163,8 +196,10 @@ pub fn look(directory: &Path, me: u32, now: DateTime<Utc>) -> Waiting {
             continue;
         }
         let request = read(&path, Some((meta.uid(), me))).and_then(|request| {
-            if *name != Request::file_name(&request.service) {
-                return Err("its name is not that of its service".to_owned());
+            if *name != request.file_name()
+                || (request.service.is_empty() != request.alert.is_some())
+            {
+                return Err("its name is not that of what is in it".to_owned());
             }
             if now - request.time > LASTS {
                 return Err(format!(

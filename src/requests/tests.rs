@@ -13,6 +13,7 @@ fn request(service: &str, id: &str) -> Request {
         service: service.to_owned(),
         time: at(0),
         from: "127.0.0.1:4711".to_owned(),
+        alert: None,
     }
 }
 
@@ -111,7 +112,7 @@ fn what_is_no_request_is_removed_and_nothing_is_waited_for() {
     symlink(&secret, path("repair-link")).unwrap();
     symlink("/dev/zero", path("repair-zero")).unwrap();
     nix::unistd::mkfifo(&path("repair-fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
-    fs::write(path("repair-big"), format!("{good}{}", " ".repeat(5000))).unwrap();
+    fs::write(path("repair-big"), format!("{good}{}", " ".repeat(20_000))).unwrap();
     fs::write(path("repair-broken"), "{").unwrap();
     fs::write(
         path("repair-more"),
@@ -168,7 +169,7 @@ fn each_reason_is_told() {
         (
             "repair-b",
             r#"{"id":"1","service":"a","time":"2027-01-15T08:00:00Z","from":"x"}"#,
-            "no request (its name is not that of its service); removed",
+            "no request (its name is not that of what is in it); removed",
         ),
         (
             "repair-a",
@@ -237,4 +238,38 @@ fn nothing_is_taken_from_a_directory_that_others_have_a_hand_in() {
             "{waiting:?}"
         );
     }
+}
+
+#[test]
+fn an_alert_waits_once_for_each_of_its_times() {
+    let (_dir, queue) = queue();
+    let alert = |started| Request {
+        service: String::new(),
+        alert: Some(Alert {
+            fingerprint: "4bbe70f9d6b1b2e7".to_owned(),
+            started: at(started),
+            labels: BTreeMap::from([("alertname".to_owned(), "High".to_owned())]),
+        }),
+        ..request("", &started.to_string())
+    };
+    assert_eq!(put(&queue, &alert(1)).unwrap(), Put::Queued);
+    assert_eq!(put(&queue, &alert(1)).unwrap(), Put::Waits("1".to_owned()));
+    assert_eq!(put(&queue, &alert(2)).unwrap(), Put::Queued);
+    let waiting = look(&queue, me(), at(60));
+    assert_eq!(waiting.requests.len(), 2);
+    assert!(
+        waiting.requests[0]
+            .1
+            .origin()
+            .starts_with("asked for by the alert High, by 127.0.0.1:4711 at ")
+    );
+    // one that is both, or neither
+    let both = Request {
+        service: "a".to_owned(),
+        ..alert(3)
+    };
+    put(&queue, &both).unwrap();
+    let waiting = look(&queue, me(), at(60));
+    assert_eq!(waiting.requests.len(), 2);
+    assert!(waiting.troubles[0].contains("not that of what is in it"));
 }

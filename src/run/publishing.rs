@@ -83,8 +83,7 @@ impl Run {
         let json = serde_json::to_string(&report).unwrap_or_default() + "\n";
         // for people only: `status` cannot tell, and prints the same as is published
         report.duration_ms = Some(run.duration_ms);
-        let names = config.services.iter().map(|service| &*service.name);
-        let (access, unreadable) = AccessRules::of(web, names);
+        let (access, unreadable) = AccessRules::of(config, web);
         if let Some(why) = unreadable {
             ::log::error!("{why}; `watchdog web` takes no requests until that is mended");
         }

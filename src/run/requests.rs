@@ -1,11 +1,15 @@
 //! The step of a run that takes what somebody asked `watchdog web` for.
 
-use super::{Access, Run, Session};
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Access, Asked, Run, Session};
+use crate::check::prometheus::handed_in;
 use crate::clock::exact;
 use crate::decide::Decision;
 use crate::publish::web::REQUESTS;
-use crate::requests;
+use crate::requests::{self, Request};
 use crate::state::journal::{self, Entry, JournalEvent};
+use crate::state::{ServiceState, State};
 
 impl Run {
     /// Takes what somebody asked for: of the services of this run, for the next one may be of others. It is journalled and
@@ -33,11 +37,18 @@ impl Run {
         for trouble in &waiting.troubles {
             ::log::warn!("{trouble}");
         }
+        for (_, request) in &mut waiting.requests {
+            if let Some(alert) = &request.alert {
+                let service = self.service_of(&alert.labels).unwrap_or("watchdog");
+                request.service = service.to_owned();
+            }
+        }
         waiting.requests.retain(|(_, request)| {
             let is_known = session.roster.service(&request.service).is_some();
             !is_known || self.names.contains(&request.service)
         });
         let entries: Vec<Entry> = (waiting.requests.iter())
+            .filter(|(_, request)| !is_done(&session.state, request))
             .map(|(_, request)| {
                 let mut asked = Entry::new(now, &request.service, JournalEvent::Requested);
                 asked.message = Some(request.origin());
@@ -60,7 +71,38 @@ impl Run {
             });
         session.requests = (waiting.requests.into_iter())
             .map(|(_, request)| request)
+            .filter(|request| !is_done(&session.state, request))
+            .map(|request| {
+                let refusal = self.alert_refusal(&session.state, &request);
+                Asked { request, refusal }
+            })
             .collect();
+    }
+
+    fn service_of<'a>(&self, labels: &'a BTreeMap<String, String>) -> Result<&'a str, String> {
+        let settings = (self.config.prometheus.as_ref())
+            .ok_or_else(|| "the config has no [prometheus]".to_owned())?;
+        handed_in::service_of(settings, labels)
+    }
+
+    /// Why an alert is no reason for a repair, by the rules of `[prometheus]`.
+    fn alert_refusal(&self, state: &State, request: &Request) -> Option<String> {
+        let alert = request.alert.as_ref()?;
+        let service = match self.service_of(&alert.labels) {
+            Ok(service) => service,
+            Err(why) => return Some(why),
+        };
+        let settings = self.config.prometheus.as_ref()?;
+        let known = state.services.get(service);
+        let repaired = known.and_then(ServiceState::last_repair);
+        handed_in::refusal(
+            settings,
+            service,
+            &alert.labels,
+            alert.started,
+            repaired.as_ref(),
+            &self.now,
+        )
     }
 
     /// Journals which requests are not carried out, and why.
@@ -69,13 +111,21 @@ impl Run {
             return;
         };
         let mut entries = Vec::new();
-        for request in session.requests.drain(..) {
+        let confirm = (self.config.prometheus.as_ref()).is_some_and(|it| it.confirm);
+        for Asked { request, refusal } in session.requests.drain(..) {
             let decision = decisions.iter().find(|it| it.service == request.service);
-            let why = match decision {
+            let own = || match decision {
+                Some(decision) if confirm && request.alert.is_some() => {
+                    let why = "no check of its own fails (confirm = true in [prometheus])";
+                    (decision.operation.is_none()).then(|| why.to_owned())
+                }
                 Some(decision) => decision.refused.clone(),
                 None => Some("there is no such service".to_owned()),
             };
-            let Some(why) = why else {
+            let Some(why) = refusal.or_else(own) else {
+                if let Some(alert) = &request.alert {
+                    session.state.note_handed_in(alert.key(), self.now.wall);
+                }
                 continue;
             };
             ::log::warn!(
@@ -90,4 +140,20 @@ impl Run {
         }
         journal::append_or_warn(store.dir(), &entries);
     }
+
+    /// The services that are to be restarted because somebody asked for it.
+    pub(super) fn requested<'a>(&self, session: &'a Session) -> BTreeSet<&'a str> {
+        let confirm = (self.config.prometheus.as_ref()).is_some_and(|it| it.confirm);
+        let asked = session.requests.iter();
+        let asked = asked.filter(|it| it.refusal.is_none());
+        // what needs a check of its own to fail is decided by that
+        let asked = asked.filter(|it| !confirm || it.request.alert.is_none());
+        asked.map(|it| &*it.request.service).collect()
+    }
+}
+
+/// Whether it is of an alert that a repair was made for: it is handed in again and again while it lasts.
+fn is_done(state: &State, request: &Request) -> bool {
+    let alert = request.alert.as_ref();
+    alert.is_some_and(|alert| state.handed_in.contains_key(&alert.key()))
 }

@@ -84,12 +84,34 @@ pub struct State {
     /// The services by their names.
     #[serde(default)]
     pub services: BTreeMap<String, ServiceState>,
+    /// The alerts that were handed in and that a repair was made for, and when.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub handed_in: BTreeMap<String, DateTime<Utc>>,
     /// What is remembered of each channel, by its name.
     #[serde(default)]
     pub channels: BTreeMap<String, ChannelState>,
     /// Present in a state that has no channels yet: it is read again for what it has in their place.
     #[serde(default, skip_serializing)]
     mails: Option<Vec<DateTime<Utc>>>,
+}
+
+/// Alerts that were handed in are remembered for so long after: longer than one lasts, and so many at most.
+const HANDED_IN_KEPT: TimeDelta = TimeDelta::days(30);
+const MOST_HANDED_IN: usize = 1000;
+
+impl State {
+    /// Takes note of an alert that was handed in and that a repair is made for.
+    pub fn note_handed_in(&mut self, key: String, now: DateTime<Utc>) {
+        self.handed_in.retain(|_, at| now - *at < HANDED_IN_KEPT);
+        while self.handed_in.len() >= MOST_HANDED_IN {
+            let oldest = self.handed_in.iter().min_by_key(|(_, at)| **at);
+            let Some(oldest) = oldest.map(|(key, _)| key.clone()) else {
+                break;
+            };
+            self.handed_in.remove(&oldest);
+        }
+        self.handed_in.insert(key, now);
+    }
 }
 
 impl Default for State {
@@ -106,6 +128,7 @@ impl Default for State {
             last_result: None,
             jumped_at: None,
             services: BTreeMap::new(),
+            handed_in: BTreeMap::new(),
             channels: BTreeMap::new(),
             mails: None,
         }

@@ -17,9 +17,10 @@ use crate::files::{self, Links};
 use crate::notify::nonce;
 use crate::publish::page;
 use crate::publish::web::{ACCESS, AccessRules, JSON, METRICS, PAGE, REQUESTS};
-use crate::requests::{self, Request};
+use crate::requests::{self, Alert, Put, Request};
 use crate::text::{cut, plain, visible};
 
+pub mod alerts;
 pub mod request;
 pub mod routes;
 
@@ -163,8 +164,8 @@ impl Conversation {
                 site.repair(&rules, &service)
             }
             Route::Alertmanager => {
-                self.body(&head)?;
-                Err(Answer::text(501, "alerts cannot be handed in yet"))
+                let body = self.body(&head)?;
+                site.alerts(&rules, &body)
             }
         }
     }
@@ -244,21 +245,46 @@ impl Site {
         if !rules.services.iter().any(|name| name == service) {
             return Err(Answer::text(404, "there is no such service"));
         }
-        let request = Request {
-            id: format!("{:016x}", nonce()),
-            service: service.to_owned(),
-            time: Utc::now(),
-            from: client(),
-        };
-        let directory = self.dir.join(REQUESTS);
-        let put = requests::put(&directory, &request).map_err(|error| {
-            ::log::error!("{}: {}", directory.display(), plain(&error));
-            Answer::text(503, "requests cannot be kept; the log says why")
-        })?;
-        if put == requests::Put::Queued {
+        let request = asked(service, None);
+        let put = self.put(&request)?;
+        if put == Put::Queued {
             ::log::info!("{service}: {}", request.origin());
         }
         Ok(routes::queued(&put, service, &request.id))
+    }
+
+    fn alerts(&self, rules: &AccessRules, body: &[u8]) -> Result<Answer, Answer> {
+        let Some(wanted) = &rules.alerts else {
+            let why = "no alert can be handed in: the config has no `match` in [prometheus]";
+            return Err(Answer::text(404, why));
+        };
+        let sent = alerts::parse(body, wanted).map_err(|why| Answer::text(400, why))?;
+        let (mut queued, mut waiting) = (0, 0);
+        for alert in sent.firing {
+            let request = asked("", Some(alert));
+            match self.put(&request)? {
+                Put::Queued => {
+                    ::log::info!("{}", request.origin());
+                    queued += 1;
+                }
+                Put::Waits(_) => waiting += 1,
+                Put::TooMany => return Err(routes::queued(&Put::TooMany, "", "")),
+            }
+        }
+        Ok(routes::handed_in(
+            queued,
+            waiting,
+            sent.resolved,
+            sent.ignored,
+        ))
+    }
+
+    fn put(&self, request: &Request) -> Result<Put, Answer> {
+        let directory = self.dir.join(REQUESTS);
+        requests::put(&directory, request).map_err(|error| {
+            ::log::error!("{}: {}", directory.display(), plain(&error));
+            Answer::text(503, "requests cannot be kept; the log says why")
+        })
     }
 }
 
@@ -267,6 +293,17 @@ fn read(path: &Path) -> io::Result<String> {
     let mut text = String::new();
     file.take(LARGEST).read_to_string(&mut text)?;
     Ok(text)
+}
+
+/// A request that is made now.
+fn asked(service: &str, alert: Option<Alert>) -> Request {
+    Request {
+        id: format!("{:016x}", nonce()),
+        service: service.to_owned(),
+        time: Utc::now(),
+        from: client(),
+        alert,
+    }
 }
 
 /// Who asks, as systemd says it.

@@ -241,6 +241,15 @@ pub fn queued(put: &Put, service: &str, id: &str) -> Answer {
     }
 }
 
+/// What is said of alerts that were handed in.
+pub fn handed_in(queued: usize, waiting: usize, resolved: usize, ignored: usize) -> Answer {
+    let body = serde_json::json!({
+        "queued": queued, "already queued": waiting, "resolved": resolved, "ignored": ignored,
+    });
+    let status = if queued > 0 { 202 } else { 200 };
+    Answer::new(status, Kind::Json, format!("{body}\n"))
+}
+
 /// What is said to one that is refused.
 pub fn refused(refused: Refused) -> Answer {
     match refused {
@@ -272,6 +281,7 @@ mod tests {
             protect_reads,
             max_age_s: 300,
             services: vec!["a".to_owned()],
+            alerts: None,
         }
     }
 

@@ -76,5 +76,6 @@ mod traps;
 mod unit_jobs;
 mod usage;
 mod web;
+mod web_alerts;
 mod web_socket;
 mod zoo;

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::Shutdown;
+use std::net::{Shutdown, SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
@@ -12,13 +12,14 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::scene::{Outcome, Scene, Service, render};
+use crate::status_page;
 
 const WEB: &str = "[web]\ndir = \"{dir}/web\"\ntoken = \"7f3b0e5c9a1d\"\n";
 const TOKEN: &str = "Authorization: Bearer 7f3b0e5c9a1d\r\n";
 
 /// An answer.
 #[derive(Debug)]
-struct Answer {
+pub(crate) struct Answer {
     status: u16,
     head: String,
     body: String,
@@ -46,13 +47,13 @@ impl Answer {
     }
 
     #[track_caller]
-    fn is(self, status: u16) -> Self {
+    pub(crate) fn is(self, status: u16) -> Self {
         assert_eq!(self.status, status, "{self:?}");
         self
     }
 
     #[track_caller]
-    fn says(self, text: &str) -> Self {
+    pub(crate) fn says(self, text: &str) -> Self {
         assert!(self.body.contains(text), "{text}: {self:?}");
         self
     }
@@ -72,7 +73,7 @@ fn connect(mut command: Command) -> (UnixStream, std::process::Child) {
 }
 
 /// What is answered to these bytes.
-fn ask_with(command: Command, request: &[u8]) -> Answer {
+pub(crate) fn ask_with(command: Command, request: &[u8]) -> Answer {
     let (mut ours, child) = connect(command);
     // who is refused before all is sent need not read the rest
     let _ = ours.write_all(request);
@@ -83,6 +84,32 @@ fn ask_with(command: Command, request: &[u8]) -> Answer {
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(!errors.contains("panicked"), "{errors}");
     Answer::of(&String::from_utf8_lossy(&answer))
+}
+
+/// Listens as systemd does, with a process for each connection, for so many as a test may need.
+pub(crate) fn serve(scene: &Scene) -> SocketAddr {
+    const MOST: usize = 50;
+    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap();
+    let mut commands: Vec<_> = (0..MOST).map(|_| scene.command(&["web"])).collect();
+    // it waits for a next connection until the tests end
+    std::thread::spawn(move || {
+        for connection in socket.incoming().flatten() {
+            let Some(mut command) = commands.pop() else {
+                return;
+            };
+            let input = OwnedFd::from(connection.try_clone().unwrap());
+            let child = command
+                .stdin(Stdio::from(input))
+                .stdout(Stdio::from(OwnedFd::from(connection)))
+                .stderr(Stdio::null())
+                .spawn();
+            drop(command);
+            // one is answered after the other
+            let _ = child.map(|mut child| child.wait());
+        }
+    });
+    address
 }
 
 fn ask_raw(scene: &Scene, request: impl AsRef<[u8]>) -> Answer {
@@ -107,7 +134,7 @@ fn scene() -> Scene {
 }
 
 /// What the journal has of an event of a service, the message of each.
-fn events(scene: &Scene, event: &str) -> Vec<String> {
+pub(crate) fn events(scene: &Scene, event: &str) -> Vec<String> {
     let journal = scene.journal();
     let of_it = journal.iter().filter(|entry| entry["event"] == event);
     of_it
@@ -637,4 +664,21 @@ fn a_client_that_takes_its_time_is_given_up_after_ten_seconds() {
     let mut answer = Vec::new();
     let _ = ours.read_to_end(&mut answer);
     Answer::of(&String::from_utf8_lossy(&answer)).is(408);
+}
+
+#[test]
+#[ignore = "needs Chromium"]
+fn a_browser_applies_the_page_that_is_served_and_keeps_all_else_off() {
+    let scene = scene();
+    let url = format!("http://{}/", serve(&scene));
+    let [page] = &status_page::look_at(&[url])[..] else {
+        panic!("one page");
+    };
+    status_page::has(page, "heading", ": all well");
+    status_page::has(page, "rowheader", "bot");
+    for nothing in ["violations", "errors", "requests"] {
+        assert_eq!(page[nothing], serde_json::json!([]), "{nothing}");
+    }
+    // its style sheet was applied, by the policy in the head of the answer as well
+    assert_eq!(page["colors"]["dark"][0], "rgb(13, 17, 23)");
 }

@@ -22,6 +22,7 @@ use crate::secret::Kept;
 
 mod alerts;
 mod expression;
+pub mod handed_in;
 mod look;
 mod rule;
 mod settings;
