@@ -32,6 +32,7 @@ mod examples;
 mod exec;
 mod exec_channel;
 mod field;
+mod fleet;
 mod fuzz;
 mod grace;
 mod hosts;

@@ -10,6 +10,9 @@ use serde_json::{Value, json};
 
 use crate::scene::{Outcome, Scene, Service, free_port, render};
 
+pub(crate) mod parts;
+mod real;
+
 /// What one that is played answers.
 #[derive(Clone, Default)]
 struct Play {
