@@ -412,6 +412,11 @@ fn what_is_silenced_repairs_nothing_and_who_cannot_be_asked_is_unknown() {
         "{}",
         outcome.text()
     );
+    let traps = scene.run(&["validate"]).exits(0).words();
+    assert!(
+        traps.contains("an alert that fires is unknown, and repairs nothing"),
+        "{traps}"
+    );
     assert_eq!(starts(&scene), (1, 1));
     played_too.set(|play| *play = Play::default());
     scene.check().restarted_for("a", "alert_firing");

@@ -232,7 +232,12 @@ fn read_secrets(settings: &Arc<Prometheus>, looking: &Looking<'_>) -> Result<Ser
     read.unwrap_or_else(|_| Err("cannot be asked: its secret cannot be read in time".to_owned()))
 }
 
-fn ask_alertmanager(settings: &Prometheus, limit: Duration, looking: &Looking<'_>) -> Held {
+/// Asks the Alertmanager of a table what it holds back.
+pub(super) fn ask_alertmanager(
+    settings: &Prometheus,
+    limit: Duration,
+    looking: &Looking<'_>,
+) -> Held {
     let Some(server) = settings.alertmanager() else {
         return Ok(Vec::new());
     };

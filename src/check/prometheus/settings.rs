@@ -179,7 +179,7 @@ fn fits_together(table: &Table<'_>, part: &mut Part<Prometheus>) {
 
 impl Prometheus {
     /// Whom to ask, and as whom. It reads secrets, and may block; the error continues a sentence that begins with the URL.
-    pub(super) fn server(&self) -> Result<Server, String> {
+    pub fn server(&self) -> Result<Server, String> {
         let mut headers = self.headers.clone();
         let unreadable = |why: String| format!("cannot be asked: {why}");
         let proof = if let Some(token) = &self.token {

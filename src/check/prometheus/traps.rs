@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::look::{Raw, Said, look};
+use super::look::{Raw, Said, ask_alertmanager, look};
 use super::rule::{Rule, What};
 use super::settings::Prometheus;
 use super::{State, expression, judge};
@@ -123,6 +123,14 @@ pub fn of_settings(
             "match",
             "without `alertmanager` what is silenced there repairs services all the same: Prometheus knows nothing of silences",
             "write alertmanager = \"http://127.0.0.1:9093\", say",
+        ));
+    } else if let Err(why) = ask_alertmanager(settings, looking.check_timeout, looking) {
+        traps.push(Trap::of(
+            "alertmanager",
+            format!(
+                "{why}; until that is mended an alert that fires is unknown, and repairs nothing"
+            ),
+            "see that this is the Alertmanager that is meant, and that it can be reached from here",
         ));
     }
     traps
