@@ -92,20 +92,23 @@ pub(super) fn add(
 }
 
 /// How long a bar is: in proportion to the logarithm of the gap.
-#[expect(
-    clippy::cast_precision_loss,
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "a share of the columns of a terminal"
-)]
 fn eighths(gap: Duration, longest: Duration, columns: usize) -> usize {
-    if longest.is_zero() {
+    let (size, most) = (logarithm(gap), logarithm(longest));
+    if most == 0 {
         return 0;
     }
-    let size = |gap: Duration| (gap.as_secs_f64() + 1.0).ln();
-    let share = size(gap) / size(longest);
-    let all = (columns * 8) as f64;
-    ((share * all).round() as usize).min(columns * 8)
+    let all = columns * 8;
+    let share = ((all as u64).saturating_mul(size) + most / 2) / most;
+    usize::try_from(share).unwrap_or(all).min(all)
+}
+
+/// The logarithm of whole seconds and one to base 2, in 256ths; straight between powers of two, which is near enough for
+/// a bar. That of the C library would have every run of the program load it.
+fn logarithm(gap: Duration) -> u64 {
+    let number = gap.as_secs().saturating_add(1);
+    let power = number.ilog2();
+    let above = (u128::from(number - (1 << power)) * 256) >> power;
+    u64::from(power) * 256 + u64::try_from(above).unwrap_or_default()
 }
 
 #[cfg(test)]
