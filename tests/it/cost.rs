@@ -5,7 +5,8 @@
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -13,6 +14,9 @@ use crate::scene::{Scene, when};
 
 /// System calls that the number of threads and the allocator decide about.
 const LEFT_OUT: &str = "%memory,futex,clone3,rseq,set_robust_list,sigaltstack,rt_sigprocmask,rt_sigaction,gettid,prctl,sched_getaffinity,sched_yield,exit,arch_prctl,set_tid_address,getrandom";
+
+/// System calls that depend on how soon others answer.
+const WAITING: &str = "poll,ppoll,epoll_wait,epoll_pwait,epoll_pwait2";
 
 /// A run may make this many per cent more calls than the figures say before it fails.
 const TOLERATED: u64 = 10;
@@ -58,6 +62,38 @@ fn services(count: usize, command_line: bool) -> Scene {
     scene
 }
 
+/// So many endpoints, each of a service of its own, that all answer at once.
+fn endpoints(count: usize) -> Scene {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    // it ends with the test
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            std::thread::spawn(move || {
+                let mut request = [0; 4096];
+                let _ = stream.read(&mut request);
+                let _ = stream.write_all(
+                    b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok",
+                );
+            });
+        }
+    });
+    let scene = Scene::new();
+    let mut config = String::new();
+    for number in 0..count {
+        write!(
+            config,
+            "[service.s{number}]\n[[service.s{number}.http]]\nurl = \"http://127.0.0.1:{port}/{number}\"\n"
+        )
+        .unwrap();
+    }
+    scene.config(&config);
+    for _ in 0..3 {
+        scene.check().exits(0);
+    }
+    scene
+}
+
 /// The lines that strace writes of a run that finds all well, with these options.
 fn trace(scene: &Scene, options: &str, code: i32) -> Vec<String> {
     scene
@@ -80,9 +116,16 @@ fn measured() -> Vec<(&'static str, u64)> {
         let lines = trace(scene, &format!("-e trace='!{LEFT_OUT}'"), 0);
         u64::try_from(lines.len()).unwrap()
     };
+    let of_probes = |scene: &Scene| {
+        let lines = trace(scene, &format!("-e trace='!{LEFT_OUT},{WAITING}'"), 0);
+        // how often there is nothing to read yet is up to the server
+        let lines = lines.iter().filter(|line| !line.contains("EAGAIN"));
+        u64::try_from(lines.count()).unwrap()
+    };
     vec![
         ("services_1", counted(&services(1, false))),
         ("services_100", counted(&services(100, false))),
+        ("http_100", of_probes(&endpoints(100))),
     ]
 }
 
