@@ -4,7 +4,7 @@
 //! started again as it was started. What could not be known, and what would be a guess that restarts something that is
 //! well, is there as a comment.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -77,7 +77,7 @@ fn adopt(
             let service = table::as_name(service);
             // its main process tells which logs it has
             let facts = (named.main > 1)
-                .then(|| facts::look(named.main, processes).ok())
+                .then(|| look(named.main, processes).ok())
                 .flatten();
             return Ok(match facts {
                 Some(facts)
@@ -92,8 +92,19 @@ fn adopt(
             });
         }
     };
-    let facts = facts::look(main_of(pid, processes), processes)?;
+    let facts = look(main_of(pid, processes), processes)?;
     Ok(table_of(&facts, asked, processes))
+}
+
+/// Looks at a program, and reads its logs back.
+fn look(pid: i32, processes: &ProcessTable) -> Result<Facts, String> {
+    let facts = facts::look(pid, processes)?;
+    // of one below another root the paths mean other files
+    let surveys = match facts.root {
+        None => logs::surveys(&facts.open, facts.pid),
+        Some(_) => BTreeMap::new(),
+    };
+    Ok(Facts { surveys, ..facts })
 }
 
 /// The engine that the config names, or the usual one.

@@ -142,3 +142,108 @@ fn validate_tells_what_would_have_restarted_it_on_the_last_day() {
     let outcome = scene.run(&["validate"]).exits(0);
     says(&outcome, "had too many lines that match `ERROR` once");
 }
+
+/// What a real program wrote is recognised, and its gaps are what they were.
+fn recognised(scene: &Scene, format: &str) {
+    let outcome = backtest(scene, &[]);
+    says(&outcome, &format!("stamped by \"{format}\""));
+    says(&outcome, "(recognised)");
+    says(&outcome, "would have been silent");
+}
+
+#[test]
+fn what_python_and_shells_log_is_recognised() {
+    let scene = with_log("");
+    let script = "import logging\nlogging.basicConfig(filename='a.log', format='%(asctime)s %(levelname)s %(message)s')\n\
+                  for n in range(5): logging.warning('n %s', n)\n\
+                  try: 1 / 0\nexcept ZeroDivisionError: logging.exception('failed')\n";
+    scene.write("log.py", script);
+    scene.shell("/usr/bin/python3 log.py").exits(0);
+    recognised(&scene, "%Y-%m-%d %H:%M:%S,%3f");
+    // a trace belongs to the line before it
+    says(&backtest(&scene, &[]), "lines, 6 of them stamped");
+    for (command, format) in [
+        ("date", "%a %b %e %H:%M:%S %Z %Y"),
+        ("date -R", "%a, %d %b %Y %H:%M:%S %z"),
+        ("date +%FT%T%:z", "%+"),
+        ("date '+[%F %T]'", "%Y-%m-%d %H:%M:%S"),
+        ("date +%s", "unix"),
+    ] {
+        scene
+            .shell(&format!(
+                "for n in 1 2 3; do echo \"$({command}) tick $n\"; done >a.log"
+            ))
+            .exits(0);
+        recognised(&scene, format);
+    }
+}
+
+#[test]
+#[ignore = "needs redis-server"]
+fn what_redis_logs_is_recognised() {
+    let scene = with_log("max_age = \"1h\"");
+    scene
+        .shell("timeout 1 redis-server --port 0 --unixsocket {dir}/r.sock --save '' --dir {dir} --logfile a.log")
+        .exits(124);
+    recognised(&scene, "%d %b %Y %H:%M:%S%.f");
+    let outcome = backtest(&scene, &[]).exits(0);
+    says(&outcome, "after ` `");
+    says(&outcome, "say little of what is usual");
+}
+
+#[test]
+#[ignore = "needs nginx"]
+fn what_nginx_logs_is_recognised() {
+    let scene = with_log("");
+    scene.write(
+        "nginx.conf",
+        scene.fill(
+            "daemon off; pid {dir}/nginx.pid; error_log {dir}/error.log notice; events {}\n\
+             http { access_log {dir}/a.log; client_body_temp_path {dir}/t1; proxy_temp_path {dir}/t2;\n\
+             fastcgi_temp_path {dir}/t3; uwsgi_temp_path {dir}/t4; scgi_temp_path {dir}/t5;\n\
+             server { listen unix:{dir}/nginx.sock; return 204; } }\n",
+        ),
+    );
+    scene
+        .shell(
+            "timeout 20 nginx -e {dir}/error.log -c {dir}/nginx.conf & nginx=$!\n\
+             until [ -S nginx.sock ]; do sleep 0.05; done\n\
+             for n in 1 2 3; do curl -s --unix-socket nginx.sock http://x/; done\n\
+             kill $nginx; wait $nginx",
+        )
+        .exits(0);
+    recognised(&scene, "%d/%b/%Y:%H:%M:%S %z");
+    let path = scene.path("error.log");
+    let outcome = backtest(&scene, &["--log", path.to_str().unwrap()]);
+    says(&outcome, "stamped by \"%Y/%m/%d %H:%M:%S\"");
+}
+
+#[test]
+fn a_program_is_adopted_with_what_its_log_says() {
+    let scene = Scene::new();
+    scene.write("a.log", lines((1..3000).rev(), "tick"));
+    let script = "exec >>a.log\nwhile :; do echo \"$(date -u +%FT%TZ) tick\"; sleep 1; done\n";
+    scene.write("bot.sh", script);
+    let mut running = Command::new("/bin/sh")
+        .arg(scene.path("bot.sh"))
+        .current_dir(scene.dir())
+        .env_clear()
+        .env("PATH", "/usr/bin:/bin")
+        .stdin(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    scene.wait_until("its first line", || {
+        scene.read("a.log").lines().count() > 2999
+    });
+    let adopted = scene.run(&["adopt", &running.id().to_string()]);
+    running.kill().unwrap();
+    running.wait().unwrap();
+    let table = &adopted.stdout;
+    assert!(
+        table.contains("\ntimestamp = \"%+\"   # recognised"),
+        "{table}"
+    );
+    assert!(table.contains("\nmax_age = \"2m\"   # "), "{table}");
+    scene.config(table);
+    scene.run(&["validate"]).exits(0);
+}

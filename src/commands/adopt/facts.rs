@@ -7,12 +7,14 @@ use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use chrono::{DateTime, Utc};
 use nix::unistd::{Gid, Group, Uid, User};
 
 use super::arguments::{self, Runs};
 use super::pid_file::{self, PidFile};
 use super::privileges::Privileges;
 use super::unit::{self, InUnit};
+use crate::check::log::Stamp;
 use crate::process_table;
 
 /// A file that a program has open for writing.
@@ -30,6 +32,23 @@ pub(super) struct Open {
     pub(super) owner: u32,
     /// Who may write it, as the mode has it.
     pub(super) mode: u32,
+}
+
+/// What was read back of a log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Survey {
+    /// How many lines were read.
+    pub(super) lines: u64,
+    /// How many of them are stamped.
+    pub(super) stamped: u64,
+    /// How they are.
+    pub(super) stamp: Stamp,
+    /// How far the last stamp is from the last write.
+    pub(super) apart: Duration,
+    /// From the first stamp to the last.
+    pub(super) span: Duration,
+    /// The longest time between two stamps, or since the last one, and when it began.
+    pub(super) longest: Option<(Duration, DateTime<Utc>)>,
 }
 
 /// What the command line of a process is.
@@ -88,6 +107,8 @@ pub(super) struct Facts {
     pub(super) other_pid_files: Vec<PathBuf>,
     /// The files that it writes to.
     pub(super) open: Vec<Open>,
+    /// What its logs say of the time between two lines, by their paths in the table; an error says why nothing.
+    pub(super) surveys: BTreeMap<PathBuf, Result<Survey, String>>,
     /// Of its standard output and error, those that go to a pipe.
     pub(super) pipes: Vec<u32>,
     /// The terminal that it runs in.
@@ -184,6 +205,7 @@ pub(super) fn look(pid: i32, table: &process_table::ProcessTable) -> Result<Fact
         working_dir,
         environment,
         open,
+        surveys: BTreeMap::new(),
     })
 }
 

@@ -3,9 +3,18 @@
 //! A table for a file that is none restarts what is well, as soon as the program replaces that file by another: the
 //! journal of a database, a file with a name made up at each start. So only what is surely a log gets a table.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
-use super::facts::Open;
+use chrono::{DateTime, Utc};
+
+use super::facts::{Open, Survey};
+use crate::check::log::backtest::{self, ReadBack};
+use crate::clock::age;
+
+/// So long all logs of a program together may be read.
+const READING: Duration = Duration::from_secs(3);
 
 /// The names of files that are written to and are no logs.
 const NO_LOGS: [&str; 14] = [
@@ -61,6 +70,43 @@ pub(super) enum Kind {
     Perhaps,
     /// None.
     Not,
+}
+
+/// Reads the logs among open files back, for what they say of the time between two lines.
+pub(super) fn surveys(open: &[Open], pid: i32) -> BTreeMap<PathBuf, Result<Survey, String>> {
+    let ends = Instant::now() + READING;
+    let now = Utc::now();
+    let paths = open.iter().filter_map(|open| match kind(open, pid) {
+        Kind::Log(path) => Some(path),
+        Kind::Perhaps | Kind::Not => None,
+    });
+    let mut surveys = BTreeMap::new();
+    for path in paths {
+        surveys.entry(path).or_insert_with_key(|path| {
+            let read = backtest::survey(path, now, ends);
+            read.map(|read| survey(read, now))
+        });
+    }
+    surveys
+}
+
+fn survey(read: ReadBack, now: DateTime<Utc>) -> Survey {
+    let out = &read.outcome;
+    let at = |millis| DateTime::from_timestamp_millis(millis).unwrap_or(now);
+    let last = out.span.map_or(now, |(_, last)| at(last));
+    let longest = out.gaps.longest.map(|gap| {
+        let length = u64::try_from(gap.length).unwrap_or_default();
+        let known = (Duration::from_millis(length), at(gap.from));
+        known.max((age(now, last), last))
+    });
+    Survey {
+        lines: out.lines,
+        stamped: out.stamped,
+        apart: age(last, read.written).max(age(read.written, last)),
+        span: read.span(),
+        longest,
+        stamp: read.stamp,
+    }
 }
 
 /// What a file is that process `pid` has open for writing.

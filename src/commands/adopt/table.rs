@@ -6,14 +6,16 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use super::arguments;
-use super::facts::{Facts, Open, Shape};
+use super::facts::{Facts, Open, Shape, Survey};
 use super::logs::{self, Kind};
 use super::parent::Parent;
 use super::spawn::{self, Start};
 use super::toml::{key, path, quoted};
 use super::unit::{InUnit, Named, Role};
 use super::{names, pattern, root};
-use crate::clock::rough;
+use crate::check::log::Zone;
+use crate::check::log::backtest::{propose, runs_to_find};
+use crate::clock::{self, exact, rough};
 use crate::systemctl::Manager;
 use crate::text::printable;
 
@@ -339,7 +341,7 @@ fn add_logs(out: &mut String, name: &str, facts: &Facts, now: SystemTime) {
         match logs::kind(open, facts.pid) {
             Kind::Log(path) => {
                 if told.insert(path.clone()) {
-                    add_log(out, name, &path, open, now);
+                    add_log(out, name, &path, open, facts, now);
                 }
             }
             Kind::Perhaps => perhaps.push(&open.path),
@@ -364,45 +366,98 @@ fn add_logs(out: &mut String, name: &str, facts: &Facts, now: SystemTime) {
     }
 }
 
-fn add_log(out: &mut String, name: &str, path: &Path, open: &Open, now: SystemTime) {
+fn add_log(out: &mut String, name: &str, path: &Path, open: &Open, facts: &Facts, now: SystemTime) {
     let _ = writeln!(out, "\n[[service.{}.log]]", key(name));
     let _ = writeln!(out, "path = {}", super::toml::path(path));
     let _ = writeln!(
         out,
         "severity = \"warning\"   # restarts nothing; take this line out when the log has a rule that you trust"
     );
-    let age = open
-        .written
-        .map(|written| now.duration_since(written).unwrap_or_default());
-    // a limit that is too short restarts a program that is well, and one look cannot tell how often it writes
-    if let Some((age, limit)) = age.and_then(|age| Some((age, proposed(age)?))) {
-        let _ = writeln!(
-            out,
-            "# last written {} ago; if it always writes about as often, this tells a program that is frozen:\n\
-             #max_age = {}",
-            rough(age),
-            quoted(limit)
-        );
-    } else {
-        let age = age.map_or_else(
-            || "at an unknown time".to_owned(),
-            |age| format!("{} ago", rough(age)),
-        );
-        let _ = writeln!(
-            out,
-            "# last written {age}: too seldom for a limit that would tell a frozen program"
-        );
+    match facts.surveys.get(path) {
+        Some(Ok(survey)) => add_times(out, survey),
+        other => {
+            let age = open
+                .written
+                .map(|written| now.duration_since(written).unwrap_or_default());
+            let age = age.map_or_else(
+                || "at an unknown time".to_owned(),
+                |age| format!("{} ago", rough(age)),
+            );
+            let why = match other {
+                Some(Err(why)) => format!(": {}", printable(why.as_bytes(), 300)),
+                _ => String::new(),
+            };
+            let _ = writeln!(out, "# last written {age}; no max_age is proposed{why}");
+        }
     }
 }
 
-/// A limit that leaves room for several missed writes.
-fn proposed(age: Duration) -> Option<&'static str> {
-    match age.as_secs() {
-        0..60 => Some("5m"),
-        60..300 => Some("20m"),
-        300..1800 => Some("2h"),
-        1800..7200 => Some("8h"),
-        _ => None,
+/// So many gaps, over so long a time, say something of what is usual.
+const GAPS: u64 = 20;
+const SHORT: Duration = Duration::from_mins(10);
+
+/// A limit is trusted that holds a day and a night.
+const DAY: Duration = Duration::from_hours(24);
+
+/// The last stamp is about as old as the last write.
+const SAME: Duration = Duration::from_mins(10);
+
+/// How the lines of a log are stamped, and for how long it may be silent.
+fn add_times(out: &mut String, survey: &Survey) {
+    let stamp = &survey.stamp;
+    let half = if survey.stamped * 2 < survey.lines || survey.apart > SAME {
+        "#"
+    } else {
+        ""
+    };
+    let why = if survey.apart > SAME {
+        format!(
+            "; but the last stamp is {} away from the last write, so it may be of another zone (timestamp_zone)",
+            rough(survey.apart)
+        )
+    } else {
+        String::new()
+    };
+    let _ = writeln!(
+        out,
+        "{half}timestamp = {}   # recognised: {} of {} lines are stamped so{why}",
+        quoted(&stamp.format),
+        survey.stamped,
+        survey.lines
+    );
+    if !stamp.after.is_empty() {
+        let _ = writeln!(out, "{half}timestamp_after = {}", quoted(&stamp.after));
+    }
+    if stamp.zone == Zone::Utc {
+        let _ = writeln!(out, "{half}timestamp_zone = \"utc\"");
+    }
+    let seen = format!("{} stamped lines in {}", survey.stamped, rough(survey.span));
+    let Some((longest, from)) = survey
+        .longest
+        .filter(|_| survey.stamped > GAPS && survey.span >= SHORT)
+    else {
+        let _ = writeln!(
+            out,
+            "# no max_age is proposed: {seen} say too little; `watchdog backtest` proposes one when there are more"
+        );
+        return;
+    };
+    let limit = propose(longest);
+    let found = format!(
+        "{seen}, silent for {} at most (after {}); a freeze is found {} runs after the last line at most",
+        rough(longest),
+        clock::stamp(from),
+        runs_to_find(limit)
+    );
+    if survey.span >= DAY {
+        let _ = writeln!(out, "max_age = {}   # {found}", quoted(&exact(limit)));
+    } else {
+        let _ = writeln!(
+            out,
+            "# {found}. That is less than a day: let `watchdog backtest` look again before you trust it\n\
+             #max_age = {}",
+            quoted(&exact(limit))
+        );
     }
 }
 

@@ -1,13 +1,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::facts::{Open, Shape};
+use super::facts::{Open, Shape, Survey};
 use super::parent::Parent;
 use super::pid_file::PidFile;
 use super::privileges::Privileges;
 use super::toml::quoted;
 use super::unit::{InUnit, Role};
 use super::*;
+use crate::check::log::{Stamp, Zone};
 use crate::config::{Environment, Service, parse};
 use crate::restart::RestartMethod;
 use crate::restart::scope::Place;
@@ -23,6 +24,7 @@ fn trader() -> Facts {
             .map(str::to_owned)
             .to_vec(),
         started_with: Some(4),
+        surveys: BTreeMap::new(),
         working_dir: "/srv/trader".into(),
         working_dir_is_gone: false,
         script_is_gone: false,
@@ -137,6 +139,11 @@ fn a_program_is_told_whole() {
         open(8, "/srv/trader/cache.db", 3),
         open(9, "/srv/trader/events", 3),
     ];
+    let unknown = Err("no format that is known stamps its lines".to_owned());
+    facts.surveys = BTreeMap::from([
+        ("/srv/trader/out.log".into(), Ok(survey())),
+        ("/srv/trader/audit.log".into(), unknown),
+    ]);
     let (text, service) = told(&facts);
     assert_eq!(
         text,
@@ -150,13 +157,14 @@ spawn = { command = ["/usr/bin/python3", "-u", "/srv/trader/main.py", "it's"], u
 [[service.trader.log]]
 path = "/srv/trader/out.log"
 severity = "warning"   # restarts nothing; take this line out when the log has a rule that you trust
-# last written 3s ago; if it always writes about as often, this tells a program that is frozen:
-#max_age = "5m"
+timestamp = "%Y-%m-%d %H:%M:%S"   # recognised: 2881 of 2900 lines are stamped so
+timestamp_after = "["
+max_age = "10m"   # 2881 stamped lines in 2d, silent for 4m at most (after 2026-11-25T08:00:00Z); a freeze is found 11 runs after the last line at most
 
 [[service.trader.log]]
 path = "/srv/trader/audit.log"
 severity = "warning"   # restarts nothing; take this line out when the log has a rule that you trust
-# last written 1d 3h ago: too seldom for a limit that would tell a frozen program
+# last written 1d 3h ago; no max_age is proposed: no format that is known stamps its lines
 
 # it also writes to files that may be no logs; one that is a log wants a table like this:
 #[[service.trader.log]]
@@ -168,6 +176,65 @@ severity = "warning"   # restarts nothing; take this line out when the log has a
     };
     assert_eq!(spawn.command, facts.arguments);
     assert_eq!(spawn.umask, 0o027);
+}
+
+/// A log of two days.
+fn survey() -> Survey {
+    Survey {
+        lines: 2900,
+        stamped: 2881,
+        stamp: Stamp {
+            format: "%Y-%m-%d %H:%M:%S".to_owned(),
+            after: "[".to_owned(),
+            zone: Zone::Local,
+        },
+        apart: Duration::from_secs(1),
+        span: Duration::from_hours(48),
+        longest: Some((
+            Duration::from_mins(4),
+            "2026-11-25T08:00:00Z".parse().unwrap(),
+        )),
+    }
+}
+
+#[test]
+fn what_a_log_says_of_itself_is_proposed_as_far_as_it_goes() {
+    let told_of = |survey: Survey| {
+        let mut facts = trader();
+        facts.open = vec![open(1, "/srv/trader/out.log", 3)];
+        facts.surveys = BTreeMap::from([("/srv/trader/out.log".into(), Ok(survey))]);
+        told(&facts).0
+    };
+    let text = told_of(Survey {
+        span: Duration::from_hours(5),
+        ..survey()
+    });
+    holds(&text, "2881 stamped lines in 5h, silent for 4m at most");
+    holds(&text, "That is less than a day");
+    holds(&text, "\n#max_age = \"10m\"\n");
+    let text = told_of(Survey {
+        stamped: 12,
+        lines: 12,
+        ..survey()
+    });
+    holds(
+        &text,
+        "\ntimestamp = \"%Y-%m-%d %H:%M:%S\"   # recognised: 12 of 12 lines",
+    );
+    holds(
+        &text,
+        "# no max_age is proposed: 12 stamped lines in 2d say too little",
+    );
+    assert!(!text.contains("max_age ="), "{text}");
+    let text = told_of(Survey {
+        apart: Duration::from_hours(1),
+        ..survey()
+    });
+    holds(&text, "\n#timestamp = ");
+    holds(&text, "the last stamp is 1h away from the last write");
+    let mut utc = survey();
+    utc.stamp.zone = Zone::Utc;
+    holds(&told_of(utc), "\ntimestamp_zone = \"utc\"\n");
 }
 
 #[test]
@@ -221,7 +288,7 @@ fn output_that_its_user_could_not_open_is_a_comment() {
     );
     holds(
         &text,
-        "# last written at an unknown time: too seldom for a limit that would tell a frozen program\n",
+        "# last written at an unknown time; no max_age is proposed\n",
     );
     assert!(!text.contains("stderr ="), "{text}");
     facts.uid = 0;
