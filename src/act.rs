@@ -5,11 +5,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::Instant;
 
+use crate::check::log::Logs;
 use crate::check::process::{LastSeen, ProcessStatus};
 use crate::check::{CheckId, CheckStates, Observation, Severity, SubjectState};
 use crate::config::{Remedy, Service};
@@ -20,6 +22,7 @@ use crate::plan::Roster;
 use crate::process_table::SharedSnapshots;
 use crate::progress::{Progress, TICK};
 use crate::restart::command::output_file;
+use crate::restart::evidence;
 use crate::restart::repair::Repair;
 use crate::restart::stop::OPEN_LIMIT;
 use crate::restart::{
@@ -352,6 +355,11 @@ fn run_beside(
         _ => Vec::new(),
     };
     let lock = context.lock.clone();
+    let evidence = observation.and_then(|seen| {
+        let is_repair = decision.operation == Some(Operation::Repair);
+        (service.evidence.enabled && !is_repair)
+            .then(|| evidence_of(&service, seen, context.store.dir()))
+    });
     thread::Builder::new()
         .name("restart".to_owned())
         .spawn(move || {
@@ -371,6 +379,7 @@ fn run_beside(
                 lock,
                 start_grace: service.start_grace,
                 asking,
+                evidence,
             };
             // a fault of this program must not leave the run waiting for word of it
             let attempted = catch_unwind(AssertUnwindSafe(|| {
@@ -385,6 +394,22 @@ fn run_beside(
             let _ = report.send((name.clone(), attempted));
         })
         .is_ok()
+}
+
+/// What is to be recorded of what runs of a service.
+fn evidence_of(service: &Service, seen: &Observation, state_dir: &Path) -> evidence::Request {
+    evidence::Request {
+        settings: service.evidence.clone(),
+        state_dir: state_dir.to_owned(),
+        working_dir: service.working_dir.to_path_buf(),
+        findings: seen.findings.clone(),
+        log_tail: seen.tail.lines(),
+        logs: (service.rules::<Logs>())
+            .filter(|rule| !rule.journal && !rule.container)
+            .map(|rule| rule.path.clone())
+            .collect(),
+        figures: service.figures(&seen.checks),
+    }
 }
 
 fn failed_inside(service: &Service, decision: &Decision, last_seen: &LastSeen) -> Attempted {
@@ -404,6 +429,8 @@ fn failed_inside(service: &Service, decision: &Decision, last_seen: &LastSeen) -
             )),
             stderr: Vec::new(),
             pending: Vec::new(),
+            evidence: None,
+            facts: Vec::new(),
         },
         subject: SubjectState {
             process: last_seen.clone(),

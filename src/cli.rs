@@ -62,6 +62,8 @@ pub enum Command {
     History(History),
     /// Tell the evidence behind the last decision about a service
     Why(Why),
+    /// Show what was recorded of a process before it was stopped
+    Evidence(Evidence),
     /// Restart a service now
     Restart(Restart),
     /// Watch services for a while without restarting them or mailing about them
@@ -201,6 +203,17 @@ pub struct Web {
     /// Serve what the last run published in this directory, and read no config
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
+}
+
+/// `evidence`
+#[derive(Args, Debug)]
+pub struct Evidence {
+    /// Only of this service
+    #[arg(value_name = "SERVICE")]
+    pub service: Option<String>,
+    /// Print the last record, not the list of them
+    #[arg(long)]
+    pub last: bool,
 }
 
 /// `adopt`

@@ -54,6 +54,7 @@ pub(crate) fn service(name: &str) -> Service {
             max_cooldown: Duration::from_hours(1),
             max_attempts: 0,
         },
+        evidence: crate::restart::evidence::Settings::default(),
         limits: Limits {
             stop_signal: Signal::SIGTERM,
             stop_timeout: Duration::from_secs(10),
@@ -173,6 +174,8 @@ pub(crate) fn action() -> Action {
         error: None,
         stderr: Vec::new(),
         pending: Vec::new(),
+        evidence: None,
+        facts: Vec::new(),
     }
 }
 

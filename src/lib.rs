@@ -158,6 +158,7 @@ fn perform(cli: &Cli, command: &Command) -> Result<u8, Error> {
         Command::Status(options) => commands::status::run(&config, options, style),
         Command::History(options) => commands::history::run(&config, options, style),
         Command::Why(options) => commands::why::run(&config, options, style),
+        Command::Evidence(options) => commands::evidence::run(&config, options, style),
         Command::Restart(options) => commands::restart::run(config, containers, options, style),
         Command::Pause(options) => commands::pause::pause(&config, options, style),
         Command::Resume(options) => commands::pause::resume(&config, options, style),

@@ -533,6 +533,8 @@ pub(crate) fn mail(data: &[u8]) {
             error: Some(next()),
             stderr: vec![next()],
             pending: vec![next()],
+            evidence: None,
+            facts: Vec::new(),
         }),
         since: None,
         consecutive_failures: 1,

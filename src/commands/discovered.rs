@@ -35,6 +35,7 @@ pub fn add(config: &mut Config, command: &Command) -> Containers {
         }
         Command::History(_)
         | Command::Backtest(_)
+        | Command::Evidence(_)
         | Command::Pause(_)
         | Command::Resume(_)
         | Command::Reset(_) => {

@@ -18,6 +18,7 @@ pub mod backtest;
 pub mod check;
 pub mod completions;
 pub mod discovered;
+pub mod evidence;
 pub mod history;
 pub mod man;
 pub mod metrics;

@@ -221,6 +221,12 @@ impl Known<'_> {
             for line in &action.stderr {
                 page.quoted(6, line);
             }
+            if !action.facts.is_empty() {
+                page.line(4, "before it was stopped:");
+            }
+            for fact in &action.facts {
+                page.line(8, fact);
+            }
         }
         if remembered.consecutive_failures > 0 {
             let began = remembered
@@ -352,6 +358,10 @@ impl Known<'_> {
         page.line(0, &format!("last {what}, the latest first:"));
         for (entry, how) in tried {
             page.line(4, &format!("{}: {how}", self.ago(entry.time)));
+            let evidence = entry.action.as_ref().and_then(|it| it.evidence.as_ref());
+            if let Some(path) = evidence {
+                page.line(8, &format!("what it was doing: {path}"));
+            }
         }
     }
 

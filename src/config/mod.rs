@@ -17,7 +17,7 @@ use crate::check::prometheus::{self, Prometheus, Prometheuses};
 use crate::check::{Check, CheckStates, Listed, Rule, process};
 use crate::notify::ping::Ping;
 use crate::notify::{Channel, mail};
-use crate::restart::{Limits, RestartMethod};
+use crate::restart::{Limits, RestartMethod, evidence};
 use crate::table::{Fields, Section, nearest};
 
 mod channels;
@@ -142,6 +142,8 @@ pub struct Defaults {
     pub command: Option<Vec<String>>,
     /// Whether what runs is stopped before that command is run.
     pub stop_first: bool,
+    /// What is recorded before a process is stopped.
+    pub evidence: evidence::Settings,
 }
 
 /// One program to look after.
@@ -177,6 +179,8 @@ pub struct Service {
     pub policy: Policy,
     /// The limits of a restart.
     pub limits: Limits,
+    /// What is recorded before its process is stopped.
+    pub evidence: evidence::Settings,
     /// How it was found, where it is not in the config.
     pub origin: Option<Box<Origin>>,
 }

@@ -20,7 +20,7 @@ use crate::check::unit::Unit;
 use crate::check::usage::{self, Usage};
 use crate::check::{Listed, assign_ids, process};
 use crate::restart::spawn::Spawn;
-use crate::restart::{Limits, RestartMethod, Tables};
+use crate::restart::{Limits, RestartMethod, Tables, evidence};
 use crate::table::{
     Checked, Context, Field, Fields, Flat, Form, Inner, Key, Nested, Part, Program, Shown,
     Standing, Table, Value, quoted, table,
@@ -40,6 +40,8 @@ table! {
         start_grace: Duration = START_GRACE;
         /// Any key of a service's restart table, below.
         restart: RestartKeys => Nested, example "{ max_per_hour = 3 }";
+        /// And of its evidence table.
+        evidence: evidence::Settings => Nested, example "{ enabled = true }";
     }
 }
 
@@ -86,6 +88,8 @@ table! {
         threads: Option<usage::Threads>;
         /// When it is restarted.
         restart: RestartKeys => Nested;
+        /// What is recorded before its process is stopped.
+        evidence: evidence::Settings => Nested;
         /// What is done for which findings.
         strategy: Vec<StrategyKeys> = Vec::new();
     }
@@ -120,6 +124,7 @@ impl Defaults {
             limits,
             command,
             stop_first,
+            evidence: keys.evidence,
         }
     }
 }
@@ -134,6 +139,7 @@ impl From<&Defaults> for DefaultKeys {
                 command: defaults.command.clone(),
                 stop_first: defaults.stop_first,
             },
+            evidence: defaults.evidence.clone(),
         }
     }
 }
@@ -179,6 +185,7 @@ impl From<&Service> for ServiceKeys {
                 command,
                 stop_first,
             },
+            evidence: service.evidence.clone(),
             strategy: service.strategies.iter().map(StrategyKeys::from).collect(),
         }
     }
@@ -407,6 +414,7 @@ pub(super) fn body(
     let mut part = ServiceKeys::take(table, &context);
     part.start_grace = part.start_grace.or(defaults.start_grace);
     part.restart = RestartKeys::or(part.restart, &defaults.restart);
+    part.evidence = evidence::Settings::or(part.evidence, &defaults.evidence);
     let policy = &part.restart.policy;
     let restart = table.get("restart");
     let key = |name| restart.as_ref().and_then(|restart| restart.key(name));
@@ -497,6 +505,7 @@ pub(super) fn body(
         strategies,
         policy: keys.restart.policy,
         limits: keys.restart.limits,
+        evidence: keys.evidence,
         origin: None,
     })
 }

@@ -138,6 +138,12 @@ fn shortened(alert: &Alert, in_full: bool) -> Alert {
             .as_ref()
             .map(|error| cut(&visible(error), length));
         action.stderr = last(&action.stderr);
+        action.facts.truncate(number);
+        for fact in &mut action.facts {
+            *fact = cut(&visible(fact), length);
+        }
+        let evidence = action.evidence.as_ref();
+        action.evidence = evidence.map(|path| cut(&visible(path), QUOTED));
         action.pending.truncate(number);
         for name in &mut action.pending {
             *name = cut(&visible(name), QUOTED);

@@ -123,7 +123,10 @@ pub(super) fn section(body: &mut Body, now: DateTime<Utc>, alert: &Alert, config
         }
     }
     match &alert.action {
-        Some(action) => done(body, action),
+        Some(action) => {
+            done(body, action);
+            before_it_was_stopped(body, action);
+        }
         None if matches!(
             alert.event,
             Event::Exhausted | Event::Down | Event::Degraded
@@ -195,6 +198,19 @@ fn done(body: &mut Body, action: &Action) {
     let steps: Vec<String> = stopped.into_iter().chain([started]).collect();
     body.sentence(&format!("Done: {} {how}.", steps.join(", ")));
     failure(body, action, "The last lines of its standard error:");
+}
+
+/// What the process was doing, as far as that was recorded.
+fn before_it_was_stopped(body: &mut Body, action: &Action) {
+    if !action.facts.is_empty() {
+        body.line("Before it was stopped:");
+        for fact in action.facts.iter().take(QUOTED_LINES) {
+            body.item(&cut(&visible(fact), 2 * QUOTED));
+        }
+    }
+    if let Some(path) = &action.evidence {
+        body.sentence(&format!("Recorded then: {}", cut(&visible(path), QUOTED)));
+    }
 }
 
 /// What has not passed yet, where that alone is no failure.
@@ -289,6 +305,10 @@ fn next(body: &mut Body, alert: &Alert, config: Option<&Path>) {
     } else {
         commands.push(command(config, &format!("status {name}")));
         commands.push(command(config, &format!("history {name}")));
+        let has_evidence = |action: &Action| action.evidence.is_some();
+        if alert.action.as_ref().is_some_and(has_evidence) {
+            commands.push(command(config, &format!("evidence {name} --last")));
+        }
         if !matches!(
             alert.event,
             Event::Recovered | Event::Restarted | Event::Repaired

@@ -173,6 +173,10 @@ pub fn add_entry(page: &mut Page, entry: &Entry) {
         ),
     );
     add_evidence(page, &entry.findings, entry.action.as_ref());
+    let evidence = entry.action.as_ref().and_then(|it| it.evidence.as_ref());
+    if let Some(path) = evidence {
+        page.line(4, &format!("what it was doing: {path}"));
+    }
 }
 
 /// What was seen, and what was done about it.
@@ -281,6 +285,8 @@ mod tests {
                 duration_ms: 60,
                 error: Some("exited with status 1".to_owned()),
                 pending: Vec::new(),
+                evidence: None,
+                facts: Vec::new(),
                 stderr: vec!["\x1b[31mImportError: no module named ccxt".to_owned()],
             }),
             restarts_last_hour: 2,

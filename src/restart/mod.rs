@@ -31,6 +31,7 @@ mod already_running;
 mod answers;
 pub mod command;
 mod container;
+pub mod evidence;
 mod leftovers;
 mod limits;
 mod method;
@@ -111,6 +112,12 @@ pub struct Action {
     /// The probes that have not passed yet, or could not be asked: `port 127.0.0.1:4002`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pending: Vec<String>,
+    /// The file with what the process was doing before it was stopped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<String>,
+    /// The first facts in it; or why it could not be written.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub facts: Vec<String>,
 }
 
 /// All that a restart needs to know beside its method.
@@ -146,6 +153,8 @@ pub struct RestartContext<'a> {
     pub start_grace: Duration,
     /// What asking its checks again depends on.
     pub asking: Asking,
+    /// What is recorded before it is stopped; absent: nothing.
+    pub evidence: Option<evidence::Request>,
 }
 
 impl RestartContext<'_> {

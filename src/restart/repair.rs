@@ -40,6 +40,8 @@ impl Repair {
                 error: None,
                 stderr: Vec::new(),
                 pending,
+                evidence: None,
+                facts: Vec::new(),
             },
             subject: SubjectState {
                 process: context.last_seen.clone(),

@@ -3,11 +3,12 @@
 use std::time::{Duration, Instant};
 
 use super::already_running::already_running;
+use super::evidence::{self, Recorded};
 use super::leftovers::{await_collection, left_behind};
 use super::{
     Action, Attempted, Failure, Method, MethodName, Operation, REPORTED, RestartContext, Up, probes,
 };
-use crate::check::process::LastSeen;
+use crate::check::process::{Identity, LastSeen};
 use crate::check::{CheckStates, SubjectState};
 use crate::pool::Pool;
 
@@ -18,7 +19,8 @@ const POSITIONS_LIMIT: Duration = Duration::from_secs(10);
 pub(super) fn restart<M: Method>(method: &M, context: &RestartContext<'_>) -> Attempted {
     let began = Instant::now();
     let mut states = CheckStates::default();
-    let outcome = attempt(method, context, &mut states);
+    let mut recorded = Recorded::default();
+    let outcome = attempt(method, context, &mut states, &mut recorded);
     let mut attempted = Attempted {
         action: Action {
             kind: Operation::Restart,
@@ -30,6 +32,8 @@ pub(super) fn restart<M: Method>(method: &M, context: &RestartContext<'_>) -> At
             error: None,
             stderr: Vec::new(),
             pending: Vec::new(),
+            evidence: recorded.file.as_deref().map(evidence::shown),
+            facts: recorded.facts.clone(),
         },
         subject: SubjectState {
             process: context.last_seen.clone(),
@@ -60,6 +64,7 @@ pub(super) fn restart<M: Method>(method: &M, context: &RestartContext<'_>) -> At
             attempted.subject.container = up.container;
         }
         Err(failure) if failure.is_unmade => {
+            evidence::withdraw(&recorded);
             ::log::warn!(target: REPORTED, "{}: not restarted: {}", context.service, failure.error);
             attempted.action.error = Some(failure.error.clone());
             attempted.unmade = Some(format!("not restarted: {}", failure.error));
@@ -97,6 +102,7 @@ fn attempt<M: Method>(
     method: &M,
     context: &RestartContext<'_>,
     states: &mut CheckStates,
+    recorded: &mut Recorded,
 ) -> Result<(Up, Outcome), Failure> {
     let service = context.service;
     let leftovers = left_behind(context).map_err(|why| {
@@ -104,6 +110,7 @@ fn attempt<M: Method>(
             "what its main process may have left behind cannot be seen: {why}; nothing was started"
         )
     })?;
+    *recorded = record(context, &leftovers);
     if let Some(running) = context.running.as_ref().filter(|_| method.stops_first()) {
         ::log::info!("{service}: stopping PID {}", running.main.pid);
     } else if !leftovers.is_empty() && method.stops_first() {
@@ -129,6 +136,19 @@ fn attempt<M: Method>(
     let mut begun = method.start(context)?;
     let up = method.verify(context, &mut begun)?;
     with_probes(context, up, started, || method.ended(context, &mut begun))
+}
+
+/// Records what is to be stopped, where that is wanted and anything is.
+fn record(context: &RestartContext<'_>, leftovers: &[Identity]) -> Recorded {
+    let running = context.running.iter().flat_map(|running| &running.all);
+    let roots: Vec<Identity> = running.chain(leftovers).cloned().collect();
+    match &context.evidence {
+        Some(request) if !roots.is_empty() => {
+            let ends = context.asking.run_ends;
+            evidence::record(context.service, request, &roots, ends)
+        }
+        _ => Recorded::default(),
+    }
 }
 
 /// A service that is up, once its probes were waited for. `ended` says why it has ended meanwhile.

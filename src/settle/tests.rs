@@ -82,6 +82,8 @@ fn tried(ok: bool) -> Outcome {
             error: (!ok).then(|| "no".to_owned()),
             stderr: Vec::new(),
             pending: Vec::new(),
+            evidence: None,
+            facts: Vec::new(),
         },
         subject: SubjectState {
             process: process::LastSeen {

@@ -448,6 +448,7 @@ fn judge(case: &Case, stage: &Stage, fault: Option<&Owned>) {
             "state.json.bak",
             "journal.jsonl",
             "outbox",
+            "evidence",
             "a.out",
         ];
         assert!(is_known.contains(&name.as_str()), "{name} is left; {place}");

@@ -28,6 +28,7 @@ mod disk_checks;
 mod disks;
 mod docs;
 mod engine_scenes;
+mod evidence;
 mod examples;
 mod exec;
 mod exec_channel;

@@ -121,7 +121,7 @@ pub(super) fn sample<'a>(
                 ),
             );
         };
-        if let Ok(filled) = filled(entry, &value, &mut unknown) {
+        if let Ok(filled) = filled(entry, &of_key(key.get_ref(), &value), &mut unknown) {
             table.insert(key.clone(), filled);
         }
     }
@@ -130,6 +130,17 @@ pub(super) fn sample<'a>(
     }
     table.insert(key_of(target.key), target.table());
     Some(Spanned::new(rest.span(), DeValue::Table(table)))
+}
+
+/// What placeholders below a key of a service stand for: that of the process to look at is filled in when there is one.
+fn of_key<'a>(
+    key: &'a str,
+    answer: &'a dyn Fn(&str) -> Option<Answer>,
+) -> impl Fn(&str) -> Option<Answer> + 'a {
+    move |name| match (key, name) {
+        ("evidence", "pid") => Some(Ok("{pid}".to_owned())),
+        _ => answer(name),
+    }
 }
 
 /// A value with the placeholders in its texts filled in; or why there is nothing for one.
@@ -229,6 +240,7 @@ impl<'a> Template<'a> {
             }
         };
         for (key, value) in self.rest.as_ref()?.get_ref().as_table()? {
+            let answer = &of_key(key.get_ref(), answer);
             // of a list of checks the others stand
             let is_list = |list: &DeArray<'_>| list.iter().all(|it| it.get_ref().is_table());
             if let Some(list) = value.get_ref().as_array().filter(|list| is_list(list)) {

@@ -201,6 +201,26 @@ fn a_table_is_shown_with_its_placeholders_and_means_the_same_when_it_is_read_aga
 }
 
 #[test]
+fn the_process_that_evidence_is_taken_of_is_filled_in_later() {
+    let text =
+        "[discover.x]\nlabel = \"a\"\nevidence = { command = [\"spy\", \"{name}\", \"{pid}\"] }\n";
+    let config = good(text);
+    let template = Template::of(&config.discover[0], &config);
+    let made = template
+        .make("a", &Target::container("web"), &answer)
+        .unwrap();
+    assert_eq!(made.unset, Vec::<String>::new());
+    let command = made.service.evidence.command.unwrap();
+    assert_eq!(command[2], "{pid}");
+    assert_ne!(command[1], "{name}");
+    // nowhere else
+    let told = told(&bad(
+        "[discover.x]\nlabel = \"a\"\nhttp = [{ url = \"http://{pid}/\" }]\n",
+    ));
+    assert!(told.contains("there is no placeholder `{pid}`"), "{told}");
+}
+
+#[test]
 fn two_services_of_a_config_are_not_one_container() {
     let told = told(&bad(
         "[service.a]\ncontainer = { name = \"x\" }\n[service.b]\ncontainer = { name = \"x\" }\n",

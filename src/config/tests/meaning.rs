@@ -449,6 +449,10 @@ settle = "2s"
 wait_for = "probes"
 stop_first = true
 
+[defaults.evidence]
+enabled = true
+timeout = "5s"
+
 [containers]
 timeout = "10s"
 
@@ -480,8 +484,32 @@ start_timeout = "30s"
 settle = "2s"
 wait_for = "probes"
 stop_first = true
+
+[service.x.evidence]
+enabled = true
+timeout = "5s"
 "#;
     assert_eq!(shown, expected);
+}
+
+#[test]
+fn what_is_recorded_is_said_by_the_service_or_by_the_defaults() {
+    let config = good(
+        "[defaults]\nevidence = { command = [\"spy\", \"{pid}\"], timeout = \"2s\" }\n\
+         [service.a.spawn]\ncommand = [\"x\"]\n\
+         [service.b]\nspawn = { command = [\"x\"] }\nevidence = { enabled = false, timeout = \"500ms\" }\n",
+    );
+    let of = |name: &str| config.service(name).unwrap().evidence.clone();
+    let spy = || Some(vec!["spy".to_owned(), "{pid}".to_owned()]);
+    for (name, enabled, millis) in [("a", true, 2000), ("b", false, 500)] {
+        let settings = of(name);
+        assert_eq!(settings.command, spy(), "{name}");
+        assert_eq!(settings.enabled, enabled, "{name}");
+        assert_eq!(settings.timeout, Duration::from_millis(millis), "{name}");
+    }
+    let plain = good("[service.a.spawn]\ncommand = [\"x\"]\n");
+    let default = crate::restart::evidence::Settings::default();
+    assert_eq!(plain.service("a").unwrap().evidence, default);
 }
 
 #[test]
