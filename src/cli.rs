@@ -60,6 +60,8 @@ pub enum Command {
     Status(Status),
     /// Show the journal: restarts, failures, recoveries, mails
     History(History),
+    /// Sum up a day, service by service: restarts, failures, time not well
+    Report(Report),
     /// Tell the evidence behind the last decision about a service
     Why(Why),
     /// Show what was recorded of a process before it was stopped
@@ -162,6 +164,31 @@ pub struct History {
     /// Print JSON lines: those of the journal, or with --summary one for each service
     #[arg(long)]
     pub json: bool,
+}
+
+/// `report`
+#[derive(Args, Debug)]
+pub struct Report {
+    /// Of this time until now
+    #[arg(long, value_name = "DUR", value_parser = period, default_value = "24h")]
+    pub since: Duration,
+    /// Print one JSON object
+    #[arg(long, conflicts_with = "html")]
+    pub json: bool,
+    /// Print one HTML document
+    #[arg(long)]
+    pub html: bool,
+    /// Send it on every channel; it is then printed only with --json or --html
+    #[arg(long)]
+    pub send: bool,
+}
+
+fn period(text: &str) -> Result<Duration, String> {
+    let since = parse_duration(text)?;
+    if (Duration::from_secs(1)..=Duration::from_hours(24 * 3660)).contains(&since) {
+        return Ok(since);
+    }
+    Err("a report is of 1s to 3660d".to_owned())
 }
 
 /// `validate`

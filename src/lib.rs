@@ -144,7 +144,8 @@ fn perform(cli: &Cli, command: &Command) -> Result<u8, Error> {
         }
         error
     })?;
-    if matches!(command, Command::Check(_) | Command::Restart(_)) {
+    let sends = matches!(command, Command::Report(options) if options.send);
+    if sends || matches!(command, Command::Check(_) | Command::Restart(_)) {
         end_in_any_case(&config);
     }
     let quiet = matches!(command, Command::Check(options) if options.quiet);
@@ -157,6 +158,7 @@ fn perform(cli: &Cli, command: &Command) -> Result<u8, Error> {
         Command::Check(options) => commands::check::run(config, containers, options, style),
         Command::Status(options) => commands::status::run(&config, options, style),
         Command::History(options) => commands::history::run(&config, options, style),
+        Command::Report(options) => commands::report::run(&config, options, style),
         Command::Why(options) => commands::why::run(&config, options, style),
         Command::Evidence(options) => commands::evidence::run(&config, options, style),
         Command::Restart(options) => commands::restart::run(config, containers, options, style),

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 
@@ -14,7 +14,7 @@ use crate::act::{ActContext, Acted, act};
 use crate::check::Observation;
 use crate::check::process::ProcessStatus;
 use crate::client::engine::Listed;
-use crate::clock::Reading;
+use crate::clock::{Reading, age, rough};
 use crate::config::Config;
 use crate::decide::{Decision, Facts, decide_with_requests, lost_networks};
 use crate::deliver::{at_once, deliver};
@@ -24,6 +24,7 @@ use crate::notify::Channel;
 use crate::observe::observe;
 use crate::plan::Roster;
 use crate::pool::{Failed, Pool};
+use crate::report::period::expected;
 use crate::report::{self, Deliveries, RunReport, ServiceReport};
 use crate::requests::Request;
 use crate::restart::Asking;
@@ -137,6 +138,16 @@ pub fn damage_entries(damage: &[String], now: DateTime<Utc>) -> Vec<Entry> {
         entry
     };
     damage.iter().map(entry).collect()
+}
+
+/// The entry that no run was made from the last one to now, where one should have been by what lay between the two before.
+fn silence(since: DateTime<Utc>, now: DateTime<Utc>, interval: Duration) -> Option<Entry> {
+    let gap = age(now, since);
+    (gap > expected(interval)).then(|| Entry {
+        since: Some(since),
+        message: Some(format!("no run for {}", rough(gap))),
+        ..Entry::new(now, "watchdog", JournalEvent::Silent)
+    })
 }
 
 /// What all steps up to the restarts came to.
@@ -413,8 +424,10 @@ impl Run {
     /// between then duplicates an entry instead of losing it.
     pub fn record(&self, session: &mut Session, results: &Results) {
         session.must_flush |= session.state.close_threads();
-        let before = session.state.last_run.replace(self.now.wall);
-        session.state.interval = before.and_then(|before| (self.now.wall - before).to_std().ok());
+        let interval = session.state.run_interval();
+        let before = session.state.note_run(self.now.wall);
+        let silent = before.zip(interval);
+        let silent = silent.and_then(|(since, interval)| silence(since, self.now.wall, interval));
         session.state.last_result = Some(self.result(results));
         session
             .roster
@@ -430,6 +443,7 @@ impl Run {
         };
         // what was done is in the audit trail, whatever becomes of the state
         journal::append_or_warn(store.dir(), &results.entries);
+        journal::append_or_warn(store.dir(), silent.as_slice());
         let flush = session.must_flush
             || results.must_flush
             || session.before != TopLevel::of(&session.state);

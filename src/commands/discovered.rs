@@ -36,6 +36,7 @@ pub fn add(config: &mut Config, command: &Command) -> Containers {
         Command::History(_)
         | Command::Backtest(_)
         | Command::Evidence(_)
+        | Command::Report(_)
         | Command::Pause(_)
         | Command::Resume(_)
         | Command::Reset(_) => {

@@ -23,6 +23,7 @@ pub mod history;
 pub mod man;
 pub mod metrics;
 pub mod pause;
+pub mod report;
 pub mod reset;
 pub mod restart;
 pub mod run_every;

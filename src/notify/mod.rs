@@ -71,6 +71,8 @@ pub enum Severity {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Event {
+    /// What a day came to: somebody has asked for it to be sent.
+    Report,
     /// All is well again after trouble that was reported.
     Recovered,
     /// Warnings only.
@@ -99,6 +101,7 @@ impl Event {
     /// Its name in configs, headers and the journal.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Report => "report",
             Self::Recovered => "recovered",
             Self::Degraded => "degraded",
             Self::Repaired => "repaired",
@@ -127,16 +130,19 @@ impl Event {
             | Self::RepairFailed
             | Self::RestartFailed
             | Self::Exhausted => true,
-            Self::Recovered | Self::Repaired | Self::Restarted | Self::Watchdog | Self::Test => {
-                false
-            }
+            Self::Report
+            | Self::Recovered
+            | Self::Repaired
+            | Self::Restarted
+            | Self::Watchdog
+            | Self::Test => false,
         }
     }
 
     /// How much it matters.
     pub fn severity(self) -> Severity {
         match self {
-            Self::Recovered | Self::Test => Severity::Info,
+            Self::Report | Self::Recovered | Self::Test => Severity::Info,
             Self::Degraded | Self::Repaired | Self::Restarted | Self::Unknown => Severity::Warning,
             Self::Watchdog => Severity::Error,
             Self::Down | Self::RepairFailed | Self::RestartFailed | Self::Exhausted => {

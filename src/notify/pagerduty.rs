@@ -188,7 +188,7 @@ fn events(notification: &Notification, alert: &Alert) -> Vec<Message> {
     let key = dedup_key(notification, alert);
     let is_over = matches!(
         alert.event,
-        Event::Recovered | Event::Restarted | Event::Repaired | Event::Test
+        Event::Report | Event::Recovered | Event::Restarted | Event::Repaired | Event::Test
     );
     let mut events = Vec::new();
     if alert.event != Event::Recovered {

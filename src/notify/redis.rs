@@ -312,6 +312,7 @@ fn of_alert(notification: &Notification, alert: &Alert, id: &str) -> Value {
     let event_type = match alert.event {
         Event::Recovered | Event::Restarted | Event::Repaired => "COMPONENT_RECOVERED",
         Event::Test => "TEST",
+        Event::Report => "REPORT",
         _ => "COMPONENT_DOWN",
     };
     let findings: Vec<&str> = (alert.findings.iter())

@@ -16,7 +16,7 @@ const ALL: &str = "*";
 table! {
     /// What is reported, and how often.
     pub struct Routing like "on = [\"down\"]", check has_one_choice {
-        /// What is reported; there is also "unknown".
+        /// What is reported; there is also "unknown". A "report" is sent to every channel, whatever stands here.
         on: Vec<Event> = vec![
             Event::Restarted,
             Event::Repaired,
@@ -65,6 +65,7 @@ choice! {
     "recovered" = Recovered,
     "degraded" = Degraded,
     "unknown" = Unknown,
+    "report" = Report,
 }
 
 choice! {

@@ -19,6 +19,7 @@ const USUAL_CONFIG: &str = "/etc/watchdog/watchdog.toml";
 /// An event after the name of its service.
 pub(super) fn words(event: Event) -> &'static str {
     match event {
+        Event::Report => "report",
         Event::Recovered => "recovered",
         Event::Degraded => "degraded",
         Event::Restarted => "restarted",
@@ -64,6 +65,14 @@ fn is_pending(alert: &Alert) -> bool {
 fn headline(alert: &Alert) -> String {
     let name = visible(&alert.service);
     match alert.event {
+        // its first note is all of it in a sentence
+        Event::Report => {
+            let all = alert
+                .notes
+                .first()
+                .map(|note| cut(&visible(note), 2 * QUOTED));
+            format!("Report: {}.", all.unwrap_or_default())
+        }
         Event::Recovered => format!("{name} is well again."),
         Event::Degraded => format!("{name} runs, but something about it is not right."),
         Event::Restarted if is_pending(alert) => {
@@ -92,6 +101,10 @@ fn headline(alert: &Alert) -> String {
 /// All about one alert.
 pub(super) fn section(body: &mut Body, now: DateTime<Utc>, alert: &Alert, config: Option<&Path>) {
     body.sentence(&first_sentence(alert));
+    if alert.event == Event::Report {
+        report(body, alert, config);
+        return;
+    }
     if now - alert.time >= TimeDelta::minutes(LATE_MINUTES) {
         body.sentence(&format!(
             "This happened {} and could not be sent before.",
@@ -147,6 +160,18 @@ pub(super) fn section(body: &mut Body, now: DateTime<Utc>, alert: &Alert, config
     }
     body.blank_line();
     next(body, alert, config);
+}
+
+/// The lines of a report. They are as long as they are: they have columns and paths in them.
+fn report(body: &mut Body, alert: &Alert, config: Option<&Path>) {
+    body.blank_line();
+    for line in alert.notes.iter().skip(1) {
+        body.line(&cut(&visible(line), 2 * QUOTED));
+    }
+    body.blank_line();
+    body.sentence("To see it again, and what happened one by one:");
+    body.line(&format!("  {}", command(config, "report")));
+    body.line(&format!("  {}", command(config, "history")));
 }
 
 fn seen(finding: &Finding) -> String {
@@ -244,7 +269,7 @@ fn attempts(body: &mut Body, now: DateTime<Utc>, alert: &Alert) {
         | Event::RepairFailed
         | Event::Exhausted => true,
         Event::Recovered | Event::Degraded | Event::Unknown | Event::Down => alert.attempts > 0,
-        Event::Watchdog | Event::Test => false,
+        Event::Watchdog | Event::Test | Event::Report => false,
     };
     let max = usize::try_from(alert.max_per_hour).unwrap_or(usize::MAX);
     if is_shown && max > 0 {
@@ -284,7 +309,7 @@ fn attempts(body: &mut Body, now: DateTime<Utc>, alert: &Alert) {
 fn next(body: &mut Body, alert: &Alert, config: Option<&Path>) {
     let name = visible(&alert.service);
     let advice = match alert.event {
-        Event::Recovered => "Nothing has to be done. What happened:",
+        Event::Report | Event::Recovered => "Nothing has to be done. What happened:",
         Event::Restarted | Event::Repaired => {
             "Nothing has to be done at once. To see what happened:"
         }

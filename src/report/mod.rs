@@ -14,6 +14,7 @@ use crate::state::{ServiceState, State};
 use crate::verdict::{ExitCode, Verdict};
 
 pub mod page;
+pub mod period;
 pub mod summary;
 pub mod text;
 

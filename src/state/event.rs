@@ -30,6 +30,8 @@ pub enum JournalEvent {
     Resumed,
     /// A person had the attempts to restart a service forgotten.
     Reset,
+    /// No run was made for longer than there should have been one. The entry says since when.
+    Silent,
     /// A part of the state was damaged.
     StateDamaged,
     /// A file in the outbox was damaged.
@@ -56,11 +58,11 @@ pub enum DeliveryEvent {
 }
 
 /// All events that have one name and are no verdicts.
-const NAMED: [(&str, JournalEvent); 18] = {
+const NAMED: [(&str, JournalEvent); 19] = {
     use DeliveryEvent::{Deferred, GivenUp, Refused, Sent};
     use JournalEvent::{
         Alert, Interrupted, Mail, OutboxDamaged, Recovered, Repairing, RequestRefused, Requested,
-        Reset, Restarting, Resumed, StateDamaged,
+        Reset, Restarting, Resumed, Silent, StateDamaged,
     };
     [
         ("recovered", Recovered),
@@ -71,6 +73,7 @@ const NAMED: [(&str, JournalEvent); 18] = {
         ("interrupted", Interrupted),
         ("resumed", Resumed),
         ("reset", Reset),
+        ("silent", Silent),
         ("state_damaged", StateDamaged),
         ("outbox_damaged", OutboxDamaged),
         ("mail_sent", Mail(Sent)),

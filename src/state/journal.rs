@@ -61,6 +61,9 @@ pub struct Entry {
     /// The channel of a message, if that is not mail.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub channel: Option<String>,
+    /// Since when, of what has lasted until then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<DateTime<Utc>>,
     /// The services that a message was about.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub about: Vec<String>,
@@ -82,6 +85,7 @@ impl Entry {
             started: None,
             attempt: None,
             channel: None,
+            since: None,
             about: Vec::new(),
             message: None,
         }

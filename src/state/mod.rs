@@ -57,8 +57,11 @@ pub struct State {
     #[serde(default)]
     pub last_run: Option<DateTime<Utc>>,
     /// How long before this run the last one looked, as far as it is known.
-    #[serde(skip)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interval: Option<Duration>,
+    /// The same of the last run and the one before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interval_before: Option<Duration>,
     /// The clocks of the last run.
     #[serde(default)]
     pub clock: Option<Reading>,
@@ -120,6 +123,7 @@ impl Default for State {
             version: VERSION,
             last_run: None,
             interval: None,
+            interval_before: None,
             clock: None,
             flushed: None,
             unflushed: false,
@@ -460,6 +464,20 @@ impl ServiceState {
 }
 
 impl State {
+    /// Takes note of a run that looks now, and gives back when the last one did.
+    pub fn note_run(&mut self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        let before = self.last_run.replace(now);
+        self.interval_before = self.interval;
+        self.interval = before.and_then(|before| (now - before).to_std().ok());
+        before
+    }
+
+    /// The time from one run to the next, as far as it is known: the longer one of the last two, for a person may have made
+    /// one in between.
+    pub fn run_interval(&self) -> Option<Duration> {
+        self.interval.max(self.interval_before)
+    }
+
     /// A new state with what the journal knows of restart attempts, so that the budget is not forgotten with the
     /// state; nor is what was started last. The times are by the wall clock of then: whether it was set since is not
     /// known.

@@ -61,6 +61,7 @@ mod proxies;
 mod real_mail;
 mod real_postfix;
 mod redis_channel;
+mod report;
 mod restart;
 mod run_all;
 mod run_every;

@@ -168,6 +168,8 @@ fn the_rpm_package_holds_the_program_and_all_that_belongs_to_it() {
         "etc/watchdog",
         "etc/logrotate.d/service-watchdog",
         "usr/lib/systemd/system/watchdog.timer",
+        "usr/lib/systemd/system/watchdog-report.timer",
+        "usr/lib/systemd/system/watchdog-report.service",
         "usr/lib/systemd/user/watchdog.timer",
         "usr/share/man/man1/watchdog-check.1",
         "usr/share/man/man5/watchdog.toml.5",

@@ -1,0 +1,150 @@
+//! `watchdog report`: what a day came to.
+
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use crate::cli;
+use crate::commands::{Opened, open, print};
+use crate::config::Config;
+use crate::deliver::deliver;
+use crate::error::Error;
+use crate::notify::{Alert, Event};
+use crate::report;
+use crate::report::page::{Page, Style};
+use crate::report::period::{PeriodReport, Reader, Runs, html, text};
+use crate::state::journal;
+use crate::state::store::{Store, StoreError};
+
+/// So long is waited for a run that is under way: most take less.
+const LOCK_WAIT: Duration = Duration::from_mins(1);
+
+/// How often the lock is tried meanwhile.
+const LOCK_POLL: Duration = Duration::from_millis(200);
+
+/// Prints what a stretch of time came to, or sends it on every channel.
+pub fn run(config: &Config, options: &cli::Report, style: Style) -> Result<u8, Error> {
+    let now = Utc::now();
+    let report = summed_up(config, options.since, now)?;
+    if options.json {
+        let json =
+            serde_json::to_string(&report).map_err(|error| Error::Internal(error.to_string()))?;
+        print(&format!("{json}\n"))?;
+    } else if options.html {
+        print(&html::document(&report))?;
+    } else if !options.send {
+        print(&text::page(&report, style))?;
+    }
+    if !options.send {
+        return Ok(0);
+    }
+    let is_printed = options.json || options.html;
+    send(config, &report, style, is_printed)
+}
+
+fn summed_up(config: &Config, since: Duration, now: DateTime<Utc>) -> Result<PeriodReport, Error> {
+    let since = TimeDelta::from_std(since).unwrap_or(TimeDelta::MAX);
+    let from = now.checked_sub_signed(since).unwrap_or_default();
+    let mut reader = Reader::new(from, now);
+    let damaged =
+        journal::read(&config.state_dir, |entry| reader.add(&entry)).map_err(|source| {
+            StoreError::Io {
+                what: "cannot read the journal in",
+                path: config.state_dir.clone(),
+                source,
+            }
+        })?;
+    if damaged > 0 {
+        ::log::warn!(
+            "{} of the journal in {} left out",
+            crate::commands::count(damaged, "damaged line"),
+            config.state_dir.display()
+        );
+    }
+    let state = Store::at(&config.state_dir).look().state;
+    let runs = Runs {
+        last: state.last_run,
+        interval: state.run_interval(),
+    };
+    let names: Vec<&str> = (config.services.iter())
+        .map(|service| service.name.as_str())
+        .collect();
+    Ok(reader.finish(report::host(), &names, runs))
+}
+
+/// Puts a report among what is to be told on each channel, and sends what there is. What cannot be sent is kept, and the
+/// next runs try again.
+fn send(
+    config: &Config,
+    report: &PeriodReport,
+    style: Style,
+    is_printed: bool,
+) -> Result<u8, Error> {
+    // one that is shown all present trouble takes no messages
+    let channels = || {
+        let all = config.channels.iter();
+        all.filter(|channel| channel.as_alertmanager().is_none())
+    };
+    if channels().next().is_none() {
+        ::log::error!(
+            "there is no channel to send it on: {} has no [mail] table and no [notify.NAME] table, and $ALERT_EMAIL_TO is not \
+             set",
+            config.path.display()
+        );
+        return Ok(1);
+    }
+    let Opened {
+        store,
+        lock: _lock,
+        mut state,
+        now,
+    } = wait_for_lock(config)?;
+    for channel in channels() {
+        let known = state.channels.entry(channel.name.clone()).or_default();
+        known.add(Alert {
+            notes: text::sentences(report),
+            ..Alert::new(now.wall, "watchdog", Event::Report)
+        });
+    }
+    store.save_twice(&mut state)?;
+    let sent = deliver(config, &config.channels, &store, &mut state, &now);
+    if is_printed {
+        return Ok(0);
+    }
+    let mut page = Page::new(style);
+    for channel in channels() {
+        let name = &channel.name;
+        let deliveries = sent.get(name).copied().unwrap_or_default();
+        let waits = state.channels.get(name).is_some_and(|known| {
+            let mut pending = known.pending.iter();
+            pending.any(|it| it.event == Event::Report)
+        });
+        if waits {
+            let line = format!("{name}: held back by quiet or max_per_hour; a later run sends it");
+            page.line(0, &line);
+        } else if deliveries.queued > 0 {
+            let line = format!("{name}: could not be sent yet; the next run tries again");
+            page.line(0, &line);
+        } else if deliveries.sent > 0 {
+            page.line(0, &format!("{name}: sent"));
+        } else {
+            page.line(0, &format!("{name}: refused; `watchdog history` says why"));
+        }
+    }
+    print(&page.into_text())?;
+    Ok(0)
+}
+
+/// The state under its lock, once a run that is under way has ended.
+fn wait_for_lock(config: &Config) -> Result<Opened, Error> {
+    let deadline = Instant::now() + LOCK_WAIT;
+    loop {
+        match open(config) {
+            Err(Error::Store(StoreError::Busy { .. })) if Instant::now() < deadline => {
+                sleep(LOCK_POLL);
+            }
+            opened => return opened,
+        }
+    }
+}
