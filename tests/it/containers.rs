@@ -1,5 +1,6 @@
 //! Containers of a real Docker engine, which each test has for itself.
 
+use std::fs;
 use std::process::{Command, Output};
 use std::time::Duration;
 
@@ -118,7 +119,14 @@ fn a_container_is_restarted_by_its_engine_whatever_is_wrong_with_it() {
     signal(pid, Signal::SIGSTOP);
     let outcome = scene.check();
     let outcome = outcome.restarted_for("gateway", "process_stopped");
-    assert_eq!(outcome.service("gateway")["action"]["method"], "container");
+    let action = outcome.service("gateway")["action"].clone();
+    assert_eq!(action["method"], "container");
+    // what it was doing is recorded, by its number on this side
+    let record = fs::read_to_string(action["evidence"].as_str().unwrap()).unwrap();
+    assert!(
+        record.contains(&format!("\nPID {pid} (")) && record.contains("state T (stopped by"),
+        "{record}"
+    );
     let new = engine.pid("gateway");
     assert_eq!(pid_of(&outcome, "gateway"), new);
     assert!(new != pid && !alive(pid));

@@ -756,6 +756,13 @@ fn a_restart_command_is_run_to_its_end_and_verified() {
     assert_eq!(outcome.service("a")["action"]["method"], "command");
     scene.check().exits(0).verdict("a", "healthy");
     assert_eq!(scene.copies("a"), 1);
+    // what is stopped before it is run is recorded
+    let old = scene.last("a");
+    scene.freeze(old);
+    let outcome = scene.check().restarted_for("a", "process_stopped");
+    let action = outcome.service("a")["action"].clone();
+    let record = fs::read_to_string(action["evidence"].as_str().unwrap()).unwrap();
+    assert!(record.contains(&format!("\nPID {old} (")), "{record}");
 }
 
 #[test]

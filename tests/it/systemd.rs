@@ -210,6 +210,8 @@ fn one_that_ignores_term_or_hangs_in_its_stop_is_killed_and_started() {
         assert_eq!(action["old_pid"].to_string(), old);
         assert_eq!(action["new_pid"].to_string(), new);
         assert_eq!(action["method"], "systemd");
+        let record = action["evidence"].as_str().unwrap();
+        it.sh(&format!("grep -q '^PID {old} (' {record}")).ok();
         assert_eq!(it.show("bot.service", "NRestarts"), "0");
         it.sh(&format!("! test -e /proc/{old}")).ok();
         it.check().exits(0).tells("bot", "healthy", &[]);
