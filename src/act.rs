@@ -431,6 +431,8 @@ fn failed_inside(service: &Service, decision: &Decision, last_seen: &LastSeen) -
             pending: Vec::new(),
             evidence: None,
             facts: Vec::new(),
+            from: None,
+            to: None,
         },
         subject: SubjectState {
             process: last_seen.clone(),

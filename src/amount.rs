@@ -256,6 +256,15 @@ fn decimal(count: u64) -> String {
     format!("{whole}.{}", fraction.trim_end_matches('0'))
 }
 
+/// A figure for people, to two decimals where it has any: `0.85`, `1700`.
+pub fn rounded(figure: f64) -> String {
+    if figure.fract() == 0.0 || figure.abs() >= 1000.0 {
+        format!("{figure:.0}")
+    } else {
+        format!("{figure:.2}")
+    }
+}
+
 /// A number of bytes for a person: three digits, and a unit of 1000.
 pub fn rough_bytes(bytes: u64) -> String {
     let unit = UNITS[..5]

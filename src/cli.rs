@@ -68,6 +68,8 @@ pub enum Command {
     Evidence(Evidence),
     /// Restart a service now
     Restart(Restart),
+    /// Have so many replicas of a scale now, between its min and max
+    Scale(Scale),
     /// Watch services for a while without restarting them or mailing about them
     Pause(Pause),
     /// End pauses
@@ -299,6 +301,17 @@ pub struct Restart {
     /// Also where the restart budget is spent
     #[arg(long)]
     pub force: bool,
+}
+
+/// `scale`
+#[derive(Args, Debug)]
+pub struct Scale {
+    /// The scale
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    /// So many replicas
+    #[arg(value_name = "N")]
+    pub replicas: u32,
 }
 
 /// `pause`

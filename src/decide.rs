@@ -20,6 +20,7 @@ mod limits;
 mod network;
 mod remedy;
 mod requested;
+pub mod scale;
 
 use limits::blocked;
 use remedy::Chosen;

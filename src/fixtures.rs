@@ -176,6 +176,8 @@ pub(crate) fn action() -> Action {
         pending: Vec::new(),
         evidence: None,
         facts: Vec::new(),
+        from: None,
+        to: None,
     }
 }
 

@@ -54,6 +54,7 @@ pub mod report;
 pub mod requests;
 pub mod restart;
 pub mod run;
+pub mod scale;
 pub mod secret;
 pub mod settle;
 pub mod state;
@@ -145,7 +146,11 @@ fn perform(cli: &Cli, command: &Command) -> Result<u8, Error> {
         error
     })?;
     let sends = matches!(command, Command::Report(options) if options.send);
-    if sends || matches!(command, Command::Check(_) | Command::Restart(_)) {
+    let acts = matches!(
+        command,
+        Command::Check(_) | Command::Restart(_) | Command::Scale(_)
+    );
+    if sends || acts {
         end_in_any_case(&config);
     }
     let quiet = matches!(command, Command::Check(options) if options.quiet);
@@ -162,6 +167,7 @@ fn perform(cli: &Cli, command: &Command) -> Result<u8, Error> {
         Command::Why(options) => commands::why::run(&config, options, style),
         Command::Evidence(options) => commands::evidence::run(&config, options, style),
         Command::Restart(options) => commands::restart::run(config, containers, options, style),
+        Command::Scale(options) => commands::scale::run(config, options, style),
         Command::Pause(options) => commands::pause::pause(&config, options, style),
         Command::Resume(options) => commands::pause::resume(&config, options, style),
         Command::Reset(options) => commands::reset::run(&config, options, style),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::client::engine::Listed;
-use crate::config::{Config, Service};
+use crate::config::{Config, Scale, Service};
 use crate::state::{Discovered, State};
 
 /// So long what was found is remembered after it was found last.
@@ -26,6 +26,8 @@ pub struct Listing {
 pub struct Roster {
     /// All of them: those of the config in its order, then those of each source.
     pub services: Vec<Arc<Service>>,
+    /// How many replicas of something are to run.
+    pub scales: Vec<Arc<Scale>>,
     /// What the engine listed, where it was asked for what there is; the error is a sentence.
     pub containers: Option<Result<Vec<Listed>, String>>,
 }
@@ -35,6 +37,7 @@ pub struct Roster {
 pub fn plan(config: &mut Config, listings: Vec<Listing>) {
     let mut names: BTreeSet<String> = (config.services.iter())
         .map(|service| service.name.clone())
+        .chain(config.scales.iter().map(|scale| scale.name.clone()))
         .collect();
     for service in listings.into_iter().flat_map(|listing| listing.services) {
         if names.insert(service.name.clone()) {
@@ -73,14 +76,22 @@ impl Roster {
         let listed: BTreeSet<&str> = (self.services.iter())
             .map(|service| service.name.as_str())
             .collect();
-        state.retain_services(|name, known| {
-            let found = known.discovered.as_ref();
-            listed.contains(name)
-                || known.attempts_in_hour(now) > 0
-                || known.is_paused(now)
-                || known.given_up.is_some()
-                || found.is_some_and(|found| now - found.at < REMEMBERED)
-        });
+        let scaled: BTreeSet<&str> = (self.scales.iter())
+            .map(|scale| scale.name.as_str())
+            .collect();
+        state.retain(
+            |name, known| {
+                let found = known.discovered.as_ref();
+                listed.contains(name)
+                    || known.attempts_in_hour(now) > 0
+                    || known.is_paused(now)
+                    || known.given_up.is_some()
+                    || found.is_some_and(|found| now - found.at < REMEMBERED)
+            },
+            |name, known| {
+                scaled.contains(name) || known.changes_in_hour(now) > 0 || known.is_paused(now)
+            },
+        );
     }
 }
 
@@ -118,6 +129,7 @@ mod tests {
     fn roster(config: Config) -> Roster {
         Roster {
             services: config.services,
+            scales: config.scales,
             containers: None,
         }
     }

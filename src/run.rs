@@ -25,15 +25,18 @@ use crate::observe::observe;
 use crate::plan::Roster;
 use crate::pool::{Failed, Pool};
 use crate::report::period::expected;
-use crate::report::{self, Deliveries, RunReport, ServiceReport};
+use crate::report::{self, Deliveries, RunReport, ScaleReport, ServiceReport};
 use crate::requests::Request;
 use crate::restart::Asking;
 use crate::restart::command::empty_large_outputs;
+use crate::scale::watched::excuse;
 use crate::settle::{AlertConfig, alert_own_trouble, recover_interrupted, settle};
 use crate::state::journal::{self, Entry, JournalEvent};
 use crate::state::store::{Loaded, Lock, Store, StoreError};
 use crate::state::{RunResult, State};
-use crate::verdict::ExitCode;
+use crate::verdict::{ExitCode, Verdict};
+
+mod scales;
 
 mod publishing;
 mod requests;
@@ -155,6 +158,8 @@ fn silence(since: DateTime<Utc>, now: DateTime<Utc>, interval: Duration) -> Opti
 pub struct Results {
     /// The services in the order of the config.
     pub services: Vec<ServiceReport>,
+    /// The scales in the order of the config.
+    pub scales: Vec<ScaleReport>,
     /// What to write into the journal.
     entries: Vec<Entry>,
     /// The state has changed in a way that must survive a crash.
@@ -249,6 +254,7 @@ impl Run {
             interrupted: state.interrupted(),
             roster: Roster {
                 services: self.config.services.clone(),
+                scales: self.config.scales.clone(),
                 containers: self.containers.clone(),
             },
             must_flush: long_unflushed || clock_set,
@@ -274,7 +280,7 @@ impl Run {
 
     /// Runs all checks of the services, side by side.
     pub fn observe(&self, session: &Session) -> Observations {
-        observe(
+        let mut seen = observe(
             &self.pool,
             &self.config,
             &session.roster,
@@ -282,7 +288,12 @@ impl Run {
             &session.state,
             &self.now,
             self.deadline,
-        )
+        );
+        if !self.config.scales.is_empty() {
+            let (scales, services) = (&self.config.scales, &session.roster.services);
+            excuse(scales, services, &session.state, self.now.wall, &mut seen);
+        }
+        seen
     }
 
     /// Journals and alerts about what earlier runs left behind: restarts that they did not see the end of, a damaged
@@ -393,6 +404,7 @@ impl Run {
         };
         let mut results = Results {
             services: Vec::with_capacity(decisions.len()),
+            scales: Vec::new(),
             entries: Vec::new(),
             must_flush: !acted.outcomes.is_empty()
                 || observations.values().any(|seen| seen.consumed),
@@ -479,14 +491,17 @@ impl Run {
     fn result(&self, results: &Results) -> RunResult {
         RunResult {
             duration_ms: u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX),
-            exit_code: report::exit_code(&results.services).code(),
+            exit_code: report::exit_code(&results.services, &results.scales).code(),
         }
     }
 
     fn alert_unrecorded(&self, error: &str, state: &mut State, results: &Results) {
-        let unwell: Vec<String> = (results.services.iter())
-            .filter(|service| service.verdict.exit_code() != ExitCode::Ok)
+        let is_unwell = |verdict: Verdict| verdict.exit_code() != ExitCode::Ok;
+        let services = results.services.iter().filter(|it| is_unwell(it.verdict));
+        let scales = results.scales.iter().filter(|it| is_unwell(it.verdict));
+        let unwell: Vec<String> = services
             .map(report::summary::sentence)
+            .chain(scales.map(report::summary::of_scale))
             .collect();
         let channels = self.alerting().channels;
         if !channels.is_empty() {
@@ -523,8 +538,9 @@ impl Run {
             host: report::host(),
             time: Some(self.now.wall),
             duration_ms: Some(u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)),
-            exit_code: report::exit_code(&results.services).code(),
+            exit_code: report::exit_code(&results.services, &results.scales).code(),
             services: results.services,
+            scales: results.scales,
             mail: alerts.then_some(mail),
             notify,
         })

@@ -17,6 +17,8 @@ use crate::state::journal::{AttemptNumber, Entry, JournalEvent};
 use crate::state::{AttemptRecord, LastResult, STARTS_KEPT, ServiceState, State, incident_id};
 use crate::verdict::Verdict;
 
+pub mod scale;
+
 /// What came of a restart or a repair that was due.
 #[derive(Clone, Debug)]
 pub enum Outcome {
@@ -234,6 +236,8 @@ pub fn settle(
                 (Operation::Restart, false) => Verdict::RestartFailed,
                 (Operation::Repair, true) => Verdict::Repaired,
                 (Operation::Repair, false) => Verdict::RepairFailed,
+                (Operation::Scale, true) => Verdict::Scaled,
+                (Operation::Scale, false) => Verdict::ScaleFailed,
             };
             (verdict, Some(attempted), None)
         }
@@ -561,10 +565,16 @@ pub fn event_of(known: Option<&ServiceAlerts>, verdict: Verdict) -> Option<Event
         Verdict::Down => Some(Event::Down),
         Verdict::Degraded => Some(Event::Degraded),
         Verdict::Unknown => Some(Event::Unknown),
-        Verdict::Healthy if known.is_some_and(|known| known.open_trouble.is_some()) => {
+        Verdict::Scaled => Some(Event::Scaled),
+        Verdict::ScaleFailed => Some(Event::ScaleFailed),
+        Verdict::AtMax => Some(Event::AtMax),
+        Verdict::Healthy | Verdict::Steady
+            if known.is_some_and(|known| known.open_trouble.is_some()) =>
+        {
             Some(Event::Recovered)
         }
         Verdict::Healthy
+        | Verdict::Steady
         | Verdict::Starting
         | Verdict::Failing
         | Verdict::Waiting
@@ -611,7 +621,9 @@ fn is_due(
     let again = |at| {
         !event.is_once_an_incident() && every.is_some_and(|it| crate::clock::age(now, at) >= it)
     };
-    routing.on.contains(&event) && (event == Event::Recovered || last.is_none_or(again))
+    // each change of the replicas is another one
+    let is_news = matches!(event, Event::Recovered | Event::Scaled);
+    routing.on.contains(&event) && (is_news || last.is_none_or(again))
 }
 
 #[cfg(test)]

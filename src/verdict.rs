@@ -34,10 +34,18 @@ pub enum Verdict {
     Paused,
     /// Not looked at.
     Disabled,
+    /// So many replicas run as there are to be.
+    Steady,
+    /// There were to be more or fewer, and so many run now.
+    Scaled,
+    /// The load asks for more replicas than there may be.
+    AtMax,
+    /// There were to be more or fewer, and it was tried, and so many do not run.
+    ScaleFailed,
 }
 
 impl Verdict {
-    /// All of them.
+    /// All that a service can have.
     pub const ALL: [Self; 14] = [
         Self::Healthy,
         Self::Starting,
@@ -53,6 +61,16 @@ impl Verdict {
         Self::Unknown,
         Self::Paused,
         Self::Disabled,
+    ];
+
+    /// All that a scale can have.
+    pub const OF_SCALE: [Self; 6] = [
+        Self::Steady,
+        Self::Scaled,
+        Self::AtMax,
+        Self::ScaleFailed,
+        Self::Unknown,
+        Self::Paused,
     ];
 
     /// Its name in reports, the state and the journal.
@@ -72,19 +90,31 @@ impl Verdict {
             Self::Unknown => "unknown",
             Self::Paused => "paused",
             Self::Disabled => "disabled",
+            Self::Steady => "steady",
+            Self::Scaled => "scaled",
+            Self::AtMax => "at_max",
+            Self::ScaleFailed => "scale_failed",
         }
     }
 
     /// The exit code that it stands for, in the convention of Nagios plugins.
     pub fn exit_code(self) -> ExitCode {
         match self {
-            Self::Healthy | Self::Starting | Self::Paused | Self::Disabled => ExitCode::Ok,
-            Self::Restarted | Self::Repaired | Self::Degraded | Self::Failing => ExitCode::Warning,
+            Self::Healthy
+            | Self::Starting
+            | Self::Paused
+            | Self::Disabled
+            | Self::Steady
+            | Self::Scaled => ExitCode::Ok,
+            Self::Restarted | Self::Repaired | Self::Degraded | Self::Failing | Self::AtMax => {
+                ExitCode::Warning
+            }
             Self::Down
             | Self::RestartFailed
             | Self::RepairFailed
             | Self::Exhausted
-            | Self::Waiting => ExitCode::Critical,
+            | Self::Waiting
+            | Self::ScaleFailed => ExitCode::Critical,
             Self::Unknown => ExitCode::Unknown,
         }
     }
@@ -147,6 +177,9 @@ mod tests {
             (&[RestartFailed], 2),
             (&[Repaired, Healthy], 1),
             (&[RepairFailed, Unknown], 2),
+            (&[Steady, Scaled], 0),
+            (&[AtMax, Scaled], 1),
+            (&[ScaleFailed, Unknown], 2),
             (&[Exhausted, Unknown], 2),
         ] {
             assert_eq!(

@@ -535,6 +535,8 @@ pub(crate) fn mail(data: &[u8]) {
             pending: vec![next()],
             evidence: None,
             facts: Vec::new(),
+            from: None,
+            to: None,
         }),
         since: None,
         consecutive_failures: 1,

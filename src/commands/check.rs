@@ -44,7 +44,12 @@ pub fn run(
 fn sentences(report: &RunReport) -> String {
     let services = report.services.iter();
     let unwell = services.filter(|service| service.verdict.exit_code() != ExitCode::Ok);
-    let sentences: Vec<String> = unwell.map(summary::sentence).collect();
+    let scales = report.scales.iter();
+    let scales = scales.filter(|scale| scale.verdict.exit_code() != ExitCode::Ok);
+    let sentences: Vec<String> = unwell
+        .map(summary::sentence)
+        .chain(scales.map(summary::of_scale))
+        .collect();
     sentences.join("\n")
 }
 
@@ -65,7 +70,8 @@ fn whole(
     let decisions = run.decide(&session, &mut observations);
     run.refuse_requests(&mut session, &decisions);
     let acted = run.act(&mut session, &observations, &decisions);
-    let results = run.settle(&mut session, &observations, &decisions, &acted);
+    let mut results = run.settle(&mut session, &observations, &decisions, &acted);
+    run.scale(&mut session, &mut results);
     run.record(&mut session, &results);
     let sent = run.alert(&mut session, &results);
     run.publish(&session, &results);
@@ -93,5 +99,8 @@ fn show(report: &RunReport, options: &cli::Check, style: Style) -> Result<(), Er
     shown
         .services
         .retain(|service| service.verdict.exit_code() != ExitCode::Ok);
+    shown
+        .scales
+        .retain(|scale| scale.verdict.exit_code() != ExitCode::Ok);
     print(&table(&shown, style))
 }

@@ -25,16 +25,14 @@ pub fn run(options: &cli::Completions, config: Option<&Path>) -> Result<u8, Erro
     Ok(0)
 }
 
-/// The names of the services, one a line; nothing where the config is wrong: a shell has no place to say so.
+/// The names of the services and scales, one a line; nothing where the config is wrong: a shell has no place to say so.
 fn names(config: Option<&Path>) -> String {
     config::find(config)
         .and_then(|path| config::load(&path))
         .map(|mut config| {
             discovered::add_remembered(&mut config);
-            config
-                .services
-                .iter()
-                .flat_map(|service| [service.name.as_str(), "\n"])
+            super::names(&config)
+                .flat_map(|name| [name, "\n"])
                 .collect()
         })
         .unwrap_or_default()

@@ -37,6 +37,7 @@ pub fn add(config: &mut Config, command: &Command) -> Containers {
         | Command::Backtest(_)
         | Command::Evidence(_)
         | Command::Report(_)
+        | Command::Scale(_)
         | Command::Pause(_)
         | Command::Resume(_)
         | Command::Reset(_) => {

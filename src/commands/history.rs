@@ -28,7 +28,7 @@ pub fn run(config: &Config, options: &cli::History, style: Style) -> Result<u8, 
     let mut json = String::new();
     let mut page = Page::new(style);
     let mut oldest: Option<DateTime<Utc>> = None;
-    let mut made_of: BTreeMap<String, (Vec<Made>, Vec<Made>)> = BTreeMap::new();
+    let mut made_of: BTreeMap<String, AllMade> = BTreeMap::new();
     let mut shown = 0_usize;
     let damaged = journal::read(&config.state_dir, |entry| {
         oldest = Some(oldest.map_or(entry.time, |time| time.min(entry.time)));
@@ -46,10 +46,11 @@ pub fn run(config: &Config, options: &cli::History, style: Style) -> Result<u8, 
                 time: entry.time,
                 worked: action.ok,
             };
-            let (restarts, repairs) = made_of.entry(entry.service.clone()).or_default();
+            let of = made_of.entry(entry.service.clone()).or_default();
             match action.kind {
-                Operation::Restart => restarts.push(made),
-                Operation::Repair => repairs.push(made),
+                Operation::Restart => of.restarts.push(made),
+                Operation::Repair => of.repairs.push(made),
+                Operation::Scale => of.changes.push(made),
             }
         }
         if options.summary {
@@ -83,10 +84,12 @@ pub fn run(config: &Config, options: &cli::History, style: Style) -> Result<u8, 
         .map_or(journalled, |since| since.min(journalled));
     let sums: Vec<Summary> = made_of
         .iter()
-        .map(|(name, (restarts, repairs))| Summary {
-            repairs: repairs.len(),
-            repairs_failed: failed(repairs),
-            ..Summary::of(name, restarts, period)
+        .map(|(name, of)| Summary {
+            repairs: of.repairs.len(),
+            repairs_failed: failed(&of.repairs),
+            changes: of.changes.len(),
+            changes_failed: failed(&of.changes),
+            ..Summary::of(name, &of.restarts, period)
         })
         .collect();
     if options.json {
@@ -128,6 +131,14 @@ struct Made {
     worked: bool,
 }
 
+/// All that was tried of a service or a scale.
+#[derive(Debug, Default)]
+struct AllMade {
+    restarts: Vec<Made>,
+    repairs: Vec<Made>,
+    changes: Vec<Made>,
+}
+
 /// How many of them failed.
 fn failed(made: &[Made]) -> usize {
     made.iter().filter(|made| !made.worked).count()
@@ -151,6 +162,17 @@ struct Summary {
     repairs: usize,
     /// Those of them that failed.
     repairs_failed: usize,
+    /// All changes of the number of its replicas, where it is a scale.
+    #[serde(skip_serializing_if = "is_zero")]
+    changes: usize,
+    /// Those of them that failed.
+    #[serde(skip_serializing_if = "is_zero")]
+    changes_failed: usize,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands it so")]
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 impl Summary {
@@ -175,17 +197,32 @@ impl Summary {
             mean_between_s: mean.map(|mean| mean.as_secs_f64()),
             repairs: 0,
             repairs_failed: 0,
+            changes: 0,
+            changes_failed: 0,
         }
     }
 
     /// As a person reads it.
     fn told(&self) -> String {
+        let period = rough(Duration::from_secs_f64(self.period_s));
+        let is_scale = self.changes > 0 && self.restarts == 0 && self.repairs == 0;
+        if is_scale {
+            let more = if self.changes == 1 { "" } else { "s" };
+            let failed = match self.changes_failed {
+                0 => String::new(),
+                failed => format!(" ({failed} failed)"),
+            };
+            return format!(
+                "{}: {} change{more} of its replicas in {period}{failed}",
+                self.service, self.changes
+            );
+        }
         let mut told = format!(
             "{}: {} restart{} in {}",
             self.service,
             self.restarts,
             if self.restarts == 1 { "" } else { "s" },
-            rough(Duration::from_secs_f64(self.period_s))
+            period
         );
         if self.failed > 0 {
             let _ = write!(told, " ({} failed)", self.failed);

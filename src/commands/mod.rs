@@ -27,6 +27,7 @@ pub mod report;
 pub mod reset;
 pub mod restart;
 pub mod run_every;
+pub mod scale;
 pub mod show_config;
 pub mod status;
 pub mod test_notify;
@@ -38,19 +39,26 @@ pub mod why;
 /// usage error.
 pub fn selected(config: &Config, asked: &[String]) -> Result<BTreeSet<String>, Error> {
     if asked.is_empty() {
-        let all = config.services.iter().map(|service| service.name.clone());
-        return Ok(all.collect());
+        return Ok(names(config).map(str::to_owned).collect());
     }
-    let mut names = BTreeSet::new();
+    let mut selected = BTreeSet::new();
     for wanted in asked {
         if is_glob(wanted) {
-            let matched = matching(config, wanted)?;
-            names.extend(matched.into_iter().map(|service| service.name.clone()));
+            let matched = matching(wanted, config, names(config))?;
+            selected.extend(matched.into_iter().map(str::to_owned));
+        } else if config.scale(wanted).is_some() {
+            selected.insert(wanted.clone());
         } else {
-            names.insert(one(config, wanted)?.name.clone());
+            selected.insert(one(config, wanted)?.name.clone());
         }
     }
-    Ok(names)
+    Ok(selected)
+}
+
+/// The names of all services and scales.
+fn names(config: &Config) -> impl Iterator<Item = &str> {
+    let services = config.services.iter().map(|service| service.name.as_str());
+    services.chain(config.scales.iter().map(|scale| scale.name.as_str()))
 }
 
 /// No service has one of these in its name.
@@ -58,16 +66,17 @@ fn is_glob(name: &str) -> bool {
     name.contains(['*', '?', '['])
 }
 
-/// The services that a glob matches; at least one.
-fn matching<'a>(config: &'a Config, text: &str) -> Result<Vec<&'a Service>, Error> {
+/// The names that a glob matches; at least one.
+fn matching<'a>(
+    text: &str,
+    config: &Config,
+    names: impl Iterator<Item = &'a str>,
+) -> Result<Vec<&'a str>, Error> {
     let shown = crate::text::printable(text.as_bytes(), 100);
     let pattern = glob::Pattern::new(text).map_err(|error| {
         Error::Usage(format!("`{shown}` is no pattern of names: {}", error.msg))
     })?;
-    let services = config.services.iter().map(|service| &**service);
-    let matched: Vec<&Service> = services
-        .filter(|service| pattern.matches(&service.name))
-        .collect();
+    let matched: Vec<&str> = names.filter(|name| pattern.matches(name)).collect();
     if matched.is_empty() {
         return Err(Error::Usage(format!(
             "no service matches `{shown}` in {}",
@@ -81,19 +90,25 @@ fn matching<'a>(config: &'a Config, text: &str) -> Result<Vec<&'a Service>, Erro
 pub fn one<'a>(config: &'a Config, name: &str) -> Result<&'a Service, Error> {
     let shown = crate::text::printable(name.as_bytes(), 100);
     if is_glob(name) {
-        return match matching(config, name)?[..] {
-            [service] => Ok(service),
-            ref several => {
-                let names: Vec<&str> = several.iter().map(|it| it.name.as_str()).collect();
-                Err(Error::Usage(format!(
-                    "`{shown}` matches {} services, and one is wanted: {}",
-                    names.len(),
-                    crate::text::cut(&names.join(", "), 200)
-                )))
-            }
-        };
+        let services = config.services.iter().map(|service| service.name.as_str());
+        let matched = matching(name, config, services)?;
+        if let [name] = matched[..]
+            && let Some(service) = config.service(name)
+        {
+            return Ok(service);
+        }
+        return Err(Error::Usage(format!(
+            "`{shown}` matches {} services, and one is wanted: {}",
+            matched.len(),
+            crate::text::cut(&matched.join(", "), 200)
+        )));
     }
     config.service(name).ok_or_else(|| {
+        if config.scale(name).is_some() {
+            return Error::Usage(format!(
+                "`{shown}` is a scale and not a service; `watchdog scale {shown} N` has N replicas of it"
+            ));
+        }
         let nearest = config
             .nearest_service(name)
             .map(|nearest| format!("; did you mean `{nearest}`?"))

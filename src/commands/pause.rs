@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::cli;
 use crate::clock;
@@ -10,6 +10,7 @@ use crate::commands::{change, print, selected};
 use crate::config::Config;
 use crate::error::Error;
 use crate::report::page::{Page, Style};
+use crate::state::State;
 use crate::state::journal::{Entry, JournalEvent};
 use crate::verdict::Verdict;
 
@@ -26,9 +27,9 @@ pub fn pause(config: &Config, options: &cli::Pause, style: Style) -> Result<u8, 
         names
             .iter()
             .map(|name| {
-                let known = state.services.entry(name.clone()).or_default();
-                known.paused_until = Some(until);
-                known.pause_reason.clone_from(&options.reason);
+                let (paused_until, pause_reason) = pause_of(config, state, name);
+                *paused_until = Some(until);
+                pause_reason.clone_from(&options.reason);
                 let reason = options
                     .reason
                     .as_ref()
@@ -49,6 +50,20 @@ pub fn pause(config: &Config, options: &cli::Pause, style: Style) -> Result<u8, 
     Ok(0)
 }
 
+/// Until when a service or a scale is paused, and why.
+fn pause_of<'a>(
+    config: &Config,
+    state: &'a mut State,
+    name: &str,
+) -> (&'a mut Option<DateTime<Utc>>, &'a mut Option<String>) {
+    if config.scale(name).is_some() {
+        let known = state.scales.entry(name.to_owned()).or_default();
+        return (&mut known.paused_until, &mut known.pause_reason);
+    }
+    let known = state.services.entry(name.to_owned()).or_default();
+    (&mut known.paused_until, &mut known.pause_reason)
+}
+
 /// Ends pauses.
 pub fn resume(config: &Config, options: &cli::Services, style: Style) -> Result<u8, Error> {
     let names = selected(config, &options.services)?;
@@ -56,9 +71,9 @@ pub fn resume(config: &Config, options: &cli::Services, style: Style) -> Result<
     change(config, |state, now| {
         let mut entries = Vec::new();
         for name in &names {
-            let known = state.services.entry(name.clone()).or_default();
-            known.pause_reason = None;
-            if known.paused_until.take().is_some() {
+            let (paused_until, pause_reason) = pause_of(config, state, name);
+            *pause_reason = None;
+            if paused_until.take().is_some() {
                 entries.push(Entry::new(now, name, JournalEvent::Resumed));
                 said.line(0, &format!("{name}: resumed"));
             } else {

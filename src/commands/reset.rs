@@ -15,6 +15,17 @@ pub fn run(config: &Config, options: &cli::Services, style: Style) -> Result<u8,
         names
             .iter()
             .map(|name| {
+                if config.scale(name).is_some() {
+                    let known = state.scales.entry(name.clone()).or_default();
+                    let changes = known.changes_in_hour(now);
+                    let message = format!("forgot {} of its replicas", count(changes, "change"));
+                    known.changes.clear();
+                    (known.failed, known.above, known.below) = (None, None, None);
+                    said.line(0, &format!("{name}: {message}"));
+                    let mut entry = Entry::new(now, name, JournalEvent::Reset);
+                    entry.message = Some(message);
+                    return entry;
+                }
                 let known = state.services.entry(name.clone()).or_default();
                 let message = format!(
                     "forgot {} and {}",

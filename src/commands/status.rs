@@ -24,7 +24,7 @@ pub fn run(config: &Config, options: &cli::Status, style: Style) -> Result<u8, E
     }
     let state = loaded.state;
     let mut report = report::of_state(config, &state, now, |name| names.contains(name));
-    let mut code = report::exit_code(&report.services);
+    let mut code = report::exit_code(&report.services, &report.scales);
     let mut remarks = Vec::new();
     let mut late = None;
     match state.last_run {
@@ -49,6 +49,7 @@ pub fn run(config: &Config, options: &cli::Status, style: Style) -> Result<u8, E
             for name in names
                 .iter()
                 .filter(|name| !report.services.iter().any(|known| known.name == **name))
+                .filter(|name| !report.scales.iter().any(|known| known.name == **name))
             {
                 code = code.max(ExitCode::Unknown);
                 remarks.push(format!("`{name}` has not been looked at yet"));

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use crate::check::process::{ProcessStatus, Seen};
 use crate::cli;
 use crate::clock::Reading;
-use crate::commands::print;
+use crate::commands::{count, print};
 use crate::config::{Config, Service, place};
 use crate::error::Error;
 use crate::process_table::ProcessTable;
@@ -41,10 +41,13 @@ pub fn run(config: &Config, options: &cli::Validate) -> Result<u8, Error> {
     }
     let _ = writeln!(
         out,
-        "{}: {} service{}, no errors{}",
+        "{}: {}{}, no errors{}",
         visible(&config.path.display().to_string()),
-        config.services.len(),
-        if config.services.len() == 1 { "" } else { "s" },
+        count(config.services.len(), "service"),
+        match config.scales.len() {
+            0 => String::new(),
+            scales => format!(" and {}", count(scales, "scale")),
+        },
         match traps.len() {
             0 => String::new(),
             1 => ", 1 trap".to_owned(),

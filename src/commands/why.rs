@@ -26,11 +26,16 @@ use crate::state::store::{Store, StoreError};
 use crate::state::{ServiceState, State};
 use crate::verdict::Verdict;
 
+mod scale;
+
 /// How many of the last restarts are shown.
 const RESTARTS: usize = 5;
 
 /// Tells the evidence behind the last decision about a service.
 pub fn run(config: &Config, options: &cli::Why, style: Style) -> Result<u8, Error> {
+    if let Some(scale) = config.scale(&options.service) {
+        return scale::run(config, scale, style);
+    }
     let service = one(config, &options.service)?;
     let now = Utc::now();
     let loaded = Store::at(&config.state_dir).look();
@@ -206,6 +211,9 @@ impl Known<'_> {
             Verdict::RestartFailed => "it was broken, and its restart failed",
             Verdict::Repaired => "it was broken, and was repaired",
             Verdict::RepairFailed => "it was broken, and its repair failed",
+            Verdict::Steady | Verdict::Scaled | Verdict::AtMax | Verdict::ScaleFailed => {
+                "its replicas are scaled"
+            }
         };
         page.line(4, meaning);
         for note in &report.notes {

@@ -321,6 +321,26 @@ fn check_secrets(
         };
         check_secret(main, user, &kept, "secret")?;
     }
+    for scale in &config.scales {
+        let file = match scale.rule.metric.secret() {
+            Some(Secret::Inline(_)) => None,
+            Some(Secret::File(path)) => Some(&**path),
+            Some(Secret::Env(_) | Secret::Credential(_)) | None => continue,
+        };
+        let key = if file.is_some() {
+            "redis_file"
+        } else {
+            "redis"
+        };
+        let key = ["scale", &scale.name, "metric", key].map(str::to_owned);
+        let kept = Kept {
+            key: key.into(),
+            file,
+        };
+        let mut files = included.iter().chain([main]);
+        let read = files.find(|file| *file.path == *scale.file);
+        check_secret(read.unwrap_or(main), user, &kept, "URL")?;
+    }
     let services = config
         .services
         .iter()

@@ -29,6 +29,7 @@ mod load;
 mod metrics;
 pub mod place;
 mod policy;
+pub mod scale;
 mod service;
 mod strategy;
 #[cfg(test)]
@@ -44,6 +45,7 @@ pub use error::ConfigError;
 pub use load::{find, load, ping};
 pub use metrics::Metrics;
 pub use policy::Policy;
+pub use scale::Scale;
 pub use strategy::{Remedy, Strategy};
 pub use top::{LogFormat, Logging, to_toml};
 pub use web::Web;
@@ -95,6 +97,8 @@ pub struct Config {
     pub ping: Option<Ping>,
     /// What is looked for in each run.
     pub discover: Vec<Discover>,
+    /// How many replicas of something run.
+    pub scales: Vec<Arc<Scale>>,
     /// The services in the order of the file; in a run with what it found behind them.
     pub services: Vec<Arc<Service>>,
 }
@@ -106,17 +110,22 @@ impl Config {
         services.find(|service| service.name == name)
     }
 
+    /// The scale of this name.
+    pub fn scale(&self, name: &str) -> Option<&Scale> {
+        let mut scales = self.scales.iter().map(|scale| &**scale);
+        scales.find(|scale| scale.name == name)
+    }
+
     /// The `[mail]` table, or what the environment has in its place.
     pub fn mail(&self) -> Option<&mail::Settings> {
         self.channels.iter().find_map(Channel::as_mail)
     }
 
-    /// The name of a service that somebody who wrote `name` may have meant.
+    /// The name of a service or a scale that somebody who wrote `name` may have meant.
     pub fn nearest_service(&self, name: &str) -> Option<&str> {
-        nearest(
-            name,
-            self.services.iter().map(|service| service.name.as_str()),
-        )
+        let services = self.services.iter().map(|service| service.name.as_str());
+        let scales = self.scales.iter().map(|scale| scale.name.as_str());
+        nearest(name, services.chain(scales))
     }
 }
 

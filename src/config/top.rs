@@ -13,6 +13,7 @@ use super::channels;
 use super::discover::{self, Discover};
 use super::environment::Environment;
 use super::metrics::Metrics;
+use super::scale::{self, ScaleRule};
 use super::service::{self, DefaultKeys, Entry, Named, ServiceKeys};
 use super::web::Web;
 use super::{Config, Defaults};
@@ -36,7 +37,7 @@ table! {
         check_timeout: Duration as Positive = Duration::from_secs(10);
         /// For a whole run; what is not done by then is unknown, and the run ends.
         run_timeout: Duration as Positive = Duration::from_mins(5);
-        /// Further files with [service.NAME], [discover.NAME] and [notify.NAME] tables, in the order of their names; each has to be as safe from others as this one.
+        /// Further files with [service.NAME], [discover.NAME], [scale.NAME] and [notify.NAME] tables, in the order of their names; each has to be as safe from others as this one.
         include: Vec<String> as Vec<FilePattern> = Vec::new(), commented r#"["conf.d/*.toml"]"#;
         /// The watchdog's own log.
         logging: Logging => Nested;
@@ -60,6 +61,8 @@ table! {
         service: Vec<(String, ServiceKeys)> => Named;
         /// Services that are found in each run.
         discover: Vec<Discover> => discover::Named;
+        /// How many replicas of something run.
+        scale: Vec<(String, ScaleRule)> => scale::Named;
     }
 }
 
@@ -121,6 +124,9 @@ pub fn to_toml(config: &Config) -> String {
             .map(|service| (service.name.clone(), ServiceKeys::from(&**service)))
             .collect(),
         discover: config.discover.clone(),
+        scale: (config.scales.iter())
+            .map(|scale| (scale.name.clone(), scale.rule.clone()))
+            .collect(),
     };
     toml::to_string(&keys.shown())
         // every value in it is a text, a number or a list of them
@@ -217,14 +223,14 @@ impl<'a> Reading<'a> {
     fn keep_to_services(&self, top: &Table<'_>, main: &Path) {
         for (name, _) in self.tree.get_ref() {
             let word: &str = name.get_ref();
-            if ["service", "discover", "notify"].contains(&word) {
+            if ["service", "discover", "scale", "notify"].contains(&word) {
                 continue;
             }
             if let Some(value) = top.get(word) {
                 value.misplaced(
                     &format!("{} cannot stand in an included file", quoted(word)),
                     format!(
-                        "a file that is included has [service.NAME], [discover.NAME] and [notify.NAME] tables; write this into {}",
+                        "a file that is included has [service.NAME], [discover.NAME], [scale.NAME] and [notify.NAME] tables; write this into {}",
                         main.display()
                     ),
                 );
@@ -416,20 +422,25 @@ fn body<'a>(
     }
 
     let (mut services, mut discover, mut channels) = (Vec::new(), Vec::new(), Vec::new());
+    let mut scales = Vec::new();
     for (written, top) in files {
         services.push((written, top.get("service")));
         discover.push((written, top.get("discover")));
         channels.push((written, top.get("notify")));
+        scales.push((written, top.get("scale")));
     }
     let entries = named(&services, "[service.NAME]");
     let found = named(&discover, "[discover.NAME]");
+    let replicated = named(&scales, "[scale.NAME]");
     let channels = channels::read(&named(&channels, "[notify.NAME]"));
     let are_tables = |table: &Option<Value<'_>>| table.as_ref().is_none_or(Value::is_table);
     if entries.is_empty()
         && found.is_empty()
+        && replicated.is_empty()
         && services
             .iter()
             .chain(&discover)
+            .chain(&scales)
             .all(|(_, table)| are_tables(table))
     {
         faults.absence(
@@ -437,6 +448,7 @@ fn body<'a>(
             "the least is [service.trader] with a line spawn = { command = [\"python3\", \"main.py\"] }",
         );
     }
+    let scales = scale::read(&replicated, &written, &entries, top.has("prometheus"));
     // one that is wrong is there
     let shared = keys.prometheus.as_ref();
     let repairs = shared.is_some_and(|settings| settings.match_.is_some());
@@ -474,6 +486,7 @@ fn body<'a>(
             .chain(channels)
             .collect(),
         discover,
+        scales: scales.into_iter().map(Arc::new).collect(),
         ping: keys.ping,
         services: services.into_iter().map(Arc::new).collect(),
     })

@@ -61,7 +61,7 @@ impl<'a> Chosen<'a> {
         match self.operation() {
             Some(Operation::Restart) => "a restart",
             Some(Operation::Repair) => "a repair",
-            None => "it is alerted about",
+            Some(Operation::Scale) | None => "it is alerted about",
         }
     }
 }

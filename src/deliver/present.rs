@@ -34,15 +34,21 @@ pub(super) fn prepare<'a>(
 ) -> Option<Showing<'a>> {
     let settings = channel.as_alertmanager()?;
     let State {
-        services, channels, ..
+        services,
+        scales,
+        channels,
+        ..
     } = state;
-    let standings: Vec<Standing<'_>> = (services.iter())
-        .filter(|(name, _)| channel.routing().concerns(name))
-        .filter_map(|(name, known)| {
+    let of_services =
+        (services.iter()).map(|(name, known)| (name, known.verdict, known.trouble_since));
+    let of_scales = (scales.iter()).map(|(name, known)| (name, known.verdict, known.trouble_since));
+    let standings: Vec<Standing<'_>> = (of_services.chain(of_scales))
+        .filter(|(name, ..)| channel.routing().concerns(name))
+        .filter_map(|(name, verdict, trouble_since)| {
             Some(Standing {
                 service: name,
-                verdict: known.verdict?,
-                trouble_since: known.trouble_since,
+                verdict: verdict?,
+                trouble_since,
             })
         })
         .collect();

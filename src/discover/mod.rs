@@ -53,6 +53,8 @@ pub fn find(config: &Config, run_ends: Instant, state: impl Fn() -> State) -> Fo
     taken.extend(own);
     let mut names: Vec<String> = (config.services.iter())
         .map(|service| service.name.clone())
+        // a scale has its name for itself
+        .chain(config.scales.iter().map(|scale| scale.name.clone()))
         .collect();
     let listings = config.discover.iter().map(|table| {
         let template = Template::of(table, config);

@@ -162,7 +162,9 @@ impl Posted for Settings {
                 description.truncate(if in_short { 0 } else { FINDINGS });
                 let began = alert.since.unwrap_or(alert.time);
                 let until = match alert.event {
-                    Event::Recovered | Event::Restarted | Event::Repaired => alert.time,
+                    Event::Recovered | Event::Scaled | Event::Restarted | Event::Repaired => {
+                        alert.time
+                    }
                     _ => Utc::now() + OWN,
                 };
                 json!({

@@ -75,8 +75,12 @@ pub enum Event {
     Report,
     /// All is well again after trouble that was reported.
     Recovered,
+    /// More or fewer replicas run, as the load asks for.
+    Scaled,
     /// Warnings only.
     Degraded,
+    /// The load asks for more replicas than there may be.
+    AtMax,
     /// Repaired by a command.
     Repaired,
     /// Restarted and verified.
@@ -87,6 +91,8 @@ pub enum Event {
     Down,
     /// A repair failed.
     RepairFailed,
+    /// More or fewer replicas were to run, and do not.
+    ScaleFailed,
     /// A restart failed.
     RestartFailed,
     /// Broken, and the restart budget is spent.
@@ -103,6 +109,9 @@ impl Event {
         match self {
             Self::Report => "report",
             Self::Recovered => "recovered",
+            Self::Scaled => "scaled",
+            Self::AtMax => "at_max",
+            Self::ScaleFailed => "scale_failed",
             Self::Degraded => "degraded",
             Self::Repaired => "repaired",
             Self::Restarted => "restarted",
@@ -118,20 +127,23 @@ impl Event {
 
     /// Whether it is reported once in an incident, however long that lasts; all others again after `remind_every`.
     pub fn is_once_an_incident(self) -> bool {
-        matches!(self, Self::Degraded | Self::Unknown)
+        matches!(self, Self::Degraded | Self::AtMax | Self::Unknown)
     }
 
     /// Whether a service is in trouble by it, and so far nothing has ended that.
     pub fn is_trouble(self) -> bool {
         match self {
             Self::Degraded
+            | Self::AtMax
             | Self::Unknown
             | Self::Down
             | Self::RepairFailed
+            | Self::ScaleFailed
             | Self::RestartFailed
             | Self::Exhausted => true,
             Self::Report
             | Self::Recovered
+            | Self::Scaled
             | Self::Repaired
             | Self::Restarted
             | Self::Watchdog
@@ -142,12 +154,16 @@ impl Event {
     /// How much it matters.
     pub fn severity(self) -> Severity {
         match self {
-            Self::Report | Self::Recovered | Self::Test => Severity::Info,
-            Self::Degraded | Self::Repaired | Self::Restarted | Self::Unknown => Severity::Warning,
-            Self::Watchdog => Severity::Error,
-            Self::Down | Self::RepairFailed | Self::RestartFailed | Self::Exhausted => {
-                Severity::Critical
+            Self::Report | Self::Recovered | Self::Scaled | Self::Test => Severity::Info,
+            Self::Degraded | Self::AtMax | Self::Repaired | Self::Restarted | Self::Unknown => {
+                Severity::Warning
             }
+            Self::Watchdog => Severity::Error,
+            Self::Down
+            | Self::RepairFailed
+            | Self::ScaleFailed
+            | Self::RestartFailed
+            | Self::Exhausted => Severity::Critical,
         }
     }
 }

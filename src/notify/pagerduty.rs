@@ -188,7 +188,12 @@ fn events(notification: &Notification, alert: &Alert) -> Vec<Message> {
     let key = dedup_key(notification, alert);
     let is_over = matches!(
         alert.event,
-        Event::Report | Event::Recovered | Event::Restarted | Event::Repaired | Event::Test
+        Event::Report
+            | Event::Recovered
+            | Event::Scaled
+            | Event::Restarted
+            | Event::Repaired
+            | Event::Test
     );
     let mut events = Vec::new();
     if alert.event != Event::Recovered {

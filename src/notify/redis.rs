@@ -310,7 +310,9 @@ fn of_alert(notification: &Notification, alert: &Alert, id: &str) -> Value {
     let severity = json!(alert.event.severity());
     let severity = severity.as_str().unwrap_or_default().to_uppercase();
     let event_type = match alert.event {
-        Event::Recovered | Event::Restarted | Event::Repaired => "COMPONENT_RECOVERED",
+        Event::Recovered | Event::Restarted | Event::Repaired | Event::Scaled => {
+            "COMPONENT_RECOVERED"
+        }
         Event::Test => "TEST",
         Event::Report => "REPORT",
         _ => "COMPONENT_DOWN",

@@ -16,7 +16,8 @@ const ALL: &str = "*";
 table! {
     /// What is reported, and how often.
     pub struct Routing like "on = [\"down\"]", check has_one_choice {
-        /// What is reported; there is also "unknown". A "report" is sent to every channel, whatever stands here.
+        /// What is reported; there is also "unknown", and of scales "scaled" and "at_max". A "report" is sent to every channel,
+        /// whatever stands here.
         on: Vec<Event> = vec![
             Event::Restarted,
             Event::Repaired,
@@ -26,6 +27,7 @@ table! {
             Event::Down,
             Event::Degraded,
             Event::Recovered,
+            Event::ScaleFailed,
         ];
         /// In place of `on`: all that matters so much or more (info, warning, error or critical), and its end.
         min_severity: Option<Severity>, commented r#""critical""#;
@@ -66,6 +68,9 @@ choice! {
     "degraded" = Degraded,
     "unknown" = Unknown,
     "report" = Report,
+    "scaled" = Scaled,
+    "scale_failed" = ScaleFailed,
+    "at_max" = AtMax,
 }
 
 choice! {
@@ -77,14 +82,17 @@ choice! {
 }
 
 /// All that a table can choose, the least first.
-const CHOICES: [Event; 9] = [
+const CHOICES: [Event; 12] = [
     Event::Recovered,
+    Event::Scaled,
     Event::Degraded,
+    Event::AtMax,
     Event::Repaired,
     Event::Restarted,
     Event::Unknown,
     Event::Down,
     Event::RepairFailed,
+    Event::ScaleFailed,
     Event::RestartFailed,
     Event::Exhausted,
 ];

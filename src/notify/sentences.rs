@@ -23,6 +23,9 @@ pub(super) fn words(event: Event) -> &'static str {
         Event::Recovered => "recovered",
         Event::Degraded => "degraded",
         Event::Restarted => "restarted",
+        Event::Scaled => "scaled",
+        Event::AtMax => "at its maximum",
+        Event::ScaleFailed => "not scaled",
         Event::Unknown => "unknown",
         Event::Down => "down",
         Event::Repaired => "repaired",
@@ -41,9 +44,11 @@ pub(super) fn first_sentence(alert: &Alert) -> String {
     let lasts = matches!(
         alert.event,
         Event::Degraded
+            | Event::AtMax
             | Event::Unknown
             | Event::Down
             | Event::RepairFailed
+            | Event::ScaleFailed
             | Event::RestartFailed
             | Event::Exhausted
     );
@@ -87,6 +92,11 @@ fn headline(alert: &Alert) -> String {
         Event::Repaired => format!("{name} was repaired."),
         Event::RepairFailed => format!("{name} is broken, and could not be repaired."),
         Event::RestartFailed => format!("{name} is broken, and could not be restarted."),
+        Event::Scaled => format!("{name} has as many replicas as its load asks for."),
+        Event::AtMax => {
+            format!("{name} has as many replicas as it may have, and its load asks for more.")
+        }
+        Event::ScaleFailed => format!("{name} does not have as many replicas as it is to have."),
         Event::Exhausted if alert.max_attempts.is_some() => {
             format!("{name} is broken, and the attempts to mend it are used up.")
         }
@@ -184,6 +194,20 @@ fn seen(finding: &Finding) -> String {
 }
 
 fn done(body: &mut Body, action: &Action) {
+    if let (Operation::Scale, Some(from), Some(to)) = (action.kind, action.from, action.to) {
+        let took = rough(std::time::Duration::from_millis(action.duration_ms));
+        let done = if action.ok {
+            "scaled"
+        } else {
+            "tried to scale it"
+        };
+        body.sentence(&format!(
+            "Done: {done} from {from} to {to} replicas ({}, took {took}).",
+            action.method
+        ));
+        failure(body, action, "The last lines that were written:");
+        return;
+    }
     let stopped = action.old_pid.map(|pid| format!("stopped PID {pid}"));
     let took = rough(std::time::Duration::from_millis(action.duration_ms));
     let how = format!("({}, took {took})", action.method);
@@ -267,9 +291,11 @@ fn attempts(body: &mut Body, now: DateTime<Utc>, alert: &Alert) {
         | Event::Repaired
         | Event::RestartFailed
         | Event::RepairFailed
+        | Event::Scaled
+        | Event::ScaleFailed
         | Event::Exhausted => true,
         Event::Recovered | Event::Degraded | Event::Unknown | Event::Down => alert.attempts > 0,
-        Event::Watchdog | Event::Test | Event::Report => false,
+        Event::AtMax | Event::Watchdog | Event::Test | Event::Report => false,
     };
     let max = usize::try_from(alert.max_per_hour).unwrap_or(usize::MAX);
     if is_shown && max > 0 {
@@ -278,7 +304,9 @@ fn attempts(body: &mut Body, now: DateTime<Utc>, alert: &Alert) {
             left => left.to_string(),
         };
         let is_repair = |action: &Action| action.kind == Operation::Repair;
-        let made = if alert.action.as_ref().is_some_and(is_repair) {
+        let made = if matches!(alert.event, Event::Scaled | Event::ScaleFailed) {
+            "Changes"
+        } else if alert.action.as_ref().is_some_and(is_repair) {
             "Attempts"
         } else {
             "Restarts"
@@ -309,14 +337,19 @@ fn attempts(body: &mut Body, now: DateTime<Utc>, alert: &Alert) {
 fn next(body: &mut Body, alert: &Alert, config: Option<&Path>) {
     let name = visible(&alert.service);
     let advice = match alert.event {
-        Event::Report | Event::Recovered => "Nothing has to be done. What happened:",
+        Event::Report | Event::Recovered | Event::Scaled => {
+            "Nothing has to be done. What happened:"
+        }
+        Event::AtMax => {
+            "Where that is more often so, it takes a greater `max`, or more than this machine. To look at it:"
+        }
         Event::Restarted | Event::Repaired => {
             "Nothing has to be done at once. To see what happened:"
         }
         Event::Degraded => "To look at it:",
         Event::Unknown => "To see what is in the way, and to look again:",
         Event::Down => "It has to be put right by hand. To look at it, and to look again:",
-        Event::RepairFailed | Event::RestartFailed | Event::Exhausted => {
+        Event::RepairFailed | Event::ScaleFailed | Event::RestartFailed | Event::Exhausted => {
             "Somebody has to find the cause. To look at it, and to look again:"
         }
         Event::Watchdog => "To see the state of things:",
@@ -336,7 +369,7 @@ fn next(body: &mut Body, alert: &Alert, config: Option<&Path>) {
         }
         if !matches!(
             alert.event,
-            Event::Recovered | Event::Restarted | Event::Repaired
+            Event::Recovered | Event::Scaled | Event::Restarted | Event::Repaired
         ) {
             commands.push(command(config, &format!("check --dry-run {name}")));
         }
@@ -349,6 +382,14 @@ fn next(body: &mut Body, alert: &Alert, config: Option<&Path>) {
         body.line(&format!("  {}", command(config, rest)));
     };
     match (alert.event, alert.next_attempt) {
+        (Event::ScaleFailed, _) => {
+            if let Some(to) = alert.action.as_ref().and_then(|action| action.to) {
+                offer(
+                    "When the cause is mended, to have so many replicas at once:",
+                    &format!("scale {name} {to}"),
+                );
+            }
+        }
         (Event::RestartFailed, _) => offer(
             "When the cause is mended, to restart it at once:",
             &format!("restart {name} --force"),
@@ -369,6 +410,7 @@ fn next(body: &mut Body, alert: &Alert, config: Option<&Path>) {
             | Event::Unknown
             | Event::Down
             | Event::RepairFailed
+            | Event::ScaleFailed
             | Event::RestartFailed
             | Event::Exhausted
     ) {

@@ -11,10 +11,11 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::exposition::{Exposition, Number, Type};
 use crate::check::{Severity, codes_of_subject};
-use crate::config::{Remedy, Service};
+use crate::config::{Remedy, Scale, Service};
 use crate::notify::Channel;
 use crate::process_table::Used;
 use crate::state::counters::Outcomes;
+use crate::state::scale::ScaleState;
 use crate::state::{RunResult, ServiceState, State};
 use crate::verdict::Verdict;
 
@@ -23,6 +24,8 @@ use crate::verdict::Verdict;
 pub struct Facts<'a> {
     /// The services that there are.
     pub services: &'a [Arc<Service>],
+    /// How many replicas of something there are to be.
+    pub scales: &'a [Arc<Scale>],
     /// The channels.
     pub channels: &'a [Channel],
     /// What is remembered.
@@ -56,6 +59,7 @@ pub fn render(facts: &Facts<'_>) -> String {
     processes(&mut text, &services, facts);
     logs(&mut text, &services);
     probes(&mut text, &services);
+    scales(&mut text, facts);
     channels(&mut text, facts);
     runs(&mut text, facts);
     text.into_text()
@@ -299,6 +303,62 @@ fn probes(text: &mut Exposition, services: &[(&Service, &ServiceState)]) {
             ];
             let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
             family.sample(&labels, Number::Micros(micros));
+        }
+    }
+}
+
+fn scales(text: &mut Exposition, facts: &Facts<'_>) {
+    // a family without series is none
+    if facts.scales.is_empty() {
+        return;
+    }
+    let known = |scale: &Scale| facts.state.scales.get(&scale.name);
+    for (name, help, number) in [
+        (
+            "watchdog_scale_replicas",
+            "Replicas that ran when the last run looked; absent where they could not be counted.",
+            &(|known: &ScaleState| known.report.replicas) as &dyn Fn(&ScaleState) -> Option<u32>,
+        ),
+        (
+            "watchdog_scale_desired_replicas",
+            "Replicas that there were to be after that; absent where that could not be decided.",
+            &|known: &ScaleState| known.report.desired,
+        ),
+    ] {
+        let mut family = text.family(name, Type::Gauge, help);
+        for scale in facts.scales {
+            // before the first run there is a series as well
+            let number = known(scale).map_or(Some(0), number);
+            if let Some(number) = number {
+                family.sample(&[("scale", &scale.name)], number);
+            }
+        }
+    }
+    let mut family = text.family(
+        "watchdog_scale_status",
+        Type::Gauge,
+        "1 for the verdict of the last run about a scale, 0 for all others.",
+    );
+    for scale in facts.scales {
+        let is = known(scale).and_then(|known| known.verdict);
+        for verdict in Verdict::OF_SCALE {
+            let labels = [("scale", &*scale.name), ("status", verdict.name())];
+            family.sample(&labels, is == Some(verdict));
+        }
+    }
+    let mut family = text.family(
+        "watchdog_scale_changes_total",
+        Type::Counter,
+        "Changes of the number of replicas, by how they went; unknown: no run saw the end.",
+    );
+    for scale in facts.scales {
+        let counted = known(scale).map(|known| known.counted).unwrap_or_default();
+        for (success, count) in [
+            ("true", counted.succeeded),
+            ("false", counted.failed),
+            ("unknown", counted.unknown),
+        ] {
+            family.sample(&[("scale", &scale.name), ("success", success)], count);
         }
     }
 }

@@ -17,7 +17,7 @@ use crate::config::{Config, Service};
 use crate::files;
 use crate::notify::outbox::Outbox;
 use crate::process_table::{self, Used};
-use crate::report::RunReport;
+use crate::report::{RunReport, ScaleReport};
 use crate::state::{RunResult, State, journal};
 
 pub mod exposition;
@@ -41,6 +41,7 @@ pub fn metrics(
     });
     metrics::render(&metrics::Facts {
         services,
+        scales: &config.scales,
         channels: &config.channels,
         state,
         now: now.wall,
@@ -80,17 +81,22 @@ pub fn status_page(
         );
         Vec::new()
     });
-    let is_whole = config.services.iter().all(|service| wanted(&service.name));
+    // a scale stands among the services
+    let report = &RunReport {
+        services: (report.services.iter().cloned())
+            .chain(report.scales.iter().map(ScaleReport::as_service))
+            .collect(),
+        ..report.clone()
+    };
+    let services = config.services.iter().map(|service| &*service.name);
+    let scales = config.scales.iter().map(|scale| &*scale.name);
+    let names: Vec<&str> = services.chain(scales).collect();
+    let is_whole = names.iter().all(|name| wanted(name));
     entries.retain(|entry| {
-        is_whole
-            || config
-                .services
-                .iter()
-                .any(|it| wanted(&it.name) && entry.concerns(&it.name))
+        is_whole || (names.iter()).any(|name| wanted(name) && entry.concerns(name))
     });
     let seen: BTreeSet<&str> = report.services.iter().map(|it| &*it.name).collect();
-    let names = config.services.iter().map(|service| &*service.name);
-    let unseen: Vec<&str> = names
+    let unseen: Vec<&str> = (names.into_iter())
         .filter(|name| wanted(name) && !seen.contains(name))
         .collect();
     let described = config.services.iter();

@@ -34,6 +34,8 @@ pub struct RunReport {
     pub exit_code: u8,
     /// The services, in the order of the config.
     pub services: Vec<ServiceReport>,
+    /// The scales, in the order of the config.
+    pub scales: Vec<ScaleReport>,
     /// What became of the mail.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mail: Option<Deliveries>,
@@ -72,6 +74,55 @@ pub struct ServiceReport {
     /// What a run that is no dry run would do.
     #[serde(skip)]
     pub would: Option<Operation>,
+}
+
+/// What a run came to for one scale.
+#[derive(Clone, Debug, Serialize)]
+pub struct ScaleReport {
+    /// Its name.
+    pub name: String,
+    /// Its verdict.
+    pub verdict: Verdict,
+    /// Since when it has been that.
+    pub since: Option<DateTime<Utc>>,
+    /// So many replicas ran, before a change was made.
+    pub replicas: Option<u32>,
+    /// So many were to run, after it.
+    pub desired: Option<u32>,
+    /// The load, as far as it could be read.
+    pub metric: Option<Number>,
+    /// What was done.
+    pub action: Option<Action>,
+    /// Changes in the last hour.
+    pub changes_last_hour: usize,
+    /// Changes that an hour may have.
+    pub max_per_hour: u32,
+    /// Further sentences: why it was changed, or why not.
+    pub notes: Vec<String>,
+    /// To how many replicas a run that is no dry run would scale it.
+    #[serde(skip)]
+    pub would: Option<u32>,
+}
+
+impl ScaleReport {
+    /// It as a service, for pages that show both alike.
+    pub fn as_service(&self) -> ServiceReport {
+        ServiceReport {
+            name: self.name.clone(),
+            verdict: self.verdict,
+            since: self.since,
+            pid: None,
+            findings: Vec::new(),
+            action: self.action.clone(),
+            // its changes are no restarts
+            restarts_last_hour: 0,
+            max_per_hour: self.max_per_hour,
+            usage: BTreeMap::new(),
+            container: None,
+            notes: self.notes.clone(),
+            would: None,
+        }
+    }
 }
 
 /// What became of the messages of a run on a channel.
@@ -118,24 +169,57 @@ pub fn recorded(
         .collect()
 }
 
-/// What the last run recorded of these services, as `status` and the published pages show it.
+/// What the last run recorded of these services and scales, as `status` and the published pages show it.
 pub fn of_state(
     config: &Config,
     state: &State,
     now: DateTime<Utc>,
     wanted: impl Fn(&str) -> bool,
 ) -> RunReport {
-    let services = recorded(config, state, now, wanted);
+    let services = recorded(config, state, now, &wanted);
+    let scales = recorded_scales(config, state, now, wanted);
     RunReport {
         version: 1,
         host: host(),
         time: state.last_run,
         duration_ms: None,
-        exit_code: exit_code(&services).code(),
+        exit_code: exit_code(&services, &scales).code(),
         services,
+        scales,
         mail: None,
         notify: BTreeMap::new(),
     }
+}
+
+/// The wanted scales as the last run recorded them, in the order of the config. Those that no run has looked at are left
+/// out.
+fn recorded_scales(
+    config: &Config,
+    state: &State,
+    now: DateTime<Utc>,
+    wanted: impl Fn(&str) -> bool,
+) -> Vec<ScaleReport> {
+    let scales = config.scales.iter().filter(|scale| wanted(&scale.name));
+    let reports = scales.filter_map(|scale| {
+        let known = state.scales.get(&scale.name)?;
+        let verdict = known.verdict?;
+        let mut notes = known.report.notes.clone();
+        notes.extend(known.pause_note(now).filter(|_| verdict != Verdict::Paused));
+        Some(ScaleReport {
+            name: scale.name.clone(),
+            verdict,
+            since: known.since,
+            replicas: known.report.replicas,
+            desired: known.report.desired,
+            metric: known.report.metric.clone(),
+            action: known.report.action.clone(),
+            changes_last_hour: known.changes_in_hour(now),
+            max_per_hour: scale.rule.max_per_hour,
+            notes,
+            would: None,
+        })
+    });
+    reports.collect()
 }
 
 /// The notes of the last run, and a pause that its verdict does not show.
@@ -146,9 +230,10 @@ fn notes(known: &ServiceState, now: DateTime<Utc>) -> Vec<String> {
     notes
 }
 
-/// The exit code that services add up to.
-pub fn exit_code(services: &[ServiceReport]) -> ExitCode {
-    ExitCode::of(services.iter().map(|service| service.verdict))
+/// The exit code that services and scales add up to.
+pub fn exit_code(services: &[ServiceReport], scales: &[ScaleReport]) -> ExitCode {
+    let scales = scales.iter().map(|scale| scale.verdict);
+    ExitCode::of(services.iter().map(|service| service.verdict).chain(scales))
 }
 
 /// The name of this machine, for reports and mails.

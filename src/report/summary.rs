@@ -3,9 +3,10 @@
 use std::fmt;
 use std::time::Duration;
 
+use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{RunReport, ServiceReport};
+use super::{RunReport, ScaleReport, ServiceReport};
 use crate::check::sort_by_weight;
 use crate::clock::rough;
 use crate::restart::REPORTED;
@@ -15,7 +16,9 @@ use crate::verdict::ExitCode;
 /// the same, so standard error has them only where more is asked for.
 pub fn log(report: &RunReport) {
     let unwell = |service: &&ServiceReport| service.verdict.exit_code() != ExitCode::Ok;
-    if !report.services.iter().any(|service| unwell(&service)) {
+    let is_unwell = |scale: &&ScaleReport| scale.verdict.exit_code() != ExitCode::Ok;
+    let are_services_well = !report.services.iter().any(|service| unwell(&service));
+    if are_services_well && !report.scales.iter().any(|scale| is_unwell(&scale)) {
         let details = Details(|| of_run(report));
         ::log::info!(target: REPORTED, details:%; "{}", all_well(report));
     }
@@ -27,6 +30,30 @@ pub fn log(report: &RunReport) {
         let details = Details(|| of_service(service));
         ::log::log!(target: REPORTED, level, details:%; "{}", sentence(service));
     }
+    // a change is worth a line, also one that went well
+    let is_told = |scale: &&ScaleReport| is_unwell(scale) || scale.action.is_some();
+    for scale in report.scales.iter().filter(is_told) {
+        let level = match scale.verdict.exit_code() {
+            ExitCode::Critical => ::log::Level::Error,
+            ExitCode::Ok => ::log::Level::Info,
+            _ => ::log::Level::Warn,
+        };
+        let details = Details(|| details(&scale.name, scale));
+        ::log::log!(target: REPORTED, level, details:%; "{}", of_scale(scale));
+    }
+}
+
+/// What is the matter with a scale, or what was done, in a sentence.
+pub fn of_scale(scale: &ScaleReport) -> String {
+    let done = scale.action.as_ref().map(super::text::describe);
+    let why = done.into_iter().chain(scale.notes.iter().cloned()).next();
+    let why = why.map(|why| format!(": {why}"));
+    format!(
+        "{} is {}{}",
+        scale.name,
+        scale.verdict.name(),
+        why.unwrap_or_default()
+    )
 }
 
 /// What a line has beside its message. It is made when a log asks for it.
@@ -39,18 +66,26 @@ impl<F: Fn() -> Value> fmt::Display for Details<F> {
 }
 
 fn of_run(report: &RunReport) -> Value {
-    json!({
+    let mut details = json!({
         "services": report.services.len(),
         "duration_ms": report.duration_ms,
         "exit_code": report.exit_code,
-    })
+    });
+    if !report.scales.is_empty() {
+        details["scales"] = report.scales.len().into();
+    }
+    details
 }
 
 /// The service as `check --json` has it, its name under `service`.
 fn of_service(service: &ServiceReport) -> Value {
-    let mut details = json!({ "service": service.name });
+    details(&service.name, service)
+}
+
+fn details(name: &str, of: &impl Serialize) -> Value {
+    let mut details = json!({ "service": name });
     if let (Some(details), Ok(Value::Object(all))) =
-        (details.as_object_mut(), serde_json::to_value(service))
+        (details.as_object_mut(), serde_json::to_value(of))
     {
         details.extend(all.into_iter().filter(|(key, _)| key != "name"));
     }
@@ -60,8 +95,10 @@ fn of_service(service: &ServiceReport) -> Value {
 /// `checked 12 services in 8 ms: 11 healthy, 1 paused`.
 fn all_well(report: &RunReport) -> String {
     let mut counts: Vec<(&str, usize)> = Vec::new();
-    for service in &report.services {
-        let name = service.verdict.name();
+    let services = report.services.iter().map(|service| service.verdict);
+    let scales = report.scales.iter().map(|scale| scale.verdict);
+    for verdict in services.chain(scales) {
+        let name = verdict.name();
         match counts.iter_mut().find(|(verdict, _)| *verdict == name) {
             Some((_, count)) => *count += 1,
             None => counts.push((name, 1)),
@@ -79,11 +116,19 @@ fn all_well(report: &RunReport) -> String {
         ms @ 0..1000 => format!("{ms} ms"),
         ms => rough(Duration::from_millis(ms)),
     };
-    let services = match report.services.len() {
-        1 => "1 service".to_owned(),
-        count => format!("{count} services"),
+    let count = |count: usize, what: &str| match count {
+        1 => format!("1 {what}"),
+        count => format!("{count} {what}s"),
     };
-    format!("checked {services} in {took}: {verdicts}")
+    let mut checked = count(report.services.len(), "service");
+    if !report.scales.is_empty() {
+        let scales = count(report.scales.len(), "scale");
+        checked = match report.services.len() {
+            0 => scales,
+            _ => format!("{checked} and {scales}"),
+        };
+    }
+    format!("checked {checked} in {took}: {verdicts}")
 }
 
 /// A service and what is wrong with it: the finding that matters most.
@@ -124,6 +169,7 @@ mod tests {
             duration_ms: Some(duration_ms),
             exit_code: 0,
             services: services.collect(),
+            scales: Vec::new(),
             mail: None,
             notify: std::collections::BTreeMap::new(),
         }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde_json::Number;
 
 use super::page::{Page, Style, columns};
-use super::{Deliveries, RunReport, ServiceReport};
-use crate::amount::rough_bytes;
+use super::{Deliveries, RunReport, ScaleReport, ServiceReport};
+use crate::amount::{rough_bytes, rounded};
 use crate::check::{Finding, Severity};
 use crate::clock;
 use crate::notify::Channel;
@@ -37,11 +37,14 @@ pub fn table(report: &RunReport, style: Style) -> String {
     let room = style
         .width
         .saturating_sub(VERDICTS + GAP + GAP + widest(&mut facts.iter()));
-    let column = widest(&mut report.services.iter().map(|service| &service.name))
-        .min(NAMES)
-        .min(room);
+    let services = report.services.iter().map(|service| &service.name);
+    let scales = report.scales.iter().map(|scale| &scale.name);
+    let column = widest(&mut services.chain(scales)).min(NAMES).min(room);
     for (service, facts) in report.services.iter().zip(&facts) {
         add_service(&mut page, service, column, facts);
+    }
+    for scale in &report.scales {
+        add_scale(&mut page, scale, column);
     }
     let mail = report.mail.iter().map(|mail| (Channel::MAIL, mail));
     let others = report
@@ -105,9 +108,51 @@ fn add_service(page: &mut Page, service: &ServiceReport, column: usize, facts: &
     match service.would {
         Some(Operation::Restart) => page.line(4, "would be restarted now"),
         Some(Operation::Repair) => page.line(4, "would be repaired now"),
-        None => {}
+        Some(Operation::Scale) | None => {}
     }
     for note in &service.notes {
+        page.line(4, note);
+    }
+}
+
+fn add_scale(page: &mut Page, scale: &ScaleReport, column: usize) {
+    let mut facts = Vec::new();
+    let plural = |number: u32| if number == 1 { "" } else { "s" };
+    if let Some(replicas) = scale.replicas {
+        facts.push(match scale.desired.filter(|&desired| desired != replicas) {
+            Some(desired) => format!("{replicas} of {desired} replicas"),
+            None => format!("{replicas} replica{}", plural(replicas)),
+        });
+    }
+    if scale.action.as_ref().is_some_and(|action| action.ok)
+        && let Some(desired) = scale.desired
+    {
+        facts = vec![format!("{desired} replica{}", plural(desired))];
+    }
+    if let Some(load) = scale.metric.as_ref().and_then(Number::as_f64) {
+        facts.push(format!("load {}", rounded(load)));
+    }
+    if scale.changes_last_hour > 0 {
+        facts.push(format!(
+            "{} of {} changes in the last hour",
+            scale.changes_last_hour, scale.max_per_hour
+        ));
+    }
+    let line = format!("{:<column$}  {}", scale.name, facts.join(", "));
+    page.verdict(
+        scale.verdict.name(),
+        VERDICTS,
+        scale.verdict.exit_code(),
+        &line,
+    );
+    add_evidence(page, &[], scale.action.as_ref());
+    if let Some(to) = scale.would {
+        page.line(
+            4,
+            &format!("would be scaled to {to} replica{} now", plural(to)),
+        );
+    }
+    for note in &scale.notes {
         page.line(4, note);
     }
 }
@@ -128,6 +173,17 @@ pub fn describe(action: &Action) -> String {
         .old_pid
         .map(|pid| format!("stopped PID {pid}, "))
         .unwrap_or_default();
+    if let (Operation::Scale, Some(from), Some(to)) = (action.kind, action.from, action.to) {
+        let method = action.method;
+        return match &action.error {
+            Some(error) => {
+                format!(
+                    "change from {from} to {to} replicas by {method} failed after {took}: {error}"
+                )
+            }
+            None => format!("scaled from {from} to {to} replicas by {method} in {took}"),
+        };
+    }
     if action.kind == Operation::Repair {
         return match &action.error {
             Some(error) => format!("repair by {} failed after {took}: {error}", action.method),
@@ -233,6 +289,7 @@ mod tests {
             duration_ms: Some(7),
             exit_code: 0,
             services,
+            scales: Vec::new(),
             mail: Some(Deliveries { sent: 1, queued: 2 }),
             notify: [("phone".to_owned(), Deliveries { sent: 3, queued: 0 })].into(),
         }
@@ -288,6 +345,8 @@ mod tests {
                 evidence: None,
                 facts: Vec::new(),
                 stderr: vec!["\x1b[31mImportError: no module named ccxt".to_owned()],
+                from: None,
+                to: None,
             }),
             restarts_last_hour: 2,
             ..named("bot", Verdict::RestartFailed)

@@ -59,6 +59,8 @@ pub enum Operation {
     Restart,
     /// A command is run, and nothing is stopped.
     Repair,
+    /// More or fewer replicas of it are to run.
+    Scale,
 }
 
 /// The name of a restart method in reports.
@@ -73,6 +75,8 @@ pub enum MethodName {
     Container,
     /// A command that is run to its end.
     Command,
+    /// The command of Compose.
+    Compose,
     /// None: something else has started the service again.
     Itself,
 }
@@ -84,6 +88,7 @@ impl fmt::Display for MethodName {
             Self::Systemd => "systemd",
             Self::Container => "container",
             Self::Command => "command",
+            Self::Compose => "compose",
             Self::Itself => "itself",
         })
     }
@@ -118,6 +123,12 @@ pub struct Action {
     /// The first facts in it; or why it could not be written.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub facts: Vec<String>,
+    /// Of a change of the number of replicas: so many ran before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<u32>,
+    /// So many were to run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<u32>,
 }
 
 /// All that a restart needs to know beside its method.

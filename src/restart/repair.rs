@@ -42,6 +42,8 @@ impl Repair {
                 pending,
                 evidence: None,
                 facts: Vec::new(),
+                from: None,
+                to: None,
             },
             subject: SubjectState {
                 process: context.last_seen.clone(),

@@ -34,6 +34,8 @@ pub(super) fn restart<M: Method>(method: &M, context: &RestartContext<'_>) -> At
             pending: Vec::new(),
             evidence: recorded.file.as_deref().map(evidence::shown),
             facts: recorded.facts.clone(),
+            from: None,
+            to: None,
         },
         subject: SubjectState {
             process: context.last_seen.clone(),

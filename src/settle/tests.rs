@@ -84,6 +84,8 @@ fn tried(ok: bool) -> Outcome {
             pending: Vec::new(),
             evidence: None,
             facts: Vec::new(),
+            from: None,
+            to: None,
         },
         subject: SubjectState {
             process: process::LastSeen {

@@ -110,7 +110,7 @@ impl ServiceAlerts {
         match event {
             // the trouble is over, and that is reported: when it comes again, that is news. Not so the next restart:
             // of a service that is restarted again and again, a restart is reported once in a while
-            Event::Recovered | Event::Restarted | Event::Repaired => {
+            Event::Recovered | Event::Scaled | Event::Restarted | Event::Repaired => {
                 let is_mended = |event| matches!(event, Event::Restarted | Event::Repaired);
                 self.alerted.retain(|&known, _| {
                     is_mended(known) || (is_mended(event) && known.is_once_an_incident())

@@ -24,6 +24,23 @@ pub struct Outcomes {
     pub unknown: u32,
 }
 
+impl Outcomes {
+    /// Whether there has been none.
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Counts an attempt; `succeeded` is absent where its end was not seen.
+    pub fn count(&mut self, succeeded: Option<bool>) {
+        let count = match succeeded {
+            Some(true) => &mut self.succeeded,
+            Some(false) => &mut self.failed,
+            None => &mut self.unknown,
+        };
+        *count = count.saturating_add(1);
+    }
+}
+
 /// All attempts at a service.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -45,16 +62,12 @@ impl Attempts {
 
     /// Counts an attempt; `succeeded` is absent where its end was not seen.
     pub fn count(&mut self, operation: Operation, succeeded: Option<bool>) {
-        let outcomes = match operation {
-            Operation::Restart => &mut self.restart,
-            Operation::Repair => &mut self.repair,
-        };
-        let count = match succeeded {
-            Some(true) => &mut outcomes.succeeded,
-            Some(false) => &mut outcomes.failed,
-            None => &mut outcomes.unknown,
-        };
-        *count = count.saturating_add(1);
+        match operation {
+            Operation::Restart => self.restart.count(succeeded),
+            Operation::Repair => self.repair.count(succeeded),
+            // a scale counts its own
+            Operation::Scale => {}
+        }
     }
 }
 

@@ -24,6 +24,8 @@ pub enum JournalEvent {
     Requested,
     /// That was not done.
     RequestRefused,
+    /// A change of the number of replicas is recorded, before it is made.
+    Scaling,
     /// A run was cut short while it restarted or repaired a service.
     Interrupted,
     /// A person ended a pause.
@@ -58,11 +60,11 @@ pub enum DeliveryEvent {
 }
 
 /// All events that have one name and are no verdicts.
-const NAMED: [(&str, JournalEvent); 19] = {
+const NAMED: [(&str, JournalEvent); 20] = {
     use DeliveryEvent::{Deferred, GivenUp, Refused, Sent};
     use JournalEvent::{
         Alert, Interrupted, Mail, OutboxDamaged, Recovered, Repairing, RequestRefused, Requested,
-        Reset, Restarting, Resumed, Silent, StateDamaged,
+        Reset, Restarting, Resumed, Scaling, Silent, StateDamaged,
     };
     [
         ("recovered", Recovered),
@@ -70,6 +72,7 @@ const NAMED: [(&str, JournalEvent); 19] = {
         ("repairing", Repairing),
         ("requested", Requested),
         ("request_refused", RequestRefused),
+        ("scaling", Scaling),
         ("interrupted", Interrupted),
         ("resumed", Resumed),
         ("reset", Reset),

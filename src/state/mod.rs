@@ -23,6 +23,7 @@ pub mod channels;
 pub mod counters;
 mod event;
 pub mod journal;
+pub mod scale;
 pub mod showing;
 pub mod store;
 mod upgrade;
@@ -30,6 +31,7 @@ mod upgrade;
 use attempts::{ByStrategy, is_zero};
 use channels::ChannelState;
 use journal::JournalEvent;
+use scale::ScaleState;
 
 /// The form of the state file that this program writes. Older ones are read too, and nothing in them is forgotten:
 /// version 1 (watchdog 0.1.0) has other names for some fields, positions in logs by the path in the config, and mail as
@@ -90,6 +92,9 @@ pub struct State {
     /// The alerts that were handed in and that a repair was made for, and when.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub handed_in: BTreeMap<String, DateTime<Utc>>,
+    /// The scales by their names.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub scales: BTreeMap<String, ScaleState>,
     /// What is remembered of each channel, by its name.
     #[serde(default)]
     pub channels: BTreeMap<String, ChannelState>,
@@ -133,6 +138,7 @@ impl Default for State {
             jumped_at: None,
             services: BTreeMap::new(),
             handed_in: BTreeMap::new(),
+            scales: BTreeMap::new(),
             channels: BTreeMap::new(),
             mails: None,
         }
@@ -494,8 +500,13 @@ impl State {
                     let known = state.services.entry(entry.service.clone()).or_default();
                     known.record_good_restart(entry.time);
                 }
+                JournalEvent::Scaling => {
+                    let known = state.scales.entry(entry.service.clone()).or_default();
+                    known.changes.push(entry.time);
+                }
                 JournalEvent::Reset => {
                     state.services.remove(&entry.service);
+                    state.scales.remove(&entry.service);
                 }
                 _ => {}
             }
@@ -542,6 +553,11 @@ impl State {
                         *until = until.checked_add_signed(moved).unwrap_or(now.wall);
                     }
                 }
+                for scale in self.scales.values_mut() {
+                    if let Some(until) = &mut scale.paused_until {
+                        *until = until.checked_add_signed(moved).unwrap_or(now.wall);
+                    }
+                }
             }
             if now.jumped_since(last) {
                 set = true;
@@ -560,6 +576,9 @@ impl State {
                 of.prune(now.wall);
             }
         }
+        for scale in self.scales.values_mut() {
+            scale.prune(now.wall);
+        }
         for channel in self.channels.values_mut() {
             channel.sent.retain(|&at| within_hour(now.wall, at));
         }
@@ -570,9 +589,10 @@ impl State {
     /// Ends the threads of incidents that are over and reported. Returns whether there were any.
     pub fn close_threads(&mut self) -> bool {
         let services = self.services.values();
-        let open = services
-            .filter_map(|service| service.incident.as_deref())
-            .collect();
+        let of_services = services.filter_map(|service| service.incident.as_deref());
+        let scales = self.scales.values();
+        let of_scales = scales.filter_map(|scale| scale.incident.as_deref());
+        let open = of_services.chain(of_scales).collect();
         let mut closed = false;
         for channel in self.channels.values_mut() {
             closed |= channel.close_threads(&open);
@@ -580,14 +600,19 @@ impl State {
         closed
     }
 
-    /// Forgets services, but for those to be kept.
-    pub fn retain_services(&mut self, keep: impl Fn(&str, &ServiceState) -> bool) {
+    /// Forgets services and scales, but for those to be kept.
+    pub fn retain(
+        &mut self,
+        keep: impl Fn(&str, &ServiceState) -> bool,
+        keep_scale: impl Fn(&str, &ScaleState) -> bool,
+    ) {
         self.services.retain(|name, known| keep(name, known));
-        let services = &self.services;
+        self.scales.retain(|name, known| keep_scale(name, known));
+        let (services, scales) = (&self.services, &self.scales);
         for channel in self.channels.values_mut() {
             channel
                 .services
-                .retain(|name, _| services.contains_key(name));
+                .retain(|name, _| services.contains_key(name) || scales.contains_key(name));
         }
     }
 
@@ -601,6 +626,7 @@ impl State {
         self.services
             .values_mut()
             .flat_map(ServiceState::times)
+            .chain(self.scales.values_mut().flat_map(ScaleState::times))
             .chain(&mut self.last_run)
             .chain(&mut self.flushed)
             .chain(&mut self.jumped_at)

@@ -49,6 +49,8 @@ fn means(verdict: Verdict) -> Means {
         Verdict::Healthy
         | Verdict::Restarted
         | Verdict::Repaired
+        | Verdict::Steady
+        | Verdict::Scaled
         | Verdict::Paused
         | Verdict::Disabled => Means::Nothing,
         Verdict::Starting | Verdict::Failing | Verdict::Waiting => Means::AsBefore,
@@ -58,6 +60,8 @@ fn means(verdict: Verdict) -> Means {
         Verdict::RepairFailed => Means::Trouble(Event::RepairFailed),
         Verdict::Exhausted => Means::Trouble(Event::Exhausted),
         Verdict::Down => Means::Trouble(Event::Down),
+        Verdict::AtMax => Means::Trouble(Event::AtMax),
+        Verdict::ScaleFailed => Means::Trouble(Event::ScaleFailed),
     }
 }
 

@@ -65,6 +65,8 @@ mod report;
 mod restart;
 mod run_all;
 mod run_every;
+mod scaled_for_real;
+mod scaling;
 mod scene;
 mod sentences;
 mod shell;

@@ -37,7 +37,7 @@ impl Mount {
 
 /// The hierarchies of this machine.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Hierarchies {
+pub(crate) struct Hierarchies {
     unified: Option<Mount>,
     memory: Option<Mount>,
     cpuacct: Option<Mount>,
@@ -46,7 +46,7 @@ pub(super) struct Hierarchies {
 
 impl Hierarchies {
     /// Those that are mounted here.
-    pub(super) fn read() -> Self {
+    pub(crate) fn read() -> Self {
         Self::of(&fs::read("/proc/self/mountinfo").unwrap_or_default())
     }
 
@@ -87,7 +87,7 @@ impl Hierarchies {
     /// The memory that a group uses, without what the kernel gives back first, as the engines count it: `memory.current`
     /// less `inactive_file`; in version 1 `memory.usage_in_bytes` less `total_inactive_file`. Absent where it is not
     /// counted.
-    pub(super) fn memory(&self, group: &str) -> io::Result<Option<u64>> {
+    pub(crate) fn memory(&self, group: &str) -> io::Result<Option<u64>> {
         let versions = [
             (&self.unified, "memory.current", "inactive_file"),
             (&self.memory, "memory.usage_in_bytes", "total_inactive_file"),
@@ -107,7 +107,7 @@ impl Hierarchies {
     }
 
     /// The least limit on the memory of a group and of those that it is in.
-    pub(super) fn memory_limit(&self, group: &str) -> Option<u64> {
+    pub(crate) fn memory_limit(&self, group: &str) -> Option<u64> {
         let versions = [
             (&self.unified, "memory.max"),
             (&self.memory, "memory.limit_in_bytes"),
@@ -130,7 +130,7 @@ impl Hierarchies {
     }
 
     /// The limit on the memory of a process, by the groups that it is in: `groups` is its `/proc/PID/cgroup`.
-    pub(super) fn memory_limit_of_process(&self, groups: &str) -> Option<u64> {
+    pub(crate) fn memory_limit_of_process(&self, groups: &str) -> Option<u64> {
         let limits = groups.lines().filter_map(|line| {
             let mut parts = line.splitn(3, ':').skip(1);
             let (controllers, group) = (parts.next()?, parts.next()?);
@@ -143,7 +143,7 @@ impl Hierarchies {
 
     /// The processor time that a group has used, in microseconds: `usage_usec` of `cpu.stat`; in version 1
     /// `cpuacct.usage`. Absent where it is not counted.
-    pub(super) fn cpu_us(&self, group: &str) -> io::Result<Option<u64>> {
+    pub(crate) fn cpu_us(&self, group: &str) -> io::Result<Option<u64>> {
         if let Some(directory) = directory(self.unified.as_ref(), group) {
             let stat = read(&directory.join("cpu.stat"))?;
             if let Some(used) = stat.and_then(|stat| value(&stat, "usage_usec")) {
@@ -160,7 +160,7 @@ impl Hierarchies {
     }
 
     /// The PIDs of a group and of all below it. Absent where the group is nowhere.
-    pub(super) fn pids(&self, group: &str) -> io::Result<Option<Vec<i32>>> {
+    pub(crate) fn pids(&self, group: &str) -> io::Result<Option<Vec<i32>>> {
         let mounts = [&self.unified, &self.systemd, &self.memory, &self.cpuacct];
         for mount in mounts {
             let Some(directory) = directory(mount.as_ref(), group) else {
@@ -199,7 +199,7 @@ impl Hierarchies {
 /// The control group of a container that a process is in, where that surely is the container's: `groups` is the process's
 /// `/proc/PID/cgroup`, and the group has the container's id in its name. Of groups that the container has made below
 /// it, as a systemd in it does, the uppermost counts.
-pub(super) fn of_container(groups: &str, id: &str) -> Option<String> {
+pub(crate) fn of_container(groups: &str, id: &str) -> Option<String> {
     if id.len() < 32 {
         return None;
     }

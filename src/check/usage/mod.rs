@@ -16,7 +16,7 @@ use crate::clock::{age, exact, rough};
 use crate::process_table::ticks_per_second;
 
 mod average;
-mod cgroup;
+pub(crate) mod cgroup;
 mod judge;
 mod look;
 mod rule;

@@ -28,6 +28,7 @@ use crate::state::store::Store;
 mod found;
 mod keeper;
 mod own_unit;
+mod scales;
 
 /// What a question to systemd may take.
 pub(super) const SYSTEMCTL_LIMIT: Duration = Duration::from_secs(5);
@@ -166,6 +167,7 @@ pub(super) fn find(scene: &Scene<'_>, now: &Reading) -> Vec<PlacedTrap> {
     in_channels(config, &mut traps);
     in_prometheus(config, now, &mut traps);
     found::look(config, &mut traps);
+    scales::look(config, now, &mut traps);
     let mut of_units = in_units(scene);
     let mut of_containers = in_containers(scene);
     let mut of_checks = in_checks(scene, now);

@@ -30,12 +30,9 @@ fn made() -> String {
             section.place.ends_with("systemd]") || section.place.ends_with(".container]")
         });
     for section in others {
-        write(
-            &mut text,
-            section,
-            &all,
-            section.variant().unwrap_or("trader"),
-        );
+        let is_scale = section.place.starts_with("[scale.");
+        let name = if is_scale { "workers" } else { "trader" };
+        write(&mut text, section, &all, section.variant().unwrap_or(name));
     }
     // one that systemd or an engine runs is a service of its own
     for section in apart {
@@ -190,6 +187,11 @@ fn what_is_commented_out_would_be_right_too() {
             "`units` beside `label` in [discover.trader]",
             "`exclude` beside `units`",
             "`port` beside `units`",
+            "`scale_up_at` beside `per_replica`",
+            "`scale_down_at` beside `per_replica`",
+            "`per_replica` is for what a queue or a query counts, and not for an average of the replicas",
+            "`command` stands in the table `compose` as well",
+            "`compose` beside `units` in [scale.workers]",
             "`name` beside `project` and `service`",
         ]
     );

@@ -10,6 +10,7 @@ mod faults;
 mod files;
 mod included;
 mod meaning;
+mod scales;
 
 /// The process environment of a test: root's, with nothing set.
 fn bare() -> Environment {

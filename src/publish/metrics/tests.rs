@@ -39,6 +39,7 @@ fn config() -> Config {
 fn facts<'a>(config: &'a Config, state: &'a State) -> Facts<'a> {
     Facts {
         services: &config.services,
+        scales: &config.scales,
         channels: &config.channels,
         state,
         now: at(0),

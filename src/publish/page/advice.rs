@@ -38,10 +38,24 @@ pub(super) fn commands(service: &ServiceReport) -> Vec<(&'static str, String)> {
         Verdict::Waiting | Verdict::Failing => {
             commands.push(("do not wait: restart it now", format!("restart {name}")));
         }
-        Verdict::Restarted | Verdict::Repaired | Verdict::Degraded => {
+        Verdict::ScaleFailed => {
+            commands.push((
+                "when the cause is mended: look again",
+                format!("check {name}"),
+            ));
+        }
+        Verdict::Restarted
+        | Verdict::Repaired
+        | Verdict::Degraded
+        | Verdict::Scaled
+        | Verdict::AtMax => {
             commands.push(("what happened before", format!("history {name} --since 1d")));
         }
-        Verdict::Healthy | Verdict::Starting | Verdict::Paused | Verdict::Disabled => {}
+        Verdict::Healthy
+        | Verdict::Steady
+        | Verdict::Starting
+        | Verdict::Paused
+        | Verdict::Disabled => {}
     }
     if !matches!(service.verdict, Verdict::Restarted | Verdict::Repaired) {
         commands.push((

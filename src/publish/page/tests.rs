@@ -34,6 +34,7 @@ fn report(services: Vec<ServiceReport>) -> RunReport {
         duration_ms: Some(7),
         exit_code: 0,
         services,
+        scales: Vec::new(),
         mail: None,
         notify: BTreeMap::new(),
     }

@@ -190,9 +190,9 @@ enum Condition {
 impl Condition {
     fn of(verdict: Verdict) -> Self {
         match verdict {
-            Verdict::Healthy => Self::Well,
+            Verdict::Healthy | Verdict::Steady | Verdict::Scaled => Self::Well,
             Verdict::Starting | Verdict::Paused | Verdict::Disabled => Self::Between,
-            Verdict::Degraded | Verdict::Unknown => Self::Warned,
+            Verdict::Degraded | Verdict::Unknown | Verdict::AtMax => Self::Warned,
             _ => Self::Broken,
         }
     }
@@ -460,6 +460,8 @@ impl Tracked {
                     self.sum.repairs += 1;
                     self.sum.repairs_failed += failed;
                 }
+                // it is among the attempts
+                Operation::Scale => {}
             }
         }
         let findings = entry.findings.iter().map(|finding| Reason {

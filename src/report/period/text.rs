@@ -99,6 +99,8 @@ pub fn attempt(attempt: &AttemptMade) -> String {
         (Some(Operation::Restart), false) => "restart failed",
         (Some(Operation::Repair), true) => "repaired",
         (Some(Operation::Repair), false) => "repair failed",
+        (Some(Operation::Scale), true) => "scaled",
+        (Some(Operation::Scale), false) => "not scaled",
         (None, _) => "cut short",
     };
     let reasons: Vec<String> = (attempt.findings.iter())

@@ -114,8 +114,13 @@ impl Store {
     fn journalled(&self) -> Vec<journal::Entry> {
         let mut entries = Vec::new();
         let read = journal::read(&self.dir, |entry| {
-            let is_of_attempts =
-                [JournalEvent::Restarting, JournalEvent::Reset].contains(&entry.event);
+            let is_of_attempts = matches!(
+                entry.event,
+                JournalEvent::Restarting
+                    | JournalEvent::Repairing
+                    | JournalEvent::Scaling
+                    | JournalEvent::Reset
+            );
             if is_of_attempts || entry.started.is_some() || entry.is_good_restart() {
                 entries.push(entry);
             }

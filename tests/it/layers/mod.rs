@@ -24,6 +24,7 @@ const LAYERS: &[&[&str]] = &[
     &["plan"],
     &["discover"],
     &["observe", "decide", "report"],
+    &["scale"],
     &["settle", "progress"],
     &["act"],
     &["deliver", "publish", "cli", "logging", "error"],
