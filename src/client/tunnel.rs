@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io::{self, ErrorKind};
 
+use super::http::secrets::masked;
 use super::{Fault, Step};
 use crate::text::{printable, visible};
 
@@ -16,11 +17,18 @@ const SHOWN: usize = 120;
 #[derive(Clone, PartialEq, Eq)]
 pub struct Tunnel {
     request: Vec<u8>,
+    /// What is never told, whoever repeats it.
+    secrets: Vec<String>,
 }
 
 impl Tunnel {
     /// To `host:port`, with `Proxy-Authorization` where there is a proof of who asks. Neither has a line end in it.
-    pub(super) fn to(place: &str, authorization: Option<&[u8]>, user_agent: &str) -> Self {
+    pub(super) fn to(
+        place: &str,
+        authorization: Option<&[u8]>,
+        secrets: &[String],
+        user_agent: &str,
+    ) -> Self {
         let mut request =
             format!("CONNECT {place} HTTP/1.1\r\nHost: {place}\r\nUser-Agent: {user_agent}\r\n")
                 .into_bytes();
@@ -30,12 +38,16 @@ impl Tunnel {
             request.extend_from_slice(b"\r\n");
         }
         request.extend_from_slice(b"\r\n");
-        Self { request }
+        Self {
+            request,
+            secrets: secrets.to_vec(),
+        }
     }
 
     pub(super) fn begin(&self) -> Opening {
         Opening {
             unsent: self.request.clone(),
+            secrets: self.secrets.clone(),
             heard: Vec::new(),
         }
     }
@@ -50,6 +62,7 @@ impl fmt::Debug for Tunnel {
 /// A tunnel that is being opened.
 pub(super) struct Opening {
     unsent: Vec<u8>,
+    secrets: Vec<String>,
     heard: Vec<u8>,
 }
 
@@ -109,14 +122,14 @@ impl Opening {
                 Said::Whole(length, 200..=299) if length == self.heard.len() => return Ok(true),
                 // who is asked by TLS says nothing before it is asked
                 Said::Whole(length, 200..=299) => {
-                    let more = printable(&self.heard[length..], SHOWN);
+                    let more = self.told(&self.heard[length..]);
                     return Err(format!(
                         "opened the way, and sent something of its own: `{more}`"
                     ));
                 }
                 Said::Whole(length, status) => return Err(self.refused(length, status)),
                 Said::Other => {
-                    let first = printable(&self.heard, SHOWN);
+                    let first = self.told(&self.heard);
                     return Err(format!(
                         "answered CONNECT with something that is not HTTP/1: `{first}`"
                     ));
@@ -130,21 +143,33 @@ impl Opening {
     }
 
     fn refused(&self, length: usize, status: u16) -> String {
-        let line = String::from_utf8_lossy(&self.heard);
-        let line = line.lines().next().unwrap_or_default();
+        let head = String::from_utf8_lossy(&self.heard[..length]);
+        let head = masked(&head, &self.secrets);
+        let line = head.lines().next().unwrap_or_default();
         let reason = line.splitn(3, ' ').nth(2).unwrap_or_default();
-        let body = String::from_utf8_lossy(&self.heard[length..]);
         let told = visible(format!("{status} {reason}").trim());
         let advice = match status {
             401 | 407 => "; check the user and password of the proxy",
             _ => "",
         };
-        let body = body.trim();
-        if body.is_empty() || body.starts_with('<') {
+        let body = self.heard[length..].trim_ascii();
+        if body.is_empty() || body.starts_with(b"<") {
             return format!("answered {told} to CONNECT{advice}");
         }
-        let body = printable(body.as_bytes(), SHOWN);
-        format!("answered {told} to CONNECT{advice}: {body}")
+        format!("answered {told} to CONNECT{advice}: {}", self.told(body))
+    }
+
+    /// What it said, for people.
+    fn told(&self, bytes: &[u8]) -> String {
+        // what is no text is told byte by byte
+        match std::str::from_utf8(bytes) {
+            Ok(text) => printable(masked(text, &self.secrets).as_bytes(), SHOWN),
+            Err(_) if self.secrets.is_empty() => printable(bytes, SHOWN),
+            Err(_) => {
+                let text = String::from_utf8_lossy(bytes);
+                printable(masked(&text, &self.secrets).as_bytes(), SHOWN)
+            }
+        }
     }
 }
 
@@ -186,7 +211,7 @@ mod tests {
     use super::*;
 
     fn opening() -> Opening {
-        Tunnel::to("a.example:443", None, "x").begin()
+        Tunnel::to("a.example:443", None, &[], "x").begin()
     }
 
     /// What comes of these pieces, one after the other.
@@ -202,7 +227,12 @@ mod tests {
 
     #[test]
     fn what_is_asked_is_a_connect_with_the_proof_of_who_asks() {
-        let tunnel = Tunnel::to("a.example:443", Some(b"Basic bWU6Y2FuYXJ5"), "watchdog/1");
+        let tunnel = Tunnel::to(
+            "a.example:443",
+            Some(b"Basic bWU6Y2FuYXJ5"),
+            &[],
+            "watchdog/1",
+        );
         assert_eq!(
             String::from_utf8(tunnel.request.clone()).unwrap(),
             "CONNECT a.example:443 HTTP/1.1\r\nHost: a.example:443\r\nUser-Agent: watchdog/1\r\n\

@@ -33,6 +33,8 @@ pub(super) enum Receipt {
     Taken,
     /// The same, and the id that it has there.
     Id(String),
+    /// That it never will be: what is wrong is in the message itself.
+    Never,
 }
 
 /// What an answer means.
@@ -44,6 +46,8 @@ pub(super) enum Meaning {
     Later(Option<Duration>),
     /// Not this message: it breaks a limit, or a secret is wrong.
     Unfit,
+    /// Not this message, and surely nothing but the message is wrong.
+    Never,
     /// Nothing, until the config or a secret changes; or a proxy has answered.
     Refused,
 }
@@ -56,11 +60,12 @@ pub(super) fn meaning(
 ) -> Meaning {
     match answer.status {
         200..=299 => match receipt(answer) {
-            Receipt::None => Meaning::Refused,
+            Receipt::None | Receipt::Never => Meaning::Refused,
             Receipt::Taken => Meaning::Taken(None),
             Receipt::Id(id) => Meaning::Taken(Some(id)),
         },
         408 | 425 | 429 | 500..=599 => Meaning::Later(wait(answer, now)),
+        400 | 413 | 422 if receipt(answer) == Receipt::Never => Meaning::Never,
         400 | 413 | 422 => Meaning::Unfit,
         _ => Meaning::Refused,
     }

@@ -3,7 +3,9 @@
 //!
 //! Who gets an event that opens after the one that closed has a new incident that nobody will close. So events go out in
 //! order: one that is not taken holds up those behind it, and of a message that was taken in part only the rest is sent
-//! again. A copy costs nothing there, so an event without an answer is sent again by the next run.
+//! again. A copy costs nothing there, so an event without an answer is sent again by the next run. An event that is said
+//! to be invalid itself, in full and in short, is given up and holds up nobody: what closes an incident that was never
+//! opened does no harm.
 
 use std::time::{Duration, Instant};
 
@@ -103,24 +105,39 @@ impl ChannelKind for Settings {
     ) -> DeliveryReport {
         let deadline = Instant::now() + limit;
         let taken = recipients.first().map_or(0, |it| taken_before(it));
+        let mut refused = Vec::new();
         for (number, event) in events.iter().enumerate().skip(taken) {
             let left = deadline.saturating_duration_since(Instant::now());
             let rest = [self.rest_from(number)];
             // one that is cut short at its end has no answer: none begins with little time
             if number > taken && left < limit / 4 {
                 let why = "the time of this run is over; the next one goes on";
-                return DeliveryReport {
+                let report = DeliveryReport {
                     transport_failed: true,
                     ..DeliveryReport::all(&rest, &Outcome::deferred(why))
                 };
+                return with(refused, report);
             }
             let (whole, short) = (self.post(&event.whole), self.post(&event.short));
             let report = hand_over(&rest, whole, short.ok(), receipt, left, step);
-            if !report.reached_somebody() {
-                return in_order(report);
+            if report.reached_somebody() {
+                continue;
             }
+            if !report.pending().is_empty() {
+                return with(refused, in_order(report));
+            }
+            refused.extend(report.recipients.into_iter().map(|it| Recipient {
+                address: format!("{}, event {}", self.kind, number + 1),
+                ..it
+            }));
         }
-        DeliveryReport::all(recipients, &Outcome::Delivered)
+        if refused.len() == events.len() - taken.min(events.len()) {
+            return with(refused, DeliveryReport::default());
+        }
+        with(
+            refused,
+            DeliveryReport::all(recipients, &Outcome::Delivered),
+        )
     }
 }
 
@@ -173,12 +190,36 @@ fn in_order(report: DeliveryReport) -> DeliveryReport {
     }
 }
 
-/// What was accepted says so.
+/// A report, and before it what became of the events that were given up.
+fn with(refused: Vec<Recipient>, report: DeliveryReport) -> DeliveryReport {
+    DeliveryReport {
+        recipients: refused.into_iter().chain(report.recipients).collect(),
+        ..report
+    }
+}
+
+/// What was accepted says so; so does an event that is wrong, where it is not its key that is.
 fn receipt(answer: &Answer<'_>) -> Receipt {
-    if answer.status == 202 && answer.json()["status"] == "success" {
-        Receipt::Taken
-    } else {
-        Receipt::None
+    let json = answer.json();
+    match answer.status {
+        202 if json["status"] == "success" => Receipt::Taken,
+        400 if json["status"] == "invalid event" => {
+            let errors = json["errors"].as_array().map_or(&[][..], Vec::as_slice);
+            let errors: Vec<String> = (errors.iter().filter_map(Value::as_str))
+                .map(|error| error.to_lowercase().replace('_', " "))
+                .collect();
+            let is_of_key = |error: &String| {
+                ["key", "integration", "service", "account"]
+                    .iter()
+                    .any(|word| error.replace("dedup key", "").contains(word))
+            };
+            if errors.is_empty() || errors.iter().any(is_of_key) {
+                Receipt::None
+            } else {
+                Receipt::Never
+            }
+        }
+        _ => Receipt::None,
     }
 }
 
@@ -390,6 +431,36 @@ mod tests {
             ),
             (200, r#"{"status":"success"}"#, Receipt::None),
             (202, r#"{"status":"invalid event"}"#, Receipt::None),
+            // the event is wrong, and no other is
+            (
+                400,
+                r#"{"status":"invalid event","errors":["'payload.summary' is missing or blank"]}"#,
+                Receipt::Never,
+            ),
+            (
+                400,
+                r#"{"status":"invalid event","errors":["Length of 'dedup_key' is too long"]}"#,
+                Receipt::Never,
+            ),
+            // the key may be wrong, and so all of them
+            (
+                400,
+                r#"{"status":"invalid event","errors":["Invalid routing key"]}"#,
+                Receipt::None,
+            ),
+            (
+                400,
+                r#"{"status":"invalid event","errors":["'payload' is missing","'routing_key' is invalid"]}"#,
+                Receipt::None,
+            ),
+            (
+                400,
+                r#"{"status":"invalid event","errors":[]}"#,
+                Receipt::None,
+            ),
+            (400, r#"{"status":"invalid event"}"#, Receipt::None),
+            (400, r#"{"message":"no"}"#, Receipt::None),
+            (400, "<html>", Receipt::None),
             (202, "<html>", Receipt::None),
         ] {
             let answer = Answer {

@@ -2,6 +2,7 @@
 //! and cut to the limits of those who show it.
 
 use super::Notification;
+use crate::client::http::secrets::masked;
 use crate::text::{cut, visible};
 
 /// A character without width, that nothing is recognised across.
@@ -110,10 +111,7 @@ pub(super) fn units(c: char) -> usize {
 
 /// What a server said, in a line and without the secrets that it was sent.
 pub(super) fn said(text: &str, secrets: &[String]) -> String {
-    let mut masked = text.to_owned();
-    for secret in secrets.iter().filter(|secret| secret.len() > 3) {
-        masked = masked.replace(secret.as_str(), crate::table::MASK);
-    }
+    let masked = masked(text, secrets);
     cut(visible(masked.trim()).trim(), 200)
 }
 

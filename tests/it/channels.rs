@@ -439,6 +439,62 @@ fn an_incident_of_pagerduty_is_opened_and_closed_in_order_whatever_its_server_do
 }
 
 #[test]
+fn an_event_that_pagerduty_calls_invalid_holds_up_no_other_and_is_not_lost_in_silence() {
+    let hooks = Hooks::new();
+    let scene = Scene::new();
+    let (one, two) = (
+        Service::new("alpha").watched(),
+        Service::new("beta").watched(),
+    );
+    let keys = hooks.keys("pagerduty");
+    scene.config(&format!("[notify.phone]\n{keys}{}", render(&[&one, &two])));
+    let invalid = |error: &str| {
+        let body = json!({"status": "invalid event", "message": "Event object is invalid", "errors": [error]});
+        Answer::Say(400, "", body.to_string())
+    };
+    let bad = invalid("'payload.summary' is missing or blank");
+    hooks.answer(&[bad.clone(), bad]);
+    // the first is given up, and the second goes on at once
+    assert_eq!(phone(&scene.check().exits(2)), (1, 0));
+    let asked: Vec<String> = (hooks.got().iter())
+        .map(|got| {
+            got.json()["payload"]["component"]
+                .as_str()
+                .unwrap()
+                .to_owned()
+        })
+        .collect();
+    assert_eq!(asked, ["alpha", "alpha", "beta"]);
+    assert_eq!(scene.outbox(), 0);
+    let told: Vec<(String, String)> = (scene.journal().iter())
+        .filter(|entry| entry["channel"] == "phone")
+        .map(|entry| (entry["event"].to_string(), entry["message"].to_string()))
+        .collect();
+    assert!(told[0].0.contains("alert_refused"), "{told:?}");
+    assert!(
+        told[0].1.contains("pagerduty, event 1 refused: ") && told[0].1.contains("payload.summary"),
+        "{told:?}"
+    );
+    assert!(told[1].0.contains("alert_sent"), "{told:?}");
+    // a key that is wrong is no fault of the event: all of it is kept
+    let other = Scene::new();
+    other.config(&format!("[notify.phone]\n{keys}{}", render(&[&one, &two])));
+    hooks.answer(&[
+        invalid("Invalid routing key"),
+        invalid("Invalid routing key"),
+    ]);
+    assert_eq!(phone(&other.check().exits(2)), (0, 1));
+    assert_eq!(phone(&other.check().exits(2)), (0, 1));
+    assert_eq!(hooks.got().len(), 5, "asked too early");
+    other.config(&format!(
+        "[notify.phone]\n{keys}timeout = \"11s\"\n{}",
+        render(&[&one, &two])
+    ));
+    assert_eq!(phone(&other.check().exits(2)), (1, 0));
+    assert_eq!(hooks.got().len(), 7);
+}
+
+#[test]
 fn what_a_log_says_mentions_nobody_and_is_no_markup() {
     for kind in KINDS.into_iter().filter(|kind| *kind != "webhook") {
         let hooks = Hooks::new();

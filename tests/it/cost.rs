@@ -94,6 +94,21 @@ fn endpoints(count: usize) -> Scene {
     scene
 }
 
+/// A scene of one service and three channels, to which nothing is to be said.
+fn channels() -> Scene {
+    let scene = services(1, false);
+    let config = scene.read("watchdog.toml");
+    scene.raw_config(&format!(
+        "{config}[mail]\nfrom = \"a@example.org\"\nto = [\"b@example.org\"]\nsmtp = {{ host = \"127.0.0.1\", port = 1 }}\n\
+         [notify.hook]\ntype = \"webhook\"\nurl = \"http://127.0.0.1:1/x\"\n\
+         [notify.phone]\ntype = \"telegram\"\ntoken = \"1:x\"\nchat = \"1\"\n"
+    ));
+    for _ in 0..3 {
+        scene.check().exits(0);
+    }
+    scene
+}
+
 /// The lines that strace writes of a run that finds all well, with these options.
 fn trace(scene: &Scene, options: &str, code: i32) -> Vec<String> {
     scene
@@ -126,6 +141,7 @@ fn measured() -> Vec<(&'static str, u64)> {
         ("services_1", counted(&services(1, false))),
         ("services_100", counted(&services(100, false))),
         ("http_100", of_probes(&endpoints(100))),
+        ("channels_3", counted(&channels())),
     ]
 }
 

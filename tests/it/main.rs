@@ -68,6 +68,7 @@ mod run_every;
 mod scaled_for_real;
 mod scaling;
 mod scene;
+mod secrets;
 mod sentences;
 mod shell;
 mod situations;

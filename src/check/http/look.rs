@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::{KEPT, Rule};
 use crate::check::Looking;
 use crate::check::pattern::Pattern;
+use crate::client::http::secrets::masked;
 use crate::client::http::{
     Answered, Failure, Request, Response, StatusCode, ask, header, redirects_to,
 };
@@ -55,6 +56,7 @@ pub enum Wrong {
 pub fn look(rules: &[Arc<Rule>], looking: &Looking<'_>) -> Vec<Raw> {
     let mut raws: Vec<Option<Raw>> = Vec::with_capacity(rules.len());
     let (mut asked, mut requests) = (Vec::new(), Vec::new());
+    let mut secrets = Vec::new();
     let mut read = read(rules, looking).into_iter();
     for rule in rules {
         let timeout: Duration = rule.timeout.unwrap_or(looking.check_timeout);
@@ -67,6 +69,7 @@ pub fn look(rules: &[Arc<Rule>], looking: &Looking<'_>) -> Vec<Raw> {
         match request {
             Ok(request) => {
                 asked.push(&**rule);
+                secrets.push(request.secrets.clone());
                 requests.push((request, timeout));
                 raws.push(None);
             }
@@ -74,7 +77,7 @@ pub fn look(rules: &[Arc<Rule>], looking: &Looking<'_>) -> Vec<Raw> {
         }
     }
     let seen = ask(requests, looking.deadline, &|number, response| {
-        see(asked[number], &response)
+        see(asked[number], &secrets[number], &response)
     });
     let mut seen = seen.into_iter().map(|result| match result {
         Ok(answered) => Raw::Answered(Box::new(answered)),
@@ -103,24 +106,28 @@ fn read(rules: &[Arc<Rule>], looking: &Looking<'_>) -> Vec<Result<Request, Strin
 }
 
 /// What of an answer counts.
-fn see(rule: &Rule, response: &Response) -> Seen {
+fn see(rule: &Rule, secrets: &[String], response: &Response) -> Seen {
+    let told = |bytes: &[u8]| masked(&String::from_utf8_lossy(bytes), secrets);
     let text = |name| {
         let value = response.headers.get(name)?;
-        Some(cut(
-            &visible(&String::from_utf8_lossy(value.as_bytes())),
-            KEPT,
-        ))
+        Some(cut(&visible(&told(value.as_bytes())), KEPT))
     };
+    let mut first = response.body[..response.body.len().min(KEPT)].to_vec();
+    if !secrets.is_empty() {
+        first = told(&first).into_bytes();
+        first.truncate(KEPT);
+    }
     let compressed = text(header::CONTENT_ENCODING);
     let is_redirect = response.status.is_redirection();
     Seen {
         status: response.status,
         wrong: what_is_wrong(rule, &response.body),
-        first: response.body[..response.body.len().min(KEPT)].to_vec(),
+        first,
         length: response.body_length,
         redirects_to: is_redirect
             .then(|| redirects_to(&response.headers))
-            .flatten(),
+            .flatten()
+            .map(|to| masked(&to, secrets)),
         compressed: compressed.filter(|how| !how.eq_ignore_ascii_case("identity")),
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::KEPT;
 use crate::check::Severity;
 use crate::check::pattern::Pattern;
+use crate::client::http::secrets::of_request;
 use crate::client::http::{
     HeaderName, HeaderValue, MOST_REDIRECTS, Method, Request, StatusCode, Url, header,
     is_name_of_host,
@@ -403,8 +404,10 @@ impl Rule {
             value.set_sensitive(true);
             headers.push((name.clone(), value));
         }
+        let secrets = of_request(&self.url, &headers);
         let has_patterns = !self.expect.is_empty() || !self.forbid.is_empty();
         Ok(Request {
+            secrets,
             headers,
             body: self.body.as_ref().map(|body| body.clone().into_bytes()),
             host: self.host.clone(),

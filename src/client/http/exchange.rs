@@ -10,6 +10,7 @@ use ureq_proto::client::state::{Prepare, RecvBody, RecvResponse, Redirect};
 use ureq_proto::client::{Call, RecvBodyResult, RecvResponseResult, SendRequestResult};
 use ureq_proto::http;
 
+use super::secrets::masked;
 use super::{
     HEAD_LIMIT, HeaderValue, Method, Proxy, Request, Response, SHOWN, StatusCode, USER_AGENT, Url,
     Wrong, header,
@@ -401,9 +402,16 @@ impl<A> Asking<'_, A> {
         if matches!(self.raw.as_slice(), [20..=23, 3, ..]) {
             return Wrong::Tls;
         }
-        Wrong::NotHttp {
-            first: self.raw[..self.raw.len().min(SHOWN + 1)].to_vec(),
-        }
+        let secrets = &self.errand.request.secrets;
+        let first = if secrets.is_empty() {
+            self.raw[..self.raw.len().min(SHOWN + 1)].to_vec()
+        } else {
+            // one that repeats what it was asked
+            let mut first = masked(&String::from_utf8_lossy(&self.raw), secrets).into_bytes();
+            first.truncate(SHOWN + 1);
+            first
+        };
+        Wrong::NotHttp { first }
     }
 
     fn no_head(&self, error: &ureq_proto::Error) -> Wrong {

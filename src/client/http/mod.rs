@@ -25,6 +25,7 @@ mod exchange;
 mod no_proxy;
 mod proxy;
 mod redirect;
+pub mod secrets;
 #[cfg(test)]
 mod tests;
 mod url;
@@ -66,6 +67,8 @@ pub struct Request {
     /// So many redirects are followed, [`MOST_REDIRECTS`] at most. They carry no headers to another host, nor from https
     /// to http.
     pub redirects: u32,
+    /// What is never told, whoever repeats it.
+    pub secrets: Vec<String>,
     /// So much of the body is read. What is beyond is not, and is no failure.
     pub body_limit: usize,
     /// So much of that is kept.
@@ -86,6 +89,7 @@ impl Request {
             ca_file: None,
             proxy: None,
             redirects: 0,
+            secrets: Vec::new(),
             body_limit: 1 << 20,
             body_kept: 1 << 20,
             is_sent_once: false,

@@ -125,7 +125,7 @@ impl Proxy {
     pub(super) fn tunnel(&self, url: &Url) -> Option<Tunnel> {
         let place = url.address().to_string();
         let proof = self.authorization.as_ref().map(HeaderValue::as_bytes);
-        (url.is_tls()).then(|| Tunnel::to(&place, proof, super::USER_AGENT))
+        (url.is_tls()).then(|| Tunnel::to(&place, proof, &self.secrets, super::USER_AGENT))
     }
 }
 

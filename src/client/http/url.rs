@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use ureq_proto::http::uri::{Authority, PathAndQuery, Scheme, Uri};
 
 use super::{HeaderValue, basic};
@@ -129,6 +131,18 @@ impl Url {
     /// What proves who asks.
     pub(super) fn authorization(&self) -> Option<&HeaderValue> {
         self.authorization.as_ref()
+    }
+
+    /// The user and password in it, both and the password alone, as they are meant.
+    pub(super) fn user_and_password(&self) -> Vec<String> {
+        let text = self.authorization.as_ref().and_then(|it| it.to_str().ok());
+        let encoded = text.and_then(|it| it.strip_prefix("Basic "));
+        let Some(both) = encoded.and_then(|it| BASE64_STANDARD.decode(it).ok()) else {
+            return Vec::new();
+        };
+        let both = String::from_utf8_lossy(&both).into_owned();
+        let password = both.split_once(':').map(|(_, it)| it.to_owned());
+        std::iter::once(both).chain(password).collect()
     }
 
     /// Its scheme and host, for a URL that is a secret itself.

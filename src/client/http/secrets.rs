@@ -1,0 +1,140 @@
+//! What of a request is never told, whoever repeats it: some servers answer with all that they were asked.
+
+use super::{HeaderName, HeaderValue, Url};
+use crate::table::MASK;
+
+/// A part of a URL or a header that is so long may be a secret.
+const PART: usize = 6;
+
+/// What is shorter is not looked for: it would be found in other words.
+const SHORTEST: usize = 4;
+
+/// A text without these secrets. Where it ends within one, as a text that was cut may, that part is masked as well.
+pub fn masked(text: &str, secrets: &[String]) -> String {
+    let mut masked = text.to_owned();
+    for secret in secrets.iter().filter(|it| it.len() >= SHORTEST) {
+        masked = masked.replace(secret.as_str(), MASK);
+    }
+    let begins = |secret: &String| {
+        let lengths = (SHORTEST..secret.len()).rev();
+        let mut beginnings = lengths.filter_map(|length| secret.get(..length));
+        beginnings.find(|it| masked.ends_with(it)).map(str::len)
+    };
+    if let Some(length) = secrets.iter().filter_map(begins).max() {
+        masked.truncate(masked.len() - length);
+        masked.push_str(MASK);
+    }
+    masked
+}
+
+/// The parts of a URL that may be secrets, the longest first. The path is among them.
+pub fn parts_of_url(url: &str) -> Vec<String> {
+    let path = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let path = path.split_once('/').map_or("", |(_, path)| path);
+    let user = url
+        .split_once("://")
+        .and_then(|(_, rest)| rest.rsplit_once('@'));
+    let mut parts: Vec<String> = long_parts(path)
+        .chain([url, path])
+        .chain(user.into_iter().flat_map(|(user, _)| user.split(':')))
+        .filter(|part| !part.is_empty())
+        .map(str::to_owned)
+        .chain(proof_of(url))
+        .collect();
+    sort(&mut parts);
+    parts
+}
+
+/// What proves who asks, as it is sent, by the user and password of a URL.
+fn proof_of(url: &str) -> Option<String> {
+    let url = Url::parse(url).ok()?;
+    let proof = url.authorization()?.to_str().ok()?;
+    proof.split(' ').nth(1).map(str::to_owned)
+}
+
+/// What is secret where the path of a URL is shown: its user, password and query, and headers that are marked so.
+pub fn of_request(url: &Url, headers: &[(HeaderName, HeaderValue)]) -> Vec<String> {
+    let mut parts: Vec<String> = Vec::new();
+    if let Some(proof) = url.authorization() {
+        parts.extend(words(proof));
+    }
+    parts.extend(url.user_and_password());
+    if let Some(query) = url.uri().query() {
+        parts.extend(long_parts(query).map(str::to_owned));
+    }
+    let marked = headers.iter().filter(|(_, value)| value.is_sensitive());
+    parts.extend(marked.flat_map(|(_, value)| words(value)));
+    sort(&mut parts);
+    parts
+}
+
+fn long_parts(text: &str) -> impl Iterator<Item = &str> {
+    text.split(['/', '?', '&', '=', ':'])
+        .filter(|part| part.len() >= PART)
+}
+
+/// A value, and each of its words.
+fn words(value: &HeaderValue) -> Vec<String> {
+    let text = String::from_utf8_lossy(value.as_bytes()).into_owned();
+    let words = text.split(' ').filter(|word| word.len() >= PART);
+    let mut all: Vec<String> = words.map(str::to_owned).collect();
+    all.push(text);
+    all
+}
+
+fn sort(parts: &mut Vec<String>) {
+    parts.sort_by_key(|part| std::cmp::Reverse(part.len()));
+    parts.dedup();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_be_secret_in_a_url_is_masked_wherever_it_is_repeated() {
+        let url = "https://user:pa55word@hooks.example.org/services/T0CANARY1/B0CANARY2/c4n4ry?sig=S1GC4NARY";
+        let secrets = parts_of_url(url);
+        for text in [
+            url,
+            "no such hook: /services/T0CANARY1/B0CANARY2/c4n4ry?sig=S1GC4NARY",
+            "T0CANARY1",
+            "bad sig S1GC4NARY",
+            "pa55word",
+            "Authorization: Basic dXNlcjpwYTU1d29yZA==",
+            // it was cut
+            "POST /services/T0CANARY1/B0CAN",
+            "Basic dXNlcjpwYTU1",
+        ] {
+            let shown = masked(text, &secrets);
+            for canary in ["CAN", "c4n4", "C4NARY", "pa55", "dXNl"] {
+                assert!(!shown.contains(canary), "{shown}");
+            }
+            assert!(shown.contains("***"), "{shown}");
+        }
+        assert_eq!(masked("no such user", &secrets), "no such ***");
+        assert_eq!(masked("it ends with ser", &secrets), "it ends with ser");
+    }
+
+    #[test]
+    fn a_probe_shows_its_path_and_hides_the_rest() {
+        let url = Url::parse("http://me:c%61nary@127.0.0.1/health?key=S1GC4NARY&v=1").unwrap();
+        let mut secret = HeaderValue::from_static("Bearer T0CANARY1");
+        secret.set_sensitive(true);
+        let headers = [
+            (HeaderName::from_static("x-key"), secret),
+            (
+                HeaderName::from_static("x-plain"),
+                HeaderValue::from_static("no-secret"),
+            ),
+        ];
+        let secrets = of_request(&url, &headers);
+        let told = "GET /health?key=S1GC4NARY&v=1 x-key: Bearer T0CANARY1 x-plain: no-secret Basic bWU6Y2FuYXJ5 canary";
+        assert_eq!(
+            masked(told, &secrets),
+            "GET /health?key=***&v=1 x-key: *** x-plain: no-secret *** ***"
+        );
+        let plain = Url::parse("http://127.0.0.1/health").unwrap();
+        assert!(of_request(&plain, &headers[1..]).is_empty());
+    }
+}
