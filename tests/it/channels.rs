@@ -496,13 +496,13 @@ fn an_event_that_pagerduty_calls_invalid_holds_up_no_other_and_is_not_lost_in_si
 
 #[test]
 fn what_a_log_says_mentions_nobody_and_is_no_markup() {
-    for kind in KINDS.into_iter().filter(|kind| *kind != "webhook") {
+    for kind in KINDS {
         let hooks = Hooks::new();
         let scene = Scene::new();
         let keys = hooks.keys(kind);
         scene.write(
             "a.log",
-            "x @everyone <!channel> ``` [a](https://evil.example) ERROR\n",
+            "x @everyone @here <!channel> <@U123> ``` [a](https://evil.example) </pre></b> \u{1b}[31m \u{202e}gnp \r X-Evil: 1 @everyone @here <!channel> <@U123> <https://evil.example|x> #general /leave ERROR\n",
         );
         let service = Service::logs("alpha").log("path = \"a.log\"\nforbid = ['ERROR']");
         scene.config(&format!("[notify.phone]\n{keys}\n{}", render(&[&service])));
@@ -510,13 +510,32 @@ fn what_a_log_says_mentions_nobody_and_is_no_markup() {
         assert_eq!(told, (1, 0), "{kind}");
         let body = hooks.got()[0].body.clone();
         assert!(body.contains("everyone"), "{kind}: {body}");
+        // nothing steers a terminal or turns a line around, and no line end of the log is one of a header
+        for steering in ["\u{1b}", "\\u001b", "\u{202e}", "\\u202e", "\r", "\\r"] {
+            assert!(!body.contains(steering), "{kind}: {steering:?}: {body}");
+        }
+        let names = ["x-evil", "set-cookie"];
+        assert!(
+            names
+                .iter()
+                .all(|name| hooks.got()[0].header(name).is_none()),
+            "{kind}"
+        );
         match kind {
+            // JSON for programs: it is what was written
+            "webhook" => {}
             "discord" => assert_eq!(body.matches("```").count(), 2, "{body}"),
             // all of it is in entities of code: the table tests see to it
             "telegram" => assert!(body.contains("\"pre\""), "{body}"),
-            "slack" => assert!(!body.contains("<!channel>"), "{body}"),
+            "slack" => {
+                for markup in ["<!channel>", "<@U123>", "<https:", "</pre>"] {
+                    assert!(!body.contains(markup), "{markup}: {body}");
+                }
+            }
             _ => {
-                assert!(!body.contains("://"), "{body}");
+                for live in ["://", "@everyone", "@here", "@U123", "#general", " /leave"] {
+                    assert!(!body.contains(live), "{kind}: {live}: {body}");
+                }
                 assert!(!body.contains("\"TextBlock\""), "{body}");
             }
         }

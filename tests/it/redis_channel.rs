@@ -281,6 +281,137 @@ fn a_server_that_cannot_take_it_now_is_asked_by_every_run() {
     assert_eq!(bus(&scene.check().exits(2)), (1, 0), "{port}");
 }
 
+/// A server that answers every command with this line.
+fn says(line: &'static str) -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for mut client in listener.incoming().flatten() {
+            let mut bytes = vec![0; 64 << 10];
+            while let Ok(length @ 1..) = client.read(&mut bytes) {
+                // each command begins with the number of its words
+                let count = (bytes[..length].split(|byte| *byte == b'\n'))
+                    .filter(|line| line.first() == Some(&b'*'))
+                    .count();
+                let _ = client.write_all(line.repeat(count.max(1)).as_bytes());
+            }
+        }
+    });
+    port
+}
+
+#[test]
+fn a_server_that_is_starting_or_full_is_asked_by_every_run_and_one_that_forbids_is_not() {
+    for (line, is_asked) in [
+        ("-LOADING Redis is loading the dataset in memory\r\n", true),
+        ("-BUSY Redis is busy running a script.\r\n", true),
+        ("-MASTERDOWN Link with MASTER is down\r\n", true),
+        ("-ERR max number of clients reached\r\n", true),
+        (
+            "-NOPERM this user has no permissions to run the 'xadd' command\r\n",
+            false,
+        ),
+        ("-ERR unknown command 'XADD'\r\n", false),
+    ] {
+        let scene = Scene::new();
+        configure(&scene, &format!("redis://127.0.0.1:{}", says(line)), "");
+        assert_eq!(bus(&scene.check().exits(2)), (0, 1), "{line}");
+        let said = last_said(&scene);
+        assert!(said.contains(line[1..].trim()), "{line}: {said}");
+        assert_eq!(said.contains("once an hour"), !is_asked, "{line}: {said}");
+        assert!(!said.contains("perhaps"), "nothing was added: {said}");
+        let hold = &scene.state()["channels"]["bus"]["hold"];
+        assert_eq!(hold.is_object(), !is_asked, "{line}");
+    }
+}
+
+#[test]
+#[ignore = "needs the package redis-server"]
+fn a_server_that_cannot_save_and_a_cluster_are_told_apart() {
+    let scene = Scene::new();
+    // it cannot save: its directory is gone
+    fs::create_dir(scene.path("data")).unwrap();
+    let data = scene.path("data").display().to_string();
+    let redis = Redis::start(
+        &scene,
+        &[
+            "--dir",
+            &data,
+            "--stop-writes-on-bgsave-error",
+            "yes",
+            "--save",
+            "3600 1",
+        ],
+    );
+    redis.ask(&["SET", "x", "1"]);
+    fs::remove_dir_all(&data).unwrap();
+    redis.ask(&["BGSAVE"]);
+    wait_until("the save has failed", || {
+        redis
+            .ask(&["INFO", "persistence"])
+            .contains("rdb_last_bgsave_status:err")
+    });
+    configure(&scene, &format!("redis://127.0.0.1:{}", redis.port), "");
+    assert_eq!(bus(&scene.check().exits(2)), (0, 1));
+    let said = last_said(&scene);
+    assert!(
+        said.contains("MISCONF") && !said.contains("once an hour"),
+        "{said}"
+    );
+    redis.ask(&["CONFIG", "SET", "stop-writes-on-bgsave-error", "no"]);
+    assert_eq!(bus(&scene.check().exits(2)), (1, 0));
+    redis.ask(&["CONFIG", "SET", "save", ""]);
+    drop(redis);
+    // a node of a cluster that has no slots, and then some, but not that of the stream
+    let scene = Scene::new();
+    let bus_ports = [free_port(), free_port()].map(|port| port.to_string());
+    let cluster = |bus_port| ["--cluster-enabled", "yes", "--cluster-port", bus_port];
+    let redis = Redis::start(&scene, &cluster(&bus_ports[0]));
+    configure(&scene, &format!("redis://127.0.0.1:{}", redis.port), "");
+    assert_eq!(bus(&scene.check().exits(2)), (0, 1));
+    let said = last_said(&scene);
+    assert!(
+        said.contains("CLUSTERDOWN") && !said.contains("once an hour"),
+        "{said}"
+    );
+    let slot: u32 = redis
+        .ask(&["CLUSTER", "KEYSLOT", "alerts"])
+        .parse()
+        .unwrap();
+    redis.ask(&["CONFIG", "SET", "cluster-require-full-coverage", "no"]);
+    // another node, that this one knows and that has the slot
+    let second = Scene::new();
+    let other = Redis::start(&second, &cluster(&bus_ports[1]));
+    other.ask(&["CLUSTER", "ADDSLOTS", &slot.to_string()]);
+    let own = if slot == 0 { "1" } else { "0" };
+    redis.ask(&["CLUSTER", "ADDSLOTS", own]);
+    redis.ask(&[
+        "CLUSTER",
+        "MEET",
+        "127.0.0.1",
+        &other.port.to_string(),
+        &bus_ports[1],
+    ]);
+    wait_until("the node knows who has the stream", || {
+        redis.ask(&["XLEN", "alerts"]).starts_with("MOVED")
+    });
+    assert_eq!(bus(&scene.check().exits(2)), (0, 1));
+    let said = last_said(&scene);
+    assert!(
+        said.contains("MOVED") && said.contains("once an hour"),
+        "{said}"
+    );
+    configure(&scene, &format!("redis://127.0.0.1:{}", other.port), "");
+    wait_until("the other one takes entries", || {
+        other.ask(&["CLUSTER", "INFO"]).contains("cluster_state:ok")
+            || other
+                .ask(&["CONFIG", "SET", "cluster-require-full-coverage", "no"])
+                .is_empty()
+    });
+    assert_eq!(bus(&scene.check().exits(2)), (1, 0));
+    assert_eq!(other.length(), 1);
+}
+
 /// A proxy before a server on a port, that hands on all that is sent to it, and of the answers none to an entry: as a network
 /// that breaks at that moment.
 fn forgetful(port: u16) -> u16 {
