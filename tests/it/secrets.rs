@@ -306,6 +306,9 @@ fn make(scene: &Scene, form: Form, servers: Mode) -> Made<'_> {
         written: BTreeSet::new(),
         servers: Vec::new(),
     };
+    made.text("[web]\ndir = \"{dir}/public\"");
+    let canary = made.canary(40);
+    made.secret("web", "token", &canary);
     made.text("[mail]\nfrom = \"w@example.org\"\nto = [\"o@example.org\"]\n[mail.smtp]\nhost = \"127.0.0.1\"\ntls = \"none\"\ntimeout = \"2s\"\nusername = \"me\"");
     let canary = made.canary(20);
     made.secret("mail.smtp", "password", &canary);
@@ -535,6 +538,7 @@ fn look(form: Form, servers: Mode) {
         "seen-probe",
         "seen-restart",
         "own.log",
+        "public/status.html",
         "metrics.prom",
         "state/journal.jsonl",
     ] {
