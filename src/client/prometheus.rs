@@ -15,6 +15,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use super::http::secrets::of_request;
 use super::http::{self, HeaderName, HeaderValue, Method, Request, Response, Url, header};
 use crate::text::{cut, printable, visible};
 
@@ -56,6 +57,8 @@ impl Server {
     /// Asks for something below its URL. What is answered is read up to the limit of size, and a little more.
     pub(super) fn get(&self, path: &str) -> Result<Request, String> {
         Ok(Request {
+            secrets: of_request(&self.url, &self.headers),
+            is_masked: true,
             headers: self.headers.clone(),
             ca_file: self.ca_file.clone(),
             body_limit: LARGEST + 1,

@@ -379,6 +379,23 @@ fn make(scene: &Scene, form: Form, servers: Mode) -> Made<'_> {
             made.text("chat = \"-100\"");
         }
     }
+    // it has one or the other
+    made.text("[prometheus]");
+    let canary = made.canary(20);
+    if matches!(form, Form::Inline | Form::Env) {
+        made.text("username = \"me\"");
+        made.secret("prometheus", "password", &canary);
+        made.place("prometheus", "token");
+    } else {
+        made.secret("prometheus", "token", &canary);
+        made.place("prometheus", "password");
+    }
+    made.text(&format!("headers = {{ X-Api-Key = \"{canary}\" }}"));
+    made.place("prometheus", "headers");
+    let port = made.server(by_http);
+    made.text(&format!(
+        "url = \"http://127.0.0.1:{port}\"\n[service.measured]\n[[service.measured.prometheus]]\nquery = \"up == 0\""
+    ));
     // what children see of themselves and of all others
     scene.write(
         "look.sh",
@@ -439,13 +456,11 @@ fn f76_no_secret_is_seen_in_any_form_whatever_servers_do() {
     use Form::{Credential, Env, File, Inline};
     for (form, mode) in [
         (Inline, Mode::Repeat(400)),
-        (Inline, Mode::Repeat(302)),
         (Inline, Mode::Proxy(407)),
         (File, Mode::Repeat(401)),
         (Env, Mode::Repeat(500)),
         (Credential, Mode::Repeat(200)),
         (Credential, Mode::Absent),
-        (Env, Mode::Proxy(502)),
     ] {
         look(form, mode);
     }

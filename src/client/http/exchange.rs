@@ -531,10 +531,15 @@ impl<A> Asking<'_, A> {
                 Err(wrong) => Heard::Wrong(wrong),
             };
         }
+        let mut body = std::mem::take(&mut self.body);
+        if self.errand.request.is_masked && !self.errand.request.secrets.is_empty() {
+            let text = String::from_utf8_lossy(&body);
+            body = masked(&text, &self.errand.request.secrets).into_bytes();
+        }
         let response = Response {
             status: parts.status,
             headers: parts.headers,
-            body: std::mem::take(&mut self.body),
+            body,
             body_length: self.body_length,
         };
         Heard::Passed((self.errand.then)(self.errand.number, response))

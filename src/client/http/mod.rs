@@ -69,6 +69,8 @@ pub struct Request {
     pub redirects: u32,
     /// What is never told, whoever repeats it.
     pub secrets: Vec<String>,
+    /// The body of an answer is handed on without them.
+    pub is_masked: bool,
     /// So much of the body is read. What is beyond is not, and is no failure.
     pub body_limit: usize,
     /// So much of that is kept.
@@ -90,6 +92,7 @@ impl Request {
             proxy: None,
             redirects: 0,
             secrets: Vec::new(),
+            is_masked: false,
             body_limit: 1 << 20,
             body_kept: 1 << 20,
             is_sent_once: false,
