@@ -9,6 +9,8 @@ use crate::notify::mail::{Mailbox, Settings, Smtp, Tls, Transport};
 use crate::notify::{ChannelSettings, Event, Routing};
 use crate::settle::{AlertConfig, alert_own_trouble};
 
+mod month;
+
 fn channel(name: &str, transport: Transport) -> Channel {
     limited(name, transport, 12)
 }
