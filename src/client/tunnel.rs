@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io::{self, ErrorKind};
 
-use super::http::secrets::masked;
+use super::http::secrets::{masked, masked_where_cut};
 use super::{Fault, Step};
 use crate::text::{printable, visible};
 
@@ -163,11 +163,11 @@ impl Opening {
     fn told(&self, bytes: &[u8]) -> String {
         // what is no text is told byte by byte
         match std::str::from_utf8(bytes) {
-            Ok(text) => printable(masked(text, &self.secrets).as_bytes(), SHOWN),
+            Ok(text) => printable(masked_where_cut(text, &self.secrets).as_bytes(), SHOWN),
             Err(_) if self.secrets.is_empty() => printable(bytes, SHOWN),
             Err(_) => {
                 let text = String::from_utf8_lossy(bytes);
-                printable(masked(&text, &self.secrets).as_bytes(), SHOWN)
+                printable(masked_where_cut(&text, &self.secrets).as_bytes(), SHOWN)
             }
         }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{KEPT, Rule};
 use crate::check::Looking;
 use crate::check::pattern::Pattern;
-use crate::client::http::secrets::masked;
+use crate::client::http::secrets::{masked, masked_where_cut};
 use crate::client::http::{
     Answered, Failure, Request, Response, StatusCode, ask, header, redirects_to,
 };
@@ -107,7 +107,7 @@ fn read(rules: &[Arc<Rule>], looking: &Looking<'_>) -> Vec<Result<Request, Strin
 
 /// What of an answer counts.
 fn see(rule: &Rule, secrets: &[String], response: &Response) -> Seen {
-    let told = |bytes: &[u8]| masked(&String::from_utf8_lossy(bytes), secrets);
+    let told = |bytes: &[u8]| masked_where_cut(&String::from_utf8_lossy(bytes), secrets);
     let text = |name| {
         let value = response.headers.get(name)?;
         Some(cut(&visible(&told(value.as_bytes())), KEPT))

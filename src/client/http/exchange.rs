@@ -10,7 +10,7 @@ use ureq_proto::client::state::{Prepare, RecvBody, RecvResponse, Redirect};
 use ureq_proto::client::{Call, RecvBodyResult, RecvResponseResult, SendRequestResult};
 use ureq_proto::http;
 
-use super::secrets::masked;
+use super::secrets::{masked, masked_where_cut};
 use super::{
     HEAD_LIMIT, HeaderValue, Method, Proxy, Request, Response, SHOWN, StatusCode, USER_AGENT, Url,
     Wrong, header,
@@ -407,7 +407,8 @@ impl<A> Asking<'_, A> {
             self.raw[..self.raw.len().min(SHOWN + 1)].to_vec()
         } else {
             // one that repeats what it was asked
-            let mut first = masked(&String::from_utf8_lossy(&self.raw), secrets).into_bytes();
+            let mut first =
+                masked_where_cut(&String::from_utf8_lossy(&self.raw), secrets).into_bytes();
             first.truncate(SHOWN + 1);
             first
         };
