@@ -41,13 +41,23 @@ pub fn hindrances(scale: &Scale, context: &Context<'_>) -> Result<Vec<String>, S
         let said = last_lines(&ended.stderr, 3).join("; ");
         Err(format!("{}: {said}", ended.describe(limit)))
     };
-    let text = match ask(&["config", "--format", "json"]) {
-        Ok(text) => text,
-        // the first version does not know this option
-        Err(_) => ask(&["config"])
-            .map_err(|why| format!("{} cannot be read: its config {why}", shown(&words)))?,
+    // the first version does not know this option: it prints its usage to standard error, and exits with 0
+    let json = ask(&["config", "--format", "json"]).ok();
+    let json: Option<Value> = json.and_then(|text| serde_json::from_str(&text).ok());
+    let service = if let Some(config) = &json {
+        of_json(config, &of.service)
+    } else {
+        let text =
+            ask(&["config"]).map_err(|why| format!("the config of {}: {why}", shown(&words)))?;
+        if !text.lines().any(|line| line == "services:") {
+            return Err(format!(
+                "the config of {} has no services, or is none",
+                shown(&words)
+            ));
+        }
+        of_yaml(&text, &of.service)
     };
-    let Some(service) = of_json(&text, &of.service).or_else(|| of_yaml(&text, &of.service)) else {
+    let Some(service) = service else {
         let file = of.file.first().map(|file| file.display().to_string());
         return Ok(vec![format!(
             "there is no service `{}` in {}",
@@ -75,7 +85,7 @@ pub fn hindrances(scale: &Scale, context: &Context<'_>) -> Result<Vec<String>, S
 }
 
 fn shown(words: &[String]) -> String {
-    format!("what `{}` says", visible(&words.join(" ")))
+    format!("`{}`", visible(&words.join(" ")))
 }
 
 /// A port of the host that is one, and no range.
@@ -83,8 +93,7 @@ fn is_fixed(published: &str) -> bool {
     !published.is_empty() && published != "0" && published.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-fn of_json(text: &str, name: &str) -> Option<Service> {
-    let config: Value = serde_json::from_str(text).ok()?;
+fn of_json(config: &Value, name: &str) -> Option<Service> {
     let service = config.get("services")?.get(name)?;
     let ports = service.get("ports").and_then(Value::as_array);
     let published = |port: &Value| match port.get("published")? {
@@ -173,6 +182,7 @@ mod tests {
             "free":{"image":"a","ports":[{"target":80},{"target":81,"published":"8000-8009"}]},
             "named":{"container_name":"one"},
             "bound":{"ports":[{"mode":"ingress","target":80,"published":"8080","protocol":"tcp"},{"target":1,"published":9000}]}}}"#;
+        let text = &serde_json::from_str(text).unwrap();
         assert_eq!(of_json(text, "free"), Some(service(None, &[])));
         assert_eq!(of_json(text, "named"), Some(service(Some("one"), &[])));
         assert_eq!(
@@ -180,7 +190,6 @@ mod tests {
             Some(service(None, &["8080", "9000"]))
         );
         assert_eq!(of_json(text, "other"), None);
-        assert_eq!(of_json("services:\n", "other"), None);
     }
 
     #[test]
@@ -201,6 +210,8 @@ services:
     - 8000-8009:80/tcp
     - published: 7000
       target: 70
+    - published: 8000-8009
+      target: 82
     - target: 71
     restart: always
   free:
