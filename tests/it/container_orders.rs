@@ -29,10 +29,15 @@ fn status(pid: i32, field: &str) -> String {
 /// The first process of a container gets TERM only where it handles it; while it is frozen, TERM stays pending.
 const HEEDS_TERM: &str = "trap 'exit 0' TERM; while :; do sleep 1; done";
 
+/// Whether TERM is in one of the sets of signals of a process.
+fn has_term(pid: i32, set: &str) -> bool {
+    let signals = u64::from_str_radix(&status(pid, set), 16);
+    signals.is_ok_and(|signals| signals & (1 << (Signal::SIGTERM as u32 - 1)) != 0)
+}
+
 /// Whether TERM was sent to a frozen process.
 fn is_to_stop(pid: i32) -> bool {
-    let pending = u64::from_str_radix(&status(pid, "ShdPnd"), 16);
-    pending.is_ok_and(|pending| pending & (1 << (Signal::SIGTERM as u32 - 1)) != 0)
+    has_term(pid, "ShdPnd")
 }
 
 #[test]
@@ -47,6 +52,7 @@ fn a_restart_that_a_killed_run_ordered_is_awaited_and_not_made_twice() {
     scene.check().exits(0).verdict("slow", "healthy");
     let started = || engine.docker(&["inspect", "-f", "{{.State.StartedAt}}", "slow"]);
     let (before, pid) = (started(), engine.pid("slow"));
+    scene.wait_until("it heeds TERM", || has_term(pid, "SigCgt"));
     signal(pid, Signal::SIGSTOP);
     let run = scene.begin(scene.command(&["check", "--json"]));
     // a frozen process keeps the engine's TERM until it is killed

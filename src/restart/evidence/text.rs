@@ -86,7 +86,10 @@ pub(super) fn text(
         text.line(0, &format!("- {}", visible(fact)));
     }
     if facts.is_empty() {
-        text.line(0, "- no sign of a deadlock, a peer that does not answer, a full disk or a busy loop");
+        text.line(
+            0,
+            "- no sign of a deadlock, a peer that does not answer, a full disk or a busy loop",
+        );
     }
     text.heading("Findings:");
     for finding in &request.findings {
