@@ -244,6 +244,33 @@ lock.acquire()
     assert!(text.lines().count() < 2000);
 }
 
+/// Until a `vfork` has its child, its process is in state D.
+#[test]
+#[ignore = "needs python3"]
+fn a_process_in_state_d_is_recorded_as_it_is() {
+    let scene = started(
+        "
+import ctypes
+libc = ctypes.CDLL(None)
+ready()
+if libc.vfork() == 0: libc.pause()
+",
+        BOT,
+    );
+    let stat = format!("/proc/{}/stat", pid(&scene));
+    scene.wait_until("it is in state D", || {
+        let stat = fs::read_to_string(&stat).unwrap_or_default();
+        stat.rsplit_once(')')
+            .is_some_and(|(_, rest)| rest.starts_with(" D "))
+    });
+    let recorded = restarted(&scene);
+    recorded.tells(
+        &scene,
+        &["uninterruptible sleep (state D), in kernel_clone"],
+    );
+    assert!(recorded.text.contains("    1 x D, "), "{}", recorded.text);
+}
+
 #[test]
 #[ignore = "needs root and python3"]
 fn a_file_system_that_hangs_holds_up_neither_the_record_nor_the_restart() {

@@ -42,6 +42,16 @@ const FAILED: &str =
     r#"watchdog_repair_attempts_total{service="a",action="restart",success="false"}"#;
 
 #[test]
+fn a_restart_by_hand_is_counted_at_once() {
+    let scene = scene();
+    scene.start("a", &["pid_file=a.pid"]);
+    scene.check().exits(0).verdict("a", "healthy");
+    assert_eq!(written(&scene)[RESTARTED], "0");
+    scene.run(&["restart", "a"]).exits(0);
+    assert_eq!(written(&scene)[RESTARTED], "1");
+}
+
+#[test]
 fn each_run_writes_what_it_came_to_and_counters_go_on() {
     let scene = scene();
     let first = scene.start("a", &["pid_file=a.pid"]);

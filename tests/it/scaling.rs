@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -12,7 +13,8 @@ use std::thread::JoinHandle;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use crate::scene::{Mail, Outcome, Scene, signal};
+use crate::prometheus::parts::{Part, Prometheus};
+use crate::scene::{Mail, Outcome, Scene, free_port, signal};
 
 /// An engine that lists as many containers of `app-worker` as the file `replicas` says. While there is no such file it hangs
 /// up.
@@ -513,4 +515,41 @@ fn validate_tells_what_cannot_be_scaled() {
     fs::remove_file(it.scene.path("compose.yml")).unwrap();
     let valid = it.scene.run(&["validate"]).exits(0).stdout;
     assert!(valid.contains("there is no file "), "{valid}");
+}
+
+/// A real Prometheus answers what is asked of it, and one that is away changes nothing.
+#[test]
+#[ignore = "needs prometheus and curl"]
+fn a_query_of_a_real_prometheus_is_a_load() {
+    let it = Scaled::new("");
+    let port = free_port();
+    let dir = it.scene.dir();
+    it.scene.write("prometheus.yml", "global: {}\n");
+    let metric = format!("[prometheus]\nurl = \"http://127.0.0.1:{port}\"\n[scale.workers]");
+    let config = it
+        .scene
+        .read("watchdog.toml")
+        .replace("[scale.workers]", &metric);
+    let config = config.replace(
+        &format!("{{ command = [\"cat\", \"{dir}/load\"] }}"),
+        "{ prometheus = \"sum(vector(130) + vector(120))\" }",
+    );
+    assert!(config.contains("prometheus = \"sum"), "{config}");
+    it.scene.raw_config(&format!("{config}{AT_ONCE}\n"));
+    it.check(3, "unknown", 2, 2);
+    let server = Part::begin(Command::new("prometheus").args([
+        &format!("--config.file={dir}/prometheus.yml"),
+        &format!("--storage.tsdb.path={dir}/tsdb"),
+        &format!("--web.listen-address=127.0.0.1:{port}"),
+    ]));
+    it.scene.wait_until("Prometheus answers", || {
+        Prometheus(port).values("vector(1)") == ["1"]
+    });
+    let scale = it.check(0, "scaled", 2, 3);
+    assert_eq!(scale["metric"], 250.0, "{scale}");
+    assert_eq!(it.runs(), 3);
+    it.check(0, "steady", 3, 3);
+    drop(server);
+    it.check(3, "unknown", 3, 3);
+    assert_eq!(it.calls(), 1);
 }

@@ -44,6 +44,17 @@ fn checks(service: &Service) -> Vec<String> {
 }
 
 #[test]
+fn what_prometheus_is_asked_of_each_has_its_placeholders_filled_in() {
+    let text = "[prometheus]\nurl = \"http://127.0.0.1:9090\"\n[discover.x]\nlabel = \"watch\"\n\
+                prometheus = [{ query = 'up{{name=\"{name}\"} == 0' }, { alert = { alertname = \"Bad\", container = \"{name}\" } }]\n";
+    let made = made(text);
+    let checks = checks(&made.service);
+    assert_eq!(checks.len(), 2, "{checks:?}");
+    assert!(checks[0].contains(r#"up{name="web"} == 0"#), "{checks:?}");
+    assert!(checks[1].contains("web"), "{checks:?}");
+}
+
+#[test]
 fn a_config_with_nothing_but_a_discover_table_is_whole() {
     let config = good("[discover.x]\nproject = \"app\"\n");
     assert!(config.services.is_empty());
