@@ -512,6 +512,18 @@ fn look(form: Form, servers: Mode) {
         &["test-mail"],
         &["metrics"],
         &["restart", "started", "-vvv"],
+        &["status", "--html"],
+        &["evidence"],
+        &["evidence", "--last"],
+        &["report"],
+        &["report", "--html"],
+        &["report", "--send"],
+        &["backtest", "looked"],
+        &["pause", "started", "--for", "1m"],
+        &["resume", "started"],
+        &["reset", "started"],
+        // without a request
+        &["web", "-vvv"],
     ] {
         run(args);
     }
