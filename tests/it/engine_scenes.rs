@@ -1,5 +1,7 @@
 //! The same scenes with Docker and with Podman: what each state of a container is found to be, and what is done.
 
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::process::Command;
 use std::time::Duration;
 
@@ -28,10 +30,13 @@ fn podman(verb: &str, directory: &str, args: &[&str]) -> String {
 }
 
 impl Engine {
-    fn podman(scene: &Scene) -> Self {
+    fn podman(scene: &Scene, is_rootless: bool) -> Self {
         // outside of the scene, whose processes are looked for by its path
         let name = scene.dir().rsplit('-').next().unwrap();
         let engine = Self::Podman(format!("/tmp/engine-{name}"));
+        if is_rootless {
+            podman("rootless", engine.directory(), &[]);
+        }
         podman("up", engine.directory(), &[]);
         podman("image", engine.directory(), &[]);
         engine
@@ -344,6 +349,32 @@ fn each_state_of_a_container_of_docker_is_found_and_mended() {
 #[ignore = "needs root, podman, runc and busybox-static"]
 fn each_state_of_a_container_of_podman_is_found_and_mended() {
     let scene = Scene::new();
-    let engine = Engine::podman(&scene);
+    let engine = Engine::podman(&scene, false);
     plays(&engine, &scene);
+}
+
+/// An engine without privileges: its containers have no control groups of their own, so that only what it says is known.
+#[test]
+#[ignore = "needs root, podman, runc and busybox-static"]
+fn a_container_of_an_engine_without_root_is_restarted() {
+    let scene = Scene::new();
+    let engine = Engine::podman(&scene, true);
+    let pid = fs::read_to_string(format!("{}/podman.pid", engine.directory())).unwrap();
+    let owner = fs::metadata(format!("/proc/{}", pid.trim())).unwrap().uid();
+    assert_ne!(owner, 0);
+    let run = |name: &str| {
+        engine.cli(&["run", "-d", "--name", name, "--network", "none", "wd:1"]);
+    };
+    run("web");
+    run("other");
+    scene.config(&config(&engine, &["web"], 9));
+    let outcome = scene.check().exits(0).verdict("web", "healthy");
+    assert!(outcome.service("web")["pid"].is_null());
+    let before = engine.inspect("other", "State.StartedAt");
+    signal(engine.pid("web"), Signal::SIGKILL);
+    scene.wait_until("it has ended", || engine.state("web") == "exited");
+    scene.check().restarted_for("web", "container_exited");
+    assert_eq!(engine.state("web"), "running");
+    assert_eq!(engine.inspect("other", "State.StartedAt"), before);
+    scene.check().exits(0);
 }
