@@ -179,7 +179,7 @@ set edit:completion:arg-completer[watchdog] = {|@words|
             set awaited = ''
         } elif (has-value [-c --config] $word) {
             set awaited = config
-        } elif (has-value [--color --for --reason --since --max-age --every] $word) {
+        } elif (has-value [--color --for --reason --since --max-age --every --log] $word) {
             set awaited = value
         } elif (and (eq $command '') (not (str:has-prefix $word '-'))) {
             set command = $word
@@ -203,6 +203,10 @@ fn nushell(generated: &str) -> String {
         .replace(
             "    service: string ",
             "    service: string@\"nu-complete watchdog services\" ",
+        )
+        .replace(
+            "    service?: string ",
+            "    service?: string@\"nu-complete watchdog services\" ",
         );
     named.replacen(
         "module completions {\n",
