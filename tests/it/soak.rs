@@ -400,6 +400,7 @@ fn twenty_rogues_are_kept_running_one_copy_of_each() {
     let left: BTreeSet<&str> = left.iter().map(String::as_str).collect();
     assert!(
         left.is_subset(&BTreeSet::from([
+            "evidence",
             "lock",
             "outbox",
             "state.json",
