@@ -1,7 +1,5 @@
 //! Services, what is seen of them and what is done to them, for the tests of the pure modules.
 
-pub(crate) mod world;
-
 use std::fs::{self, File};
 use std::os::unix::fs::{OpenOptionsExt, symlink};
 use std::path::Path;

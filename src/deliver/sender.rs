@@ -113,12 +113,6 @@ impl<'a> Sender<'a> {
     }
 
     fn attempt(&self, delivery: &Delivery, limit: Duration) -> DeliveryReport {
-        #[cfg(test)]
-        if let Some(report) =
-            crate::fixtures::world::answer(self.shared.state_dir, &self.channel.name, delivery)
-        {
-            return report;
-        }
         let attempt = Attempt {
             notification: &delivery.notification,
             thread: &delivery.thread,

@@ -1,9 +1,16 @@
-//! A month of alerts, with the real state and outbox: channels die and come back, answers are lost, secrets are wrong for
-//! days, and runs are killed at any step.
+//! A month of alerts, with the real state, outbox and requests: channels die and come back, answers are lost, secrets are
+//! wrong for days, and runs are killed at any step.
+//!
+//! A run that is killed leaves the files as they were then. So the files are copied while a run asks the other sides, and
+//! such a copy, or one with the older of some of its files, is what the next run finds.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::thread;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -12,27 +19,18 @@ use super::deliver;
 use crate::clock::{Reading, age};
 use crate::config::{Config, Environment, parse};
 use crate::decide::Decision;
-use crate::fixtures::{at, gone, routing, service, up, world};
-use crate::notify::mail::{Mailbox, Settings, Transport};
-use crate::notify::outbox::{Delivery, Outbox};
-use crate::notify::{
-    Alert, Channel, ChannelSettings, DeliveryReport, Event, Outcome, Pause, Paused, Routing,
-    Severity,
-};
+use crate::fixtures::{at, gone, service, up};
+use crate::notify::outbox::{self, Outbox};
+use crate::notify::{Alert, Event, Routing, Severity};
 use crate::settle::{AlertConfig, settle};
 use crate::state::journal;
 use crate::state::store::Store;
 use crate::verdict::Verdict;
 
-const ALL: [Event; 7] = [
-    Event::Recovered,
-    Event::Degraded,
-    Event::Restarted,
-    Event::Down,
-    Event::RestartFailed,
-    Event::Exhausted,
-    Event::Watchdog,
-];
+const NAMES: [&str; 3] = ["one", "two", "three"];
+
+/// Where nothing listens: the port is not of those that a listener gets.
+const NOWHERE: u16 = 1;
 
 /// How the other side of a channel is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,10 +61,36 @@ impl Dice {
     }
 }
 
+/// Where a run is killed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Killed {
+    /// Before it has anything to do with channels.
+    Before,
+    /// When so many new messages are in the outbox, and the state knows of none.
+    Queued(usize),
+    /// Before a message reaches anybody.
+    Unsent,
+    /// Once so many messages have reached somebody.
+    Sent(usize),
+    /// When all is sent and noted, but in the state.
+    Unsaved,
+}
+
+/// The files of a state directory, by their names in it.
+type Files = BTreeMap<String, Vec<u8>>;
+
 /// What the other sides saw.
 #[derive(Default)]
 struct Seen {
     now: DateTime<Utc>,
+    state_dir: std::path::PathBuf,
+    killed: Option<Killed>,
+    /// How many messages have come in this run.
+    count: usize,
+    /// The files when the first one came.
+    first: Option<Files>,
+    /// The files when the run was killed: after that nothing that it does is heard.
+    last: Option<Files>,
     moods: BTreeMap<String, Mood>,
     /// Each message that was taken: its channel, and its id.
     taken: Vec<(String, String)>,
@@ -81,72 +105,157 @@ struct Seen {
 }
 
 impl Seen {
-    fn note(&mut self, delivery: &Delivery) {
-        for alert in &delivery.notification.alerts {
-            let key = (delivery.channel.clone(), alert.id.clone());
-            let entry = self.written.entry(key);
-            let (_, messages) = entry.or_insert_with(|| (alert.clone(), BTreeSet::new()));
-            messages.insert(delivery.notification.id.clone());
-        }
-    }
-
-    fn answer(&mut self, channel: &str, delivery: &Delivery) -> DeliveryReport {
-        let mood = self.moods[channel];
-        let asked = self.asked.entry(channel.to_owned()).or_default();
-        let secret = self.changes.get(channel).copied().unwrap_or(0);
-        asked.push((self.now, mood, secret));
-        self.note(delivery);
-        let id = delivery.notification.id.clone();
-        if matches!(mood, Mood::Well | Mood::Deaf) {
-            self.taken.push((channel.to_owned(), id.clone()));
-        }
-        let failed = |maybe_delivered, pause| DeliveryReport {
-            transport_failed: true,
-            pause,
-            ..DeliveryReport::all(
-                &delivery.recipients,
-                &Outcome::Deferred {
-                    why: "no".to_owned(),
-                    maybe_delivered,
-                },
-            )
-        };
-        let pause = |minutes, until_changed| Pause {
-            whom: Paused::Channel,
-            length: Duration::from_mins(minutes),
-            until_changed,
-        };
-        match mood {
-            Mood::Well => DeliveryReport::all(&delivery.recipients, &Outcome::Delivered),
-            Mood::Gone => failed(false, None),
-            Mood::Busy => failed(false, Some(pause(50, false))),
-            Mood::Refuses => failed(false, Some(pause(60, true))),
-            Mood::Deaf | Mood::Mute => {
-                *self.doubts.entry(id).or_default() += 1;
-                failed(true, None)
+    /// Notes what is in messages of the outbox.
+    fn note(&mut self, files: &Files) {
+        for (name, bytes) in files {
+            let is_message = name.starts_with("outbox/") && name.ends_with(".json");
+            let Some(delivery) = is_message.then(|| outbox::parse(bytes).ok()).flatten() else {
+                continue;
+            };
+            for alert in delivery.notification.alerts {
+                let key = (delivery.channel.clone(), alert.id.clone());
+                let entry = self.written.entry(key);
+                let (_, messages) = entry.or_insert_with(|| (alert, BTreeSet::new()));
+                messages.insert(delivery.notification.id.clone());
             }
         }
     }
-}
 
-fn channel(name: &str, policy: Routing) -> Channel {
-    Channel {
-        name: name.to_owned(),
-        settings: ChannelSettings::Mail(Settings {
-            from: Mailbox::parse("w@example.org").unwrap(),
-            to: vec![Mailbox::parse("o@example.org").unwrap()],
-            routing: policy,
-            transport: Transport::Directory("/nonexistent".into()),
-        }),
-        file: None,
+    /// What is answered to a message; nothing: the connection ends without an answer.
+    fn answer(&mut self, channel: &str, id: &str) -> Option<&'static str> {
+        let mood = self.moods[channel];
+        if self.last.is_none() {
+            let files = files(&self.state_dir);
+            self.first.get_or_insert_with(|| files.clone());
+            self.count += 1;
+            if matches!(self.killed, Some(Killed::Queued(_) | Killed::Unsent)) {
+                self.last = Some(files);
+            } else {
+                self.note(&files);
+                self.take(channel, id, mood);
+                if self.killed == Some(Killed::Sent(self.count)) {
+                    self.last = Some(files);
+                }
+            }
+        }
+        match mood {
+            Mood::Well => Some("200 OK"),
+            Mood::Busy => Some("429 Too Many Requests\r\nRetry-After: 3000"),
+            Mood::Refuses => Some("401 Unauthorized"),
+            Mood::Gone | Mood::Deaf | Mood::Mute => None,
+        }
+    }
+
+    fn take(&mut self, channel: &str, id: &str, mood: Mood) {
+        let asked = self.asked.entry(channel.to_owned()).or_default();
+        let secret = self.changes.get(channel).copied().unwrap_or(0);
+        asked.push((self.now, mood, secret));
+        if matches!(mood, Mood::Well | Mood::Deaf) {
+            self.taken.push((channel.to_owned(), id.to_owned()));
+        }
+        if matches!(mood, Mood::Deaf | Mood::Mute) {
+            *self.doubts.entry(id.to_owned()).or_default() += 1;
+        }
     }
 }
 
+/// The files in a state directory. What is written meanwhile is there whole, or not at all.
+fn files(dir: &Path) -> Files {
+    let mut found = Files::new();
+    for (inside, dir) in [("", dir.to_owned()), ("outbox/", dir.join("outbox"))] {
+        let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+        for entry in entries.filter(|entry| entry.path().is_file()) {
+            // one that has gone since it was listed is gone
+            if let Ok(bytes) = fs::read(entry.path()) {
+                let name = entry.file_name().into_string().unwrap();
+                found.insert(format!("{inside}{name}"), bytes);
+            }
+        }
+    }
+    found
+}
+
+/// Makes the files of a state directory these.
+fn restore(dir: &Path, wanted: &Files) {
+    for name in files(dir).keys().filter(|name| !wanted.contains_key(*name)) {
+        fs::remove_file(dir.join(name)).unwrap();
+    }
+    for (name, bytes) in wanted {
+        fs::write(dir.join(name), bytes).unwrap();
+    }
+}
+
+/// Plays the other side of a channel. Returns its port.
+fn listen(name: &'static str, seen: &Arc<Mutex<Seen>>) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let seen = Arc::clone(seen);
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let Some(id) = id_of_message(&stream) else {
+                continue;
+            };
+            let answer = seen.lock().unwrap().answer(name, &id);
+            if let Some(status) = answer {
+                let head = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n");
+                let _ = (&stream).write_all(head.as_bytes());
+            }
+        }
+    });
+    port
+}
+
+/// Reads a message to its end.
+fn id_of_message(stream: &TcpStream) -> Option<String> {
+    let mut reader = BufReader::new(stream);
+    let mut length = 0;
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line).ok()?;
+        let line = line.trim_end().to_ascii_lowercase();
+        if let Some(value) = line.strip_prefix("content-length:") {
+            length = value.trim().parse().ok()?;
+        }
+        if line.is_empty() {
+            break;
+        }
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).ok()?;
+    let message: serde_json::Value = serde_json::from_slice(&body).ok()?;
+    Some(message["id"].as_str()?.to_owned())
+}
+
+/// The config as it is by now: the path of a URL is a secret of its channel.
+fn configured(dir: &Path, ports: &BTreeMap<&str, u16>, seen: &Seen) -> Config {
+    const ALL: &str = "on = [\"recovered\", \"degraded\", \"restarted\", \"down\", \"restart_failed\", \"exhausted\"]";
+    let channel = |name: &str, keys: &str| {
+        let port = match seen.moods[name] {
+            Mood::Gone => NOWHERE,
+            _ => ports[name],
+        };
+        let secret = seen.changes.get(name).copied().unwrap_or(0);
+        format!(
+            "[notify.{name}]\ntype = \"webhook\"\nurl = \"http://127.0.0.1:{port}/{secret}\"\n{keys}\n"
+        )
+    };
+    let text = [
+        "state_dir = \"state\"\n[service.a]\nprocess = { pid_file = \"a.pid\" }\n".to_owned(),
+        channel("one", ALL),
+        channel("two", "min_severity = \"critical\"\nmax_per_hour = 2"),
+        channel("three", &format!("{ALL}\nremind_every = \"10h\"")),
+    ];
+    let path = dir.join("watchdog.toml");
+    parse(&text.concat(), &path, &Environment::default()).unwrap()
+}
+
 struct Month {
+    /// Held for as long as the files are needed.
     dir: tempfile::TempDir,
     config: Config,
     store: Store,
     seen: Arc<Mutex<Seen>>,
+    ports: BTreeMap<&'static str, u16>,
     second: i64,
 }
 
@@ -159,48 +268,34 @@ impl Month {
         } else {
             tempfile::tempdir().unwrap()
         };
-        let text = "state_dir = \"state\"\n[service.a]\nprocess = { pid_file = \"a.pid\" }\n";
-        let path = dir.path().join("watchdog.toml");
-        let config = parse(text, &path, &Environment::default()).unwrap();
-        let channels = vec![
-            channel("one", routing(&ALL)),
-            channel(
-                "two",
-                Routing {
-                    max_per_hour: 2,
-                    min_severity: Some(Severity::Critical),
-                    ..routing(&[])
-                },
-            ),
-            channel(
-                "three",
-                Routing {
-                    remind_every: Duration::from_hours(10),
-                    ..routing(&ALL)
-                },
-            ),
-        ];
-        let seen: Arc<Mutex<Seen>> = Arc::default();
-        let store = Store::prepare(&dir.path().join("state")).unwrap();
-        let other = Arc::clone(&seen);
-        let play = move |channel: &str, delivery: &Delivery| {
-            other.lock().unwrap().answer(channel, delivery)
-        };
-        world::make(store.dir(), Box::new(play));
+        let state_dir = dir.path().join("state");
+        let store = Store::prepare(&state_dir).unwrap();
+        let seen = Arc::new(Mutex::new(Seen {
+            state_dir,
+            ..Seen::default()
+        }));
+        for name in NAMES {
+            seen.lock()
+                .unwrap()
+                .moods
+                .insert(name.to_owned(), Mood::Well);
+        }
+        let ports = NAMES.map(|name| (name, listen(name, &seen))).into();
+        let config = configured(dir.path(), &ports, &seen.lock().unwrap());
         Self {
-            config: Config { channels, ..config },
+            config,
             store,
             seen,
+            ports,
             second: 0,
             dir,
         }
     }
 
-    /// A run, so many minutes after the one before, that finds this; it is killed after so many steps.
-    fn run(&mut self, minutes: i64, verdicts: &[(&str, Verdict)], killed: Option<u32>) {
+    /// A run, so many minutes after the one before, that finds this.
+    fn run(&mut self, minutes: i64, verdicts: &[(&str, Verdict)], killed: Option<Killed>) {
         self.second += minutes * 60;
         let now = at(self.second);
-        self.seen.lock().unwrap().now = now;
         let milliseconds = u64::try_from(self.second).unwrap() * 1000;
         let clock = Reading {
             wall: now,
@@ -208,7 +303,6 @@ impl Month {
             awake_ms: milliseconds,
             boot_id: "a".into(),
         };
-        world::kill_after(self.store.dir(), killed);
         let mut state = self.store.look().state;
         state.clock = Some(clock.clone());
         for known in state.channels.values_mut() {
@@ -235,41 +329,67 @@ impl Month {
         }
         state.close_threads();
         self.store.save(&mut state).unwrap();
-        let before = self.seen.lock().unwrap().taken.len();
+        if killed == Some(Killed::Before) {
+            return;
+        }
+        let dir = self.store.dir().to_owned();
+        let before = files(&dir);
+        let taken = {
+            let mut seen = self.seen.lock().unwrap();
+            (seen.now, seen.killed, seen.count) = (now, killed, 0);
+            (seen.first, seen.last) = (None, None);
+            seen.taken.len()
+        };
         let channels = self.config.channels.clone();
         deliver(&self.config, &channels, &self.store, &mut state, &clock);
-        let was_killed = world::was_killed(self.store.dir());
-        world::kill_after(self.store.dir(), None);
+        let after = files(&dir);
         let mut seen = self.seen.lock().unwrap();
-        if was_killed {
-            // what was said to it may be forgotten
-            for asked in seen.asked.values_mut() {
-                asked.retain(|(time, ..)| *time != now);
+        let first = seen.first.take();
+        let left: Files = match (killed, first) {
+            // nothing was sent, so there was no such step
+            (None | Some(Killed::Before), _) | (_, None) => return seen.note(&after),
+            (Some(Killed::Queued(most)), Some(first)) => {
+                let is_new =
+                    |name: &&String| name.starts_with("outbox/") && !before.contains_key(*name);
+                let new = first.iter().filter(|(name, _)| is_new(name)).take(most);
+                let new = new.map(|(name, bytes)| (name.clone(), bytes.clone()));
+                before.clone().into_iter().chain(new).collect()
             }
-            // it may not have been recorded that these were taken
-            let taken: Vec<String> = (seen.taken[before..].iter().map(|it| it.1.clone())).collect();
-            for id in taken {
-                *seen.doubts.entry(id).or_default() += 1;
+            (Some(Killed::Unsaved), Some(first)) => {
+                let state = first
+                    .into_iter()
+                    .filter(|(name, _)| name.starts_with("state.json"));
+                after.into_iter().chain(state).collect()
             }
+            (Some(Killed::Unsent | Killed::Sent(_)), Some(_)) => match seen.last.take() {
+                Some(last) => last,
+                // fewer were sent
+                None => return seen.note(&after),
+            },
+        };
+        restore(&dir, &left);
+        seen.note(&left);
+        // what was said to it may be forgotten
+        for asked in seen.asked.values_mut() {
+            asked.retain(|(time, ..)| *time != now);
         }
-        for kept in Outbox::at(self.store.dir()).load().deliveries {
-            seen.note(&kept.delivery);
+        // it may not have been recorded that these were taken
+        let taken: Vec<String> = (seen.taken[taken..].iter().map(|it| it.1.clone())).collect();
+        for id in taken {
+            *seen.doubts.entry(id).or_default() += 1;
         }
     }
 
-    /// Sets how a channel is from now on; where its secret was wrong, it is a right one now.
+    /// Sets how a channel is from now on. Where its secret was wrong, it is a right one now; where nobody was there, it has
+    /// moved.
     fn set_mood(&mut self, name: &str, mood: Mood) {
         let mut seen = self.seen.lock().unwrap();
         let before = seen.moods.insert(name.to_owned(), mood);
-        if before == Some(Mood::Refuses) {
-            let changes = seen.changes.entry(name.to_owned()).or_default();
-            *changes += 1;
-            let channel = self.config.channels.iter_mut().find(|it| it.name == name);
-            if let Some(ChannelSettings::Mail(mail)) = channel.map(|it| &mut it.settings) {
-                mail.to = vec![Mailbox::parse("o@example.org").unwrap()];
-                mail.from = Mailbox::parse(&format!("w{changes}@example.org")).unwrap();
-            }
+        let is_changed = |mood| matches!(mood, Some(Mood::Refuses | Mood::Gone));
+        if is_changed(before) || mood == Mood::Gone {
+            *seen.changes.entry(name.to_owned()).or_default() += 1;
         }
+        self.config = configured(self.dir.path(), &self.ports, &seen);
     }
 
     fn judge(&self, number: u64) {
@@ -365,7 +485,6 @@ impl Month {
             0,
             "seed {number}"
         );
-        assert!(self.dir.path().exists());
     }
 }
 
@@ -408,14 +527,10 @@ fn a_month_in_which_channels_die_and_runs_are_killed() {
     for seed in [1, 2, 3] {
         let mut dice = Dice(0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(seed));
         let mut month = Month::new();
-        let names = ["one", "two", "three"];
-        for name in names {
-            month.set_mood(name, Mood::Well);
-        }
         let mut until = BTreeMap::new();
         let mut verdicts = [("a", Verdict::Healthy), ("b", Verdict::Healthy)];
         for number in 0..600_u32 {
-            for name in names {
+            for name in NAMES {
                 if until.get(name).is_none_or(|&until| until <= number) {
                     let mood = match dice.roll(12) {
                         0 => Mood::Gone,
@@ -447,10 +562,17 @@ fn a_month_in_which_channels_die_and_runs_are_killed() {
                     };
                 }
             }
-            let killed = (dice.roll(4) == 0).then(|| 1 + dice.roll(12));
+            let killed = match dice.roll(24) {
+                0 => Some(Killed::Before),
+                1 => Some(Killed::Queued(dice.roll(4) as usize)),
+                2 => Some(Killed::Unsent),
+                3 | 4 => Some(Killed::Sent(1 + dice.roll(3) as usize)),
+                5 => Some(Killed::Unsaved),
+                _ => None,
+            };
             month.run(20, &verdicts, killed);
         }
-        for name in names {
+        for name in NAMES {
             month.set_mood(name, Mood::Well);
         }
         for _ in 0..40 {

@@ -70,10 +70,6 @@ impl Store {
     }
 
     fn try_write(&self, state: &mut State, flush: Flush, backup: Backup) -> Result<(), StoreError> {
-        #[cfg(test)]
-        if crate::fixtures::world::is_dead(&self.dir) {
-            return Ok(());
-        }
         let path = self.dir.join("state.json");
         let new = self.dir.join("state.json.new");
         let before = (state.flushed, state.unflushed);

@@ -77,10 +77,7 @@ fn files() -> Vec<(Path, String)> {
     let top = FilePath::new(env!("CARGO_MANIFEST_DIR")).join("src");
     sources(&top)
         .into_iter()
-        .filter(|path| {
-            let is_for_tests = |part: &std::ffi::OsStr| part == "tests" || part == "fixtures";
-            !(path.components()).any(|part| is_for_tests(part.as_os_str()))
-        })
+        .filter(|path| !path.components().any(|part| part.as_os_str() == "tests"))
         .filter(|path| !path.ends_with("tests.rs") && !path.ends_with("fixtures.rs"))
         .map(|path| {
             let inside = path.strip_prefix(&top).unwrap().with_extension("");
