@@ -1,10 +1,9 @@
 //! Replicas by load with real parts: containers of a Docker engine and Compose, instances of a template of a booted systemd,
 //! a list of Redis.
 
+use std::cell::RefCell;
 use std::fs;
 use std::process::{Child, Command, Stdio};
-use std::thread;
-use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
@@ -15,6 +14,18 @@ use crate::scene::{Outcome, Scene, free_port, signal, wait_until};
 
 fn scale(outcome: &Outcome) -> Value {
     outcome.json()["scales"][0].clone()
+}
+
+/// Checks until this is the verdict about the scale: there has to be an average, of the present load.
+fn until(scene: &Scene, verdict: &str) -> Outcome {
+    let last = RefCell::new(None);
+    scene.wait_until(verdict, || {
+        let outcome = scene.check();
+        let is_so = scale(&outcome)["verdict"] == verdict;
+        last.replace(Some(outcome));
+        is_so
+    });
+    last.into_inner().unwrap()
 }
 
 /// Burns a processor while the file `on` is there.
@@ -80,9 +91,7 @@ fn containers_follow_the_processor_time_of_their_service_and_no_neighbour_is_tou
         (&json!("steady"), &Value::Null)
     );
     fs::write(scene.path("load/on"), "").unwrap();
-    thread::sleep(Duration::from_millis(1200));
-    let outcome = scene.check().exits(0);
-    let up = scale(&outcome);
+    let up = scale(&until(&scene, "scaled").exits(0));
     assert_eq!(
         (&up["verdict"], &up["desired"]),
         (&json!("scaled"), &json!(2)),
@@ -98,9 +107,7 @@ fn containers_follow_the_processor_time_of_their_service_and_no_neighbour_is_tou
     );
 
     // more than there may be
-    thread::sleep(Duration::from_millis(1200));
-    let full = scale(&scene.check().exits(1));
-    assert_eq!(full["verdict"], "at_max", "{full}");
+    until(&scene, "at_max").exits(1);
 
     // one that dies is restarted as the service that it is, and then counted
     signal(engine.pid("app_worker_1"), Signal::SIGKILL);
@@ -110,14 +117,7 @@ fn containers_follow_the_processor_time_of_their_service_and_no_neighbour_is_tou
 
     // fewer, and the one that is gone is no failure
     fs::remove_file(scene.path("load/on")).unwrap();
-    // the first averages have some of the load before in them
-    let down = (0..20)
-        .map(|_| {
-            thread::sleep(Duration::from_millis(1200));
-            scale(&scene.check())
-        })
-        .find(|down| down["verdict"] != "steady")
-        .unwrap();
+    let down = scale(&until(&scene, "scaled"));
     assert_eq!(
         (&down["verdict"], &down["desired"]),
         (&json!("scaled"), &json!(1)),
