@@ -280,7 +280,7 @@ impl Shared<'_> {
         kept
     }
 
-    /// The deliveries of each channel, but for those that have to go: for want of room, or because the config has had no
+    /// The deliveries of each channel, but for those that have to go: the outbox is full, or because the config has had no
     /// such channel for so long.
     fn by_channel(&self, channels: &[Channel], kept: Vec<Kept>) -> BTreeMap<String, Vec<Kept>> {
         let surplus: Vec<String> = channels

@@ -126,6 +126,29 @@ impl Secret {
         there.min_by_key(|value| value.span().start)
     }
 
+    /// Reports where a table has a user without a password, a password without a user, or a token beside them. `who` asks
+    /// for the one or the other.
+    pub(crate) fn check_login(table: &Table<'_>, who: &str) {
+        if Self::is_there(table, "token") && table.get("username").is_some() {
+            table.at_most_one(
+                &[
+                    "username",
+                    "token_file",
+                    "token_env",
+                    "token_credential",
+                    "token",
+                ],
+                &format!("{who} asks for a user and password, or for a token"),
+            );
+        }
+        if let (Some(user), false) = (table.get("username"), Self::is_there(table, "password")) {
+            user.misplaced("`username` without a `password`", "add the password");
+        }
+        if let (Some(password), None) = (Self::first(table, "password"), table.get("username")) {
+            password.misplaced("`password` without a `username`", "add the user");
+        }
+    }
+
     /// Whether a table has anything of a secret, right or wrong or misspelt.
     pub(crate) fn is_there(table: &Table<'_>, name: &str) -> bool {
         table.has_any(&Self::keys(name).each_ref().map(String::as_str))

@@ -100,11 +100,11 @@ fn adopt(
 fn look(pid: i32, processes: &ProcessTable) -> Result<Facts, String> {
     let facts = facts::look(pid, processes)?;
     // of one below another root the paths mean other files
-    let surveys = match facts.root {
-        None => logs::surveys(&facts.open, facts.pid),
+    let samples = match facts.root {
+        None => logs::samples(&facts.open, facts.pid),
         Some(_) => BTreeMap::new(),
     };
-    Ok(Facts { surveys, ..facts })
+    Ok(Facts { samples, ..facts })
 }
 
 /// The engine that the config names, or the usual one.

@@ -9,14 +9,12 @@ use serde::Serialize;
 
 use crate::cli;
 use crate::clock::{age, rough};
-use crate::commands::{print, selected};
+use crate::commands::{print, read_journal, selected};
 use crate::config::Config;
 use crate::error::Error;
 use crate::report::page::{Page, Style};
 use crate::report::text;
 use crate::restart::Operation;
-use crate::state::journal;
-use crate::state::store::StoreError;
 
 /// A rate a day is told of a time that is at least so long: of less it would be a guess.
 const DAY: Duration = Duration::from_hours(24);
@@ -30,7 +28,7 @@ pub fn run(config: &Config, options: &cli::History, style: Style) -> Result<u8, 
     let mut oldest: Option<DateTime<Utc>> = None;
     let mut made_of: BTreeMap<String, AllMade> = BTreeMap::new();
     let mut shown = 0_usize;
-    let damaged = journal::read(&config.state_dir, |entry| {
+    read_journal(config, |entry| {
         oldest = Some(oldest.map_or(entry.time, |time| time.min(entry.time)));
         let asked_for =
             options.services.is_empty() || names.iter().any(|name| entry.concerns(name));
@@ -64,19 +62,7 @@ pub fn run(config: &Config, options: &cli::History, style: Style) -> Result<u8, 
         } else {
             text::add_entry(&mut page, &entry);
         }
-    })
-    .map_err(|source| StoreError::Io {
-        what: "cannot read the journal in",
-        path: config.state_dir.clone(),
-        source,
     })?;
-    if damaged > 0 {
-        ::log::warn!(
-            "{} of the journal in {} left out",
-            crate::commands::count(damaged, "damaged line"),
-            config.state_dir.display()
-        );
-    }
     // a journal that is younger than what was asked for says nothing of the time before it
     let journalled = oldest.map(|oldest| age(now, oldest)).unwrap_or_default();
     let period = options

@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::run::damage_entries;
 use crate::state::State;
 use crate::state::journal::{self, Entry};
-use crate::state::store::{Loaded, Lock, Store};
+use crate::state::store::{Loaded, Lock, Store, StoreError};
 
 pub mod adopt;
 pub mod backtest;
@@ -34,6 +34,23 @@ pub mod test_notify;
 pub mod validate;
 pub mod web;
 pub mod why;
+
+/// Reads the whole journal, the oldest entry first. Damaged lines are left out, and that is logged.
+fn read_journal(config: &Config, each: impl FnMut(Entry)) -> Result<(), Error> {
+    let damaged = journal::read(&config.state_dir, each).map_err(|source| StoreError::Io {
+        what: "cannot read the journal in",
+        path: config.state_dir.clone(),
+        source,
+    })?;
+    if damaged > 0 {
+        ::log::warn!(
+            "{} of the journal in {} left out",
+            count(damaged, "damaged line"),
+            config.state_dir.display()
+        );
+    }
+    Ok(())
+}
 
 /// The services that were asked for by names and globs: all of them where none was. What the config does not have is a
 /// usage error.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::cli;
-use crate::commands::{Opened, open, print};
+use crate::commands::{Opened, open, print, read_journal};
 use crate::config::Config;
 use crate::deliver::deliver;
 use crate::error::Error;
@@ -14,7 +14,6 @@ use crate::notify::{Alert, Event};
 use crate::report;
 use crate::report::page::{Page, Style};
 use crate::report::period::{PeriodReport, Reader, Runs, html, text};
-use crate::state::journal;
 use crate::state::store::{Store, StoreError};
 
 /// So long is waited for a run that is under way: most take less.
@@ -47,21 +46,7 @@ fn summed_up(config: &Config, since: Duration, now: DateTime<Utc>) -> Result<Per
     let since = TimeDelta::from_std(since).unwrap_or(TimeDelta::MAX);
     let from = now.checked_sub_signed(since).unwrap_or_default();
     let mut reader = Reader::new(from, now);
-    let damaged =
-        journal::read(&config.state_dir, |entry| reader.add(&entry)).map_err(|source| {
-            StoreError::Io {
-                what: "cannot read the journal in",
-                path: config.state_dir.clone(),
-                source,
-            }
-        })?;
-    if damaged > 0 {
-        ::log::warn!(
-            "{} of the journal in {} left out",
-            crate::commands::count(damaged, "damaged line"),
-            config.state_dir.display()
-        );
-    }
+    read_journal(config, |entry| reader.add(&entry))?;
     let state = Store::at(&config.state_dir).look().state;
     let runs = Runs {
         last: state.last_run,

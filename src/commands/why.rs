@@ -10,7 +10,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use crate::check::{Finding, Kind, LastLook, container, process, unit};
 use crate::cli;
 use crate::clock::{age, rough, stamp};
-use crate::commands::{count, one, print};
+use crate::commands::{count, one, print, read_journal};
 use crate::config::{Config, OnExhausted, Policy, Remedy, Service};
 use crate::error::Error;
 use crate::notify::outbox::Outbox;
@@ -21,8 +21,8 @@ use crate::restart::RestartMethod;
 use crate::settle::event_of;
 use crate::state::attempts::StrategyAttempts;
 use crate::state::channels::ChannelState;
-use crate::state::journal::{self, DeliveryEvent, Entry, JournalEvent};
-use crate::state::store::{Store, StoreError};
+use crate::state::journal::{DeliveryEvent, Entry, JournalEvent};
+use crate::state::store::Store;
 use crate::state::{ServiceState, State};
 use crate::verdict::Verdict;
 
@@ -43,15 +43,10 @@ pub fn run(config: &Config, options: &cli::Why, style: Style) -> Result<u8, Erro
         ::log::warn!("{sentence}");
     }
     let mut entries = Vec::new();
-    journal::read(&config.state_dir, |entry| {
+    read_journal(config, |entry| {
         if entry.concerns(&service.name) {
             entries.push(entry);
         }
-    })
-    .map_err(|source| StoreError::Io {
-        what: "cannot read the journal in",
-        path: config.state_dir.clone(),
-        source,
     })?;
     let known = Known {
         service,

@@ -9,19 +9,10 @@ use crate::table::{Context, quoted};
 
 /// Reads the channels, in the order of the files.
 pub(super) fn read(entries: &[Entry<'_>]) -> Vec<Channel> {
-    let mut places: HashMap<&str, &Entry<'_>> = HashMap::new();
+    let mut places = HashMap::new();
     let mut channels = Vec::new();
     for entry in entries {
-        let first = places.entry(entry.name).or_insert(entry);
-        if first.file != entry.file {
-            entry.value.misplaced(
-                &format!(
-                    "there are two channels {}: the other one is at {}",
-                    quoted(entry.name),
-                    first.place()
-                ),
-                "give one of them another name, or take it out",
-            );
+        if entry.repeats(&mut places, "channels") {
             continue;
         }
         if entry.name == Channel::MAIL {

@@ -291,6 +291,27 @@ impl Entry<'_> {
         }
     }
 
+    /// Whether another file has one of this name already, which is told; `what` they are. `places` is where each name stands.
+    pub(super) fn repeats<'e>(
+        &'e self,
+        places: &mut HashMap<&'e str, &'e Self>,
+        what: &str,
+    ) -> bool {
+        let first = places.entry(self.name).or_insert(self);
+        if first.file == self.file {
+            return false;
+        }
+        self.value.misplaced(
+            &format!(
+                "there are two {what} {}: the other one is at {}",
+                quoted(self.name),
+                first.place()
+            ),
+            "give one of them another name, or take it out",
+        );
+        true
+    }
+
     /// Its file and line, for a message at another place.
     pub(super) fn place(&self) -> String {
         let before = self.text.get(..self.value.span().start);
@@ -361,19 +382,9 @@ fn check_repeated(entries: &[Entry<'_>]) {
     if files.is_none_or(|(first, last)| Arc::ptr_eq(&first.file, &last.file)) {
         return;
     }
-    let mut places: HashMap<&str, &Entry<'_>> = HashMap::new();
+    let mut places = HashMap::new();
     for entry in entries {
-        let first = places.entry(entry.name).or_insert(entry);
-        if first.file != entry.file {
-            entry.value.misplaced(
-                &format!(
-                    "there are two services {}: the other one is at {}",
-                    quoted(entry.name),
-                    first.place()
-                ),
-                "give one of them another name, or take it out",
-            );
-        }
+        entry.repeats(&mut places, "services");
     }
 }
 

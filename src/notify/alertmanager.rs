@@ -76,25 +76,7 @@ pub struct Present {
 
 fn fits_together(table: &Table<'_>, part: &mut Part<Settings>) {
     check_url(table, "url", part.url.as_ref());
-    let has = |key| Secret::is_there(table, key);
-    if has("token") && table.get("username").is_some() {
-        table.at_most_one(
-            &[
-                "username",
-                "token_file",
-                "token_env",
-                "token_credential",
-                "token",
-            ],
-            "an Alertmanager asks for a user and password, or for a token",
-        );
-    }
-    if let (Some(value), false) = (table.get("username"), has("password")) {
-        value.misplaced("`username` without a `password`", "add the password");
-    }
-    if let (Some(value), None) = (Secret::first(table, "password"), table.get("username")) {
-        value.misplaced("`password` without a `username`", "add the user");
-    }
+    Secret::check_login(table, "an Alertmanager");
 }
 
 impl Settings {

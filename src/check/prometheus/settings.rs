@@ -122,24 +122,7 @@ impl Form for Labels {
 
 fn fits_together(table: &Table<'_>, part: &mut Part<Prometheus>) {
     let has = |key| Secret::is_there(table, key);
-    if has("token") && table.get("username").is_some() {
-        table.at_most_one(
-            &[
-                "username",
-                "token_file",
-                "token_env",
-                "token_credential",
-                "token",
-            ],
-            "a Prometheus asks for a user and password, or for a token",
-        );
-    }
-    if let (Some(value), false) = (table.get("username"), has("password")) {
-        value.misplaced("`username` without a `password`", "add the password");
-    }
-    if let (Some(value), None) = (Secret::first(table, "password"), table.get("username")) {
-        value.misplaced("`password` without a `username`", "add the user");
-    }
+    Secret::check_login(table, "a Prometheus");
     let headers = part.headers.as_deref().unwrap_or_default();
     let in_headers = (headers.iter()).any(|(name, _)| *name == header::AUTHORIZATION);
     let in_url = part.url.as_ref().is_some_and(Url::has_password);

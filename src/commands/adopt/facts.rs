@@ -36,7 +36,7 @@ pub(super) struct Open {
 
 /// What was read back of a log.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Survey {
+pub(super) struct LogSample {
     /// How many lines were read.
     pub(super) lines: u64,
     /// How many of them are stamped.
@@ -108,7 +108,7 @@ pub(super) struct Facts {
     /// The files that it writes to.
     pub(super) open: Vec<Open>,
     /// What its logs say of the time between two lines, by their paths in the table; an error says why nothing.
-    pub(super) surveys: BTreeMap<PathBuf, Result<Survey, String>>,
+    pub(super) samples: BTreeMap<PathBuf, Result<LogSample, String>>,
     /// Of its standard output and error, those that go to a pipe.
     pub(super) pipes: Vec<u32>,
     /// The terminal that it runs in.
@@ -205,7 +205,7 @@ pub(super) fn look(pid: i32, table: &process_table::ProcessTable) -> Result<Fact
         working_dir,
         environment,
         open,
-        surveys: BTreeMap::new(),
+        samples: BTreeMap::new(),
     })
 }
 

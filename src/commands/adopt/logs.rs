@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 
-use super::facts::{Open, Survey};
+use super::facts::{LogSample, Open};
 use crate::check::log::backtest::{self, ReadBack};
 use crate::clock::age;
 
@@ -73,24 +73,24 @@ pub(super) enum Kind {
 }
 
 /// Reads the logs among open files back, for what they say of the time between two lines.
-pub(super) fn surveys(open: &[Open], pid: i32) -> BTreeMap<PathBuf, Result<Survey, String>> {
+pub(super) fn samples(open: &[Open], pid: i32) -> BTreeMap<PathBuf, Result<LogSample, String>> {
     let ends = Instant::now() + READING;
     let now = Utc::now();
     let paths = open.iter().filter_map(|open| match kind(open, pid) {
         Kind::Log(path) => Some(path),
         Kind::Perhaps | Kind::Not => None,
     });
-    let mut surveys = BTreeMap::new();
+    let mut samples = BTreeMap::new();
     for path in paths {
-        surveys.entry(path).or_insert_with_key(|path| {
-            let read = backtest::survey(path, now, ends);
-            read.map(|read| survey(read, now))
+        samples.entry(path).or_insert_with_key(|path| {
+            let read = backtest::look_back(path, now, ends);
+            read.map(|read| sample(read, now))
         });
     }
-    surveys
+    samples
 }
 
-fn survey(read: ReadBack, now: DateTime<Utc>) -> Survey {
+fn sample(read: ReadBack, now: DateTime<Utc>) -> LogSample {
     let out = &read.outcome;
     let at = |millis| DateTime::from_timestamp_millis(millis).unwrap_or(now);
     let last = out.span.map_or(now, |(_, last)| at(last));
@@ -99,7 +99,7 @@ fn survey(read: ReadBack, now: DateTime<Utc>) -> Survey {
         let known = (Duration::from_millis(length), at(gap.from));
         known.max((age(now, last), last))
     });
-    Survey {
+    LogSample {
         lines: out.lines,
         stamped: out.stamped,
         apart: age(last, read.written).max(age(read.written, last)),

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use super::arguments;
-use super::facts::{Facts, Open, Shape, Survey};
+use super::facts::{Facts, LogSample, Open, Shape};
 use super::logs::{self, Kind};
 use super::parent::Parent;
 use super::spawn::{self, Start};
@@ -373,8 +373,8 @@ fn add_log(out: &mut String, name: &str, path: &Path, open: &Open, facts: &Facts
         out,
         "severity = \"warning\"   # restarts nothing; take this line out when the log has a rule that you trust"
     );
-    match facts.surveys.get(path) {
-        Some(Ok(survey)) => add_times(out, survey),
+    match facts.samples.get(path) {
+        Some(Ok(sample)) => add_times(out, sample),
         other => {
             let age = open
                 .written
@@ -403,17 +403,17 @@ const DAY: Duration = Duration::from_hours(24);
 const SAME: Duration = Duration::from_mins(10);
 
 /// How the lines of a log are stamped, and for how long it may be silent.
-fn add_times(out: &mut String, survey: &Survey) {
-    let stamp = &survey.stamp;
-    let half = if survey.stamped * 2 < survey.lines || survey.apart > SAME {
+fn add_times(out: &mut String, sample: &LogSample) {
+    let stamp = &sample.stamp;
+    let half = if sample.stamped * 2 < sample.lines || sample.apart > SAME {
         "#"
     } else {
         ""
     };
-    let why = if survey.apart > SAME {
+    let why = if sample.apart > SAME {
         format!(
             "; but the last stamp is {} away from the last write, so it may be of another zone (timestamp_zone)",
-            rough(survey.apart)
+            rough(sample.apart)
         )
     } else {
         String::new()
@@ -422,8 +422,8 @@ fn add_times(out: &mut String, survey: &Survey) {
         out,
         "{half}timestamp = {}   # recognised: {} of {} lines are stamped so{why}",
         quoted(&stamp.format),
-        survey.stamped,
-        survey.lines
+        sample.stamped,
+        sample.lines
     );
     if !stamp.after.is_empty() {
         let _ = writeln!(out, "{half}timestamp_after = {}", quoted(&stamp.after));
@@ -431,10 +431,10 @@ fn add_times(out: &mut String, survey: &Survey) {
     if stamp.zone == Zone::Utc {
         let _ = writeln!(out, "{half}timestamp_zone = \"utc\"");
     }
-    let seen = format!("{} stamped lines in {}", survey.stamped, rough(survey.span));
-    let Some((longest, from)) = survey
+    let seen = format!("{} stamped lines in {}", sample.stamped, rough(sample.span));
+    let Some((longest, from)) = sample
         .longest
-        .filter(|_| survey.stamped > GAPS && survey.span >= SHORT)
+        .filter(|_| sample.stamped > GAPS && sample.span >= SHORT)
     else {
         let _ = writeln!(
             out,
@@ -449,7 +449,7 @@ fn add_times(out: &mut String, survey: &Survey) {
         clock::stamp(from),
         runs_to_find(limit)
     );
-    if survey.span >= DAY {
+    if sample.span >= DAY {
         let _ = writeln!(out, "max_age = {}   # {found}", quoted(&exact(limit)));
     } else {
         let _ = writeln!(

@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::facts::{Open, Shape, Survey};
+use super::facts::{LogSample, Open, Shape};
 use super::parent::Parent;
 use super::pid_file::PidFile;
 use super::privileges::Privileges;
@@ -24,7 +24,7 @@ fn trader() -> Facts {
             .map(str::to_owned)
             .to_vec(),
         started_with: Some(4),
-        surveys: BTreeMap::new(),
+        samples: BTreeMap::new(),
         working_dir: "/srv/trader".into(),
         working_dir_is_gone: false,
         script_is_gone: false,
@@ -140,8 +140,8 @@ fn a_program_is_told_whole() {
         open(9, "/srv/trader/events", 3),
     ];
     let unknown = Err("no format that is known stamps its lines".to_owned());
-    facts.surveys = BTreeMap::from([
-        ("/srv/trader/out.log".into(), Ok(survey())),
+    facts.samples = BTreeMap::from([
+        ("/srv/trader/out.log".into(), Ok(sample())),
         ("/srv/trader/audit.log".into(), unknown),
     ]);
     let (text, service) = told(&facts);
@@ -179,8 +179,8 @@ severity = "warning"   # restarts nothing; take this line out when the log has a
 }
 
 /// A log of two days.
-fn survey() -> Survey {
-    Survey {
+fn sample() -> LogSample {
+    LogSample {
         lines: 2900,
         stamped: 2881,
         stamp: Stamp {
@@ -199,23 +199,23 @@ fn survey() -> Survey {
 
 #[test]
 fn what_a_log_says_of_itself_is_proposed_as_far_as_it_goes() {
-    let told_of = |survey: Survey| {
+    let told_of = |sample: LogSample| {
         let mut facts = trader();
         facts.open = vec![open(1, "/srv/trader/out.log", 3)];
-        facts.surveys = BTreeMap::from([("/srv/trader/out.log".into(), Ok(survey))]);
+        facts.samples = BTreeMap::from([("/srv/trader/out.log".into(), Ok(sample))]);
         told(&facts).0
     };
-    let text = told_of(Survey {
+    let text = told_of(LogSample {
         span: Duration::from_hours(5),
-        ..survey()
+        ..sample()
     });
     holds(&text, "2881 stamped lines in 5h, silent for 4m at most");
     holds(&text, "That is less than a day");
     holds(&text, "\n#max_age = \"10m\"\n");
-    let text = told_of(Survey {
+    let text = told_of(LogSample {
         stamped: 12,
         lines: 12,
-        ..survey()
+        ..sample()
     });
     holds(
         &text,
@@ -226,13 +226,13 @@ fn what_a_log_says_of_itself_is_proposed_as_far_as_it_goes() {
         "# no max_age is proposed: 12 stamped lines in 2d say too little",
     );
     assert!(!text.contains("max_age ="), "{text}");
-    let text = told_of(Survey {
+    let text = told_of(LogSample {
         apart: Duration::from_hours(1),
-        ..survey()
+        ..sample()
     });
     holds(&text, "\n#timestamp = ");
     holds(&text, "the last stamp is 1h away from the last write");
-    let mut utc = survey();
+    let mut utc = sample();
     utc.stamp.zone = Zone::Utc;
     holds(&told_of(utc), "\ntimestamp_zone = \"utc\"\n");
 }

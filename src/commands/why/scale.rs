@@ -4,15 +4,15 @@ use chrono::{DateTime, Utc};
 
 use crate::amount::rounded;
 use crate::clock::{age, rough, stamp};
-use crate::commands::print;
+use crate::commands::{print, read_journal};
 use crate::config::Config;
 use crate::config::scale::{Levels, Metric, Scale};
 use crate::error::Error;
 use crate::report::page::{Page, Style};
 use crate::report::text::{add_entry, describe};
-use crate::state::journal::{self, Entry};
+use crate::state::journal::Entry;
 use crate::state::scale::ScaleState;
-use crate::state::store::{Store, StoreError};
+use crate::state::store::Store;
 use crate::verdict::Verdict;
 
 /// How many of the last changes are shown.
@@ -26,15 +26,10 @@ pub(super) fn run(config: &Config, scale: &Scale, style: Style) -> Result<u8, Er
         ::log::warn!("{sentence}");
     }
     let mut changes = Vec::new();
-    journal::read(&config.state_dir, |entry| {
+    read_journal(config, |entry| {
         if entry.service == scale.name && entry.action.is_some() {
             changes.push(entry);
         }
-    })
-    .map_err(|source| StoreError::Io {
-        what: "cannot read the journal in",
-        path: config.state_dir.clone(),
-        source,
     })?;
     let known = loaded.state.scales.get(&scale.name);
     print(&account(scale, known, &changes, now, style))?;

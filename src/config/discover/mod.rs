@@ -4,6 +4,7 @@
 //! with its placeholders filled in. When the config is loaded it is read once with sample values: what is wrong with it is
 //! reported then, with its place.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -175,7 +176,8 @@ pub(super) fn read(
     services: &[&str],
 ) -> Vec<Discover> {
     let mut found: Vec<Discover> = Vec::new();
-    for (number, entry) in entries.iter().enumerate() {
+    let mut places = HashMap::new();
+    for entry in entries {
         if !is_name(entry.name) {
             entry.value.misplaced(
                 &format!(
@@ -186,15 +188,7 @@ pub(super) fn read(
             );
             continue;
         }
-        if let Some(first) = entries[..number].iter().find(|it| it.name == entry.name) {
-            entry.value.misplaced(
-                &format!(
-                    "there are two `discover` tables {}: the other one is at {}",
-                    quoted(entry.name),
-                    first.place()
-                ),
-                "give one of them another name, or take it out",
-            );
+        if entry.repeats(&mut places, "`discover` tables") {
             continue;
         }
         found.extend(one(entry, defaults, services));

@@ -236,7 +236,7 @@ fn levels_fit(table: &Table<'_>, part: &mut Part<ScaleRule>) {
         if let Some(value) = value.or_else(|| table.get("scale_up_at")) {
             value.wrong(
                 &format!("`scale_down_at` ({down}) is not below `scale_up_at` ({up})"),
-                "a load between the two changes nothing: leave room there",
+                "a load between the two changes nothing: leave space between them",
             );
         }
     }
@@ -318,20 +318,11 @@ pub(super) fn read(
     services: &[Entry<'_>],
     has_prometheus: bool,
 ) -> Vec<Scale> {
-    let mut places: HashMap<&str, &Entry<'_>> = HashMap::new();
+    let mut places = HashMap::new();
     let mut targets: HashMap<String, &str> = HashMap::new();
     let mut scales = Vec::new();
     for entry in entries {
-        let first = places.entry(entry.name).or_insert(entry);
-        if first.file != entry.file {
-            entry.value.misplaced(
-                &format!(
-                    "there are two scales {}: the other one is at {}",
-                    quoted(entry.name),
-                    first.place()
-                ),
-                "give one of them another name, or take it out",
-            );
+        if entry.repeats(&mut places, "scales") {
             continue;
         }
         if !is_name(entry.name) {

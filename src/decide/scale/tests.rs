@@ -344,7 +344,7 @@ fn what_is_decided_follows_from_load_bounds_and_times() {
             Some(2),
         ),
         (
-            "levels without room",
+            "levels without a space between",
             "max = 9\nscale_down_at = 0.7",
             fresh(),
             count(2),

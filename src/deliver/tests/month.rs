@@ -108,8 +108,9 @@ impl Seen {
     /// Notes what is in messages of the outbox.
     fn note(&mut self, files: &Files) {
         for (name, bytes) in files {
-            let is_message = name.starts_with("outbox/") && name.ends_with(".json");
-            let Some(delivery) = is_message.then(|| outbox::parse(bytes).ok()).flatten() else {
+            // one that is being written does not parse, or is read again under its own name
+            let bytes = name.starts_with("outbox/").then_some(bytes);
+            let Some(delivery) = bytes.and_then(|bytes| outbox::parse(bytes).ok()) else {
                 continue;
             };
             for alert in delivery.notification.alerts {

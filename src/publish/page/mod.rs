@@ -67,7 +67,7 @@ pub struct Facts<'a> {
 
 /// How large the parts of a page may be.
 #[derive(Clone, Copy, Debug)]
-struct Room {
+struct Bounds {
     /// The blocks of a line.
     blocks: u32,
     /// The bytes for what is described in full.
@@ -83,7 +83,7 @@ pub fn render(facts: &Facts<'_>) -> String {
     for (tried, blocks) in (1..).zip(BLOCKS) {
         page = document(
             facts,
-            Room {
+            Bounds {
                 blocks,
                 problems: 48_000 / tried,
                 events: 16_000 / tried,
@@ -114,7 +114,7 @@ pub fn with_warning(page: &str, warning: &str) -> String {
     page.replacen(WARNING_HERE, &note.to_string(), 1)
 }
 
-fn document(facts: &Facts<'_>, room: Room) -> String {
+fn document(facts: &Facts<'_>, bounds: Bounds) -> String {
     let report = facts.report;
     let mut page = Html::default();
     page.markup("<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta http-equiv=\"Content-Security-Policy\" content=\"")
@@ -133,9 +133,9 @@ fn document(facts: &Facts<'_>, room: Room) -> String {
         .text(&last_run(facts), 300)
         .markup("</p>\n</header>\n<main>\n");
     own_trouble(&mut page, facts);
-    problems::add(&mut page, facts, room.problems);
-    services::add(&mut page, facts, room.blocks);
-    events::add(&mut page, facts, room.events);
+    problems::add(&mut page, facts, bounds.problems);
+    services::add(&mut page, facts, bounds.blocks);
+    events::add(&mut page, facts, bounds.events);
     page.markup("</main>\n<footer><p class=\"dim\">watchdog ")
         .text(env!("CARGO_PKG_VERSION"), 40)
         .markup(" on ")

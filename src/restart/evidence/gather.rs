@@ -46,7 +46,7 @@ const VARIABLES_LIMIT: u64 = 256 << 10;
 /// So many names of variables are shown.
 const VARIABLES: usize = 1000;
 
-/// A file system with less room than this is full, in bytes: whoever writes more than a few lines is refused.
+/// A file system with less space than this is full, in bytes: whoever writes more than a few lines is refused.
 const FULL: u64 = 64 << 10;
 
 /// The lines of `/proc/PID/status` that tell something here.

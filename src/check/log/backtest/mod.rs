@@ -167,7 +167,7 @@ fn asked(rule: &Rule) -> Asked<'_> {
 }
 
 /// Reads the latest part of a log, until `ends` at most, for what it says of the gaps in it.
-pub fn survey(path: &Path, now: DateTime<Utc>, ends: Instant) -> Result<ReadBack, String> {
+pub fn look_back(path: &Path, now: DateTime<Utc>, ends: Instant) -> Result<ReadBack, String> {
     const BYTES: u64 = 32 << 20;
     let bounds = Bounds {
         bytes: BYTES,
@@ -306,20 +306,20 @@ fn bound(parts: &mut Vec<Part>, bytes: u64, since: Option<i64>) {
         let old = old.min(parts.len().saturating_sub(1));
         parts.drain(..old.saturating_sub(1));
     }
-    let mut room = bytes;
+    let mut left = bytes;
     let mut first = 0;
     for (at, part) in parts.iter_mut().enumerate().rev() {
-        if part.size > room {
-            if part.is_packed || room == 0 {
+        if part.size > left {
+            if part.is_packed || left == 0 {
                 first = at + 1;
             } else {
                 // whole units of any encoding
-                part.from = (part.size - room) & !1;
+                part.from = (part.size - left) & !1;
                 first = at;
             }
             break;
         }
-        room -= part.size;
+        left -= part.size;
     }
     parts.drain(..first.min(parts.len().saturating_sub(1)));
 }

@@ -305,7 +305,7 @@ fn the_end_of_a_long_log_is_held_against_a_rule() {
     let found = last_day(&logs.rule(MINUTES, None), &opened, now, ends).unwrap();
     assert_eq!(found.outcome.stale.count, 1);
     assert_eq!(found.outcome.lines, 24 * 60 + 1 - 20);
-    let found = survey(&logs.path("a.log"), now, ends).unwrap();
+    let found = look_back(&logs.path("a.log"), now, ends).unwrap();
     assert_eq!(found.outcome.lines, 3980);
     assert_eq!(found.proposed(), Some(Duration::from_mins(45)));
 }
