@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::clock::parse_duration;
 
-/// Keeps long-running programs alive: finds the dead and the frozen, restarts them within a budget, and mails a
+/// Keeps long-running programs alive: finds the dead and the frozen, restarts them within a budget, and alerts a
 /// person. Made to be run by cron or a systemd timer every one to three minutes.
 #[derive(Debug, Parser)]
 #[command(
@@ -52,13 +52,13 @@ pub enum Color {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Look at the services, restart what is dead or frozen, and tell
+    /// Look at the services, restart what is dead or frozen, and alert
     Check(Check),
     /// Stay in the foreground and make a check at fixed times; made for containers
     Run(Run),
     /// Show what the last run recorded; looks at nothing else
     Status(Status),
-    /// Show the journal: restarts, failures, recoveries, mails
+    /// Show the journal: restarts, failures, recoveries, alerts
     History(History),
     /// Sum up a day, service by service: restarts, failures, time not well
     Report(Report),
@@ -70,7 +70,7 @@ pub enum Command {
     Restart(Restart),
     /// Have so many replicas of a scale now, between its min and max
     Scale(Scale),
-    /// Watch services for a while without restarting them or mailing about them
+    /// Watch services for a while without restarting them or alerting about them
     Pause(Pause),
     /// End pauses
     Resume(Services),

@@ -140,7 +140,7 @@ macro_rules! checks {
                 }
             }
 
-            /// Whether it has to be told of the last repair of the service.
+            /// Whether it depends on when the service was repaired last.
             pub fn asks_last_repair(&self) -> bool {
                 match self {
                     $(Self::$name(_) => <$kind as CheckKind>::ASKS_LAST_REPAIR,)*

@@ -424,7 +424,7 @@ pub trait CheckKind {
         false
     }
 
-    /// It has to be told of the last repair of the service.
+    /// It depends on when the service was repaired last.
     const ASKS_LAST_REPAIR: bool = false;
 
     /// What is checked, the second part of a check's id.

@@ -17,7 +17,7 @@ const SHOWN: usize = 120;
 #[derive(Clone, PartialEq, Eq)]
 pub struct Tunnel {
     request: Vec<u8>,
-    /// What is never told, whoever repeats it.
+    /// What is never shown, whoever repeats it.
     secrets: Vec<String>,
 }
 
@@ -122,14 +122,14 @@ impl Opening {
                 Said::Whole(length, 200..=299) if length == self.heard.len() => return Ok(true),
                 // who is asked by TLS says nothing before it is asked
                 Said::Whole(length, 200..=299) => {
-                    let more = self.told(&self.heard[length..]);
+                    let more = self.shown(&self.heard[length..]);
                     return Err(format!(
                         "opened the way, and sent something of its own: `{more}`"
                     ));
                 }
                 Said::Whole(length, status) => return Err(self.refused(length, status)),
                 Said::Other => {
-                    let first = self.told(&self.heard);
+                    let first = self.shown(&self.heard);
                     return Err(format!(
                         "answered CONNECT with something that is not HTTP/1: `{first}`"
                     ));
@@ -147,21 +147,21 @@ impl Opening {
         let head = masked(&head, &self.secrets);
         let line = head.lines().next().unwrap_or_default();
         let reason = line.splitn(3, ' ').nth(2).unwrap_or_default();
-        let told = visible(format!("{status} {reason}").trim());
+        let said = visible(format!("{status} {reason}").trim());
         let advice = match status {
             401 | 407 => "; check the user and password of the proxy",
             _ => "",
         };
         let body = self.heard[length..].trim_ascii();
         if body.is_empty() || body.starts_with(b"<") {
-            return format!("answered {told} to CONNECT{advice}");
+            return format!("answered {said} to CONNECT{advice}");
         }
-        format!("answered {told} to CONNECT{advice}: {}", self.told(body))
+        format!("answered {said} to CONNECT{advice}: {}", self.shown(body))
     }
 
     /// What it said, for people.
-    fn told(&self, bytes: &[u8]) -> String {
-        // what is no text is told byte by byte
+    fn shown(&self, bytes: &[u8]) -> String {
+        // what is no text is shown byte by byte
         match std::str::from_utf8(bytes) {
             Ok(text) => printable(masked_where_cut(text, &self.secrets).as_bytes(), SHOWN),
             Err(_) if self.secrets.is_empty() => printable(bytes, SHOWN),

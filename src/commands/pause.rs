@@ -17,7 +17,7 @@ use crate::verdict::Verdict;
 /// How long a pause lasts when nothing is said: one that is forgotten must end.
 const DEFAULT: Duration = Duration::from_hours(24);
 
-/// Watches services without restarting them or mailing about them, until the pause ends.
+/// Watches services without restarting them or alerting about them, until the pause ends.
 pub fn pause(config: &Config, options: &cli::Pause, style: Style) -> Result<u8, Error> {
     let names = selected(config, &options.services)?;
     let lasts = options.lasts.unwrap_or(DEFAULT);

@@ -29,7 +29,7 @@ pub(super) struct Post {
     pub(super) headers: Vec<(HeaderName, HeaderValue)>,
     pub(super) body: Vec<u8>,
     pub(super) ca_file: Option<PathBuf>,
-    /// What is never told, whoever repeats it.
+    /// What is never shown, whoever repeats it.
     pub(super) secrets: Vec<String>,
 }
 

@@ -157,7 +157,7 @@ pub(super) struct Alerts<'a> {
     /// Alerts that fire, and count.
     pub(super) counted: Vec<&'a Alert>,
     /// Alerts that fire, and that people are only alerted about.
-    pub(super) told: Vec<&'a Alert>,
+    pub(super) reported: Vec<&'a Alert>,
     /// What could not be seen, as sentences.
     pub(super) unseen: Vec<String>,
     /// What a person should know beside.
@@ -238,10 +238,10 @@ impl<'a> Alerts<'a> {
             }
             None => {}
         }
-        let only_told = wanted.service.is_some()
+        let only_alerts = wanted.service.is_some()
             && (alert.labels.get("action")).is_some_and(|it| it != "restart" && it != "start");
-        if only_told {
-            self.told.push(alert);
+        if only_alerts {
+            self.reported.push(alert);
             return;
         }
         if let Some(repaired) = repaired.filter(|it| was_before(alert, it, theirs - now))
@@ -332,11 +332,11 @@ pub(super) fn describe(alerts: &[&Alert], theirs: DateTime<Utc>) -> String {
         };
         format!("alert {} fires{since}: {}", name(alert), cut(&said, SHOWN))
     };
-    let mut told: Vec<String> = alerts.iter().take(DESCRIBED).map(one).collect();
+    let mut reported: Vec<String> = alerts.iter().take(DESCRIBED).map(one).collect();
     if alerts.len() > DESCRIBED {
-        told.push(format!("and {} more", alerts.len() - DESCRIBED));
+        reported.push(format!("and {} more", alerts.len() - DESCRIBED));
     }
-    told.join("; ")
+    reported.join("; ")
 }
 
 /// What of alerts is remembered where something is done about them: so many at most.

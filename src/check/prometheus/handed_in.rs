@@ -57,7 +57,7 @@ pub fn refusal(
     if !judged.counted.is_empty() {
         return None;
     }
-    if !judged.told.is_empty() {
+    if !judged.reported.is_empty() {
         return Some("its label `action` says that it is only alerted about".to_owned());
     }
     let why = [judged.unseen, judged.notes].concat();

@@ -156,7 +156,7 @@ fn fires(raw: &Raw, rule: &Rule, repaired: Option<&Repaired>, looking: &Looking<
         return false;
     };
     let found = alerts::judge(&wanted, rules, None, repaired, looking.now.wall);
-    !found.counted.is_empty() || !found.told.is_empty()
+    !found.counted.is_empty() || !found.reported.is_empty()
 }
 
 fn ask_all(questions: &[Question<'_>], looking: &Looking<'_>) -> Vec<(Said, Option<Duration>)> {

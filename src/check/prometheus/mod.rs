@@ -240,10 +240,10 @@ fn of_alerts(
         state.counted = alerts::acted(if counts { &found.counted } else { &[] });
     }
     checked.findings.extend(unseen_too);
-    if !found.told.is_empty() {
+    if !found.reported.is_empty() {
         let message = format!(
             "{}; its action is not a restart, so it is only alerted about",
-            alerts::describe(&found.told, theirs)
+            alerts::describe(&found.reported, theirs)
         );
         checked.findings.push(Finding {
             only_alerts: true,

@@ -67,7 +67,7 @@ pub struct Request {
     /// So many redirects are followed, [`MOST_REDIRECTS`] at most. They carry no headers to another host, nor from https
     /// to http.
     pub redirects: u32,
-    /// What is never told, whoever repeats it.
+    /// What is never shown, whoever repeats it.
     pub secrets: Vec<String>,
     /// The body of an answer is handed on without them.
     pub is_masked: bool,

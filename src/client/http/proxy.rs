@@ -111,7 +111,7 @@ impl Proxy {
         })
     }
 
-    /// What is never told, whoever repeats it.
+    /// What is never shown, whoever repeats it.
     pub fn secrets(&self) -> &[String] {
         &self.secrets
     }

@@ -1,4 +1,4 @@
-//! What of a request is never told, whoever repeats it: some servers answer with all that they were asked.
+//! What of a request is never shown, whoever repeats it: some servers answer with all that they were asked.
 
 use super::{HeaderName, HeaderValue, Url};
 use crate::table::MASK;
