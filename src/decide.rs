@@ -26,7 +26,7 @@ use limits::blocked;
 use remedy::Chosen;
 
 pub use limits::Spent;
-pub use network::lost_networks;
+pub use network::decide_with_losses;
 
 /// What is to be done about one service.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -16,7 +16,7 @@ use crate::check::process::ProcessStatus;
 use crate::client::engine::Listed;
 use crate::clock::{Reading, age, rough};
 use crate::config::Config;
-use crate::decide::{Decision, Facts, decide_with_requests, lost_networks};
+use crate::decide::{Decision, Facts, decide_with_losses, decide_with_requests};
 use crate::deliver::{at_once, deliver};
 use crate::error::Error;
 use crate::files::FileId;
@@ -326,33 +326,19 @@ impl Run {
     /// what was observed of those.
     pub fn decide(&self, session: &Session, observations: &mut Observations) -> Vec<Decision> {
         let services = &session.roster.services;
-        let mut decisions = self.decide_once(session, observations);
-        loop {
-            // each is added once, so this ends
-            let lost = lost_networks(services, &decisions, observations);
-            if lost.is_empty() {
-                break;
-            }
-            for (name, finding) in lost {
-                if let Some(seen) = observations.get_mut(&name) {
-                    seen.findings.push(finding);
-                }
-            }
-            decisions = self.decide_once(session, observations);
-        }
+        let requested = self.requested(session);
+        let mut decisions = decide_with_losses(services, observations, |seen| {
+            let facts = Facts {
+                seen,
+                state: &session.state,
+                now: self.now.wall,
+                trusted: session.trusted,
+            };
+            decide_with_requests(services, facts, &requested)
+        });
         // disabled services are decided about without a look, so they may not have been asked for
         decisions.retain(|decision| self.names.contains(&decision.service));
         decisions
-    }
-
-    fn decide_once(&self, session: &Session, observations: &Observations) -> Vec<Decision> {
-        let facts = Facts {
-            seen: observations,
-            state: &session.state,
-            now: self.now.wall,
-            trusted: session.trusted,
-        };
-        decide_with_requests(&session.roster.services, facts, &self.requested(session))
     }
 
     /// Records and makes the restarts that were decided. Where the state cannot be written, nothing is done.

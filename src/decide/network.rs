@@ -9,9 +9,31 @@ use crate::check::{Finding, Kind, Observation, Severity};
 use crate::config::Service;
 use crate::restart::{MethodName, Operation, RestartMethod};
 
+/// Decides by `decide`, and adds to what was seen what the restarts that are due take from others, until they take nothing
+/// more.
+pub fn decide_with_losses(
+    services: &[impl Borrow<Service>],
+    seen: &mut BTreeMap<String, Observation>,
+    decide: impl Fn(&BTreeMap<String, Observation>) -> Vec<Decision>,
+) -> Vec<Decision> {
+    loop {
+        let decisions = decide(seen);
+        // each is added once, so this ends
+        let lost = lost_networks(services, &decisions, seen);
+        if lost.is_empty() {
+            return decisions;
+        }
+        for (name, finding) in lost {
+            if let Some(seen) = seen.get_mut(&name) {
+                seen.findings.push(finding);
+            }
+        }
+    }
+}
+
 /// The services that lose their network by the restarts that were decided on, each with what is then wrong with it. Those
 /// that have lost it already are not among them.
-pub fn lost_networks(
+fn lost_networks(
     services: &[impl Borrow<Service>],
     decisions: &[Decision],
     seen: &BTreeMap<String, Observation>,

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use super::*;
 use crate::check::container::{LastSeen, NETWORK_LOST};
 use crate::config::{self, Environment};
-use crate::decide::lost_networks;
 
 const CONFIG: &str = r#"
 [service.vpn]
@@ -31,32 +30,23 @@ fn seen(state: &str, network_of: Option<&str>) -> Observation {
     seen
 }
 
-/// Decides as a run does: until no more networks are lost.
+/// Decides as a run does.
 fn decided(
     services: &[Arc<Service>],
     seen: &mut BTreeMap<String, Observation>,
     state: &State,
 ) -> BTreeMap<String, Decision> {
-    let mut rounds = 0;
-    loop {
+    let decisions = decide_with_losses(services, seen, |seen| {
         let facts = Facts {
             seen,
             state,
             now: at(NOW),
             trusted: true,
         };
-        let decisions = decide(services, facts);
-        let lost = lost_networks(services, &decisions, seen);
-        if lost.is_empty() {
-            let named = decisions.into_iter().map(|it| (it.service.clone(), it));
-            return named.collect();
-        }
-        rounds += 1;
-        assert!(rounds <= services.len());
-        for (name, finding) in lost {
-            seen.get_mut(&name).unwrap().findings.push(finding);
-        }
-    }
+        decide(services, facts)
+    });
+    let named = decisions.into_iter().map(|it| (it.service.clone(), it));
+    named.collect()
 }
 
 fn observed(vpn: Observation, client: Observation) -> BTreeMap<String, Observation> {
