@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn limits_are_rounded_up_with_room() {
+    fn limits_are_rounded_up_with_a_margin() {
         let minutes = |count: u64| Duration::from_secs(60 * count);
         for (seconds, limit) in [
             (0, 2),
