@@ -4,6 +4,7 @@ use chrono::DateTime;
 use proptest::prelude::*;
 
 use super::*;
+use crate::check::Severity;
 use crate::check::{Finding, Kind};
 use crate::fixtures::{action, at, stale};
 use crate::report::page::Style;
