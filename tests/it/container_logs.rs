@@ -1,21 +1,9 @@
 //! What containers of a real Docker engine write. One engine serves all of it.
 
-use std::process::Command;
-use std::time::Duration;
-
 use nix::sys::signal::Signal;
 
 use crate::containers::Engine;
 use crate::scene::{Outcome, Scene, signal};
-
-/// All that a container has written.
-fn written(engine: &Engine, name: &str) -> String {
-    let mut command = Command::new("docker");
-    let host = format!("unix://{}/docker.sock", engine.directory);
-    command.args(["logs", name]).env("DOCKER_HOST", host);
-    let ended = watchdog::child::run(command, None, Duration::from_mins(1)).unwrap();
-    String::from_utf8([ended.stdout, ended.stderr].concat()).unwrap()
-}
 
 fn services(names: &[&str], keys: &str) -> String {
     let service = |name: &&str| {
@@ -53,7 +41,7 @@ fn what_a_container_writes_is_judged_once_by_whatever_its_engine_keeps_it_with()
     engine.run("terminal", &["-t"], &sh);
     engine.run("local", &["--log-driver", "local"], &sh);
     let all = ["plain", "terminal", "local"];
-    let said = |name: &str| written(&engine, name).matches("ERROR").count();
+    let said = |name: &str| engine.logs(name).matches("ERROR").count();
     let say = |name: &str, count: usize| {
         let before = said(name);
         let put = format!(

@@ -1,10 +1,11 @@
 //! Containers of a real Docker engine, which each test has for itself.
 
 use std::fs;
-use std::process::{Command, Output};
+use std::process::Command;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
+use watchdog::child::Ended;
 
 use crate::scene::{Outcome, Scene, Service, alive, render, signal};
 
@@ -13,21 +14,25 @@ pub(crate) struct Engine {
     pub(crate) directory: String,
 }
 
-fn script(verb: &str, directory: &str) -> Output {
+fn run_script(verb: &str, directory: &str) -> Ended {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/engines/docker");
     let mut command = Command::new(script);
     command.args([verb, directory]);
-    let ended = watchdog::child::run(command, None, Duration::from_mins(3)).unwrap();
+    watchdog::child::run(command, None, Duration::from_mins(3)).unwrap()
+}
+
+/// # Panics
+/// With what the command said, unless it succeeded.
+pub(crate) fn succeeded(what: &str, ended: &Ended) {
     assert!(
         ended.status.is_some_and(|status| status.success()),
-        "{verb}: {}",
+        "{what}: {}",
         String::from_utf8_lossy(&ended.stderr)
     );
-    Output {
-        status: ended.status.unwrap(),
-        stdout: ended.stdout,
-        stderr: ended.stderr,
-    }
+}
+
+fn script(verb: &str, directory: &str) {
+    succeeded(verb, &run_script(verb, directory));
 }
 
 impl Engine {
@@ -42,19 +47,26 @@ impl Engine {
         engine
     }
 
-    pub(crate) fn docker(&self, args: &[&str]) -> String {
+    fn run_docker(&self, args: &[&str]) -> Ended {
         let mut command = Command::new("docker");
         command.args(args).env(
             "DOCKER_HOST",
             format!("unix://{}/docker.sock", self.directory),
         );
         let ended = watchdog::child::run(command, None, Duration::from_mins(1)).unwrap();
-        assert!(
-            ended.status.is_some_and(|status| status.success()),
-            "docker {args:?}: {}",
-            String::from_utf8_lossy(&ended.stderr)
-        );
+        succeeded(&format!("docker {args:?}"), &ended);
+        ended
+    }
+
+    pub(crate) fn docker(&self, args: &[&str]) -> String {
+        let ended = self.run_docker(args);
         String::from_utf8(ended.stdout).unwrap().trim().to_owned()
+    }
+
+    /// All that a container has written to both of its streams.
+    pub(crate) fn logs(&self, name: &str) -> String {
+        let ended = self.run_docker(&["logs", name]);
+        String::from_utf8([ended.stdout, ended.stderr].concat()).unwrap()
     }
 
     /// Runs a container without a network.
@@ -84,7 +96,11 @@ impl Engine {
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        script("down", &self.directory);
+        let ended = run_script("down", &self.directory);
+        // a second panic would end all tests
+        if !std::thread::panicking() {
+            succeeded("down", &ended);
+        }
     }
 }
 

@@ -6,8 +6,9 @@ use std::process::Command;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
+use watchdog::child::Ended;
 
-use crate::containers::Engine as Docker;
+use crate::containers::{Engine as Docker, succeeded};
 use crate::scene::{Scene, signal};
 
 /// An engine, ended with its containers when it is dropped.
@@ -16,16 +17,16 @@ enum Engine {
     Podman(String),
 }
 
-fn podman(verb: &str, directory: &str, args: &[&str]) -> String {
+fn run_podman(verb: &str, directory: &str, args: &[&str]) -> Ended {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/engines/podman");
     let mut command = Command::new(script);
     command.args([verb, directory]).args(args);
-    let ended = watchdog::child::run(command, None, Duration::from_mins(2)).unwrap();
-    assert!(
-        ended.status.is_some_and(|status| status.success()),
-        "{verb} {args:?}: {}",
-        String::from_utf8_lossy(&ended.stderr)
-    );
+    watchdog::child::run(command, None, Duration::from_mins(2)).unwrap()
+}
+
+fn podman(verb: &str, directory: &str, args: &[&str]) -> String {
+    let ended = run_podman(verb, directory, args);
+    succeeded(&format!("{verb} {args:?}"), &ended);
     String::from_utf8(ended.stdout).unwrap().trim().to_owned()
 }
 
@@ -56,6 +57,18 @@ impl Engine {
         }
     }
 
+    /// All that a container has written to both of its streams.
+    fn logs(&self, name: &str) -> String {
+        match self {
+            Self::Docker(docker) => docker.logs(name),
+            Self::Podman(directory) => {
+                let ended = run_podman("cli", directory, &["logs", name]);
+                succeeded("logs", &ended);
+                String::from_utf8([ended.stdout, ended.stderr].concat()).unwrap()
+            }
+        }
+    }
+
     fn inspect(&self, name: &str, field: &str) -> String {
         let format = format!("{{{{.{field}}}}}");
         self.cli(&["inspect", "--format", &format, name])
@@ -73,7 +86,11 @@ impl Engine {
 impl Drop for Engine {
     fn drop(&mut self) {
         if let Self::Podman(directory) = self {
-            podman("down", directory, &[]);
+            let ended = run_podman("down", directory, &[]);
+            // a second panic would end all tests
+            if !std::thread::panicking() {
+                succeeded("down", &ended);
+            }
         }
     }
 }
@@ -260,8 +277,10 @@ fn writes(engine: &Engine, scene: &Scene) {
     let script = "echo begun; echo ERROR one; echo ERROR two >&2; exec sleep 1000000";
     let first = ["run", "-d", "--name", "writer", "--network", "none", "wd:1"];
     engine.cli(&[&first[..], &["sh", "-c", script]].concat());
-    let written = || engine.cli(&["logs", "writer"]).contains("ERROR one");
-    scene.wait_until("it has written", written);
+    // the engine reads each stream by itself
+    scene.wait_until("it has written", || {
+        engine.logs("writer").matches("ERROR").count() == 2
+    });
     let log = "[[service.writer.log]]\ncontainer = true\nexpect = ['begun']\nforbid = ['ERROR']\n";
     scene.config(&(config(engine, &["writer"], 0) + log));
     let outcome = scene.check().finds("writer", "log_error");
