@@ -41,6 +41,8 @@ static void begin(const char *name, const char *directory)
     }
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != herd) _exit(0);
+    /* as a daemon does, and whatever setsid starts */
+    setpgid(0, 0);
     close(0);
     close(1);
     close(2);

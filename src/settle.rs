@@ -68,7 +68,7 @@ pub fn record_attempt(
     });
     remembered.acted_alerts = counted.cloned().collect();
     let checks = remembered.add_states_to(observation.checks.clone(), &service.checks, None);
-    remembered.recorded = Some(AttemptRecord {
+    remembered.recorded = Some(Box::new(AttemptRecord {
         main: match &observation.process_status {
             ProcessStatus::Running(running) => Some(running.main.clone()),
             _ => None,
@@ -76,9 +76,9 @@ pub fn record_attempt(
         repair: is_repair,
         checks,
         logs: log::Positions::new(),
-    });
+    }));
     if !is_repair {
-        remembered.ordered = order(service, observation, now);
+        remembered.ordered = order(service, observation, now).map(Box::new);
     }
     let event = if is_repair {
         JournalEvent::Repairing
@@ -131,7 +131,7 @@ fn settle_order(
             Some(Outcome::Unfinished) => return,
             Some(Outcome::Attempted(attempted)) => {
                 let unanswered = attempted.unanswered.as_deref().cloned();
-                unanswered.map(|ordered| Ordered { at, ..ordered })
+                unanswered.map(|ordered| Box::new(Ordered { at, ..ordered }))
             }
             _ => None,
         };
@@ -526,7 +526,7 @@ fn last_result(report: &ServiceReport, now: DateTime<Utc>) -> LastResult {
         time: Some(now),
         pid: report.pid,
         findings: report.findings.clone(),
-        action: report.action.clone(),
+        action: report.action.clone().map(Box::new),
         notes: report.notes.clone(),
         max_per_hour: report.max_per_hour,
     }

@@ -1,6 +1,5 @@
 //! The list of the kinds of checks, and all that forwards to them.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -375,39 +374,58 @@ checks! {
 }
 
 /// What the checks of a service remember, by their ids.
+///
+/// Most services have one check or two, for which a `BTreeMap` takes a node of eleven.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct CheckStates(BTreeMap<CheckId, CheckState>);
+pub struct CheckStates {
+    /// In the order of the ids, each of which is there once.
+    sorted: Vec<(CheckId, CheckState)>,
+}
 
 impl CheckStates {
     /// Whether nothing is remembered.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.sorted.is_empty()
+    }
+
+    fn place(&self, id: &CheckId) -> Result<usize, usize> {
+        self.sorted.binary_search_by(|(known, _)| known.cmp(id))
     }
 
     /// What the check of this id remembers.
     pub fn get(&self, id: &CheckId) -> Option<&CheckState> {
-        self.0.get(id)
+        let place = self.place(id).ok()?;
+        self.sorted.get(place).map(|(_, state)| state)
     }
 
     /// Remembers something for a check.
     pub fn insert(&mut self, id: CheckId, state: CheckState) {
-        self.0.insert(id, state);
+        match self.place(&id) {
+            Ok(place) => self.sorted[place].1 = state,
+            Err(place) => self.sorted.insert(place, (id, state)),
+        }
     }
 
     /// All of it, by id.
     pub fn iter(&self) -> impl Iterator<Item = (&CheckId, &CheckState)> {
-        self.0.iter()
+        self.sorted.iter().map(|(id, state)| (id, state))
     }
 
     /// Takes over what others have, over what is here.
     pub fn extend(&mut self, others: Self) {
-        self.0.extend(others.0);
+        if self.is_empty() {
+            *self = others;
+            return;
+        }
+        for (id, state) in others.sorted {
+            self.insert(id, state);
+        }
     }
 
     /// Brings these to where `later` ones are in all that the next run sees again where it is lost.
     pub fn catch_up(&mut self, later: &Self) {
-        for (id, state) in &mut self.0 {
-            if let Some(later) = later.0.get(id) {
+        for (id, state) in &mut self.sorted {
+            if let Some(later) = later.get(id) {
                 state.catch_up(later);
             }
         }
@@ -422,13 +440,17 @@ impl CheckStates {
 
 impl FromIterator<(CheckId, CheckState)> for CheckStates {
     fn from_iter<I: IntoIterator<Item = (CheckId, CheckState)>>(states: I) -> Self {
-        Self(states.into_iter().collect())
+        let mut all = Self::default();
+        for (id, state) in states {
+            all.insert(id, state);
+        }
+        all
     }
 }
 
 impl Serialize for CheckStates {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(&self.0)
+        serializer.collect_map(self.iter())
     }
 }
 
@@ -444,12 +466,12 @@ impl<'de> Deserialize<'de> for CheckStates {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<CheckStates, A::Error> {
-                let mut states = BTreeMap::new();
+                let mut states = CheckStates::default();
                 while let Some(id) = map.next_key::<CheckId>()? {
                     let state = map.next_value_seed(OfKind(id.kind()))?;
                     states.insert(id, state);
                 }
-                Ok(CheckStates(states))
+                Ok(states)
             }
         }
 

@@ -11,6 +11,9 @@ use super::ProcessState;
 /// Command lines are cut here: longer than any that a person writes a pattern for, and a bound on memory.
 pub(super) const COMMAND_LIMIT: usize = 256 << 10;
 
+/// Of the children of a process, so many bytes are read: 100,000 PIDs.
+const CHILDREN_LIMIT: u64 = 1 << 20;
+
 /// How often a process without arguments is looked at, and how long after each look: few are so for good.
 const EXEC_LOOKS: u32 = 4;
 const EXEC_PAUSE: Duration = Duration::from_millis(2);
@@ -270,9 +273,14 @@ pub fn is_init(pid: i32) -> bool {
 
 /// The PIDs of the children that the main thread of a process has forked; none where the kernel does not tell.
 pub(super) fn children(pid: i32) -> Vec<i32> {
-    let text = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
-    let pids = text.unwrap_or_default();
-    let pids = pids.split_ascii_whitespace();
+    let mut text = String::with_capacity(4096);
+    // a bound, so that nobody asks how long the file is: the kernel does not know
+    let read = File::open(format!("/proc/{pid}/task/{pid}/children"))
+        .and_then(|file| file.take(CHILDREN_LIMIT).read_to_string(&mut text));
+    if read.is_err() {
+        return Vec::new();
+    }
+    let pids = text.split_ascii_whitespace();
     pids.filter_map(|pid| pid.parse().ok()).collect()
 }
 

@@ -154,7 +154,7 @@ pub fn recorded(
                 since: known.since,
                 pid: known.report.pid,
                 findings: known.report.findings.clone(),
-                action: known.report.action.clone(),
+                action: known.report.action.as_deref().cloned(),
                 restarts_last_hour: known.attempts_in_hour(now),
                 max_per_hour: known.report.max_per_hour,
                 usage: service.figures(&known.checks),

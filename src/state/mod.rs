@@ -201,7 +201,7 @@ pub struct ServiceState {
     pub discovered: Option<Box<Discovered>>,
     /// A restart that an engine was asked for, and whose end no run has seen.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub ordered: Option<container::Ordered>,
+    pub ordered: Option<Box<container::Ordered>>,
     /// Young processes that were seen since it was last healthy.
     #[serde(alias = "young", skip_serializing_if = "Vec::is_empty")]
     pub recent_starts: Vec<Identity>,
@@ -222,7 +222,7 @@ pub struct ServiceState {
     pub logs: log::Positions,
     /// What the run knew that recorded an unfinished attempt.
     #[serde(alias = "charged", skip_serializing_if = "Option::is_none")]
-    pub recorded: Option<AttemptRecord>,
+    pub recorded: Option<Box<AttemptRecord>>,
     /// When the present trouble began, be it broken, degraded or unseen.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trouble_since: Option<DateTime<Utc>>,
@@ -288,7 +288,7 @@ pub struct LastResult {
     pub findings: Vec<Finding>,
     /// What was done.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub action: Option<Action>,
+    pub action: Option<Box<Action>>,
     /// What a person should know beside.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
@@ -805,11 +805,11 @@ mod tests {
             service.add_states_to(CheckStates::default(), &checks, Some(&running(7))),
             nothing
         );
-        service.recorded = Some(AttemptRecord {
+        service.recorded = Some(Box::new(AttemptRecord {
             main: Some(identity(7)),
             checks: further.clone(),
             ..AttemptRecord::default()
-        });
+        }));
         assert_eq!(
             service.add_states_to(CheckStates::default(), &checks, Some(&running(7))),
             nothing

@@ -6,6 +6,7 @@
 //! could not see it says in its notes; where it is unsure whether a line or an age counts, it decides for what
 //! restarts nothing.
 
+use std::cell::LazyCell;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -538,11 +539,14 @@ fn tell_missed<'a>(
     unknown: bool,
     seen: &mut Seen,
 ) {
-    let count = lines.clone().count();
-    let unknown = unknown && count < rule.lines;
+    // of a log that is well, only the newest lines are looked for
+    let all = LazyCell::new({
+        let lines = lines.clone();
+        || lines.count()
+    });
     for (expect, found) in patterns::missed(&rule.expect, lines) {
-        let pattern = expect.pattern.source();
-        if unknown {
+        let (count, pattern) = (*all, expect.pattern.source());
+        if unknown && count < rule.lines {
             seen.note(
                 name,
                 format!(
