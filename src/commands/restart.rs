@@ -19,7 +19,7 @@ use crate::run::{Access, Run, Session};
 use crate::verdict::Verdict;
 
 /// Restarts one service, recorded as an attempt like any other. Refused, with exit code 1, where there is no way
-/// to do it, where its process could not be seen, and, unless forced, where the budget is spent.
+/// to do it, where its process could not be seen, and, unless forced, where the budget is spent or none.
 pub fn run(
     config: Config,
     containers: Containers,
@@ -75,6 +75,10 @@ fn refusal(
             "its process could not be seen, and a second copy might be started: {}",
             unknowns(observation)
         ));
+    }
+    if service.policy.max_per_hour == 0 && !force {
+        let why = "max_per_hour = 0: it is never restarted; --force does it all the same";
+        return Some(why.to_owned());
     }
     if session.state.attempts_lost && !force {
         let why = "the state and its backup were damaged, and how often it was restarted in the last hour is not known; the \

@@ -739,6 +739,24 @@ fn a_restart_by_hand_keeps_to_the_budget_unless_forced() {
 }
 
 #[test]
+fn what_is_never_restarted_is_restarted_by_hand_only_where_it_is_forced() {
+    let scene = Scene::of(&[&Service::new("a")]);
+    scene.check().exits(1);
+    let old = scene.last("a");
+    scene.config(&render(&[&Service::new("a").restart("max_per_hour", "0")]));
+    let refused = scene.run(&["restart", "a"]).exits(1);
+    assert!(
+        refused.stderr.contains("max_per_hour = 0") && refused.stderr.contains("--force"),
+        "{}",
+        refused.stderr
+    );
+    assert!(alive(old));
+    scene.run(&["restart", "a", "--force"]).exits(0);
+    assert!(!alive(old));
+    assert_eq!(scene.copies("a"), 1);
+}
+
+#[test]
 fn a_restart_by_hand_that_fails_says_so() {
     let scene = Scene::of(&[&Service::new("a").option("exit=4")]);
     let outcome = scene.run(&["restart", "a"]).exits(1);
