@@ -13,6 +13,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Config, Web};
+use crate::files::{self, Extent};
 
 /// The status page.
 pub const PAGE: &str = "status.html";
@@ -103,8 +104,18 @@ pub struct Pages {
     pub access: AccessRules,
 }
 
-/// Publishes all of it in a directory, which is made where it is missing. The error is a sentence.
+/// Publishes all of it in a directory, which is made where it is missing; as root, only where nobody else can change it. The
+/// error is a sentence.
 pub fn publish(dir: &Path, pages: &Pages) -> Result<(), String> {
+    // whoever could swap it for a link would have root write into any directory
+    let me = nix::unistd::geteuid();
+    let others = files::writers(dir, me.as_raw(), Extent::Existing);
+    if me.is_root() && !others.are_none() {
+        return Err(format!(
+            "{} can be changed by {others}; keep it where only root can write",
+            dir.display()
+        ));
+    }
     let failed = |path: &Path, error: &io::Error| {
         format!("{}: {}", path.display(), crate::text::plain(error))
     };

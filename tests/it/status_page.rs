@@ -1,6 +1,6 @@
 //! The status page: what a run publishes, what `status --html` prints, and what a browser and a screen reader make of it.
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
@@ -74,6 +74,18 @@ fn what_cannot_be_published_is_a_line_in_the_log() {
         outcome.stderr
     );
     assert_eq!(scene.read("web"), "a file in its place");
+}
+
+#[test]
+#[ignore = "needs root"]
+fn root_publishes_nothing_where_others_could_put_a_link() {
+    let scene = scene();
+    fs::create_dir(scene.path("web")).unwrap();
+    fs::set_permissions(scene.path("web"), Permissions::from_mode(0o777)).unwrap();
+    let outcome = scene.check().exits(2).verdict("feed", "healthy");
+    let said = "/web can be changed by everybody; keep it where only root can write";
+    assert!(outcome.stderr.contains(said), "{}", outcome.stderr);
+    assert_eq!(fs::read_dir(scene.path("web")).unwrap().count(), 0);
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! `validate`: traps that need more than a config, and its exit code. [`crate::situations`] has all of what it says.
 
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -146,6 +148,34 @@ fn f80_a_watchdog_that_nobody_runs_any_more_is_a_trap() {
     );
     let help = "  = help: look at the cron entry (`* * * * * watchdog check -q`) or the timer; `watchdog status --max-age 10m` tells other tools\n";
     assert!(text.contains(help), "{text}");
+}
+
+#[test]
+fn a_short_token_and_a_directory_of_others_are_traps_of_web() {
+    let scene = Scene::new();
+    let validate = |token: &str| {
+        scene.config(&format!(
+            "{MAIL}[web]\ndir = \"{{dir}}/pages\"\n{token}[service.a]\nspawn = {{ command = [\"sh\"] }}\n"
+        ));
+        scene.run(&["validate"]).exits(0).stdout
+    };
+    let text = validate("token = \"0123456789abcdef\"\n");
+    assert!(!text.contains("trap: "), "{text}");
+    let text = validate("token = \"0123456789abcde\"\n");
+    let said = "trap: the token of [web] has fewer than 16 characters: it can be guessed\n";
+    assert!(text.contains(said), "{text}");
+    assert!(!text.contains("0123456789"), "{text}");
+    assert!(text.contains("(web.token)"), "{text}");
+    let text = validate("token_env = \"NOBODY_SETS_THIS\"\n");
+    assert!(
+        text.contains("trap: $NOBODY_SETS_THIS, which holds the token of [web], is not set"),
+        "{text}"
+    );
+    fs::create_dir(scene.path("pages")).unwrap();
+    fs::set_permissions(scene.path("pages"), Permissions::from_mode(0o777)).unwrap();
+    let text = validate("");
+    let said = "/pages can be changed by everybody: they could show other pages there\n";
+    assert!(text.contains(said), "{text}");
 }
 
 #[test]

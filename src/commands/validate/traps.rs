@@ -29,6 +29,7 @@ mod found;
 mod keeper;
 mod own_unit;
 mod scales;
+mod web;
 
 /// What a question to systemd may take.
 pub(super) const SYSTEMCTL_LIMIT: Duration = Duration::from_secs(5);
@@ -168,6 +169,7 @@ pub(super) fn find(scene: &Scene<'_>, now: &Reading) -> Vec<PlacedTrap> {
     in_prometheus(config, now, &mut traps);
     found::look(config, &mut traps);
     scales::look(config, now, &mut traps);
+    web::look(config, &mut traps);
     let mut of_units = in_units(scene);
     let mut of_containers = in_containers(scene);
     let mut of_checks = in_checks(scene, now);
