@@ -99,6 +99,7 @@ impl Drop for Engine {
 enum Then {
     Nothing,
     Ends,
+    RunsOutOfMemory,
     Signal(Signal),
     Pause,
     FailItsCheck,
@@ -165,7 +166,7 @@ const TABLE: &[Row] = &[
         name: "greedy",
         more: &["--memory", "16m", "--memory-swap", "16m"],
         command: &["sh", "-c", "x=a; while :; do x=$x$x; done"],
-        then: Then::Ends,
+        then: Then::RunsOutOfMemory,
         verdict: "down",
         code: Some("container_exited"),
         says: "exited with code 137",
@@ -231,6 +232,18 @@ fn make(engine: &Engine, scene: &Scene, row: &Row) {
     match row.then {
         Then::Nothing => {}
         Then::Ends => scene.wait_until("it has ended", has_ended),
+        // where Docker hears of the end first, it does not say why, and never will
+        Then::RunsOutOfMemory => scene.wait_until("the engine has seen why it ended", || {
+            if !has_ended() {
+                return false;
+            }
+            let is_told = matches!(engine, Engine::Podman(_))
+                || engine.inspect(row.name, "State.OOMKilled") == "true";
+            if !is_told {
+                engine.cli(&["start", row.name]);
+            }
+            is_told
+        }),
         Then::Signal(sent) => {
             signal(engine.pid(row.name), sent);
             if sent == Signal::SIGKILL {
