@@ -547,4 +547,18 @@ impl Observation {
             _ => None,
         }
     }
+
+    /// Why nothing may be started beside the process, where it could not be seen.
+    pub fn unseen_process(&self) -> Option<String> {
+        if self.process_status != ProcessStatus::Unknown {
+            return None;
+        }
+        let unseen = self.findings.iter();
+        let unseen = unseen.filter(|finding| finding.severity == Severity::Unknown);
+        let why: Vec<&str> = unseen.map(|finding| &*finding.message).collect();
+        Some(format!(
+            "its process could not be seen, and a second copy might be started: {}",
+            why.join("; ")
+        ))
+    }
 }

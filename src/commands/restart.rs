@@ -3,8 +3,6 @@
 use std::collections::BTreeSet;
 
 use crate::check::container::Awaited;
-use crate::check::process::ProcessStatus;
-use crate::check::{Observation, Severity};
 use crate::cli;
 use crate::clock;
 use crate::commands::discovered::Containers;
@@ -69,12 +67,11 @@ fn refusal(
     if !service.enabled {
         return Some("it is disabled (enabled = false)".to_owned());
     }
-    let observation = observations.get(&service.name);
-    if observation.is_none_or(|seen| seen.process_status == ProcessStatus::Unknown) {
-        return Some(format!(
-            "its process could not be seen, and a second copy might be started: {}",
-            unknowns(observation)
-        ));
+    let Some(observation) = observations.get(&service.name) else {
+        return Some("it could not be looked at, and a second copy might be started".to_owned());
+    };
+    if let Some(why) = observation.unseen_process() {
+        return Some(why);
     }
     if service.policy.max_per_hour == 0 && !force {
         let why = "max_per_hour = 0: it is never restarted; --force does it all the same";
@@ -85,7 +82,7 @@ fn refusal(
                    next check takes that up; --force does it all the same";
         return Some(why.to_owned());
     }
-    if let Some(Awaited::Pending(why)) = observation.and_then(|seen| seen.awaited.as_ref())
+    if let Some(Awaited::Pending(why)) = &observation.awaited
         && !force
     {
         return Some(format!("{why}; --force does it all the same"));
@@ -101,16 +98,6 @@ fn refusal(
             clock::stamp(frees)
         )
     })
-}
-
-fn unknowns(observation: Option<&Observation>) -> String {
-    let why: Vec<&str> = observation
-        .iter()
-        .flat_map(|seen| &seen.findings)
-        .filter(|finding| finding.severity == Severity::Unknown)
-        .map(|finding| finding.message.as_str())
-        .collect();
-    why.join("; ")
 }
 
 /// The decision that a person has made.

@@ -2,9 +2,8 @@
 //! person at a terminal knows of, and who asked by the network may not.
 
 use super::Facts;
+use crate::check::Observation;
 use crate::check::container::Awaited;
-use crate::check::process::ProcessStatus;
-use crate::check::{Observation, Severity};
 use crate::clock::stamp;
 use crate::config::{OnExhausted, Service};
 use crate::state::ServiceState;
@@ -25,14 +24,8 @@ pub(super) fn refusal(
     if service.policy.max_per_hour == 0 {
         return Some("max_per_hour = 0: it is never restarted".to_owned());
     }
-    if observation.process_status == ProcessStatus::Unknown {
-        let unseen = observation.findings.iter();
-        let unseen = unseen.filter(|finding| finding.severity == Severity::Unknown);
-        let why: Vec<&str> = unseen.map(|finding| &*finding.message).collect();
-        return Some(format!(
-            "its process could not be seen, and a second copy might be started: {}",
-            why.join("; ")
-        ));
+    if let Some(why) = observation.unseen_process() {
+        return Some(why);
     }
     if !facts.trusted || facts.state.attempts_lost {
         return Some("the state was damaged, so earlier restarts are not known".to_owned());
