@@ -175,6 +175,14 @@ pub fn who_could_redirect(path: &Path, me: u32) -> Writers {
     found
 }
 
+/// Who could have root write elsewhere than into this directory, by putting a link in its place or above it. Nobody, where
+/// this user is not root: others cannot have him do what they could not do themselves with the directory.
+pub fn who_could_lead_root(directory: &Path) -> Option<Writers> {
+    let me = nix::unistd::geteuid();
+    let found = || writers(directory, me.as_raw(), Extent::Existing);
+    me.is_root().then(found).filter(|found| !found.are_none())
+}
+
 /// One thing on the way along a path.
 #[derive(Debug)]
 pub struct Place {

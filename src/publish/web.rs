@@ -13,7 +13,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Config, Web};
-use crate::files::{self, Extent};
+use crate::files;
 
 /// The status page.
 pub const PAGE: &str = "status.html";
@@ -107,10 +107,7 @@ pub struct Pages {
 /// Publishes all of it in a directory, which is made where it is missing; as root, only where nobody else can change it. The
 /// error is a sentence.
 pub fn publish(dir: &Path, pages: &Pages) -> Result<(), String> {
-    // whoever could swap it for a link would have root write into any directory
-    let me = nix::unistd::geteuid();
-    let others = files::writers(dir, me.as_raw(), Extent::Existing);
-    if me.is_root() && !others.are_none() {
+    if let Some(others) = files::who_could_lead_root(dir) {
         return Err(format!(
             "{} can be changed by {others}; keep it where only root can write",
             dir.display()

@@ -6,7 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
 use super::Message;
-use crate::files::{self, Extent};
+use crate::files;
 use crate::notify::nonce;
 use crate::text::plain;
 
@@ -36,9 +36,7 @@ pub(super) fn file_name(message: &Message) -> String {
 
 /// Writes a file that is there whole or not at all; whoever looks never sees half of one.
 pub(super) fn deliver(directory: &Path, name: &str, bytes: &[u8]) -> Result<(), String> {
-    // whoever could swap it for a link would have root write into any directory
-    let others = files::writers(directory, nix::unistd::geteuid().as_raw(), Extent::Existing);
-    if nix::unistd::geteuid().is_root() && !others.are_none() {
+    if let Some(others) = files::who_could_lead_root(directory) {
         return Err(format!(
             "{}: the directory for mail can be changed by {others}; keep it where only root can write",
             directory.display()

@@ -27,14 +27,17 @@ pub(super) fn look(config: &Config, traps: &mut Traps) {
         ),
         _ => {}
     }
-    let others = files::writers(&web.dir, nix::unistd::geteuid().as_raw(), Extent::Existing);
+    let me = nix::unistd::geteuid();
+    let others = files::writers(&web.dir, me.as_raw(), Extent::Existing);
     if !others.are_none() {
+        let so = if me.is_root() {
+            "root publishes nothing there"
+        } else {
+            "they could show other pages there"
+        };
         traps.whole(
             "web.dir",
-            format!(
-                "{} can be changed by {others}: they could show other pages there",
-                web.dir.display()
-            ),
+            format!("{} can be changed by {others}: {so}", web.dir.display()),
             "keep it, and what is above it, where only the user of the runs can write",
         );
     }
