@@ -280,8 +280,8 @@ impl Shared<'_> {
         kept
     }
 
-    /// The deliveries of each channel, but for those that have to go: the outbox is full, or because the config has had no
-    /// such channel for so long.
+    /// The deliveries of each channel, but for those that have to go: because the outbox is full, or because the config has
+    /// had no such channel for so long.
     fn by_channel(&self, channels: &[Channel], kept: Vec<Kept>) -> BTreeMap<String, Vec<Kept>> {
         let surplus: Vec<String> = channels
             .iter()

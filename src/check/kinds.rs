@@ -484,6 +484,37 @@ mod tests {
     use super::*;
 
     #[test]
+    fn each_id_has_one_state_and_they_stand_in_order() {
+        let state = |ino: u64| {
+            let text = format!(r#"{{"log:/x":{{"here":{{"ino":{ino}}}}}}}"#);
+            let states: CheckStates = serde_json::from_str(&text).unwrap();
+            states.sorted[0].1.clone()
+        };
+        let id = |text: &str| CheckId::from(text.to_owned());
+        let all = [("log:c", 1), ("log:a", 2), ("log:b", 3), ("log:a", 4)];
+        let mut states: CheckStates = all
+            .map(|(name, ino)| (id(name), state(ino)))
+            .into_iter()
+            .collect();
+        let others = [("log:d", 5), ("log:b", 6)];
+        states.extend(
+            others
+                .map(|(name, ino)| (id(name), state(ino)))
+                .into_iter()
+                .collect(),
+        );
+        let expected = [("log:a", 4), ("log:b", 6), ("log:c", 1), ("log:d", 5)];
+        let found: Vec<(CheckId, CheckState)> = (states.iter())
+            .map(|(id, state)| (id.clone(), state.clone()))
+            .collect();
+        assert_eq!(found, expected.map(|(name, ino)| (id(name), state(ino))));
+        for (name, ino) in expected {
+            assert_eq!(states.get(&id(name)), Some(&state(ino)));
+        }
+        assert_eq!(states.get(&id("log:aa")), None);
+    }
+
+    #[test]
     fn states_are_read_by_the_kind_in_their_ids() {
         let text = r#"{"log:/a.log":{"here":{"ino":5}},"tape:/dev/st0":[1,{"x":null}]}"#;
         let states: CheckStates = serde_json::from_str(text).unwrap();

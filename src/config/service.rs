@@ -291,7 +291,8 @@ impl Entry<'_> {
         }
     }
 
-    /// Whether another file has one of this name already, which is told; `what` they are. `places` is where each name stands.
+    /// Whether another file has one of this name already, which is reported as a fault. `what` names the kind of table in the
+    /// plural; `places` is where each name stands first.
     pub(super) fn repeats<'e>(
         &'e self,
         places: &mut HashMap<&'e str, &'e Self>,

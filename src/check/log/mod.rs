@@ -516,7 +516,7 @@ fn judge_expect(rule: &Rule, name: &str, recent: &Recent, next: &mut LogPosition
     if count >= rule.lines {
         next.cut = false;
     }
-    let unknown = count < rule.lines && (next.cut || recent.broken);
+    let unknown = next.cut || recent.broken;
     tell_missed(rule, name, recent.lines().take(count), unknown, seen);
     if recent.bounded && count < rule.lines {
         seen.note(
