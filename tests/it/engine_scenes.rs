@@ -237,12 +237,12 @@ fn make(engine: &Engine, scene: &Scene, row: &Row) {
             if !has_ended() {
                 return false;
             }
-            let is_told = matches!(engine, Engine::Podman(_))
+            let knows_why = matches!(engine, Engine::Podman(_))
                 || engine.inspect(row.name, "State.OOMKilled") == "true";
-            if !is_told {
+            if !knows_why {
                 engine.cli(&["start", row.name]);
             }
-            is_told
+            knows_why
         }),
         Then::Signal(sent) => {
             signal(engine.pid(row.name), sent);

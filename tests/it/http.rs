@@ -11,7 +11,9 @@ use std::process::{Child, Command, Stdio};
 
 use nix::sys::signal::Signal;
 
-use crate::scene::{Outcome, Proc, Scene, Service, free_port, render, root, signal, wait_until};
+use crate::scene::{
+    Outcome, Proc, Scene, Service, alive, free_port, render, root, signal, wait_until,
+};
 
 /// A service that is up without its probes.
 fn unwaited() -> Service {
@@ -392,7 +394,7 @@ fn a_thousand_silent_endpoints_take_one_timeout_beside_ports_and_those_that_answ
     let count = |what: &str| fs::read_dir(format!("/proc/{pid}/{what}")).map_or(0, Iterator::count);
     let (mut threads, mut descriptors) = (0, 0);
     wait_until("connections are open", || count("fd") > 200);
-    for _ in 0..20 {
+    while alive(pid) {
         threads = threads.max(count("task"));
         descriptors = descriptors.max(count("fd"));
         std::thread::sleep(std::time::Duration::from_millis(20));
