@@ -1,9 +1,10 @@
 //! What can be typed.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use crate::clock::parse_duration;
 
@@ -17,6 +18,17 @@ use crate::clock::parse_duration;
     arg_required_else_help = false
 )]
 pub struct Cli {
+    /// What every command takes.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What every command takes.
+#[derive(Args, Debug)]
+pub struct Global {
     /// The config file; otherwise $WATCHDOG_CONFIG, ./watchdog.toml,
     /// $XDG_CONFIG_HOME/watchdog/watchdog.toml or /etc/watchdog/watchdog.toml, the first that there is
     #[arg(short, long, global = true, value_name = "FILE")]
@@ -33,9 +45,34 @@ pub struct Cli {
         value_name = "WHEN"
     )]
     pub color: Color,
-    /// What to do.
-    #[command(subcommand)]
-    pub command: Option<Command>,
+}
+
+impl Cli {
+    /// Reads a command line, the name of the program first. The error is what to print in its place: help as well.
+    ///
+    /// To define all commands takes more instructions than a run over one service, so `check` is first read by itself.
+    /// A line that is no plain `check` is read again by all of them, which know what to say about it.
+    pub fn read(arguments: &[OsString]) -> clap::error::Result<Self> {
+        if arguments.iter().any(|argument| argument == CHECK)
+            && let Ok(matches) = only_check().try_get_matches_from(arguments)
+            && let Ok(cli) = Self::from_arg_matches(&matches)
+        {
+            return Ok(cli);
+        }
+        Self::try_parse_from(arguments)
+    }
+}
+
+const CHECK: &str = "check";
+
+fn only_check() -> clap::Command {
+    let check = Check::augment_args(clap::Command::new(CHECK));
+    Global::augment_args(clap::Command::new("watchdog"))
+        .subcommand(check)
+        .subcommand_required(true)
+        .disable_help_flag(true)
+        .disable_help_subcommand(true)
+        .disable_version_flag(true)
 }
 
 /// When to use colours.
@@ -342,4 +379,60 @@ pub struct Services {
     /// The services
     #[arg(value_name = "SERVICE", required = true)]
     pub services: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn read(line: &[&str]) -> (Result<String, String>, Result<String, String>) {
+        let arguments: Vec<OsString> = std::iter::once(&"watchdog")
+            .chain(line)
+            .map(OsString::from)
+            .collect();
+        let shown = |read: clap::error::Result<Cli>| match read {
+            Ok(cli) => Ok(format!("{cli:?}")),
+            Err(error) => Err(error.to_string()),
+        };
+        (
+            shown(Cli::read(&arguments)),
+            shown(Cli::try_parse_from(&arguments)),
+        )
+    }
+
+    #[test]
+    fn a_plain_check_is_understood_without_the_other_commands() {
+        for line in [
+            &["watchdog", "check"] as &[&str],
+            &["watchdog", "check", "-q", "-c", "a.toml"],
+            &[
+                "watchdog", "-c", "a.toml", "-vv", "check", "a", "b", "--json",
+            ],
+            &[
+                "watchdog",
+                "check",
+                "--color=never",
+                "--dry-run",
+                "--no-mail",
+            ],
+        ] {
+            let matches = only_check().try_get_matches_from(line);
+            assert!(matches.is_ok_and(|matches| Cli::from_arg_matches(&matches).is_ok()));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_line_means_the_same_with_and_without_the_other_commands(
+            line in prop::collection::vec(prop::sample::select(vec![
+                "check", "check", "-q", "-c", "a.toml", "-ca.toml", "--config=check", "--color", "never", "--color=x", "-v",
+                "-qv", "--json", "--dry-run", "--no-mail", "-h", "--help", "-V", "--version", "help", "history", "status",
+                "chekc", "--", "-x", "",
+            ]), 0..6)
+        ) {
+            let (read, by_all) = read(&line);
+            prop_assert_eq!(read, by_all);
+        }
+    }
 }

@@ -16,7 +16,7 @@ use std::io::{IsTerminal, Write};
 use std::panic::{UnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use clap::{CommandFactory, Parser};
+use clap::CommandFactory;
 
 use cli::{Cli, Color, Command};
 use config::{Config, ConfigError};
@@ -78,7 +78,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     {
         return guard::serve();
     }
-    let cli = match Cli::try_parse_from(arguments) {
+    let cli = match Cli::read(&arguments) {
         Ok(cli) => cli,
         Err(error) => {
             let _ = error.print();
@@ -113,25 +113,26 @@ fn perform(cli: &Cli, command: &Command) -> Result<u8, Error> {
     // what is said about the tool itself needs no config
     match command {
         Command::Completions(options) => {
-            return commands::completions::run(options, cli.config.as_deref());
+            return commands::completions::run(options, cli.global.config.as_deref());
         }
         Command::Man(options) => return commands::man::run(options),
         Command::Adopt(options) => {
-            return commands::adopt::run(options, cli.config.as_deref());
+            return commands::adopt::run(options, cli.global.config.as_deref());
         }
         // each check loads it anew
         Command::Run(options) => return commands::run_every::run(cli, options),
         Command::Web(options) => {
-            logging::begin_on_stderr(logging::level(cli.verbose.max(1), false));
+            logging::begin_on_stderr(logging::level(cli.global.verbose.max(1), false));
             if let Some(dir) = &options.dir {
                 return Ok(commands::web::run_without_config(dir));
             }
-            let config = config::find(cli.config.as_deref()).and_then(|path| config::load(&path));
+            let config =
+                config::find(cli.global.config.as_deref()).and_then(|path| config::load(&path));
             return commands::web::run(config.map_err(Error::from));
         }
         _ => {}
     }
-    let path = config::find(cli.config.as_deref())?;
+    let path = config::find(cli.global.config.as_deref())?;
     let mut config = config::load(&path).map_err(|error| {
         let error = Error::from(error);
         let is_run = matches!(command, Command::Check(options) if !options.dry_run);
@@ -156,8 +157,12 @@ fn perform(cli: &Cli, command: &Command) -> Result<u8, Error> {
     let quiet = matches!(command, Command::Check(options) if options.quiet);
     // it writes nothing
     let is_dry = matches!(command, Command::Check(options) if options.dry_run);
-    logging::begin(&config.logging, is_dry, logging::level(cli.verbose, quiet));
-    let style = Style::for_stdout(paint(cli.color));
+    logging::begin(
+        &config.logging,
+        is_dry,
+        logging::level(cli.global.verbose, quiet),
+    );
+    let style = Style::for_stdout(paint(cli.global.color));
     let containers = commands::discovered::add(&mut config, command);
     match command {
         Command::Check(options) => commands::check::run(config, containers, options, style),

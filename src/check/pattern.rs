@@ -9,7 +9,7 @@
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-use memchr::memmem::Finder;
+use memchr::memmem::{self, Finder};
 use regex::bytes::{Regex, RegexBuilder};
 use regex_syntax::ParserBuilder;
 use regex_syntax::hir::{Class, Hir, HirKind};
@@ -26,6 +26,9 @@ const COMPILED_LIMIT: usize = 1 << 20;
 
 /// An expression with no more parts than this is surely below the limit, and need not be compiled to know it.
 const SURELY_SMALL: usize = 2000;
+
+/// What is shorter is searched without a table of the text, as `memmem::find` does it by itself.
+const SHORT: usize = 64;
 
 /// Of how many texts a choice may be to be searched for one by one.
 const CHOICES: usize = 8;
@@ -54,20 +57,26 @@ enum Search {
 }
 
 /// A text to be found, perhaps at one place only.
+#[derive(Clone, Default)]
 struct Text {
-    finder: Finder<'static>,
+    bytes: Vec<u8>,
     at_start: bool,
     at_end: bool,
+    /// Made when it is first needed: to search few bytes takes less than to make it.
+    finder: OnceLock<Box<Finder<'static>>>,
 }
 
 impl Text {
     fn is_in(&self, bytes: &[u8]) -> bool {
-        let text = self.finder.needle();
         match (self.at_start, self.at_end) {
-            (false, false) => self.finder.find(bytes).is_some(),
-            (true, false) => bytes.starts_with(text),
-            (false, true) => bytes.ends_with(text),
-            (true, true) => bytes == text,
+            (false, false) if bytes.len() < SHORT => memmem::find(bytes, &self.bytes).is_some(),
+            (false, false) => {
+                let finder = || Box::new(Finder::new(&self.bytes).into_owned());
+                self.finder.get_or_init(finder).find(bytes).is_some()
+            }
+            (true, false) => bytes.starts_with(&self.bytes),
+            (false, true) => bytes.ends_with(&self.bytes),
+            (true, true) => bytes == self.bytes,
         }
     }
 }
@@ -145,7 +154,7 @@ impl Pattern {
     pub fn needles(&self) -> Needles<'_> {
         match &self.inner.search {
             Search::Texts(texts) => Needles::of([texts.iter().map(|text| Needle {
-                text: text.finder.needle(),
+                text: &text.bytes,
                 any_case: false,
             })]),
             Search::Expression { required, .. } => required.needles(),
@@ -190,27 +199,40 @@ fn plain(source: &str) -> Option<Vec<Text>> {
         Some(before) if !before.contains('|') => (before, true),
         _ => (source, false),
     };
-    let mut texts = vec![Choice::default()];
-    let mut bytes = choices.bytes();
-    while let Some(byte) = bytes.next() {
+    let mut texts = vec![Text::default()];
+    let mut rest = choices.as_bytes();
+    while !rest.is_empty() {
         let text = texts.last_mut()?;
-        match byte {
-            b'|' => texts.push(Choice::default()),
-            // nothing stands behind the end
-            _ if text.at_end => return None,
-            b'^' if text.bytes.is_empty() && !text.at_start => text.at_start = true,
-            b'$' => text.at_end = true,
-            b'\\' => match bytes.next()? {
-                // those are the ends of words
-                b'<' | b'>' => return None,
-                escaped if escaped.is_ascii_punctuation() => text.bytes.push(escaped),
-                _ => return None,
-            },
-            // `(` to `+` are ( ) * +
-            b'('..=b'+' | b'.' | b'?' | b'[' | b']' | b'^' | b'{' | b'}' => return None,
-            byte if byte.is_ascii() => text.bytes.push(byte),
-            _ => return None,
+        let ordinary = rest.iter().position(|byte| !is_ordinary(*byte));
+        let (before, from) = rest.split_at(ordinary.unwrap_or(rest.len()));
+        // nothing stands behind the end
+        if text.at_end && !before.is_empty() {
+            return None;
         }
+        text.bytes.extend_from_slice(before);
+        rest = match from {
+            [] => from,
+            [b'|', rest @ ..] => {
+                texts.push(Text::default());
+                rest
+            }
+            _ if text.at_end => return None,
+            [b'^', rest @ ..] if text.bytes.is_empty() && !text.at_start => {
+                text.at_start = true;
+                rest
+            }
+            [b'$', rest @ ..] => {
+                text.at_end = true;
+                rest
+            }
+            // those are the ends of words
+            [b'\\', b'<' | b'>', ..] => return None,
+            [b'\\', escaped, rest @ ..] if escaped.is_ascii_punctuation() => {
+                text.bytes.push(*escaped);
+                rest
+            }
+            _ => return None,
+        };
     }
     if is_argument && let [text] = texts.as_mut_slice() {
         if text.at_end {
@@ -222,25 +244,17 @@ fn plain(source: &str) -> Option<Vec<Text>> {
         texts.push(longer);
     }
     let can_be = texts.len() <= CHOICES && texts.iter().all(|text| !text.bytes.is_empty());
-    can_be.then(|| texts.into_iter().map(Text::from).collect())
+    can_be.then_some(texts)
 }
 
-/// A text as it is read.
-#[derive(Clone, Default)]
-struct Choice {
-    bytes: Vec<u8>,
-    at_start: bool,
-    at_end: bool,
-}
-
-impl From<Choice> for Text {
-    fn from(choice: Choice) -> Self {
-        Self {
-            finder: Finder::new(&choice.bytes).into_owned(),
-            at_start: choice.at_start,
-            at_end: choice.at_end,
-        }
-    }
+/// Whether a byte of a pattern stands for itself, wherever it stands.
+fn is_ordinary(byte: u8) -> bool {
+    // `(` to `+` are ( ) * +
+    byte.is_ascii()
+        && !matches!(
+            byte,
+            b'('..=b'+' | b'.' | b'?' | b'[' | b']' | b'^' | b'{' | b'}' | b'|' | b'$' | b'\\'
+        )
 }
 
 /// The longest text that stands in every match of an expression, as far as that is plain to see.

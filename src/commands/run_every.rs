@@ -28,9 +28,9 @@ const LONGEST_WAIT: Duration = Duration::from_hours(1);
 /// Starts checks until it is asked to end by SIGTERM or SIGINT, and then waits for the one under way.
 pub fn run(cli: &Cli, options: &Run) -> Result<u8, Error> {
     logging::begin(
-        &own_logging(cli.config.as_deref()),
+        &own_logging(cli.global.config.as_deref()),
         false,
-        logging::level(cli.verbose, false),
+        logging::level(cli.global.verbose, false),
     );
     let signals = receive_signals()
         .map_err(|error| Error::Internal(format!("signals cannot be received: {error}")))?;
@@ -136,13 +136,13 @@ struct Check {
 impl Check {
     fn of(cli: &Cli) -> Self {
         let mut arguments = vec!["check".into(), "--quiet".into()];
-        if let Some(config) = &cli.config {
+        if let Some(config) = &cli.global.config {
             arguments.extend(["--config".into(), config.into()]);
         }
-        for _ in 0..cli.verbose {
+        for _ in 0..cli.global.verbose {
             arguments.push("-v".into());
         }
-        let color = match cli.color {
+        let color = match cli.global.color {
             Color::Auto => "auto",
             Color::Always => "always",
             Color::Never => "never",

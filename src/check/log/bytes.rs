@@ -37,6 +37,12 @@ pub(super) struct Bytes {
     encoding: Cell<Option<Encoding>>,
 }
 
+thread_local! {
+    /// The buffer that the end of the last log was read into: a thread looks at one log after the other, and to allocate
+    /// and clear one for each took more instructions than to look for lines in it.
+    static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
 #[derive(Debug, Default)]
 struct Held {
     /// Where each begins.
@@ -80,6 +86,18 @@ impl Deref for Part {
 
     fn deref(&self) -> &[u8] {
         &self.block[self.range.clone()]
+    }
+}
+
+impl Drop for Bytes {
+    fn drop(&mut self) {
+        for (_, block) in self.held.get_mut().blocks.drain(..) {
+            if block.len() as u64 > HEAD
+                && let Ok(block) = Rc::try_unwrap(block)
+            {
+                SPARE.set(block);
+            }
+        }
     }
 }
 
@@ -165,8 +183,10 @@ impl Bytes {
     }
 
     fn read_at(&self, from: u64, len: u64) -> io::Result<Vec<u8>> {
+        let is_block = len > HEAD && len <= BLOCK;
         let len = usize::try_from(len).map_err(io::Error::other)?;
-        let mut bytes = vec![0; len];
+        let mut bytes = if is_block { SPARE.take() } else { Vec::new() };
+        bytes.resize(len, 0);
         self.file.read_exact_at(&mut bytes, from)?;
         Ok(bytes)
     }

@@ -1,6 +1,9 @@
 //! Fingerprints of the first and last bytes of a log: enough to know a file again, and little enough to remember.
 
-use serde::{Deserialize, Serialize};
+use std::fmt;
+
+use serde::de::value::MapAccessDeserializer;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use twox_hash::XxHash3_64;
 
 /// A print of the beginning is of so many bytes at most.
@@ -9,14 +12,14 @@ pub(super) const HEAD: u64 = 1024;
 /// A print of what was read last is of so many bytes at most.
 pub(super) const TAIL: u64 = 256;
 
-/// Enough of some bytes to know them again.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// Enough of some bytes to know them again. In JSON as `LEN:HASH`, the hash in hexadecimal digits; objects with `len` and
+/// `xxh3`, as older states have them, are read too. With a hash of another kind a mark is none, and its log is seen for the
+/// first time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Fingerprint {
     /// How many bytes.
     pub len: u64,
-    /// Their hash (XXH3, 64 bits); in JSON as hexadecimal digits, for JSON tools round large numbers. With a hash of
-    /// another kind a mark is none, and its log is seen for the first time.
-    #[serde(rename = "xxh3", with = "hexadecimal")]
+    /// Their hash (XXH3, 64 bits).
     pub hash: u64,
 }
 
@@ -30,30 +33,48 @@ impl Fingerprint {
     }
 }
 
-mod hexadecimal {
-    use serde::{Deserializer, Serializer, de};
-
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
-    pub(super) fn serialize<S: Serializer>(hash: &u64, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&format_args!("{hash:016x}"))
+impl Serialize for Fingerprint {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{}:{:016x}", self.len, self.hash))
     }
+}
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
-        struct Digits;
+impl<'de> Deserialize<'de> for Fingerprint {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Either;
 
-        impl de::Visitor<'_> for Digits {
-            type Value = u64;
+        impl<'de> de::Visitor<'de> for Either {
+            type Value = Fingerprint;
 
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("hexadecimal digits")
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a number of bytes and the hexadecimal digits of their hash")
             }
 
-            fn visit_str<E: de::Error>(self, digits: &str) -> Result<u64, E> {
-                u64::from_str_radix(digits, 16).map_err(E::custom)
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Fingerprint, E> {
+                let read = text.split_once(':').and_then(|(len, hash)| {
+                    Some(Fingerprint {
+                        len: len.parse().ok()?,
+                        hash: u64::from_str_radix(hash, 16).ok()?,
+                    })
+                });
+                read.ok_or_else(|| E::invalid_value(de::Unexpected::Str(text), &self))
+            }
+
+            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Fingerprint, A::Error> {
+                #[derive(Deserialize)]
+                struct Fields {
+                    len: u64,
+                    xxh3: String,
+                }
+
+                let fields = Fields::deserialize(MapAccessDeserializer::new(map))?;
+                let hash = u64::from_str_radix(&fields.xxh3, 16).map_err(de::Error::custom)?;
+                let len = fields.len;
+                Ok(Fingerprint { len, hash })
             }
         }
 
-        deserializer.deserialize_str(Digits)
+        from.deserialize_any(Either)
     }
 }
 
@@ -73,11 +94,18 @@ mod tests {
             len: 3,
             hash: 0x0123_4567_89ab_cdef,
         };
-        let json = r#"{"len":3,"xxh3":"0123456789abcdef"}"#;
+        let json = r#""3:0123456789abcdef""#;
         assert_eq!(serde_json::to_string(&print).unwrap(), json);
-        assert_eq!(serde_json::from_str::<Fingerprint>(json).unwrap(), print);
+        for json in [json, r#"{"len":3,"xxh3":"0123456789abcdef"}"#] {
+            assert_eq!(serde_json::from_str::<Fingerprint>(json).unwrap(), print);
+        }
         for (print, why) in [
-            (r#"{"len":3,"xxh3":5}"#, "expected hexadecimal digits"),
+            ("5", "expected a number of bytes and the hexadecimal digits"),
+            (r#""""#, "expected a number of bytes"),
+            (r#""3""#, "expected a number of bytes"),
+            (r#""3:x""#, "expected a number of bytes"),
+            (r#""x:3""#, "expected a number of bytes"),
+            (r#"{"len":3,"xxh3":5}"#, "expected a string"),
             (r#"{"len":3,"xxh3":"x"}"#, "invalid digit"),
             (r#"{"len":3,"fnv":"af63dc4c8601ec8c"}"#, "missing field"),
         ] {

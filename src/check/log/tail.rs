@@ -87,6 +87,20 @@ impl Window {
     }
 }
 
+/// How many line feeds there are: counted from the end, and no further once there are more than `most`.
+fn line_feeds(bytes: &[u8], most: usize) -> usize {
+    /// Some lines: few pieces hold many of them.
+    const PIECE: usize = 2 << 10;
+    let mut found = 0;
+    for piece in bytes.rchunks(PIECE) {
+        found += memchr_iter(b'\n', piece).count();
+        if found > most {
+            break;
+        }
+    }
+    found
+}
+
 /// Reads the last `count` complete lines before `end` and what follows them, but no more than `limit` bytes.
 pub(super) fn last(file: &Bytes, end: u64, count: usize, limit: u64) -> io::Result<Window> {
     let encoding = file.encoding()?;
@@ -104,7 +118,7 @@ pub(super) fn last(file: &Bytes, end: u64, count: usize, limit: u64) -> io::Resu
         let part = file.read(start, len)?;
         // the usual log needs one look at its bytes, and one for its line feeds
         if encoding.is_plain(&part) {
-            found += memchr_iter(b'\n', &part).count();
+            found += line_feeds(&part, count);
         } else {
             is_plain = false;
             found += encoding.count_ends(&part);
