@@ -227,8 +227,14 @@ pub fn settle(
     wall: DateTime<Utc>,
     alerting: AlertConfig<'_>,
 ) -> Settled {
-    let former = state.services.get(&service.name).cloned();
-    let remembered = state.services.entry(service.name.clone()).or_default();
+    let former;
+    let remembered = if let Some(known) = state.services.get_mut(&service.name) {
+        former = Some(known.clone());
+        known
+    } else {
+        former = None;
+        state.services.entry(service.name.clone()).or_default()
+    };
     let (verdict, attempted, skipped) = match outcome {
         Some(Outcome::Attempted(attempted)) => {
             let verdict = match (attempted.action.kind, attempted.action.ok) {
@@ -408,6 +414,8 @@ pub fn settle(
         incident: incident.clone(),
         ..Alert::new(wall, &service.name, event)
     };
+    // that the verdict does not show: of a disabled service
+    let pause = (remembered.pause_note(wall)).filter(|_| verdict != Verdict::Paused);
     let flaps = began_lately > FLAPPING;
     // one that is shown all present trouble is not told of its beginning and its end
     let concerned = (alerting.channels.iter()).filter(|channel| {
@@ -443,15 +451,8 @@ pub fn settle(
             known.flapping = event.filter(|_| flaps).map(|event| (event, wall));
         }
     }
-    // a pause that the verdict does not show: of a disabled service
-    let pause = state
-        .services
-        .get(&service.name)
-        .and_then(|known| known.pause_note(wall));
     let mut report = report;
-    report
-        .notes
-        .extend(pause.filter(|_| verdict != Verdict::Paused));
+    report.notes.extend(pause);
     Settled {
         report,
         entries,

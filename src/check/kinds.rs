@@ -431,10 +431,11 @@ impl CheckStates {
         }
     }
 
-    /// Whether a JSON value can be read as the state of the check of this id.
-    pub fn can_read(id: &str, value: &Value) -> bool {
+    /// Whether JSON can be read as the state of the check of this id.
+    pub fn can_read(id: &str, json: &str) -> bool {
         let kind = id.split(':').next().unwrap_or_default();
-        OfKind(kind).deserialize(value).is_ok()
+        let mut json = serde_json::Deserializer::from_str(json);
+        OfKind(kind).deserialize(&mut json).is_ok()
     }
 }
 

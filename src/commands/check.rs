@@ -79,6 +79,8 @@ fn whole(
 
     summary::log(&report);
     show(&report, options, style)?;
+    // the program ends
+    std::mem::forget((run, observations, decisions, acted));
     Ok(report)
 }
 

@@ -6,6 +6,7 @@
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use memchr::memchr_iter;
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
@@ -238,8 +239,8 @@ pub(crate) fn absolute(base: &Path, path: &str) -> PathBuf {
     };
     // most paths are written as they are meant
     let bytes = joined.as_os_str().as_bytes();
-    let may_differ = |pair: &[u8]| matches!(pair, b"//" | b"/.");
-    if bytes.ends_with(b"/") || bytes.windows(2).any(may_differ) {
+    let may_differ = |slash: usize| matches!(bytes.get(slash + 1), None | Some(b'/' | b'.'));
+    if memchr_iter(b'/', bytes).any(may_differ) {
         return joined.components().collect();
     }
     joined

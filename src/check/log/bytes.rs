@@ -14,8 +14,8 @@ use std::rc::Rc;
 use super::encoding::Encoding;
 use super::fingerprint::{Fingerprint, HEAD, TAIL};
 
-/// What is read at once backwards.
-pub(super) const BLOCK: u64 = 16 << 10;
+/// What is read at once backwards: a hundred lines of most logs.
+pub(super) const BLOCK: u64 = 12 << 10;
 
 /// What was read does not belong together, because the log was rotated or truncated meanwhile: as a read that
 /// ends early, to be begun again.
@@ -70,6 +70,17 @@ pub(super) struct Part {
     block: Rc<Vec<u8>>,
     /// Never beyond the block.
     range: Range<usize>,
+}
+
+impl Part {
+    /// Its end, from a place on.
+    pub(super) fn end_from(&self, place: usize) -> Self {
+        let begin = self.range.end.min(self.range.start + place);
+        Self {
+            block: Rc::clone(&self.block),
+            range: begin..self.range.end,
+        }
+    }
 }
 
 impl From<Vec<u8>> for Part {
@@ -227,12 +238,12 @@ pub(super) mod tests {
     fn what_is_held_is_what_stands_in_the_file() {
         let content: Vec<u8> = (0..40_000_u32).map(|n| (n % 251) as u8).collect();
         for size in [
-            0, 1, 255, 256, 1023, 1024, 1025, 16_383, 16_384, 16_385, 17_000, 40_000,
+            0, 1, 255, 256, 1023, 1024, 1025, 12_287, 12_288, 12_289, 13_000, 40_000,
         ] {
             let (file, size) = file(&content[..size]);
             let whole = size.max(1);
             for len in [1, 256, 1024, 5000, whole] {
-                for from in [0, 1, 300, 1023, 17_000, whole.saturating_sub(len), whole] {
+                for from in [0, 1, 300, 1023, 13_000, whole.saturating_sub(len), whole] {
                     let expected = usize::try_from(from)
                         .ok()
                         .zip(usize::try_from(from + len).ok())
@@ -300,6 +311,6 @@ pub(super) mod tests {
         let held: Vec<(u64, usize)> = (file.held.borrow().blocks.iter())
             .map(|(start, block)| (*start, block.len()))
             .collect();
-        assert_eq!(held, [(size - BLOCK, 16 << 10), (0, 1024)]);
+        assert_eq!(held, [(size - BLOCK, 12 << 10), (0, 1024)]);
     }
 }

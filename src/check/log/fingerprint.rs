@@ -35,7 +35,8 @@ impl Fingerprint {
 
 impl Serialize for Fingerprint {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&format_args!("{}:{:016x}", self.len, self.hash))
+        // in one piece: each piece is searched for what must be escaped
+        serializer.serialize_str(&format!("{}:{:016x}", self.len, self.hash))
     }
 }
 

@@ -5,11 +5,13 @@
 
 use std::fs::{self, Metadata};
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use glob::MatchOptions;
+use memchr::memchr3;
 use nix::errno::Errno;
 
 use super::bytes::Bytes;
@@ -158,8 +160,8 @@ pub(super) fn reason(error: &io::Error) -> String {
 
 /// Whether a path is a glob: it has the characters of one, and no file has it for a name.
 pub(super) fn is_glob(path: &Path) -> bool {
-    path.to_str()
-        .is_some_and(|text| text.contains(['*', '?', '[']))
+    memchr3(b'*', b'?', b'[', path.as_os_str().as_bytes()).is_some()
+        && path.to_str().is_some()
         && fs::symlink_metadata(path).is_err()
 }
 

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use std::io;
 use std::ops::Deref;
 
-use memchr::memchr_iter;
+use memchr::{memchr_iter, memrchr_iter};
 
 use super::bytes::{BLOCK, Bytes, Part};
 use super::encoding::Encoding;
@@ -87,20 +87,6 @@ impl Window {
     }
 }
 
-/// How many line feeds there are: counted from the end, and no further once there are more than `most`.
-fn line_feeds(bytes: &[u8], most: usize) -> usize {
-    /// Some lines: few pieces hold many of them.
-    const PIECE: usize = 2 << 10;
-    let mut found = 0;
-    for piece in bytes.rchunks(PIECE) {
-        found += memchr_iter(b'\n', piece).count();
-        if found > most {
-            break;
-        }
-    }
-    found
-}
-
 /// Reads the last `count` complete lines before `end` and what follows them, but no more than `limit` bytes.
 pub(super) fn last(file: &Bytes, end: u64, count: usize, limit: u64) -> io::Result<Window> {
     let encoding = file.encoding()?;
@@ -116,9 +102,19 @@ pub(super) fn last(file: &Bytes, end: u64, count: usize, limit: u64) -> io::Resu
         let len = length.min(start - floor);
         start -= len;
         let part = file.read(start, len)?;
-        // the usual log needs one look at its bytes, and one for its line feeds
+        // of the usual log, the lines that are wanted are in it, and nothing before them is looked at
+        if encoding == Encoding::Bytes
+            && let Some(before) = memrchr_iter(b'\n', &part).nth(count - found)
+            && let newest = part.end_from(before)
+            && encoding.is_plain(&newest)
+        {
+            found = count + 1;
+            start += before as u64;
+            parts.push(newest);
+            break;
+        }
         if encoding.is_plain(&part) {
-            found += line_feeds(&part, count);
+            found += memchr_iter(b'\n', &part).count();
         } else {
             is_plain = false;
             found += encoding.count_ends(&part);

@@ -26,14 +26,18 @@ pub enum Zone {
 #[derive(Clone, Copy)]
 pub struct NamedZone {
     name: &'static str,
-    rules: &'static TimeZoneRef<'static>,
+    rules: &'static TimeZone,
 }
 
 impl NamedZone {
     /// The zone of a name.
     pub fn of(name: &str) -> Option<Self> {
         let name = Self::names().find(|known| *known == name)?;
-        let rules = tzdb_data::find_tz(name.as_bytes())?;
+        // the files of the database, as a host has them: made up as constants, they took a quarter of the addresses that
+        // each start of this program has to fill in
+        let rules = TimeZone::from_tz_data(tzdb_data::find_raw(name.as_bytes())?).ok()?;
+        // a config names few
+        let rules = Box::leak(Box::new(rules));
         Some(Self { name, rules })
     }
 
@@ -69,7 +73,8 @@ impl Zone {
             Self::Utc => instant.time(),
             Self::Local => instant.with_timezone(&chrono::Local).time(),
             Self::Named(zone) => {
-                let kind = zone.rules.find_local_time_type(instant.timestamp());
+                let kind = zone.rules.as_ref();
+                let kind = kind.find_local_time_type(instant.timestamp());
                 // the rules know all times, but for those that no clock shows
                 let offset = kind.map_or(0, tz::LocalTimeType::ut_offset);
                 let local = instant.naive_utc() + TimeDelta::seconds(offset.into());
@@ -91,7 +96,7 @@ impl Zone {
             (Self::Utc, None) => vec![local.and_utc()],
             // stamps in UTC are known by their own names for it
             (Self::Utc, Some(_)) => Vec::new(),
-            (Self::Named(zone), _) => of_rules(*zone.rules, local, abbreviation),
+            (Self::Named(zone), _) => of_rules(zone.rules.as_ref(), local, abbreviation),
             (Self::Local, None) => of_host(local),
             // chrono knows no abbreviations
             (Self::Local, Some(_)) => host_rules()
@@ -283,6 +288,9 @@ mod tests {
             "Etc/GMT-3",
         ] {
             assert_eq!(NamedZone::of(name).unwrap().name(), name);
+        }
+        for name in NamedZone::names() {
+            assert!(NamedZone::of(name).is_some(), "{name}");
         }
         for name in ["", "europe/prague", "Europe", "Mars/Olympus", "CEST"] {
             assert_eq!(NamedZone::of(name), None, "{name}");

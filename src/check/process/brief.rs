@@ -22,7 +22,8 @@ pub(super) fn serialize<S: Serializer>(
         start,
         boot_id,
     } = identity;
-    serializer.collect_str(&format_args!("{pid} {start} {boot_id}"))
+    // in one piece: each piece is searched for what must be escaped
+    serializer.serialize_str(&format!("{pid} {start} {boot_id}"))
 }
 
 /// Reads an identity. An error where it is none.
