@@ -284,6 +284,16 @@ pub(super) fn children(pid: i32) -> Vec<i32> {
     pids.filter_map(|pid| pid.parse().ok()).collect()
 }
 
+/// The PIDs of the threads of the kernel, by one look at what its thread 2, kthreadd, has forked, in place of three
+/// system calls for each; none where PID 2 is another, as in a container, or the kernel does not tell. A program that the
+/// kernel has started for itself is among them.
+pub(super) fn kernel_threads() -> Vec<i32> {
+    match stat(2) {
+        Ok(kthreadd) if kthreadd.kernel => children(2),
+        _ => Vec::new(),
+    }
+}
+
 /// The PIDs of the children that any thread of a process has forked. An error where the kernel does not tell, or the
 /// process is gone.
 pub fn children_of_threads(pid: i32) -> io::Result<Vec<i32>> {
@@ -362,6 +372,26 @@ mod tests {
         child.kill().unwrap();
         child.wait().unwrap();
         assert_eq!(read.unwrap(), CommandLine::default());
+    }
+
+    #[test]
+    fn the_threads_of_the_kernel_are_known_by_one_look() {
+        let by_their_flags = || -> Vec<i32> {
+            let all = listed().unwrap().into_iter();
+            all.filter(|pid| stat(*pid).is_ok_and(|stat| stat.kernel && stat.parent == 2))
+                .collect()
+        };
+        let is_told = File::open("/proc/2/task/2/children").is_ok();
+        let before = by_their_flags();
+        let known = kernel_threads();
+        let after = by_their_flags();
+        // they come and go
+        let stayed = before.into_iter().filter(|pid| after.contains(pid));
+        for pid in stayed {
+            assert!(!is_told || known.contains(&pid), "{pid} in {known:?}");
+        }
+        let me = i32::try_from(std::process::id()).unwrap();
+        assert!(!known.contains(&me));
     }
 
     #[test]

@@ -12,8 +12,8 @@ use memchr::memmem::Finder;
 use super::index::Index;
 use super::needles::{Needle, Needles};
 use super::proc::{
-    CommandLine, Ends, Stat, append_command, is_forbidden, is_gone, listed, settled_command, stat,
-    ticks_per_second,
+    CommandLine, Ends, Stat, append_command, is_forbidden, is_gone, kernel_threads, listed,
+    settled_command, stat, ticks_per_second,
 };
 use super::{Known, ProcessTable};
 
@@ -34,7 +34,8 @@ pub(super) struct Snapshot {
     places: Vec<(i32, usize, usize)>,
     /// By PID: where the arguments end of those that have one with a blank in it.
     ends: BTreeMap<i32, Ends>,
-    /// Those without a command line: threads of the kernel, zombies, and whoever was in the middle of an exec.
+    /// Those without a command line: threads of the kernel, zombies, and whoever was in the middle of an exec. They are
+    /// looked at again where what is searched for is not found.
     pub(super) without_arguments: Vec<i32>,
     /// When it began, in clock ticks since boot.
     began: u64,
@@ -60,7 +61,9 @@ impl Snapshot {
             Vec::new()
         });
         pids.sort_unstable();
-        let mut without_arguments = Vec::new();
+        let mut without_arguments = kernel_threads();
+        without_arguments.sort_unstable();
+        pids.retain(|pid| without_arguments.binary_search(pid).is_err());
         let mut text = Vec::new();
         let mut places = Vec::new();
         let mut all_ends = BTreeMap::new();

@@ -1,6 +1,6 @@
 //! Fingerprints of the first and last bytes of a log: enough to know a file again, and little enough to remember.
 
-use std::fmt;
+use std::fmt::{self, Write};
 
 use serde::de::value::MapAccessDeserializer;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -11,6 +11,9 @@ pub(super) const HEAD: u64 = 1024;
 
 /// A print of what was read last is of so many bytes at most.
 pub(super) const TAIL: u64 = 256;
+
+/// So long is the longest text: the digits of two numbers of 64 bits.
+const LENGTH: usize = 20 + 1 + 16;
 
 /// Enough of some bytes to know them again. In JSON as `LEN:HASH`, the hash in hexadecimal digits; objects with `len` and
 /// `xxh3`, as older states have them, are read too. With a hash of another kind a mark is none, and its log is seen for the
@@ -36,7 +39,9 @@ impl Fingerprint {
 impl Serialize for Fingerprint {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         // in one piece: each piece is searched for what must be escaped
-        serializer.serialize_str(&format!("{}:{:016x}", self.len, self.hash))
+        let mut text = String::with_capacity(LENGTH);
+        let _ = write!(text, "{}:{:016x}", self.len, self.hash);
+        serializer.serialize_str(&text)
     }
 }
 

@@ -4,13 +4,16 @@
 //!
 //! For `#[serde(with = "…")]`.
 
-use std::fmt;
+use std::fmt::{self, Write};
 
 use serde::de::value::MapAccessDeserializer;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::Identity;
 use crate::clock;
+
+/// So long are most texts: a PID, a start time, and a boot id of 36 characters.
+const LENGTH: usize = 64;
 
 /// Writes an identity.
 pub(super) fn serialize<S: Serializer>(
@@ -23,7 +26,9 @@ pub(super) fn serialize<S: Serializer>(
         boot_id,
     } = identity;
     // in one piece: each piece is searched for what must be escaped
-    serializer.serialize_str(&format!("{pid} {start} {boot_id}"))
+    let mut text = String::with_capacity(LENGTH);
+    let _ = write!(text, "{pid} {start} {boot_id}");
+    serializer.serialize_str(&text)
 }
 
 /// Reads an identity. An error where it is none.
