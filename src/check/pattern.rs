@@ -9,7 +9,8 @@
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-use memchr::memmem::{self, Finder};
+use memchr::memchr_iter;
+use memchr::memmem::Finder;
 use regex::bytes::{Regex, RegexBuilder};
 use regex_syntax::ParserBuilder;
 use regex_syntax::hir::{Class, Hir, HirKind};
@@ -27,7 +28,7 @@ const COMPILED_LIMIT: usize = 1 << 20;
 /// An expression with no more parts than this is surely below the limit, and need not be compiled to know it.
 const SURELY_SMALL: usize = 2000;
 
-/// What is shorter is searched without a table of the text, as `memmem::find` does it by itself.
+/// What is shorter is searched without a table of the text.
 const SHORT: usize = 64;
 
 /// Of how many texts a choice may be to be searched for one by one.
@@ -69,7 +70,7 @@ struct Text {
 impl Text {
     fn is_in(&self, bytes: &[u8]) -> bool {
         match (self.at_start, self.at_end) {
-            (false, false) if bytes.len() < SHORT => memmem::find(bytes, &self.bytes).is_some(),
+            (false, false) if bytes.len() < SHORT => is_within(bytes, &self.bytes),
             (false, false) => {
                 let finder = || Box::new(Finder::new(&self.bytes).into_owned());
                 self.finder.get_or_init(finder).find(bytes).is_some()
@@ -79,6 +80,14 @@ impl Text {
             (true, true) => bytes == self.bytes,
         }
     }
+}
+
+/// Whether a text is anywhere in few bytes: most places are ruled out by its first byte.
+fn is_within(bytes: &[u8], text: &[u8]) -> bool {
+    let (Some(first), Some(last)) = (text.first(), bytes.len().checked_sub(text.len())) else {
+        return text.is_empty();
+    };
+    memchr_iter(*first, &bytes[..=last]).any(|place| bytes[place..].starts_with(text))
 }
 
 impl Pattern {
@@ -583,7 +592,10 @@ mod tests {
         fn a_pattern_matches_as_the_crate_does(
             source in "(\\^|)([ab.]|\\\\[.^$|]|a[*+?]|\\^|\\$|\\(a\\|b\\)|\\[ab\\]|b\\|a){0,6}(\\$|\\( \\|\\$\\)|)",
             bytes in proptest::collection::vec(proptest::sample::select(b"ab .|^$\n\xff".to_vec()), 0..12),
+            // little and much is searched in different ways
+            before in proptest::sample::select(vec![0, 0, SHORT - 12, SHORT - 1, SHORT]),
         ) {
+            let bytes = [vec![b'-'; before], bytes].concat();
             let pattern = Pattern::new(&source).unwrap();
             proptest::prop_assert_eq!(pattern.matches(&bytes), plainly(&source, &bytes));
         }

@@ -237,9 +237,11 @@ pub(super) mod tests {
     #[test]
     fn what_is_held_is_what_stands_in_the_file() {
         let content: Vec<u8> = (0..40_000_u32).map(|n| (n % 251) as u8).collect();
-        for size in [
+        // the buffer of one is that of the next
+        let sizes = [
             0, 1, 255, 256, 1023, 1024, 1025, 12_287, 12_288, 12_289, 13_000, 40_000,
-        ] {
+        ];
+        for size in sizes.into_iter().chain(sizes.into_iter().rev()) {
             let (file, size) = file(&content[..size]);
             let whole = size.max(1);
             for len in [1, 256, 1024, 5000, whole] {

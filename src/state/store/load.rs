@@ -256,7 +256,12 @@ pub fn parse_state(bytes: &[u8]) -> Result<State, String> {
     if bytes.is_empty() {
         return Err("is empty".to_owned());
     }
-    let read = serde_json::from_slice(bytes);
+    // once for the whole, and not for each string of it
+    let read = match std::str::from_utf8(bytes) {
+        Ok(text) => serde_json::from_str(text),
+        // it says where
+        Err(_) => serde_json::from_slice(bytes),
+    };
     let read = read.or_else(|error| without_damaged_marks(bytes).ok_or(error));
     let error = match read {
         Ok(mut state) if (1..=VERSION).contains(&state.version) => {
