@@ -75,21 +75,21 @@ impl Subject<'_> {
     }
 }
 
-/// Looks at the services of `names`, until `deadline` at the most.
+/// Looks at the wanted services, until `deadline` at the most.
 ///
 /// What waits for others begins at once, each kind in a thread of its own, beside all else.
 pub fn observe(
     pool: &Pool,
     config: &Config,
     roster: &Roster,
-    names: &BTreeSet<String>,
+    is_wanted: impl Fn(&str) -> bool,
     state: &State,
     now: &Reading,
     deadline: Instant,
 ) -> BTreeMap<String, Observation> {
     let nothing = ServiceState::default();
     let subjects: Vec<Subject<'_>> = (roster.services.iter())
-        .filter(|service| service.enabled && names.contains(&service.name))
+        .filter(|service| service.enabled && is_wanted(&service.name))
         .map(|service| Subject {
             service,
             known: state.services.get(&service.name).unwrap_or(&nothing),

@@ -2,7 +2,7 @@
 //!
 //! A source that could not be read says nothing about what is gone. What earlier runs found by it stands in its place.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -73,10 +73,10 @@ impl Roster {
     /// taking a service out and putting it back in must not double its budget. What was found is remembered for a day: a
     /// container that is made anew is gone for a while.
     pub fn forget_removed(&self, state: &mut State, now: DateTime<Utc>) {
-        let listed: BTreeSet<&str> = (self.services.iter())
+        let listed: HashSet<&str> = (self.services.iter())
             .map(|service| service.name.as_str())
             .collect();
-        let scaled: BTreeSet<&str> = (self.scales.iter())
+        let scaled: HashSet<&str> = (self.scales.iter())
             .map(|scale| scale.name.as_str())
             .collect();
         state.retain(

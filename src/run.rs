@@ -50,8 +50,8 @@ pub type Observations = BTreeMap<String, Observation>;
 pub struct Run {
     /// The config.
     pub config: Arc<Config>,
-    /// The services that were asked for.
-    pub names: BTreeSet<String>,
+    /// The services and scales that were asked for; absent: all of them.
+    pub only: Option<BTreeSet<String>>,
     /// What the clocks showed when the run began. The only time that decisions know.
     pub now: Reading,
     /// Whether anybody is alerted.
@@ -168,14 +168,19 @@ pub struct Results {
 }
 
 impl Run {
-    /// A run over these services that begins now.
-    pub fn begin(config: Config, names: BTreeSet<String>, alerts: bool, watched: bool) -> Self {
+    /// A run over these services and scales, or over all of them, that begins now.
+    pub fn begin(
+        config: Config,
+        only: Option<BTreeSet<String>>,
+        alerts: bool,
+        watched: bool,
+    ) -> Self {
         let began = Instant::now();
         Self {
             deadline: began + config.run_timeout,
             now: Reading::take(),
             config: Arc::new(config),
-            names,
+            only,
             alerts,
             watched,
             containers: None,
@@ -188,6 +193,11 @@ impl Run {
     #[must_use]
     pub fn with_containers(self, containers: Option<Result<Vec<Listed>, String>>) -> Self {
         Self { containers, ..self }
+    }
+
+    /// Whether a service or scale is one of those that were asked for.
+    fn is_about(&self, name: &str) -> bool {
+        (self.only.as_ref()).is_none_or(|only| only.contains(name))
     }
 
     /// Whom to alert.
@@ -299,7 +309,7 @@ impl Run {
             &self.pool,
             &self.config,
             &session.roster,
-            &self.names,
+            |name| self.is_about(name),
             &session.state,
             &self.now,
             self.deadline,
@@ -352,7 +362,7 @@ impl Run {
             decide_with_requests(services, facts, &requested)
         });
         // disabled services are decided about without a look, so they may not have been asked for
-        decisions.retain(|decision| self.names.contains(&decision.service));
+        decisions.retain(|decision| self.is_about(&decision.service));
         decisions
     }
 

@@ -3,6 +3,7 @@
 //!
 //! For `#[serde(with = "…")]`.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::time::SystemTime;
 
@@ -12,27 +13,47 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 /// 9999-12-31T23:59:59Z, the last second that RFC 3339 can write.
 const LAST_SECOND: i64 = 253_402_300_799;
 
+/// Of so many texts is remembered which times they are. A state has the same few again and again: that of the last run,
+/// and when all was first well.
+const REMEMBERED: usize = 8;
+
+/// Times and their texts, each at a place that follows from the time: one that is asked for takes the place of another.
+type Known = [Option<(DateTime<Utc>, String)>; REMEMBERED];
+
+thread_local! {
+    static KNOWN: RefCell<Known> = const { RefCell::new([const { None }; REMEMBERED]) };
+}
+
+/// Gives the text of a time.
+fn with_text<T>(time: DateTime<Utc>, give: impl FnOnce(&str) -> T) -> T {
+    KNOWN.with_borrow_mut(|known| {
+        // those of one run differ in their fractions
+        let place = &mut known[time.timestamp_subsec_nanos() as usize % REMEMBERED];
+        let (_, text) = match place {
+            Some(known) if known.0 == time => known,
+            place => place.insert((time, text_of(time))),
+        };
+        give(text)
+    })
+}
+
+fn text_of(time: DateTime<Utc>) -> String {
+    // what humantime cannot write is left to chrono
+    if (0..=LAST_SECOND).contains(&time.timestamp()) {
+        humantime::format_rfc3339(SystemTime::from(time)).to_string()
+    } else {
+        time.to_rfc3339_opts(SecondsFormat::AutoSi, true)
+    }
+}
+
 /// Writes a time.
 pub fn serialize<S: Serializer>(time: &DateTime<Utc>, serializer: S) -> Result<S::Ok, S::Error> {
-    struct Text(DateTime<Utc>);
-
-    impl fmt::Display for Text {
-        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            write(self.0, f)
-        }
-    }
-
-    serializer.collect_str(&Text(*time))
+    with_text(*time, |text| serializer.serialize_str(text))
 }
 
 /// The text of a time.
 pub(super) fn write(time: DateTime<Utc>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    // what humantime cannot write is left to chrono
-    if (0..=LAST_SECOND).contains(&time.timestamp()) {
-        fmt::Display::fmt(&humantime::format_rfc3339(SystemTime::from(time)), f)
-    } else {
-        f.write_str(&time.to_rfc3339_opts(SecondsFormat::AutoSi, true))
-    }
+    with_text(time, |text| f.write_str(text))
 }
 
 /// Reads a time. An error where it is none.
@@ -56,6 +77,26 @@ pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<DateTime<Utc>, 
 
 /// Reads a time from its text. An error where it is none.
 pub fn read(text: &str) -> chrono::ParseResult<DateTime<Utc>> {
+    thread_local! {
+        static READ: RefCell<Known> = const { RefCell::new([const { None }; REMEMBERED]) };
+    }
+
+    READ.with_borrow_mut(|read| {
+        // the last digits, before the Z
+        let digits = text.bytes().rev().skip(1).take(2);
+        let place = &mut read[digits.map(usize::from).sum::<usize>() % REMEMBERED];
+        match place {
+            Some((time, known)) if known == text => Ok(*time),
+            place => {
+                let time = parse(text)?;
+                *place = Some((time, text.to_owned()));
+                Ok(time)
+            }
+        }
+    })
+}
+
+fn parse(text: &str) -> chrono::ParseResult<DateTime<Utc>> {
     match humantime::parse_rfc3339(text) {
         Ok(time) => Ok(time.into()),
         // another zone, a year of five digits

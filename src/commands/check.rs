@@ -59,9 +59,10 @@ fn whole(
     options: &cli::Check,
     style: Style,
 ) -> Result<RunReport, Error> {
-    let names = selected(&config, &options.services)?;
+    let asked = (!options.services.is_empty()).then(|| selected(&config, &options.services));
     let watched = !options.quiet && crate::progress::is_watched();
-    let run = Run::begin(config, names, !options.no_mail, watched).with_containers(containers);
+    let run = Run::begin(config, asked.transpose()?, !options.no_mail, watched)
+        .with_containers(containers);
 
     let mut session = run.open(options.dry_run)?;
     run.take_requests(&mut session);

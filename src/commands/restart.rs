@@ -26,7 +26,7 @@ pub fn run(
 ) -> Result<u8, Error> {
     let names = BTreeSet::from([one(&config, &options.service)?.name.clone()]);
     // whoever asked for it is looking: there is nobody to alert
-    let run = Run::begin(config, names, false, crate::progress::is_watched());
+    let run = Run::begin(config, Some(names), false, crate::progress::is_watched());
     let run = run.with_containers(containers);
     let service = one(&run.config, &options.service)?;
 

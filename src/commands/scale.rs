@@ -25,7 +25,7 @@ pub fn run(config: Config, options: &cli::Scale, style: Style) -> Result<u8, Err
         return Ok(1);
     }
     // whoever asked for it is looking: there is nobody to alert
-    let run = Run::begin(config, BTreeSet::from([name.clone()]), false, false);
+    let run = Run::begin(config, Some(BTreeSet::from([name.clone()])), false, false);
     let mut session = run.open(false)?;
     if let Access::Refused(error) = session.access {
         return Err(error.into());

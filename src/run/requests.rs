@@ -45,7 +45,7 @@ impl Run {
         }
         waiting.requests.retain(|(_, request)| {
             let is_known = session.roster.service(&request.service).is_some();
-            !is_known || self.names.contains(&request.service)
+            !is_known || self.is_about(&request.service)
         });
         let entries: Vec<Entry> = (waiting.requests.iter())
             .filter(|(_, request)| !is_done(&session.state, request))

@@ -27,7 +27,7 @@ impl Run {
     /// Looks at the scales that were asked for, decides about each, makes what changes are due, and adds what it came to.
     pub fn scale(&self, session: &mut Session, results: &mut Results) {
         let scales: Vec<Arc<Scale>> = (self.config.scales.iter())
-            .filter(|scale| self.names.contains(&scale.name))
+            .filter(|scale| self.is_about(&scale.name))
             .cloned()
             .collect();
         if scales.is_empty() {
