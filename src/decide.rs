@@ -150,7 +150,7 @@ impl Resolver<'_> {
                 self.visits[index] = Visit::Skipped;
                 return;
             };
-            let nothing = ServiceState::default();
+            let nothing = Box::default();
             let remembered = self.facts.state.services.get(&service.name);
             decide_without_dependencies(
                 service,
@@ -209,7 +209,7 @@ impl Resolver<'_> {
         if decision.operation.is_some() {
             return decision;
         }
-        let nothing = ServiceState::default();
+        let nothing = Box::default();
         let remembered = self.facts.state.services.get(&service.name);
         let refusal = match self.facts.seen.get(&service.name) {
             Some(observation) if service.enabled => requested::refusal(

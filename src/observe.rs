@@ -87,7 +87,7 @@ pub fn observe(
     now: &Reading,
     deadline: Instant,
 ) -> BTreeMap<String, Observation> {
-    let nothing = ServiceState::default();
+    let nothing = Box::default();
     let subjects: Vec<Subject<'_>> = (roster.services.iter())
         .filter(|service| service.enabled && is_wanted(&service.name))
         .map(|service| Subject {

@@ -162,7 +162,7 @@ mod tests {
             plan(&mut config, vec![listing(&["b", "unseen"], is_listed)]);
             let mut state = State::default();
             for name in ["a", "b"] {
-                let known = ServiceState::default();
+                let known = Box::default();
                 state.services.insert(name.to_owned(), known);
             }
             roster(config).remember_found(&mut state, at(5));
@@ -238,7 +238,7 @@ mod tests {
         ] {
             let mut state = State::default();
             for (name, known) in [("a", ServiceState::default()), ("it", known)] {
-                state.services.insert(name.to_owned(), known);
+                state.services.insert(name.to_owned(), Box::new(known));
             }
             let mut config = config(&["a"]);
             plan(&mut config, listings);

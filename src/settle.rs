@@ -229,7 +229,7 @@ pub fn settle(
 ) -> Settled {
     let former;
     let remembered = if let Some(known) = state.services.get_mut(&service.name) {
-        former = Some(known.clone());
+        former = Some(ServiceState::clone(known));
         known
     } else {
         former = None;
@@ -384,7 +384,7 @@ pub fn settle(
     }
     let mut must_persist = former.is_none_or(|mut former| {
         former.catch_up(remembered);
-        former != *remembered
+        former != **remembered
     });
     let mut findings = report.findings.clone();
     sort_by_weight(&mut findings);

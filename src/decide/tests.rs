@@ -21,7 +21,7 @@ fn decide_trusting(
     trusted: bool,
 ) -> Decision {
     let mut state = State::default();
-    state.services.insert(service.name.clone(), known);
+    state.services.insert(service.name.clone(), Box::new(known));
     let seen = BTreeMap::from([(service.name.clone(), observation)]);
     let facts = Facts {
         seen: &seen,
@@ -435,7 +435,7 @@ fn restarts_follow_dependencies() {
             verdict: Some(verdict),
             ..ServiceState::default()
         };
-        state.services.insert("db".to_owned(), known);
+        state.services.insert("db".to_owned(), Box::new(known));
         let services = [("db", &[][..], db), ("app", &["db"], dead.clone())];
         let app = &decide_many(&services, &state)["app"];
         assert_eq!(app.operation.is_some(), is_restarted, "{verdict:?}");
@@ -481,7 +481,7 @@ fn a_dependency_that_is_left_alone_is_waited_for_only_where_it_is_broken() {
         paused_until: Some(at(NOW + 10)),
         ..ServiceState::default()
     };
-    state.services.insert("db".to_owned(), paused);
+    state.services.insert("db".to_owned(), Box::new(paused));
     for (db, why) in [
         (gone(), Some("waits for `db`, which is paused")),
         (up(1, 3600), None),
@@ -497,7 +497,9 @@ fn a_dependency_that_is_left_alone_is_waited_for_only_where_it_is_broken() {
 #[test]
 fn nothing_is_restarted_while_a_dependency_is_down() {
     let mut state = State::default();
-    state.services.insert("db".to_owned(), attempts(&[1, 2, 3]));
+    state
+        .services
+        .insert("db".to_owned(), Box::new(attempts(&[1, 2, 3])));
     let dead = Some(gone());
     let chain = decide_many(
         &[
@@ -523,7 +525,7 @@ fn nothing_is_restarted_while_a_dependency_is_down() {
         verdict: Some(Verdict::Down),
         ..ServiceState::default()
     };
-    state.services.insert("db".to_owned(), down);
+    state.services.insert("db".to_owned(), Box::new(down));
     let alone = decide_many(&[("db", &[], None), ("app", &["db"], dead.clone())], &state);
     assert_eq!(alone["app"].verdict, Verdict::Waiting);
     // and a circle, which the config refuses, ends
@@ -632,7 +634,7 @@ fn a_dependency_that_was_left_out_is_as_the_last_run_saw_it() {
             consecutive_failures: failures,
             ..ServiceState::default()
         };
-        state.services.insert("db".to_owned(), db);
+        state.services.insert("db".to_owned(), Box::new(db));
         let seen = BTreeMap::from([("app".to_owned(), gone())]);
         let facts = Facts {
             seen: &seen,

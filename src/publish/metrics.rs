@@ -45,11 +45,11 @@ pub struct Facts<'a> {
 /// All metrics, in the text format of Prometheus.
 pub fn render(facts: &Facts<'_>) -> String {
     let mut text = Exposition::default();
-    let nothing = ServiceState::default();
+    let nothing = Box::default();
     let services: Vec<(&Service, &ServiceState)> = (facts.services.iter())
         .map(|service| {
             let known = facts.state.services.get(&service.name);
-            (&**service, known.unwrap_or(&nothing))
+            (&**service, &**known.unwrap_or(&nothing))
         })
         .collect();
     attempts(&mut text, &services);

@@ -8,8 +8,8 @@ use crate::clock::exact;
 use crate::decide::Decision;
 use crate::publish::web::REQUESTS;
 use crate::requests::{self, Request};
+use crate::state::State;
 use crate::state::journal::{self, Entry, JournalEvent};
-use crate::state::{ServiceState, State};
 
 impl Run {
     /// Takes what somebody asked for: of the services of this run, for the next one may be of others. It is journalled and
@@ -94,7 +94,7 @@ impl Run {
         };
         let settings = self.config.prometheus.as_ref()?;
         let known = state.services.get(service);
-        let repaired = known.and_then(ServiceState::last_repair);
+        let repaired = known.and_then(|known| known.last_repair());
         handed_in::refusal(
             settings,
             service,

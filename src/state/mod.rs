@@ -86,9 +86,9 @@ pub struct State {
     /// When a run last found that the wall clock had jumped, or that the machine had slept.
     #[serde(default)]
     pub jumped_at: Option<DateTime<Utc>>,
-    /// The services by their names.
+    /// The services by their names; each in a place of its own, for a map has room for as many again.
     #[serde(default)]
-    pub services: BTreeMap<String, ServiceState>,
+    pub services: BTreeMap<String, Box<ServiceState>>,
     /// The alerts that were handed in and that a repair was made for, and when.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub handed_in: BTreeMap<String, DateTime<Utc>>,
@@ -625,7 +625,7 @@ impl State {
     fn times(&mut self) -> impl Iterator<Item = &mut DateTime<Utc>> {
         self.services
             .values_mut()
-            .flat_map(ServiceState::times)
+            .flat_map(|known| known.times())
             .chain(self.scales.values_mut().flat_map(ScaleState::times))
             .chain(&mut self.last_run)
             .chain(&mut self.flushed)
@@ -705,7 +705,7 @@ mod tests {
             attempts: minutes.iter().map(|&m| at(m)).collect(),
             ..ServiceState::default()
         };
-        state.services.insert("a".to_owned(), service);
+        state.services.insert("a".to_owned(), Box::new(service));
         state
     }
 

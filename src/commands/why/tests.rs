@@ -127,7 +127,9 @@ fn told_after(
 ) -> String {
     remembered.report.time = Some(at(60));
     let mut state = State::default();
-    state.services.insert(service.name.clone(), remembered);
+    state
+        .services
+        .insert(service.name.clone(), Box::new(remembered));
     if let Some(alerts) = alerts {
         let known = state.channels.entry("mail".to_owned()).or_default();
         known.services.insert(service.name.clone(), alerts);
@@ -315,7 +317,7 @@ fn mail_that_waits_is_told_with_the_reason() {
     let mail = channel(&[Event::Down], 2);
     let mut state = State::default();
     let known = remembered(Verdict::Down);
-    state.services.insert("a".to_owned(), known);
+    state.services.insert("a".to_owned(), Box::new(known));
     let known = state.channels.entry("mail".to_owned()).or_default();
     known.sent = vec![at(-10), at(-20)];
     known.pending.push(alert("a", Event::Down));

@@ -106,14 +106,16 @@ fn the_budget_of_who_shares_it_holds_and_it_waits_for_an_owner_that_is_not_well(
     let services = services(CONFIG);
     let spent = attempts(&[30, 20, 10]);
     let mut state = State::default();
-    state.services.insert("client".to_owned(), spent.clone());
+    state
+        .services
+        .insert("client".to_owned(), Box::new(spent.clone()));
     let mut all = observed(unhealthy(), seen("running", Some("vpn")));
     let decisions = decided(&services, &mut all, &state);
     assert_eq!(decisions["vpn"].operation, Some(Operation::Restart));
     assert_eq!(decisions["client"].verdict, Verdict::Exhausted);
 
     let mut state = State::default();
-    state.services.insert("vpn".to_owned(), spent);
+    state.services.insert("vpn".to_owned(), Box::new(spent));
     let lost = with(
         seen("running", Some("vpn")),
         Kind::Container,

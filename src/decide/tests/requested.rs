@@ -15,7 +15,7 @@ use crate::verdict::Verdict;
 /// What is decided about `a`, which somebody asked for, beside `b`.
 fn asked(services: &[Service], seen: Vec<(&str, Observation)>, state: ServiceState) -> Decision {
     let mut states = State::default();
-    states.services.insert("a".to_owned(), state);
+    states.services.insert("a".to_owned(), Box::new(state));
     let seen: BTreeMap<String, Observation> = seen
         .into_iter()
         .map(|(name, it)| (name.to_owned(), it))

@@ -112,11 +112,11 @@ fn what_is_remembered_is_what_is_shown() {
     trader.record_attempt(at(-100), vec!["log_stale".to_owned()], None, 1);
     trader.counted.count(Operation::Restart, Some(false));
     trader.report.findings = vec![stale(), stale()];
-    state.services.insert("trader".to_owned(), trader);
+    state.services.insert("trader".to_owned(), Box::new(trader));
     // a service that the config no longer has
     state
         .services
-        .insert("gone".to_owned(), ServiceState::default());
+        .insert("gone".to_owned(), Box::new(ServiceState::default()));
     let phone = ChannelState {
         messages: Messages {
             sent: 7,

@@ -131,7 +131,7 @@ fn state(failures: u32) -> State {
         consecutive_failures: failures,
         ..ServiceState::default()
     };
-    state.services.insert("a".to_owned(), service);
+    state.services.insert("a".to_owned(), Box::new(service));
     state
 }
 
