@@ -149,8 +149,23 @@ pub fn observe(
         }
         seen
     });
-    let names = subjects.iter().map(|subject| subject.service.name.clone());
-    names.zip(seen).collect()
+    by_name(&subjects, seen)
+}
+
+/// What was seen of the subjects, by their names. In their order first: a map puts what it is given in order itself, and
+/// moves it from place to place for that.
+fn by_name(subjects: &[Subject<'_>], seen: Vec<Observation>) -> BTreeMap<String, Observation> {
+    let name = |place: &usize| &subjects[*place].service.name;
+    let mut order: Vec<usize> = (0..subjects.len()).collect();
+    order.sort_unstable_by(|one, other| name(one).cmp(name(other)));
+    let mut seen: Vec<Option<Observation>> = seen.into_iter().map(Some).collect();
+    let mut named = Vec::with_capacity(order.len());
+    for place in &order {
+        if let Some(seen) = seen.get_mut(*place).and_then(Option::take) {
+            named.push((name(place).clone(), seen));
+        }
+    }
+    named.into_iter().collect()
 }
 
 /// The checks to make, of the wanted rules. `seen` is what is known of their services by then.

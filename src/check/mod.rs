@@ -227,12 +227,17 @@ pub struct Check {
 
 /// Gives each of a service's checks a name of its own, in the order of the file.
 pub fn assign_ids(rules: Vec<Rule>) -> Vec<Check> {
-    let first = |rule: &Rule| format!("{}:{}", rule.kind_name(), rule.target());
+    let first = |rule: &Rule| [rule.kind_name(), ":", &rule.target()].concat();
+    // most services have one, which no other can be taken for
+    if rules.len() < 2 {
+        let alone = |rule: Rule| Check {
+            id: first(&rule).into(),
+            rule,
+        };
+        return rules.into_iter().map(alone).collect();
+    }
     // a file may be called `a.log#2`, too
-    let targets: BTreeSet<String> = match rules.len() {
-        0 | 1 => BTreeSet::new(),
-        _ => rules.iter().map(first).collect(),
-    };
+    let targets: BTreeSet<String> = rules.iter().map(first).collect();
     let mut taken = BTreeSet::new();
     let named = |rule: Rule| {
         let first = first(&rule);

@@ -167,7 +167,11 @@ fn is_bytes(encoding: &Encoding) -> bool {
 
 /// A path that is not UTF-8 is only found again by its inode.
 fn lossy<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&path.to_string_lossy())
+    // to look for what is not UTF-8 takes longer than to see that all is
+    match path.to_str() {
+        Some(text) => serializer.serialize_str(text),
+        None => serializer.serialize_str(&path.to_string_lossy()),
+    }
 }
 
 impl FilePosition {
