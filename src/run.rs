@@ -5,7 +5,6 @@
 //! through the same steps, which then write nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -222,42 +221,28 @@ impl Run {
         }
     }
 
-    /// A disk that hangs blocks whoever asks it, so a thread of the pool asks. What it has read is parsed here, where it is
-    /// used: to use what another processor has parsed takes longer.
+    /// A disk that hangs blocks whoever asks it, so a thread of the pool asks.
     fn lock_and_load(&self) -> Result<Result<(Access, Loaded), StoreError>, Error> {
-        let now = self.now.wall;
-        let opened = self.ask_disk(move |dir| {
-            let store = Store::prepare(dir)?;
-            let lock = store.lock()?;
-            empty_large_outputs(store.dir());
-            let bytes = store.read();
-            let access = Access::Writable {
-                lock_file: lock.mark()?,
-                lock,
-                store,
-            };
-            Ok((access, bytes))
-        })?;
-        let (access, bytes) = match opened {
-            Ok(opened) => opened,
-            Err(error) => return Ok(Err(error)),
-        };
-        let loaded = match bytes.as_deref().and_then(Loaded::of) {
-            Some(loaded) => Ok(loaded),
-            None => self.ask_disk(move |dir| Store::at(dir).load(now))?,
-        };
-        Ok(loaded.map(|loaded| (access, loaded)))
-    }
-
-    fn ask_disk<T: Send + 'static>(
-        &self,
-        ask: impl FnOnce(&Path) -> Result<T, StoreError> + Send + 'static,
-    ) -> Result<Result<T, StoreError>, Error> {
         let path = self.config.state_dir.clone();
         let limit = self.config.check_timeout.min(self.config.run_timeout);
-        let dir = path.clone();
-        match self.pool.alone(limit, move || ask(&dir)) {
-            Ok(answer) => Ok(answer),
+        let now = self.now.wall;
+        let asked = self.pool.alone(limit, {
+            let path = path.clone();
+            move || {
+                let store = Store::prepare(&path)?;
+                let lock = store.lock()?;
+                empty_large_outputs(store.dir());
+                let loaded = store.load(now)?;
+                let access = Access::Writable {
+                    lock_file: lock.mark()?,
+                    lock,
+                    store,
+                };
+                Ok((access, loaded))
+            }
+        });
+        match asked {
+            Ok(opened) => Ok(opened),
             Err(Failed::Panicked) => Err(Error::fault()),
             Err(_) => Ok(Err(StoreError::Hangs { path, limit })),
         }

@@ -35,25 +35,7 @@ pub struct Loaded {
     pub trusted: bool,
 }
 
-impl Loaded {
-    /// The state of which these are the bytes. None where they are no state of this program: then [`Store::load`] says
-    /// why, and what there is in its place.
-    pub fn of(bytes: &[u8]) -> Option<Self> {
-        let state = parse_state(bytes).ok()?;
-        Some(Self {
-            trusted: !state.attempts_lost,
-            state,
-            damage: Vec::new(),
-        })
-    }
-}
-
 impl Store {
-    /// The bytes of the state, for [`Loaded::of`]. None where it is not there or cannot be read.
-    pub fn read(&self) -> Option<Vec<u8>> {
-        read_bytes(&self.dir.join("state.json")).ok().flatten()
-    }
-
     /// Loads the state or its backup. Damaged files are set aside as of `now`. An error where they may be whole, and
     /// cannot be read this time.
     pub fn load(&self, now: DateTime<Utc>) -> Result<Loaded, StoreError> {
@@ -220,11 +202,6 @@ impl Unusable {
 
 /// Reads one state file: `None` where there is none.
 pub(super) fn read_state(path: &Path) -> Result<Option<State>, Unusable> {
-    let bytes = read_bytes(path)?;
-    Ok(bytes.map(|bytes| parse_state(&bytes)).transpose()?)
-}
-
-fn read_bytes(path: &Path) -> Result<Option<Vec<u8>>, Unusable> {
     let (file, meta) = match files::open(path, Links::Refuse) {
         Err(Refusal::Io(error)) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(Refusal::Io(error)) => return Err(Unusable::from_io("cannot be opened", error)),
@@ -242,7 +219,7 @@ fn read_bytes(path: &Path) -> Result<Option<Vec<u8>>, Unusable> {
     file.take(STATE_LIMIT)
         .read_to_end(&mut bytes)
         .map_err(|error| Unusable::from_io("cannot be read", error))?;
-    Ok(Some(bytes))
+    Ok(Some(parse_state(&bytes)?))
 }
 
 /// The one field that every version has.
@@ -315,5 +292,8 @@ fn without_damaged_marks(bytes: &[u8]) -> Option<State> {
             }
         }
     }
-    mended.then(|| serde_json::from_str(&state.to_string()).ok())?
+    if !mended {
+        return None;
+    }
+    serde_json::from_str(&state.to_string()).ok()
 }
