@@ -133,8 +133,10 @@ pub fn goes_on_while_off(root: &Path) -> bool {
     has_any("sys/class/rtc") || is_there("dev/rtc") || is_there("dev/rtc0") || is_guest()
 }
 
-/// Reads a boot id.
+/// Reads a boot id. Nearly all that a state has are one and the same: it is kept once.
 pub fn shared<'de, D: Deserializer<'de>>(from: D) -> Result<Arc<str>, D::Error> {
+    thread_local!(static LATEST: RefCell<Arc<str>> = RefCell::new("".into()));
+
     struct BootId;
 
     impl de::Visitor<'_> for BootId {
@@ -145,23 +147,16 @@ pub fn shared<'de, D: Deserializer<'de>>(from: D) -> Result<Arc<str>, D::Error> 
         }
 
         fn visit_str<E: de::Error>(self, id: &str) -> Result<Arc<str>, E> {
-            Ok(share(id))
+            Ok(LATEST.with_borrow_mut(|latest| {
+                if **latest != *id {
+                    *latest = id.into();
+                }
+                Arc::clone(latest)
+            }))
         }
     }
 
     from.deserialize_str(BootId)
-}
-
-/// A boot id that is kept once: nearly all that a state has are one and the same.
-pub fn share(id: &str) -> Arc<str> {
-    thread_local!(static LATEST: RefCell<Arc<str>> = RefCell::new("".into()));
-
-    LATEST.with_borrow_mut(|latest| {
-        if **latest != *id {
-            *latest = id.into();
-        }
-        Arc::clone(latest)
-    })
 }
 
 fn boot_id() -> io::Result<String> {

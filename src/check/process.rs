@@ -16,7 +16,6 @@ use super::{Code, Finding, Grace};
 use crate::clock::Reading;
 use crate::process_table::{self, Lookup, ProcessState, ProcessTable};
 
-mod brief;
 mod ended;
 mod explain;
 mod family;

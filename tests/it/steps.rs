@@ -159,7 +159,16 @@ impl<'a> Walk<'a> {
         // of this thread's own children alone: other tests wait for theirs
         let mine = WaitPidFlag::__WALL | WaitPidFlag::__WNOTHREAD;
         // the program that is looked after may be another child of this thread, which is not waited for
-        while !self.over || self.traced.values().any(|own| !own) {
+        loop {
+            if self.over {
+                // an end can be told of before the fork, which is entered then and does not end again; and a thread that is
+                // gone looks like a child
+                self.traced
+                    .retain(|pid, _| fs::exists(format!("/proc/{pid}")).unwrap());
+                if self.traced.values().all(|own| *own) {
+                    break;
+                }
+            }
             let event = match waitpid(None, Some(mine)) {
                 Ok(event) => event,
                 Err(Errno::EINTR) => continue,

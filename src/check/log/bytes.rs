@@ -14,8 +14,8 @@ use std::rc::Rc;
 use super::encoding::Encoding;
 use super::fingerprint::{Fingerprint, HEAD, TAIL};
 
-/// What is read at once backwards: a hundred lines of most logs.
-pub(super) const BLOCK: u64 = 12 << 10;
+/// What is read at once backwards.
+pub(super) const BLOCK: u64 = 16 << 10;
 
 /// What was read does not belong together, because the log was rotated or truncated meanwhile: as a read that
 /// ends early, to be begun again.
@@ -239,13 +239,13 @@ pub(super) mod tests {
         let content: Vec<u8> = (0..40_000_u32).map(|n| (n % 251) as u8).collect();
         // the buffer of one is that of the next
         let sizes = [
-            0, 1, 255, 256, 1023, 1024, 1025, 12_287, 12_288, 12_289, 13_000, 40_000,
+            0, 1, 255, 256, 1023, 1024, 1025, 16_383, 16_384, 16_385, 17_000, 40_000,
         ];
         for size in sizes.into_iter().chain(sizes.into_iter().rev()) {
             let (file, size) = file(&content[..size]);
             let whole = size.max(1);
             for len in [1, 256, 1024, 5000, whole] {
-                for from in [0, 1, 300, 1023, 13_000, whole.saturating_sub(len), whole] {
+                for from in [0, 1, 300, 1023, 17_000, whole.saturating_sub(len), whole] {
                     let expected = usize::try_from(from)
                         .ok()
                         .zip(usize::try_from(from + len).ok())
@@ -313,6 +313,6 @@ pub(super) mod tests {
         let held: Vec<(u64, usize)> = (file.held.borrow().blocks.iter())
             .map(|(start, block)| (*start, block.len()))
             .collect();
-        assert_eq!(held, [(size - BLOCK, 12 << 10), (0, 1024)]);
+        assert_eq!(held, [(size - BLOCK, 16 << 10), (0, 1024)]);
     }
 }

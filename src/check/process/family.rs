@@ -14,10 +14,7 @@ const CHILDREN_LIMIT: usize = 512;
 #[serde(default)]
 pub struct Family {
     /// Its parent, where that is neither init nor the watchdog: it may start the service again.
-    #[serde(
-        with = "super::brief::perhaps",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub parent: Option<Identity>,
     /// The process group that it is in and does not lead, where all who are in it descend from it.
     #[serde(skip_serializing_if = "Option::is_none")]

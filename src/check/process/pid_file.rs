@@ -37,7 +37,6 @@ pub struct PidFileState {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub changed: Option<(i64, i64)>,
     /// The process that it named.
-    #[serde(with = "super::brief")]
     pub named: Identity,
 }
 
