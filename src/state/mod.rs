@@ -86,7 +86,7 @@ pub struct State {
     /// When a run last found that the wall clock had jumped, or that the machine had slept.
     #[serde(default)]
     pub jumped_at: Option<DateTime<Utc>>,
-    /// The services by their names; each in a place of its own, for a map has room for as many again.
+    /// The services by their names. Each is allocated by itself: a map that is filled in order is half empty.
     #[serde(default)]
     pub services: BTreeMap<String, Box<ServiceState>>,
     /// The alerts that were handed in and that a repair was made for, and when.
