@@ -21,20 +21,20 @@ const REMEMBERED: usize = 8;
 type Known = [Option<(DateTime<Utc>, String)>; REMEMBERED];
 
 thread_local! {
-    static KNOWN: RefCell<Known> = const { RefCell::new([const { None }; REMEMBERED]) };
+    static WRITTEN: RefCell<Known> = const { RefCell::new([const { None }; REMEMBERED]) };
 }
 
 /// Gives the text of a time.
 fn with_text<T>(time: DateTime<Utc>, give: impl FnOnce(&str) -> T) -> T {
-    KNOWN.with_borrow_mut(|known| {
-        // those of one run differ in their fractions
-        let place = &mut known[time.timestamp_subsec_nanos() as usize % REMEMBERED];
-        let (_, text) = match place {
-            Some(known) if known.0 == time => known,
-            place => place.insert((time, text_of(time))),
-        };
-        give(text)
-    })
+    // those of one run differ in their fractions
+    let place = time.timestamp_subsec_nanos() as usize % REMEMBERED;
+    // taken out, for what it is given to may write a time itself
+    let known = WRITTEN.with_borrow_mut(|written| written[place].take());
+    let known = known.filter(|(of, _)| *of == time);
+    let (time, text) = known.unwrap_or_else(|| (time, text_of(time)));
+    let given = give(&text);
+    WRITTEN.with_borrow_mut(|written| written[place] = Some((time, text)));
+    given
 }
 
 fn text_of(time: DateTime<Utc>) -> String {
