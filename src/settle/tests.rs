@@ -879,8 +879,10 @@ impl Machine {
 
     fn reading(&self) -> Reading {
         let boot_ms = u64::try_from((self.time - self.booted) * 1000).unwrap();
+        // as on a real machine, no two runs have the same time when the clock was set back: an alert's id is made of it
+        let fraction = TimeDelta::microseconds(self.time / 30);
         Reading {
-            wall: at(0) + TimeDelta::seconds(self.time + self.wall_offset),
+            wall: at(0) + TimeDelta::seconds(self.time + self.wall_offset) + fraction,
             boot_ms,
             awake_ms: boot_ms,
             boot_id: format!("boot-{}", self.boot).into(),
