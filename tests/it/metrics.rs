@@ -283,6 +283,14 @@ fn contrib(name: &str) -> String {
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
+/// The files of contrib/prometheus with this ending.
+fn rules_named(ending: &'static str) -> impl Iterator<Item = String> {
+    let directory = format!("{}/contrib/prometheus", env!("CARGO_MANIFEST_DIR"));
+    let entries = fs::read_dir(directory).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.filter(move |name| name.ends_with(ending))
+}
+
 fn dashboard() -> Value {
     serde_json::from_str(&contrib("grafana/auto-repair.json")).unwrap()
 }
@@ -310,12 +318,9 @@ fn the_dashboard_has_panels_that_do_not_overlap_and_asks_for_metrics_that_there_
         assert!(!panel["description"].as_str().unwrap().is_empty());
     }
     let documented = families(&fs::read_to_string("docs/metrics.md").unwrap());
-    for file in [
-        contrib("grafana/auto-repair.json"),
-        contrib("prometheus/watchdog.rules.yml"),
-        contrib("prometheus/names.rules.yml"),
-        contrib("prometheus/repair.rules.yml"),
-    ] {
+    let mut files = vec![contrib("grafana/auto-repair.json")];
+    files.extend(rules_named(".rules.yml").map(|name| contrib(&format!("prometheus/{name}"))));
+    for file in files {
         for name in families(&file) {
             assert!(documented.contains(&name), "{name}");
         }
@@ -336,26 +341,13 @@ fn the_rules_pass_their_tests_and_each_query_of_the_dashboard_is_one() {
         assert!(output.status.success(), "{said}");
     };
     let rules = format!("{}/contrib/prometheus", env!("CARGO_MANIFEST_DIR"));
-    promtool(
-        &[
-            "check",
-            "rules",
-            "watchdog.rules.yml",
-            "names.rules.yml",
-            "repair.rules.yml",
-        ],
-        &rules,
-    );
-    promtool(
-        &[
-            "test",
-            "rules",
-            "watchdog.test.yml",
-            "names.test.yml",
-            "repair.test.yml",
-        ],
-        &rules,
-    );
+    for (command, ending) in [("check", ".rules.yml"), ("test", ".test.yml")] {
+        let files: Vec<String> = rules_named(ending).collect();
+        assert!(files.len() >= 4, "{files:?}");
+        for file in files {
+            promtool(&[command, "rules", &file], &rules);
+        }
+    }
 
     let scene = Scene::new();
     let dashboard = dashboard();
