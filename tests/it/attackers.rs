@@ -374,12 +374,7 @@ fn vault(scene: &Scene) -> Vec<(PathBuf, u64, u32, u32, SystemTime, Vec<u8>)> {
 
 /// Puts each kind of trap at a place in turn, lets a run go, and sees that nothing of root's has changed.
 fn traps(scene: &Scene, place: &str, mut run: impl FnMut(&str)) {
-    scene.write("vault/passwd", "root:x\n");
-    fs::set_permissions(
-        scene.path("vault/passwd"),
-        fs::Permissions::from_mode(0o600),
-    )
-    .unwrap();
+    scene.write_private("vault/passwd", "root:x\n");
     let place = scene.path(place);
     for trap in ["link", "hard link", "dangling link"] {
         if place.symlink_metadata().is_ok() {
@@ -615,12 +610,7 @@ fn last_words_are_read_as_him() {
             "user = \"nobody\", stderr = \"err.log\"",
         );
     let scene = scene(&config);
-    scene.write("vault/shadow", "canary-7391\n");
-    fs::set_permissions(
-        scene.path("vault/shadow"),
-        fs::Permissions::from_mode(0o600),
-    )
-    .unwrap();
+    scene.write_private("vault/shadow", "canary-7391\n");
     give_text(
         &scene,
         "lent/swap.sh",

@@ -226,12 +226,7 @@ fn a_changed_secret_ends_the_wait_as_well() {
         render(&[&down])
     ));
     let write = |path: &str| {
-        scene.write("url", format!("http://127.0.0.1:{}{path}\n", hooks.port));
-        fs::set_permissions(
-            scene.path("url"),
-            std::os::unix::fs::PermissionsExt::from_mode(0o600),
-        )
-        .unwrap();
+        scene.write_private("url", format!("http://127.0.0.1:{}{path}\n", hooks.port));
     };
     write("/nowhere");
     for _ in 0..2 {

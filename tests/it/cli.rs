@@ -866,9 +866,7 @@ fn the_shown_config_is_a_config_again_and_keeps_secrets() {
     }
     let parsed: toml::Table = shown.parse().unwrap();
     assert!(parsed["service"]["a"].is_table());
-    scene.write("shown.toml", &shown);
-    let mode = PermissionsExt::from_mode(0o600);
-    fs::set_permissions(scene.path("shown.toml"), mode).unwrap();
+    scene.write_private("shown.toml", &shown);
     let again = format!("{WATCHDOG} --config {{dir}}/shown.toml");
     let second = scene.shell(&format!("{again} show-config")).exits(0).stdout;
     assert_eq!(second, shown, "shown again it is the same");
@@ -1044,8 +1042,7 @@ fn the_config_is_searched_for_in_order() {
             "state_dir = \"{{dir}}/state\"\n{}",
             render(&[&healthy(name).top("working_dir", "\"{dir}\"")])
         ));
-        scene.write(file, text);
-        fs::set_permissions(scene.path(file), fs::Permissions::from_mode(0o600)).unwrap();
+        scene.write_private(file, text);
     };
     place("option", "option.toml");
     place("variable", "variable.toml");

@@ -177,9 +177,7 @@ const MAIL: &str = "mail";
 
 /// A config of the mail scene, for a server on this host.
 fn delivered_here(config: &str, servers: &real_mail::Scene, scene: &Scene) -> String {
-    scene.write("smtp.pass", "s3cret\n");
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
-    fs::set_permissions(scene.path("smtp.pass"), mode).unwrap();
+    scene.write_private("smtp.pass", "s3cret\n");
     let ca = servers.path("certificates/ca.pem");
     let here = config
         .replace("smtp.example.org", "localhost")
@@ -361,9 +359,7 @@ fn the_configs_are_right() {
                 "token" => "1:secret",
                 _ => "secret",
             };
-            scene.write(&found[1], text);
-            let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
-            fs::set_permissions(scene.path(&found[1]), mode).unwrap();
+            scene.write_private(&found[1], text);
         }
         let mut text = secret.replace_all(&block.text, "{dir}/$1").into_owned();
         if !text.contains("[service.") {

@@ -44,8 +44,7 @@ fn every_shipped_config_is_right() {
     let text = fs::read_to_string(example).unwrap();
     // the one file that it names and that must be there
     let secret = scene.path("smtp.pass");
-    fs::write(&secret, "secret\n").unwrap();
-    fs::set_permissions(&secret, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    scene.write_private("smtp.pass", "secret\n");
     scene.raw_config(&text.replace("/etc/watchdog/smtp.pass", secret.to_str().unwrap()));
     let outcome = scene.run(&["show-config"]);
     assert_eq!(outcome.code, 0, "{}", outcome.text());

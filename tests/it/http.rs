@@ -4,7 +4,6 @@ use std::fmt::Write as _;
 use std::fs;
 use std::io::{Read, Write as _};
 use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -288,8 +287,7 @@ fn f76_what_is_secret_is_sent_and_shown_nowhere() {
         }
     });
     let scene = Scene::new();
-    scene.write("auth", "Bearer canary-7391\n");
-    fs::set_permissions(scene.path("auth"), fs::Permissions::from_mode(0o600)).unwrap();
+    scene.write_private("auth", "Bearer canary-7391\n");
     scene.config(&format!(
         "[logging]\nfile = \"own.log\"\nlevel = \"trace\"\n{}",
         with_http(

@@ -80,3 +80,25 @@ fn a_ping_that_fails_changes_nothing_and_shows_no_secret() {
     scene.config(&config(&Hooks::absent(), "", &down));
     scene.check().exits(2);
 }
+
+#[test]
+fn validate_reads_the_url_of_a_ping_and_sends_nothing() {
+    let hooks = Hooks::new();
+    let scene = Scene::new();
+    let config = |url: &str| {
+        let service = Service::new("alpha").watched();
+        scene.config(&format!("[ping]\n{url}\n{}", render(&[&service])));
+        scene.run(&["validate"])
+    };
+    scene.write_private("ping.url", "not a URL\n");
+    let wrong = config("url_file = \"{dir}/ping.url\"").exits(0);
+    assert!(wrong.stdout.contains("no scheme"), "{}", wrong.stdout);
+    assert!(wrong.stdout.contains("(ping.url)"), "{}", wrong.stdout);
+    scene.write_private(
+        "ping.url",
+        format!("http://127.0.0.1:{}/ping/x\n", hooks.port),
+    );
+    let right = config("url_file = \"{dir}/ping.url\"").exits(0);
+    assert!(!right.stdout.contains("(ping.url)"), "{}", right.stdout);
+    assert!(hooks.got().is_empty(), "{:?}", hooks.got());
+}

@@ -1,6 +1,6 @@
 //! Mail through real servers: aiosmtpd with TLS and logins, read back by Python's email package.
 //!
-//! `WATCHDOG_TEST_PYTHON` names a Python that has aiosmtpd; without it, `python3` has it.
+//! `WATCHDOG_TEST_PYTHON` names a Python that has aiosmtpd, where the distribution's has not.
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -38,8 +38,7 @@ impl Scene {
             .unwrap();
         assert!(made.status.success(), "{made:?}");
         std::fs::write(directory.path().join("pass"), "s3cret\n").unwrap();
-        let python = std::env::var_os("WATCHDOG_TEST_PYTHON").unwrap_or_else(|| "python3".into());
-        let mut server = Command::new(python)
+        let mut server = crate::scene::python()
             .arg(scripts.join("server.py"))
             .args([&mail, &certificates])
             .stdin(Stdio::piped())
@@ -50,7 +49,8 @@ impl Scene {
         BufReader::new(server.stdout.take().unwrap())
             .read_line(&mut line)
             .unwrap();
-        let ports = serde_json::from_str(&line).expect("the server has started");
+        let ports = serde_json::from_str(&line)
+            .expect("the server starts; where aiosmtpd is missing, see tests/run-all");
         Self {
             directory,
             server,

@@ -96,8 +96,7 @@ smtp = {{ host = \"localhost\", port = {port}, tls = \"{tls}\", username = \"wat
 
     /// The messages that have come so far.
     fn letters(&self) -> Vec<Letter> {
-        let python = std::env::var_os("WATCHDOG_TEST_PYTHON").unwrap_or_else(|| "python3".into());
-        let output = Command::new(python)
+        let output = crate::scene::python()
             .arg(script("maildir.py"))
             .arg(self.scene.path("postfix/mail/Maildir"))
             .output()

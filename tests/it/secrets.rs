@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -221,14 +221,7 @@ impl Made<'_> {
     fn private(&self, name: &str, text: &str) {
         let path = self.scene.path(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
-        let mut file = (fs::OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true))
-        .mode(0o600)
-        .open(path)
-        .unwrap();
-        file.write_all(text.as_bytes()).unwrap();
+        self.scene.write_private(name, text);
     }
 
     /// A secret of a table, in the form of this config.

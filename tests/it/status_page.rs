@@ -3,7 +3,6 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::Command;
 
 use serde_json::Value;
 
@@ -128,9 +127,8 @@ fn status_prints_the_page_of_some_services_without_a_table_for_it() {
 
 /// What a browser finds at these addresses.
 pub(crate) fn look_at(urls: &[String]) -> Vec<Value> {
-    let python = std::env::var_os("WATCHDOG_TEST_PYTHON").unwrap_or_else(|| "python3".into());
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/browser.py");
-    let output = Command::new(python)
+    let output = crate::scene::python()
         .arg(script)
         .args(urls)
         .output()

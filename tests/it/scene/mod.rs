@@ -18,6 +18,7 @@ use std::fs;
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Mutex;
 use std::time::{Duration, SystemTime};
 
@@ -102,15 +103,21 @@ impl Scene {
 
     /// Writes the config as it stands, placeholders aside.
     pub(crate) fn raw_config(&self, text: &str) {
-        let text = self.fill(text);
+        self.write_private("watchdog.toml", self.fill(text));
+    }
+
+    /// Writes a file of mode 0600 in the directory.
+    pub(crate) fn write_private(&self, name: &str, text: impl AsRef<[u8]>) {
         let mut file = fs::OpenOptions::new()
             .write(true)
             .create(true)
             .truncate(true)
             .mode(0o600)
-            .open(self.path("watchdog.toml"))
+            .open(self.path(name))
             .unwrap();
-        file.write_all(text.as_bytes()).unwrap();
+        file.set_permissions(fs::Permissions::from_mode(0o600))
+            .unwrap();
+        file.write_all(text.as_ref()).unwrap();
     }
 
     /// Writes a file in the directory.
@@ -338,6 +345,15 @@ pub(crate) fn free_port() -> u16 {
 /// Whether the tests run as root.
 pub(crate) fn root() -> bool {
     nix::unistd::geteuid().is_root()
+}
+
+/// The Python that has the packages of tests/run-all: the distribution's, wherever another one comes first in `PATH`.
+/// `WATCHDOG_TEST_PYTHON` names another.
+pub(crate) fn python() -> Command {
+    let of_packages = Path::new("/usr/bin/python3");
+    let named = std::env::var_os("WATCHDOG_TEST_PYTHON");
+    let found = || of_packages.exists().then(|| of_packages.into());
+    Command::new(named.or_else(found).unwrap_or_else(|| "python3".into()))
 }
 
 /// Each line as JSON.
