@@ -196,7 +196,8 @@ pub(crate) enum Step {
     Feed,
     Rename,
     Copytruncate,
-    /// To the file that was renamed last, as long as nothing is in the new one.
+    /// To the file that was renamed last, as long as nothing is in the new one. Not to one that was empty all the time that
+    /// it was at the path, between two runs: nothing says then that it was the log, and hardly anybody has it open.
     Late(End),
     Run,
     MarkEnd,
@@ -316,6 +317,7 @@ pub(crate) fn play(steps: &[Step], encoding: Encoding) {
     // the last one is at the path
     let mut texts = vec![Text::new()];
     let mut renamed: Option<usize> = None;
+    let mut was_seen = true;
     let mut number = 0;
     let run = |scene: &mut Scene, texts: &mut Vec<Text>| {
         let mut expected = BTreeMap::new();
@@ -360,12 +362,15 @@ pub(crate) fn play(steps: &[Step], encoding: Encoding) {
             }
             Step::Rename => {
                 scene.rotate();
-                renamed = Some(texts.len() - 1);
+                let at = texts.len() - 1;
+                renamed = Some(at).filter(|_| was_seen || !texts[at].is_empty());
+                was_seen = false;
                 texts.push(Text::new());
             }
             Step::Copytruncate => {
                 scene.copytruncate();
                 renamed = None;
+                was_seen = false;
                 texts.push(Text::new());
             }
             Step::Late(end) => {
@@ -376,10 +381,14 @@ pub(crate) fn play(steps: &[Step], encoding: Encoding) {
                 texts[at].add(number, 0, *end);
                 number += 1;
             }
-            Step::Run => run(&mut scene, &mut texts),
+            Step::Run => {
+                run(&mut scene, &mut texts);
+                was_seen = true;
+            }
             Step::MarkEnd => {
                 scene.position_at_end();
                 texts.iter_mut().for_each(Text::pass);
+                was_seen = true;
             }
         }
     }
