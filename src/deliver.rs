@@ -195,7 +195,7 @@ fn note_answers(
         if let Some(news) = news {
             for other in all.iter().filter(|other| other.channel != done.channel) {
                 let other = state.channels.entry(other.channel.clone()).or_default();
-                other.add(Alert {
+                other.add_late(Alert {
                     notes: vec![news.clone()],
                     ..Alert::new(now, "watchdog", Event::Watchdog)
                 });
@@ -208,7 +208,7 @@ fn note_answers(
             );
             for channel in all {
                 let known = state.channels.entry(channel.channel.clone()).or_default();
-                known.add(Alert {
+                known.add_late(Alert {
                     notes: vec![note.clone()],
                     ..Alert::new(now, "watchdog", Event::Watchdog)
                 });

@@ -237,9 +237,19 @@ impl ChannelState {
 
     /// Enters an alert under an id that no other has: of its time, its service and its event, and, where a run has
     /// several of the same, their number.
-    pub fn add(&mut self, mut alert: Alert) {
+    pub fn add(&mut self, alert: Alert) {
+        self.add_with(alert, "");
+    }
+
+    /// The same for what comes up once the run's message has been made: alerts of that are pending no longer, and are kept
+    /// in the outbox under ids which this one must not have either.
+    pub fn add_late(&mut self, alert: Alert) {
+        self.add_with(alert, ".late");
+    }
+
+    fn add_with(&mut self, mut alert: Alert, mark: &str) {
         let base = format!(
-            "{}.{}.{}",
+            "{}.{}.{}{mark}",
             alert.time.timestamp_micros(),
             alert.service,
             alert.event.name()

@@ -694,3 +694,28 @@ fn a_group_of_telegram_that_became_a_supergroup_is_followed_and_that_is_said() {
     scene.check().exits(2);
     assert_eq!(chats()[4], "-200");
 }
+
+#[test]
+fn that_a_channel_refuses_is_told_beside_what_the_same_run_found() {
+    let (dead, other) = (Hooks::new(), Hooks::new());
+    let scene = Scene::new();
+    let service = Service::new("alpha");
+    scene.config(&format!(
+        "[notify.dead]\n{}\n[notify.other]\n{}\n{}",
+        dead.keys("slack"),
+        other.keys("webhook"),
+        render(&[&service.watched()])
+    ));
+    scene.start("alpha", &["pid_file=alpha.pid"]);
+    scene.check().exits(0);
+    scene.write("state/state.json", "{");
+    dead.answer(&[say(401)]);
+    other.answer(&[say(503)]);
+    scene.check().exits(0);
+    for _ in 0..2 {
+        scene.check().exits(0);
+    }
+    let told: String = other.got().iter().map(|got| got.body.clone()).collect();
+    assert!(told.contains("state.json.corrupt-"), "{told}");
+    assert!(told.contains("dead"), "{told}");
+}
