@@ -9,11 +9,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
 
 use crate::check::log::Logs;
 use crate::check::process::{LastSeen, ProcessStatus};
 use crate::check::{CheckId, CheckStates, Observation, Severity, SubjectState};
+use crate::clock::{exact, later};
 use crate::config::{Remedy, Service};
 use crate::decide::Decision;
 use crate::files::FileId;
@@ -71,8 +74,10 @@ pub struct ActContext<'a> {
     pub seen: &'a BTreeMap<String, Observation>,
     /// The services that a run before was cut short over.
     pub interrupted: &'a BTreeSet<String>,
-    /// The time that attempts are recorded with.
-    pub now: chrono::DateTime<chrono::Utc>,
+    /// When the run began, by the wall clock.
+    pub now: DateTime<Utc>,
+    /// The same by the clock that nobody sets.
+    pub began: Instant,
     /// When the run has to end, and what checks may take that are asked again.
     pub asking: Asking,
     /// Whether somebody watches who would wonder about long waits.
@@ -86,6 +91,45 @@ pub struct Acted {
     pub outcomes: BTreeMap<String, Outcome>,
     /// Why the state could not be written: then nothing more was restarted.
     pub unwritable: Option<StoreError>,
+}
+
+impl ActContext<'_> {
+    /// What the wall clock would show now, had nobody set it during the run: budget and cooldown count from when an attempt
+    /// is made, which may be minutes after the run has begun.
+    fn time(&self) -> DateTime<Utc> {
+        later(self.now, self.began.elapsed())
+    }
+
+    /// How long the run may still take.
+    fn left(&self) -> Duration {
+        self.asking
+            .run_ends
+            .saturating_duration_since(Instant::now())
+    }
+
+    /// So much time has to be left for a restart or a repair to begin: one that is cut off between stop and start leaves
+    /// the service down, and its attempt is spent. Half of a run always is enough, or a config that gives more time to a
+    /// stop than to the run would never see a restart.
+    fn needed(&self, (service, decision): Due<'_>) -> Duration {
+        let needed = if let Some((repair, _)) = repair_of(service, decision) {
+            repair.timeout
+        } else {
+            let seen = self.seen.get(&service.name).map(|it| &it.process_status);
+            let stops = matches!(seen, Some(ProcessStatus::Running(_)));
+            let stop = stops.then_some(service.limits.stop_timeout);
+            stop.unwrap_or_default()
+                .saturating_add(service.limits.settle)
+        };
+        needed.min(self.asking.run_timeout / 2)
+    }
+}
+
+impl Acted {
+    /// Whether a restart or repair goes on that the run could not wait for.
+    pub fn is_unfinished(&self) -> bool {
+        let mut outcomes = self.outcomes.values();
+        outcomes.any(|outcome| matches!(outcome, Outcome::Unfinished))
+    }
 }
 
 /// What is done to a service, as a participle.
@@ -127,7 +171,9 @@ pub fn act(context: &ActContext<'_>, decisions: &[Decision], state: &mut State) 
             let count = under_way.len() + ready.len();
             // one alone begins in any case
             let free = count == 0 || (count < AT_ONCE && used + needs <= descriptors);
-            let begins = free && decision.after.iter().all(|name| came_up(name, &acted));
+            let begins = free
+                && decision.after.iter().all(|name| came_up(name, &acted))
+                && context.needed((service, decision)) <= context.left();
             if begins {
                 used += needs;
                 ready.push((service, decision));
@@ -145,10 +191,7 @@ pub fn act(context: &ActContext<'_>, decisions: &[Decision], state: &mut State) 
         if under_way.is_empty() {
             break;
         }
-        let left = context
-            .asking
-            .run_ends
-            .saturating_duration_since(Instant::now());
+        let left = context.left();
         let limit = if context.watched {
             left.min(TICK)
         } else {
@@ -180,7 +223,10 @@ pub fn act(context: &ActContext<'_>, decisions: &[Decision], state: &mut State) 
     for (service, decision) in waiting {
         let why = match &acted.unwritable {
             Some(_) => "the state cannot be written",
-            None => "the run had to end",
+            None => {
+                let limit = exact(context.asking.run_timeout);
+                &format!("the run had too little time left for it (run_timeout = {limit})")
+            }
         };
         let why = format!("not {}, because {why}", done(decision));
         acted
@@ -242,6 +288,13 @@ fn begin(
         skip(acted);
         return;
     }
+    if !context.lock.holds() {
+        skip(acted);
+        let path = context.lock.path.clone();
+        acted.unwritable = Some(StoreError::Unlocked { path });
+        return;
+    }
+    let at = context.time();
     let mut recorded = state.clone();
     let entries: Vec<Entry> = ready
         .iter()
@@ -252,7 +305,7 @@ fn begin(
                 service,
                 decision,
                 observation,
-                context.now,
+                at,
             ))
         })
         .collect();

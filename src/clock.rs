@@ -180,6 +180,12 @@ pub fn of_file((seconds, nanos): (i64, i64)) -> DateTime<Utc> {
     })
 }
 
+/// So much later; the latest time that there is where that would be beyond it.
+pub fn later(time: DateTime<Utc>, by: Duration) -> DateTime<Utc> {
+    let by = TimeDelta::from_std(by).unwrap_or(TimeDelta::MAX);
+    (time.checked_add_signed(by)).unwrap_or(DateTime::<Utc>::MAX_UTC)
+}
+
 /// How long ago `then` was; zero for the future.
 pub fn age(now: DateTime<Utc>, then: DateTime<Utc>) -> Duration {
     (now - then).to_std().unwrap_or_default()

@@ -71,8 +71,6 @@ pub enum Access {
     Writable {
         /// The state directory.
         store: Store,
-        /// The lock, held until the end of the run.
-        lock: Lock,
         /// The file that the lock is on.
         lock_file: FileId,
     },
@@ -87,6 +85,10 @@ pub enum Access {
 pub struct Session {
     /// How it may be used.
     pub access: Access,
+    /// The lock, held until all of the run is done, also where the state turns out not to be writable.
+    lock: Option<Lock>,
+    /// A restart goes on that the run could not wait for: it ends with the process, and so must the lock.
+    is_unfinished: bool,
     /// What is remembered.
     pub state: State,
     /// The services that there are.
@@ -212,17 +214,23 @@ impl Run {
     pub fn open(&self, dry_run: bool) -> Result<Session, Error> {
         if dry_run {
             let loaded = Store::at(&self.config.state_dir).look();
-            return Ok(self.session(Access::ReadOnly, loaded));
+            return Ok(self.session(Access::ReadOnly, None, loaded));
         }
         match self.lock_and_load()? {
-            Ok((access, loaded)) => Ok(self.session(access, loaded)),
+            Ok((access, lock, loaded)) => {
+                let mut session = self.session(access, Some(lock), loaded);
+                if let Err(error) = self.keep_damage(&mut session) {
+                    session.access = Access::Refused(error);
+                }
+                Ok(session)
+            }
             Err(busy @ StoreError::Busy { .. }) => Err(busy.into()),
-            Err(error) => Ok(self.session(Access::Refused(error), Loaded::default())),
+            Err(error) => Ok(self.session(Access::Refused(error), None, Loaded::default())),
         }
     }
 
     /// A disk that hangs blocks whoever asks it, so a thread of the pool asks.
-    fn lock_and_load(&self) -> Result<Result<(Access, Loaded), StoreError>, Error> {
+    fn lock_and_load(&self) -> Result<Result<(Access, Lock, Loaded), StoreError>, Error> {
         let path = self.config.state_dir.clone();
         let limit = self.config.check_timeout.min(self.config.run_timeout);
         let now = self.now.wall;
@@ -235,10 +243,9 @@ impl Run {
                 let loaded = store.load(now)?;
                 let access = Access::Writable {
                     lock_file: lock.mark()?,
-                    lock,
                     store,
                 };
-                Ok((access, loaded))
+                Ok((access, lock, loaded))
             }
         });
         match asked {
@@ -248,7 +255,7 @@ impl Run {
         }
     }
 
-    fn session(&self, access: Access, loaded: Loaded) -> Session {
+    fn session(&self, access: Access, lock: Option<Lock>, loaded: Loaded) -> Session {
         let Loaded {
             mut state,
             damage,
@@ -258,6 +265,8 @@ impl Run {
         let clock_set = state.adjust_to_clock(&self.now);
         Session {
             access,
+            lock,
+            is_unfinished: false,
             trusted,
             requests: Vec::new(),
             damage,
@@ -273,9 +282,10 @@ impl Run {
         }
     }
 
-    /// Journals and saves at once what of the state was found damaged, for a run that is no check: the next check
-    /// alerts about it, and restarts nothing where attempts may be missing.
-    pub fn keep_damage(&self, session: &mut Session) -> Result<(), StoreError> {
+    /// Journals and saves at once what of the state was found damaged: the damaged file has been set aside, and a run
+    /// that is killed leaves no other trace of it. A check alerts about it, and restarts nothing where attempts may be
+    /// missing; any other run leaves that to the next check.
+    fn keep_damage(&self, session: &mut Session) -> Result<(), StoreError> {
         let Access::Writable { store, .. } = &session.access else {
             return Ok(());
         };
@@ -358,10 +368,7 @@ impl Run {
         observations: &Observations,
         decisions: &[Decision],
     ) -> Acted {
-        let Access::Writable {
-            store, lock_file, ..
-        } = &session.access
-        else {
+        let Access::Writable { store, lock_file } = &session.access else {
             return Acted::default();
         };
         let context = ActContext {
@@ -371,6 +378,7 @@ impl Run {
             seen: observations,
             interrupted: &session.interrupted,
             now: self.now.wall,
+            began: self.began,
             asking: Asking {
                 check_timeout: self.config.check_timeout,
                 run_timeout: self.config.run_timeout,
@@ -379,6 +387,7 @@ impl Run {
             watched: self.watched,
         };
         let mut acted = act(&context, decisions, &mut session.state);
+        session.is_unfinished = acted.is_unfinished();
         if let Some(error) = acted.unwritable.take() {
             session.access = Access::Refused(error);
         }
@@ -443,10 +452,7 @@ impl Run {
         session
             .roster
             .forget_removed(&mut session.state, self.now.wall);
-        let Access::Writable {
-            store, lock_file, ..
-        } = &session.access
-        else {
+        let Access::Writable { store, lock_file } = &session.access else {
             return;
         };
         // what was done is in the audit trail, whatever becomes of the state
@@ -524,10 +530,16 @@ impl Run {
     ) -> Result<RunReport, Error> {
         let Session {
             access,
+            lock,
+            is_unfinished,
             state,
             roster,
             ..
         } = session;
+        // what still stops and starts a service must not do so beside another run
+        if is_unfinished {
+            std::mem::forget(lock);
+        }
         // the program ends: to free all of it piece by piece took as long as to decide
         std::mem::forget((state, roster));
         if let Access::Refused(error) = access {

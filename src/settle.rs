@@ -2,6 +2,8 @@
 //!
 //! As pure as the policy, and the other half of it: every transition of what is remembered is here.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 
 use crate::check::container::{Awaited, Ordered};
@@ -126,7 +128,8 @@ fn settle_order(
         return;
     };
     let at = ordered.at;
-    if at == wall {
+    // by this run: those of earlier ones are from before it began
+    if at >= wall {
         remembered.ordered = match outcome {
             Some(Outcome::Unfinished) => return,
             Some(Outcome::Attempted(attempted)) => {
@@ -291,7 +294,9 @@ pub fn settle(
         let action = &attempted.action;
         remembered.counted.count(action.kind, Some(action.ok));
         if attempted.action.ok && attempted.action.kind == Operation::Restart {
-            remembered.record_good_restart(wall);
+            let made = remembered.last_attempt().unwrap_or(wall).max(wall);
+            let took = Duration::from_millis(action.duration_ms);
+            remembered.record_good_restart(crate::clock::later(made, took));
         }
         remembered.process = attempted.subject.process.clone();
         if attempted.subject.unit.is_some() {

@@ -34,7 +34,6 @@ pub fn run(
     if let Access::Refused(error) = session.access {
         return Err(error.into());
     }
-    run.keep_damage(&mut session)?;
     let observations = run.observe(&session);
     if let Some(why) = refusal(&run, &session, service, &observations, options.force) {
         ::log::error!("{} is not restarted: {why}", service.name);

@@ -30,7 +30,6 @@ pub fn run(config: Config, options: &cli::Scale, style: Style) -> Result<u8, Err
     if let Access::Refused(error) = session.access {
         return Err(error.into());
     }
-    run.keep_damage(&mut session)?;
     let measured = run.measure(&session, std::slice::from_ref(&scale));
     let Some(measured) = measured.into_iter().next() else {
         return Ok(1);

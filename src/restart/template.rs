@@ -107,6 +107,7 @@ fn attempt<M: Method>(
     recorded: &mut Recorded,
 ) -> Result<(Up, Outcome), Failure> {
     let service = context.service;
+    context.check_lock()?;
     let leftovers = left_behind(context).map_err(|why| {
         format!(
             "what its main process may have left behind cannot be seen: {why}; nothing was started"

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::thread;
 
 use super::{Access, Results, Run, Session};
+use crate::clock::later;
 use crate::config::Scale;
 use crate::decide::scale::{Count, Due, Facts, ScaleDecision, decide};
 use crate::scale::Context;
@@ -170,10 +171,7 @@ impl Run {
                 outcomes.insert(&*it.scale.name, ScaleOutcome::Skipped(why));
             }
         };
-        let Access::Writable {
-            store, lock_file, ..
-        } = &session.access
-        else {
+        let Access::Writable { store, lock_file } = &session.access else {
             if !matches!(session.access, Access::ReadOnly) {
                 skip("the state cannot be written");
             }
@@ -183,11 +181,13 @@ impl Run {
             skip("the lock was removed meanwhile, and another run may be at it");
             return outcomes;
         }
+        // restarts before it may have taken minutes
+        let at = later(self.now.wall, self.began.elapsed());
         let mut recorded = session.state.clone();
         let entries: Vec<Entry> = (ready.iter())
             .map(|it| {
                 let change = Change {
-                    at: self.now.wall,
+                    at,
                     from: it.due.from,
                     to: it.due.to,
                 };

@@ -64,6 +64,7 @@ mod redis_channel;
 mod report;
 mod restart;
 mod run_all;
+mod run_end;
 mod run_every;
 mod scaled_for_real;
 mod scaling;
