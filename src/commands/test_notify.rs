@@ -93,7 +93,8 @@ fn send_test(config: &Config, channel: &Channel, begin: &str, style: Style) -> R
         let address = &recipient.address;
         let came_to = match &recipient.outcome {
             Outcome::Delivered => format!("{address}: sent"),
-            Outcome::Refused(why) => format!("{address}: refused, for good: {why}"),
+            Outcome::Refused(why) => format!("{address}: refused: {why}"),
+            Outcome::Never(why) => format!("{address}: refused, for good: {why}"),
             Outcome::Deferred {
                 why,
                 maybe_delivered: false,

@@ -164,14 +164,14 @@ impl<'a> Sender<'a> {
         let services = &delivery.notification.services;
         let about = services.join(", ");
         let is_worth_noting = (delivery.tries + 1).is_power_of_two();
-        for (refused, trouble) in report.reasons(&self.channel.name) {
-            let what = if refused {
+        for reason in report.reasons(&self.channel.name) {
+            let what = if reason.is_refusal {
                 DeliveryEvent::Refused
             } else {
                 DeliveryEvent::Deferred
             };
-            let trouble = format!("about {about}: {trouble}");
-            if refused || is_worth_noting {
+            let trouble = format!("about {about}: {}", reason.sentence);
+            if reason.is_final || is_worth_noting {
                 ::log::error!("{trouble}");
                 self.note(what, services, trouble);
             } else {

@@ -197,7 +197,7 @@ fn came_to(shown: &str, answer: &Answer, limit: Duration) -> (Outcome, bool) {
             let why = format!("`{shown}` {}{said}", describe_status(status));
             let outcome = match status.code() {
                 Some(0) => Outcome::Delivered,
-                Some(code) if REFUSES.contains(&code) => Outcome::Refused(why),
+                Some(code) if REFUSES.contains(&code) => Outcome::Never(why),
                 Some(_) => Outcome::deferred(why),
                 None => uncertain(why),
             };
@@ -322,7 +322,7 @@ mod tests {
             let (outcome, failed) = came_to("tell -v", &answer, Duration::from_secs(10));
             let expected = match kind {
                 "delivered" => Outcome::Delivered,
-                "refused" => Outcome::Refused(why.to_owned()),
+                "refused" => Outcome::Never(why.to_owned()),
                 kind => Outcome::Deferred {
                     why: why.to_owned(),
                     maybe_delivered: kind == "perhaps",

@@ -217,7 +217,7 @@ pub(super) fn hand_over(
         }
         Meaning::Never => {
             let why = format!("{told}, to a short text as well");
-            DeliveryReport::all(recipients, &Outcome::Refused(why))
+            DeliveryReport::all(recipients, &Outcome::Never(why))
         }
         Meaning::Refused => {
             let why = format!(

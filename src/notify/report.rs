@@ -51,8 +51,10 @@ pub struct Recipient {
 pub enum Outcome {
     /// The channel took it.
     Delivered,
-    /// It will never be taken, and why: it is not tried again.
+    /// The other side said no to it, and why: it is tried again once an hour, for somebody may mend that.
     Refused(String),
+    /// It will never be taken, and why: it is not tried again.
+    Never(String),
     /// It was not taken now: to be tried again.
     Deferred {
         /// Why: where, at which step, what was said, and what to do.
@@ -94,11 +96,17 @@ impl DeliveryReport {
 
     /// The recipients to try again.
     pub fn pending(&self) -> Vec<String> {
-        let pending = self
-            .recipients
-            .iter()
-            .filter(|recipient| matches!(recipient.outcome, Outcome::Deferred { .. }));
+        let is_over = |outcome: &Outcome| matches!(outcome, Outcome::Delivered | Outcome::Never(_));
+        let pending = self.recipients.iter().filter(|it| !is_over(&it.outcome));
         pending.map(|recipient| recipient.address.clone()).collect()
+    }
+
+    /// Whether the other side said no to somebody, and all others have it: there is nothing to try again soon.
+    pub fn is_refused(&self) -> bool {
+        let mut outcomes = self.recipients.iter().map(|it| &it.outcome);
+        let refused = |outcome: &Outcome| matches!(outcome, Outcome::Refused(_));
+        let soon = |outcome: &Outcome| matches!(outcome, Outcome::Deferred { .. });
+        outcomes.clone().any(refused) && !outcomes.any(soon)
     }
 
     /// Whether an attempt may have delivered the message although no answer came.
@@ -128,16 +136,17 @@ impl DeliveryReport {
     /// journal.
     pub fn troubles(&self, channel: &str) -> Vec<String> {
         let reasons = self.reasons(channel).into_iter();
-        reasons.map(|(_, sentence)| sentence).collect()
+        reasons.map(|reason| reason.sentence).collect()
     }
 
-    /// The same, and of each whether it is final: the recipients were refused.
-    pub fn reasons(&self, channel: &str) -> Vec<(bool, String)> {
+    /// The same, and of each what it means.
+    pub fn reasons(&self, channel: &str) -> Vec<Reason> {
         let mut reasons: Vec<(&'static str, &str, Vec<&str>)> = Vec::new();
         for Recipient { address, outcome } in &self.recipients {
             let (kind, why) = match outcome {
                 Outcome::Delivered => continue,
                 Outcome::Refused(why) => ("refused", why),
+                Outcome::Never(why) => ("refused for good", why),
                 Outcome::Deferred {
                     why,
                     maybe_delivered: false,
@@ -155,11 +164,30 @@ impl DeliveryReport {
         reasons
             .into_iter()
             .map(|(kind, why, addresses)| {
-                let sentence = format!("{channel} to {} {kind}: {why}", addresses.join(", "));
-                (kind == "refused", sentence)
+                let mut sentence = format!("{channel} to {} {kind}: {why}", addresses.join(", "));
+                let is_final = kind == "refused for good";
+                if kind == "refused" {
+                    sentence.push_str("; it is tried again once an hour");
+                }
+                Reason {
+                    is_refusal: is_final || kind == "refused",
+                    is_final,
+                    sentence,
+                }
             })
             .collect()
     }
+}
+
+/// Why some recipients do not have a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reason {
+    /// The other side said no.
+    pub is_refusal: bool,
+    /// It is not tried again.
+    pub is_final: bool,
+    /// For the log and the journal.
+    pub sentence: String,
 }
 
 #[cfg(test)]
@@ -176,6 +204,7 @@ mod tests {
             recipients: vec![
                 recipient("a@x", Outcome::Delivered),
                 recipient("b@x", Outcome::Refused("550 no".to_owned())),
+                recipient("f@x", Outcome::Never("no address".to_owned())),
                 recipient("c@x", Outcome::deferred("452 full")),
                 recipient("d@x", Outcome::deferred("452 full")),
                 recipient(
@@ -191,14 +220,37 @@ mod tests {
         assert!(report.reached_somebody());
         assert!(report.is_uncertain());
         assert_eq!(report.delivered(), ["a@x"]);
-        assert_eq!(report.pending(), ["c@x", "d@x", "e@x"]);
+        assert_eq!(report.pending(), ["b@x", "c@x", "d@x", "e@x"]);
+        assert!(!report.is_refused(), "others are tried by the next run");
         assert_eq!(
             report.troubles("mail"),
             [
-                "mail to b@x refused: 550 no",
+                "mail to b@x refused: 550 no; it is tried again once an hour",
+                "mail to f@x refused for good: no address",
                 "mail to c@x, d@x not delivered yet: 452 full",
                 "mail to e@x perhaps not delivered: no answer",
             ]
         );
+        let mut reasons = report.reasons("mail").into_iter();
+        assert!(
+            reasons
+                .next()
+                .is_some_and(|it| it.is_refusal && !it.is_final)
+        );
+        assert!(
+            reasons
+                .next()
+                .is_some_and(|it| it.is_refusal && it.is_final)
+        );
+        assert!(
+            reasons
+                .next()
+                .is_some_and(|it| !it.is_refusal && !it.is_final)
+        );
+        let report = DeliveryReport {
+            recipients: report.recipients[..2].to_vec(),
+            ..report
+        };
+        assert!(report.is_refused());
     }
 }

@@ -6,6 +6,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 
 use serde_json::{Value, json};
 
+use crate::scene::hooks::Hooks;
 use crate::scene::servers::{Do, ENVELOPE, Server, smtp};
 use crate::scene::{Mail, Scene, Service, alive, environment, render, when};
 
@@ -177,8 +178,19 @@ fn f72_what_is_put_off_at_any_step_comes_later() {
     }
 }
 
+/// Makes the hour over in which what was refused is not tried again.
+fn end_hold(scene: &Scene) {
+    let long_ago = |hold: &mut Value| {
+        if !hold.is_null() {
+            hold["since"] = json!("2026-01-01T00:00:00Z");
+        }
+    };
+    scene.edit_state(|state| long_ago(&mut state["channels"]["mail"]["hold"]));
+    edit_outbox(scene, |entry| long_ago(&mut entry["hold"]));
+}
+
 #[test]
-fn f72_what_is_refused_is_final_and_in_the_journal() {
+fn f72_what_is_refused_is_kept_and_tried_once_an_hour() {
     for (step, reply) in [
         ("RCPT", "550 no such user"),
         ("DATA", "554 not from you"),
@@ -188,8 +200,7 @@ fn f72_what_is_refused_is_final_and_in_the_journal() {
         server.at(step, Do::Say(reply));
         let scene = smtp(&server, "", &[&watched()]);
         let outcome = scene.check().exits(2);
-        assert_eq!(outcome.json()["mail"], json!({"sent": 0, "queued": 0}));
-        assert_eq!(scene.outbox(), 0);
+        assert_eq!(outcome.json()["mail"], json!({"sent": 0, "queued": 1}));
         let told = noted(&scene, "mail_refused");
         assert_eq!(told.len(), 1);
         assert!(
@@ -197,10 +208,47 @@ fn f72_what_is_refused_is_final_and_in_the_journal() {
             "{told:?}"
         );
         assert!(outcome.stderr.contains(reply), "{}", outcome.stderr);
+        let connections = server.connections();
+        scene.check().exits(2);
+        assert_eq!(server.connections(), connections, "{step}: asked too early");
         server.heal();
         scene.check().exits(2);
-        assert_eq!(server.got().len(), 0);
+        assert_eq!(server.got().len(), 0, "{step}: not within the hour");
+        end_hold(&scene);
+        let outcome = scene.check().exits(2);
+        assert_eq!(
+            outcome.json()["mail"],
+            json!({"sent": 1, "queued": 0}),
+            "{step}"
+        );
+        assert_eq!(scene.outbox(), 0);
     }
+}
+
+#[test]
+fn that_all_mail_is_refused_is_told_on_the_other_channels_and_a_change_ends_the_wait() {
+    let (server, hooks) = (Server::new(), Hooks::new());
+    server.at("RCPT", Do::Say("550 5.7.1 relaying denied"));
+    let channel = format!("[notify.phone]\n{}\n", hooks.keys("webhook"));
+    let scene = smtp(&server, &channel, &[&watched()]);
+    for _ in 0..2 {
+        scene.check().exits(2);
+    }
+    let told = || {
+        hooks
+            .got()
+            .iter()
+            .any(|got| got.body.contains("relaying denied"))
+    };
+    assert!(told(), "{:?}", hooks.got());
+    server.heal();
+    let text = scene.read("watchdog.toml");
+    scene.write(
+        "watchdog.toml",
+        text.replace("ops@example.org", "Ops <ops@example.org>"),
+    );
+    scene.check().exits(2);
+    assert!(!server.got().is_empty());
 }
 
 #[test]
@@ -822,9 +870,7 @@ All of it was taken. Check the inbox and the spam folder.
     server.at("RCPT", Do::Say("550 who"));
     let outcome = scene.run(&["test-mail"]).exits(1);
     assert!(
-        outcome
-            .stdout
-            .contains("ops@example.org: refused, for good: "),
+        outcome.stdout.contains("ops@example.org: refused: "),
         "{}",
         outcome.stdout
     );

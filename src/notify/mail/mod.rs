@@ -12,7 +12,9 @@ use lettre::Address;
 use lettre::message::Mailbox as Parsed;
 use nix::unistd::{AccessFlags, access};
 
+use super::answers::LONGEST;
 use super::kind::Private;
+use super::report::{Pause, Paused};
 use super::{ChannelKind, DeliveryReport, Notification, Outcome, Recipient, Routing, Thread};
 use crate::check::trap::Trap;
 use crate::files;
@@ -181,7 +183,7 @@ impl ChannelKind for Settings {
                     to.push(mailbox.parsed.email);
                     None
                 }
-                Err(error) => Some(Outcome::Refused(format!("[mail] to: {error}"))),
+                Err(error) => Some(Outcome::Never(format!("[mail] to: {error}"))),
             };
             report.recipients.push(Recipient {
                 address: recipient.clone(),
@@ -198,7 +200,30 @@ impl ChannelKind for Settings {
         for (recipient, outcome) in open.zip(handed.outcomes) {
             recipient.outcome = outcome;
         }
+        self.hold_refused(&mut report, handed.message_refused);
         report
+    }
+}
+
+impl Settings {
+    /// What was refused is not tried by every run: where everybody was, no other message is, either.
+    fn hold_refused(&self, report: &mut DeliveryReport, message_refused: bool) {
+        if !report.is_refused() {
+            return;
+        }
+        let pending = report.pending();
+        let all = self.recipients().iter().all(|to| pending.contains(to));
+        let whom = if all && !message_refused {
+            report.transport_failed = true;
+            Paused::Channel
+        } else {
+            Paused::Message
+        };
+        report.pause = Some(Pause {
+            whom,
+            length: LONGEST,
+            until_changed: true,
+        });
     }
 }
 
@@ -216,6 +241,8 @@ struct Accepted {
     outcomes: Vec<Outcome>,
     /// The transport itself failed: another message would fail as well now.
     transport_failed: bool,
+    /// It was the message that was refused, and no recipient of it.
+    message_refused: bool,
 }
 
 /// A message that is ready to be sent.
@@ -268,6 +295,7 @@ fn hand_over(
     let all = |outcome: Outcome| Accepted {
         transport_failed: matches!(outcome, Outcome::Deferred { .. }),
         outcomes: vec![outcome; count],
+        message_refused: false,
     };
     if to.is_empty() {
         return all(Outcome::Delivered);
@@ -430,7 +458,7 @@ mod tests {
         assert_eq!(report.recipients.len(), 2, "each recipient once");
         assert_eq!(
             report.recipients[0].outcome,
-            Outcome::Refused(
+            Outcome::Never(
                 "[mail] to: `no body` is not a mail address; write it like ops@example.org"
                     .to_owned()
             )

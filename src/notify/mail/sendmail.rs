@@ -21,7 +21,7 @@ const LINES: usize = 5;
 const KEPT: [&str; 8] = [
     "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "TZ", "TMPDIR",
 ];
-/// sysexits.h: the recipient is not known. The one failure that another attempt cannot mend.
+/// sysexits.h: the recipient is not known, which another attempt soon cannot mend.
 const NO_USER: i32 = 67;
 
 /// Hands a message to `command`, for all recipients at once, and where that fails for each on its own, so that
@@ -38,6 +38,7 @@ pub(super) fn deliver(
         return Accepted {
             transport_failed: together.befalls_all(),
             outcomes: vec![together.outcome(); envelope.to.len()],
+            message_refused: false,
         };
     }
     let together = together.outcome();
@@ -52,6 +53,7 @@ pub(super) fn deliver(
     Accepted {
         outcomes: envelope.to.iter().map(alone).collect(),
         transport_failed: false,
+        message_refused: false,
     }
 }
 

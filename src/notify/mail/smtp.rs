@@ -61,6 +61,7 @@ pub(super) fn deliver(
         step: Step::Preparing,
         outcomes: vec![None; envelope.to.len()],
         handed_over: false,
+        message_refused: false,
     }));
     let (say, heard) = mpsc::channel();
     let deadline = Instant::now() + smtp.timeout;
@@ -102,6 +103,7 @@ pub(super) fn deliver(
     Accepted {
         outcomes: decided.collect(),
         transport_failed,
+        message_refused: progress.message_refused,
     }
 }
 
@@ -112,6 +114,8 @@ struct Progress {
     outcomes: Vec<Option<Outcome>>,
     /// The end of the message is on its way, and no answer has come.
     handed_over: bool,
+    /// The message was refused, and not a recipient.
+    message_refused: bool,
 }
 
 type Shared = Arc<Mutex<Progress>>;
@@ -638,7 +642,10 @@ impl Dialogue<'_> {
                 self.report(format!("message taken: {reply}"));
                 self.decide(accepted, &Outcome::Delivered);
             }
-            500..600 => self.decide(accepted, &Outcome::Refused(said())),
+            500..600 => {
+                self.decide(accepted, &Outcome::Refused(said()));
+                lock(self.shared).message_refused = true;
+            }
             _ => self.decide(accepted, &Outcome::deferred(said())),
         }
         Ok(())
