@@ -223,6 +223,8 @@ fn note_answers(
                 from: before.map_or_else(|| moved.from.clone(), |before| before.from),
                 to: moved.to.clone(),
             });
+            // ids of messages in a chat mean others in another one
+            known.threads.clear();
         }
         if known.hold != done.hold {
             known.hold.clone_from(&done.hold);

@@ -444,9 +444,15 @@ pub fn settle(
             continue;
         }
         must_persist = true;
+        let of_open = known.and_then(ServiceAlerts::open_incident);
+        let of_open = of_open.map(str::to_owned);
         let known = state.channels.entry(channel.name.clone()).or_default();
         if let Some(event) = event {
             let mut alert = alert(event);
+            // what was reported as the beginning of one incident is not left open by an end that is of another
+            if let Some(open) = of_open.filter(|_| flaps || event == Event::Recovered) {
+                alert.incident = Some(open);
+            }
             if flaps {
                 alert.notes.push(flap_note(began_lately));
             }

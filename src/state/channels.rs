@@ -101,6 +101,11 @@ impl ServiceAlerts {
         self.alerted.get(&event).copied().filter(|_| counts)
     }
 
+    /// The incident of the trouble whose end has not been reported.
+    pub fn open_incident(&self) -> Option<&str> {
+        self.open_trouble.and(self.incident.as_deref())
+    }
+
     /// Takes note that an alert about an event of an incident is pending.
     pub fn note(&mut self, event: Event, incident: Option<&str>, now: DateTime<Utc>) {
         if self.incident.as_deref() != incident {
@@ -306,8 +311,12 @@ impl ChannelState {
     pub fn close_threads(&mut self, open: &BTreeSet<&str>) -> bool {
         let pending = &self.pending;
         let before = self.threads.len();
+        let unended: BTreeSet<&str> = (self.services.values())
+            .filter_map(ServiceAlerts::open_incident)
+            .collect();
         self.threads.retain(|incident, _| {
             open.contains(incident.as_str())
+                || unended.contains(incident.as_str())
                 || (pending.iter()).any(|alert| alert.incident.as_ref() == Some(incident))
         });
         self.threads.len() < before

@@ -719,3 +719,31 @@ fn that_a_channel_refuses_is_told_beside_what_the_same_run_found() {
     assert!(told.contains("state.json.corrupt-"), "{told}");
     assert!(told.contains("dead"), "{told}");
 }
+
+#[test]
+fn in_a_new_chat_of_telegram_nothing_replies_to_a_message_of_the_old_one() {
+    let hooks = Hooks::new();
+    let scene = Scene::new();
+    configure(&scene, "telegram", &hooks, "remind_every = \"1ms\"");
+    let moved = json!({
+        "ok": false,
+        "error_code": 400,
+        "description": "Bad Request: group chat was upgraded to a supergroup chat",
+        "parameters": {"migrate_to_chat_id": -100_123},
+    });
+    let taken = |id: i32| {
+        let body = json!({"ok": true, "result": {"message_id": id}});
+        Answer::Say(200, "", body.to_string())
+    };
+    hooks.answer(&[taken(5), Answer::Say(400, "", moved.to_string()), taken(9)]);
+    for _ in 0..4 {
+        scene.check().exits(2);
+    }
+    let replies: Vec<String> = hooks
+        .got()
+        .iter()
+        .map(|got| got.json()["reply_parameters"]["message_id"].to_string())
+        .collect();
+    // the fourth one tells of the new chat as well
+    assert_eq!(replies, ["null", "5", "null", "null", "9"]);
+}

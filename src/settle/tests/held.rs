@@ -436,3 +436,37 @@ proptest! {
         prop_assert!(left.is_empty(), "left: {left:?}");
     }
 }
+
+/// The incidents of which a channel was told the beginning and not the end.
+fn left_open(told: &Told) -> BTreeSet<String> {
+    let mut open = BTreeSet::new();
+    for alert in told.messages.iter().flat_map(|(_, alerts)| alerts) {
+        let incident = alert.incident.clone().unwrap_or_default();
+        if alert.event.is_trouble() {
+            open.insert(incident);
+        } else if alert.event == Event::Recovered {
+            assert!(open.remove(&incident), "{incident:?} was not begun");
+        }
+    }
+    open
+}
+
+#[test]
+fn what_breaks_again_and_again_leaves_no_incident_open() {
+    for worse in [Verdict::Down, Verdict::Exhausted] {
+        let mut told = Told::new(routing(&ALL));
+        for minute in 0..100 {
+            let verdict = match minute {
+                0..40 if minute % 4 == 1 => Verdict::Down,
+                0..40 if minute % 4 == 3 && minute > 20 => worse,
+                _ => Verdict::Healthy,
+            };
+            told.run(minute * 60, &[("a", verdict)]);
+        }
+        assert!(told.messages.len() > 6, "{:?}", told.messages);
+        assert_eq!(left_open(&told), BTreeSet::new());
+        let last = told.messages.last().unwrap();
+        assert_eq!(last.1[0].event, Event::Recovered);
+        assert!(told.state.channels["mail"].threads.is_empty());
+    }
+}
