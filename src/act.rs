@@ -221,12 +221,11 @@ pub fn act(context: &ActContext<'_>, decisions: &[Decision], state: &mut State) 
         acted.outcomes.insert(name, Outcome::Unfinished);
     }
     for (service, decision) in waiting {
+        let limit = exact(context.asking.run_timeout);
+        let late = format!("the run had too little time left for it (run_timeout = {limit})");
         let why = match &acted.unwritable {
             Some(_) => "the state cannot be written",
-            None => {
-                let limit = exact(context.asking.run_timeout);
-                &format!("the run had too little time left for it (run_timeout = {limit})")
-            }
+            None => &late,
         };
         let why = format!("not {}, because {why}", done(decision));
         acted

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use chrono::{DateTime, Utc};
 
@@ -483,7 +483,10 @@ impl Run {
                 deliver(&self.config, channels, store, &mut session.state, &self.now)
             }
             Access::Refused(error) => {
-                self.alert_unrecorded(&error.to_string(), &mut session.state, results);
+                let hangs = matches!(error, StoreError::Hangs { .. });
+                let last_saved = if hangs { None } else { self.last_saved() };
+                let error = error.to_string();
+                self.alert_unrecorded(&error, &mut session.state, results, last_saved);
                 BTreeMap::new()
             }
             _ => BTreeMap::new(),
@@ -497,7 +500,13 @@ impl Run {
         }
     }
 
-    fn alert_unrecorded(&self, error: &str, state: &mut State, results: &Results) {
+    fn alert_unrecorded(
+        &self,
+        error: &str,
+        state: &mut State,
+        results: &Results,
+        last_saved: Option<SystemTime>,
+    ) {
         let is_unwell = |verdict: Verdict| verdict.exit_code() != ExitCode::Ok;
         let services = results.services.iter().filter(|it| is_unwell(it.verdict));
         let scales = results.scales.iter().filter(|it| is_unwell(it.verdict));
@@ -514,11 +523,20 @@ impl Run {
             }
             let now = self.now.wall;
             alert_own_trouble(state, now, &message, self.alerting());
-            at_once(&self.config, channels, state, now);
+            at_once(&self.config, channels, state, now, last_saved);
         }
         for sentence in unwell {
             ::log::error!("{sentence}");
         }
+    }
+
+    /// When a run could write its state last, as far as that can be told. A disk that hangs blocks whoever asks it.
+    fn last_saved(&self) -> Option<SystemTime> {
+        let store = Store::at(&self.config.state_dir);
+        let asked = self
+            .pool
+            .alone(self.config.check_timeout, move || store.last_saved());
+        asked.ok()?
     }
 
     /// What the run came to; an error where it could not be recorded.

@@ -18,15 +18,28 @@ use crate::state::State;
 /// Sends one notification of all that is pending on each channel. What goes wrong is logged: nothing is kept for later.
 ///
 /// Such runs know nothing of each other, and would send the same every minute. So what was reported is marked by an
-/// empty file in the directory for temporary files, and the same trouble is not reported again within `remind_every`.
+/// empty file in the directory for temporary files, and the same trouble is not reported again within `remind_every`,
+/// unless a state was written since (`last_saved`): then that trouble was over.
 /// Where that fails as well, it is reported again: too often is better than never.
-pub fn at_once(config: &Config, channels: &[Channel], state: &State, now: DateTime<Utc>) {
+pub fn at_once(
+    config: &Config,
+    channels: &[Channel],
+    state: &State,
+    now: DateTime<Utc>,
+    last_saved: Option<SystemTime>,
+) {
     side_by_side(channels.iter().collect(), |channel| {
-        send(config, channel, state, now);
+        send(config, channel, state, now, last_saved);
     });
 }
 
-fn send(config: &Config, channel: &Channel, state: &State, now: DateTime<Utc>) {
+fn send(
+    config: &Config,
+    channel: &Channel,
+    state: &State,
+    now: DateTime<Utc>,
+    last_saved: Option<SystemTime>,
+) {
     let name = &channel.name;
     let Some(known) = state.channels.get(name) else {
         return;
@@ -35,9 +48,10 @@ fn send(config: &Config, channel: &Channel, state: &State, now: DateTime<Utc>) {
         return;
     };
     let mark = mark(config, channel, &known.pending);
-    let within = channel.routing().reminds_after().unwrap_or(Duration::MAX);
-    if was_marked(&mark, within) {
-        ::log::info!("the same was sent by {name} within {}", rough(within));
+    let within = channel.routing().reminds_after();
+    if was_marked(&mark, within, last_saved) {
+        let within = within.map(|it| format!(" within {}", rough(it)));
+        ::log::info!("the same was sent by {name}{}", within.unwrap_or_default());
         return;
     }
     let thread = Thread::of(&notification, &known.threads);
@@ -79,15 +93,18 @@ fn mark(config: &Config, channel: &Channel, pending: &[Alert]) -> PathBuf {
     std::env::temp_dir().join(format!("watchdog-{user}-{:016x}.told", hasher.finish()))
 }
 
-/// Whether a mark of our own is younger than that. Others can write there: theirs silences nobody.
-fn was_marked(mark: &Path, within: Duration) -> bool {
+/// Whether there is a mark of our own that was made within such a time, and after the last state was saved. Others can write
+/// there: theirs silences nobody.
+fn was_marked(mark: &Path, within: Option<Duration>, last_saved: Option<SystemTime>) -> bool {
     let Ok(meta) = fs::symlink_metadata(mark) else {
         return false;
     };
-    let age = meta.modified().ok().and_then(|time| time.elapsed().ok());
+    let made = meta.modified().ok();
+    let age = made.and_then(|time| time.elapsed().ok());
     meta.is_file()
         && meta.uid() == nix::unistd::geteuid().as_raw()
-        && age.is_some_and(|age| age < within)
+        && age.is_some_and(|age| within.is_none_or(|within| age < within))
+        && last_saved.is_none_or(|saved| made.is_some_and(|made| made >= saved))
 }
 
 fn set_mark(mark: &Path) -> io::Result<()> {
@@ -115,23 +132,33 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mark = dir.path().join("mark");
         let hour = Duration::from_hours(1);
-        assert!(!was_marked(&mark, hour));
+        assert!(!was_marked(&mark, Some(hour), None));
         set_mark(&mark).unwrap();
-        assert!(was_marked(&mark, hour));
-        assert!(!was_marked(&mark, Duration::ZERO));
+        assert!(was_marked(&mark, Some(hour), None));
+        assert!(!was_marked(&mark, Some(Duration::ZERO), None));
         let set = |time| {
             let file = OpenOptions::new().write(true).open(&mark).unwrap();
             file.set_modified(time).unwrap();
         };
         set(SystemTime::now() - 2 * hour);
-        assert!(!was_marked(&mark, hour), "long ago");
+        assert!(!was_marked(&mark, Some(hour), None), "long ago");
         set(SystemTime::now() + 2 * hour);
-        assert!(!was_marked(&mark, hour), "by a clock that was wrong");
+        assert!(
+            !was_marked(&mark, Some(hour), None),
+            "by a clock that was wrong"
+        );
         set_mark(&mark).unwrap();
-        assert!(was_marked(&mark, hour), "set again");
+        assert!(was_marked(&mark, Some(hour), None), "set again");
+        assert!(was_marked(&mark, None, None), "once is enough");
+        let now = SystemTime::now();
+        assert!(was_marked(&mark, None, Some(now - hour)));
+        assert!(
+            !was_marked(&mark, None, Some(now + hour)),
+            "it was over meanwhile"
+        );
         let link = dir.path().join("link");
         std::os::unix::fs::symlink(&mark, &link).unwrap();
-        assert!(!was_marked(&link, hour));
+        assert!(!was_marked(&link, Some(hour), None));
         assert!(set_mark(&link).is_err());
         let second = dir.path().join("second");
         fs::write(&second, "somebody's").unwrap();
@@ -144,6 +171,6 @@ mod tests {
         assert_eq!(fs::read(&second).unwrap(), b"somebody's");
         assert_eq!(fs::metadata(&second).unwrap().modified().unwrap(), before);
         fs::create_dir(dir.path().join("dir")).unwrap();
-        assert!(!was_marked(&dir.path().join("dir"), hour));
+        assert!(!was_marked(&dir.path().join("dir"), Some(hour), None));
     }
 }

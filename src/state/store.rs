@@ -20,7 +20,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use thiserror::Error;
 
@@ -203,6 +203,12 @@ impl Store {
     /// The directory.
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// When the state was written last, as far as that can be told.
+    pub fn last_saved(&self) -> Option<SystemTime> {
+        let meta = fs::symlink_metadata(self.dir.join("state.json")).ok()?;
+        meta.modified().ok()
     }
 
     /// Takes the lock, or says who holds it. The file is never removed: whoever opened a removed one would hold

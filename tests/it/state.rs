@@ -537,6 +537,29 @@ fn f44_where_the_state_cannot_be_written_a_mail_goes_out_at_once() {
 }
 
 #[test]
+fn f44_a_state_that_cannot_be_written_again_is_told_again() {
+    let scene = Scene::new();
+    for (remind_every, times) in [("1h", 3), ("0s", 6)] {
+        scene.config(&format!(
+            "{MAIL}remind_every = \"{remind_every}\"\n{}",
+            render(&[&Service::new("a")])
+        ));
+        for time in times - 2..=times {
+            scene.check();
+            fs::remove_file(scene.path("state/lock")).unwrap();
+            fs::create_dir(scene.path("state/lock")).unwrap();
+            let before = scene.mails().len();
+            for _ in 0..3 {
+                scene.check().exits(73);
+            }
+            let new = &scene.mails()[before..];
+            assert_eq!(new.len(), 1, "{time}: {new:?}");
+            fs::remove_dir(scene.path("state/lock")).unwrap();
+        }
+    }
+}
+
+#[test]
 #[ignore = "needs root"]
 fn f44_a_full_disk_costs_neither_the_state_nor_the_alert() {
     let scene = Scene::new();
