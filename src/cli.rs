@@ -144,8 +144,8 @@ pub struct Check {
     /// Do all but act: no signal, no start, no mail, no write; say what would be done
     #[arg(long)]
     pub dry_run: bool,
-    /// Send no mail, and keep none for later
-    #[arg(long)]
+    /// Send nothing on any channel, and keep nothing for later
+    #[arg(long, visible_alias = "no-notify")]
     pub no_mail: bool,
     /// Print one JSON object
     #[arg(long)]
@@ -414,7 +414,7 @@ mod tests {
                 "check",
                 "--color=never",
                 "--dry-run",
-                "--no-mail",
+                "--no-notify",
             ],
         ] {
             let matches = only_check().try_get_matches_from(line);
@@ -427,7 +427,7 @@ mod tests {
         fn a_line_means_the_same_with_and_without_the_other_commands(
             line in prop::collection::vec(prop::sample::select(vec![
                 "check", "check", "-q", "-c", "a.toml", "-ca.toml", "--config=check", "--color", "never", "--color=x", "-v",
-                "-qv", "--json", "--dry-run", "--no-mail", "-h", "--help", "-V", "--version", "help", "history", "status",
+                "-qv", "--json", "--dry-run", "--no-mail", "--no-notify", "-h", "--help", "-V", "--version", "help", "history", "status",
                 "chekc", "--", "-x", "",
             ]), 0..6)
         ) {

@@ -30,7 +30,7 @@ use crate::requests::Request;
 use crate::restart::Asking;
 use crate::restart::command::empty_large_outputs;
 use crate::scale::watched::excuse;
-use crate::settle::{AlertConfig, alert_own_trouble, recover_interrupted, settle};
+use crate::settle::{AlertConfig, alert_own_trouble, note_start, recover_interrupted, settle};
 use crate::state::journal::{self, Entry, JournalEvent};
 use crate::state::store::{Loaded, Lock, Store, StoreError};
 use crate::state::{RunResult, State};
@@ -336,6 +336,11 @@ impl Run {
         entries.extend(damage_entries(&session.damage, now));
         session.must_flush |= !entries.is_empty() || !earlier.is_empty() || state.attempts_lost;
         state.attempts_lost = false;
+        let is_new = state.last_run.is_none() && earlier.is_empty() && session.damage.is_empty();
+        if is_new && !self.alerting().channels.is_empty() {
+            let count = session.roster.services.len() + session.roster.scales.len();
+            note_start(state, now, count, self.alerting());
+        }
         for sentence in earlier.into_iter().chain(session.damage.drain(..)) {
             alert_own_trouble(state, now, &sentence, self.alerting());
         }
@@ -575,7 +580,7 @@ impl Run {
             services: results.services,
             scales: results.scales,
             mail: alerts.then_some(mail),
-            notify,
+            notify: alerts.then_some(notify),
         })
     }
 }

@@ -208,6 +208,24 @@ pub fn alert_own_trouble(
     }
 }
 
+/// Alerts about the first run with a new state, on the channels that want it.
+pub fn note_start(
+    state: &mut State,
+    now: DateTime<Utc>,
+    watched: usize,
+    alerting: AlertConfig<'_>,
+) {
+    let wanting = (alerting.channels.iter()).filter(|it| it.routing().on.contains(&Event::Started));
+    for channel in wanting {
+        let known = state.channels.entry(channel.name.clone()).or_default();
+        let noun = if watched == 1 { "service" } else { "services" };
+        known.add(Alert {
+            notes: vec![format!("{watched} {noun} of its config")],
+            ..Alert::new(now, "watchdog", Event::Started)
+        });
+    }
+}
+
 fn critical_codes(observation: &Observation) -> Vec<String> {
     let mut codes: Vec<String> = observation
         .findings

@@ -86,7 +86,7 @@ const BASH: &str = r#"
 _watchdog_and_services() {
     _watchdog "$@"
     local cur=${COMP_WORDS[COMP_CWORD]} word command="" config=() i
-    [[ $cur == -* || ${COMP_WORDS[COMP_CWORD-1]} == -* && ${COMP_WORDS[COMP_CWORD-1]} != --@(dry-run|no-mail|json|quiet|force|verbose) ]] && return
+    [[ $cur == -* || ${COMP_WORDS[COMP_CWORD-1]} == -* && ${COMP_WORDS[COMP_CWORD-1]} != --@(dry-run|no-mail|no-notify|json|quiet|force|verbose) ]] && return
     for ((i = 1; i < COMP_CWORD; i++)); do
         word=${COMP_WORDS[i]}
         case $word in

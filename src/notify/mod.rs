@@ -73,6 +73,8 @@ pub enum Severity {
 pub enum Event {
     /// What a day came to: somebody has asked for it to be sent.
     Report,
+    /// The first run with a new state: from here on the services are looked after.
+    Started,
     /// All is well again after trouble that was reported.
     Recovered,
     /// More or fewer replicas run, as the load asks for.
@@ -108,6 +110,7 @@ impl Event {
     pub fn name(self) -> &'static str {
         match self {
             Self::Report => "report",
+            Self::Started => "started",
             Self::Recovered => "recovered",
             Self::Scaled => "scaled",
             Self::AtMax => "at_max",
@@ -142,6 +145,7 @@ impl Event {
             | Self::RestartFailed
             | Self::Exhausted => true,
             Self::Report
+            | Self::Started
             | Self::Recovered
             | Self::Scaled
             | Self::Repaired
@@ -154,7 +158,9 @@ impl Event {
     /// How much it matters.
     pub fn severity(self) -> Severity {
         match self {
-            Self::Report | Self::Recovered | Self::Scaled | Self::Test => Severity::Info,
+            Self::Report | Self::Started | Self::Recovered | Self::Scaled | Self::Test => {
+                Severity::Info
+            }
             Self::Degraded | Self::AtMax | Self::Repaired | Self::Restarted | Self::Unknown => {
                 Severity::Warning
             }
@@ -176,7 +182,7 @@ pub struct Alert {
     pub id: String,
     /// When it happened.
     pub time: DateTime<Utc>,
-    /// The service, or `watchdog` for [`Event::Watchdog`].
+    /// The service, or `watchdog` for [`Event::Watchdog`] and [`Event::Started`].
     pub service: String,
     /// What happened.
     pub event: Event,

@@ -230,6 +230,7 @@ fn events(notification: &Notification, alert: &Alert) -> Vec<Message> {
     let is_over = matches!(
         alert.event,
         Event::Report
+            | Event::Started
             | Event::Recovered
             | Event::Scaled
             | Event::Restarted

@@ -16,8 +16,8 @@ const ALL: &str = "*";
 table! {
     /// What is reported, and how often.
     pub struct Routing like "on = [\"down\"]", check has_one_choice {
-        /// What is reported; there is also "unknown", and of scales "scaled" and "at_max". A "report" is sent to every channel,
-        /// whatever stands here.
+        /// What is reported; there is also "unknown", "started" (the first run with a new state), and of scales "scaled" and
+        /// "at_max". A "report" is sent to every channel, whatever stands here.
         on: Vec<Event> = vec![
             Event::Restarted,
             Event::Repaired,
@@ -68,6 +68,7 @@ choice! {
     "degraded" = Degraded,
     "unknown" = Unknown,
     "report" = Report,
+    "started" = Started,
     "scaled" = Scaled,
     "scale_failed" = ScaleFailed,
     "at_max" = AtMax,
@@ -82,7 +83,8 @@ choice! {
 }
 
 /// All that a table can choose, the least first.
-const CHOICES: [Event; 12] = [
+const CHOICES: [Event; 13] = [
+    Event::Started,
     Event::Recovered,
     Event::Scaled,
     Event::Degraded,

@@ -20,6 +20,7 @@ const USUAL_CONFIG: &str = "/etc/watchdog/watchdog.toml";
 pub(super) fn words(event: Event) -> &'static str {
     match event {
         Event::Report => "report",
+        Event::Started => "started",
         Event::Recovered => "recovered",
         Event::Degraded => "degraded",
         Event::Restarted => "restarted",
@@ -77,6 +78,9 @@ fn headline(alert: &Alert) -> String {
                 .first()
                 .map(|note| cut(&visible(note), 2 * QUOTED));
             format!("Report: {}.", all.unwrap_or_default())
+        }
+        Event::Started => {
+            "The watchdog has begun: this is its first run with a new state.".to_owned()
         }
         Event::Recovered => format!("{name} is well again."),
         Event::Degraded => format!("{name} runs, but something about it is not right."),
@@ -295,7 +299,7 @@ fn attempts(body: &mut Body, now: DateTime<Utc>, alert: &Alert) {
         | Event::ScaleFailed
         | Event::Exhausted => true,
         Event::Recovered | Event::Degraded | Event::Unknown | Event::Down => alert.attempts > 0,
-        Event::AtMax | Event::Watchdog | Event::Test | Event::Report => false,
+        Event::AtMax | Event::Watchdog | Event::Started | Event::Test | Event::Report => false,
     };
     let max = usize::try_from(alert.max_per_hour).unwrap_or(usize::MAX);
     if is_shown && max > 0 {
@@ -353,11 +357,11 @@ fn next(body: &mut Body, alert: &Alert, config: Option<&Path>) {
             "Somebody has to find the cause. To look at it, and to look again:"
         }
         Event::Watchdog => "To see the state of things:",
-        Event::Test => "Nothing has to be done. To see the state of things:",
+        Event::Started | Event::Test => "Nothing has to be done. To see the state of things:",
     };
     body.sentence(advice);
     let mut commands = Vec::new();
-    if matches!(alert.event, Event::Watchdog | Event::Test) {
+    if matches!(alert.event, Event::Watchdog | Event::Started | Event::Test) {
         commands.push(command(config, "status"));
         commands.push(command(config, "check --dry-run"));
     } else {

@@ -40,8 +40,8 @@ pub struct RunReport {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mail: Option<Deliveries>,
     /// What became of the messages on the other channels, by their names.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub notify: BTreeMap<String, Deliveries>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub notify: Option<BTreeMap<String, Deliveries>>,
 }
 
 /// What a run came to for one service.
@@ -187,7 +187,7 @@ pub fn of_state(
         services,
         scales,
         mail: None,
-        notify: BTreeMap::new(),
+        notify: None,
     }
 }
 

@@ -171,7 +171,7 @@ mod tests {
             services: services.collect(),
             scales: Vec::new(),
             mail: None,
-            notify: std::collections::BTreeMap::new(),
+            notify: None,
         }
     }
 

@@ -47,10 +47,8 @@ pub fn table(report: &RunReport, style: Style) -> String {
         add_scale(&mut page, scale, column);
     }
     let mail = report.mail.iter().map(|mail| (Channel::MAIL, mail));
-    let others = report
-        .notify
-        .iter()
-        .map(|(name, sent)| (name.as_str(), sent));
+    let others = report.notify.iter().flatten();
+    let others = others.map(|(name, sent)| (name.as_str(), sent));
     for (name, deliveries) in mail.chain(others) {
         let &Deliveries { sent, queued } = deliveries;
         if sent > 0 {
@@ -291,7 +289,7 @@ mod tests {
             services,
             scales: Vec::new(),
             mail: Some(Deliveries { sent: 1, queued: 2 }),
-            notify: [("phone".to_owned(), Deliveries { sent: 3, queued: 0 })].into(),
+            notify: Some([("phone".to_owned(), Deliveries { sent: 3, queued: 0 })].into()),
         }
     }
 

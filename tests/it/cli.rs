@@ -642,6 +642,20 @@ fn quiet_shows_only_what_is_not_well() {
 }
 
 #[test]
+fn no_notify_is_another_name_of_no_mail() {
+    let scene = Scene::new();
+    scene.config(&format!(
+        "{MAIL}{}",
+        render(&[&Service::new("a").watched()])
+    ));
+    let outcome = scene.run(&["check", "--json", "--no-notify"]).exits(2);
+    assert_eq!(outcome.json()["notify"], serde_json::json!({}));
+    assert!(scene.mails().is_empty());
+    scene.check().exits(2);
+    assert_eq!(scene.mails().len(), 1, "and told by the next run");
+}
+
+#[test]
 fn no_mail_sends_and_queues_nothing() {
     let scene = Scene::new();
     scene.config(&format!("{MAIL}{}", render(&[&broken("a").watched()])));

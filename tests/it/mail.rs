@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::scene::servers::{Do, ENVELOPE, Server, smtp};
-use crate::scene::{Mail, Scene, Service, alive, render, when};
+use crate::scene::{MAIL, Mail, Scene, Service, alive, render, when};
 
 /// A scene whose mail goes into a directory.
 fn mailing(keys: &str, services: &[&Service]) -> Scene {
@@ -591,4 +591,35 @@ fn the_last_lines_of_a_log_with_two_tables_are_mailed_once() {
     scene.append("a.log", "before\nERROR\n");
     scene.check().exits(2);
     assert_eq!(scene.mails()[0].body.matches("before").count(), 1);
+}
+
+#[test]
+fn the_first_run_with_a_new_state_is_told_where_that_is_wanted() {
+    for (keys, told) in [
+        ("", 0),
+        ("min_severity = \"warning\"\n", 0),
+        ("min_severity = \"info\"\n", 1),
+        ("on = [\"started\"]\n", 1),
+    ] {
+        let scene = Scene::new();
+        scene.config(&format!(
+            "{MAIL}{keys}{}",
+            render(&[&Service::new("a"), &Service::new("b")])
+        ));
+        for name in ["a", "b"] {
+            scene.start(name, &[&format!("pid_file={name}.pid")]);
+        }
+        scene.check().exits(0);
+        scene.check().exits(0);
+        let mails = scene.mails();
+        assert_eq!(mails.len(), told, "{keys}");
+        if let Some(mail) = mails.first() {
+            assert_eq!(mail.header("X-Watchdog-Event").unwrap(), "started");
+            assert!(
+                mail.body.contains("2 services of its config"),
+                "{}",
+                mail.body
+            );
+        }
+    }
 }

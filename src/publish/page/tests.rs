@@ -36,7 +36,7 @@ fn report(services: Vec<ServiceReport>) -> RunReport {
         services,
         scales: Vec::new(),
         mail: None,
-        notify: BTreeMap::new(),
+        notify: None,
     }
 }
 

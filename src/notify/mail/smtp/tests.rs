@@ -8,6 +8,7 @@ use super::super::tests::{mailbox, message, settings};
 use super::super::{Secret, Transport, send};
 use super::*;
 use crate::notify::DeliveryReport;
+use crate::notify::report::Paused;
 
 /// What a server does when it is connected to (`""`), is sent a command, or a whole message (`"."`).
 enum Do {
@@ -310,7 +311,11 @@ fn f72_a_refused_recipient_costs_the_others_nothing() {
             &Outcome::deferred(format!("{at}: 452 4.2.2 mailbox full")),
         ]
     );
-    assert_eq!(report.pending(), ["full@example.org"]);
+    assert_eq!(report.pending(), ["gone@example.org", "full@example.org"]);
+    assert_eq!(
+        report.pause, None,
+        "the next run tries the one that is put off"
+    );
     assert!(server.heard().contains(&".".to_owned()));
 }
 
@@ -327,13 +332,35 @@ fn f72_what_is_refused_for_all_is_told_for_each() {
             panic!("{report:?}");
         };
         assert!(why.ends_with(reply), "{why}");
-        assert_eq!(report.pending(), ["full@example.org"], "4xx is tried again");
+        assert_eq!(report.pending().len(), 3);
+        assert_eq!(report.pause, None);
     }
     for (fault, reply) in [("DATA", "451 4.3.0 later"), (".", "451 4.3.0 later")] {
         let (why, maybe) = against(10_000, move |command| {
             (command == fault).then_some(Do::Say(reply))
         });
         assert!(why.ends_with(reply) && !maybe, "{why}");
+    }
+}
+
+#[test]
+fn what_is_refused_waits_for_an_hour_and_all_else_only_where_everybody_is_refused() {
+    for (fault, whom) in [
+        ("RCPT TO:<gone@example.org>", Paused::Message),
+        ("DATA", Paused::Message),
+        (".", Paused::Message),
+        ("RCPT", Paused::Channel),
+    ] {
+        let server = Server::start(move |command| match command {
+            command if command == fault => Do::Say("550 5.7.1 no"),
+            command if fault == "RCPT" && command.starts_with(fault) => Do::Say("550 5.7.1 no"),
+            command => good(command),
+        });
+        let report = try_it(smtp(server.port));
+        let pause = report.pause.unwrap();
+        assert_eq!((pause.whom, pause.length), (whom, Duration::from_hours(1)));
+        assert!(pause.until_changed, "{fault}");
+        assert_eq!(report.transport_failed, whom == Paused::Channel, "{fault}");
     }
 }
 
@@ -419,7 +446,7 @@ fn f70_what_was_settled_before_a_hang_stays_settled() {
         timeout: Duration::from_secs(3),
         ..smtp(server.port)
     });
-    assert_eq!(report.pending(), ["ops@example.org", "full@example.org"]);
+    assert_eq!(report.pending().len(), 3);
     assert!(
         matches!(report.recipients[1].outcome, Outcome::Refused(_)),
         "{report:?}"
