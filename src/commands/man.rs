@@ -122,9 +122,18 @@ fn tool_page(tool: &clap::Command) -> std::io::Result<String> {
         "EXIT STATUS",
         "check and status answer with the worst of their services, as Nagios plugins do:",
         &[
-            ("0", "all well: healthy, starting, paused, disabled"),
-            ("1", "warning: restarted, degraded, failing"),
-            ("2", "critical: down, restart_failed, exhausted, waiting"),
+            (
+                "0",
+                "all well: healthy, starting, paused, disabled; of scales steady, scaled",
+            ),
+            (
+                "1",
+                "warning: restarted, repaired, degraded, failing; of scales at_max",
+            ),
+            (
+                "2",
+                "critical: down, restart_failed, repair_failed, exhausted, waiting; of scales scale_failed",
+            ),
             ("3", "unknown: something could not be seen"),
             ("64", "what was typed makes no sense"),
             ("70", "a fault of the program itself"),
@@ -152,7 +161,7 @@ fn tool_page(tool: &clap::Command) -> std::io::Result<String> {
             ),
             (
                 "/var/lib/watchdog",
-                "the state of a watchdog that root runs: state.json, journal.jsonl, lock, outbox",
+                "the state of a watchdog that root runs: state.json, journal.jsonl, lock, outbox, evidence",
             ),
         ],
     );
@@ -169,8 +178,9 @@ fn tool_page(tool: &clap::Command) -> std::io::Result<String> {
             ("NO_COLOR", "when set to anything, no colours"),
             (
                 "ALERT_EMAIL_TO",
-                "mails without a [mail] table, through SMTP_SERVER, SMTP_PORT, SMTP_USERNAME, \
-                 SMTP_PASSWORD, from ALERT_EMAIL_FROM",
+                "mails without a [mail] table, from ALERT_EMAIL_FROM (or SMTP_USERNAME, where that is an \
+                 address) through SMTP_SERVER; without these, 78. SMTP_PORT is 587 (465: TLS from the start; any \
+                 other: STARTTLS). SMTP_USERNAME and SMTP_PASSWORD are set both or neither",
             ),
         ],
     );

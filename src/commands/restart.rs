@@ -60,7 +60,7 @@ fn refusal(
     force: bool,
 ) -> Option<String> {
     if service.method.is_none() {
-        let why = "no restart method is configured (spawn, systemd or restart.command)";
+        let why = "no restart method is configured (spawn, systemd, container or restart.command)";
         return Some(why.to_owned());
     }
     if !service.enabled {

@@ -261,7 +261,7 @@ impl Known<'_> {
         if !self.service.has_remedy() {
             page.line(
                 4,
-                "none: no restart method is configured (spawn, systemd or restart.command)",
+                "none: no restart method is configured (spawn, systemd, container or restart.command)",
             );
             return;
         }

@@ -102,7 +102,7 @@ table! {
         policy: Policy => Flat;
         /// How.
         limits: Limits => Flat;
-        /// The third restart method, instead of spawn or systemd: run to its end, exit 0 is success.
+        /// Another restart method, instead of spawn, systemd or the container's engine: run to its end, exit 0 is success.
         command: Option<Vec<String>> as Option<Program>, commented r#"["/etc/init.d/trader", "restart"]"#;
         /// false: the command stops what runs itself, as "supervisorctl restart x" does; the watchdog stops nothing.
         stop_first: bool = true;

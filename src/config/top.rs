@@ -30,7 +30,7 @@ use crate::table::{
 table! {
     /// What stands before the first table.
     pub(super) struct TopKeys like "state_dir = \"/var/lib/watchdog\"" {
-        /// Where state, lock, journal and unsent mail are kept; default: $STATE_DIRECTORY, else /var/lib/watchdog for root,
+        /// Where state, lock, journal and unsent messages are kept; default: $STATE_DIRECTORY, else /var/lib/watchdog for root,
         /// else $XDG_STATE_HOME/watchdog, else ~/.local/state/watchdog.
         state_dir: Option<PathBuf>, commented r#""/var/lib/watchdog""#;
         /// For one check of one service; what takes longer is unknown.
@@ -69,7 +69,8 @@ table! {
 table! {
     /// The watchdog's own log.
     pub struct Logging like "logging = { level = \"info\" }" {
-        /// Default: none, which is standard error only.
+        /// Default: none. What a run came to goes there, and with -v to standard error; its own trouble is always on standard
+        /// error.
         file: Option<PathBuf>, commented r#""/var/log/watchdog.log""#;
         /// What is worth a line in it: error, warn, info, debug or trace.
         level: LevelFilter = LevelFilter::Info;

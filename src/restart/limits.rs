@@ -13,7 +13,7 @@ table! {
         stop_signal: Signal = Signal::SIGTERM;
         /// How long to wait for its end before KILL.
         stop_timeout: Duration as Positive = Duration::from_secs(10);
-        /// How long it may take to come up, all process checks passing, and then its ports answering.
+        /// How long it may take to come up, all process checks passing, and then its probes (port, http, exec).
         start_timeout: Duration as Positive = Duration::from_secs(30);
         /// And how long it must then stay up.
         settle: Duration = Duration::from_secs(2);

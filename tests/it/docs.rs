@@ -8,7 +8,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use regex::Regex;
@@ -65,13 +65,17 @@ impl Page {
 
 /// README.md, and then the pages of docs/ by their names.
 fn pages() -> Vec<Page> {
-    let mut paths: Vec<_> = fs::read_dir(Path::new(ROOT).join("docs"))
+    pages_below(Path::new(ROOT))
+}
+
+fn pages_below(root: &Path) -> Vec<Page> {
+    let mut paths: Vec<_> = fs::read_dir(root.join("docs"))
         .unwrap()
         .map(|entry| entry.unwrap().path())
         .filter(|path| path.extension().is_some_and(|extension| extension == "md"))
         .collect();
     paths.sort();
-    paths.insert(0, Path::new(ROOT).join("README.md"));
+    paths.insert(0, root.join("README.md"));
     paths.into_iter().map(Page::at).collect()
 }
 
@@ -386,10 +390,29 @@ fn every_command_is_in_the_page_of_the_commands() {
 
 #[test]
 fn every_link_leads_somewhere() {
+    assert_that_links_lead_somewhere(Path::new(ROOT));
+}
+
+#[test]
+fn every_link_of_the_packed_pages_leads_somewhere() {
+    let scene = Scene::new();
+    let staged = Command::new(Path::new(ROOT).join("contrib/stage"))
+        .env("WATCHDOG", WATCHDOG)
+        .env("INTO", scene.path("package"))
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&staged.stderr);
+    assert!(staged.status.success(), "{said}");
+    let pages = scene.path("package/usr/share/doc/service-watchdog");
+    assert_that_links_lead_somewhere(&pages);
+    assert_eq!(pages_below(&pages).len(), self::pages().len());
+}
+
+fn assert_that_links_lead_somewhere(root: &Path) {
     // the text of a link can be broken over two lines, and so can its target not
     let link = Regex::new(r"\]\(([^)\s]+)\)").unwrap();
     let mut to_pages = 0;
-    for page in pages() {
+    for page in pages_below(root) {
         let directory = page.path.parent().unwrap();
         let shown = page.path.display();
         for target in link

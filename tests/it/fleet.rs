@@ -200,7 +200,7 @@ fn a_program_freezes_on_one_of_three_hosts_and_then_a_rack_dies() {
                 ("group_wait: 30s", "group_wait: 3s"),
                 ("group_interval: 5m", "group_interval: 1s"),
                 (
-                    "http://127.0.0.1:9099/",
+                    "http://127.0.0.1:5001/",
                     &format!("http://127.0.0.1:{}/ping/", hooks.port),
                 ),
             ],

@@ -180,6 +180,10 @@ fn the_rpm_package_holds_the_program_and_all_that_belongs_to_it() {
         "usr/share/doc/service-watchdog/README.md",
         "usr/share/doc/service-watchdog/docs/troubleshooting.md",
         "usr/share/doc/service-watchdog/docs/terminal.svg",
+        "usr/share/doc/service-watchdog/contrib/container/compose.yml",
+        "usr/share/doc/service-watchdog/contrib/crontab",
+        "usr/share/doc/service-watchdog/contrib/fleet/fleet.rules.yml",
+        "usr/share/doc/service-watchdog/LICENSE",
     ] {
         assert!(scene.has(&format!("root/{file}")), "{file}");
     }

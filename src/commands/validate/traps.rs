@@ -359,7 +359,7 @@ fn in_state(config: &Config, now: &Reading, traps: &mut Traps) {
     if statfs(there).is_ok_and(|fs| fs.filesystem_type() == TMPFS_MAGIC) {
         traps.whole(
             "state_dir",
-            format!("the state in {shown} is kept in memory: each boot forgets restarts, pauses and unsent mail"),
+            format!("the state in {shown} is kept in memory: each boot forgets restarts, pauses and unsent messages"),
             "choose a state_dir on a disk, such as /var/lib/watchdog",
         );
     }
@@ -466,7 +466,7 @@ fn in_strategies(service: &Service, config: &Config, traps: &mut Traps) {
                 service,
                 &format!("{table}.findings"),
                 "this strategy restarts a service that has no restart method",
-                "give it a command, or the service one of spawn, systemd or restart.command",
+                "give it a command, or the service one of spawn, systemd, container or restart.command",
             ),
             Remedy::Restart | Remedy::Alert => {}
         }

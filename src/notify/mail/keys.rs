@@ -11,7 +11,8 @@ use crate::table::{
 use crate::table::{Form, Shown};
 
 table! {
-    /// Whom to alert by mail; without this table: nobody, or as $ALERT_EMAIL_TO and $SMTP_SERVER have it.
+    /// Whom to alert by mail; without this table: nobody, or $ALERT_EMAIL_TO, which needs
+    /// $SMTP_SERVER and $ALERT_EMAIL_FROM beside it.
     pub struct Settings like "mail = { from = \"watchdog@example.org\", to = [\"ops@example.org\"], directory = \"outbox\" }" {
         /// The sender.
         from: Mailbox, example r#""watchdog@example.org""#;

@@ -23,7 +23,7 @@ pub(super) fn look(config: &Config, traps: &mut Traps) {
             format!(
                 "the token of [web] has fewer than {SHORTEST_TOKEN} characters: it can be guessed"
             ),
-            "make a long one: `openssl rand -hex 20`",
+            "make a long one: `openssl rand -hex 32`",
         ),
         _ => {}
     }
