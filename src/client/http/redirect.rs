@@ -30,7 +30,7 @@ impl<A> Errand<'_, A> {
                 return Err(Wrong::Redirect(format!(
                     "answered {}, and does not say where to: {}",
                     shown(status),
-                    location(&error.to_string())
+                    location(&error.to_string(), &self.request.secrets)
                 )));
             }
         };
@@ -42,7 +42,7 @@ impl<A> Errand<'_, A> {
             Url::of(uri).map_err(|why| {
                 Wrong::Redirect(format!(
                     "redirects to `{}`, which cannot be asked: {why}",
-                    location(&uri.to_string())
+                    location(&uri.to_string(), &self.request.secrets)
                 ))
             })?
         };
