@@ -9,6 +9,7 @@ use std::cell::RefCell;
 use std::fs::{self, File};
 use std::io::ErrorKind::{NotFound, PermissionDenied};
 use std::io::{self, Read};
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -170,14 +171,16 @@ fn millis(count: u64) -> TimeDelta {
     TimeDelta::milliseconds(i64::try_from(count).unwrap_or(i64::MAX))
 }
 
-/// The time of a file, from its seconds and nanoseconds; what chrono cannot hold is as far away as it can.
+/// The seconds of the years 1 to 9999.
+const YEARS: RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
+
+/// The time of a file, from its seconds and nanoseconds, in one of the years 1 to 9999. A file system may keep any number
+/// that somebody has set; a time at the end of what chrono can hold would leave no room to add anything to it.
 pub fn of_file((seconds, nanos): (i64, i64)) -> DateTime<Utc> {
-    let nanos = u32::try_from(nanos).unwrap_or(0);
-    DateTime::from_timestamp(seconds, nanos).unwrap_or(if seconds.is_negative() {
-        DateTime::<Utc>::MIN_UTC
-    } else {
-        DateTime::<Utc>::MAX_UTC
-    })
+    let nanos = u32::try_from(nanos).ok().filter(|it| *it < 1_000_000_000);
+    let within = seconds.clamp(*YEARS.start(), *YEARS.end());
+    let nanos = nanos.filter(|_| within == seconds).unwrap_or_default();
+    DateTime::from_timestamp(within, nanos).unwrap_or_default()
 }
 
 /// So much later; the latest time that there is where that would be beyond it.

@@ -125,6 +125,10 @@ pub fn explain(
                 "{} cannot be run: {error}; is it executable (chmod +x) for its user, and its directory not mounted noexec?",
                 path.display()
             ),
+            Some(libc::EAGAIN) => format!(
+                "{} cannot be run: {error} (ulimit -u, TasksMax=)",
+                path.display()
+            ),
             _ => format!("{} cannot be run: {error}", path.display()),
         },
         Step::Stuck => format!(
@@ -492,6 +496,23 @@ mod tests {
         ] {
             assert_eq!(parse_env_file(text), Err(error.to_owned()), "{text}");
         }
+    }
+
+    #[test]
+    fn too_many_processes_are_said_with_what_limits_them() {
+        let program = Program {
+            command: &[],
+            working_dir: Path::new("/"),
+            user: None,
+            group: None,
+            env: &[],
+            env_file: None,
+        };
+        let error = io::Error::from_raw_os_error(libc::EAGAIN);
+        let path = Path::new("/bin/x");
+        let said = explain(Step::Exec, &error, &program, path, Duration::ZERO);
+        assert!(said.starts_with("/bin/x cannot be run: "), "{said}");
+        assert!(said.ends_with(" (ulimit -u, TasksMax=)"), "{said}");
     }
 
     #[test]

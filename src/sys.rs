@@ -457,14 +457,17 @@ pub fn spawn_with_streams(
         }
     };
     let (done, is_done) = std::sync::mpsc::channel::<()>();
-    let (spawned, pid, killed) = std::thread::scope(|scope| {
+    let watched = std::thread::scope(|scope| {
         let said = &mut said;
-        let watcher = scope.spawn(move || end_in_time(said, &is_done, limit));
+        let watch = move || end_in_time(said, &is_done, limit);
+        // where nobody can watch over the child, there is none
+        let watcher = std::thread::Builder::new().spawn_scoped(scope, watch)?;
         let spawned = spawn_waiting(command, before_exec, add_steps);
         drop(done);
         let (pid, killed) = watcher.join().unwrap_or_default();
-        (spawned, pid, killed)
+        Ok((spawned, pid, killed))
     });
+    let (spawned, pid, killed) = watched.map_err(|error| (Step::Exec, error))?;
     if killed {
         if let Ok(mut child) = spawned {
             // one that the kernel holds is not waited for
@@ -867,6 +870,23 @@ mod tests {
         }
     }
 
+    fn in_directory(path: &std::ffi::CStr) -> Detached {
+        Detached {
+            program: c"/bin/true".to_owned(),
+            arguments: vec![c"true".to_owned()],
+            environment: Vec::new(),
+            credentials: None,
+            nice: 0,
+            umask: 0o22,
+            working_dir: path.to_owned(),
+            stdout: None,
+            stderr: None,
+            remove: None,
+            pid_file: None,
+            dies_with_parent: false,
+        }
+    }
+
     #[test]
     fn ids_have_32_bits_on_every_architecture() {
         // arch/*/entry/syscalls of Linux: what ends in 32 there, or the only one
@@ -935,21 +955,31 @@ mod tests {
     }
 
     #[test]
+    fn a_start_that_nobody_can_watch_over_is_not_made() {
+        const NAME: &str = "sys::tests::a_start_that_nobody_can_watch_over_is_not_made";
+        // no thread can have such a stack; it holds for a whole process, so that is another one
+        let stack = (usize::MAX / 2).to_string();
+        if std::env::var("RUST_MIN_STACK").is_ok_and(|set| set == stack) {
+            let plan = in_directory(c"/");
+            let (step, error) = spawn_detached(plan, UNHINDERED, LIMIT).unwrap_err();
+            assert_eq!((step, error.kind()), (Step::Exec, ErrorKind::WouldBlock));
+            return;
+        }
+        let output = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", NAME, "--test-threads=1"])
+            .env("RUST_MIN_STACK", stack)
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(
+            output.status.success() && said.contains("1 passed"),
+            "{said}"
+        );
+    }
+
+    #[test]
     fn a_failed_step_is_named() {
-        let plan = Detached {
-            program: c"/bin/true".to_owned(),
-            arguments: vec![c"true".to_owned()],
-            environment: Vec::new(),
-            credentials: None,
-            nice: 0,
-            umask: 0o22,
-            working_dir: c"/nonexistent".to_owned(),
-            stdout: None,
-            stderr: None,
-            remove: None,
-            pid_file: None,
-            dies_with_parent: false,
-        };
+        let plan = in_directory(c"/nonexistent");
         let (step, error) = spawn_detached(plan.clone(), UNHINDERED, LIMIT).unwrap_err();
         assert_eq!(
             (step, error.kind()),

@@ -332,12 +332,15 @@ pub(super) fn refused(response: &Response, said: Option<&str>) -> String {
     let mut text = format!("answered {}", http::shown(response.status));
     let said = match said {
         Some(said) => Cow::Owned(cut(&visible(said), SHOWN)),
-        None if response.status.is_redirection() => match http::redirects_to(&response.headers) {
-            Some(to) => Cow::Owned(format!(
-                "it redirects to {to}, and redirects are not followed"
-            )),
-            None => Cow::Borrowed(""),
-        },
+        None if response.status.is_redirection() => {
+            // the answer was masked, and this of it as well, before anybody has seen it
+            match http::redirects_to(&response.headers, &[]) {
+                Some(to) => Cow::Owned(format!(
+                    "it redirects to {to}, and redirects are not followed"
+                )),
+                None => Cow::Borrowed(""),
+            }
+        }
         None => Cow::Owned(printable(response.body.trim_ascii(), SHOWN)),
     };
     if !said.is_empty() {

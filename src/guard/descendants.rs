@@ -120,15 +120,34 @@ fn end(process: Below) -> Result<(), Errno> {
 /// Kills the groups that processes are in. Whoever forks faster than they are killed one by one is killed at once with
 /// all others of its group. None of these has anybody else in it: the command began with a session of its own.
 fn end_groups(all: &[Below]) {
-    let own = nix::unistd::getpgrp();
-    let groups: BTreeSet<i32> = (all.iter())
-        .filter_map(|process| process_table::stat(process.pid).ok())
-        .map(|stat| stat.group)
-        .filter(|&group| group > 1 && group != own.as_raw())
-        .collect();
-    for group in groups {
-        let _ = killpg(Pid::from_raw(group), Signal::SIGKILL);
+    let own = nix::unistd::getpgrp().as_raw();
+    let listed: BTreeSet<i32> = all.iter().map(|process| process.pid).collect();
+    let mut ended = BTreeSet::from([0, 1, own]);
+    for process in all {
+        // held until the signal is sent: its number may be another's by now, and so its group
+        let Ok(Some(handle)) = PidFd::open(process.pid) else {
+            continue;
+        };
+        let group = group_below(*process, &listed).filter(|group| !ended.contains(group));
+        let Some(group) = group else { continue };
+        // what was read was of the process that is held: it has its number still
+        if handle.has_ended(Duration::ZERO).is_ok_and(|ended| !ended) {
+            let _ = killpg(Pid::from_raw(group), Signal::SIGKILL);
+            ended.insert(group);
+        }
     }
+}
+
+/// The group of a process, where the process is still the one that was listed: its parent is, or it has become this
+/// process's child, and whoever leads its session is listed as well, is this process, or is gone. While a session lasts, no
+/// other process gets the number of its leader.
+fn group_below(process: Below, listed: &BTreeSet<i32>) -> Option<i32> {
+    let stat = process_table::stat(process.pid).ok()?;
+    let me = me();
+    let is_same = [process.parent, me].contains(&stat.parent);
+    let leader = stat.session;
+    let is_below = leader == me || listed.contains(&leader) || process_table::stat(leader).is_err();
+    (is_same && is_below).then_some(stat.group)
 }
 
 /// Ends all that is below this process, within `limit`. Returns what is left: what belongs to another user, what the
@@ -159,5 +178,45 @@ pub(super) fn end_all(limit: Duration) -> Vec<i32> {
         }
         sleep(pause);
         pause = (pause * 2).min(longest);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader, Write};
+    use std::process::{Command, Stdio};
+
+    use super::*;
+    use crate::sys::spawn_in_session;
+
+    #[test]
+    fn a_group_is_killed_only_by_a_process_that_is_still_below() {
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", "cat; true"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
+        let mut shell = spawn_in_session(command).unwrap();
+        let leader = i32::try_from(shell.id()).unwrap();
+        let mut input = shell.stdin.take().unwrap();
+        let mut output = BufReader::new(shell.stdout.take().unwrap());
+        let mut answers = || {
+            let mut line = String::new();
+            let asked = input.write_all(b"x\n").is_ok();
+            asked && output.read_line(&mut line).is_ok() && line == "x\n"
+        };
+        assert!(answers());
+        let pid = children_of_threads(leader).unwrap()[0];
+        let below = |pid, parent| Below { pid, parent };
+        // its number is another's, whose parent is another one
+        let listed = BTreeSet::from([leader, pid]);
+        assert_eq!(group_below(below(pid, leader), &listed), Some(leader));
+        assert_eq!(group_below(below(pid, i32::MAX), &listed), None);
+        // it is in the session of somebody else, who lives
+        end_groups(&[below(pid, leader)]);
+        assert!(answers());
+        end_groups(&[below(leader, me()), below(pid, leader)]);
+        assert!(!answers());
+        assert!(!shell.wait().unwrap().success());
     }
 }

@@ -296,9 +296,9 @@ fn one(
 fn answered(origin: &str, response: &Response, secrets: &[String]) -> String {
     let status = http::shown(response.status);
     if response.status.is_redirection()
-        && let Some(to) = redirects_to(&response.headers)
+        && let Some(to) = redirects_to(&response.headers, secrets)
     {
-        return format!("{origin} answered {status}, to {}", said(&to, secrets));
+        return format!("{origin} answered {status}, to {to}");
     }
     let body = said(&String::from_utf8_lossy(&response.body), secrets);
     if body.is_empty() {
@@ -316,5 +316,42 @@ fn advice(response: &Response) -> &'static str {
         401 | 403 => "check its URL and its secrets",
         404 | 410 => "there is no such place: check its URL",
         _ => "is it the right URL",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::http::HeaderMap;
+
+    #[test]
+    fn a_secret_that_is_cut_off_in_a_redirect_is_masked_as_a_whole() {
+        const TOKEN: &str =
+            "CANARY-aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+        let url = format!("http://discord.com/api/webhooks/123456789012345678/{TOKEN}");
+        let post = Post::json(&url, &serde_json::Value::Null).unwrap();
+        for location in [
+            url.replace("http:", "https:"),
+            format!("https://discord.com/moved/to/a/longer/path/than/it/had/{TOKEN}"),
+            format!("//CANARY:CANARY@discord.com/moved/{TOKEN}?CANARY"),
+        ] {
+            let value = HeaderValue::from_str(&location).unwrap();
+            let response = Response {
+                status: StatusCode::MOVED_PERMANENTLY,
+                headers: HeaderMap::from_iter([(header::LOCATION, value)]),
+                body: Vec::new(),
+                body_length: 0,
+            };
+            let said = answered(&post.url.origin(), &response, &post.secrets);
+            assert!(
+                said.starts_with("http://discord.com answered 301 Moved Permanently, to "),
+                "{said}"
+            );
+            assert!(
+                said.contains("//discord.com/") && said.ends_with("***"),
+                "{said}"
+            );
+            assert!(!said.contains("CANARY"), "{said}");
+        }
     }
 }

@@ -32,7 +32,7 @@ const LASTS: TimeDelta = TimeDelta::hours(1);
 const NEW: &str = "new-";
 
 /// So old a file that is still being written is not.
-const WRITTEN_WITHIN_S: i64 = 60;
+const WRITTEN_WITHIN_S: u64 = 60;
 
 /// A request for a repair.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -192,7 +192,7 @@ pub fn look(directory: &Path, me: u32, now: DateTime<Utc>) -> Waiting {
         let path = entry.path();
         let name = entry.file_name();
         let name = name.to_string_lossy();
-        if name.starts_with(NEW) && is_being_written(&path, now) {
+        if is_being_put(&path, name.starts_with(NEW), now) {
             continue;
         }
         let request = read(&path, Some((meta.uid(), me))).and_then(|request| {
@@ -274,9 +274,13 @@ fn unsafe_directory(directory: &Path, meta: &fs::Metadata, me: u32) -> Option<St
     })
 }
 
-fn is_being_written(path: &Path, now: DateTime<Utc>) -> bool {
+/// Whether a file is perhaps being handed in just now: it is written under its new name, and has both names for a moment
+/// after that. The next run sees what has become of it.
+fn is_being_put(path: &Path, is_new: bool, now: DateTime<Utc>) -> bool {
     fs::symlink_metadata(path).is_ok_and(|meta| {
-        meta.is_file() && (now.timestamp() - meta.mtime()).abs() < WRITTEN_WITHIN_S
+        let age = now.timestamp().saturating_sub(meta.mtime());
+        let is_young = age.unsigned_abs() < WRITTEN_WITHIN_S;
+        meta.is_file() && is_young && (is_new || meta.nlink() == 2)
     })
 }
 

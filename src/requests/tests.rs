@@ -59,6 +59,26 @@ fn a_request_waits_once_and_is_found() {
 }
 
 #[test]
+fn a_request_that_is_handed_in_meanwhile_is_left_to_the_next_run() {
+    let (_dir, queue) = queue();
+    let now = Utc::now();
+    let mut request = request("a", "1");
+    request.time = now;
+    let (new, path) = (queue.join("new-1"), queue.join("repair-a"));
+    fs::write(&new, serde_json::to_string(&request).unwrap()).unwrap();
+    // where `put` is between its last two steps
+    fs::hard_link(&new, &path).unwrap();
+    assert_eq!(look(&queue, me(), now), Waiting::default());
+    fs::remove_file(&new).unwrap();
+    assert_eq!(services(&look(&queue, me(), now)), ["a"]);
+    // one that never got further is no request
+    fs::hard_link(&path, &new).unwrap();
+    let later = look(&queue, me(), now + TimeDelta::minutes(2));
+    assert!(!later.troubles.is_empty(), "{later:?}");
+    assert!(!new.exists());
+}
+
+#[test]
 fn only_so_many_wait() {
     let (_dir, queue) = queue();
     for number in 0..MOST {
@@ -108,7 +128,13 @@ fn what_is_no_request_is_removed_and_nothing_is_waited_for() {
     let path = |name: &str| queue.join(name);
     let good = serde_json::to_string(&request("a", "1")).unwrap();
     let secret = dir.path().join("secret");
+    let long_ago = |path: &Path| {
+        let file = fs::File::options().append(true).open(path).unwrap();
+        file.set_modified(std::time::SystemTime::UNIX_EPOCH)
+            .unwrap();
+    };
     fs::write(&secret, &good).unwrap();
+    long_ago(&secret);
     symlink(&secret, path("repair-link")).unwrap();
     symlink("/dev/zero", path("repair-zero")).unwrap();
     nix::unistd::mkfifo(&path("repair-fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
@@ -126,10 +152,8 @@ fn what_is_no_request_is_removed_and_nothing_is_waited_for() {
     fs::hard_link(&secret, path("repair-hard")).unwrap();
     let old = good.replace(&at(0).format("%Y").to_string(), "2001");
     fs::write(path("repair-old"), old.replace("\"a\"", "\"old\"")).unwrap();
-    let old_new = fs::File::create(path("new-1")).unwrap();
-    old_new
-        .set_modified(std::time::SystemTime::UNIX_EPOCH)
-        .unwrap();
+    fs::write(path("new-1"), "").unwrap();
+    long_ago(&path("new-1"));
     fs::write(path("repair-a"), &good).unwrap();
     // of a moment ago, by the clock of the system
     fs::write(path("new-2"), "half").unwrap();

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::failure::Failure;
 use super::{Context, Replicas, Target, compose, count, method, units};
+use crate::check::container::order::{STOP, stop_time};
 use crate::client::engine::Engine;
 use crate::clock::rough;
 use crate::config::scale::Scale;
@@ -19,9 +20,6 @@ const SETTLE: Duration = Duration::from_secs(1);
 
 /// So long they are waited for where the command that was to make them has failed.
 const AFTER_FAILURE: Duration = Duration::from_secs(2);
-
-/// What a container that says nothing may take to stop.
-const STOP: Duration = Duration::from_secs(10);
 
 /// The change ends so long before the run has to, so that it can be recorded.
 const TO_RECORD: Duration = Duration::from_secs(2);
@@ -138,10 +136,9 @@ fn stop_timeout(before: &Replicas, context: &Context<'_>) -> Duration {
     let ids: Vec<&str> = before.running.iter().map(|it| it.id.as_str()).collect();
     let limit = context.containers.timeout.min(context.left());
     let details = Engine::at(&socket).details(&ids, limit, context.run_ends);
-    let timeouts = details.into_iter().flatten();
-    let timeouts = timeouts.filter_map(|it| it.config.stop_timeout);
-    timeouts
-        .map(Duration::from_secs)
+    let details = details.into_iter().flatten();
+    details
+        .map(|it| stop_time(STOP, it.config.stop_timeout))
         .max()
         .unwrap_or(STOP)
         .max(STOP)

@@ -366,3 +366,45 @@ fn what_a_container_uses_is_asked_of_an_engine_elsewhere() {
         assert!((25.0..75.0).contains(&percent), "{percent}");
     }
 }
+
+#[test]
+fn a_container_that_may_stop_for_ever_is_restarted_as_any_other() {
+    for stop_timeout in ["9223372036854775807", "18446744073709551615", "-1"] {
+        let scene = Scene::new();
+        let is_started = AtomicUsize::new(0);
+        serve(&scene, move |path| {
+            let status = if is_started.load(Ordering::SeqCst) == 0 {
+                "exited"
+            } else {
+                "running"
+            };
+            match path {
+                "/containers/json?all=1" => Says::Status(
+                    200,
+                    list(&["web"]).replace("\"running\"", &format!("\"{status}\"")),
+                ),
+                _ if path.ends_with("/start") => {
+                    is_started.store(1, Ordering::SeqCst);
+                    Says::Status(204, String::new())
+                }
+                _ => {
+                    let details = details("web", status);
+                    let config = format!("{{\"Config\":{{\"StopTimeout\":{stop_timeout}}},");
+                    let details = details.replacen('{', &config, 1);
+                    Says::Status(
+                        200,
+                        match status {
+                            "running" => details.replace("T09:", "T10:"),
+                            _ => details,
+                        },
+                    )
+                }
+            }
+        });
+        config(&scene, &["web"], "");
+        // the default, which leaves it to the container
+        let text = scene.read("watchdog.toml");
+        scene.raw_config(&text.replace(", stop_timeout = \"1s\"", ""));
+        scene.check().exits(1).verdict("web", "restarted");
+    }
+}

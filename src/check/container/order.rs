@@ -15,6 +15,9 @@ use crate::clock::{rough, stamp};
 /// take this then.
 pub const STOP: Duration = Duration::from_secs(10);
 
+/// What a container says itself is not waited for longer: some say a number that stands for ever, which no clock can hold.
+const LONGEST_STOP: Duration = Duration::from_hours(24);
+
 /// What an engine needs beside the times for stopping and starting.
 pub const SLACK: Duration = Duration::from_secs(15);
 
@@ -50,10 +53,10 @@ pub enum Awaited {
 }
 
 /// How long stopping a container may take: what the config says, where that is not the default, else what the container
-/// says itself.
+/// says itself, up to [`LONGEST_STOP`].
 pub fn stop_time(configured: Duration, own: Option<u64>) -> Duration {
     let configured = Some(configured).filter(|limit| *limit != STOP);
-    let own = own.map(Duration::from_secs);
+    let own = own.map(|seconds| Duration::from_secs(seconds).min(LONGEST_STOP));
     configured.or(own).unwrap_or(STOP)
 }
 
@@ -143,7 +146,9 @@ mod tests {
             (false, Some(240), 2, 47, false),
             (true, None, 10, 654, true),
             (true, None, 10, 655, false),
-            (false, Some(u64::MAX), 10, 1_000_000, true),
+            // for ever is a day
+            (false, Some(u64::MAX), 10, 86_444, true),
+            (false, Some(u64::MAX), 10, 86_445, false),
         ] {
             let awaited = awaited(
                 &ordered(unanswered),

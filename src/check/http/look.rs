@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{KEPT, Rule};
 use crate::check::Looking;
 use crate::check::pattern::Pattern;
-use crate::client::http::secrets::{masked, masked_where_cut};
+use crate::client::http::secrets::masked_where_cut;
 use crate::client::http::{
     Answered, Failure, Request, Response, StatusCode, ask, header, redirects_to,
 };
@@ -125,9 +125,8 @@ fn see(rule: &Rule, secrets: &[String], response: &Response) -> Seen {
         first,
         length: response.body_length,
         redirects_to: is_redirect
-            .then(|| redirects_to(&response.headers))
-            .flatten()
-            .map(|to| masked(&to, secrets)),
+            .then(|| redirects_to(&response.headers, secrets))
+            .flatten(),
         compressed: compressed.filter(|how| !how.eq_ignore_ascii_case("identity")),
     }
 }
@@ -142,4 +141,28 @@ fn what_is_wrong(rule: &Rule, body: &[u8]) -> Option<Wrong> {
     unsearched
         .or_else(|| missing.map(|pattern| Wrong::Missing(source(pattern))))
         .or_else(|| forbidden.map(|pattern| Wrong::Forbidden(source(pattern))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::http::{HeaderMap, HeaderValue};
+
+    #[test]
+    fn a_secret_that_is_cut_off_in_a_redirect_is_masked_as_a_whole() {
+        let token = format!("CANARY-{}", "a".repeat(60));
+        let response = Response {
+            status: StatusCode::FOUND,
+            headers: HeaderMap::from_iter([(
+                header::LOCATION,
+                HeaderValue::from_str(&format!("https://a.example/{}/{token}", "x".repeat(70)))
+                    .unwrap(),
+            )]),
+            body: Vec::new(),
+            body_length: 0,
+        };
+        let seen = see(&Rule::of("http://a.example/"), &[token], &response);
+        let to = seen.redirects_to.unwrap();
+        assert!(to.ends_with("x/***"), "{to}");
+    }
 }

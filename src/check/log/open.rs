@@ -400,7 +400,9 @@ mod tests {
     }
 
     #[test]
-    fn times_that_are_too_far_away_are_as_far_as_can_be() {
+    fn times_of_files_are_of_the_years_1_to_9999() {
+        let utc = |text| DateTime::parse_from_rfc3339(text).unwrap().to_utc();
+        let [first, last] = ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z"].map(utc);
         for (seconds, nanos, expected) in [
             (0, 0, DateTime::UNIX_EPOCH),
             (-1, 0, DateTime::from_timestamp(-1, 0).unwrap()),
@@ -409,8 +411,12 @@ mod tests {
                 500_000_000,
                 DateTime::from_timestamp_millis(7500).unwrap(),
             ),
-            (i64::MIN, 0, DateTime::<Utc>::MIN_UTC),
-            (i64::MAX, 0, DateTime::<Utc>::MAX_UTC),
+            (7, -1, DateTime::from_timestamp(7, 0).unwrap()),
+            (7, i64::MAX, DateTime::from_timestamp(7, 0).unwrap()),
+            (i64::MIN, 0, first),
+            (-99_999_999_999, 5, first),
+            (9_999_999_999_999, 5, last),
+            (i64::MAX, i64::MAX, last),
         ] {
             assert_eq!(clock::of_file((seconds, nanos)), expected);
         }

@@ -58,7 +58,7 @@ pub struct ListedHost {
 #[serde(rename_all = "PascalCase", default)]
 pub struct ListedNetworks {
     /// By name.
-    #[serde(deserialize_with = "or_default")]
+    #[serde(deserialize_with = "networks")]
     pub networks: BTreeMap<String, Network>,
 }
 
@@ -109,12 +109,16 @@ pub struct Details {
     /// How it is.
     pub state: State,
     /// How often the engine itself has restarted it; an order of ours sets it back.
+    #[serde(deserialize_with = "count")]
     pub restart_count: u64,
     /// How it was made.
+    #[serde(deserialize_with = "or_default")]
     pub config: Config,
     /// How it stands on the host.
+    #[serde(deserialize_with = "or_default")]
     pub host_config: HostConfig,
     /// Its networks and published ports.
+    #[serde(deserialize_with = "or_default")]
     pub network_settings: NetworkSettings,
 }
 
@@ -184,7 +188,9 @@ pub struct Config {
     pub labels: BTreeMap<String, String>,
     /// It has a terminal.
     pub tty: bool,
-    /// How long a stop waits before it kills, in seconds; absent: 10.
+    /// How long a stop waits before it kills, in seconds; absent: 10. For ever, which engines write as a negative number,
+    /// is as absent: nobody here waits so long.
+    #[serde(deserialize_with = "seconds")]
     pub stop_timeout: Option<u64>,
     /// The ports that its image names, `8080/tcp`.
     #[serde(deserialize_with = "or_default")]
@@ -227,7 +233,7 @@ pub struct LogConfig {
 #[serde(rename_all = "PascalCase", default)]
 pub struct NetworkSettings {
     /// By name.
-    #[serde(deserialize_with = "or_default")]
+    #[serde(deserialize_with = "networks")]
     pub networks: BTreeMap<String, Network>,
     /// By the port in the container, `8080/tcp`: where it is published.
     #[serde(deserialize_with = "or_default")]
@@ -314,6 +320,25 @@ fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
     from: D,
 ) -> Result<T, D::Error> {
     Ok(Option::<T>::deserialize(from)?.unwrap_or_default())
+}
+
+/// A network that nothing is known of is null itself.
+fn networks<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, Network>, D::Error> {
+    let networks: BTreeMap<String, Option<Network>> = or_default(from)?;
+    let networks = networks.into_iter();
+    Ok(networks
+        .map(|(name, network)| (name, network.unwrap_or_default()))
+        .collect())
+}
+
+/// Engines count with a sign: what is below zero is none.
+fn count<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
+    Ok(seconds(from)?.unwrap_or_default())
+}
+
+fn seconds<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
+    let number = Option::<serde_json::Number>::deserialize(from)?;
+    Ok(number.and_then(|number| number.as_u64()))
 }
 
 /// The year 1 stands for never.

@@ -51,6 +51,38 @@ fn far() -> Instant {
 const LONG: Duration = Duration::from_secs(30);
 
 #[test]
+fn one_odd_field_does_not_cost_the_details() {
+    for (part, stop_timeout) in [
+        (r#""Config":{"StopTimeout":-1}"#, None),
+        (r#""Config":{"StopTimeout":null}"#, None),
+        (
+            r#""Config":{"StopTimeout":18446744073709551615}"#,
+            Some(u64::MAX),
+        ),
+        (r#""Config":{"StopTimeout":7},"RestartCount":-1"#, Some(7)),
+        (
+            r#""RestartCount":null,"HostConfig":null,"Config":null"#,
+            None,
+        ),
+        (r#""NetworkSettings":{"Networks":{"gone":null}}"#, None),
+        (r#""NetworkSettings":null"#, None),
+    ] {
+        let details =
+            format!(r#"{{"Id":"ab","State":{{"Status":"running","Running":true}},{part}}}"#);
+        let (_directory, engine, served) = engine(vec![answer("200 OK", &details)]);
+        let found = engine.details(&["ab"], LONG, far()).remove(0).unwrap();
+        served.join().unwrap();
+        assert!(found.state.running && found.restart_count == 0, "{part}");
+        assert_eq!(found.config.stop_timeout, stop_timeout, "{part}");
+    }
+    // whether it runs is not guessed
+    let (_directory, engine, served) =
+        engine(vec![answer("200 OK", r#"{"Id":"ab","State":null}"#)]);
+    assert!(engine.details(&["ab"], LONG, far()).remove(0).is_err());
+    served.join().unwrap();
+}
+
+#[test]
 fn a_list_says_who_is_there() {
     let list = r#"[{"Id":"ab","Names":["/other/alias","/web-1"],"Image":"nginx","State":"running","Status":"Up 2 minutes (healthy)",
         "Labels":{"com.docker.compose.project":"app"},"Created":1795763232,

@@ -12,8 +12,8 @@ use ureq_proto::http;
 
 use super::secrets::{masked, masked_where_cut};
 use super::{
-    HEAD_LIMIT, HeaderValue, Method, Proxy, Request, Response, SHOWN, StatusCode, USER_AGENT, Url,
-    Wrong, header,
+    HEAD_LIMIT, HeaderMap, HeaderValue, Method, Proxy, Request, Response, SHOWN, StatusCode,
+    USER_AGENT, Url, Wrong, header,
 };
 use crate::client::{Exchange, Heard, Protection, Talk, Target};
 
@@ -522,7 +522,7 @@ impl<A> Asking<'_, A> {
         let Some(response) = self.response.take() else {
             return Heard::Wrong(Wrong::None);
         };
-        let (parts, ()) = response.into_parts();
+        let (mut parts, ()) = response.into_parts();
         if let Some(call) = redirect
             && self.errand.request.redirects > 0
             && parts.headers.contains_key(header::LOCATION)
@@ -536,6 +536,7 @@ impl<A> Asking<'_, A> {
         if self.errand.request.is_masked && !self.errand.request.secrets.is_empty() {
             let text = String::from_utf8_lossy(&body);
             body = masked(&text, &self.errand.request.secrets).into_bytes();
+            mask_location(&mut parts.headers, &self.errand.request.secrets);
         }
         let response = Response {
             status: parts.status,
@@ -544,6 +545,19 @@ impl<A> Asking<'_, A> {
             body_length: self.body_length,
         };
         Heard::Passed((self.errand.then)(self.errand.number, response))
+    }
+}
+
+/// Whoever reads the answer shows where it leads to, and does not know the secrets.
+fn mask_location(headers: &mut HeaderMap, secrets: &[String]) {
+    if let Some(location) = headers.get_mut(header::LOCATION) {
+        let text = String::from_utf8_lossy(location.as_bytes());
+        match HeaderValue::from_bytes(masked(&text, secrets).as_bytes()) {
+            Ok(masked) => *location = masked,
+            Err(_) => {
+                headers.remove(header::LOCATION);
+            }
+        }
     }
 }
 

@@ -32,6 +32,7 @@ mod url;
 
 use self::exchange::Errand;
 pub use self::proxy::Proxy;
+use self::secrets::masked_where_cut;
 pub use self::url::Url;
 pub(super) use self::url::unescaped;
 
@@ -69,7 +70,7 @@ pub struct Request {
     pub redirects: u32,
     /// What is never shown, whoever repeats it.
     pub secrets: Vec<String>,
-    /// The body of an answer is handed on without them.
+    /// The body of an answer, and where it redirects to, are handed on without them.
     pub is_masked: bool,
     /// So much of the body is read. What is beyond is not, and is no failure.
     pub body_limit: usize,
@@ -327,24 +328,30 @@ pub fn shown(status: StatusCode) -> String {
     }
 }
 
-/// Where somebody redirects to, for people: others wrote it, and a secret may be in it.
-fn location(text: &str) -> String {
+/// Where somebody redirects to, for people: others wrote it, and a secret may be in it. It is masked before it is cut: a
+/// part of a secret would not be known again.
+fn location(text: &str, secrets: &[String]) -> String {
+    let without_user = |rest: &str| {
+        let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        let host = authority.rsplit('@').next().unwrap_or_default();
+        format!("{host}{path}")
+    };
     let bare = text.split(['?', '#']).next().unwrap_or_default();
     let bare = match bare.split_once("://") {
-        Some((scheme, rest)) => {
-            let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-            let host = authority.rsplit('@').next().unwrap_or_default();
-            format!("{scheme}://{host}{path}")
-        }
-        None => bare.to_owned(),
+        Some((scheme, rest)) => format!("{scheme}://{}", without_user(rest)),
+        None => match bare.strip_prefix("//") {
+            Some(rest) => format!("//{}", without_user(rest)),
+            None => bare.to_owned(),
+        },
     };
-    cut(&visible(&bare), SHOWN)
+    cut(&visible(&masked_where_cut(&bare, secrets)), SHOWN)
 }
 
-/// Where a response redirects to, for people.
-pub fn redirects_to(headers: &HeaderMap) -> Option<String> {
+/// Where a response redirects to, for people, without these secrets.
+pub fn redirects_to(headers: &HeaderMap, secrets: &[String]) -> Option<String> {
     let text = headers.get(header::LOCATION)?;
-    Some(location(&String::from_utf8_lossy(text.as_bytes())))
+    let text = String::from_utf8_lossy(text.as_bytes());
+    Some(location(&text, secrets))
 }
 
 /// Whether a text can stand in `Host`, and where TLS is spoken, be the name of a certificate.

@@ -6,6 +6,7 @@ use ureq_proto::http::uri::{Scheme, Uri};
 
 use super::exchange::{Errand, bare, target};
 use super::{MOST_REDIRECTS, Url, Wrong, location, shown};
+use crate::client::Address;
 
 impl<A> Errand<'_, A> {
     /// The same errand where a redirect leads.
@@ -30,7 +31,7 @@ impl<A> Errand<'_, A> {
                 return Err(Wrong::Redirect(format!(
                     "answered {}, and does not say where to: {}",
                     shown(status),
-                    location(&error.to_string())
+                    location(&error.to_string(), &self.request.secrets)
                 )));
             }
         };
@@ -42,11 +43,11 @@ impl<A> Errand<'_, A> {
             Url::of(uri).map_err(|why| {
                 Wrong::Redirect(format!(
                     "redirects to `{}`, which cannot be asked: {why}",
-                    location(&uri.to_string())
+                    location(&uri.to_string(), &self.request.secrets)
                 ))
             })?
         };
-        let is_trusted = self.is_trusted && (is_same || is_safer(self.url.uri(), uri));
+        let is_trusted = self.is_trusted && (is_same || is_safer(&self.url, uri));
         Ok(Self {
             target: target(&self.request, &url, is_trusted),
             url,
@@ -91,8 +92,13 @@ fn port(uri: &Uri) -> u16 {
     uri.port_u16().unwrap_or(usual)
 }
 
-/// Whether that is the same host by https, where it was asked by http: both at their usual ports.
-fn is_safer(here: &Uri, there: &Uri) -> bool {
+/// Whether that is the same host by https, where it was asked by http: both at their usual ports. What listens on a unix
+/// socket is asked as `localhost`, and has nothing to do with who listens on the ports of this machine.
+fn is_safer(here: &Url, there: &Uri) -> bool {
+    if matches!(here.address(), Address::Unix(_)) {
+        return false;
+    }
+    let here = here.uri();
     let same_host = match (here.host(), there.host()) {
         (Some(here), Some(there)) => here.eq_ignore_ascii_case(there),
         _ => false,
@@ -100,4 +106,24 @@ fn is_safer(here: &Uri, there: &Uri) -> bool {
     same_host
         && (here.scheme(), there.scheme()) == (Some(&Scheme::HTTP), Some(&Scheme::HTTPS))
         && (port(here), port(there)) == (80, 443)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_go_on_to_the_same_host_by_https_and_to_no_other() {
+        for (here, there, expected) in [
+            ("http://localhost/", "https://localhost/x", true),
+            ("http://a.example:80/", "https://A.example:443/x", true),
+            ("http://a.example/", "https://b.example/", false),
+            ("http://a.example:8080/", "https://a.example/", false),
+            ("https://a.example/", "http://a.example/", false),
+            ("unix:/run/app.sock:/", "https://localhost/x", false),
+        ] {
+            let url = Url::parse(here).unwrap();
+            assert_eq!(is_safer(&url, &there.parse().unwrap()), expected, "{here}");
+        }
+    }
 }

@@ -1,5 +1,10 @@
 //! Answers of the API, whole and broken.
 
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::thread;
+use std::time::Instant;
+
 use super::*;
 use crate::client::http::{HeaderMap, StatusCode};
 
@@ -219,4 +224,35 @@ fn an_expression_is_a_part_of_the_url() {
         Url::parse("http://127.0.0.1:9090/prometheus/api/v1/rules?type=alert").unwrap()
     );
     assert_eq!(request.redirects, 0);
+}
+
+#[test]
+fn a_secret_that_is_cut_off_in_a_redirect_is_masked_as_a_whole() {
+    let token = format!("CANARY-{}", "a".repeat(60));
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let location = format!("https://sso.example/{}/{token}", "x".repeat(70));
+    let answering = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let _ = stream.read(&mut [0; 4096]).unwrap();
+        let answer =
+            format!("HTTP/1.1 302 Found\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n");
+        stream.write_all(answer.as_bytes()).unwrap();
+    });
+    let mut secret = HeaderValue::from_str(&format!("Bearer {token}")).unwrap();
+    secret.set_sensitive(true);
+    let server = Server {
+        url: Url::parse(&format!("http://{address}")).unwrap(),
+        headers: vec![(header::AUTHORIZATION, secret)],
+        ca_file: None,
+    };
+    let limit = Duration::from_secs(60);
+    let requests = vec![(server.rules().unwrap(), limit)];
+    let answered = http::send(requests, Instant::now() + limit).remove(0);
+    answering.join().unwrap();
+    let why = read_rules(&answered.unwrap().answer).unwrap_err();
+    assert!(
+        why.ends_with("x/***, and redirects are not followed"),
+        "{why}"
+    );
 }

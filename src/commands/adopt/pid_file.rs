@@ -188,8 +188,9 @@ fn holds(path: &Path, asked: &Asked<'_>) -> bool {
         .is_ok()
         && parse_pid_file(&bytes) == Ok(asked.pid)
         && asked.started.is_none_or(|started| {
-            meta.modified()
-                .is_ok_and(|written| written + SLACK >= started)
+            // a file may bear any time, also the last one that there is
+            let latest = |written: SystemTime| written.checked_add(SLACK).unwrap_or(written);
+            (meta.modified()).is_ok_and(|written| latest(written) >= started)
         })
 }
 
@@ -386,6 +387,21 @@ mod tests {
             .set_modified(old)
             .unwrap();
         assert_eq!(found().unwrap(), "aaa.pid");
+    }
+
+    #[test]
+    fn a_file_may_bear_the_last_time_that_there_is() {
+        // most file systems on disks keep no such time
+        let Ok(dir) = tempfile::tempdir_in("/dev/shm") else {
+            return;
+        };
+        let path = dir.path().join("prog.pid");
+        fs::write(&path, "4711\n").unwrap();
+        let file = fs::File::options().append(true).open(&path).unwrap();
+        let last = SystemTime::UNIX_EPOCH + Duration::from_secs(i64::MAX.unsigned_abs());
+        file.set_modified(last).unwrap();
+        let arguments = ["prog".to_owned()];
+        assert!(holds(&path, &asked(&arguments, dir.path())));
     }
 
     #[test]

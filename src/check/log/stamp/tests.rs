@@ -568,3 +568,40 @@ fn a_time_without_zone_is_in_the_zone_of_the_rule() {
         Some(now)
     );
 }
+
+#[test]
+fn a_file_may_bear_any_time() {
+    // most file systems on disks keep no such time
+    if let Ok(file) = tempfile::tempfile_in("/dev/shm") {
+        for seconds in [9_999_999_999_999, i64::MAX.unsigned_abs()] {
+            let far = std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
+            file.set_modified(far).unwrap();
+            let written = super::super::open::modified(&file.metadata().unwrap());
+            assert_eq!(written, at("9999-12-31T23:59:59Z"));
+        }
+    }
+    for seconds in [i64::MIN, -99_999_999_999, 9_999_999_999_999, i64::MAX] {
+        let written = crate::clock::of_file((seconds, 0));
+        for (format, line) in [
+            ("%H:%M:%S", "11:59:00 x"),
+            ("%b %e %H:%M:%S", "Nov 22 11:59:00 x"),
+            ("%Y-%m-%d %H:%M:%S", "2026-11-22 11:59:00 x"),
+        ] {
+            for zone in [
+                Zone::Utc,
+                Zone::Named(NamedZone::of("Europe/Prague").unwrap()),
+            ] {
+                let stamp = stamp(format, "", zone);
+                let reader = Reader::new(&stamp, at(NOW));
+                let is_whole = format.contains("%Y");
+                let found = reader.read(line.as_bytes(), written);
+                assert!(found.is_some() || !is_whole);
+                for previous in [None, Some(at(NOW))] {
+                    let place = Place { previous, written };
+                    let found = reader.read_in_order(line.as_bytes(), place);
+                    assert!(found.is_some() || !is_whole);
+                }
+            }
+        }
+    }
+}
