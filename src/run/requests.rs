@@ -10,6 +10,10 @@ use crate::publish::web::REQUESTS;
 use crate::requests::{self, Request};
 use crate::state::State;
 use crate::state::journal::{self, Entry, JournalEvent};
+use crate::text::{cut, visible};
+
+/// Of a name that is no service's so many characters are kept: as many as a service's has at most.
+const NAME: usize = 64;
 
 impl Run {
     /// Takes what somebody asked for: of the services of this run, for the next one may be of others. It is journalled and
@@ -41,6 +45,10 @@ impl Run {
             if let Some(alert) = &request.alert {
                 let service = self.service_of(&alert.labels).unwrap_or("watchdog");
                 request.service = service.to_owned();
+            }
+            // what names no service may be anything, and goes into the log and the journal
+            if session.roster.service(&request.service).is_none() {
+                request.service = cut(&visible(&request.service), NAME);
             }
         }
         waiting.requests.retain(|(_, request)| {

@@ -1,5 +1,6 @@
 //! `POST /alertmanager`: what an Alertmanager hands in, by the rules of `[prometheus]`, and a real one that does.
 
+use std::fs;
 use std::io::Write;
 use std::process::{Command, Stdio};
 
@@ -138,6 +139,42 @@ fn the_rules_of_alerts_hold_for_those_that_are_handed_in() {
     scene.check().exits(3);
     let refused = events(&scene, "request_refused").pop().unwrap();
     assert!(refused.contains("no check of its own fails"), "{refused}");
+}
+
+/// One line of what an attacker would like to have in the log, and a sequence that a terminal obeys.
+const FORGED: &str = "2026-11-28T09:00:00Z [ERROR] api: forged line";
+
+#[test]
+fn a_name_that_is_no_services_forges_no_line() {
+    let scene = scene();
+    let name = format!("x\n{FORGED} \u{1b}[31m{}", "x".repeat(1000));
+    let log = |scene: &Scene| {
+        let run = scene.check().exits(3);
+        let shown = scene.run(&["history"]);
+        let journal = fs::read_to_string(scene.path("state/journal.jsonl")).unwrap();
+        for (text, longest) in [
+            (&*run.stderr, 1000),
+            (&*shown.stdout, 1000),
+            (&*journal, 2000),
+        ] {
+            assert!(text.contains("forged line"), "{text}");
+            assert!(!text.contains(['\u{1b}', '\r']), "{text}");
+            assert!(!text.lines().any(|line| line.starts_with(FORGED)), "{text}");
+            // as long as they are without it
+            assert!(text.lines().all(|line| line.len() < longest), "{text}");
+        }
+    };
+    let high = alert("aa", Utc::now(), &json!({ "service": name }));
+    hand_in(&scene, &[high]).is(202);
+    log(&scene);
+
+    // and of whoever answers requests
+    scene.run(&["reset", "bot"]);
+    let file = "web/requests/repair-forged line \u{1b}[31m";
+    let time = Utc::now().to_rfc3339_opts(SecondsFormat::Secs, true);
+    let request = json!({ "id": "1", "service": &file["web/requests/repair-".len()..], "time": time, "from": "x" });
+    scene.write(file, request.to_string());
+    log(&scene);
 }
 
 #[test]
