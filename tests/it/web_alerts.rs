@@ -111,10 +111,16 @@ fn the_rules_of_alerts_hold_for_those_that_are_handed_in() {
     let mut none = alert("ab", now, &json!({}));
     none["labels"].as_object_mut().unwrap().remove("service");
     hand_in(&scene, &[none]).is(202);
-    scene.check().exits(3);
+    let run = scene.check().exits(3);
+    assert!(
+        run.stderr
+            .contains("the alert High is for no service: it has no label `service` (asked for by "),
+        "{run:?}"
+    );
+    assert!(!run.stderr.contains("watchdog is not restarted"));
     let refused = events(&scene, "request_refused").pop().unwrap();
     assert!(
-        refused.contains("watchdog: the alert has no label `service`"),
+        refused.contains("watchdog: the alert High is for no service: it has no label `service`"),
         "{refused}"
     );
 
@@ -175,6 +181,18 @@ fn a_name_that_is_no_services_forges_no_line() {
     let request = json!({ "id": "1", "service": &file["web/requests/repair-".len()..], "time": time, "from": "x" });
     scene.write(file, request.to_string());
     log(&scene);
+}
+
+#[test]
+fn with_confirm_the_reason_of_a_refusal_is_that_of_the_decision() {
+    let scene = scene();
+    config(&scene, "confirm = true\n");
+    scene.kill(scene.last("bot"));
+    scene.run(&["pause", "bot"]).exits(0);
+    hand_in(&scene, &[alert("aa", Utc::now(), &json!({}))]).is(202);
+    scene.check().verdict("bot", "paused");
+    let refused = events(&scene, "request_refused").pop().unwrap();
+    assert!(refused.contains("bot: paused"), "{refused}");
 }
 
 #[test]
