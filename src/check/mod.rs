@@ -103,6 +103,31 @@ pub enum Grace {
     Young,
 }
 
+/// How bad the findings of a code can be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Can {
+    /// A reason to restart.
+    Critical,
+    /// A reason to restart, or a warning: by what was seen, or as the check's `severity` says.
+    Settable,
+    /// A warning.
+    Warning,
+    /// That something could not be seen.
+    Unknown,
+}
+
+impl Can {
+    /// All severities that there can be of it.
+    pub fn severities(self) -> &'static [Severity] {
+        match self {
+            Self::Critical => &[Severity::Critical],
+            Self::Settable => &[Severity::Warning, Severity::Critical],
+            Self::Warning => &[Severity::Warning],
+            Self::Unknown => &[Severity::Unknown],
+        }
+    }
+}
+
 /// A code that findings have: a name that scripts rely on, and what it means for the policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Code {
@@ -110,24 +135,28 @@ pub struct Code {
     pub name: &'static str,
     /// While which it does not count.
     pub grace: Grace,
+    /// How bad it can be.
+    pub can: Can,
     /// It is about the host or about others: to restart the service does not mend it, so it is only alerted about.
     pub of_host: bool,
 }
 
 impl Code {
-    const fn new(name: &'static str, grace: Grace) -> Self {
+    const fn new(name: &'static str, grace: Grace, can: Can) -> Self {
         Self {
             name,
             grace,
+            can,
             of_host: false,
         }
     }
 
     /// One that a restart of the service does not mend.
-    const fn of_host(name: &'static str) -> Self {
+    const fn of_host(name: &'static str, can: Can) -> Self {
         Self {
             name,
             grace: Grace::None,
+            can,
             of_host: true,
         }
     }

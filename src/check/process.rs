@@ -12,7 +12,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::pattern::Pattern;
-use super::{Code, Finding, Grace};
+use super::{Can, Code, Finding, Grace};
 use crate::clock::Reading;
 use crate::process_table::{self, Lookup, ProcessState, ProcessTable};
 
@@ -51,13 +51,13 @@ pub const UNREADABLE: &str = "process_unreadable";
 
 /// The codes of findings about processes. Whatever is missing, systemd may be busy bringing it up.
 pub(super) const CODES: &[Code] = &[
-    Code::new(MISSING, Grace::Activating),
-    Code::new(MAIN_ENDED, Grace::Activating),
-    Code::new(ZOMBIE, Grace::Activating),
-    Code::new(STOPPED, Grace::Activating),
-    Code::new(PID_FILE_STALE, Grace::Activating),
-    Code::new(TOO_MANY, Grace::Activating),
-    Code::new(UNREADABLE, Grace::Activating),
+    Code::new(MISSING, Grace::Activating, Can::Critical),
+    Code::new(MAIN_ENDED, Grace::Activating, Can::Critical),
+    Code::new(ZOMBIE, Grace::Activating, Can::Critical),
+    Code::new(STOPPED, Grace::Activating, Can::Settable),
+    Code::new(PID_FILE_STALE, Grace::Activating, Can::Warning),
+    Code::new(TOO_MANY, Grace::Activating, Can::Warning),
+    Code::new(UNREADABLE, Grace::Activating, Can::Unknown),
 ];
 
 /// What the watchdog itself starts for a service: how one without a rule is known when nothing is remembered.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Code, Finding, Grace, Kind, Presence, Severity};
+use super::{Can, Code, Finding, Grace, Kind, Presence, Severity};
 use crate::clock::{self, Reading};
 
 pub use crate::systemctl::Manager;
@@ -40,12 +40,12 @@ pub const UNREACHABLE: &str = "systemd_unreachable";
 
 /// The codes of findings about units.
 pub(super) const CODES: &[Code] = &[
-    Code::new(INACTIVE, Grace::None),
-    Code::new(FAILED, Grace::None),
-    Code::new(RESTARTED, Grace::None),
-    Code::new(NOT_FOUND, Grace::None),
-    Code::new(MASKED, Grace::None),
-    Code::new(UNREACHABLE, Grace::None),
+    Code::new(INACTIVE, Grace::None, Can::Critical),
+    Code::new(FAILED, Grace::None, Can::Critical),
+    Code::new(RESTARTED, Grace::None, Can::Warning),
+    Code::new(NOT_FOUND, Grace::None, Can::Unknown),
+    Code::new(MASKED, Grace::None, Can::Unknown),
+    Code::new(UNREACHABLE, Grace::None, Can::Unknown),
 ];
 
 /// What is remembered of a unit from run to run.

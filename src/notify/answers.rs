@@ -85,7 +85,9 @@ fn wait(answer: &Answer<'_>, now: DateTime<Utc>) -> Option<Duration> {
     let by_body = [&json["retry_after"], &json["parameters"]["retry_after"]]
         .into_iter()
         .find_map(|value| seconds(value.as_f64()?));
-    by_header.max(by_body).map(|wait| wait.min(LONGEST))
+    // no time at all is no wait: it is asked again by the next run, as without a word of it
+    let wait = by_header.max(by_body).filter(|wait| !wait.is_zero());
+    wait.map(|wait| wait.min(LONGEST))
 }
 
 /// A number of seconds, or a date.
@@ -155,11 +157,13 @@ mod tests {
             (None, "", None),
             (Some("40"), "", secs(40)),
             (Some(" 40 "), "", secs(40)),
-            (Some("0"), "", secs(0)),
+            (Some("0"), "", None),
+            (None, r#"{"retry_after":0}"#, None),
+            (Some("0"), r#"{"retry_after":4}"#, secs(4)),
             (Some("86400"), "", Some(LONGEST)),
             (Some("99999999999999999999"), "", Some(LONGEST)),
             (Some("Sun, 22 Nov 2026 07:28:30 GMT"), "", secs(30)),
-            (Some("Sun, 22 Nov 2026 07:27:30 GMT"), "", secs(0)),
+            (Some("Sun, 22 Nov 2026 07:27:30 GMT"), "", None),
             (Some("Sun, 29 Nov 2026 07:28:30 GMT"), "", Some(LONGEST)),
             (Some("-5"), "", None),
             (Some("NaN"), "", None),

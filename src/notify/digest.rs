@@ -12,7 +12,7 @@ use std::path::Path;
 use chrono::{DateTime, Utc};
 
 use super::layout::{Body, QUOTED, QUOTED_LINES, quoted};
-use super::sentences::{command, section, words};
+use super::sentences::{called, section, words};
 use super::{Alert, Event, Notification};
 use crate::clock::stamp;
 use crate::text::{cut, visible};
@@ -21,6 +21,8 @@ use crate::text::{cut, visible};
 const FULL: usize = 20;
 /// Alerts that are reported in a line; of further ones only the number is reported.
 const LISTED: usize = 200;
+/// The command that shows all that happened.
+pub(super) const ALL: &str = "history";
 /// Services that are named.
 const NAMED: usize = 50;
 /// Findings and notes that are kept of an alert that is not reported in full.
@@ -172,6 +174,7 @@ fn subject(host: &str, service: &str, event: Event, lead: &[&Alert], others: usi
 
 fn body(host: &str, now: DateTime<Utc>, groups: &[Vec<&Alert>], context: &Context<'_>) -> String {
     let mut body = Body::default();
+    let called = called(context.config);
     let alerts: Vec<&Alert> = groups.iter().flatten().copied().collect();
     if alerts.len() > 1 {
         body.sentence(&format!("{} things to tell:", alerts.len()));
@@ -192,14 +195,14 @@ fn body(host: &str, now: DateTime<Utc>, groups: &[Vec<&Alert>], context: &Contex
         if alerts.len() > 1 {
             body.line(&"-".repeat(40));
         }
-        section(&mut body, now, alert, context.config);
+        section(&mut body, now, alert, &called);
     }
     body.blank_line();
     if alerts.len() > FULL {
         body.sentence(&format!(
             "Only the first {FULL} are described in full. All of it:"
         ));
-        body.line(&format!("  {}", command(context.config, "history")));
+        body.command(&called, ALL);
     }
     if context.rate_limited > 0 {
         let (messages, they) = if context.rate_limited == 1 {

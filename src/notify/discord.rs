@@ -10,7 +10,7 @@ use super::answers::{Answer, Receipt};
 use super::kind::{Private, check_url, url_traps};
 use super::post::{Post, shown};
 use super::posted::{Message, Posted};
-use super::safe::{inert, line, shortened, unfenced, units};
+use super::safe::{fitted, inert_line, line, unfenced, units};
 use super::{Common, Notification, Secret, Severity, Thread};
 use crate::check::trap::Trap;
 use crate::client::http::{HeaderValue, header};
@@ -103,9 +103,11 @@ impl Posted for Settings {
             None => json!({"parse": []}),
         };
         let ping = mentioned.map(|id| format!("<@{id}>")).unwrap_or_default();
-        let title = inert(&line(&notification.subject, TITLE / 2, units));
+        // nothing is read in a title; what is not in an embed may be
+        let title = line(&notification.subject, TITLE, units);
+        let begin = inert_line(&notification.subject, TITLE, units);
         let mut short = json!({
-            "content": format!("{ping} {title} (shortened)").trim(),
+            "content": format!("{ping} {begin} (shortened)").trim(),
             "allowed_mentions": &allowed,
         });
         let mut whole = json!({
@@ -161,7 +163,7 @@ fn description(body: &str) -> String {
     const OPEN: &str = "```\n";
     const CLOSE: &str = "\n```";
     let room = DESCRIPTION - OPEN.len() - CLOSE.len();
-    let text = shortened(&unfenced(body.trim_end()), room, units);
+    let text = fitted(&unfenced(body.trim_end()), room, units);
     format!("{OPEN}{text}{CLOSE}")
 }
 
@@ -181,7 +183,7 @@ fn fields(notification: &Notification) -> Value {
     if over > 0 {
         services.push(format!("and {over} more"));
     }
-    let field = |name: &str, value: &str| json!({"name": name, "value": inert(&line(value, FIELD / 2, units)), "inline": true});
+    let field = |name: &str, value: &str| json!({"name": name, "value": line(value, FIELD, units), "inline": true});
     let fields = [
         ("Host", notification.host.as_str()),
         ("Event", notification.event.name()),
@@ -261,6 +263,29 @@ mod tests {
             check(&message.whole);
             check(&message.short);
         }
+    }
+
+    #[test]
+    fn titles_and_fields_are_plain_and_as_long_as_they_may_be() {
+        let notification = Notification {
+            host: "box1.example.org".to_owned(),
+            subject: format!("[watchdog] box1.example.org: {}", "a.b".repeat(100)),
+            services: vec!["gate.way".to_owned()],
+            ..notification("text")
+        };
+        let message = settings(None).message(&notification, &Thread::default());
+        let embed = &message.whole["embeds"][0];
+        assert_eq!(length(&embed["title"]), 256);
+        assert!(!embed["title"].as_str().unwrap().contains('\u{200b}'));
+        assert_eq!(embed["fields"][0]["value"], "box1.example.org");
+        assert_eq!(embed["fields"][2]["value"], "gate.way");
+        assert!(
+            message.short["content"]
+                .as_str()
+                .unwrap()
+                .contains("a.\u{200b}b")
+        );
+        check(&message.whole);
     }
 
     #[test]

@@ -13,6 +13,8 @@ pub(super) const QUOTED_LINES: usize = 20;
 #[derive(Debug, Default)]
 pub(super) struct Body {
     pub(super) text: String,
+    /// What comes after the program and its config in the lines that can be typed.
+    pub(super) commands: Vec<String>,
 }
 
 impl Body {
@@ -25,6 +27,12 @@ impl Body {
         if !self.text.is_empty() && !self.text.ends_with("\n\n") {
             self.text.push('\n');
         }
+    }
+
+    /// A command that can be typed; `called` is how the program is called.
+    pub(super) fn command(&mut self, called: &str, rest: &str) {
+        self.line(&format!("  {called} {rest}"));
+        self.commands.push(rest.to_owned());
     }
 
     pub(super) fn sentence(&mut self, text: &str) {

@@ -28,6 +28,7 @@ pub mod mail;
 mod notification;
 pub mod ntfy;
 pub mod outbox;
+mod own;
 pub mod pagerduty;
 pub mod ping;
 mod post;

@@ -122,8 +122,29 @@ fn priority(severity: Severity) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::notify::fixtures::hostile;
+    use crate::notify::fixtures::{hostile, notification};
     use proptest::prelude::*;
+
+    #[test]
+    fn the_commands_can_be_typed_and_nothing_else_is_recognised() {
+        let settings = Settings {
+            kind: "ntfy".to_owned(),
+            url: None,
+            topic: Secret::Inline("t".to_owned()),
+            token: None,
+            common: crate::fixtures::common(),
+        };
+        let body = "see x.example\n> /start @all\nTo look at it:\n  watchdog -c /srv/w.toml status trader\n";
+        let message = settings.message(&notification(body), &Thread::default());
+        assert_eq!(
+            message.whole["message"],
+            "see x.\u{200b}example\n> /\u{200b}start @\u{200b}all\nTo look at it:\n  watchdog -c /srv/w.toml status trader"
+        );
+        // so much is not halved
+        let body = "a line\n".repeat(500);
+        let message = settings.message(&notification(&body), &Thread::default());
+        assert_eq!(message.whole["message"], body.trim_end());
+    }
 
     proptest! {
         #[test]

@@ -18,9 +18,10 @@ use serde_json::{Value, json};
 use super::answers::{Answer, Receipt};
 use super::kind::{Private, Server, length_trap};
 use super::layout::Body;
+use super::own::Own;
 use super::post::{Post, hand_over, proxy_trap};
 use super::posted::Message;
-use super::safe::{inert, line, units};
+use super::safe::{inert_line, inert_unless_own, line, units};
 use super::sentences::{section, words};
 use super::{
     Alert, ChannelKind, Common, DeliveryReport, Event, Notification, Outcome, Paused, Recipient,
@@ -259,7 +260,10 @@ fn trigger(notification: &Notification, alert: &Alert, key: &str) -> Message {
         None => begin.clone(),
     };
     let mut body = Body::default();
-    section(&mut body, notification.time, alert, None);
+    let own = Own::of(notification);
+    section(&mut body, notification.time, alert, &own.called);
+    let text = body.text.trim_end().lines();
+    let text: Vec<String> = text.map(|line| inert_unless_own(line, &own)).collect();
     let event = |summary: &str| {
         json!({
             "event_action": "trigger",
@@ -270,18 +274,18 @@ fn trigger(notification: &Notification, alert: &Alert, key: &str) -> Message {
                 "source": host,
                 "severity": severity(alert.event.severity()),
                 "timestamp": alert.time.to_rfc3339_opts(SecondsFormat::Millis, true),
-                "component": inert(&line(&alert.service, SHORT, units)),
+                "component": line(&alert.service, SHORT, units),
                 "class": alert.event.name(),
             },
         })
     };
-    let mut whole = event(&line(&inert(&summary), SUMMARY, units));
+    let mut whole = event(&inert_line(&summary, SUMMARY, units));
     whole["payload"]["custom_details"] = json!({
-        "incident": alert.incident.as_deref().map(inert),
+        "incident": alert.incident,
         "restarts_last_hour": alert.attempts,
-        "text": inert(body.text.trim_end()),
+        "text": text.join("\n"),
     });
-    let begin = line(&inert(&begin), SHORT, units);
+    let begin = inert_line(&begin, SHORT, units);
     Message {
         whole,
         short: event(&format!("{begin} (shortened)")),
@@ -389,6 +393,34 @@ mod tests {
                 "watchdog box1 b b.1",
                 "watchdog box1 watchdog 7"
             ]
+        );
+    }
+
+    #[test]
+    fn what_programs_read_is_plain_and_commands_can_be_typed() {
+        let mut down = of("gate.way", Event::Down, Some("gate.way.1"));
+        down.findings = vec![crate::fixtures::stale()];
+        down.findings[0].message = "see https://x.example/y".to_owned();
+        let notification = Notification {
+            alerts: vec![down],
+            ..notification(
+                "it is down\n\nTo look at it:\n  watchdog -c /srv/w.toml status gate.way\n",
+            )
+        };
+        let events = settings().render(&notification, &Thread::default());
+        let event = &events.unwrap()[0].whole["payload"];
+        assert_eq!(event["component"], "gate.way");
+        assert_eq!(event["custom_details"]["incident"], "gate.way.1");
+        let text = event["custom_details"]["text"].as_str().unwrap();
+        assert!(
+            text.contains("\n  watchdog -c /srv/w.toml status gate.way\n"),
+            "{text}"
+        );
+        assert!(!text.contains("://"), "{text}");
+        let summary = event["summary"].as_str().unwrap();
+        assert_eq!(
+            summary,
+            "box1: gate.\u{200b}way down: see https:\u{200b}//x.\u{200b}example/y"
         );
     }
 

@@ -13,6 +13,13 @@ use crate::text::{cut, visible};
 
 /// What is reported later than this after it happened is reported as something of the past, in minutes.
 const LATE_MINUTES: i64 = 10;
+/// What stands above lists of what was found.
+pub(super) const LISTS: [&str; 3] = [SEEN, SEEN_THEN, BEFORE];
+const SEEN: &str = "Seen:";
+const SEEN_THEN: &str = "Seen then:";
+const BEFORE: &str = "Before it was stopped:";
+/// What is typed.
+pub(super) const PROGRAM: &str = "watchdog";
 /// Where the config is found without being named.
 const USUAL_CONFIG: &str = "/etc/watchdog/watchdog.toml";
 
@@ -112,11 +119,11 @@ fn headline(alert: &Alert) -> String {
     }
 }
 
-/// All about one alert.
-pub(super) fn section(body: &mut Body, now: DateTime<Utc>, alert: &Alert, config: Option<&Path>) {
+/// All about one alert; `called` is how the program is called.
+pub(super) fn section(body: &mut Body, now: DateTime<Utc>, alert: &Alert, called: &str) {
     body.sentence(&first_sentence(alert));
     if alert.event == Event::Report {
-        report(body, alert, config);
+        report(body, alert, called);
         return;
     }
     if now - alert.time >= TimeDelta::minutes(LATE_MINUTES) {
@@ -137,9 +144,9 @@ pub(super) fn section(body: &mut Body, now: DateTime<Utc>, alert: &Alert, config
     }
     if !alert.findings.is_empty() {
         let label = if alert.event == Event::Recovered {
-            "Seen then:"
+            SEEN_THEN
         } else {
-            "Seen:"
+            SEEN
         };
         body.line(label);
         for finding in alert.findings.iter().take(QUOTED_LINES) {
@@ -173,19 +180,19 @@ pub(super) fn section(body: &mut Body, now: DateTime<Utc>, alert: &Alert, config
         body.quote(alert.log_tail.iter().map(String::as_str));
     }
     body.blank_line();
-    next(body, alert, config);
+    next(body, alert, called);
 }
 
 /// The lines of a report. They are as long as they are: they have columns and paths in them.
-fn report(body: &mut Body, alert: &Alert, config: Option<&Path>) {
+fn report(body: &mut Body, alert: &Alert, called: &str) {
     body.blank_line();
     for line in alert.notes.iter().skip(1) {
         body.line(&cut(&visible(line), 2 * QUOTED));
     }
     body.blank_line();
     body.sentence("To see it again, and what happened one by one:");
-    body.line(&format!("  {}", command(config, "report")));
-    body.line(&format!("  {}", command(config, "history")));
+    body.command(called, "report");
+    body.command(called, "history");
 }
 
 fn seen(finding: &Finding) -> String {
@@ -256,7 +263,7 @@ fn done(body: &mut Body, action: &Action) {
 /// What the process was doing, as far as that was recorded.
 fn before_it_was_stopped(body: &mut Body, action: &Action) {
     if !action.facts.is_empty() {
-        body.line("Before it was stopped:");
+        body.line(BEFORE);
         for fact in action.facts.iter().take(QUOTED_LINES) {
             body.item(&cut(&visible(fact), 2 * QUOTED));
         }
@@ -338,7 +345,7 @@ fn attempts(body: &mut Body, now: DateTime<Utc>, alert: &Alert) {
 }
 
 /// What to do, and the commands for it.
-fn next(body: &mut Body, alert: &Alert, config: Option<&Path>) {
+fn next(body: &mut Body, alert: &Alert, called: &str) {
     let name = visible(&alert.service);
     let advice = match alert.event {
         Event::Report | Event::Recovered | Event::Scaled => {
@@ -362,28 +369,28 @@ fn next(body: &mut Body, alert: &Alert, config: Option<&Path>) {
     body.sentence(advice);
     let mut commands = Vec::new();
     if matches!(alert.event, Event::Watchdog | Event::Started | Event::Test) {
-        commands.push(command(config, "status"));
-        commands.push(command(config, "check --dry-run"));
+        commands.push("status".to_owned());
+        commands.push("check --dry-run".to_owned());
     } else {
-        commands.push(command(config, &format!("status {name}")));
-        commands.push(command(config, &format!("history {name}")));
+        commands.push(format!("status {name}"));
+        commands.push(format!("history {name}"));
         let has_evidence = |action: &Action| action.evidence.is_some();
         if alert.action.as_ref().is_some_and(has_evidence) {
-            commands.push(command(config, &format!("evidence {name} --last")));
+            commands.push(format!("evidence {name} --last"));
         }
         if !matches!(
             alert.event,
             Event::Recovered | Event::Scaled | Event::Restarted | Event::Repaired
         ) {
-            commands.push(command(config, &format!("check --dry-run {name}")));
+            commands.push(format!("check --dry-run {name}"));
         }
     }
     for command in commands {
-        body.line(&format!("  {command}"));
+        body.command(called, &command);
     }
     let mut offer = |what: &str, rest: &str| {
         body.sentence(what);
-        body.line(&format!("  {}", command(config, rest)));
+        body.command(called, rest);
     };
     match (alert.event, alert.next_attempt) {
         (Event::ScaleFailed, _) => {
@@ -427,11 +434,16 @@ fn next(body: &mut Body, alert: &Alert, config: Option<&Path>) {
 
 /// A command line that can be typed as it stands.
 pub fn command(config: Option<&Path>, rest: &str) -> String {
+    format!("{} {rest}", called(config))
+}
+
+/// How the program is called, with the config where that has to be named.
+pub(super) fn called(config: Option<&Path>) -> String {
     match config {
         Some(path) if path != Path::new(USUAL_CONFIG) => {
-            format!("watchdog -c {} {rest}", quoted(&path.to_string_lossy()))
+            format!("{PROGRAM} -c {}", quoted(&path.to_string_lossy()))
         }
-        _ => format!("watchdog {rest}"),
+        _ => PROGRAM.to_owned(),
     }
 }
 

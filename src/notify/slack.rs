@@ -9,7 +9,7 @@ use super::answers::{Answer, Receipt};
 use super::kind::{Private, check_url, url_traps};
 use super::post::{Post, shown};
 use super::posted::{Message, Posted};
-use super::safe::{line, shortened, unfenced, units};
+use super::safe::{fitted, line, unfenced, units};
 use super::{Common, Notification, Secret, Thread};
 use crate::check::trap::Trap;
 use crate::table::{Filled, Flat, Part, Table, table};
@@ -32,6 +32,8 @@ const SECTION: usize = 3000;
 const SECTIONS: usize = 4;
 /// Of the text beside the blocks.
 const TEXT: usize = 4000;
+/// What it ends with.
+const END: &str = "\n```";
 
 fn fits_together(table: &Table<'_>, part: &mut Part<Settings>) {
     check_url(table, "url", part.url.as_ref());
@@ -59,7 +61,7 @@ impl Posted for Settings {
     }
 
     fn message(&self, notification: &Notification, _: &Thread) -> Message {
-        let title = line(&notification.subject, HEADER, units);
+        let title = line(&notification.subject, HEADER, measure);
         // a header is never empty
         let title = if title.trim().is_empty() {
             "watchdog".to_owned()
@@ -67,16 +69,17 @@ impl Posted for Settings {
             title
         };
         let plain = |text: &str| json!({"type": "plain_text", "text": text, "emoji": false});
-        let mut blocks = vec![json!({"type": "header", "text": plain(&header(&title))})];
+        let mut blocks = vec![json!({"type": "header", "text": plain(&escaped(&title))})];
         let body = notification.body.trim_end();
         for part in parts(body) {
             blocks.push(json!({"type": "section", "text": plain(&part)}));
         }
-        let fenced = shortened(body, TEXT / 2, measure);
-        let fenced = unfenced(&escaped(&fenced));
+        let begin = format!("{}\n```\n", unfenced(&escaped(&title)));
+        let room = TEXT - begin.chars().map(units).sum::<usize>() - END.len();
+        let fenced = unfenced(&escaped(&fitted(body, room, measure)));
         Message {
             whole: json!({
-                "text": format!("{}\n```\n{fenced}\n```", unfenced(&escaped(&title))),
+                "text": format!("{begin}{fenced}{END}"),
                 "blocks": blocks,
             }),
             short: json!({"text": format!("{} (shortened)", unfenced(&escaped(&title)))}),
@@ -119,16 +122,9 @@ fn escaped(text: &str) -> String {
     sent
 }
 
-fn header(title: &str) -> String {
-    let mut kept = title.to_owned();
-    // escaped, it may be longer than it may be
-    while kept.chars().map(measure).sum::<usize>() > HEADER && kept.pop().is_some() {}
-    escaped(&kept)
-}
-
 /// A text in sections, at the ends of lines where that costs little.
 fn parts(text: &str) -> Vec<String> {
-    let text = shortened(text, SECTION * SECTIONS / 2, measure);
+    let text = fitted(text, SECTION * SECTIONS, measure);
     let mut parts = Vec::new();
     let mut part = String::new();
     let mut used = 0;
@@ -177,7 +173,7 @@ mod tests {
     /// What Slack refuses, and what would mention somebody.
     fn check(message: &Value) {
         let mut texts = vec![&message["text"]];
-        assert!(length(&message["text"]) <= 40_000);
+        assert!(length(&message["text"]) <= 4_000);
         let blocks = message["blocks"].as_array().cloned().unwrap_or_default();
         assert!(blocks.len() <= 50);
         let mut all = 0;
@@ -212,6 +208,23 @@ mod tests {
             message.whole["blocks"][1]["text"]["text"],
             "&lt;!channel&gt; @\u{200b}here ``` &amp; &lt;@\u{200b}U1&gt;"
         );
+    }
+
+    #[test]
+    fn what_fits_is_not_shortened() {
+        let body = "a line of a log, and another one\n".repeat(100);
+        let message = settings().message(&notification(&body), &Thread::default());
+        let text = message.whole["text"].as_str().unwrap();
+        assert!(text.contains(body.trim_end()), "{text}");
+        let subject = Notification {
+            subject: "a&b ".repeat(100),
+            ..notification("text")
+        };
+        let message = settings().message(&subject, &Thread::default());
+        check(&message.whole);
+        let title = message.whole["blocks"][0]["text"]["text"].as_str().unwrap();
+        assert!(title.ends_with('…'), "{title}");
+        assert!(title.chars().count() > 140, "{title}");
     }
 
     #[test]

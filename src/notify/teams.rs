@@ -7,9 +7,10 @@ use serde_json::{Value, json};
 
 use super::answers::{Answer, Receipt};
 use super::kind::{Private, check_url, url_traps};
+use super::own::Own;
 use super::post::{Post, shown};
 use super::posted::{Message, Posted};
-use super::safe::{inert, line, units};
+use super::safe::{inert_line, inert_unless_own, units, without_quoted};
 use super::{Common, Notification, Secret, Severity, Thread};
 use crate::check::trap::Trap;
 use crate::table::{Filled, Flat, Part, Table, table};
@@ -70,7 +71,7 @@ impl Posted for Settings {
     }
 
     fn message(&self, notification: &Notification, _: &Thread) -> Message {
-        let mut title = line(&inert(&notification.subject), TITLE, units);
+        let mut title = inert_line(&notification.subject, TITLE, units);
         // an empty run is refused
         if title.is_empty() {
             "watchdog".clone_into(&mut title);
@@ -85,8 +86,12 @@ impl Posted for Settings {
         let mut used = card(&whole).to_string().len();
         let end = text(SHORTENED);
         let most = MESSAGE - end.to_string().len() - 1;
-        for line in notification.body.trim_end().lines() {
-            let next = text(&inert(line));
+        let own = Own::of(notification);
+        let shown = |line: &str| text(&inert_unless_own(line, &own));
+        let length = |line: &str| shown(line).to_string().len() + 1;
+        let lines = notification.body.trim_end().lines();
+        for line in without_quoted(lines, most.saturating_sub(used), length) {
+            let next = shown(line);
             used += next.to_string().len() + 1;
             if used > most {
                 whole.push(end);
@@ -192,6 +197,27 @@ mod tests {
         let texts = texts(&message.whole);
         assert!(texts[1].starts_with("**b** [a](https:\u{200b}//x"));
         assert_eq!(texts.last().unwrap(), SHORTENED);
+        let length = message.whole.to_string().len();
+        assert!((12_000..=14_000).contains(&length), "{length}");
+    }
+
+    #[test]
+    fn logs_are_shortened_before_what_is_to_be_done() {
+        let quoted = "> a line of a log\n".repeat(400);
+        let body =
+            format!("broken\n\nLast log lines:\n{quoted}\nTo look at it:\n  watchdog history\n");
+        let notification = Notification {
+            subject: "[watchdog] box1.example.org: app down".to_owned(),
+            ..notification(&body)
+        };
+        let message = settings("https://x.example").message(&notification, &Thread::default());
+        let texts = texts(&message.whole);
+        assert_eq!(
+            texts[0],
+            "[watchdog] box1.\u{200b}example.\u{200b}org: app down"
+        );
+        assert_eq!(texts.last().unwrap(), "  watchdog history");
+        assert!(texts.contains(&"> [shortened]".to_owned()));
         let length = message.whole.to_string().len();
         assert!((12_000..=14_000).contains(&length), "{length}");
     }

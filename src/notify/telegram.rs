@@ -9,7 +9,7 @@ use super::answers::{Answer, Receipt};
 use super::kind::{Private, Server, trap_of};
 use super::post::Post;
 use super::posted::{Message, Posted};
-use super::safe::{inert, line, shortened, units};
+use super::safe::{fitted, inert, line, units};
 use super::{Common, Notification, Secret, Severity, Thread};
 use crate::check::trap::Trap;
 use crate::table::{Checked, Context, Filled, Flat, Part, Table, Value as Written, table};
@@ -105,7 +105,7 @@ impl Posted for Settings {
     fn message(&self, notification: &Notification, thread: &Thread) -> Message {
         let title = line(&notification.subject, TITLE, units);
         let begin: usize = title.chars().map(units).sum::<usize>() + 2;
-        let body = shortened(notification.body.trim_end(), TEXT - begin, units);
+        let body = fitted(notification.body.trim_end(), TEXT - begin, units);
         let length = |text: &str| text.chars().map(units).sum::<usize>();
         let mut whole = self.request(notification, thread);
         whole["text"] = json!(format!("{title}\n\n{body}"));

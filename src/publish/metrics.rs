@@ -10,7 +10,7 @@ use std::sync::Arc;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::exposition::{Exposition, Number, Type};
-use crate::check::{Severity, codes_of_subject};
+use crate::check::{Severity, TIMED_OUT, codes_of_subject};
 use crate::config::{Remedy, Scale, Service};
 use crate::notify::Channel;
 use crate::process_table::Used;
@@ -193,10 +193,12 @@ fn findings(text: &mut Exposition, services: &[(&Service, &ServiceState)]) {
         let checks = service.checks.iter().flat_map(|check| check.rule.codes());
         let subject = codes_of_subject(service.unit.is_some(), service.container.is_some());
         for code in checks.chain(subject) {
-            for severity in [Severity::Warning, Severity::Critical] {
+            for severity in code.can.severities() {
                 counts.insert((code.name, severity.name()), 0);
             }
         }
+        // whatever is looked at can be given up
+        counts.insert((TIMED_OUT, Severity::Unknown.name()), 0);
         for finding in &known.report.findings {
             let of = (&*finding.code, finding.severity.name());
             *counts.entry(of).or_default() += 1;

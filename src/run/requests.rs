@@ -7,9 +7,16 @@ use crate::check::prometheus::handed_in;
 use crate::clock::exact;
 use crate::decide::Decision;
 use crate::publish::web::REQUESTS;
-use crate::requests::{self, Request};
+use crate::requests::{self, Alert, Request};
 use crate::state::State;
 use crate::state::journal::{self, Entry, JournalEvent};
+use crate::text::{cut, visible};
+
+/// Of a name that is no service's so many characters are kept: as many as a service's has at most.
+const NAME: usize = 64;
+
+/// The journal has an alert that is for no service under this name.
+const WATCHDOG: &str = "watchdog";
 
 impl Run {
     /// Takes what somebody asked for: of the services of this run, for the next one may be of others. It is journalled and
@@ -39,8 +46,12 @@ impl Run {
         }
         for (_, request) in &mut waiting.requests {
             if let Some(alert) = &request.alert {
-                let service = self.service_of(&alert.labels).unwrap_or("watchdog");
+                let service = self.service_of(&alert.labels).unwrap_or(WATCHDOG);
                 request.service = service.to_owned();
+            }
+            // what names no service may be anything, and goes into the log and the journal
+            if session.roster.service(&request.service).is_none() {
+                request.service = cut(&visible(&request.service), NAME);
             }
         }
         waiting.requests.retain(|(_, request)| {
@@ -90,7 +101,7 @@ impl Run {
         let alert = request.alert.as_ref()?;
         let service = match self.service_of(&alert.labels) {
             Ok(service) => service,
-            Err(why) => return Some(why),
+            Err(why) => return Some(for_no_service(alert, &why)),
         };
         let settings = self.config.prometheus.as_ref()?;
         let known = state.services.get(service);
@@ -115,10 +126,7 @@ impl Run {
         for Asked { request, refusal } in session.requests.drain(..) {
             let decision = decisions.iter().find(|it| it.service == request.service);
             let own = || match decision {
-                Some(decision) if confirm && request.alert.is_some() => {
-                    let why = "no check of its own fails (confirm = true in [prometheus])";
-                    (decision.operation.is_none()).then(|| why.to_owned())
-                }
+                Some(decision) if confirm && request.alert.is_some() => unconfirmed(decision),
                 Some(decision) => decision.refused.clone(),
                 None => Some("there is no such service".to_owned()),
             };
@@ -128,11 +136,17 @@ impl Run {
                 }
                 continue;
             };
-            ::log::warn!(
-                "{} is not restarted, as {}: {why}",
-                request.service,
-                request.origin()
-            );
+            let is_for_none =
+                (request.alert.as_ref()).is_some_and(|it| self.service_of(&it.labels).is_err());
+            if is_for_none {
+                ::log::warn!("{why} ({})", request.origin());
+            } else {
+                ::log::warn!(
+                    "{} is not restarted, as {}: {why}",
+                    request.service,
+                    request.origin()
+                );
+            }
             let event = JournalEvent::RequestRefused;
             let mut refused = Entry::new(self.now.wall, &request.service, event);
             refused.message = Some(why);
@@ -152,8 +166,66 @@ impl Run {
     }
 }
 
+/// That an alert is for no service, and why.
+fn for_no_service(alert: &Alert, why: &str) -> String {
+    let name = alert.labels.get("alertname").map_or("", String::as_str);
+    format!(
+        "the alert {} is for no service: {why}",
+        cut(&visible(name), 100)
+    )
+}
+
+/// Why nothing is done where an alert counts only with a failing check: none fails, or what the decision says, such as a spent
+/// budget or a pause.
+fn unconfirmed(decision: &Decision) -> Option<String> {
+    if decision.operation.is_some() {
+        return None;
+    }
+    let own = decision.why.clone();
+    Some(
+        own.unwrap_or_else(|| {
+            "no check of its own fails (confirm = true in [prometheus])".to_owned()
+        }),
+    )
+}
+
 /// Whether it is of an alert that a repair was made for: it is handed in again and again while it lasts.
 fn is_done(state: &State, request: &Request) -> bool {
     let alert = request.alert.as_ref();
     alert.is_some_and(|alert| state.handed_in.contains_key(&alert.key()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::restart::Operation;
+    use crate::verdict::Verdict;
+
+    #[test]
+    fn an_alert_that_needs_a_check_is_refused_for_the_reason_of_the_decision() {
+        let of = |verdict, why: Option<&str>| Decision {
+            why: why.map(str::to_owned),
+            ..Decision::of("api", verdict)
+        };
+        let unconfirmed_one = "no check of its own fails (confirm = true in [prometheus])";
+        let spent = "3 of 3 restarts in the last hour";
+        let waits = "waits for `db`, which is down";
+        let paused = "paused until somebody resumes it";
+        for (decision, why) in [
+            (of(Verdict::Healthy, None), Some(unconfirmed_one)),
+            (of(Verdict::Unknown, None), Some(unconfirmed_one)),
+            (of(Verdict::Exhausted, Some(spent)), Some(spent)),
+            (of(Verdict::Waiting, Some(waits)), Some(waits)),
+            (of(Verdict::Paused, Some(paused)), Some(paused)),
+            (
+                Decision {
+                    operation: Some(Operation::Restart),
+                    ..of(Verdict::Failing, None)
+                },
+                None,
+            ),
+        ] {
+            assert_eq!(unconfirmed(&decision).as_deref(), why, "{decision:?}");
+        }
+    }
 }

@@ -37,6 +37,9 @@ const TO_ASK: Duration = Duration::from_millis(9500);
 const LEFT: usize = 1 << 20;
 const TO_LEAVE: Duration = Duration::from_secs(1);
 
+/// What is said of a published file that is damaged.
+const DAMAGED: &str = "what the last run published cannot be understood";
+
 /// No published file is larger.
 const LARGEST: u64 = 16 << 20;
 
@@ -156,9 +159,9 @@ impl Conversation {
         routes::permit(&route, &rules, head.token.as_deref())?;
         match route {
             Route::Page => site.page(&rules),
-            Route::Json => Ok(Answer::new(200, Kind::Json, site.file(JSON)?)),
+            Route::Json => Ok(Answer::new(200, Kind::Json, site.published()?.0)),
             Route::Metrics => Ok(Answer::new(200, Kind::Metrics, site.file(METRICS)?)),
-            Route::Health => Ok(routes::health(site.published(), &rules, Utc::now())),
+            Route::Health => Ok(routes::health(site.published()?.1, &rules, Utc::now())),
             Route::Repair(service) => {
                 self.body(&head)?;
                 site.repair(&rules, &service)
@@ -200,10 +203,7 @@ impl Site {
     fn rules(&self) -> Result<AccessRules, Answer> {
         let published = || {
             let text = self.file(ACCESS)?;
-            serde_json::from_str::<AccessRules>(&text).map_err(|error| {
-                ::log::error!("{}: {error}", self.dir.join(ACCESS).display());
-                Answer::text(503, "what the last run published cannot be understood")
-            })
+            serde_json::from_str::<AccessRules>(&text).map_err(|it| self.damaged(ACCESS, &it))
         };
         match &self.rules {
             None => published(),
@@ -229,15 +229,32 @@ impl Site {
         })
     }
 
-    fn published(&self) -> Option<Published> {
-        serde_json::from_str(&self.file(JSON).ok()?).ok()
+    fn damaged(&self, name: &str, error: &serde_json::Error) -> Answer {
+        ::log::error!("{}: {error}", self.dir.join(name).display());
+        Answer::text(503, DAMAGED)
+    }
+
+    /// What the last run published for programs, whole, and what is read of it here.
+    fn published(&self) -> Result<(String, Published), Answer> {
+        let text = self.file(JSON)?;
+        let published = serde_json::from_str(&text).map_err(|it| self.damaged(JSON, &it))?;
+        Ok((text, published))
     }
 
     fn page(&self, rules: &AccessRules) -> Result<Answer, Answer> {
         let page = self.file(PAGE)?;
-        let late = self.published();
-        let late = late.and_then(|published| published.is_late(rules, Utc::now()));
-        let page = late.map_or_else(|| page.clone(), |late| page::with_warning(&page, &late));
+        // the page itself may be whole, and does not say how old it is
+        let late = match self.published() {
+            Ok((_, published)) => {
+                let late = published.is_late(rules, Utc::now());
+                late.map(|late| ("This page is old.", late))
+            }
+            Err(answer) => Some(("This page may be old.", answer.body.trim_end().to_owned())),
+        };
+        let page = match late {
+            Some((title, late)) => page::with_warning(&page, title, &late),
+            None => page,
+        };
         Ok(Answer::new(200, Kind::Html, page))
     }
 

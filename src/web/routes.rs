@@ -181,7 +181,7 @@ pub fn permit(route: &Route, rules: &AccessRules, token: Option<&[u8]>) -> Resul
 pub struct Published {
     /// When the run looked.
     pub time: Option<DateTime<Utc>>,
-    /// What it exited with.
+    /// What all services come to, those that the run did not look at as well; 73 where it could not be recorded.
     pub exit_code: u8,
 }
 
@@ -200,9 +200,9 @@ impl Published {
     }
 }
 
-/// Whether all is well, by what the last run published.
-pub fn health(published: Option<Published>, rules: &AccessRules, now: DateTime<Utc>) -> Answer {
-    let Some((published, time)) = published.and_then(|it| Some((it, it.time?))) else {
+/// Whether all is well, by what the last run published of all services: it may have been a check of one of them alone.
+pub fn health(published: Published, rules: &AccessRules, now: DateTime<Utc>) -> Answer {
+    let Some(time) = published.time else {
         return Answer::text(503, "no run has published anything yet");
     };
     if let Some(late) = published.is_late(rules, now) {
@@ -218,7 +218,7 @@ pub fn health(published: Option<Published>, rules: &AccessRules, now: DateTime<U
     };
     let status = if published.exit_code <= 1 { 200 } else { 503 };
     let sentence = format!(
-        "{what} (exit code {}) at {}, {} ago",
+        "{what} (all services come to exit code {}); the last run was at {}, {} ago",
         published.exit_code,
         stamp(time),
         rough(age(now, time))
@@ -350,30 +350,37 @@ mod tests {
 
     #[test]
     fn health_is_that_of_a_run_that_is_young_enough() {
-        let published = |exit_code| {
-            Some(Published {
-                time: Some(at(0)),
-                exit_code,
-            })
+        let published = |exit_code| Published {
+            time: Some(at(0)),
+            exit_code,
         };
         for (published, now, status, text) in [
-            (None, 0, 503, "no run has published anything yet\n"),
             (
-                Some(Published {
+                Published {
                     time: None,
                     exit_code: 0,
-                }),
+                },
                 0,
                 503,
                 "no run has published anything yet\n",
             ),
-            (published(0), 60, 200, "all well (exit code 0) at "),
-            (published(1), 300, 200, "warnings only (exit code 1) at "),
+            (
+                published(0),
+                60,
+                200,
+                "all well (all services come to exit code 0); the last run was at ",
+            ),
+            (
+                published(1),
+                300,
+                200,
+                "warnings only (all services come to exit code 1); the last run was at ",
+            ),
             (
                 published(2),
                 60,
                 503,
-                "a service is broken (exit code 2) at ",
+                "a service is broken (all services come to exit code 2); the last run was at ",
             ),
             (published(3), 60, 503, "something could not be seen"),
             (published(73), 60, 503, "the run could not be recorded"),

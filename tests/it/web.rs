@@ -203,7 +203,7 @@ fn health_is_that_of_the_last_run_while_it_is_young() {
     let scene = scene();
     ask(&scene, "GET /health", "")
         .is(200)
-        .says("all well (exit code 0)");
+        .says("all well (all services come to exit code 0); the last run was at ");
     let published = scene.read("web/status.json");
     let mut old: Value = serde_json::from_str(&published).unwrap();
     old["time"] = "2026-01-01T00:00:00Z".into();
@@ -216,15 +216,33 @@ fn health_is_that_of_the_last_run_while_it_is_young() {
         .is(200)
         .says("<strong>This page is old.</strong> the last run was at 2026-01-01T00:00:00Z");
     scene.write("web/status.json", "{");
-    ask(&scene, "GET /health", "")
-        .is(503)
-        .says("no run has published");
+    let damaged = "what the last run published cannot be understood";
+    ask(&scene, "GET /health", "").is(503).says(damaged);
+    ask(&scene, "GET /status.json", "").is(503).says(damaged);
+    ask(&scene, "GET /", "")
+        .is(200)
+        .says(&format!("<strong>This page may be old.</strong> {damaged}"));
     scene.kill(scene.last("bot"));
     scene.write("bot.rc", "exit=3");
     scene.check().exits(2).verdict("bot", "restart_failed");
     ask(&scene, "GET /health", "")
         .is(503)
-        .says("a service is broken (exit code 2)");
+        .says("a service is broken (all services come to exit code 2); the last run was at ");
+}
+
+#[test]
+fn health_is_that_of_all_services_after_a_check_of_one() {
+    let scene = Scene::new();
+    let services = [Service::new("a"), Service::new("bot").watched()];
+    let services: Vec<&Service> = services.iter().collect();
+    scene.config(&format!("{WEB}{}", render(&services)));
+    scene.start("a", &["pid_file=a.pid"]);
+    scene.check().exits(2).verdict("bot", "down");
+    scene.run(&["check", "a"]).exits(0);
+    let health = ask(&scene, "GET /health", "").is(503);
+    health.says("a service is broken (all services come to exit code 2); the last run was at ");
+    let metrics = ask(&scene, "GET /metrics", "").is(200);
+    metrics.says("\nwatchdog_last_run_exit_code 0\n");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! `POST /alertmanager`: what an Alertmanager hands in, by the rules of `[prometheus]`, and a real one that does.
 
+use std::fs;
 use std::io::Write;
 use std::process::{Command, Stdio};
 
@@ -110,10 +111,16 @@ fn the_rules_of_alerts_hold_for_those_that_are_handed_in() {
     let mut none = alert("ab", now, &json!({}));
     none["labels"].as_object_mut().unwrap().remove("service");
     hand_in(&scene, &[none]).is(202);
-    scene.check().exits(3);
+    let run = scene.check().exits(3);
+    assert!(
+        run.stderr
+            .contains("the alert High is for no service: it has no label `service` (asked for by "),
+        "{run:?}"
+    );
+    assert!(!run.stderr.contains("watchdog is not restarted"));
     let refused = events(&scene, "request_refused").pop().unwrap();
     assert!(
-        refused.contains("watchdog: the alert has no label `service`"),
+        refused.contains("watchdog: the alert High is for no service: it has no label `service`"),
         "{refused}"
     );
 
@@ -138,6 +145,54 @@ fn the_rules_of_alerts_hold_for_those_that_are_handed_in() {
     scene.check().exits(3);
     let refused = events(&scene, "request_refused").pop().unwrap();
     assert!(refused.contains("no check of its own fails"), "{refused}");
+}
+
+/// One line of what an attacker would like to have in the log, and a sequence that a terminal obeys.
+const FORGED: &str = "2026-11-28T09:00:00Z [ERROR] api: forged line";
+
+#[test]
+fn a_name_that_is_no_services_forges_no_line() {
+    let scene = scene();
+    let name = format!("x\n{FORGED} \u{1b}[31m{}", "x".repeat(1000));
+    let log = |scene: &Scene| {
+        let run = scene.check().exits(3);
+        let shown = scene.run(&["history"]);
+        let journal = fs::read_to_string(scene.path("state/journal.jsonl")).unwrap();
+        for (text, longest) in [
+            (&*run.stderr, 1000),
+            (&*shown.stdout, 1000),
+            (&*journal, 2000),
+        ] {
+            assert!(text.contains("forged line"), "{text}");
+            assert!(!text.contains(['\u{1b}', '\r']), "{text}");
+            assert!(!text.lines().any(|line| line.starts_with(FORGED)), "{text}");
+            // as long as they are without it
+            assert!(text.lines().all(|line| line.len() < longest), "{text}");
+        }
+    };
+    let high = alert("aa", Utc::now(), &json!({ "service": name }));
+    hand_in(&scene, &[high]).is(202);
+    log(&scene);
+
+    // and of whoever answers requests
+    scene.run(&["reset", "bot"]);
+    let file = "web/requests/repair-forged line \u{1b}[31m";
+    let time = Utc::now().to_rfc3339_opts(SecondsFormat::Secs, true);
+    let request = json!({ "id": "1", "service": &file["web/requests/repair-".len()..], "time": time, "from": "x" });
+    scene.write(file, request.to_string());
+    log(&scene);
+}
+
+#[test]
+fn with_confirm_the_reason_of_a_refusal_is_that_of_the_decision() {
+    let scene = scene();
+    config(&scene, "confirm = true\n");
+    scene.kill(scene.last("bot"));
+    scene.run(&["pause", "bot"]).exits(0);
+    hand_in(&scene, &[alert("aa", Utc::now(), &json!({}))]).is(202);
+    scene.check().verdict("bot", "paused");
+    let refused = events(&scene, "request_refused").pop().unwrap();
+    assert!(refused.contains("bot: paused"), "{refused}");
 }
 
 #[test]

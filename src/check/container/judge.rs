@@ -205,8 +205,10 @@ fn judge_state(
                 "" => String::new(),
                 error => format!(": {}", cut(&visible(error), SHOWN)),
             };
-            let is_awaited = known.is_some_and(|known| known.state == "created");
-            if passed < start_grace || !is_awaited {
+            // Compose makes all containers of a project before it starts the first one
+            let is_of_compose = select::compose(&container.labels).is_some();
+            let is_seen_again = known.is_some_and(|known| known.state == "created");
+            if passed < start_grace || is_of_compose && !is_seen_again {
                 seen.activating = Some(format!("{name} was made, and is not started yet{why}"));
             } else {
                 let message = format!(

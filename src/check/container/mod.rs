@@ -9,7 +9,7 @@ use std::sync::Arc;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::{Code, Finding, Grace, Presence, Severity};
+use super::{Can, Code, Finding, Grace, Presence, Severity};
 
 mod ask;
 mod explain;
@@ -67,21 +67,21 @@ pub const UNSET: &str = "placeholder_unset";
 
 /// The codes of findings about containers.
 pub(super) const CODES: &[Code] = &[
-    Code::new(MISSING, Grace::Activating),
-    Code::new(EXITED, Grace::Activating),
-    Code::new(DEAD, Grace::Activating),
-    Code::new(CREATED, Grace::Activating),
-    Code::new(UNHEALTHY, Grace::None),
-    Code::new(GHOST, Grace::None),
-    Code::new(RESTARTING, Grace::None),
-    Code::new(RESTARTED, Grace::None),
-    Code::new(PAUSED, Grace::None),
-    Code::new(LEFTOVER, Grace::None),
-    Code::new(NETWORK_LOST, Grace::None),
-    Code::new(ENGINE_UNREACHABLE, Grace::None),
-    Code::new(MANAGED, Grace::None),
-    Code::new(UNREADABLE, Grace::None),
-    Code::new(UNSET, Grace::None),
+    Code::new(MISSING, Grace::Activating, Can::Critical),
+    Code::new(EXITED, Grace::Activating, Can::Critical),
+    Code::new(DEAD, Grace::Activating, Can::Critical),
+    Code::new(CREATED, Grace::Activating, Can::Critical),
+    Code::new(UNHEALTHY, Grace::None, Can::Critical),
+    Code::new(GHOST, Grace::None, Can::Critical),
+    Code::new(RESTARTING, Grace::None, Can::Critical),
+    Code::new(RESTARTED, Grace::None, Can::Warning),
+    Code::new(PAUSED, Grace::None, Can::Warning),
+    Code::new(LEFTOVER, Grace::None, Can::Warning),
+    Code::new(NETWORK_LOST, Grace::None, Can::Critical),
+    Code::new(ENGINE_UNREACHABLE, Grace::None, Can::Unknown),
+    Code::new(MANAGED, Grace::None, Can::Unknown),
+    Code::new(UNREADABLE, Grace::None, Can::Unknown),
+    Code::new(UNSET, Grace::None, Can::Unknown),
 ];
 
 /// So long Compose may take to re-create a container; what stands beside it for longer was left behind.

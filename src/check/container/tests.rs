@@ -153,10 +153,9 @@ fn each_state_has_its_finding() {
             Presence::Down,
             "again and again",
         ),
-        (with("created", &nothing), None, None, Presence::Down, ""),
         (
             with("created", &nothing),
-            Some(known("created", 0)),
+            None,
             Some(CREATED),
             Presence::Down,
             "never started",
@@ -400,6 +399,24 @@ fn a_young_one_that_is_not_started_is_waited_for() {
     young.listed[0].created = (at(0) - TimeDelta::seconds(5)).timestamp();
     let seen = judged(&young, Some(&known("created", 0)));
     assert!(seen.findings.is_empty() && seen.activating.is_some());
+}
+
+#[test]
+fn one_of_compose_that_is_not_started_is_seen_twice() {
+    let mut made = answer(details("created"));
+    for label in ["project", "service"] {
+        let label = format!("com.docker.compose.{label}");
+        made.listed[0].labels.insert(label, "web".to_owned());
+    }
+    for (before, code) in [
+        (None, None),
+        (Some(known("running", 0)), None),
+        (Some(known("created", 0)), Some(CREATED)),
+    ] {
+        let seen = judged(&made, before.as_ref());
+        assert_eq!(codes(&seen), code.into_iter().collect::<Vec<_>>());
+        assert_eq!(seen.activating.is_some(), code.is_none());
+    }
 }
 
 #[test]

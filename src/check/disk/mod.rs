@@ -12,9 +12,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::lasting::{self, Failing};
+use super::lasting::{self, Failing, UNREADABLE};
 use super::trap::Trap;
-use super::{CheckKind, Checked, Code, JobOf, Kind, LastLook, Looking, ServiceContext};
+use super::{Can, CheckKind, Checked, Code, Grace, JobOf, Kind, LastLook, Looking, ServiceContext};
 use crate::amount::{rough_bytes, rough_percent};
 
 mod judge;
@@ -57,7 +57,10 @@ impl CheckKind for Disks {
     type State = State;
 
     const KIND: Kind = Kind::Disk;
-    const CODES: &'static [Code] = &[Code::of_host(FULL)];
+    const CODES: &'static [Code] = &[
+        Code::of_host(FULL, Can::Settable),
+        Code::new(UNREADABLE, Grace::Young, Can::Unknown),
+    ];
     const IS_PROBE: bool = false;
     const IS_INDEPENDENT: bool = true;
     const CAN_LOOK_AGAIN: bool = true;

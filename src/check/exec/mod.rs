@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::trap::Trap;
-use super::{CheckKind, Checked, Code, Grace, JobOf, Kind, LastLook, Looking, ServiceContext};
-use crate::check::lasting::Failing;
+use super::{Can, CheckKind, Checked, Code, Grace, JobOf, Kind, LastLook, Looking, ServiceContext};
+use crate::check::lasting::{Failing, UNREADABLE};
 use crate::guard::Answer;
 
 mod explain;
@@ -31,7 +31,10 @@ impl CheckKind for Execs {
     type State = Failing;
 
     const KIND: Kind = Kind::Exec;
-    const CODES: &'static [Code] = &[Code::new(FAILED, Grace::Young)];
+    const CODES: &'static [Code] = &[
+        Code::new(FAILED, Grace::Young, Can::Settable),
+        Code::new(UNREADABLE, Grace::Young, Can::Unknown),
+    ];
     const IS_PROBE: bool = true;
 
     fn fill_in(rule: &mut Rule, check_timeout: Duration) {

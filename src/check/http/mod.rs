@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::lasting::{Failing, UNREADABLE};
 use super::port::{CERTIFICATE_EXPIRING, CERTIFICATE_INVALID};
 use super::trap::Trap;
-use super::{CheckKind, Checked, Code, Grace, JobOf, Kind, LastLook, Looking, ServiceContext};
+use super::{Can, CheckKind, Checked, Code, Grace, JobOf, Kind, LastLook, Looking, ServiceContext};
 use crate::secret::Kept;
 
 mod explain;
@@ -45,12 +45,12 @@ impl CheckKind for Https {
 
     const KIND: Kind = Kind::Http;
     const CODES: &'static [Code] = &[
-        Code::new(FAILED, Grace::Young),
-        Code::new(UNEXPECTED, Grace::Young),
-        Code::new(SLOW, Grace::Young),
-        Code::new(UNREADABLE, Grace::Young),
-        Code::of_host(CERTIFICATE_INVALID),
-        Code::of_host(CERTIFICATE_EXPIRING),
+        Code::new(FAILED, Grace::Young, Can::Settable),
+        Code::new(UNEXPECTED, Grace::Young, Can::Settable),
+        Code::new(SLOW, Grace::Young, Can::Warning),
+        Code::new(UNREADABLE, Grace::Young, Can::Unknown),
+        Code::of_host(CERTIFICATE_INVALID, Can::Settable),
+        Code::of_host(CERTIFICATE_EXPIRING, Can::Warning),
     ];
     const IS_PROBE: bool = true;
 

@@ -18,7 +18,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::trap::Trap;
 use super::{
-    CheckKind, Checked, Code, Finding, Grace, JobOf, Kind, LastLook, Looking, ServiceContext,
+    Can, CheckKind, Checked, Code, Finding, Grace, JobOf, Kind, LastLook, Looking, ServiceContext,
     Severity,
 };
 use crate::clock::{Moment, Reading};
@@ -150,13 +150,13 @@ impl CheckKind for Logs {
 
     const KIND: Kind = Kind::Log;
     const CODES: &'static [Code] = &[
-        Code::new("log_missing", Grace::Young),
-        Code::new("log_stale", Grace::Young),
-        Code::new("log_quiet", Grace::Young),
-        Code::new("log_error", Grace::Young),
-        Code::new("log_unstamped", Grace::Young),
-        Code::new("log_in_future", Grace::Young),
-        Code::new("log_unreadable", Grace::Young),
+        Code::new("log_missing", Grace::Young, Can::Settable),
+        Code::new("log_stale", Grace::Young, Can::Settable),
+        Code::new("log_quiet", Grace::Young, Can::Settable),
+        Code::new("log_error", Grace::Young, Can::Settable),
+        Code::new("log_unstamped", Grace::Young, Can::Warning),
+        Code::new("log_in_future", Grace::Young, Can::Warning),
+        Code::new("log_unreadable", Grace::Young, Can::Unknown),
     ];
     const IS_PROBE: bool = false;
 

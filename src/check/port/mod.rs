@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use super::pattern::Pattern;
 use super::trap::Trap;
-use super::{CheckKind, Checked, Code, Grace, JobOf, Kind, LastLook, Looking, ServiceContext};
+use super::{Can, CheckKind, Checked, Code, Grace, JobOf, Kind, LastLook, Looking, ServiceContext};
 use crate::check::lasting::{Failing, UNREADABLE};
 use crate::client;
 
@@ -39,11 +39,11 @@ impl CheckKind for Ports {
 
     const KIND: Kind = Kind::Port;
     const CODES: &'static [Code] = &[
-        Code::new(CLOSED, Grace::Young),
-        Code::new(UNEXPECTED, Grace::Young),
-        Code::new(UNREADABLE, Grace::Young),
-        Code::of_host(CERTIFICATE_INVALID),
-        Code::of_host(CERTIFICATE_EXPIRING),
+        Code::new(CLOSED, Grace::Young, Can::Settable),
+        Code::new(UNEXPECTED, Grace::Young, Can::Settable),
+        Code::new(UNREADABLE, Grace::Young, Can::Unknown),
+        Code::of_host(CERTIFICATE_INVALID, Can::Settable),
+        Code::of_host(CERTIFICATE_EXPIRING, Can::Warning),
     ];
     const IS_PROBE: bool = true;
 

@@ -19,7 +19,7 @@ pub fn service_of<'a>(settings: &Prometheus, labels: &'a Labels) -> Result<&'a s
         return Err("[prometheus] has no `match`".to_owned());
     }
     let service = labels.get(label).map(String::as_str);
-    service.ok_or_else(|| format!("the alert has no label `{label}`"))
+    service.ok_or_else(|| format!("it has no label `{label}`"))
 }
 
 /// Why a firing alert that was handed in is no reason to repair the service now; nothing where it is one.

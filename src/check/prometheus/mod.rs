@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::lasting::{self, Failing, Outcome};
 use super::trap::Trap;
 use super::{
-    CheckId, CheckKind, Checked, Code, Finding, Grace, JobOf, Kind, LastLook, Looking,
+    Can, CheckId, CheckKind, Checked, Code, Finding, Grace, JobOf, Kind, LastLook, Looking,
     ServiceContext, Severity,
 };
 use crate::client::prometheus::{Rules, in_braces};
@@ -66,9 +66,9 @@ impl CheckKind for Prometheuses {
 
     const KIND: Kind = Kind::Prometheus;
     const CODES: &'static [Code] = &[
-        Code::new(ALERT_FIRING, Grace::Young),
-        Code::new(QUERY_MATCHED, Grace::Young),
-        Code::new(UNREACHABLE, Grace::Young),
+        Code::new(ALERT_FIRING, Grace::Young, Can::Settable),
+        Code::new(QUERY_MATCHED, Grace::Young, Can::Settable),
+        Code::new(UNREACHABLE, Grace::Young, Can::Unknown),
     ];
     const IS_PROBE: bool = true;
     // it takes minutes until an alert ends

@@ -10,8 +10,9 @@ use std::sync::Arc;
 
 use serde_json::Number;
 
+use super::lasting::UNREADABLE;
 use super::trap::Trap;
-use super::{CheckKind, Checked, Code, Grace, JobOf, Kind, LastLook, Looking, ServiceContext};
+use super::{Can, CheckKind, Checked, Code, Grace, JobOf, Kind, LastLook, Looking, ServiceContext};
 use crate::clock::{age, exact, rough};
 use crate::process_table::ticks_per_second;
 
@@ -55,10 +56,11 @@ impl CheckKind for Usage {
 
     const KIND: Kind = Kind::Usage;
     const CODES: &'static [Code] = &[
-        Code::new(MEMORY, Grace::None),
-        Code::new(CPU, Grace::None),
-        Code::new(OPEN_FILES, Grace::None),
-        Code::new(THREADS, Grace::None),
+        Code::new(MEMORY, Grace::None, Can::Settable),
+        Code::new(CPU, Grace::None, Can::Settable),
+        Code::new(OPEN_FILES, Grace::None, Can::Settable),
+        Code::new(THREADS, Grace::None, Can::Settable),
+        Code::new(UNREADABLE, Grace::Young, Can::Unknown),
     ];
     const IS_PROBE: bool = false;
     const SHOWS_LIFE: bool = false;

@@ -1,5 +1,8 @@
 //! What of a request is never shown, whoever repeats it: some servers answer with all that they were asked.
 
+use std::fmt::Write;
+
+use super::url::unescaped;
 use super::{HeaderName, HeaderValue, Url};
 use crate::table::MASK;
 
@@ -9,25 +12,107 @@ const PART: usize = 6;
 /// What is shorter is not looked for: it would be found in other words.
 const SHORTEST: usize = 4;
 
-/// A text without these secrets.
+/// A text without these secrets, also where they stand in it as another would write them: see [`forms`].
 pub fn masked(text: &str, secrets: &[String]) -> String {
+    mask(text, &forms(secrets))
+}
+
+fn mask(text: &str, forms: &[String]) -> String {
     let mut masked = text.to_owned();
-    for secret in secrets.iter().filter(|it| it.len() >= SHORTEST) {
-        masked = masked.replace(secret.as_str(), MASK);
+    for form in forms {
+        masked = masked.replace(form.as_str(), MASK);
     }
     masked
+}
+
+/// Secrets as servers repeat them, the longest first: as they are, without and with the escapes of a URL, and either with those
+/// of JSON and HTML.
+fn forms(secrets: &[String]) -> Vec<String> {
+    let mut all = Vec::new();
+    for secret in secrets {
+        let mut plain = vec![secret.clone()];
+        let of_url = |text: &str| {
+            let bytes = unescaped(text).ok()?;
+            String::from_utf8(bytes).ok()
+        };
+        plain.extend(of_url(secret));
+        // as the fields of a form are written
+        plain.extend(of_url(&secret.replace('+', " ")));
+        plain.dedup();
+        for text in plain {
+            let encoded = percent_encoded(&text);
+            all.push(lower_escapes(&encoded));
+            all.push(encoded);
+            let json = in_json(&text);
+            all.push(json.replace('/', "\\/"));
+            all.push(json);
+            let html = in_html(&text);
+            all.push(html.replace("&#39;", "&#x27;").replace('/', "&#x2F;"));
+            all.push(html.replace('+', "&#43;").replace('=', "&#61;"));
+            all.push(html);
+            all.push(text);
+        }
+    }
+    all.retain(|it| it.len() >= SHORTEST);
+    sort(&mut all);
+    all
+}
+
+/// With all but letters, digits and `-._~` escaped as in a URL.
+fn percent_encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            let _ = write!(encoded, "%{byte:02X}");
+        }
+    }
+    encoded
+}
+
+/// The escapes of a URL with small letters.
+fn lower_escapes(encoded: &str) -> String {
+    let mut parts = encoded.split('%');
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let (digits, rest) = part.split_at_checked(2).unwrap_or((part, ""));
+        text.push('%');
+        text.push_str(&digits.to_ascii_lowercase());
+        text.push_str(rest);
+    }
+    text
+}
+
+/// As in a text of JSON, without its quotes.
+fn in_json(text: &str) -> String {
+    let quoted = serde_json::Value::from(text).to_string();
+    quoted
+        .get(1..quoted.len().saturating_sub(1))
+        .unwrap_or_default()
+        .to_owned()
+}
+
+/// As in a text of HTML.
+fn in_html(text: &str) -> String {
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&quot;")
+        .replace('\'', "&#39;")
 }
 
 /// The same of the words of somebody else that may have been cut: where they end within a secret, that part is masked as
 /// well.
 pub fn masked_where_cut(text: &str, secrets: &[String]) -> String {
-    let mut masked = masked(text, secrets);
+    let forms = forms(secrets);
+    let mut masked = mask(text, &forms);
     let begins = |secret: &String| {
         let lengths = (SHORTEST..secret.len()).rev();
         let mut beginnings = lengths.filter_map(|length| secret.get(..length));
         beginnings.find(|it| masked.ends_with(it)).map(str::len)
     };
-    if let Some(length) = secrets.iter().filter_map(begins).max() {
+    if let Some(length) = forms.iter().filter_map(begins).max() {
         masked.truncate(masked.len() - length);
         masked.push_str(MASK);
     }
@@ -128,6 +213,34 @@ mod tests {
         let own = ["proxyuser:c4n4ry".to_owned()];
         assert_eq!(masked("ask the proxy", &own), "ask the proxy");
         assert_eq!(masked_where_cut("ask the proxy", &own), "ask the ***");
+    }
+
+    #[test]
+    fn a_secret_is_masked_however_a_server_writes_it() {
+        let url = parts_of_url("https://x.example/paths/invoke?sig=3xYz%2Fab%2Bcd%3D&code=");
+        let header = [
+            "Bearer S3cret/pw+x==".to_owned(),
+            "S3cret/pw+x==".to_owned(),
+        ];
+        let quoted = ["c4n&ry<\"'>".to_owned()];
+        for (secrets, said, shown) in [
+            (&url[..], "signature 3xYz/ab+cd=", "signature ***"),
+            (&url, "signature 3xYz%2fab%2bcd%3d", "signature ***"),
+            (&url, "sig 3xYz%252Fab%252Bcd%253D", "sig ***"),
+            (&url, "{\"sig\":\"3xYz\\/ab+cd=\"}", "{\"sig\":\"***\"}"),
+            (&header, "no S3cret/pw x==", "no ***"),
+            (&url, "at /paths/invoke?sig=3xYz/ab+cd=&code=", "at /***"),
+            (&header, "no \"S3cret\\/pw+x==\"", "no \"***\""),
+            (&header, "no S3cret%2Fpw%2Bx%3D%3D", "no ***"),
+            (&header, "no S3cret&#x2F;pw+x==", "no ***"),
+            (&header, "no Bearer S3cret/pw+x==", "no ***"),
+            (&quoted, "no c4n&amp;ry&lt;&quot;&#39;&gt;", "no ***"),
+            (&quoted, "no c4n&ry<\\\"'>", "no ***"),
+        ] {
+            assert_eq!(masked(said, secrets), shown, "{said}");
+        }
+        // it was cut
+        assert_eq!(masked_where_cut("sig 3xYz/ab+", &url), "sig ***");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 use std::path::Path;
 
 use super::*;
+use crate::check::{Finding, Kind};
 use crate::config::{self, Config, Environment};
 use crate::fixtures::{at, identity, stale};
 use crate::restart::Operation;
@@ -70,6 +71,10 @@ fn every_series_is_there_before_anything_has_happened() {
         r#"watchdog_service_findings{service="trader",code="log_stale",severity="critical"}"#,
         r#"watchdog_service_findings{service="trader",code="process_missing",severity="critical"}"#,
         r#"watchdog_service_findings{service="host",code="disk_full",severity="warning"}"#,
+        r#"watchdog_service_findings{service="host",code="probe_unreadable",severity="unknown"}"#,
+        r#"watchdog_service_findings{service="host",code="process_unreadable",severity="unknown"}"#,
+        r#"watchdog_service_findings{service="trader",code="log_unreadable",severity="unknown"}"#,
+        r#"watchdog_service_findings{service="trader",code="check_timed_out",severity="unknown"}"#,
         r#"watchdog_notifications_total{channel="phone",outcome="sent"}"#,
         r#"watchdog_notifications_total{channel="phone",outcome="given_up"}"#,
         r#"watchdog_outbox_messages{channel="phone"}"#,
@@ -93,9 +98,33 @@ fn every_series_is_there_before_anything_has_happened() {
         "_last_run_exit_code",
         "_process_start_time_seconds",
         r#"service="trader",action="repair""#,
+        // what no check finds
+        r#"code="process_missing",severity="warning""#,
+        r#"code="log_in_future",severity="critical""#,
     ] {
         assert!(!text.contains(absent), "{absent}");
     }
+}
+
+#[test]
+fn no_finding_adds_a_series() {
+    let (config, mut state) = (config(), State::default());
+    let series = |state: &State| {
+        let text = render(&facts(&config, state));
+        text.lines().filter(|it| !it.starts_with('#')).count()
+    };
+    let before = series(&state);
+    let unseen = [
+        (Kind::Log, "log_unreadable"),
+        (Kind::Process, "process_unreadable"),
+        (Kind::Log, TIMED_OUT),
+    ];
+    let mut trader = ServiceState::default();
+    trader.report.findings = (unseen.into_iter())
+        .map(|(kind, code)| Finding::new(kind, code, Severity::Unknown, "why"))
+        .collect();
+    state.services.insert("trader".to_owned(), Box::new(trader));
+    assert_eq!(series(&state), before);
 }
 
 #[test]

@@ -106,9 +106,11 @@ pub fn policy() -> String {
 }
 
 /// A page with a warning in front: who looks at it later than it was made must know.
-pub fn with_warning(page: &str, warning: &str) -> String {
+pub fn with_warning(page: &str, title: &str, warning: &str) -> String {
     let mut note = Html::default();
-    note.markup("<p class=\"note crit\" role=\"alert\"><strong>This page is old.</strong> ")
+    note.markup("<p class=\"note crit\" role=\"alert\"><strong>")
+        .text(title, 100)
+        .markup("</strong> ")
         .text(warning, 500)
         .markup("</p>\n");
     page.replacen(WARNING_HERE, &note.to_string(), 1)

@@ -221,7 +221,7 @@ fn nothing_that_came_from_elsewhere_is_markup() {
         let tag = &tag[..tag.find('>').unwrap_or_else(|| panic!("no end of {tag}"))];
         assert_eq!(tag.matches('"').count() % 2, 0, "{tag}");
     }
-    let warned = with_warning(&page, evil);
+    let warned = with_warning(&page, "This page is old.", evil);
     assert_eq!(warned.matches("<style").count(), 1);
     assert!(warned.contains("This page is old.</strong> &lt;/style&gt;"));
 }

@@ -73,7 +73,7 @@ pub(super) struct Segment {
 /// The last 24 hours of a service.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Timeline {
-    /// Without gaps, oldest first; neighbours differ.
+    /// Without gaps, oldest first; neighbours differ. The last one, what it is now, may have no length.
     pub(super) segments: Vec<Segment>,
     /// How many restarts and repairs were made.
     pub(super) attempts: usize,
@@ -108,9 +108,11 @@ impl Timeline {
         changes.sort_by_key(|(at, _)| *at);
         let ends = changes.iter().skip(1).map(|(at, _)| *at).chain([now]);
         let mut segments: Vec<Segment> = Vec::new();
-        for (&(from, level), until) in changes.iter().zip(ends) {
+        let last = changes.len() - 1;
+        for (index, (&(from, level), until)) in changes.iter().zip(ends).enumerate() {
             match segments.last_mut() {
-                _ if until <= from => {}
+                // what it is now is seen, though it is that since this moment
+                _ if until <= from && index < last => {}
                 Some(last) if last.level == level => last.until = until,
                 _ => segments.push(Segment { from, until, level }),
             }
@@ -129,9 +131,10 @@ impl Timeline {
         let mut worst = vec![Level::Well; usize::try_from(blocks).unwrap_or_default()];
         for segment in &self.segments {
             let from = usize::try_from(at(segment.from) / block).unwrap_or_default();
+            let from = from.min(worst.len().saturating_sub(1));
             // the block that it ends in, where it is not the beginning of it
             let until = usize::try_from((at(segment.until) - 1).max(0) / block).unwrap_or_default();
-            let last = until.min(worst.len().saturating_sub(1));
+            let last = until.clamp(from, worst.len().saturating_sub(1));
             for level in worst.get_mut(from..=last).unwrap_or_default() {
                 *level = segment.level.max(*level);
             }
@@ -155,8 +158,9 @@ impl Timeline {
                 .filter(|segment| segment.level == level)
                 .map(|segment| age(segment.until, segment.from))
                 .sum();
+            let is_now = self.segments.last().is_some_and(|it| it.level == level);
             match lasted.as_secs() {
-                _ if lasted.is_zero() => {}
+                _ if lasted.is_zero() && !is_now => {}
                 0 => told.push(format!("{} since just now", level.name())),
                 _ => told.push(format!("{} {}", level.name(), rough(lasted))),
             }
@@ -237,7 +241,19 @@ mod tests {
             ),
             // a clock that was ahead
             (vec![became(30, Down)], Healthy, 10, vec![(0, 24, Well)]),
-            (vec![became(30, Down)], Paused, 30, vec![(0, 24, Well)]),
+            (
+                vec![became(30, Down)],
+                Paused,
+                30,
+                vec![(0, 24, Well), (24, 24, LeftAlone)],
+            ),
+            // since this moment
+            (
+                vec![became(3, Degraded), became(24, Healthy)],
+                Down,
+                24,
+                vec![(0, 3, Well), (3, 24, Warning), (24, 24, Critical)],
+            ),
             (
                 vec![became(23, Paused)],
                 Paused,
@@ -299,6 +315,19 @@ mod tests {
             ]
         );
         assert_eq!(timeline.told(), "critical 6h");
+    }
+
+    #[test]
+    fn what_it_is_since_this_moment_is_seen() {
+        let timeline = Timeline::of([], Some(Verdict::Down), Some(at(NOW)), at(NOW));
+        assert_eq!(
+            timeline.runs(96),
+            [(0, 95, Level::Well), (95, 1, Level::Critical)]
+        );
+        assert_eq!(timeline.told(), "critical since just now");
+        let timeline = Timeline::of([], Some(Verdict::Healthy), Some(at(NOW)), at(NOW));
+        assert_eq!(timeline.runs(96), [(0, 96, Level::Well)]);
+        assert_eq!(timeline.told(), "");
     }
 
     #[test]
