@@ -1033,6 +1033,63 @@ fn f77_a_config_of_another_user_is_not_run_by_root() {
 }
 
 #[test]
+fn f77_a_link_that_others_can_replace_is_not_trusted_wherever_it_leads() {
+    let scene = Scene::of(&[&Service::new("a")]);
+    let set = |name: &str, mode: u32| {
+        fs::set_permissions(scene.path(name), fs::Permissions::from_mode(mode)).unwrap();
+    };
+    for name in ["real", "kept", "open"] {
+        fs::create_dir(scene.path(name)).unwrap();
+        set(name, 0o755);
+    }
+    let config = fs::read_to_string(scene.path("watchdog.toml")).unwrap();
+    scene.write_private("real/base.toml", config.clone());
+    scene.write_private("real/more.toml", "[service.b]\nenabled = false\n");
+    let text = scene.fill("include = [\"{dir}/open/more.toml\"]\n");
+    scene.write_private("includes.toml", format!("{text}{config}"));
+    let text = scene.fill("state_dir = \"{dir}/open/kept/sub\"\n");
+    scene.write_private(
+        "keeps.toml",
+        config.replace("state_dir = \"state\"\n", &text),
+    );
+    for (link, target) in [
+        ("absolute.toml", scene.path("real/base.toml")),
+        ("relative.toml", "../real/base.toml".into()),
+        ("real", "../real".into()),
+        ("more.toml", "../real/more.toml".into()),
+        ("kept", "../kept".into()),
+    ] {
+        symlink(target, scene.path("open").join(link)).unwrap();
+    }
+    let check = |config: &str, options: &str| {
+        scene.shell(&format!("exec {WATCHDOG} -c {config} check {options}"))
+    };
+    set("open", 0o777);
+    for (config, code) in [
+        ("open/absolute.toml", 78),
+        ("open/relative.toml", 78),
+        ("open/real/base.toml", 78),
+        ("includes.toml", 78),
+        ("keeps.toml", 73),
+    ] {
+        let outcome = check(config, "");
+        assert_eq!(outcome.code, code, "{config}: {outcome:?}");
+        assert!(
+            outcome.stderr.contains("chmod") || code == 73,
+            "{outcome:?}"
+        );
+        assert!(outcome.stderr.contains("open"), "{outcome:?}");
+    }
+    assert_eq!(scene.starts("a").len(), 0);
+    assert!(!scene.has("kept/sub"));
+    // nobody else says where a `..` behind it leads
+    let outcome = check("open/../real/base.toml", "--dry-run");
+    assert_eq!(outcome.code, 1, "{outcome:?}");
+    set("open", 0o755);
+    assert_eq!(check("open/relative.toml", "--dry-run").code, 1);
+}
+
+#[test]
 fn the_config_is_searched_for_in_order() {
     let scene = Scene::new();
     fs::create_dir_all(scene.path("xdg/watchdog")).unwrap();
