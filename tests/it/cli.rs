@@ -413,6 +413,50 @@ fn f80_an_old_or_missing_record_is_3_with_a_greatest_age() {
 }
 
 #[test]
+fn f80_a_run_that_lies_ahead_is_not_taken_for_a_young_one() {
+    let scene = Scene::of(&[&healthy("a")]);
+    scene.check().exits(0);
+    let month = chrono::TimeDelta::days(30);
+    let ahead = chrono::Utc::now() + month;
+    // the clock was set back since, within one boot: how long ago the run was is known
+    scene.edit_state(|state| {
+        state["last_run"] = ahead.to_rfc3339().into();
+        state["clock"]["wall"] = ahead.to_rfc3339().into();
+    });
+    scene.run(&["status", "--max-age", "1h"]).exits(0);
+    scene.run(&["status", "--max-age", "0s"]).exits(3);
+    // in another boot it is not
+    scene.edit_state(|state| state["clock"]["boot_id"] = "another".into());
+    let said = scene.run(&["status", "--max-age", "1h"]).exits(3).stdout;
+    assert!(said.contains("that is ahead of the clock"), "{said}");
+    let said = scene.run(&["status"]).exits(0).stdout;
+    assert!(said.contains("that is ahead of the clock"), "{said}");
+    let metrics = scene.run(&["metrics"]).exits(0);
+    assert!(
+        metrics
+            .stdout
+            .contains("\nwatchdog_last_run_timestamp_seconds 0\n"),
+        "{}",
+        metrics.stdout
+    );
+    assert!(metrics.stderr.contains("ahead of the clock"), "{metrics:?}");
+    let page = scene.run(&["status", "--html", "--max-age", "1h"]).exits(3);
+    assert!(
+        page.stdout.contains("ahead of the clock"),
+        "{}",
+        page.stdout
+    );
+    let traps = scene.run(&["validate"]).exits(0).stdout;
+    assert!(
+        traps.contains("ahead of the clock: nothing seems"),
+        "{traps}"
+    );
+    // the next run brings it back
+    scene.check().exits(0);
+    scene.run(&["status", "--max-age", "1h"]).exits(0);
+}
+
+#[test]
 fn f80_a_worse_verdict_is_not_hidden_by_an_old_record() {
     let scene = Scene::of(&[&broken("a").watched()]);
     scene.check().exits(2);
