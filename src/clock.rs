@@ -194,6 +194,13 @@ pub fn age(now: DateTime<Utc>, then: DateTime<Utc>) -> Duration {
     (now - then).to_std().unwrap_or_default()
 }
 
+/// How long ago a remembered time was. `None` where it lies ahead by more than [`JUMP`]: the clock was set back since, or the
+/// time was never right, and nothing says how long ago it was.
+pub fn known_age(now: DateTime<Utc>, then: DateTime<Utc>) -> Option<Duration> {
+    let ahead = age(then, now);
+    (ahead <= JUMP).then(|| age(now, then))
+}
+
 /// Reads a duration as a config writes it: `"90s"`, `"5m"`, `"1h 30m"`; units ms, s, m, h, d; `"0"` is zero.
 ///
 /// The text is the caller's to place; the error says only what is wrong with it.

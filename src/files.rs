@@ -225,7 +225,8 @@ pub fn writers(path: &Path, me: u32, extent: Extent) -> Writers {
     writers
 }
 
-/// Everything on the way along a path, each directory and each link, and whether its end is missing.
+/// Everything on the way along a path, each directory in which a name is looked up and each link, and whether its end is
+/// missing. A directory that is left by a `..` at once is none of them.
 pub fn walk(path: &Path) -> io::Result<(Vec<Place>, bool)> {
     let path = std::path::absolute(path)?;
     let mut rest: VecDeque<OsString> = parts(&path);
@@ -234,6 +235,8 @@ pub fn walk(path: &Path) -> io::Result<(Vec<Place>, bool)> {
     let root = fs::symlink_metadata(&here)?;
     let root_is_sticky = root.mode() & STICKY != 0;
     let mut here_is_sticky = root_is_sticky;
+    // whether the last of the places is the directory `here`, and no name in it was looked up
+    let mut is_fresh = true;
     let mut places = vec![Place {
         path: here.clone(),
         meta: root,
@@ -242,23 +245,21 @@ pub fn walk(path: &Path) -> io::Result<(Vec<Place>, bool)> {
     }];
     while let Some(name) = rest.pop_front() {
         if name == ".." {
-            // whoever owns it has no say in what is above it
-            let left = fs::symlink_metadata(&here)?;
-            let is_it =
-                |place: &Place| (place.meta.dev(), place.meta.ino()) == (left.dev(), left.ino());
-            if here.pop()
-                && let Some(at) = places.iter().rposition(is_it)
-            {
-                places.remove(at);
+            // who can change a directory has no say in what is above it, as long as no name in it was looked up: another
+            // user can make a link of a directory or of a link in it, and its `..` is somewhere else then
+            if here.pop() && is_fresh {
+                places.pop();
             }
+            is_fresh = false;
             here_is_sticky = fs::symlink_metadata(&here)?.mode() & STICKY != 0;
             continue;
         }
+        is_fresh = false;
         let next = here.join(&name);
         let meta = match fs::symlink_metadata(&next) {
             // what this user may not enter leads nowhere for him, either
             Err(error) if is_out_of_reach(&error) => {
-                if let Some(directory) = places.iter_mut().rfind(|place| place.meta.is_dir()) {
+                if let Some(directory) = places.iter_mut().rfind(|place| place.path == here) {
                     directory.last = true;
                 }
                 return Ok((places, true));
@@ -289,6 +290,7 @@ pub fn walk(path: &Path) -> io::Result<(Vec<Place>, bool)> {
         } else {
             here = next;
             here_is_sticky = is_sticky;
+            is_fresh = true;
         }
     }
     Ok((places, false))
@@ -467,6 +469,55 @@ mod tests {
             std::os::unix::fs::lchown(at("a/theirs"), Some(4242), None).unwrap();
             assert_eq!(who(&at("a/theirs")).users, BTreeSet::from([4242]));
         }
+    }
+
+    #[test]
+    fn a_directory_counts_that_a_name_was_looked_up_in_before_it_was_left() {
+        let me = nix::unistd::geteuid().as_raw();
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        for name in ["real/sub", "open/sub"] {
+            fs::create_dir_all(at(name)).unwrap();
+        }
+        for name in ["real", "real/sub", "open/sub"] {
+            mode(&at(name), 0o755);
+        }
+        fs::write(at("real/file"), "").unwrap();
+        mode(&at("real/file"), 0o644);
+        mode(&at("open"), 0o777);
+        for (link, target) in [
+            ("open/file", "../real/file"),
+            ("open/dir", "../real"),
+            ("open/none", "../real/none"),
+            ("open/sub/file", "../../real/file"),
+            ("real/sub/file", "../file"),
+            ("by_link", "open/file"),
+            ("past", "open/../real/file"),
+        ] {
+            symlink(target, at(link)).unwrap();
+        }
+        for (path, everybody) in [
+            ("real/file", false),
+            ("real/sub/file", false),
+            ("real/sub/../file", false),
+            ("open/../real/file", false),
+            ("past", false),
+            ("open/file", true),
+            ("open/dir/file", true),
+            ("open/dir/sub/../file", true),
+            ("open/none", true),
+            ("open/sub/file", true),
+            ("by_link", true),
+            // who puts a link in the place of `sub` decides what is above it
+            ("open/sub/../../real/file", true),
+        ] {
+            let found = writers(&at(path), me, Extent::Existing);
+            assert_eq!(found.everybody, everybody, "{path}: {found}");
+        }
+        // who makes what is missing is asked of the directory that it is missing in
+        mode(&at("open"), 0o1777);
+        symlink("../none", at("open/above")).unwrap();
+        assert!(writers(&at("open/above"), me, Extent::Whole).are_none());
     }
 
     #[test]

@@ -3,9 +3,10 @@
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::TimeDelta;
 
 use crate::cli;
+use crate::clock::Reading;
 use crate::commands::{Opened, open, print, read_journal};
 use crate::config::Config;
 use crate::deliver::deliver;
@@ -24,8 +25,7 @@ const LOCK_POLL: Duration = Duration::from_millis(200);
 
 /// Prints what a stretch of time came to, or sends it on every channel.
 pub fn run(config: &Config, options: &cli::Report, style: Style) -> Result<u8, Error> {
-    let now = Utc::now();
-    let report = summed_up(config, options.since, now)?;
+    let report = summed_up(config, options.since, &Reading::take())?;
     if options.json {
         let json =
             serde_json::to_string(&report).map_err(|error| Error::Internal(error.to_string()))?;
@@ -42,12 +42,14 @@ pub fn run(config: &Config, options: &cli::Report, style: Style) -> Result<u8, E
     send(config, &report, style, is_printed)
 }
 
-fn summed_up(config: &Config, since: Duration, now: DateTime<Utc>) -> Result<PeriodReport, Error> {
+fn summed_up(config: &Config, since: Duration, clock: &Reading) -> Result<PeriodReport, Error> {
+    let now = clock.wall;
     let since = TimeDelta::from_std(since).unwrap_or(TimeDelta::MAX);
     let from = now.checked_sub_signed(since).unwrap_or_default();
     let mut reader = Reader::new(from, now);
     read_journal(config, |entry| reader.add(&entry))?;
-    let state = Store::at(&config.state_dir).look().state;
+    let mut state = Store::at(&config.state_dir).look().state;
+    state.move_with_clock(clock);
     let runs = Runs {
         last: state.last_run,
         interval: state.run_interval(),

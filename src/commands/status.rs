@@ -1,9 +1,7 @@
 //! `watchdog status`: what the last run recorded.
 
-use chrono::Utc;
-
 use crate::cli;
-use crate::clock::{self, age};
+use crate::clock::{self, Reading, known_age};
 use crate::commands::{print, selected};
 use crate::config::Config;
 use crate::error::Error;
@@ -17,12 +15,14 @@ use crate::verdict::ExitCode;
 /// Shows the recorded verdicts, and answers with their exit code; with 3 where there are none, or too old ones.
 pub fn run(config: &Config, options: &cli::Status, style: Style) -> Result<u8, Error> {
     let names = selected(config, &options.services)?;
-    let now = Utc::now();
+    let clock = Reading::take();
+    let now = clock.wall;
     let loaded = Store::at(&config.state_dir).look();
     for sentence in &loaded.damage {
         ::log::warn!("{sentence}");
     }
-    let state = loaded.state;
+    let mut state = loaded.state;
+    state.move_with_clock(&clock);
     let mut report = report::of_state(config, &state, now, |name| names.contains(name));
     let mut code = report::exit_code(&report.services, &report.scales);
     let mut remarks = Vec::new();
@@ -33,18 +33,29 @@ pub fn run(config: &Config, options: &cli::Status, style: Style) -> Result<u8, E
             remarks.push("no run has been recorded yet; `watchdog check` makes one".to_owned());
         }
         Some(last) => {
-            let old = age(now, last);
-            remarks.push(format!(
-                "last run {} ({} ago)",
-                clock::stamp(last),
-                clock::rough(old)
-            ));
-            if let Some(limit) = options.max_age.filter(|&limit| old > limit) {
-                code = ExitCode::Unknown;
-                let limit = clock::rough(limit);
-                let ask = "is the cron entry or the timer still there?";
-                remarks.push(format!("that is older than {limit}: {ask}"));
-                late = Some(format!("the last run is older than {limit}: {ask}"));
+            let ask = "is the cron entry or the timer still there?";
+            if let Some(old) = known_age(now, last) {
+                remarks.push(format!(
+                    "last run {} ({} ago)",
+                    clock::stamp(last),
+                    clock::rough(old)
+                ));
+                if let Some(limit) = options.max_age.filter(|&limit| old > limit) {
+                    code = ExitCode::Unknown;
+                    let limit = clock::rough(limit);
+                    remarks.push(format!("that is older than {limit}: {ask}"));
+                    late = Some(format!("the last run is older than {limit}: {ask}"));
+                }
+            } else {
+                let ahead = format!(
+                    "last run {}: that is ahead of the clock, and how long ago it was is not known; {ask}",
+                    clock::stamp(last)
+                );
+                if options.max_age.is_some() {
+                    code = ExitCode::Unknown;
+                }
+                late = Some(format!("the {ahead}"));
+                remarks.push(ahead);
             }
             for name in names
                 .iter()

@@ -9,7 +9,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::check::{Finding, Kind, LastLook, container, process, unit};
 use crate::cli;
-use crate::clock::{age, rough, stamp};
+use crate::clock::{Reading, age, rough, stamp};
 use crate::commands::{count, one, print, read_journal};
 use crate::config::{Config, OnExhausted, Policy, Remedy, Service};
 use crate::error::Error;
@@ -37,8 +37,10 @@ pub fn run(config: &Config, options: &cli::Why, style: Style) -> Result<u8, Erro
         return scale::run(config, scale, style);
     }
     let service = one(config, &options.service)?;
-    let now = Utc::now();
-    let loaded = Store::at(&config.state_dir).look();
+    let clock = Reading::take();
+    let now = clock.wall;
+    let mut loaded = Store::at(&config.state_dir).look();
+    loaded.state.move_with_clock(&clock);
     for sentence in &loaded.damage {
         ::log::warn!("{sentence}");
     }

@@ -534,15 +534,13 @@ impl State {
             .collect()
     }
 
-    /// Brings remembered times to the clock of this run: where the wall clock was set since the last one, they
-    /// move with it; what would then lie ahead happened now at the latest; attempts and mails that the budgets
-    /// no longer count are dropped. What checks remember needs none of that: it has times that stay right. Returns whether
-    /// the clock was set or jumped.
-    pub fn adjust_to_clock(&mut self, now: &Reading) -> bool {
-        let last = self.clock.take();
+    /// Moves remembered times to the clock of this run, where the wall clock was set since the last one. What lies ahead then
+    /// stays there: a command that only looks says so, and must not take it for now. Returns whether the clock was set or
+    /// jumped.
+    pub fn move_with_clock(&mut self, now: &Reading) -> bool {
         let mut set = false;
-        if let Some(last) = &last {
-            let moved = now.wall_moved_since(last);
+        if let Some(last) = self.clock.replace(now.clone()) {
+            let moved = now.wall_moved_since(&last);
             if moved.abs() >= SETTING {
                 set = true;
                 for time in self.times() {
@@ -559,11 +557,20 @@ impl State {
                     }
                 }
             }
-            if now.jumped_since(last) {
+            if now.jumped_since(&last) {
                 set = true;
                 self.jumped_at = Some(now.wall);
             }
         }
+        set
+    }
+
+    /// Brings remembered times to the clock of this run: where the wall clock was set since the last one, they
+    /// move with it; what would then lie ahead happened now at the latest; attempts and mails that the budgets
+    /// no longer count are dropped. What checks remember needs none of that: it has times that stay right. Returns whether
+    /// the clock was set or jumped.
+    pub fn adjust_to_clock(&mut self, now: &Reading) -> bool {
+        let set = self.move_with_clock(now);
         for time in self.times() {
             *time = (*time).min(now.wall);
         }
@@ -582,7 +589,6 @@ impl State {
         for channel in self.channels.values_mut() {
             channel.sent.retain(|&at| within_hour(now.wall, at));
         }
-        self.clock = Some(now.clone());
         set
     }
 

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use serde::Deserialize;
 
 use super::request::{Method, Refused};
-use crate::clock::{age, rough, stamp};
+use crate::clock::{age, known_age, rough, stamp};
 use crate::publish::web::AccessRules;
 use crate::requests::Put;
 
@@ -186,17 +186,18 @@ pub struct Published {
 }
 
 impl Published {
-    /// Why it is too old, if it is.
+    /// Why it is too old, if it is, or why nobody knows how old it is.
     pub fn is_late(&self, rules: &AccessRules, now: DateTime<Utc>) -> Option<String> {
         let time = self.time?;
-        let old = age(now, time);
-        (old > rules.max_age()).then(|| {
-            format!(
-                "the last run was at {}, {} ago; is the cron entry or the timer still there?",
-                stamp(time),
-                rough(old)
-            )
-        })
+        let when = match known_age(now, time) {
+            Some(old) if old <= rules.max_age() => return None,
+            Some(old) => format!("{} ago", rough(old)),
+            None => "which is ahead of the clock: how long ago it was is not known".to_owned(),
+        };
+        Some(format!(
+            "the last run was at {}, {when}; is the cron entry or the timer still there?",
+            stamp(time)
+        ))
     }
 }
 
@@ -386,6 +387,14 @@ mod tests {
             (published(73), 60, 503, "the run could not be recorded"),
             (published(70), 60, 503, "the run failed"),
             (published(0), 301, 503, "the last run was at "),
+            // the clock is corrected a little now and then
+            (published(0), -10, 200, "all well (exit code 0) at "),
+            (
+                published(0),
+                -11,
+                503,
+                "the last run was at 2027-01-15T08:00:00Z, which is ahead of the clock: ",
+            ),
         ] {
             let answer = health(published, &rules(false), at(now));
             assert_eq!(answer.status, status, "{published:?}");

@@ -413,6 +413,50 @@ fn f80_an_old_or_missing_record_is_3_with_a_greatest_age() {
 }
 
 #[test]
+fn f80_a_run_that_lies_ahead_is_not_taken_for_a_young_one() {
+    let scene = Scene::of(&[&healthy("a")]);
+    scene.check().exits(0);
+    let month = chrono::TimeDelta::days(30);
+    let ahead = chrono::Utc::now() + month;
+    // the clock was set back since, within one boot: how long ago the run was is known
+    scene.edit_state(|state| {
+        state["last_run"] = ahead.to_rfc3339().into();
+        state["clock"]["wall"] = ahead.to_rfc3339().into();
+    });
+    scene.run(&["status", "--max-age", "1h"]).exits(0);
+    scene.run(&["status", "--max-age", "0s"]).exits(3);
+    // in another boot it is not
+    scene.edit_state(|state| state["clock"]["boot_id"] = "another".into());
+    let said = scene.run(&["status", "--max-age", "1h"]).exits(3).stdout;
+    assert!(said.contains("that is ahead of the clock"), "{said}");
+    let said = scene.run(&["status"]).exits(0).stdout;
+    assert!(said.contains("that is ahead of the clock"), "{said}");
+    let metrics = scene.run(&["metrics"]).exits(0);
+    assert!(
+        metrics
+            .stdout
+            .contains("\nwatchdog_last_run_timestamp_seconds 0\n"),
+        "{}",
+        metrics.stdout
+    );
+    assert!(metrics.stderr.contains("ahead of the clock"), "{metrics:?}");
+    let page = scene.run(&["status", "--html", "--max-age", "1h"]).exits(3);
+    assert!(
+        page.stdout.contains("ahead of the clock"),
+        "{}",
+        page.stdout
+    );
+    let traps = scene.run(&["validate"]).exits(0).stdout;
+    assert!(
+        traps.contains("ahead of the clock: nothing seems"),
+        "{traps}"
+    );
+    // the next run brings it back
+    scene.check().exits(0);
+    scene.run(&["status", "--max-age", "1h"]).exits(0);
+}
+
+#[test]
 fn f80_a_worse_verdict_is_not_hidden_by_an_old_record() {
     let scene = Scene::of(&[&broken("a").watched()]);
     scene.check().exits(2);
@@ -1044,6 +1088,63 @@ fn f77_a_config_of_another_user_is_not_run_by_root() {
     }
     assert_eq!(scene.starts("a").len(), 0);
     own("theirs", 0);
+}
+
+#[test]
+fn f77_a_link_that_others_can_replace_is_not_trusted_wherever_it_leads() {
+    let scene = Scene::of(&[&Service::new("a")]);
+    let set = |name: &str, mode: u32| {
+        fs::set_permissions(scene.path(name), fs::Permissions::from_mode(mode)).unwrap();
+    };
+    for name in ["real", "kept", "open"] {
+        fs::create_dir(scene.path(name)).unwrap();
+        set(name, 0o755);
+    }
+    let config = fs::read_to_string(scene.path("watchdog.toml")).unwrap();
+    scene.write_private("real/base.toml", config.clone());
+    scene.write_private("real/more.toml", "[service.b]\nenabled = false\n");
+    let text = scene.fill("include = [\"{dir}/open/more.toml\"]\n");
+    scene.write_private("includes.toml", format!("{text}{config}"));
+    let text = scene.fill("state_dir = \"{dir}/open/kept/sub\"\n");
+    scene.write_private(
+        "keeps.toml",
+        config.replace("state_dir = \"state\"\n", &text),
+    );
+    for (link, target) in [
+        ("absolute.toml", scene.path("real/base.toml")),
+        ("relative.toml", "../real/base.toml".into()),
+        ("real", "../real".into()),
+        ("more.toml", "../real/more.toml".into()),
+        ("kept", "../kept".into()),
+    ] {
+        symlink(target, scene.path("open").join(link)).unwrap();
+    }
+    let check = |config: &str, options: &str| {
+        scene.shell(&format!("exec {WATCHDOG} -c {config} check {options}"))
+    };
+    set("open", 0o777);
+    for (config, code) in [
+        ("open/absolute.toml", 78),
+        ("open/relative.toml", 78),
+        ("open/real/base.toml", 78),
+        ("includes.toml", 78),
+        ("keeps.toml", 73),
+    ] {
+        let outcome = check(config, "");
+        assert_eq!(outcome.code, code, "{config}: {outcome:?}");
+        assert!(
+            outcome.stderr.contains("chmod") || code == 73,
+            "{outcome:?}"
+        );
+        assert!(outcome.stderr.contains("open"), "{outcome:?}");
+    }
+    assert_eq!(scene.starts("a").len(), 0);
+    assert!(!scene.has("kept/sub"));
+    // nobody else says where a `..` behind it leads
+    let outcome = check("open/../real/base.toml", "--dry-run");
+    assert_eq!(outcome.code, 1, "{outcome:?}");
+    set("open", 0o755);
+    assert_eq!(check("open/relative.toml", "--dry-run").code, 1);
 }
 
 #[test]

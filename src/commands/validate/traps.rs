@@ -15,7 +15,7 @@ use crate::check::process::{self, Bystanders};
 use crate::check::trap::{Place, Trap};
 use crate::check::unit::{self, Watched};
 use crate::check::{self, Looking, ServiceContext, container, prometheus};
-use crate::clock::{Reading, age, goes_on_while_off, rough};
+use crate::clock::{Reading, goes_on_while_off, known_age, rough, stamp};
 use crate::config::{Config, Remedy, Service, dependencies_first, place};
 use crate::notify::means;
 use crate::observe::target;
@@ -374,14 +374,18 @@ fn in_state(config: &Config, now: &Reading, traps: &mut Traps) {
             "make it a directory of the user who runs `watchdog check`, or validate as that user",
         );
     }
-    let last = Store::at(state).look().state.last_run;
-    if let Some(last) = last.filter(|&last| age(now.wall, last) > FORGOTTEN) {
+    let mut state = Store::at(state).look().state;
+    state.move_with_clock(now);
+    let last = state.last_run;
+    let when = last.and_then(|last| match known_age(now.wall, last) {
+        Some(old) if old <= FORGOTTEN => None,
+        Some(old) => Some(format!("was {} ago", rough(old))),
+        None => Some(format!("was at {}, ahead of the clock", stamp(last))),
+    });
+    if let Some(when) = when {
         traps.whole(
             "",
-            format!(
-                "the last run was {} ago: nothing seems to run `watchdog check` any more",
-                rough(age(now.wall, last))
-            ),
+            format!("the last run {when}: nothing seems to run `watchdog check` any more"),
             "look at the cron entry (`* * * * * watchdog check -q`) or the timer; \
              `watchdog status --max-age 10m` tells other tools",
         );

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 
 use crate::amount::rounded;
-use crate::clock::{age, rough, stamp};
+use crate::clock::{Reading, age, rough, stamp};
 use crate::commands::{print, read_journal};
 use crate::config::Config;
 use crate::config::scale::{Levels, Metric, Scale};
@@ -20,8 +20,10 @@ const CHANGES: usize = 5;
 
 /// Tells it.
 pub(super) fn run(config: &Config, scale: &Scale, style: Style) -> Result<u8, Error> {
-    let now = Utc::now();
-    let loaded = Store::at(&config.state_dir).look();
+    let clock = Reading::take();
+    let now = clock.wall;
+    let mut loaded = Store::at(&config.state_dir).look();
+    loaded.state.move_with_clock(&clock);
     for sentence in &loaded.damage {
         ::log::warn!("{sentence}");
     }

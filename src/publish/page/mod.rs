@@ -13,7 +13,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use chrono::{DateTime, Utc};
 
-use crate::clock::{age, rough, stamp};
+use crate::clock::{known_age, rough, stamp};
 use crate::report::{RunReport, ServiceReport};
 use crate::state::journal::Entry;
 use crate::verdict::{ExitCode, Verdict};
@@ -204,9 +204,10 @@ fn last_run(facts: &Facts<'_>) -> String {
             .to_owned();
     };
     let mut told = vec![format!("The last run was at {}", stamp(time))];
-    let old = age(facts.now, time);
-    if old.as_secs() >= 1 {
-        told.push(format!(" ({} ago)", rough(old)));
+    match known_age(facts.now, time) {
+        Some(old) if old.as_secs() >= 1 => told.push(format!(" ({} ago)", rough(old))),
+        Some(_) => {}
+        None => told.push(" (ahead of the clock)".to_owned()),
     }
     let checked = facts.report.services.len();
     let more = if checked == 1 { "" } else { "s" };
