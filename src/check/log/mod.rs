@@ -336,12 +336,7 @@ fn attempt(
         Err(trouble) => {
             let finding = match trouble {
                 Trouble::Missing(why) => {
-                    let severity = if rule.is_empty() {
-                        Severity::Warning
-                    } else {
-                        Severity::Critical
-                    };
-                    finding(rule, "log_missing", severity, &rule.shown, &why)
+                    finding(rule, "log_missing", Severity::Critical, &rule.shown, &why)
                 }
                 Trouble::Unreadable(why) => unreadable(rule, &why),
             };
