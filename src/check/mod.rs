@@ -434,8 +434,14 @@ pub trait CheckKind {
 
     /// What is checked, the second part of a check's id.
     fn target(rule: &Self::Rule) -> String;
+    /// Also one that is a warning does: to start a program beside one that it belongs to would be a second copy.
 
     /// Fills in what a table left to the config as a whole.
+    /// Whether what it finds is a warning at most.
+    fn is_warning(_rule: &Self::Rule) -> bool {
+        false
+    }
+
     fn fill_in(_rule: &mut Self::Rule, _check_timeout: Duration) {}
 
     /// Takes out of a rule what makes a failure count only once it has lasted.

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::trap::Trap;
-use super::{CheckKind, Checked, Code, Grace, JobOf, Kind, LastLook, Looking, ServiceContext};
+use super::{
+    CheckKind, Checked, Code, Grace, JobOf, Kind, LastLook, Looking, ServiceContext, Severity,
+};
 use crate::check::lasting::Failing;
 use crate::guard::Answer;
 
@@ -33,6 +35,10 @@ impl CheckKind for Execs {
     const KIND: Kind = Kind::Exec;
     const CODES: &'static [Code] = &[Code::new(FAILED, Grace::Young)];
     const IS_PROBE: bool = true;
+
+    fn is_warning(rule: &Rule) -> bool {
+        rule.severity == Severity::Warning
+    }
 
     fn fill_in(rule: &mut Rule, check_timeout: Duration) {
         rule.timeout.get_or_insert(check_timeout);

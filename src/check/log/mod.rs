@@ -160,6 +160,10 @@ impl CheckKind for Logs {
     ];
     const IS_PROBE: bool = false;
 
+    fn is_warning(rule: &Rule) -> bool {
+        rule.severity == Severity::Warning
+    }
+
     fn asks_what_runs(rule: &Rule) -> bool {
         rule.container
     }

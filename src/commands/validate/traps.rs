@@ -11,10 +11,10 @@ use nix::unistd::{AccessFlags, access};
 
 use super::Texts;
 use crate::check::log::Logs;
-use crate::check::process::{self, Bystanders};
+use crate::check::process::{self, Bystanders, ProcessStatus};
 use crate::check::trap::{Place, Trap};
 use crate::check::unit::{self, Watched};
-use crate::check::{self, Looking, ServiceContext, container, prometheus};
+use crate::check::{self, Looking, Rule, ServiceContext, container, prometheus};
 use crate::clock::{Reading, age, goes_on_while_off, rough};
 use crate::config::{Config, Remedy, Service, dependencies_first, place};
 use crate::notify::means;
@@ -214,6 +214,26 @@ fn in_process(service: &Service, seen: &process::Seen, config: &Config, traps: &
         };
         let found = process::traps(rule, seen, &bystanders);
         traps.of_part(service, "process", found);
+    }
+    let mut of_life = (service.checks.iter())
+        .map(|check| &check.rule)
+        .filter(|rule| rule.shows_life())
+        .peekable();
+    if seen.process_status == ProcessStatus::NotApplicable
+        && matches!(service.method, Some(RestartMethod::Spawn(_)))
+        && of_life.peek().is_some()
+        && of_life.all(Rule::is_warning)
+    {
+        traps.of(
+            service,
+            "spawn",
+            "no check will start it: its process was never seen, so its checks have to show whether it runs, and all of \
+             them are warnings, which restart nothing",
+            format!(
+                "add process = {{ command_line = '…' }}, or start it once by `watchdog restart {}`: from then on its process is known",
+                service.name
+            ),
+        );
     }
 }
 
