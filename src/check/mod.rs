@@ -112,6 +112,8 @@ pub struct Code {
     pub grace: Grace,
     /// It is about the host or about others: to restart the service does not mend it, so it is only alerted about.
     pub of_host: bool,
+    /// Whether a finding with it is critical in some service: others are reported, and nothing is done about them.
+    pub can_be_critical: bool,
 }
 
 impl Code {
@@ -120,6 +122,7 @@ impl Code {
             name,
             grace,
             of_host: false,
+            can_be_critical: true,
         }
     }
 
@@ -129,6 +132,15 @@ impl Code {
             name,
             grace: Grace::None,
             of_host: true,
+            can_be_critical: true,
+        }
+    }
+
+    /// It with findings that are warnings, or unknown, whatever the config says.
+    const fn never_critical(self) -> Self {
+        Self {
+            can_be_critical: false,
+            ..self
         }
     }
 }
@@ -422,7 +434,13 @@ pub trait CheckKind {
 
     /// That it finds nothing shows that the service runs, as a log that is written does: then a program of which nothing
     /// is known may have been started by hand.
+    /// Also one that is a warning does: to start a program beside one that it belongs to would be a second copy.
     const SHOWS_LIFE: bool = true;
+
+    /// Whether what it finds is a warning at most.
+    fn is_warning(_rule: &Self::Rule) -> bool {
+        false
+    }
 
     /// It has to be told what runs of the service.
     fn asks_what_runs(_rule: &Self::Rule) -> bool {
@@ -434,14 +452,8 @@ pub trait CheckKind {
 
     /// What is checked, the second part of a check's id.
     fn target(rule: &Self::Rule) -> String;
-    /// Also one that is a warning does: to start a program beside one that it belongs to would be a second copy.
 
     /// Fills in what a table left to the config as a whole.
-    /// Whether what it finds is a warning at most.
-    fn is_warning(_rule: &Self::Rule) -> bool {
-        false
-    }
-
     fn fill_in(_rule: &mut Self::Rule, _check_timeout: Duration) {}
 
     /// Takes out of a rule what makes a failure count only once it has lasted.

@@ -55,9 +55,9 @@ pub(super) const CODES: &[Code] = &[
     Code::new(MAIN_ENDED, Grace::Activating),
     Code::new(ZOMBIE, Grace::Activating),
     Code::new(STOPPED, Grace::Activating),
-    Code::new(PID_FILE_STALE, Grace::Activating),
-    Code::new(TOO_MANY, Grace::Activating),
-    Code::new(UNREADABLE, Grace::Activating),
+    Code::new(PID_FILE_STALE, Grace::Activating).never_critical(),
+    Code::new(TOO_MANY, Grace::Activating).never_critical(),
+    Code::new(UNREADABLE, Grace::Activating).never_critical(),
 ];
 
 /// What the watchdog itself starts for a service: how one without a rule is known when nothing is remembered.

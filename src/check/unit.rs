@@ -42,10 +42,10 @@ pub const UNREACHABLE: &str = "systemd_unreachable";
 pub(super) const CODES: &[Code] = &[
     Code::new(INACTIVE, Grace::None),
     Code::new(FAILED, Grace::None),
-    Code::new(RESTARTED, Grace::None),
-    Code::new(NOT_FOUND, Grace::None),
-    Code::new(MASKED, Grace::None),
-    Code::new(UNREACHABLE, Grace::None),
+    Code::new(RESTARTED, Grace::None).never_critical(),
+    Code::new(NOT_FOUND, Grace::None).never_critical(),
+    Code::new(MASKED, Grace::None).never_critical(),
+    Code::new(UNREACHABLE, Grace::None).never_critical(),
 ];
 
 /// What is remembered of a unit from run to run.

@@ -91,6 +91,52 @@ fn a_service_that_no_check_would_start_is_told() {
 }
 
 #[test]
+fn a_strategy_for_what_is_never_critical_is_told() {
+    let told = |findings: &str, checks: &str| {
+        let scene = Scene::with(&format!(
+            "{MAIL}[service.a]\nprocess = {{ pid_file = \"a.pid\" }}\n{checks}\
+             [[service.a.strategy]]\nfindings = {findings}\naction = \"alert\"\n"
+        ));
+        scene.write("a.log", "x\n");
+        scene.run(&["validate"]).exits(0).stdout
+    };
+    let log = |keys: &str| format!("[[service.a.log]]\npath = \"a.log\"\nmax_age = \"5m\"\n{keys}");
+    let warning = log("severity = \"warning\"\n");
+    for (findings, checks, said) in [
+        (
+            "[\"http_slow\"]",
+            "",
+            Some(
+                "its strategy for http_slow never holds: what has that code is never critical here",
+            ),
+        ),
+        (
+            "[\"pid_file_stale\", \"log_unreadable\"]",
+            "",
+            Some(
+                "pid_file_stale, log_unreadable never holds: what has one of these codes is never",
+            ),
+        ),
+        ("[\"pid_file_stale\", \"process_missing\"]", "", None),
+        (
+            "[\"log_stale\"]",
+            &*warning,
+            Some("its strategy for log_stale never holds"),
+        ),
+        ("[\"log_stale\"]", &*format!("{warning}{}", log("")), None),
+        // of no check here, but there may be one in another service's copy of these lines
+        ("[\"log_stale\"]", "", None),
+        ("[\"disk_full\"]", "", None),
+    ] {
+        let text = told(findings, checks);
+        match said {
+            Some(said) => assert!(text.contains(said), "{findings}: {text}"),
+            None => assert!(!text.contains("never critical"), "{findings}: {text}"),
+        }
+    }
+}
+
+#[test]
 fn rules_for_a_log_are_held_against_the_log_as_it_is() {
     let log = |rule: &str| {
         let scene = Scene::with(&format!(

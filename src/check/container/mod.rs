@@ -74,14 +74,14 @@ pub(super) const CODES: &[Code] = &[
     Code::new(UNHEALTHY, Grace::None),
     Code::new(GHOST, Grace::None),
     Code::new(RESTARTING, Grace::None),
-    Code::new(RESTARTED, Grace::None),
-    Code::new(PAUSED, Grace::None),
-    Code::new(LEFTOVER, Grace::None),
+    Code::new(RESTARTED, Grace::None).never_critical(),
+    Code::new(PAUSED, Grace::None).never_critical(),
+    Code::new(LEFTOVER, Grace::None).never_critical(),
     Code::new(NETWORK_LOST, Grace::None),
-    Code::new(ENGINE_UNREACHABLE, Grace::None),
-    Code::new(MANAGED, Grace::None),
-    Code::new(UNREADABLE, Grace::None),
-    Code::new(UNSET, Grace::None),
+    Code::new(ENGINE_UNREACHABLE, Grace::None).never_critical(),
+    Code::new(MANAGED, Grace::None).never_critical(),
+    Code::new(UNREADABLE, Grace::None).never_critical(),
+    Code::new(UNSET, Grace::None).never_critical(),
 ];
 
 /// So long Compose may take to re-create a container; what stands beside it for longer was left behind.

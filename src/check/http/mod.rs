@@ -49,10 +49,10 @@ impl CheckKind for Https {
     const CODES: &'static [Code] = &[
         Code::new(FAILED, Grace::Young),
         Code::new(UNEXPECTED, Grace::Young),
-        Code::new(SLOW, Grace::Young),
-        Code::new(UNREADABLE, Grace::Young),
+        Code::new(SLOW, Grace::Young).never_critical(),
+        Code::new(UNREADABLE, Grace::Young).never_critical(),
         Code::of_host(CERTIFICATE_INVALID),
-        Code::of_host(CERTIFICATE_EXPIRING),
+        Code::of_host(CERTIFICATE_EXPIRING).never_critical(),
     ];
     const IS_PROBE: bool = true;
 

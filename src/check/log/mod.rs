@@ -154,9 +154,9 @@ impl CheckKind for Logs {
         Code::new("log_stale", Grace::Young),
         Code::new("log_quiet", Grace::Young),
         Code::new("log_error", Grace::Young),
-        Code::new("log_unstamped", Grace::Young),
-        Code::new("log_in_future", Grace::Young),
-        Code::new("log_unreadable", Grace::Young),
+        Code::new("log_unstamped", Grace::Young).never_critical(),
+        Code::new("log_in_future", Grace::Young).never_critical(),
+        Code::new("log_unreadable", Grace::Young).never_critical(),
     ];
     const IS_PROBE: bool = false;
 

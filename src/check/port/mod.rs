@@ -43,9 +43,9 @@ impl CheckKind for Ports {
     const CODES: &'static [Code] = &[
         Code::new(CLOSED, Grace::Young),
         Code::new(UNEXPECTED, Grace::Young),
-        Code::new(UNREADABLE, Grace::Young),
+        Code::new(UNREADABLE, Grace::Young).never_critical(),
         Code::of_host(CERTIFICATE_INVALID),
-        Code::of_host(CERTIFICATE_EXPIRING),
+        Code::of_host(CERTIFICATE_EXPIRING).never_critical(),
     ];
     const IS_PROBE: bool = true;
 

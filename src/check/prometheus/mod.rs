@@ -68,7 +68,7 @@ impl CheckKind for Prometheuses {
     const CODES: &'static [Code] = &[
         Code::new(ALERT_FIRING, Grace::Young),
         Code::new(QUERY_MATCHED, Grace::Young),
-        Code::new(UNREACHABLE, Grace::Young),
+        Code::new(UNREACHABLE, Grace::Young).never_critical(),
     ];
     const IS_PROBE: bool = true;
     // it takes minutes until an alert ends

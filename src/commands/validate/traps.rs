@@ -466,6 +466,21 @@ fn in_strategies(service: &Service, config: &Config, traps: &mut Traps) {
             );
         }
         listed.extend(strategy.findings.iter().map(String::as_str));
+        if !(strategy.findings.iter()).any(|code| may_be_critical(code, service)) {
+            traps.of(
+                service,
+                &format!("{table}.findings"),
+                format!(
+                    "its strategy for {} never holds: what has {} is never critical here",
+                    strategy.title(),
+                    match strategy.findings.len() {
+                        1 => "that code",
+                        _ => "one of these codes",
+                    }
+                ),
+                "a strategy is for critical findings: list one that is, or take `severity = \"warning\"` out of its check",
+            );
+        }
         match &strategy.remedy {
             Remedy::Repair(repair) => {
                 traps.of_part(service, &table, repair.traps());
@@ -491,6 +506,18 @@ fn in_strategies(service: &Service, config: &Config, traps: &mut Traps) {
             Remedy::Restart | Remedy::Alert => {}
         }
     }
+}
+
+/// Whether a finding with this code may be critical in a service.
+fn may_be_critical(code: &str, service: &Service) -> bool {
+    if check::code(code).is_some_and(|code| !code.can_be_critical) {
+        return false;
+    }
+    // alerts come from `[prometheus]` as well, without a table here
+    let has_code = |rule: &&Rule| rule.codes().iter().any(|it| it.name == code);
+    let rules = service.checks.iter().map(|check| &check.rule);
+    let mut of_code = rules.filter(has_code).peekable();
+    of_code.peek().is_none() || !of_code.all(Rule::is_warning)
 }
 
 /// The longest that the restart of a service can take.
