@@ -68,10 +68,13 @@ impl Subject<'_> {
         self.known.is_being_started(self.now)
     }
 
-    /// A start that failed may have gone into the background, and come up after all.
+    /// A start that failed, or whose end is not known, may have gone into the background, and come up after all. One that
+    /// came up is known, and what runs beside it may be its children.
     fn may_have_been_started(&self) -> bool {
         self.known.interrupted_attempt.is_some()
-            || (self.service.process.is_none() && self.is_being_started())
+            || (self.service.process.is_none()
+                && self.is_being_started()
+                && !self.known.was_seen_since_attempt())
     }
 }
 

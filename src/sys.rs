@@ -314,10 +314,13 @@ fn spawn_waiting(
     before_exec: Option<impl FnOnce(i32) -> Result<(), String> + Send>,
     add_steps: impl FnOnce(&mut Command),
 ) -> io::Result<Child> {
-    // SAFETY: the closure runs in the child of a process that has threads; it makes only system calls on integers.
+    // SAFETY: the closure runs in the child of a process that has threads; it makes only system calls on integers, and sets
+    // a disposition to its default.
     unsafe {
         command.pre_exec(|| {
             close_on_exec();
+            // what this program ignores is none of its children's business: see `reset_inherited`
+            libc::signal(libc::SIGXFSZ, libc::SIG_DFL);
             Ok(())
         });
     }
@@ -846,12 +849,14 @@ pub fn gives_capabilities(program: &Path) -> bool {
 }
 
 /// Undoes what a parent may have done to this process and that would break the watchdog: with SIGCHLD ignored,
-/// no child can be waited for, and with SIGALRM ignored it could hang for ever.
+/// no child can be waited for, and with SIGALRM ignored it could hang for ever. A limit of the size of files (`ulimit -f`)
+/// is an error of the write that meets it, which can be told, and no signal that ends the watchdog without a word.
 pub fn reset_inherited() {
-    // SAFETY: sets dispositions to their default, before any thread or child exists.
+    // SAFETY: sets dispositions to their default or to none, without a handler, before any thread or child exists.
     unsafe {
         libc::signal(libc::SIGCHLD, libc::SIG_DFL);
         libc::signal(libc::SIGALRM, libc::SIG_DFL);
+        libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
     }
     let _ = nix::sys::signal::SigSet::empty().thread_set_mask();
 }

@@ -139,6 +139,13 @@ macro_rules! checks {
                 }
             }
 
+            /// Whether what it finds is a warning at most.
+            pub fn is_warning(&self) -> bool {
+                match self {
+                    $(Self::$name(rule) => <$kind as CheckKind>::is_warning(rule),)*
+                }
+            }
+
             /// Whether it depends on when the service was repaired last.
             pub fn asks_last_repair(&self) -> bool {
                 match self {

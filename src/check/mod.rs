@@ -451,7 +451,13 @@ pub trait CheckKind {
 
     /// That it finds nothing shows that the service runs, as a log that is written does: then a program of which nothing
     /// is known may have been started by hand.
+    /// Also one that is a warning does: to start a program beside one that it belongs to would be a second copy.
     const SHOWS_LIFE: bool = true;
+
+    /// Whether what it finds is a warning at most.
+    fn is_warning(_rule: &Self::Rule) -> bool {
+        false
+    }
 
     /// It has to be told what runs of the service.
     fn asks_what_runs(_rule: &Self::Rule) -> bool {

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use crate::table::absolute;
 use crate::text::visible;
 
 /// What the kernel takes for the path of a socket, without the zero byte behind it.
@@ -32,8 +33,13 @@ pub enum Address {
 impl Address {
     /// Reads `host:port`, `[IPv6]:port` or `unix:/path`. The error says what is wrong and how to write it.
     pub fn parse(text: &str) -> Result<Self, String> {
+        Self::parse_from(text, None)
+    }
+
+    /// The same, where the path of a unix socket may be relative to a directory.
+    pub fn parse_from(text: &str, base: Option<&Path>) -> Result<Self, String> {
         if let Some(path) = text.strip_prefix("unix:") {
-            return unix(path);
+            return unix(path, base);
         }
         if text.starts_with('/') {
             return Err(format!(
@@ -105,17 +111,23 @@ impl fmt::Display for Address {
     }
 }
 
-fn unix(path: &str) -> Result<Address, String> {
-    if path.is_empty() {
+fn unix(text: &str, base: Option<&Path>) -> Result<Address, String> {
+    if text.is_empty() {
         return Err("there is no path behind `unix:`; write \"unix:/run/x.sock\"".to_owned());
     }
-    let path = Path::new(path);
-    if !path.is_absolute() {
-        return Err(format!(
-            "the path of a unix socket begins with `/`, not `{}`",
-            visible(&path.to_string_lossy())
-        ));
+    if text.starts_with('~') {
+        return Err("`~` is not expanded; write the path of the socket in full".to_owned());
     }
+    let path = match base {
+        _ if text.starts_with('/') => PathBuf::from(text),
+        Some(base) => absolute(base, text),
+        None => {
+            return Err(format!(
+                "the path of a unix socket begins with `/`, not `{}`",
+                visible(text)
+            ));
+        }
+    };
     let bytes = path.as_os_str().as_bytes();
     if bytes.contains(&0) {
         return Err("a path has no zero byte in it".to_owned());
@@ -126,7 +138,7 @@ fn unix(path: &str) -> Result<Address, String> {
             bytes.len()
         ));
     }
-    Ok(Address::Unix(path.to_owned()))
+    Ok(Address::Unix(path))
 }
 
 fn in_brackets(host: &str, port: u16) -> Result<Address, String> {
@@ -282,6 +294,31 @@ mod tests {
             let error = Address::parse(text).unwrap_err();
             assert!(error.contains(part), "{text:?}: {error}");
         }
+    }
+
+    #[test]
+    fn the_path_of_a_socket_may_be_relative_to_a_directory() {
+        let base = Path::new("/srv/app");
+        for (text, meant) in [
+            ("unix:app.sock", Ok("unix:/srv/app/app.sock")),
+            (
+                "unix:./run/../app.sock",
+                Ok("unix:/srv/app/run/../app.sock"),
+            ),
+            ("unix:/run/x.sock", Ok("unix:/run/x.sock")),
+            ("localhost:1", Ok("localhost:1")),
+            ("unix:", Err("no path behind `unix:`")),
+            ("unix:~/x.sock", Err("`~` is not expanded")),
+            ("app.sock", Err("there is no port")),
+            (&format!("unix:{}", "x".repeat(99)), Err("this one has 108")),
+        ] {
+            match (Address::parse_from(text, Some(base)), meant) {
+                (Ok(read), Ok(meant)) => assert_eq!(read.to_string(), meant),
+                (Err(why), Err(part)) => assert!(why.contains(part), "{text}: {why}"),
+                (read, _) => panic!("{text}: {read:?}"),
+            }
+        }
+        assert!(Address::parse("unix:~/x").is_err());
     }
 
     proptest! {

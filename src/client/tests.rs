@@ -743,19 +743,25 @@ fn authority(directory: &Path) {
 }
 
 fn serve_tls(directory: &Path, name: &str, answer: &'static [u8]) -> String {
-    let file = |kind: &str| directory.join(format!("{name}.{kind}"));
-    let chain = CertificateDer::pem_file_iter(file("pem"))
+    serve_tls_with(directory, name, name, answer)
+}
+
+/// A server that shows a certificate of one name, and signs with the key of another.
+fn serve_tls_with(directory: &Path, name: &str, key: &str, answer: &'static [u8]) -> String {
+    let file = |name: &str, kind: &str| directory.join(format!("{name}.{kind}"));
+    let chain = CertificateDer::pem_file_iter(file(name, "pem"))
         .unwrap()
         .collect::<Result<_, _>>()
         .unwrap();
-    let key = PrivateKeyDer::from_pem_file(file("key")).unwrap();
+    let key = PrivateKeyDer::from_pem_file(file(key, "key")).unwrap();
+    let key = rustls::crypto::ring::sign::any_supported_type(&key).unwrap();
+    let shown = rustls::sign::SingleCertAndKey::from(rustls::sign::CertifiedKey::new(chain, key));
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_no_client_auth()
-        .with_single_cert(chain, key)
-        .unwrap();
+        .with_cert_resolver(Arc::new(shown));
     let config = Arc::new(config);
     serve(move |stream| {
         let session = ServerConnection::new(config).unwrap();
@@ -830,6 +836,76 @@ fn certificates_are_verified_and_their_end_is_reported() {
         said.starts_with("probe_unreadable: ") && said.contains("none.pem cannot be read"),
         "{said}"
     );
+}
+
+#[test]
+#[ignore = "needs openssl"]
+fn the_very_certificate_of_ca_file_is_trusted_where_it_signed_itself() {
+    const MAKE: &str = "set -eu; sh \"$0\" .
+        make() { # NAME SAN DAYS
+            openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=own -days \"$3\" \
+                -addext \"subjectAltName=$2\" -keyout \"$1.key\" -out \"$1.pem\"
+        }
+        for name in own twin; do make $name DNS:localhost,IP:127.0.0.1 3650; done
+        make soon DNS:localhost,IP:127.0.0.1 7
+        make elsewhere DNS:other.example 3650
+        openssl x509 -in own.pem -noout -text | grep CA:TRUE
+        openssl ecparam -name prime256v1 -genkey -noout -out old.key
+        openssl req -new -key old.key -subj /CN=own -out old.csr
+        printf 'basicConstraints=CA:TRUE\nsubjectAltName=IP:127.0.0.1\n' >old.ext
+        openssl ca -batch -notext -config ca.conf -selfsign -keyfile old.key -extfile old.ext \
+            -startdate 20200101000000Z -enddate 20200102000000Z -in old.csr -out old.pem";
+    let directory = tempfile::tempdir().unwrap();
+    let script = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/it/real_smtp/certificates.sh"
+    );
+    let output = Command::new("sh")
+        .args(["-c", MAKE, script])
+        .current_dir(directory.path())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let asked = |address: &str, ca: &str| {
+        let rule = Rule {
+            tls: true,
+            ca_file: Some(directory.path().join(format!("{ca}.pem"))),
+            ..rule(address)
+        };
+        let raw = ask(&rule, LONG);
+        (rule, raw)
+    };
+    let said = |(rule, raw): (Rule, Raw)| sentence(&rule, &raw);
+    let serve = |name| serve_tls(directory.path(), name, b"+PONG");
+    for name in ["own", "alone"] {
+        assert_eq!(asked(&serve(name), name).1, passed(), "{name}");
+    }
+    let soon = said(asked(&serve("soon"), "soon"));
+    assert!(
+        soon.starts_with("certificate_expiring: ") && soon.contains(" ends in 6d 23h"),
+        "{soon}"
+    );
+    // another key of the same name, another name, over, not in ca_file, and an authority's that others are signed by
+    for (name, ca, part) in [
+        ("twin", "own", "is one of an authority (CA:TRUE) and not"),
+        ("own", "ca", "is one of an authority (CA:TRUE) and not"),
+        ("ca", "ca", "is not valid for the name `127.0.0.1`"),
+        (
+            "elsewhere",
+            "elsewhere",
+            "is not valid for the name `127.0.0.1` (it is for other.example)",
+        ),
+        ("old", "old", "ended at 2020-01-02T00:00:00Z; renew it"),
+    ] {
+        let said = said(asked(&serve(name), ca));
+        let is_said = said.starts_with("certificate_invalid: ")
+            && said.contains(&format!("but its certificate {part}"));
+        assert!(is_said, "{name}: {said}");
+    }
+    // whoever shows it without its key
+    let thief = serve_tls_with(directory.path(), "own", "twin", b"+PONG");
+    let (_, raw) = asked(&thief, "own");
+    assert!(matches!(raw, Raw::Failed(_)), "{raw:?}");
 }
 
 #[test]

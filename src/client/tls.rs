@@ -3,17 +3,24 @@
 //! When a certificate ends is asked of the same verification that found it good: it is repeated for a time
 //! [`EXPIRY_WARNING`] ahead, and its error has the end in it. That needs no reader of certificates, and covers the
 //! intermediate ones as well, which end too.
+//!
+//! A certificate that `openssl req -x509` has made is one of an authority that has signed itself, and no certificate of a
+//! server by the letter. Where `ca_file` has that very one, it is trusted: nobody else has its key.
 
 use std::io::Read;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
-use rustls::client::danger::ServerCertVerifier;
-use rustls::client::{Resumption, WebPkiServerVerifier};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{Resumption, WebPkiServerVerifier, verify_server_name};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{CertificateError, ClientConfig, ClientConnection, Error, RootCertStore};
+use rustls::server::ParsedCertificate;
+use rustls::{
+    CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, DistinguishedName,
+    Error, RootCertStore, SignatureScheme,
+};
 
 use super::{EXPIRY_WARNING, Fault};
 use crate::files::{self, Links};
@@ -32,25 +39,99 @@ const SHOWN: usize = 200;
 #[derive(Debug)]
 pub struct Trust {
     config: Arc<ClientConfig>,
-    verifier: Arc<WebPkiServerVerifier>,
+    verifier: Arc<Verifier>,
+}
+
+/// Verifies as `webpki` does, and takes the very certificates of `ca_file` for servers' own as well.
+#[derive(Debug)]
+struct Verifier {
+    webpki: Arc<WebPkiServerVerifier>,
+    own: Vec<CertificateDer<'static>>,
+}
+
+impl ServerCertVerifier for Verifier {
+    fn verify_server_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        others: &[CertificateDer<'_>],
+        server: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let verified = self
+            .webpki
+            .verify_server_cert(leaf, others, server, ocsp, now);
+        match verified {
+            // its dates are looked at before this, and its name would be after it
+            Err(Error::InvalidCertificate(reason))
+                if is_of_authority(&reason) && self.own.contains(leaf) =>
+            {
+                verify_server_name(&ParsedCertificate::try_from(leaf)?, server)?;
+                Ok(ServerCertVerified::assertion())
+            }
+            verified => verified,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.webpki.verify_tls12_signature(message, leaf, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.webpki.verify_tls13_signature(message, leaf, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.webpki.supported_verify_schemes()
+    }
+
+    fn root_hint_subjects(&self) -> Option<&[DistinguishedName]> {
+        self.webpki.root_hint_subjects()
+    }
+}
+
+/// Which error of the library's own a certificate is refused with, where its general ones have none for it.
+fn cause(reason: &CertificateError) -> Option<&webpki::Error> {
+    match reason {
+        CertificateError::Other(other) => other.0.downcast_ref(),
+        _ => None,
+    }
+}
+
+/// Whether it is refused because it is one of an authority, and not one of a server.
+fn is_of_authority(reason: &CertificateError) -> bool {
+    matches!(cause(reason), Some(webpki::Error::CaUsedAsEndEntity))
 }
 
 impl Trust {
     /// The system's authorities, and those of `ca_file`. It reads files, and may block.
     pub(super) fn load(ca_file: Option<&Path>) -> Result<Self, String> {
-        let roots = authorities(ca_file, "ca_file")?;
-        Self::of(roots).map_err(|error| not_set_up(&error))
+        let (roots, own) = trusted(ca_file, "ca_file")?;
+        Self::of(roots, own).map_err(|error| not_set_up(&error))
     }
 
-    fn of(roots: RootCertStore) -> Result<Self, Error> {
+    fn of(roots: RootCertStore, own: Vec<CertificateDer<'static>>) -> Result<Self, Error> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let verifier =
+        let webpki =
             WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
                 .build()
                 .map_err(|error| Error::General(error.to_string()))?;
+        let verifier = Arc::new(Verifier { webpki, own });
         let mut config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
-            .with_webpki_verifier(Arc::clone(&verifier))
+            // what is dangerous is to trust more: `Verifier` says what and why
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::<Verifier>::clone(&verifier))
             .with_no_client_auth();
         // a resumed session shows no certificate
         config.resumption = Resumption::disabled();
@@ -100,6 +181,14 @@ impl Trust {
 /// The system's authorities, read once, and those of `ca_file`. It reads files, and may block. `key` is what the config
 /// calls that file; no error has a place of its own to name.
 pub fn authorities(ca_file: Option<&Path>, key: &str) -> Result<RootCertStore, String> {
+    trusted(ca_file, key).map(|(roots, _)| roots)
+}
+
+/// The same, and the certificates of `ca_file` by themselves.
+fn trusted(
+    ca_file: Option<&Path>,
+    key: &str,
+) -> Result<(RootCertStore, Vec<CertificateDer<'static>>), String> {
     static SYSTEM: OnceLock<RootCertStore> = OnceLock::new();
     let system = SYSTEM.get_or_init(|| {
         let mut roots = RootCertStore::empty();
@@ -107,11 +196,17 @@ pub fn authorities(ca_file: Option<&Path>, key: &str) -> Result<RootCertStore, S
         roots
     });
     let mut roots = system.clone();
+    let mut own = Vec::new();
     if let Some(path) = ca_file {
-        for certificate in certificates(path, key)? {
-            roots.add(certificate).map_err(|error| {
+        own = certificates(path, key)?;
+        for certificate in &own {
+            roots.add(certificate.clone()).map_err(|error| {
+                let reason = match &error {
+                    Error::InvalidCertificate(reason) => unsuitable(reason),
+                    other => text(other),
+                };
                 format!(
-                    "a certificate in {} cannot be used: {error}; check {key}",
+                    "a certificate in {} cannot be used: it {reason}; check {key}",
                     path.display()
                 )
             })?;
@@ -123,7 +218,7 @@ pub fn authorities(ca_file: Option<&Path>, key: &str) -> Result<RootCertStore, S
                 .to_owned(),
         );
     }
-    Ok(roots)
+    Ok((roots, own))
 }
 
 /// Whether a certificate can be for that.
@@ -158,6 +253,10 @@ fn certificates(path: &Path, key: &str) -> Result<Vec<CertificateDer<'static>>, 
 /// What an error of a session with a server of this name means.
 pub(super) fn fault<W>(error: &Error, name: &str) -> Fault<W> {
     match error {
+        Error::InvalidCertificate(reason) if is_of_authority(reason) => Fault::Certificate(
+            "is one of an authority (CA:TRUE) and not of a server; where this server has it on purpose, set ca_file to this very certificate"
+                .to_owned(),
+        ),
         Error::InvalidCertificate(reason) => Fault::Certificate(distrust(reason, name, "`host`")),
         Error::InvalidMessage(_) => Fault::NoTls(NOT_TLS.to_owned()),
         other => Fault::NoTls(format!("no TLS session came about: {}", text(other))),
@@ -206,8 +305,60 @@ pub fn distrust(reason: &CertificateError, name: &str, key: &str) -> String {
             "comes from an authority that is not trusted here; set ca_file to the certificate of that authority"
                 .to_owned()
         }
-        other => format!("cannot be trusted: {}", text(other)),
+        other => unsuitable(other),
     }
+}
+
+/// What is wrong with a certificate whoever has signed it, as the rest of a sentence that begins with it.
+fn unsuitable(reason: &CertificateError) -> String {
+    use webpki::Error as Cause;
+    let said = match (reason, cause(reason)) {
+        (_, Some(Cause::CaUsedAsEndEntity)) => {
+            "is one of an authority (CA:TRUE) and not of a server; make one with `openssl req -x509 -addext basicConstraints=critical,CA:FALSE`"
+        }
+        (_, Some(Cause::EndEntityUsedAsCa)) => {
+            "is signed by a certificate that is none of an authority (CA:FALSE)"
+        }
+        (_, Some(Cause::UnsupportedCertVersion)) => {
+            "has another version of X.509 than 3; make a new one that has extensions"
+        }
+        (
+            _,
+            Some(
+                Cause::PathLenConstraintViolated
+                | Cause::NameConstraintViolation
+                | Cause::MalformedNameConstraint
+                | Cause::UnsupportedNameType,
+            ),
+        ) => "breaks a limit that one of its authorities has set (path length, names)",
+        (
+            _,
+            Some(
+                Cause::MaximumPathDepthExceeded
+                | Cause::MaximumPathBuildCallsExceeded
+                | Cause::MaximumSignatureChecksExceeded
+                | Cause::MaximumNameConstraintComparisonsExceeded,
+            ),
+        ) => "comes with too many others to follow up",
+        (CertificateError::UnhandledCriticalExtension, _)
+        | (_, Some(Cause::UnsupportedCriticalExtension)) => {
+            "has a critical extension that is not known here"
+        }
+        (CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. }, _)
+        | (_, Some(Cause::EmptyEkuExtension)) => {
+            "is not meant for servers; its extended key usage has to name serverAuth"
+        }
+        (CertificateError::UnsupportedSignatureAlgorithmContext { .. }, _) => {
+            "is signed in a way that is not trusted any more (SHA-1, or another old or rare algorithm)"
+        }
+        (CertificateError::Revoked, _) => "was revoked by its authority",
+        (CertificateError::BadEncoding | CertificateError::Other(_), _) => {
+            "is damaged, or has something in it that cannot be read"
+        }
+        // a text of the library's would be a name in its code
+        _ => "cannot be trusted: something about it is not known here",
+    };
+    said.to_owned()
 }
 
 /// `DnsName("x")` as the library has it, as a name.
@@ -228,6 +379,7 @@ mod tests {
             presented: names.iter().map(|&name| name.to_owned()).collect(),
         };
         let at = |seconds| UnixTime::since_unix_epoch(Duration::from_secs(seconds));
+        let of_library = |error: webpki::Error| C::Other(rustls::OtherError(Arc::new(error)));
         for (reason, beginning) in [
             (
                 C::NotValidForName,
@@ -254,7 +406,45 @@ mod tests {
                 C::UnknownIssuer,
                 "comes from an authority that is not trusted here; set ca_file",
             ),
-            (C::Revoked, "cannot be trusted: "),
+            (C::Revoked, "was revoked by its authority"),
+            (C::BadEncoding, "is damaged"),
+            (
+                of_library(webpki::Error::CaUsedAsEndEntity),
+                "is one of an authority (CA:TRUE) and not of a server; where this server has it on purpose, set ca_file",
+            ),
+            (
+                of_library(webpki::Error::EndEntityUsedAsCa),
+                "is signed by a certificate that is none of an authority",
+            ),
+            (
+                of_library(webpki::Error::UnsupportedCertVersion),
+                "has another version of X.509",
+            ),
+            (
+                of_library(webpki::Error::PathLenConstraintViolated),
+                "breaks a limit",
+            ),
+            (
+                of_library(webpki::Error::MaximumPathDepthExceeded),
+                "comes with too many others",
+            ),
+            (
+                of_library(webpki::Error::UnsupportedCriticalExtension),
+                "has a critical extension",
+            ),
+            (C::InvalidPurpose, "is not meant for servers"),
+            (
+                of_library(webpki::Error::InvalidSerialNumber),
+                "is damaged, or has something in it",
+            ),
+            (
+                C::UnsupportedSignatureAlgorithmContext {
+                    signature_algorithm_id: Vec::new(),
+                    supported_algorithms: Vec::new(),
+                },
+                "is signed in a way",
+            ),
+            (C::UnknownRevocationStatus, "cannot be trusted: "),
         ] {
             let Fault::<()>::Certificate(text) =
                 fault(&Error::InvalidCertificate(reason), "a.example")
@@ -262,7 +452,15 @@ mod tests {
                 panic!("{beginning}");
             };
             assert!(text.starts_with(beginning), "{text}");
+            assert!(!text.contains("Other"), "{text}");
         }
+        // mail has no way yet to trust the very certificate
+        let said = distrust(
+            &of_library(webpki::Error::CaUsedAsEndEntity),
+            "a.example",
+            "[mail] host",
+        );
+        assert!(!said.contains("ca_file"), "{said}");
         assert_eq!(
             fault::<()>(
                 &Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType),
@@ -283,7 +481,7 @@ mod tests {
             "TLS cannot be set up: failed to get random bytes"
         );
         // without any authority there is no verification
-        assert!(Trust::of(RootCertStore::empty()).is_err());
+        assert!(Trust::of(RootCertStore::empty(), Vec::new()).is_err());
     }
 
     #[test]

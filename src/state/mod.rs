@@ -452,6 +452,13 @@ impl ServiceState {
         !self.attempt_codes.is_empty() && self.attempts_in_hour(now) > 0
     }
 
+    /// Whether a process of it was seen at the end of the last attempt, or since: a restart that did not fail has one, and
+    /// so has one that failed by its probes, or a repair. A start whose end no run has seen has none.
+    pub fn was_seen_since_attempt(&self) -> bool {
+        let (seen, attempt) = (self.report.time, self.last_attempt());
+        self.report.pid.is_some() && seen.is_some() && seen >= attempt
+    }
+
     fn times(&mut self) -> impl Iterator<Item = &mut DateTime<Utc>> {
         self.attempts
             .iter_mut()
@@ -924,6 +931,41 @@ mod tests {
         assert_eq!(service.attempt_codes[0], ["process_missing"]);
         assert!(service.is_being_started(at(1000)));
         assert!(!service.is_being_started(at(1100)), "an hour later");
+    }
+
+    #[test]
+    fn a_start_has_come_up_where_a_process_was_seen_since() {
+        // when attempts were made, when it was looked at last, and its process then
+        for (attempts, seen, pid, expected) in [
+            (&[][..], None, None, false),
+            (&[], Some(5), Some(7), true),
+            // by the very run that started it
+            (&[5], Some(5), Some(7), true),
+            (&[5], Some(5), None, false),
+            // the run that started it was cut short, or left the service out
+            (&[5], Some(4), Some(7), false),
+            (&[5], None, None, false),
+            (&[5], None, Some(7), false),
+            // by a later run
+            (&[5], Some(6), Some(7), true),
+            (&[5], Some(6), None, false),
+            // the last attempt is what counts
+            (&[5, 8], Some(6), Some(7), false),
+            (&[5, 8], Some(8), None, false),
+            (&[5, 8], Some(8), Some(7), true),
+        ] {
+            let service = ServiceState {
+                attempts: attempts.iter().map(|&minute| at(minute)).collect(),
+                report: LastResult {
+                    time: seen.map(at),
+                    pid,
+                    ..LastResult::default()
+                },
+                ..ServiceState::default()
+            };
+            let shown = format!("{attempts:?} {seen:?} {pid:?}");
+            assert_eq!(service.was_seen_since_attempt(), expected, "{shown}");
+        }
     }
 
     #[test]

@@ -79,6 +79,9 @@ pub enum StoreError {
 fn hint(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::StorageFull => "; free some space on its disk",
+        io::ErrorKind::FileTooLarge => {
+            "; raise the limit of the size of files that it is run with (ulimit -f, LimitFSIZE=)"
+        }
         io::ErrorKind::PermissionDenied => {
             "; run as the user that owns it, or set state_dir to a directory that this user can write"
         }

@@ -182,6 +182,65 @@ fn a_child_that_a_dead_program_left_behind_is_not_taken_for_it() {
     }
 }
 
+/// A program whose workers are forks of it, with its arguments, as those of prefork servers and of multiprocessing.
+fn prefork() -> Scene {
+    let scene = Scene::with(
+        "[service.a]\nstart_grace = \"0s\"\nspawn = { command = [\"/bin/sh\", \"{dir}/pre.sh\"] }\n\
+         restart = { settle = \"300ms\", stop_timeout = \"20s\", max_per_hour = 9 }\n",
+    );
+    scene.write(
+        "pre.sh",
+        "dir=${0%/*}\n\
+         for n in 1 2 3; do { read -r _ <>\"$dir/hold\"; } & echo $! >>\"$dir/a.workers\"; done\n\
+         echo $$ >>\"$dir/a.starts\"\nread -r _ <>\"$dir/hold\"\n",
+    );
+    scene.shell("mkfifo hold").exits(0);
+    scene.check().exits(1).verdict("a", "restarted");
+    let is_up = || scene.starts("a").len() == 1 && workers(&scene).len() == 3;
+    scene.wait_until("the program and its workers", is_up);
+    scene
+}
+
+fn workers(scene: &Scene) -> Vec<i32> {
+    crate::scene::numbers(&scene.read("a.workers"))
+}
+
+/// The workers are seen for what they are, and end before another program starts.
+fn its_workers_are_not_the_service(scene: &Scene) {
+    let (starts, orphans) = (scene.starts("a").len(), workers(scene));
+    scene.check().restarted_for("a", "main_process_ended");
+    for pid in &orphans {
+        assert!(!alive(*pid), "PID {pid} runs beside the new program");
+    }
+    scene.wait_until("the new one and its workers", || {
+        scene.starts("a").len() == starts + 1 && workers(scene).len() == orphans.len() + 3
+    });
+}
+
+#[test]
+fn the_workers_of_a_program_that_was_just_started_are_not_taken_for_it() {
+    let scene = prefork();
+    // no check has found it well since, after one restart and after the next
+    for _ in 0..2 {
+        scene.kill_and_reap(scene.last("a"));
+        its_workers_are_not_the_service(&scene);
+    }
+    scene.check().exits(0).verdict("a", "healthy");
+}
+
+#[test]
+fn the_workers_of_a_program_that_was_to_be_replaced_are_not_taken_for_it() {
+    let scene = prefork();
+    scene.check().exits(0).verdict("a", "healthy");
+    // a run stops it, and is cut short
+    scene.kill_and_reap(scene.last("a"));
+    scene.edit_state(|state| {
+        let time = state["last_run"].clone();
+        state["services"]["a"]["interrupted_attempt"] = time;
+    });
+    its_workers_are_not_the_service(&scene);
+}
+
 #[test]
 fn services_of_one_command_are_not_taken_for_each_other() {
     let of =

@@ -248,31 +248,34 @@ fn what_could_not_be_asked_is_unknown_and_restarts_nothing() {
 
 #[test]
 fn a_unix_socket_is_asked_and_a_missing_one_has_failed() {
-    let scene = Scene::new();
-    let socket = scene.path("app.sock");
-    scene.config(&with_http(
-        &unwaited(),
-        "url = \"unix:{dir}/app.sock:/health\"\nexpect = ['^ok$']",
-    ));
-    scene.check().exits(1).verdict("a", "restarted");
-    let outcome = scene.check().restarted_for("a", "http_failed");
-    let message = outcome.service("a")["findings"][0]["message"].to_string();
-    assert!(
-        message.contains("app.sock:/health is closed: there is no such socket"),
-        "{message}"
-    );
-    let listener = UnixListener::bind(socket).unwrap();
-    std::thread::spawn(move || {
-        for mut stream in listener.incoming().flatten() {
-            let asked = head(&mut stream);
-            assert!(
-                asked.starts_with("GET /health HTTP/1.1\r\nhost: localhost\r\n"),
-                "{asked}"
-            );
-            let _ = stream.write_all(well("ok").as_bytes());
-        }
-    });
-    scene.check().exits(0).verdict("a", "healthy");
+    // also by a path that is relative to its working directory
+    for url in ["unix:{dir}/app.sock:/health", "unix:app.sock:/health"] {
+        let scene = Scene::new();
+        let socket = scene.path("app.sock");
+        scene.config(&with_http(
+            &unwaited(),
+            &format!("url = \"{url}\"\nexpect = ['^ok$']"),
+        ));
+        scene.check().exits(1).verdict("a", "restarted");
+        let outcome = scene.check().restarted_for("a", "http_failed");
+        let message = outcome.service("a")["findings"][0]["message"].to_string();
+        assert!(
+            message.contains("app.sock:/health is closed: there is no such socket"),
+            "{message}"
+        );
+        let listener = UnixListener::bind(socket).unwrap();
+        std::thread::spawn(move || {
+            for mut stream in listener.incoming().flatten() {
+                let asked = head(&mut stream);
+                assert!(
+                    asked.starts_with("GET /health HTTP/1.1\r\nhost: localhost\r\n"),
+                    "{asked}"
+                );
+                let _ = stream.write_all(well("ok").as_bytes());
+            }
+        });
+        scene.check().exits(0).verdict("a", "healthy");
+    }
 }
 
 #[test]

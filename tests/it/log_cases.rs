@@ -366,16 +366,17 @@ fn the_fault_of_a_pattern_with_look_around_names_what_there_is() {
 }
 
 #[test]
-fn a_log_of_which_nothing_is_asked_restarts_nothing() {
-    let service = Service::new("a").log("path = \"a.log\"");
+fn a_log_that_is_missing_is_critical_but_where_it_restarts_nothing() {
+    let service = Service::new("a").log("path = \"a.log\"\nseverity = \"warning\"");
     let scene = Scene::of(&[&service]);
     let pid = scene.start("a", &["pid_file=a.pid"]);
     let outcome = degraded(&scene, "log_missing");
     assert_eq!(outcome.severity("a", "log_missing"), "warning");
     assert_eq!(scene.starts("a"), [pid]);
-    for keys in ["max_age = \"5m\"", "expect = ['x']", "forbid = ['x']"] {
-        let scene = with_log(keys);
-        down(&scene, "log_missing");
+    // also where nothing else is asked of it
+    for keys in ["", "max_age = \"5m\"", "expect = ['x']", "forbid = ['x']"] {
+        let outcome = down(&with_log(keys), "log_missing");
+        assert_eq!(outcome.severity("a", "log_missing"), "critical", "{keys}");
     }
 }
 

@@ -560,6 +560,59 @@ fn f44_a_state_that_cannot_be_written_again_is_told_again() {
 }
 
 #[test]
+fn a_limit_of_the_size_of_files_is_told_and_costs_no_state() {
+    let scene = Scene::of(&[&Service::new("a")]);
+    let limited = || scene.shell("ulimit -f 0; exec {watchdog} check").exits(73);
+    let said = limited().stderr;
+    assert!(
+        said.contains("File too large (os error 27); raise the limit"),
+        "{said}"
+    );
+    assert_eq!(scene.starts("a").len(), 0);
+    scene.check().exits(1).verdict("a", "restarted");
+    let before = scene.read("state/state.json");
+    scene.kill(scene.last("a"));
+    assert!(limited().stderr.contains("File too large"));
+    assert_eq!(scene.read("state/state.json"), before);
+    assert_eq!(scene.starts("a").len(), 1, "nothing is restarted");
+    scene.check().exits(1).verdict("a", "restarted");
+}
+
+#[test]
+fn what_the_watchdog_ignores_itself_its_children_do_not() {
+    let scene = Scene::new();
+    let noting = |name: &str| {
+        format!("[\"/bin/sh\", \"-c\", \"grep SigIgn /proc/self/status >{{dir}}/{name}\"]")
+    };
+    scene.write(
+        "sendmail.sh",
+        "#!/bin/sh\ngrep SigIgn /proc/self/status >${0%/*}/sendmail\ncat >/dev/null\n",
+    );
+    let mode = fs::Permissions::from_mode(0o755);
+    fs::set_permissions(scene.path("sendmail.sh"), mode).unwrap();
+    scene.config(&format!(
+        "[mail]\nfrom = \"w@example.org\"\nto = [\"ops@example.org\"]\nsendmail = {{ command = \"{{dir}}/sendmail.sh\" }}\n\
+         [notify.x]\ntype = \"exec\"\ncommand = {}\non = [\"degraded\"]\n{}[[service.a.exec]]\ncommand = {}\n\
+         [service.b]\nrestart = {{ command = {} }}\n[[service.b.exec]]\ncommand = [\"false\"]\n\
+         [service.c]\n[[service.c.exec]]\ncommand = [\"false\"]\nseverity = \"warning\"\n",
+        noting("channel"),
+        render(&[&Service::new("a")]),
+        noting("exec"),
+        noting("command"),
+    ));
+    scene.check();
+    let spawned = crate::scene::status(scene.last("a"), "SigIgn");
+    let set = |text: &str| u64::from_str_radix(text.trim(), 16).unwrap();
+    let file_size = 1_u64 << (libc::SIGXFSZ - 1);
+    assert_eq!(set(&spawned) & file_size, 0, "spawned: {spawned}");
+    for name in ["sendmail", "channel", "exec", "command"] {
+        let noted = scene.read(name);
+        let mask = noted.trim().strip_prefix("SigIgn:").unwrap_or("none");
+        assert_eq!(set(mask) & file_size, 0, "{name}: {noted}");
+    }
+}
+
+#[test]
 #[ignore = "needs root"]
 fn f44_a_full_disk_costs_neither_the_state_nor_the_alert() {
     let scene = Scene::new();

@@ -48,6 +48,95 @@ fn f09_a_pattern_that_takes_a_person_for_the_program_is_told() {
 }
 
 #[test]
+fn a_service_that_no_check_would_start_is_told() {
+    const SAID: &str = "a: no check will start it: its process was never seen";
+    let port = crate::scene::free_port();
+    let warning = "severity = \"warning\"\n";
+    let log = "[[service.a.log]]\npath = \"a.log\"\n";
+    let exec = "[[service.a.exec]]\ncommand = [\"true\"]\n";
+    let is_told = |keys: &str, checks: &str| {
+        let scene = Scene::with(&format!(
+            "{MAIL}[service.a]\n{keys}spawn = {{ command = [\"/bin/sh\", \"{{dir}}/prog.sh\", \"a\"] }}\n{checks}"
+        ));
+        scene.write("a.log", "x\n");
+        let validated = scene.run(&["validate"]).exits(0).stdout;
+        (validated.contains(SAID), scene)
+    };
+    let all = format!(
+        "{log}{warning}{exec}{warning}[[service.a.port]]\naddress = \"127.0.0.1:{port}\"\n{warning}"
+    );
+    for (keys, checks, told) in [
+        ("", "", false),
+        ("", &*format!("{log}{warning}"), true),
+        ("", &*all, true),
+        ("process = { pid_file = \"a.pid\" }\n", &*all, false),
+        // one that is critical says that it has to run
+        ("", &*format!("{log}{warning}{exec}"), false),
+        // what does not show whether it runs
+        ("memory = { warning = \"1 GB\" }\n", "", false),
+    ] {
+        let (is_told, scene) = is_told(keys, checks);
+        assert_eq!(is_told, told, "{keys}{checks}");
+        // and that is so
+        if told {
+            for _ in 0..2 {
+                scene.check();
+            }
+            assert_eq!(scene.starts("a").len(), 0, "{checks}");
+            scene.run(&["restart", "a"]).exits(0);
+            scene.kill_and_reap(scene.last("a"));
+            scene.check().restarted_for("a", "process_missing");
+        }
+    }
+}
+
+#[test]
+fn a_strategy_for_what_is_never_critical_is_told() {
+    let told = |findings: &str, checks: &str| {
+        let scene = Scene::with(&format!(
+            "{MAIL}[service.a]\nprocess = {{ pid_file = \"a.pid\" }}\n{checks}\
+             [[service.a.strategy]]\nfindings = {findings}\naction = \"alert\"\n"
+        ));
+        scene.write("a.log", "x\n");
+        scene.run(&["validate"]).exits(0).stdout
+    };
+    let log = |keys: &str| format!("[[service.a.log]]\npath = \"a.log\"\nmax_age = \"5m\"\n{keys}");
+    let warning = log("severity = \"warning\"\n");
+    for (findings, checks, said) in [
+        (
+            "[\"http_slow\"]",
+            "",
+            Some(
+                "its strategy for http_slow never holds: what has that code is never critical here",
+            ),
+        ),
+        (
+            "[\"pid_file_stale\", \"log_unreadable\"]",
+            "",
+            Some(
+                "pid_file_stale, log_unreadable never holds: what has one of these codes is never",
+            ),
+        ),
+        ("[\"pid_file_stale\", \"process_missing\"]", "", None),
+        (
+            "[\"log_stale\"]",
+            &*warning,
+            Some("its strategy for log_stale never holds"),
+        ),
+        ("[\"log_stale\"]", &*format!("{warning}{}", log("")), None),
+        // of no check here, but there may be one in another service's copy of these lines
+        ("[\"log_stale\"]", "", None),
+        ("[\"disk_full\"]", "", None),
+    ] {
+        let text = told(findings, checks);
+        match said {
+            Some(said) => assert!(text.contains(said), "{findings}: {text}"),
+            None => assert!(!text.contains("never critical"), "{findings}: {text}"),
+        }
+    }
+}
+
+#[test]
 fn rules_for_a_log_are_held_against_the_log_as_it_is() {
     let log = |rule: &str| {
         let scene = Scene::with(&format!(

@@ -74,11 +74,12 @@ fn ended(rule: &Rule, status: ExitStatus, answer: &Answer) -> Outcome {
         (_, Some(0)) => Outcome::Passed(Vec::new()),
         (Convention::Zero, _) => failed(rule.severity, format!("`{shown}` {how}{}", said(answer))),
         (Convention::Nagios, code) => {
-            let message = message(answer);
-            let message = if message.is_empty() {
-                format!("`{shown}` {how}{}", said(answer))
+            let own = message(answer);
+            let has_own = !own.is_empty();
+            let message = if has_own {
+                format!("`{shown}`: {own}")
             } else {
-                format!("`{shown}`: {message}")
+                format!("`{shown}` {how}{}", said(answer))
             };
             match code {
                 Some(1) => failed(Severity::Warning, message),
@@ -86,7 +87,10 @@ fn ended(rule: &Rule, status: ExitStatus, answer: &Answer) -> Outcome {
                 // one that was ended by a signal said nothing
                 None => unseen(rule, &format!("it {how}{}", said(answer))),
                 Some(3) => Outcome::Unseen(unreadable(format!("{message} (unknown)"))),
-                Some(code) => Outcome::Unseen(unreadable(format!("{message} (status {code})"))),
+                Some(code) if has_own => {
+                    Outcome::Unseen(unreadable(format!("{message} (status {code})")))
+                }
+                Some(_) => Outcome::Unseen(unreadable(message)),
             }
         }
     }
@@ -284,8 +288,22 @@ mod tests {
                 Some((
                     UNREADABLE,
                     Unknown,
-                    "`x -q` exited with status 127: sh: x: not found (status 127)",
+                    "`x -q` exited with status 127: sh: x: not found",
                 )),
+            ),
+            (
+                Nagios,
+                exit(4),
+                "",
+                "",
+                Some((UNREADABLE, Unknown, "`x -q` exited with status 4")),
+            ),
+            (
+                Nagios,
+                exit(4),
+                "no such mode|a=1",
+                "",
+                Some((UNREADABLE, Unknown, "`x -q`: no such mode (status 4)")),
             ),
             (
                 Nagios,

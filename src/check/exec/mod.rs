@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::trap::Trap;
-use super::{Can, CheckKind, Checked, Code, Grace, JobOf, Kind, LastLook, Looking, ServiceContext};
+use super::{
+    Can, CheckKind, Checked, Code, Grace, JobOf, Kind, LastLook, Looking, ServiceContext, Severity,
+};
 use crate::check::lasting::{Failing, UNREADABLE};
 use crate::guard::Answer;
 
@@ -36,6 +38,10 @@ impl CheckKind for Execs {
         Code::new(UNREADABLE, Grace::Young, Can::Unknown),
     ];
     const IS_PROBE: bool = true;
+
+    fn is_warning(rule: &Rule) -> bool {
+        rule.severity == Severity::Warning
+    }
 
     fn fill_in(rule: &mut Rule, check_timeout: Duration) {
         rule.timeout.get_or_insert(check_timeout);

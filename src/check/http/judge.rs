@@ -88,12 +88,14 @@ fn judge_answer(rule: &Rule, answered: &Answered<Seen>) -> Outcome {
             ),
         )),
         None => {
-            let slow = rule.max_time.filter(|most| answered.took > *most);
-            let slow = slow.map(|most| {
-                let message = format!("{url} {said}, slower than {}", rough(most));
-                finding(SLOW, Severity::Warning, message)
-            });
-            Outcome::Passed(slow.into_iter().collect())
+            match rule.max_time.filter(|most| answered.took > *most) {
+                // slow only once may be a pause to tidy up: it counts by `for`, as a failure does
+                Some(most) => {
+                    let message = format!("{url} {said}, slower than {}", rough(most));
+                    Outcome::Failed(finding(SLOW, Severity::Warning, message))
+                }
+                None => Outcome::Passed(Vec::new()),
+            }
         }
     }
 }
@@ -321,11 +323,55 @@ mod tests {
             };
             assert_eq!(found.message, format!("http://10.0.0.1/health {message}"));
             assert_eq!((&*found.code, found.severity), (code, severity));
-            let counts = matches!(code, FAILED | UNEXPECTED);
+            let counts = matches!(code, FAILED | UNEXPECTED | SLOW);
             assert_eq!(judged.state.unwrap().failing_since.is_some(), counts);
         }
         let well = judged(&rule, &Raw::Answered(Box::new(answer(url, 204, b""))));
         assert!(well.findings.is_empty() && well.notes.is_empty());
+    }
+
+    #[test]
+    fn an_answer_that_is_slow_counts_once_it_has_been_so_for_as_long_as_a_failure() {
+        let rule = Rule {
+            max_time: Some(Duration::from_secs(2)),
+            for_: Duration::from_mins(5),
+            ..Rule::of("http://10.0.0.1/health")
+        };
+        let took = |seconds| {
+            let mut answered = answer(&rule.url, 200, b"");
+            answered.took = Duration::from_secs(seconds);
+            Raw::Answered(Box::new(answered))
+        };
+        let mut state = Failing::default();
+        // minutes, how long the answer took, what was found, and whether there is a note of it
+        for (minute, seconds, code, is_noted) in [
+            (0, 1, None, false),
+            (1, 3, None, true),
+            (4, 3, None, true),
+            // an answer in time ends it
+            (5, 1, None, false),
+            (6, 3, None, true),
+            (10, 3, None, true),
+            (11, 3, Some(SLOW), false),
+            (12, 3, Some(SLOW), false),
+        ] {
+            let now = Reading {
+                wall: at(minute * 60),
+                boot_ms: u64::try_from(minute).unwrap() * 60_000,
+                awake_ms: u64::try_from(minute).unwrap() * 60_000,
+                ..now()
+            };
+            let judged = judge(&rule, &took(seconds), &state, &now);
+            let found = judged.findings.first();
+            assert_eq!(found.map(|found| &*found.code), code, "minute {minute}");
+            assert!(found.is_none_or(|found| found.severity == Severity::Warning));
+            let noted = judged
+                .notes
+                .iter()
+                .any(|note| note.contains("slower than 2s; that counts once it has lasted 5m ("));
+            assert_eq!(noted, is_noted, "minute {minute}: {:?}", judged.notes);
+            state = judged.state.unwrap();
+        }
     }
 
     #[test]

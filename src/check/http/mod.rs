@@ -11,7 +11,9 @@ use std::time::Duration;
 use super::lasting::{Failing, UNREADABLE};
 use super::port::{CERTIFICATE_EXPIRING, CERTIFICATE_INVALID};
 use super::trap::Trap;
-use super::{Can, CheckKind, Checked, Code, Grace, JobOf, Kind, LastLook, Looking, ServiceContext};
+use super::{
+    Can, CheckKind, Checked, Code, Grace, JobOf, Kind, LastLook, Looking, ServiceContext, Severity,
+};
 use crate::secret::Kept;
 
 mod explain;
@@ -53,6 +55,10 @@ impl CheckKind for Https {
         Code::of_host(CERTIFICATE_EXPIRING, Can::Warning),
     ];
     const IS_PROBE: bool = true;
+
+    fn is_warning(rule: &Rule) -> bool {
+        rule.severity == Severity::Warning
+    }
 
     fn fill_in(rule: &mut Rule, check_timeout: Duration) {
         rule.timeout.get_or_insert(check_timeout);

@@ -36,8 +36,9 @@ const RESERVED: [HeaderName; 8] = [
 table! {
     /// An endpoint that must answer over HTTP; there may be several such tables.
     pub struct Rule like "[[service.NAME.http]]", check fits_together {
-        /// Also https, or a unix socket: "unix:/run/app.sock:/health". With a user and password in it nobody else may read
-        /// this file. Of a URL with those, or with a query, only scheme and host are ever shown.
+        /// Also https, or a unix socket: "unix:/run/app.sock:/health" (or "unix:app.sock:/health", in working_dir). With a
+        /// user and password in it nobody else may read this file. Of a URL with those, or with a query, only scheme and
+        /// host are ever shown.
         url: Url, example r#""http://127.0.0.1:8080/health""#;
         /// Or "HEAD", or "POST" with a body.
         method: Verb = Verb::Get;
@@ -171,8 +172,8 @@ impl Form for Status {
 }
 
 impl Form for Url {
-    fn read(value: &Value<'_>, _: &Context) -> Option<Self> {
-        match Self::parse(value.text()?) {
+    fn read(value: &Value<'_>, context: &Context) -> Option<Self> {
+        match Self::parse_from(value.text()?, Some(&*context.base)) {
             Ok(url) => Some(url),
             Err(why) => {
                 value.wrong(

@@ -160,6 +160,10 @@ impl CheckKind for Logs {
     ];
     const IS_PROBE: bool = false;
 
+    fn is_warning(rule: &Rule) -> bool {
+        rule.severity == Severity::Warning
+    }
+
     fn asks_what_runs(rule: &Rule) -> bool {
         rule.container
     }
@@ -336,12 +340,7 @@ fn attempt(
         Err(trouble) => {
             let finding = match trouble {
                 Trouble::Missing(why) => {
-                    let severity = if rule.is_empty() {
-                        Severity::Warning
-                    } else {
-                        Severity::Critical
-                    };
-                    finding(rule, "log_missing", severity, &rule.shown, &why)
+                    finding(rule, "log_missing", Severity::Critical, &rule.shown, &why)
                 }
                 Trouble::Unreadable(why) => unreadable(rule, &why),
             };

@@ -10,7 +10,9 @@ use std::time::{Duration, SystemTime};
 
 use super::pattern::Pattern;
 use super::trap::Trap;
-use super::{Can, CheckKind, Checked, Code, Grace, JobOf, Kind, LastLook, Looking, ServiceContext};
+use super::{
+    Can, CheckKind, Checked, Code, Grace, JobOf, Kind, LastLook, Looking, ServiceContext, Severity,
+};
 use crate::check::lasting::{Failing, UNREADABLE};
 use crate::client;
 
@@ -46,6 +48,10 @@ impl CheckKind for Ports {
         Code::of_host(CERTIFICATE_EXPIRING, Can::Warning),
     ];
     const IS_PROBE: bool = true;
+
+    fn is_warning(rule: &Rule) -> bool {
+        rule.severity == Severity::Warning
+    }
 
     fn fill_in(rule: &mut Rule, check_timeout: Duration) {
         rule.timeout.get_or_insert(check_timeout);

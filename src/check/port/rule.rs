@@ -12,7 +12,8 @@ use crate::text::visible;
 table! {
     /// A port that must accept connections; there may be several such tables.
     pub struct Rule like "[[service.NAME.port]]", check fits_together {
-        /// Also an IPv6 address in brackets, or "unix:/run/trader.sock"; a name is tried at each of its addresses.
+        /// Also an IPv6 address in brackets, or "unix:/run/trader.sock" (or "unix:trader.sock", in working_dir); a name is
+        /// tried at each of its addresses.
         address: Address, example r#""127.0.0.1:4002""#;
         /// What is sent once connected; without `expect`, a connection is enough.
         send: Option<Vec<u8>> as Option<Sent>, example r#""PING\r\n""#;
@@ -54,8 +55,8 @@ fn fits_together(table: &Table<'_>, part: &mut Part<Rule>) {
 }
 
 impl Form for Address {
-    fn read(value: &Value<'_>, _: &Context) -> Option<Self> {
-        match Self::parse(value.text()?) {
+    fn read(value: &Value<'_>, context: &Context) -> Option<Self> {
+        match Self::parse_from(value.text()?, Some(&*context.base)) {
             Ok(address) => Some(address),
             Err(why) => {
                 value.wrong(

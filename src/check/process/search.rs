@@ -66,9 +66,11 @@ pub(super) struct Search<'a> {
 
 /// Since when a process may run that is taken for a service by its command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Born {
+pub(super) enum Born<'a> {
     /// At any time.
     Ever,
+    /// At any time, and none of these: they are surely what the main process left behind.
+    Except(&'a [Identity]),
     /// Since the main process was last seen, where one is remembered: what is older may be a child that it left behind.
     SinceLastSight,
 }

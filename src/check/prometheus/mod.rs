@@ -76,6 +76,13 @@ impl CheckKind for Prometheuses {
     const SHOWS_LIFE: bool = false;
     const ASKS_LAST_REPAIR: bool = true;
 
+    fn is_warning(rule: &Rule) -> bool {
+        match &rule.what {
+            What::Probe(probe) => probe.severity == Severity::Warning,
+            What::Repairs(_) => false,
+        }
+    }
+
     fn fill_in(rule: &mut Rule, check_timeout: Duration) {
         rule.limit = check_timeout;
     }

@@ -1,6 +1,7 @@
 //! Whom a request is sent to: `http://…`, `https://…` or `unix:/run/app.sock:/health`.
 
 use std::fmt;
+use std::path::Path;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -27,8 +28,13 @@ pub struct Url {
 impl Url {
     /// Reads a URL. The error says what is wrong and how to write it, and holds nothing of what may be a secret.
     pub fn parse(text: &str) -> Result<Self, String> {
+        Self::parse_from(text, None)
+    }
+
+    /// The same, where the path of a unix socket may be relative to a directory.
+    pub fn parse_from(text: &str, base: Option<&Path>) -> Result<Self, String> {
         if let Some(rest) = text.strip_prefix("unix:") {
-            return unix(rest);
+            return unix(rest, base);
         }
         if text.starts_with('/') {
             return Err(
@@ -163,7 +169,7 @@ impl Url {
     }
 }
 
-fn unix(rest: &str) -> Result<Url, String> {
+fn unix(rest: &str, base: Option<&Path>) -> Result<Url, String> {
     const SAMPLE: &str = "write \"unix:/run/app.sock:/health\"";
     if rest.starts_with("//") {
         return Err(format!(
@@ -177,7 +183,7 @@ fn unix(rest: &str) -> Result<Url, String> {
         }
         None => (rest, "/".to_owned()),
     };
-    let address = Address::parse(&format!("unix:{socket}"))?;
+    let address = Address::parse_from(&format!("unix:{socket}"), base)?;
     check(&path)?;
     let path: PathAndQuery = path.parse().map_err(|error| format!("{error}"))?;
     let uri = Uri::builder().scheme(Scheme::HTTP).authority(LOCAL);

@@ -11,10 +11,10 @@ use nix::unistd::{AccessFlags, access};
 
 use super::Texts;
 use crate::check::log::Logs;
-use crate::check::process::{self, Bystanders};
+use crate::check::process::{self, Bystanders, ProcessStatus};
 use crate::check::trap::{Place, Trap};
 use crate::check::unit::{self, Watched};
-use crate::check::{self, Looking, ServiceContext, container, prometheus};
+use crate::check::{self, Can, Looking, Rule, ServiceContext, container, prometheus};
 use crate::clock::{Reading, goes_on_while_off, known_age, rough, stamp};
 use crate::config::{Config, Remedy, Service, dependencies_first, place};
 use crate::notify::means;
@@ -214,6 +214,26 @@ fn in_process(service: &Service, seen: &process::Seen, config: &Config, traps: &
         };
         let found = process::traps(rule, seen, &bystanders);
         traps.of_part(service, "process", found);
+    }
+    let mut of_life = (service.checks.iter())
+        .map(|check| &check.rule)
+        .filter(|rule| rule.shows_life())
+        .peekable();
+    if seen.process_status == ProcessStatus::NotApplicable
+        && matches!(service.method, Some(RestartMethod::Spawn(_)))
+        && of_life.peek().is_some()
+        && of_life.all(Rule::is_warning)
+    {
+        traps.of(
+            service,
+            "spawn",
+            "no check will start it: its process was never seen, so its checks have to show whether it runs, and all of \
+             them are warnings, which restart nothing",
+            format!(
+                "add process = {{ command_line = '…' }}, or start it once by `watchdog restart {}`: from then on its process is known",
+                service.name
+            ),
+        );
     }
 }
 
@@ -450,6 +470,21 @@ fn in_strategies(service: &Service, config: &Config, traps: &mut Traps) {
             );
         }
         listed.extend(strategy.findings.iter().map(String::as_str));
+        if !(strategy.findings.iter()).any(|code| may_be_critical(code, service)) {
+            traps.of(
+                service,
+                &format!("{table}.findings"),
+                format!(
+                    "its strategy for {} never holds: what has {} is never critical here",
+                    strategy.title(),
+                    match strategy.findings.len() {
+                        1 => "that code",
+                        _ => "one of these codes",
+                    }
+                ),
+                "a strategy is for critical findings: list one that is, or take `severity = \"warning\"` out of its check",
+            );
+        }
         match &strategy.remedy {
             Remedy::Repair(repair) => {
                 traps.of_part(service, &table, repair.traps());
@@ -475,6 +510,18 @@ fn in_strategies(service: &Service, config: &Config, traps: &mut Traps) {
             Remedy::Restart | Remedy::Alert => {}
         }
     }
+}
+
+/// Whether a finding with this code may be critical in a service.
+fn may_be_critical(code: &str, service: &Service) -> bool {
+    if check::code(code).is_some_and(|code| matches!(code.can, Can::Warning | Can::Unknown)) {
+        return false;
+    }
+    // alerts come from `[prometheus]` as well, without a table here
+    let has_code = |rule: &&Rule| rule.codes().iter().any(|it| it.name == code);
+    let rules = service.checks.iter().map(|check| &check.rule);
+    let mut of_code = rules.filter(has_code).peekable();
+    of_code.peek().is_none() || !of_code.all(Rule::is_warning)
 }
 
 /// The longest that the restart of a service can take.

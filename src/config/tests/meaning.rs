@@ -738,3 +738,24 @@ fn checks_of_one_target_have_ids_in_the_order_of_the_file() {
         assert_eq!(found, expected);
     }
 }
+
+#[test]
+fn sockets_are_relative_to_the_working_directory() {
+    let config = good(
+        "[service.a]\nworking_dir = \"work\"\nport = [{ address = \"unix:run/a.sock\" }, { address = \"unix:/b.sock\" }]\n\
+         http = [{ url = \"unix:a.sock:/ok\" }, { url = \"unix:./a.sock\" }, { url = \"unix:/b.sock:/ok\" }]\n",
+    );
+    let targets: Vec<String> = (config.services[0].checks.iter())
+        .map(|check| check.rule.target())
+        .collect();
+    assert_eq!(
+        targets,
+        [
+            "unix:/etc/watchdog/work/run/a.sock",
+            "unix:/b.sock",
+            "unix:/etc/watchdog/work/a.sock:/ok",
+            "unix:/etc/watchdog/work/a.sock:/",
+            "unix:/b.sock:/ok",
+        ]
+    );
+}

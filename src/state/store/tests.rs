@@ -100,6 +100,10 @@ fn what_cannot_be_done_with_a_file_says_what_to_do() {
             "No space left on device (os error 28); free some space on its disk",
         ),
         (
+            libc::EFBIG,
+            "File too large (os error 27); raise the limit of the size of files that it is run with (ulimit -f, LimitFSIZE=)",
+        ),
+        (
             libc::EACCES,
             "Permission denied (os error 13); run as the user that owns it, or set state_dir to a directory that this user can write",
         ),

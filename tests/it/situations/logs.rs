@@ -42,7 +42,7 @@ fn logs_that_cannot_be_read() {
         golden.title(what);
         golden.run(&scene, &["check"]);
     }
-    golden.title("not there, and nothing is asked of it");
+    golden.title("not there, and nothing else is asked of it");
     golden.run(&Scene::with(&log("")), &["check"]);
     golden.compare();
 }

@@ -27,7 +27,9 @@ impl Search<'_> {
         // nothing is remembered, as the state is new or lost; or what is remembered is the one that a run was about
         // to replace when it was cut short. What was started then may still run
         if known.is_none() || target.may_have_started {
-            match self.with_command_of(started, Born::Ever) {
+            let left = self.left_behind().map(|(left, _)| left);
+            let left = left.unwrap_or_default();
+            match self.with_command_of(started, Born::Except(&left)) {
                 Ok(Some(main)) => {
                     return Outcome::alone(main);
                 }
@@ -142,7 +144,7 @@ impl Search<'_> {
     pub(in super::super) fn with_command_of(
         &self,
         started: Started<'_>,
-        born: Born,
+        born: Born<'_>,
     ) -> Result<Option<Process>, String> {
         let uid = match started.user {
             Some(user) => resolve_user(user)?,
@@ -171,7 +173,11 @@ impl Search<'_> {
             |process| {
                 process.uid == Some(uid)
                     && self.eligible(process)
-                    && (born == Born::Ever || !self.may_be_left_behind(process))
+                    && match born {
+                        Born::Ever => true,
+                        Born::Except(left) => !left.contains(&self.identity(process)),
+                        Born::SinceLastSight => !self.may_be_left_behind(process),
+                    }
                     && process_table::working_dir(process.pid).is_ok_and(|cwd| cwd == directory)
                     && !self.is_anothers(process)
             },
