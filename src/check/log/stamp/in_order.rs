@@ -73,9 +73,16 @@ impl Reader<'_> {
 }
 
 impl Place {
+    /// So long after the last write. Times without a date may have led to the end of all times: each line that seems to go back
+    /// is of the next day.
+    fn after(self, length: TimeDelta) -> DateTime<Utc> {
+        let after = self.written.checked_add_signed(length);
+        after.unwrap_or(DateTime::<Utc>::MAX_UTC)
+    }
+
     /// The one of several instants that was meant: the first after the line before, or else the last that its file can hold.
     fn choose(self, instants: &[DateTime<Utc>]) -> Option<DateTime<Utc>> {
-        let by_then = |time: &&DateTime<Utc>| **time <= self.written + SKEW;
+        let by_then = |time: &&DateTime<Utc>| **time <= self.after(SKEW);
         match self.previous {
             Some(previous) => (instants.iter())
                 .find(|time| **time >= previous - SKEW)
@@ -96,7 +103,7 @@ impl Place {
             return Some((at(date)?, Lacking::Nothing));
         }
         let lacking = super::lacking(parsed)?;
-        let latest = self.written + TimeDelta::days(1);
+        let latest = self.after(TimeDelta::days(1));
         let around = self.previous.unwrap_or(latest);
         let found = if lacking == Lacking::Year {
             let of_year = |year: i32| {
@@ -130,7 +137,7 @@ impl Place {
                 None => (-3..=1)
                     .rev()
                     .filter_map(of_day)
-                    .find(|time| *time <= self.written + SKEW),
+                    .find(|time| *time <= self.after(SKEW)),
             }
         };
         Some((found?, lacking))
@@ -245,6 +252,34 @@ mod tests {
             read(format, prague, "2026-11-22T00:00:00Z", &lines),
             ["2026-03-29T00:59:59Z", "2026-03-29T01:00:00Z"]
         );
+    }
+
+    #[test]
+    fn lines_may_lead_to_the_end_of_all_times() {
+        let last = DateTime::<Utc>::MAX_UTC;
+        for format in ["%H:%M:%S", "%b %e %H:%M:%S", "%Y-%m-%d %H:%M:%S"] {
+            for zone in [
+                Zone::Utc,
+                Zone::Named(NamedZone::of("Europe/Prague").unwrap()),
+            ] {
+                let stamp = Stamp {
+                    format: format.to_owned(),
+                    after: String::new(),
+                    zone,
+                };
+                let line = utc("2026-11-22T23:59:00Z").format(format).to_string();
+                let reader = Reader::new(&stamp, utc("2026-11-22T23:59:00Z"));
+                for previous in [None, Some(last)] {
+                    let place = Place {
+                        previous,
+                        written: last,
+                    };
+                    // there is no day after that one, in which it could have been written
+                    let found = reader.read_in_order(line.as_bytes(), place);
+                    assert_eq!(found, None, "{format}");
+                }
+            }
+        }
     }
 
     #[test]
