@@ -396,7 +396,9 @@ pub fn settle(
         notes: notes.clone(),
         would: decision.operation.filter(|_| outcome.is_none()),
     };
-    remembered.report = last_result(&report, wall);
+    // by an attempt of this run, which is made later than the run began, it was looked at after that
+    let looked = remembered.last_attempt().map_or(wall, |at| at.max(wall));
+    remembered.report = last_result(&report, looked);
     let mut entries = journalled(before, &report, wall);
     // also one that is left running although its probes have failed
     let has_started = |action: &Action| action.ok || action.new_pid.is_some();

@@ -758,6 +758,29 @@ fn one_that_is_restarted_again_and_again_is_reported_once_in_a_while() {
     assert_eq!(heard, [(0, Event::Restarted), (60, Event::Restarted)]);
 }
 
+#[test]
+fn what_an_attempt_has_started_was_seen_after_it_although_the_run_began_before() {
+    let (service, mut state) = (service("a"), State::default());
+    record_attempt(&mut state, &service, &due(), &gone(), at(5));
+    let channels = [mail()];
+    let alerting = AlertConfig {
+        channels: &channels,
+    };
+    let outcome = tried(true);
+    settle(
+        &mut state,
+        &service,
+        &due(),
+        Some(&gone()),
+        Some(&outcome),
+        at(0),
+        alerting,
+    );
+    let known = &state.services["a"];
+    assert!(known.was_seen_since_attempt(), "{known:?}");
+    assert!(known.good_restarts.iter().all(|&made| made >= at(5)));
+}
+
 /// What happens to the simulated machine in a minute.
 #[derive(Clone, Debug)]
 enum Weather {

@@ -53,7 +53,7 @@ pub enum Awaited {
 }
 
 /// How long stopping a container may take: what the config says, where that is not the default, else what the container
-/// says itself, up to [`LONGEST_STOP`].
+/// says itself, up to a day.
 pub fn stop_time(configured: Duration, own: Option<u64>) -> Duration {
     let configured = Some(configured).filter(|limit| *limit != STOP);
     let own = own.map(|seconds| Duration::from_secs(seconds).min(LONGEST_STOP));

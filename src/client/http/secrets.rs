@@ -12,7 +12,7 @@ const PART: usize = 6;
 /// What is shorter is not looked for: it would be found in other words.
 const SHORTEST: usize = 4;
 
-/// A text without these secrets, also where they stand in it as another would write them: see [`forms`].
+/// A text without these secrets, also where they stand in it as another would write them: escaped for a URL, JSON or HTML.
 pub fn masked(text: &str, secrets: &[String]) -> String {
     mask(text, &forms(secrets))
 }
