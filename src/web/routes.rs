@@ -388,7 +388,12 @@ mod tests {
             (published(70), 60, 503, "the run failed"),
             (published(0), 301, 503, "the last run was at "),
             // the clock is corrected a little now and then
-            (published(0), -10, 200, "all well (exit code 0) at "),
+            (
+                published(0),
+                -10,
+                200,
+                "all well (all services come to exit code 0); the last run was at ",
+            ),
             (
                 published(0),
                 -11,
