@@ -467,7 +467,8 @@ fn an_event_that_pagerduty_calls_invalid_holds_up_no_other_and_is_not_lost_in_si
         .collect();
     assert!(told[0].0.contains("alert_refused"), "{told:?}");
     assert!(
-        told[0].1.contains("pagerduty, event 1 refused: ") && told[0].1.contains("payload.summary"),
+        told[0].1.contains("pagerduty, event 1 refused for good: ")
+            && told[0].1.contains("payload.summary"),
         "{told:?}"
     );
     assert!(told[1].0.contains("alert_sent"), "{told:?}");
