@@ -313,7 +313,7 @@ fn plays(engine: &Engine, scene: &Scene) {
     // the beginning of an id or of a name is not a name
     names.extend(["created", "nowhere", &id[..12], "wel"]);
     scene.config(&config(engine, &names, 0));
-    let first = scene.check().exits(2).verdict("created", "starting");
+    let first = scene.check().exits(2).finds("created", "container_created");
     let outcome = scene.check().exits(2);
     for row in TABLE {
         let found = outcome.service(row.name);
