@@ -220,7 +220,7 @@ fn in_process(service: &Service, seen: &process::Seen, config: &Config, traps: &
         .filter(|rule| rule.shows_life())
         .peekable();
     if seen.process_status == ProcessStatus::NotApplicable
-        && matches!(service.method, Some(RestartMethod::Spawn(_)))
+        && target(service).started.is_some()
         && of_life.peek().is_some()
         && of_life.all(Rule::is_warning)
     {
