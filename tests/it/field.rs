@@ -299,9 +299,13 @@ impl<'a> Adopted<'a> {
         self.it.sh(&script).ok().parse().unwrap()
     }
 
-    fn signal(&self, signal: &str) {
+    /// Kills its main process, and waits for its end: one with many threads may be there for a moment.
+    fn kill(&self) {
         let main = self.it.sh(self.program.main).ok();
-        self.it.sh(&format!("kill -{signal} {main}")).ok();
+        self.it.sh(&format!("kill -KILL {main}")).ok();
+        self.it.wait(&format!(
+            "! grep -qs '^State:[[:space:]]*[^ZX]' /proc/{main}/status"
+        ));
     }
 
     /// What comes of a daemon whose main process was killed or frozen.
@@ -341,6 +345,6 @@ fn lives_on(program: &Program) {
     it.sh(PREPARE).ok();
     let adopted = Adopted::start(&it, program);
     adopted.is_well();
-    adopted.signal("KILL");
+    adopted.kill();
     adopted.comes_back();
 }
