@@ -97,8 +97,6 @@ pub struct Session {
     pub trusted: bool,
     /// What somebody asked for.
     requests: Vec<Asked>,
-    /// What was found damaged, as sentences.
-    damage: Vec<String>,
     /// The services whose restart an earlier run did not see the end of.
     interrupted: BTreeSet<String>,
     /// The clock was set or jumped, or the state was not flushed to the disk for long: it must be flushed now.
@@ -217,9 +215,10 @@ impl Run {
             return Ok(self.session(Access::ReadOnly, None, loaded));
         }
         match self.lock_and_load()? {
-            Ok((access, lock, loaded)) => {
+            Ok((access, lock, mut loaded)) => {
+                let damage = std::mem::take(&mut loaded.damage);
                 let mut session = self.session(access, Some(lock), loaded);
-                if let Err(error) = self.keep_damage(&mut session) {
+                if let Err(error) = self.keep_damage(&mut session, damage) {
                     session.access = Access::Refused(error);
                 }
                 Ok(session)
@@ -257,9 +256,7 @@ impl Run {
 
     fn session(&self, access: Access, lock: Option<Lock>, loaded: Loaded) -> Session {
         let Loaded {
-            mut state,
-            damage,
-            trusted,
+            mut state, trusted, ..
         } = loaded;
         let long_unflushed = state.is_long_unflushed(self.now.wall);
         let clock_set = state.adjust_to_clock(&self.now);
@@ -269,7 +266,6 @@ impl Run {
             is_unfinished: false,
             trusted,
             requests: Vec::new(),
-            damage,
             interrupted: state.interrupted(),
             roster: Roster {
                 services: self.config.services.clone(),
@@ -285,15 +281,15 @@ impl Run {
     /// Journals and saves at once what of the state was found damaged: the damaged file has been set aside, and a run
     /// that is killed leaves no other trace of it. A check alerts about it, and restarts nothing where attempts may be
     /// missing; any other run leaves that to the next check.
-    fn keep_damage(&self, session: &mut Session) -> Result<(), StoreError> {
+    fn keep_damage(&self, session: &mut Session, damage: Vec<String>) -> Result<(), StoreError> {
         let Access::Writable { store, .. } = &session.access else {
             return Ok(());
         };
-        if session.damage.is_empty() {
+        if damage.is_empty() {
             return Ok(());
         }
-        journal::append_or_warn(store.dir(), &damage_entries(&session.damage, self.now.wall));
-        session.state.damage.append(&mut session.damage);
+        journal::append_or_warn(store.dir(), &damage_entries(&damage, self.now.wall));
+        session.state.damage.extend(damage);
         session.state.attempts_lost = !session.trusted;
         store.save_twice(&mut session.state)
     }
@@ -330,18 +326,17 @@ impl Run {
             unseen && roster.service(name).is_some_and(|it| it.enabled)
         };
         let (state, now) = (&mut session.state, self.now.wall);
-        let mut entries = recover_interrupted(state, now, self.alerting(), unseen);
-        // damage that a command found was journalled by it, and is remembered until here
-        let earlier = std::mem::take(&mut state.damage);
-        entries.extend(damage_entries(&session.damage, now));
-        session.must_flush |= !entries.is_empty() || !earlier.is_empty() || state.attempts_lost;
+        let entries = recover_interrupted(state, now, self.alerting(), unseen);
+        // journalled by the run that found it
+        let damage = std::mem::take(&mut state.damage);
+        session.must_flush |= !entries.is_empty() || !damage.is_empty() || state.attempts_lost;
         state.attempts_lost = false;
-        let is_new = state.last_run.is_none() && earlier.is_empty() && session.damage.is_empty();
+        let is_new = state.last_run.is_none() && damage.is_empty();
         if is_new && !self.alerting().channels.is_empty() {
             let count = session.roster.services.len() + session.roster.scales.len();
             note_start(state, now, count, self.alerting());
         }
-        for sentence in earlier.into_iter().chain(session.damage.drain(..)) {
+        for sentence in damage {
             alert_own_trouble(state, now, &sentence, self.alerting());
         }
         journal::append_or_warn(store.dir(), &entries);
