@@ -141,20 +141,20 @@ impl DeliveryReport {
 
     /// The same, and of each what it means.
     pub fn reasons(&self, channel: &str) -> Vec<Reason> {
-        let mut reasons: Vec<(&'static str, &str, Vec<&str>)> = Vec::new();
+        let mut reasons: Vec<(Kind, &str, Vec<&str>)> = Vec::new();
         for Recipient { address, outcome } in &self.recipients {
             let (kind, why) = match outcome {
                 Outcome::Delivered => continue,
-                Outcome::Refused(why) => ("refused", why),
-                Outcome::Never(why) => ("refused for good", why),
+                Outcome::Refused(why) => (Kind::Refused, why),
+                Outcome::Never(why) => (Kind::Never, why),
                 Outcome::Deferred {
                     why,
                     maybe_delivered: false,
-                } => ("not delivered yet", why),
+                } => (Kind::Deferred, why),
                 Outcome::Deferred {
                     why,
                     maybe_delivered: true,
-                } => ("perhaps not delivered", why),
+                } => (Kind::Uncertain, why),
             };
             match reasons.iter_mut().find(|r| r.0 == kind && r.1 == why) {
                 Some(reason) => reason.2.push(address),
@@ -164,18 +164,35 @@ impl DeliveryReport {
         reasons
             .into_iter()
             .map(|(kind, why, addresses)| {
-                let mut sentence = format!("{channel} to {} {kind}: {why}", addresses.join(", "));
-                let is_final = kind == "refused for good";
-                if kind == "refused" {
-                    sentence.push_str("; it is tried again once an hour");
-                }
+                let (how, next) = kind.words();
                 Reason {
-                    is_refusal: is_final || kind == "refused",
-                    is_final,
-                    sentence,
+                    is_refusal: matches!(kind, Kind::Refused | Kind::Never),
+                    is_final: kind == Kind::Never,
+                    sentence: format!("{channel} to {} {how}: {why}{next}", addresses.join(", ")),
                 }
             })
             .collect()
+    }
+}
+
+/// What an outcome that is no success means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Refused,
+    Never,
+    Deferred,
+    Uncertain,
+}
+
+impl Kind {
+    /// What stands before and behind the reason.
+    fn words(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Refused => ("refused", "; it is tried again once an hour"),
+            Self::Never => ("refused for good", ""),
+            Self::Deferred => ("not delivered yet", ""),
+            Self::Uncertain => ("perhaps not delivered", ""),
+        }
     }
 }
 
