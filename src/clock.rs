@@ -175,7 +175,7 @@ fn millis(count: u64) -> TimeDelta {
 const YEARS: RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
 
 /// The time of a file, from its seconds and nanoseconds, in one of the years 1 to 9999. A file system may keep any number
-/// that somebody has set; a time at the end of what chrono can hold would leave no room to add anything to it.
+/// that somebody has set; a time at the end of what chrono can hold could not be added to.
 pub fn of_file((seconds, nanos): (i64, i64)) -> DateTime<Utc> {
     let nanos = u32::try_from(nanos).ok().filter(|it| *it < 1_000_000_000);
     let within = seconds.clamp(*YEARS.start(), *YEARS.end());

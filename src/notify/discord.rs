@@ -10,7 +10,8 @@ use super::answers::{Answer, Receipt};
 use super::kind::{Private, check_url, url_traps};
 use super::post::{Post, shown};
 use super::posted::{Message, Posted};
-use super::safe::{fitted, inert_line, line, unfenced, units};
+use super::safe::{inert_line, unfenced};
+use super::shorten::{fitted, line, units};
 use super::{Common, Notification, Secret, Severity, Thread};
 use crate::check::trap::Trap;
 use crate::client::http::{HeaderValue, header};
@@ -162,8 +163,8 @@ impl Posted for Settings {
 fn description(body: &str) -> String {
     const OPEN: &str = "```\n";
     const CLOSE: &str = "\n```";
-    let room = DESCRIPTION - OPEN.len() - CLOSE.len();
-    let text = fitted(&unfenced(body.trim_end()), room, units);
+    let space = DESCRIPTION - OPEN.len() - CLOSE.len();
+    let text = fitted(&unfenced(body.trim_end()), space, units);
     format!("{OPEN}{text}{CLOSE}")
 }
 

@@ -3,7 +3,7 @@
 use chrono::SecondsFormat;
 use serde_json::{Value, json};
 
-use super::safe::{bytes, shortened};
+use super::shorten::{bytes, shortened};
 use super::{Alert, Notification};
 
 /// The text of a short message has so many bytes at most.

@@ -40,6 +40,7 @@ mod report;
 mod routing;
 mod safe;
 mod sentences;
+mod shorten;
 pub mod slack;
 pub mod teams;
 pub mod telegram;

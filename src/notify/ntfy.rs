@@ -6,7 +6,8 @@ use super::answers::{Answer, Receipt};
 use super::kind::{Private, check_url, trap_of};
 use super::post::{Post, shown};
 use super::posted::{Message, Posted};
-use super::safe::{bytes, line, pushed};
+use super::safe::pushed;
+use super::shorten::{bytes, line};
 use super::{Common, Notification, Secret, Severity, Thread};
 use crate::check::trap::Trap;
 use crate::client::http::header;
@@ -125,38 +126,34 @@ mod tests {
     use crate::notify::fixtures::{hostile, notification};
     use proptest::prelude::*;
 
-    #[test]
-    fn the_commands_can_be_typed_and_nothing_else_is_recognised() {
-        let settings = Settings {
+    fn settings() -> Settings {
+        Settings {
             kind: "ntfy".to_owned(),
             url: None,
             topic: Secret::Inline("t".to_owned()),
             token: None,
             common: crate::fixtures::common(),
-        };
+        }
+    }
+
+    #[test]
+    fn the_commands_can_be_typed_and_nothing_else_is_recognised() {
         let body = "see x.example\n> /start @all\nTo look at it:\n  watchdog -c /srv/w.toml status trader\n";
-        let message = settings.message(&notification(body), &Thread::default());
+        let message = settings().message(&notification(body), &Thread::default());
         assert_eq!(
             message.whole["message"],
             "see x.\u{200b}example\n> /\u{200b}start @\u{200b}all\nTo look at it:\n  watchdog -c /srv/w.toml status trader"
         );
         // so much is not halved
         let body = "a line\n".repeat(500);
-        let message = settings.message(&notification(&body), &Thread::default());
+        let message = settings().message(&notification(&body), &Thread::default());
         assert_eq!(message.whole["message"], body.trim_end());
     }
 
     proptest! {
         #[test]
         fn every_message_is_within_the_limits(notification in hostile()) {
-            let settings = Settings {
-                kind: "ntfy".to_owned(),
-                url: None,
-                topic: Secret::Inline("t".to_owned()),
-                token: None,
-                common: crate::fixtures::common(),
-            };
-            let message = settings.message(&notification, &Thread::default());
+            let message = settings().message(&notification, &Thread::default());
             for (message, limit) in [(&message.whole, 4096), (&message.short, 500)] {
                 prop_assert!(message["title"].as_str().unwrap().len() <= 250);
                 let text = message["message"].as_str().unwrap();

@@ -21,8 +21,9 @@ use super::layout::Body;
 use super::own::Own;
 use super::post::{Post, hand_over, proxy_trap};
 use super::posted::Message;
-use super::safe::{inert_line, inert_unless_own, line, units};
+use super::safe::{inert_line, inert_unless_own};
 use super::sentences::{section, words};
+use super::shorten::{line, units};
 use super::{
     Alert, ChannelKind, Common, DeliveryReport, Event, Notification, Outcome, Paused, Recipient,
     Routing, Secret, Severity, Thread,

@@ -9,7 +9,8 @@ use super::answers::{Answer, Receipt};
 use super::kind::{Private, check_url, url_traps};
 use super::post::{Post, shown};
 use super::posted::{Message, Posted};
-use super::safe::{fitted, line, unfenced, units};
+use super::safe::unfenced;
+use super::shorten::{fitted, line, units};
 use super::{Common, Notification, Secret, Thread};
 use crate::check::trap::Trap;
 use crate::table::{Filled, Flat, Part, Table, table};
@@ -75,8 +76,8 @@ impl Posted for Settings {
             blocks.push(json!({"type": "section", "text": plain(&part)}));
         }
         let begin = format!("{}\n```\n", unfenced(&escaped(&title)));
-        let room = TEXT - begin.chars().map(units).sum::<usize>() - END.len();
-        let fenced = unfenced(&escaped(&fitted(body, room, measure)));
+        let space = TEXT - begin.chars().map(units).sum::<usize>() - END.len();
+        let fenced = unfenced(&escaped(&fitted(body, space, measure)));
         Message {
             whole: json!({
                 "text": format!("{begin}{fenced}{END}"),

@@ -661,18 +661,23 @@ fn test_notify_tries_those_that_are_named_and_knows_them() {
     );
 }
 
-#[test]
-fn a_group_of_telegram_that_became_a_supergroup_is_followed_and_that_is_said() {
-    let hooks = Hooks::new();
-    let scene = Scene::new();
-    configure(&scene, "telegram", &hooks, "remind_every = \"1ms\"");
-    let moved = json!({
+/// What Telegram answers for a group that has become a supergroup.
+fn moved() -> Answer {
+    let body = json!({
         "ok": false,
         "error_code": 400,
         "description": "Bad Request: group chat was upgraded to a supergroup chat",
         "parameters": {"migrate_to_chat_id": -100_123},
     });
-    hooks.answer(&[Answer::Say(400, "", moved.to_string())]);
+    Answer::Say(400, "", body.to_string())
+}
+
+#[test]
+fn a_group_of_telegram_that_became_a_supergroup_is_followed_and_that_is_said() {
+    let hooks = Hooks::new();
+    let scene = Scene::new();
+    configure(&scene, "telegram", &hooks, "remind_every = \"1ms\"");
+    hooks.answer(&[moved()]);
     assert_eq!(phone(&scene.check().exits(2)), (1, 1));
     let chats = || -> Vec<String> {
         let got = hooks.got().into_iter();
@@ -726,17 +731,11 @@ fn in_a_new_chat_of_telegram_nothing_replies_to_a_message_of_the_old_one() {
     let hooks = Hooks::new();
     let scene = Scene::new();
     configure(&scene, "telegram", &hooks, "remind_every = \"1ms\"");
-    let moved = json!({
-        "ok": false,
-        "error_code": 400,
-        "description": "Bad Request: group chat was upgraded to a supergroup chat",
-        "parameters": {"migrate_to_chat_id": -100_123},
-    });
     let taken = |id: i32| {
         let body = json!({"ok": true, "result": {"message_id": id}});
         Answer::Say(200, "", body.to_string())
     };
-    hooks.answer(&[taken(5), Answer::Say(400, "", moved.to_string()), taken(9)]);
+    hooks.answer(&[taken(5), moved(), taken(9)]);
     for _ in 0..4 {
         scene.check().exits(2);
     }
