@@ -464,6 +464,7 @@ fn settings() -> Settings {
             escalate_after: Duration::ZERO,
             quiet: None,
         },
+        timeout: None,
         transport: Transport::Directory(PathBuf::from("/nonexistent")),
     }
 }

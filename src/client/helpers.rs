@@ -192,7 +192,7 @@ fn serve(work: &Mutex<Work>, sender: &Sender<Done>, mut wake: &UnixStream) {
                 Done::Resolved(name, addresses)
             }
             Job::Trust(ca_file) => {
-                let trust = Trust::load(ca_file.as_deref()).map(Arc::new);
+                let trust = Trust::load(ca_file.as_deref(), "ca_file").map(Arc::new);
                 Done::Trust(ca_file, trust)
             }
             Job::Unix(number, path) => Done::Unix(number, connect(&path)),

@@ -114,10 +114,16 @@ fn is_of_authority(reason: &CertificateError) -> bool {
 }
 
 impl Trust {
-    /// The system's authorities, and those of `ca_file`. It reads files, and may block.
-    pub(super) fn load(ca_file: Option<&Path>) -> Result<Self, String> {
-        let (roots, own) = trusted(ca_file, "ca_file")?;
+    /// The system's authorities, and those of `ca_file`. It reads files, and may block. `key` is what the config calls that
+    /// file; no error has a place of its own to name.
+    pub fn load(ca_file: Option<&Path>, key: &str) -> Result<Self, String> {
+        let (roots, own) = trusted(ca_file, key)?;
         Self::of(roots, own).map_err(|error| not_set_up(&error))
+    }
+
+    /// What sessions begin with.
+    pub fn config(&self) -> &Arc<ClientConfig> {
+        &self.config
     }
 
     fn of(roots: RootCertStore, own: Vec<CertificateDer<'static>>) -> Result<Self, Error> {
@@ -178,13 +184,7 @@ impl Trust {
     }
 }
 
-/// The system's authorities, read once, and those of `ca_file`. It reads files, and may block. `key` is what the config
-/// calls that file; no error has a place of its own to name.
-pub fn authorities(ca_file: Option<&Path>, key: &str) -> Result<RootCertStore, String> {
-    trusted(ca_file, key).map(|(roots, _)| roots)
-}
-
-/// The same, and the certificates of `ca_file` by themselves.
+/// The system's authorities, read once, and those of `ca_file`; and the certificates of `ca_file` by themselves.
 fn trusted(
     ca_file: Option<&Path>,
     key: &str,
@@ -253,10 +253,6 @@ fn certificates(path: &Path, key: &str) -> Result<Vec<CertificateDer<'static>>, 
 /// What an error of a session with a server of this name means.
 pub(super) fn fault<W>(error: &Error, name: &str) -> Fault<W> {
     match error {
-        Error::InvalidCertificate(reason) if is_of_authority(reason) => Fault::Certificate(
-            "is one of an authority (CA:TRUE) and not of a server; where this server has it on purpose, set ca_file to this very certificate"
-                .to_owned(),
-        ),
         Error::InvalidCertificate(reason) => Fault::Certificate(distrust(reason, name, "`host`")),
         Error::InvalidMessage(_) => Fault::NoTls(NOT_TLS.to_owned()),
         other => Fault::NoTls(format!("no TLS session came about: {}", text(other))),
@@ -314,7 +310,7 @@ fn unsuitable(reason: &CertificateError) -> String {
     use webpki::Error as Cause;
     let said = match (reason, cause(reason)) {
         (_, Some(Cause::CaUsedAsEndEntity)) => {
-            "is one of an authority (CA:TRUE) and not of a server; make one with `openssl req -x509 -addext basicConstraints=critical,CA:FALSE`"
+            "is one of an authority (CA:TRUE) and not of a server; where this server has it on purpose, set ca_file to this very certificate"
         }
         (_, Some(Cause::EndEntityUsedAsCa)) => {
             "is signed by a certificate that is none of an authority (CA:FALSE)"
@@ -454,13 +450,6 @@ mod tests {
             assert!(text.starts_with(beginning), "{text}");
             assert!(!text.contains("Other"), "{text}");
         }
-        // mail has no way yet to trust the very certificate
-        let said = distrust(
-            &of_library(webpki::Error::CaUsedAsEndEntity),
-            "a.example",
-            "[mail] host",
-        );
-        assert!(!said.contains("ca_file"), "{said}");
         assert_eq!(
             fault::<()>(
                 &Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType),
@@ -488,7 +477,7 @@ mod tests {
     fn a_ca_file_is_read_or_said_to_be_wrong() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("ca.pem");
-        let error = |path: &Path| Trust::load(Some(path)).unwrap_err();
+        let error = |path: &Path| Trust::load(Some(path), "ca_file").unwrap_err();
         let shown = path.display();
         for unread in [&path, directory.path()] {
             let said = error(unread);

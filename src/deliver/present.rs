@@ -121,8 +121,11 @@ impl Showing<'_> {
                 vec![(DeliveryEvent::Sent, message)]
             }
             (false, since) => {
-                let troubles = report.troubles("the present trouble").into_iter();
-                let troubles = troubles.map(|it| format!("{it}; every run tries again"));
+                let reasons = report.reasons("the present trouble").into_iter();
+                let troubles = reasons.map(|reason| match reason.next {
+                    "" => format!("{}; every run tries again", reason.sentence),
+                    next => format!("{}{next}", reason.sentence),
+                });
                 if since.is_some() {
                     troubles.for_each(|trouble| ::log::warn!("{trouble}"));
                     return Vec::new();

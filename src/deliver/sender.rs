@@ -170,7 +170,7 @@ impl<'a> Sender<'a> {
             } else {
                 DeliveryEvent::Deferred
             };
-            let trouble = format!("about {about}: {}", reason.sentence);
+            let trouble = format!("about {about}: {}{}", reason.sentence, reason.next);
             if reason.is_final || is_worth_noting {
                 ::log::error!("{trouble}");
                 self.note(what, services, trouble);
@@ -298,7 +298,8 @@ impl Done {
         if report.reached_somebody() {
             self.reached = true;
         } else if report.transport_failed {
-            let why = report.troubles(&channel.name).pop();
+            let why = report.reasons(&channel.name).pop();
+            let why = why.map(|reason| format!("{}{}", reason.sentence, reason.next));
             if pause.is_some_and(|pause| pause.until_changed) {
                 self.refusal = why;
             } else {

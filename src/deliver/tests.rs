@@ -25,6 +25,7 @@ fn limited(name: &str, transport: Transport, max_per_hour: u32) -> Channel {
                 max_per_hour,
                 ..fixtures::routing(&[Event::Down])
             },
+            timeout: None,
             transport,
         }),
         file: None,

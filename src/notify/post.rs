@@ -202,9 +202,7 @@ pub(super) fn hand_over(
             failed(recipients, &Outcome::deferred(why), Some(pause))
         }
         Meaning::Unfit => {
-            let why = format!(
-                "{told}, to a short text as well; it is tried once an hour, and at once when its table or a secret changes"
-            );
+            let why = format!("{told}, to a short text as well");
             let pause = Pause {
                 whom: Paused::Message,
                 length: LONGEST,
@@ -221,7 +219,7 @@ pub(super) fn hand_over(
         }
         Meaning::Refused => {
             let why = format!(
-                "{told}; {}{}; it is tried once an hour, and at once when its table or a secret changes",
+                "{told}; {}{}",
                 advice(&response),
                 if is_handed_on {
                     ", or is that the word of the proxy"

@@ -185,7 +185,7 @@ impl Settings {
             Meaning::Refused { error, in_part } => {
                 let outcome = Outcome::Deferred {
                     why: format!(
-                        "{origin} answered {}; {}; it is tried once an hour, and at once when its table or a secret changes",
+                        "{origin} answered {}; {}",
                         said(&error, &secrets),
                         advice(&error)
                     ),

@@ -132,11 +132,21 @@ impl DeliveryReport {
             .collect()
     }
 
-    /// What went wrong on a channel, one sentence a reason, with the recipients that it happened to: for the log and the
-    /// journal.
+    /// What went wrong on a channel, one sentence a reason, with the recipients that it happened to: for the log. When it is
+    /// tried again is not in it.
     pub fn troubles(&self, channel: &str) -> Vec<String> {
         let reasons = self.reasons(channel).into_iter();
         reasons.map(|reason| reason.sentence).collect()
+    }
+
+    /// When a message is tried again that was kept after this, as the rest of a sentence.
+    fn next_after(&self, kind: Kind) -> &'static str {
+        let until_changed = self.pause.is_some_and(|pause| pause.until_changed);
+        if kind == Kind::Refused || kind != Kind::Never && until_changed {
+            "; it is tried once an hour, and at once when its table or a secret changes"
+        } else {
+            ""
+        }
     }
 
     /// The same, and of each what it means.
@@ -164,11 +174,12 @@ impl DeliveryReport {
         reasons
             .into_iter()
             .map(|(kind, why, addresses)| {
-                let (how, next) = kind.words();
+                let how = kind.words();
                 Reason {
                     is_refusal: matches!(kind, Kind::Refused | Kind::Never),
                     is_final: kind == Kind::Never,
-                    sentence: format!("{channel} to {} {how}: {why}{next}", addresses.join(", ")),
+                    next: self.next_after(kind),
+                    sentence: format!("{channel} to {} {how}: {why}", addresses.join(", ")),
                 }
             })
             .collect()
@@ -185,13 +196,13 @@ enum Kind {
 }
 
 impl Kind {
-    /// What stands before and behind the reason.
-    fn words(self) -> (&'static str, &'static str) {
+    /// What stands before the reason.
+    fn words(self) -> &'static str {
         match self {
-            Self::Refused => ("refused", "; it is tried again once an hour"),
-            Self::Never => ("refused for good", ""),
-            Self::Deferred => ("not delivered yet", ""),
-            Self::Uncertain => ("perhaps not delivered", ""),
+            Self::Refused => "refused",
+            Self::Never => "refused for good",
+            Self::Deferred => "not delivered yet",
+            Self::Uncertain => "perhaps not delivered",
         }
     }
 }
@@ -205,6 +216,8 @@ pub struct Reason {
     pub is_final: bool,
     /// For the log and the journal.
     pub sentence: String,
+    /// When it is tried again, as the rest of the sentence where that is not by the next run.
+    pub next: &'static str,
 }
 
 #[cfg(test)]
@@ -242,7 +255,7 @@ mod tests {
         assert_eq!(
             report.troubles("mail"),
             [
-                "mail to b@x refused: 550 no; it is tried again once an hour",
+                "mail to b@x refused: 550 no",
                 "mail to f@x refused for good: no address",
                 "mail to c@x, d@x not delivered yet: 452 full",
                 "mail to e@x perhaps not delivered: no answer",

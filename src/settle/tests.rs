@@ -35,6 +35,7 @@ fn channel(name: &str, routing: Routing) -> Channel {
             from: Mailbox::parse("w@example.org").unwrap(),
             to: vec![Mailbox::parse("o@example.org").unwrap()],
             routing,
+            timeout: None,
             transport: Transport::Directory("/nonexistent".into()),
         })
     }

@@ -201,6 +201,8 @@ fn one_that_refuses_is_asked_once_an_hour_and_no_secret_is_seen() {
         }
         let got = hooks.got();
         assert_eq!(got.len(), 1, "asked too early");
+        assert!(seen.contains("; it is tried once an hour, "), "{seen}");
+        assert!(!seen.contains("every run tries again"), "{seen}");
         assert_eq!(got[0].path, "/api/v2/alerts");
         assert_eq!(got[0].header("authorization"), Some(sent));
         assert!(scene.state()["channels"]["am"]["hold"].is_object());

@@ -74,6 +74,7 @@ fn a_ping_that_fails_changes_nothing_and_shows_no_secret() {
         let outcome = scene.run(&["check", "-v"]).exits(2);
         let said = format!("{}{}", outcome.stdout, outcome.stderr);
         assert!(said.contains("ping"), "{answer:?}: {said}");
+        assert!(!said.contains("once an hour"), "{answer:?}: {said}");
         assert!(!said.contains("CANARY"), "{answer:?}: {said}");
     }
     assert_eq!(hooks.got().len(), 3, "none comes again");

@@ -24,6 +24,7 @@ fn channel(on: &[Event], max_per_hour: u32) -> Channel {
             max_per_hour,
             ..fixtures::routing(on)
         },
+        timeout: None,
         transport: Transport::Directory("/nonexistent".into()),
     })
 }

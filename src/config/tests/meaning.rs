@@ -32,6 +32,7 @@ to = ["ops@example.org", "root@localhost"]
 on = ["down", "unknown"]
 remind_every = "30m"
 max_per_hour = 3
+timeout = "20s"
 smtp = { host = "::1", port = 2525, tls = "none", username = "u", password_file = "pass", ca_file = "ca.pem", timeout = "5s" }
 [service."z.first"]
 description = "a \"quoted\" \\ thing — ünï"
@@ -95,6 +96,7 @@ fn every_key_is_meant_as_it_is_written() {
     assert_eq!(mail.routing.on, [Event::Down, Event::Unknown]);
     assert_eq!(mail.routing.remind_every, Duration::from_mins(30));
     assert_eq!(mail.routing.max_per_hour, 3);
+    assert_eq!(mail.timeout, Some(Duration::from_secs(20)));
     assert_eq!(
         mail.transport,
         Transport::Smtp(Smtp {

@@ -20,6 +20,8 @@ table! {
         to: Vec<Mailbox> as Filled<Vec<Mailbox>>, example r#"["ops@example.org"]"#;
         /// What is reported, and how often.
         routing: Routing => Flat;
+        /// For all mail of a run; without it, what one message may take.
+        timeout: Option<Duration> as Option<Positive>, commented r#""20s""#;
         /// The transport.
         transport: Transport => Via<TransportKeys>;
     }

@@ -80,7 +80,7 @@ impl ChannelKind for Settings {
     }
 
     fn timeout(&self) -> Duration {
-        self.transport.timeout()
+        self.timeout.unwrap_or_else(|| self.transport.timeout())
     }
 
     fn describe(&self) -> String {
@@ -415,8 +415,17 @@ mod tests {
                 mailbox("Boss <boss@example.org>"),
             ],
             routing: crate::fixtures::routing(&[]),
+            timeout: None,
             transport,
         }
+    }
+
+    #[test]
+    fn all_mail_of_a_run_may_take_what_one_message_may_or_what_the_config_says() {
+        let mut settings = settings(Transport::Directory("/nonexistent".into()));
+        assert_eq!(ChannelKind::timeout(&settings), TIMEOUT);
+        settings.timeout = Some(Duration::from_secs(3));
+        assert_eq!(ChannelKind::timeout(&settings), Duration::from_secs(3));
     }
 
     #[test]

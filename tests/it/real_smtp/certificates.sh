@@ -1,6 +1,7 @@
 #!/bin/sh
 # Makes in the directory $1: an authority (ca.pem), and certificates of it for localhost (good), for another name
-# (other) and for a time that is over (expired); and one that signed itself (alone). Elliptic curves: no waiting.
+# (other) and for a time that is over (expired); and two that signed themselves: one of a server (alone), and one of an
+# authority (own), as openssl makes it unasked. Elliptic curves: no waiting.
 set -eu
 cd "$1"
 key() { openssl ecparam -name prime256v1 -genkey -noout -out "$1.key"; }
@@ -11,6 +12,9 @@ openssl req -x509 -new -key ca.key -days 3650 -subj '/CN=Authority of a test' -o
 key alone
 openssl req -x509 -new -key alone.key -days 3650 -subj '/CN=Alone in a test' -out alone.pem \
     -addext 'basicConstraints=critical,CA:FALSE' -addext 'subjectAltName=DNS:localhost,IP:127.0.0.1'
+key own
+openssl req -x509 -new -key own.key -days 3650 -subj '/CN=localhost' -out own.pem \
+    -addext 'subjectAltName=DNS:localhost,IP:127.0.0.1'
 
 # `openssl ca` is the only command of old versions that can date a certificate back
 mkdir issued

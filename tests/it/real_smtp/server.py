@@ -5,7 +5,7 @@ MAIL, as Python's email package reads it. Ends when standard input is closed.
 
 Kinds: plain; starttls (and a login are required); tls (from the start, and a login); optional (STARTTLS, no login);
 mute (as optional, and never offers a login);
-other, expired, alone: as optional, with that certificate.
+other, expired, alone, own: as optional, with that certificate.
 Recipients: gone@ 550; full@ 452; grey@ 450 the first time. A subject with DATA554 or DATA451 is answered so.
 """
 
@@ -87,6 +87,7 @@ kinds = {
     "other": ({"tls_context": context("other")}, None),
     "expired": ({"tls_context": context("expired")}, None),
     "alone": ({"tls_context": context("alone")}, None),
+    "own": ({"tls_context": context("own")}, None),
 }
 
 

@@ -8,7 +8,7 @@ use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
 use super::timed::{Timed, is_timeout};
 use super::{SHOWN, Smtp, Step, Tls, at, host, no_answer};
-use crate::client::tls::{authorities, distrust};
+use crate::client::tls::{Trust, distrust};
 use crate::text::{cut, plain, visible};
 
 /// What a session needs to begin one.
@@ -16,17 +16,11 @@ pub(super) type Client = Arc<ClientConfig>;
 /// A connection that is protected.
 pub(super) type Stream = StreamOwned<ClientConnection, Timed>;
 
-/// How TLS is spoken: the system's authorities, and those of `ca_file`.
+/// How TLS is spoken: the system's authorities are trusted, and `ca_file`.
 pub(super) fn client(smtp: &Smtp) -> Result<Client, String> {
-    let roots = authorities(smtp.ca_file.as_deref(), "[mail] ca_file")
-        .map_err(|error| format!("{}: {error}", at(smtp)))?;
-    let config =
-        ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .map_err(|error| format!("{}: {error}", at(smtp)))?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-    Ok(Arc::new(config))
+    let trust = Trust::load(smtp.ca_file.as_deref(), "[mail] ca_file");
+    let trust = trust.map_err(|error| format!("{}: {error}", at(smtp)))?;
+    Ok(Arc::clone(trust.config()))
 }
 
 /// Wraps a connection into TLS, with a server that proves to be the one that the config names.
