@@ -425,10 +425,7 @@ impl Known<'_> {
                 .unwrap_or_default();
             page.line(
                 4,
-                &format!(
-                    "{} about it not sent yet, and every run tries again{why}",
-                    count(unsent, "message")
-                ),
+                &format!("{} about it not sent yet{why}", count(unsent, "message")),
             );
         }
         let hour = clock_hour();

@@ -122,9 +122,10 @@ impl Showing<'_> {
             }
             (false, since) => {
                 let reasons = report.reasons("the present trouble").into_iter();
-                let troubles = reasons.map(|reason| match reason.next {
-                    "" => format!("{}; every run tries again", reason.sentence),
-                    next => format!("{}{next}", reason.sentence),
+                let troubles = reasons.map(|reason| match report.pause {
+                    // nothing is kept: no answer in time is tried again as any other failure
+                    None => format!("{}; every run tries again", reason.sentence),
+                    Some(_) => format!("{}{}", reason.sentence, reason.next),
                 });
                 if since.is_some() {
                     troubles.for_each(|trouble| ::log::warn!("{trouble}"));

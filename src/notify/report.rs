@@ -141,11 +141,14 @@ impl DeliveryReport {
 
     /// When a message is tried again that was kept after this, as the rest of a sentence.
     fn next_after(&self, kind: Kind) -> &'static str {
-        let until_changed = self.pause.is_some_and(|pause| pause.until_changed);
-        if kind == Kind::Refused || kind != Kind::Never && until_changed {
-            "; it is tried once an hour, and at once when its table or a secret changes"
-        } else {
-            ""
+        match (kind, self.pause.map(|pause| pause.until_changed)) {
+            (Kind::Refused, _) | (Kind::Deferred | Kind::Uncertain, Some(true)) => {
+                "; it is tried once an hour, and at once when its table or a secret changes"
+            }
+            // the other side has said when, and the reason has it
+            (Kind::Never, _) | (Kind::Deferred | Kind::Uncertain, Some(false)) => "",
+            (Kind::Deferred, None) => "; every run tries again",
+            (Kind::Uncertain, None) => "; it is tried again at growing intervals",
         }
     }
 
@@ -216,7 +219,7 @@ pub struct Reason {
     pub is_final: bool,
     /// For the log and the journal.
     pub sentence: String,
-    /// When it is tried again, as the rest of the sentence where that is not by the next run.
+    /// When it is tried again, as the rest of the sentence.
     pub next: &'static str,
 }
 

@@ -86,11 +86,12 @@ fn no_shell_reads_a_command() {
 
 #[test]
 fn what_the_exit_status_means() {
-    for (status, queued, event) in [
-        (65, 0, "alert_refused"),
-        (78, 0, "alert_refused"),
-        (1, 1, "alert_deferred"),
-        (75, 1, "alert_deferred"),
+    let again = "; every run tries again";
+    for (status, queued, event, next) in [
+        (65, 0, "alert_refused", ""),
+        (78, 0, "alert_refused", ""),
+        (1, 1, "alert_deferred", again),
+        (75, 1, "alert_deferred", again),
     ] {
         let scene = scene_of(&script(&format!(
             "echo run >>{{dir}}/runs; echo first >&2; echo \"no such group\" >&2; exit {status}"
@@ -99,7 +100,7 @@ fn what_the_exit_status_means() {
         let (what, message) = last(&scene);
         assert_eq!(what, event, "{status}");
         assert!(
-            message.ends_with(&format!("exited with status {status}: no such group")),
+            message.ends_with(&format!("exited with status {status}: no such group{next}")),
             "{message}"
         );
         assert_eq!(own(&scene.check().exits(2)), (0, queued), "{status}");
@@ -156,10 +157,9 @@ fn at_the_timeout_all_that_it_started_is_ended() {
     );
     assert_eq!(own(&scene.check().exits(2)), (0, 1));
     let (_, message) = last(&scene);
-    assert!(
-        message.ends_with("did not end within 1s, and was killed: waiting"),
-        "{message}"
-    );
+    let end =
+        "did not end within 1s, and was killed: waiting; it is tried again at growing intervals";
+    assert!(message.ends_with(end), "{message}");
     for name in ["pid", "stray"] {
         let pid: i32 = scene.read(name).trim().parse().unwrap();
         scene.wait_until("the end of it", || !alive(pid));

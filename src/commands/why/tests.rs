@@ -342,8 +342,8 @@ fn mail_that_waits_is_told_with_the_reason() {
     assert_eq!(
         mail_lines(&account),
         "`down` was to be sent 2027-01-15T08:00:00Z (1m 30s ago); while it lasts, again from \
-         2027-01-15T09:00:00Z (in 58m 30s) on (remind_every 1h) 1 message about it not sent yet, and \
-         every run tries again; the last failure was 2027-01-15T08:00:30Z (1m ago): localhost:25: \
+         2027-01-15T09:00:00Z (in 58m 30s) on (remind_every 1h) 1 message about it not sent yet; \
+         the last failure was 2027-01-15T08:00:30Z (1m ago): localhost:25: \
          connection refused 2 of 2 messages were sent in the last hour: more are held back"
     );
 }
