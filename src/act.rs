@@ -222,15 +222,14 @@ pub fn act(context: &ActContext<'_>, decisions: &[Decision], state: &mut State) 
     }
     for (service, decision) in waiting {
         let limit = exact(context.asking.run_timeout);
-        let late = format!("the run had too little time left for it (run_timeout = {limit})");
-        let why = match &acted.unwritable {
-            Some(_) => "the state cannot be written",
-            None => &late,
+        let not_done = format!("not {}, because", done(decision));
+        let outcome = match &acted.unwritable {
+            Some(_) => Outcome::Skipped(format!("{not_done} the state cannot be written")),
+            None => Outcome::NoTime(format!(
+                "{not_done} the run had too little time left for it (run_timeout = {limit}); raise run_timeout, or see what takes so long"
+            )),
         };
-        let why = format!("not {}, because {why}", done(decision));
-        acted
-            .outcomes
-            .insert(service.name.clone(), Outcome::Skipped(why));
+        acted.outcomes.insert(service.name.clone(), outcome);
     }
     acted
 }

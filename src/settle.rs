@@ -29,6 +29,8 @@ pub enum Outcome {
     /// It was not made after all, for this reason. It is recorded as an attempt only where the reason came up after that:
     /// no thread could be had.
     Skipped(String),
+    /// The run had too little time left for it, as this sentence says.
+    NoTime(String),
     /// It had not ended when the run had to: the next run says so.
     Unfinished,
 }
@@ -256,6 +258,7 @@ pub fn settle(
         former = None;
         state.services.entry(service.name.clone()).or_default()
     };
+    let before = remembered.verdict;
     let (verdict, attempted, skipped) = match outcome {
         Some(Outcome::Attempted(attempted)) => {
             let verdict = match (attempted.action.kind, attempted.action.ok) {
@@ -269,6 +272,14 @@ pub fn settle(
             (verdict, Some(attempted), None)
         }
         Some(Outcome::Skipped(why)) => (Verdict::Waiting, None, Some(why.clone())),
+        Some(Outcome::NoTime(why)) => {
+            // what no run has the time for is not only late, and somebody has to know
+            let verdict = match before {
+                Some(Verdict::Waiting | Verdict::Down) => Verdict::Down,
+                _ => Verdict::Waiting,
+            };
+            (verdict, None, Some(why.clone()))
+        }
         Some(Outcome::Unfinished) => {
             let what = match decision.operation {
                 Some(Operation::Repair) => "repair",
@@ -279,7 +290,6 @@ pub fn settle(
         }
         None => (decision.verdict, None, None),
     };
-    let before = remembered.verdict;
     if before != Some(verdict) {
         remembered.since = Some(wall);
     }
@@ -298,7 +308,7 @@ pub fn settle(
     // of this run, or of one before that could not be taken up yet
     let is_interrupted = match outcome {
         Some(Outcome::Unfinished) => true,
-        Some(Outcome::Attempted(_) | Outcome::Skipped(_)) => false,
+        Some(Outcome::Attempted(_) | Outcome::Skipped(_) | Outcome::NoTime(_)) => false,
         None => remembered.interrupted_attempt.is_some(),
     };
     if let Some(observation) = observation {

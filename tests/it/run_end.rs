@@ -58,13 +58,15 @@ fn nothing_is_stopped_for_which_too_little_time_is_left() {
     let frozen = Service::new("a").log("path = \"a.log\"\nexpect = ['never there']");
     let scene = Scene::new();
     scene.config(&format!(
-        "run_timeout = \"2s\"\n[service.slow]\n[[service.slow.exec]]\ncommand = [\"sleep\", \"60\"]\ntimeout = \"1m\"\n{}",
+        "run_timeout = \"2s\"\n[mail]\nfrom = \"w@example.org\"\nto = [\"o@example.org\"]\ndirectory = \"{{dir}}/mails\"\n[service.slow]\n[[service.slow.exec]]\ncommand = [\"sleep\", \"60\"]\ntimeout = \"1m\"\n{}",
         render(&[&frozen])
     ));
     scene.write("a.log", "quiet\n");
     let pid = scene.start("a", &["pid_file=a.pid"]);
-    for _ in 0..2 {
-        let outcome = scene.check().exits(2).verdict("a", "waiting");
+    // the first that is late may be the only one; after that somebody has to be told
+    for (verdict, mails) in [("waiting", 0), ("down", 1), ("down", 1)] {
+        let outcome = scene.check().exits(2).verdict("a", verdict);
+        assert_eq!(scene.mails().len(), mails, "{verdict}");
         let notes = outcome.service("a")["notes"].to_string();
         let why =
             "not restarted, because the run had too little time left for it (run_timeout = 2s)";
