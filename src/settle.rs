@@ -8,18 +8,20 @@ use chrono::{DateTime, Utc};
 
 use crate::check::container::{Awaited, Ordered};
 use crate::check::process::ProcessStatus;
-use crate::check::{Finding, Observation, Severity, log, sort_by_weight};
-use crate::config::{OnExhausted, Service};
+use crate::check::{Finding, Observation, Severity, log};
+use crate::config::Service;
 use crate::decide::{Decision, Spent};
-use crate::notify::{Alert, Channel, Event, Routing};
 use crate::report::ServiceReport;
 use crate::restart::{Action, Attempted, MethodName, Operation};
-use crate::state::channels::ServiceAlerts;
 use crate::state::journal::{AttemptNumber, Entry, JournalEvent};
 use crate::state::{AttemptRecord, LastResult, STARTS_KEPT, ServiceState, State, incident_id};
 use crate::verdict::Verdict;
 
+mod alerts;
 pub mod scale;
+
+use alerts::Occasion;
+pub use alerts::{AlertConfig, alert_own_trouble, event_of, note_start};
 
 /// What came of a restart or a repair that was due.
 #[derive(Clone, Debug)]
@@ -44,13 +46,6 @@ pub struct Settled {
     pub entries: Vec<Entry>,
     /// Something is remembered of it now that must not be forgotten.
     pub must_persist: bool,
-}
-
-/// Who is alerted.
-#[derive(Clone, Copy, Debug)]
-pub struct AlertConfig<'a> {
-    /// The channels; none: nobody.
-    pub channels: &'a [Channel],
 }
 
 /// Enters a restart attempt and the evidence that it uses up: to be on the disk before anything is touched.
@@ -194,40 +189,6 @@ pub fn recover_interrupted(
     entries
 }
 
-/// Alerts about the watchdog itself, on every channel.
-pub fn alert_own_trouble(
-    state: &mut State,
-    now: DateTime<Utc>,
-    message: &str,
-    alerting: AlertConfig<'_>,
-) {
-    for channel in alerting.channels {
-        let known = state.channels.entry(channel.name.clone()).or_default();
-        known.add(Alert {
-            notes: vec![message.to_owned()],
-            ..Alert::new(now, "watchdog", Event::Watchdog)
-        });
-    }
-}
-
-/// Alerts about the first run with a new state, on the channels that want it.
-pub fn note_start(
-    state: &mut State,
-    now: DateTime<Utc>,
-    watched: usize,
-    alerting: AlertConfig<'_>,
-) {
-    let wanting = (alerting.channels.iter()).filter(|it| it.routing().on.contains(&Event::Started));
-    for channel in wanting {
-        let known = state.channels.entry(channel.name.clone()).or_default();
-        let noun = if watched == 1 { "service" } else { "services" };
-        known.add(Alert {
-            notes: vec![format!("{watched} {noun} of its config")],
-            ..Alert::new(now, "watchdog", Event::Started)
-        });
-    }
-}
-
 fn critical_codes(observation: &Observation) -> Vec<String> {
     let mut codes: Vec<String> = observation
         .findings
@@ -259,246 +220,246 @@ pub fn settle(
         state.services.entry(service.name.clone()).or_default()
     };
     let before = remembered.verdict;
-    let (verdict, attempted, skipped) = match outcome {
-        Some(Outcome::Attempted(attempted)) => {
-            let verdict = match (attempted.action.kind, attempted.action.ok) {
-                (Operation::Restart, true) => Verdict::Restarted,
-                (Operation::Restart, false) => Verdict::RestartFailed,
-                (Operation::Repair, true) => Verdict::Repaired,
-                (Operation::Repair, false) => Verdict::RepairFailed,
-                (Operation::Scale, true) => Verdict::Scaled,
-                (Operation::Scale, false) => Verdict::ScaleFailed,
-            };
-            (verdict, Some(attempted), None)
-        }
-        Some(Outcome::Skipped(why)) => (Verdict::Waiting, None, Some(why.clone())),
-        Some(Outcome::NoTime(why)) => {
-            // what no run has the time for is not only late, and somebody has to know
-            let verdict = match before {
-                Some(Verdict::Waiting | Verdict::Down) => Verdict::Down,
-                _ => Verdict::Waiting,
-            };
-            (verdict, None, Some(why.clone()))
-        }
-        Some(Outcome::Unfinished) => {
-            let what = match decision.operation {
-                Some(Operation::Repair) => "repair",
-                _ => "restart",
-            };
-            let why = format!("its {what} had not ended when the run had to (run_timeout)");
-            (Verdict::Unknown, None, Some(why))
-        }
-        None => (decision.verdict, None, None),
+    let ended = Ended {
+        service,
+        decision,
+        observation,
+        outcome,
+        wall,
     };
-    if before != Some(verdict) {
-        remembered.since = Some(wall);
-    }
-    remembered.verdict = Some(verdict);
-    // an attempt has emptied the runs, and this one was its reason
-    if let Some(failing) = decision.counts
-        && !matches!(outcome, Some(Outcome::Attempted(_) | Outcome::Unfinished))
-    {
-        remembered.count_run(failing, service.runs_kept());
-    }
-    remembered.consecutive_failures = match verdict {
-        // what runs now is a new process, or a mended one, with a patience of its own
-        Verdict::Restarted | Verdict::Repaired => 0,
-        _ => decision.failures,
-    };
-    // of this run, or of one before that could not be taken up yet
-    let is_interrupted = match outcome {
-        Some(Outcome::Unfinished) => true,
-        Some(Outcome::Attempted(_) | Outcome::Skipped(_) | Outcome::NoTime(_)) => false,
-        None => remembered.interrupted_attempt.is_some(),
-    };
-    if let Some(observation) = observation {
-        remember_seen(remembered, service, observation, is_interrupted);
-    }
-    if !is_interrupted {
-        remembered.interrupted_attempt = None;
-        remembered.recorded = None;
-    }
-    if let Some(attempted) = attempted {
-        let action = &attempted.action;
-        remembered.counted.count(action.kind, Some(action.ok));
-        if attempted.action.ok && attempted.action.kind == Operation::Restart {
-            let made = remembered.last_attempt().unwrap_or(wall).max(wall);
-            let took = Duration::from_millis(action.duration_ms);
-            remembered.record_good_restart(crate::clock::later(made, took));
-        }
-        remembered.process = attempted.subject.process.clone();
-        if attempted.subject.unit.is_some() {
-            remembered.unit.clone_from(&attempted.subject.unit);
-        }
-        if attempted.subject.container.is_some() {
-            remembered
-                .container
-                .clone_from(&attempted.subject.container);
-        }
-        remembered.checks.extend(attempted.checks.clone());
-    }
-    settle_order(remembered, observation, outcome, wall);
-    if decision.spent == Some(Spent::GivenUp) {
-        remembered.given_up.get_or_insert(wall);
-    }
-    if has_ended(verdict, observation, remembered, service, wall) {
-        remembered.end_incident();
-    }
-    remembered.prune_strategies(wall, |id| service.strategy(id).is_some());
+    let (verdict, why) = ended.verdict(before);
+    ended.remember(remembered, verdict);
     let since = remembered.trouble_since;
-    // the one that this run was a part of, where it has ended just now as well
-    let mut incident = remembered.incident.clone();
-    match verdict {
-        Verdict::Healthy => {
-            remembered.trouble_since = None;
-            // what breaks again before it is over is a part of it
-            if remembered.incident_attempts == 0 {
-                remembered.incident = None;
-            }
-            remembered.attempt_codes.clear();
-            remembered.recent_starts.clear();
-        }
-        Verdict::Starting | Verdict::Paused | Verdict::Disabled => {}
-        _ => {
-            let began = *remembered.trouble_since.get_or_insert(wall);
-            if remembered.incident.is_none() {
-                remembered.note_incident(wall);
-            }
-            incident = Some(
-                remembered
-                    .incident
-                    .get_or_insert_with(|| incident_id(&service.name, began))
-                    .clone(),
-            );
-        }
-    }
-    let began_lately = remembered.incidents_in_hour(wall);
-    let why = skipped.or_else(|| decision.why.clone());
-    let why = why.or_else(|| strategy_note(service, decision.strategy.as_deref()));
-    let mut notes: Vec<String> = why.into_iter().collect();
-    notes.extend(
-        observation
-            .into_iter()
-            .flat_map(|seen| seen.notes.iter().cloned()),
-    );
-    let action = attempted.map(|attempted| attempted.action.clone());
-    let report = ServiceReport {
-        name: service.name.clone(),
-        verdict,
-        since: remembered.since,
-        pid: match &action {
-            Some(action) if action.kind == Operation::Restart => action.new_pid,
-            _ => observation.and_then(Observation::pid),
-        },
-        findings: observation
-            .map(|seen| seen.findings.clone())
-            .unwrap_or_default(),
-        action,
-        restarts_last_hour: remembered.attempts_in_hour(wall),
-        max_per_hour: service.policy.max_per_hour,
-        usage: observation
-            .map(|seen| service.figures(&seen.checks))
-            .unwrap_or_default(),
-        container: remembered
-            .container
-            .clone()
-            .filter(|_| service.container.is_some()),
-        notes: notes.clone(),
-        would: decision.operation.filter(|_| outcome.is_none()),
-    };
+    let incident = ended.settle_trouble(remembered, verdict);
+    let mut report = ended.report(remembered, verdict, why);
     // by an attempt of this run, which is made later than the run began, it was looked at after that
     let looked = remembered.last_attempt().map_or(wall, |at| at.max(wall));
     remembered.report = last_result(&report, looked);
-    let mut entries = journalled(before, &report, wall);
-    // also one that is left running although its probes have failed
-    let has_started = |action: &Action| action.ok || action.new_pid.is_some();
-    if let Some(attempted) = attempted.filter(|it| has_started(&it.action)) {
-        for entry in &mut entries {
-            entry.started.clone_from(&attempted.subject.process.started);
-        }
-    }
-    let mut must_persist = former.is_none_or(|mut former| {
+    let entries = ended.entries(before, &report);
+    let has_changed = former.is_none_or(|mut former| {
         former.catch_up(remembered);
         former != **remembered
     });
-    let mut findings = report.findings.clone();
-    sort_by_weight(&mut findings);
-    let alert = |event| Alert {
-        findings: findings.clone(),
-        action: report.action.clone(),
+    let occasion = Occasion {
+        service,
+        remembered,
+        report: &report,
+        spent: decision.spent,
+        log_tail: observation.map(|seen| &seen.tail),
+        incident,
         since: remembered.trouble_since.or(since),
-        consecutive_failures: remembered.consecutive_failures,
-        attempts: report.restarts_last_hour,
-        max_per_hour: report.max_per_hour,
-        log_tail: observation
-            .map(|seen| seen.tail.lines())
-            .unwrap_or_default(),
-        notes: notes.clone(),
-        same_finding: same_finding(remembered),
-        next_attempt: match (decision.spent, service.policy.on_exhausted) {
-            (Some(Spent::Hour(frees)), _) => Some(frees),
-            (Some(Spent::GivenUp | Spent::Incident(_)), _) | (None, OnExhausted::GiveUp) => None,
-            (None, OnExhausted::Wait) => {
-                remembered.budget_frees_at(wall, service.policy.max_per_hour)
-            }
-        },
-        max_attempts: match decision.spent {
-            Some(Spent::Incident(max)) => Some(max),
-            _ => None,
-        },
-        incident: incident.clone(),
-        ..Alert::new(wall, &service.name, event)
+        now: wall,
     };
+    let has_alerted = occasion.alert(&mut state.channels, alerting);
     // that the verdict does not show: of a disabled service
     let pause = (remembered.pause_note(wall)).filter(|_| verdict != Verdict::Paused);
-    let flaps = began_lately > FLAPPING;
-    // one that is shown all present trouble is not told of its beginning and its end
-    let concerned = (alerting.channels.iter()).filter(|channel| {
-        channel.as_alertmanager().is_none() && channel.routing().concerns(&service.name)
-    });
-    for channel in concerned {
-        // a channel that knows nothing of a service that is well has nothing to remember
-        let known = state.channels.get(&channel.name);
-        let known = known.and_then(|known| known.services.get(&service.name));
-        let held = |event| {
-            let known = state.channels.get(&channel.name);
-            known.is_some_and(|known| known.holds(&service.name, event))
-        };
-        let was_flapping = known.and_then(|known| known.flapping);
-        let event = event_of(known, verdict)
-            .filter(|&event| is_due(known, event, incident.as_deref(), wall, channel.routing()))
-            .filter(|&event| !flaps || flap_is_due(was_flapping, event, wall, channel.routing()))
-            .filter(|&event| !held(event));
-        let is_over = !flaps && was_flapping.is_some();
-        if event.is_none() && !is_over {
-            continue;
-        }
-        must_persist = true;
-        let of_open = known.and_then(ServiceAlerts::open_incident);
-        let of_open = of_open.map(str::to_owned);
-        let known = state.channels.entry(channel.name.clone()).or_default();
-        if let Some(event) = event {
-            let mut alert = alert(event);
-            // what was reported as the beginning of one incident is not left open by an end that is of another
-            if let Some(open) = of_open.filter(|_| flaps || event == Event::Recovered) {
-                alert.incident = Some(open);
-            }
-            if flaps {
-                alert.notes.push(flap_note(began_lately));
-            }
-            known.alert(alert, channel.routing());
-        }
-        if let Some(known) = known.services.get_mut(&service.name) {
-            known.flapping = event.filter(|_| flaps).map(|event| (event, wall));
-        }
-    }
-    let mut report = report;
     report.notes.extend(pause);
     Settled {
         report,
         entries,
-        must_persist,
+        must_persist: has_changed || has_alerted,
     }
+}
+
+/// The end of a run for one service: what was seen, decided and done.
+struct Ended<'a> {
+    service: &'a Service,
+    decision: &'a Decision,
+    observation: Option<&'a Observation>,
+    outcome: Option<&'a Outcome>,
+    wall: DateTime<Utc>,
+}
+
+impl<'a> Ended<'a> {
+    fn attempted(&self) -> Option<&'a Attempted> {
+        match self.outcome {
+            Some(Outcome::Attempted(attempted)) => Some(attempted),
+            _ => None,
+        }
+    }
+
+    /// What the run comes to, and why, where it is the outcome that says so. `before` is what the last run came to.
+    fn verdict(&self, before: Option<Verdict>) -> (Verdict, Option<String>) {
+        match self.outcome {
+            Some(Outcome::Attempted(attempted)) => {
+                let verdict = match (attempted.action.kind, attempted.action.ok) {
+                    (Operation::Restart, true) => Verdict::Restarted,
+                    (Operation::Restart, false) => Verdict::RestartFailed,
+                    (Operation::Repair, true) => Verdict::Repaired,
+                    (Operation::Repair, false) => Verdict::RepairFailed,
+                    (Operation::Scale, true) => Verdict::Scaled,
+                    (Operation::Scale, false) => Verdict::ScaleFailed,
+                };
+                (verdict, None)
+            }
+            Some(Outcome::Skipped(why)) => (Verdict::Waiting, Some(why.clone())),
+            Some(Outcome::NoTime(why)) => {
+                // what no run has the time for is not only late, and somebody has to know
+                let verdict = match before {
+                    Some(Verdict::Waiting | Verdict::Down) => Verdict::Down,
+                    _ => Verdict::Waiting,
+                };
+                (verdict, Some(why.clone()))
+            }
+            Some(Outcome::Unfinished) => {
+                let what = match self.decision.operation {
+                    Some(Operation::Repair) => "repair",
+                    _ => "restart",
+                };
+                let why = format!("its {what} had not ended when the run had to (run_timeout)");
+                (Verdict::Unknown, Some(why))
+            }
+            None => (self.decision.verdict, None),
+        }
+    }
+
+    /// What was seen and done, and what it came to.
+    fn remember(&self, remembered: &mut ServiceState, verdict: Verdict) {
+        let (service, decision, wall) = (self.service, self.decision, self.wall);
+        if remembered.verdict != Some(verdict) {
+            remembered.since = Some(wall);
+        }
+        remembered.verdict = Some(verdict);
+        // an attempt has emptied the runs, and this one was its reason
+        if let Some(failing) = decision.counts
+            && !matches!(
+                self.outcome,
+                Some(Outcome::Attempted(_) | Outcome::Unfinished)
+            )
+        {
+            remembered.count_run(failing, service.runs_kept());
+        }
+        remembered.consecutive_failures = match verdict {
+            // what runs now is a new process, or a mended one, with a patience of its own
+            Verdict::Restarted | Verdict::Repaired => 0,
+            _ => decision.failures,
+        };
+        // of this run, or of one before that could not be taken up yet
+        let is_interrupted = match self.outcome {
+            Some(Outcome::Unfinished) => true,
+            Some(Outcome::Attempted(_) | Outcome::Skipped(_) | Outcome::NoTime(_)) => false,
+            None => remembered.interrupted_attempt.is_some(),
+        };
+        if let Some(observation) = self.observation {
+            remember_seen(remembered, service, observation, is_interrupted);
+        }
+        if !is_interrupted {
+            remembered.interrupted_attempt = None;
+            remembered.recorded = None;
+        }
+        if let Some(attempted) = self.attempted() {
+            remember_attempted(remembered, attempted, wall);
+        }
+        settle_order(remembered, self.observation, self.outcome, wall);
+        if decision.spent == Some(Spent::GivenUp) {
+            remembered.given_up.get_or_insert(wall);
+        }
+        if has_ended(verdict, self.observation, remembered, service, wall) {
+            remembered.end_incident();
+        }
+        remembered.prune_strategies(wall, |id| service.strategy(id).is_some());
+    }
+
+    /// Begins the trouble of a service or ends it, and gives back the incident that this run was a part of, also where that has
+    /// ended just now.
+    fn settle_trouble(&self, remembered: &mut ServiceState, verdict: Verdict) -> Option<String> {
+        let incident = remembered.incident.clone();
+        match verdict {
+            Verdict::Healthy => {
+                remembered.trouble_since = None;
+                // what breaks again before it is over is a part of it
+                if remembered.incident_attempts == 0 {
+                    remembered.incident = None;
+                }
+                remembered.attempt_codes.clear();
+                remembered.recent_starts.clear();
+                incident
+            }
+            Verdict::Starting | Verdict::Paused | Verdict::Disabled => incident,
+            _ => {
+                let began = *remembered.trouble_since.get_or_insert(self.wall);
+                if remembered.incident.is_none() {
+                    remembered.note_incident(self.wall);
+                }
+                let id = || incident_id(&self.service.name, began);
+                Some(remembered.incident.get_or_insert_with(id).clone())
+            }
+        }
+    }
+
+    /// For those who read what a run says. `why` is the outcome's own reason.
+    fn report(
+        &self,
+        remembered: &ServiceState,
+        verdict: Verdict,
+        why: Option<String>,
+    ) -> ServiceReport {
+        let (service, observation) = (self.service, self.observation);
+        let why = why.or_else(|| self.decision.why.clone());
+        let why = why.or_else(|| strategy_note(service, self.decision.strategy.as_deref()));
+        let seen = observation
+            .into_iter()
+            .flat_map(|seen| seen.notes.iter().cloned());
+        let action = self.attempted().map(|attempted| attempted.action.clone());
+        ServiceReport {
+            name: service.name.clone(),
+            verdict,
+            since: remembered.since,
+            pid: match &action {
+                Some(action) if action.kind == Operation::Restart => action.new_pid,
+                _ => observation.and_then(Observation::pid),
+            },
+            findings: observation
+                .map(|seen| seen.findings.clone())
+                .unwrap_or_default(),
+            action,
+            restarts_last_hour: remembered.attempts_in_hour(self.wall),
+            max_per_hour: service.policy.max_per_hour,
+            usage: observation
+                .map(|seen| service.figures(&seen.checks))
+                .unwrap_or_default(),
+            container: remembered
+                .container
+                .clone()
+                .filter(|_| service.container.is_some()),
+            notes: why.into_iter().chain(seen).collect(),
+            would: self.decision.operation.filter(|_| self.outcome.is_none()),
+        }
+    }
+
+    /// For the journal.
+    fn entries(&self, before: Option<Verdict>, report: &ServiceReport) -> Vec<Entry> {
+        let mut entries = journalled(before, report, self.wall);
+        // also one that is left running although its probes have failed
+        let has_started = |action: &Action| action.ok || action.new_pid.is_some();
+        if let Some(attempted) = self.attempted().filter(|it| has_started(&it.action)) {
+            for entry in &mut entries {
+                entry.started.clone_from(&attempted.subject.process.started);
+            }
+        }
+        entries
+    }
+}
+
+/// What a restart or a repair leaves in the state.
+fn remember_attempted(remembered: &mut ServiceState, attempted: &Attempted, wall: DateTime<Utc>) {
+    let action = &attempted.action;
+    remembered.counted.count(action.kind, Some(action.ok));
+    if action.ok && action.kind == Operation::Restart {
+        let made = remembered.last_attempt().unwrap_or(wall).max(wall);
+        let took = Duration::from_millis(action.duration_ms);
+        remembered.record_good_restart(crate::clock::later(made, took));
+    }
+    remembered.process = attempted.subject.process.clone();
+    if attempted.subject.unit.is_some() {
+        remembered.unit.clone_from(&attempted.subject.unit);
+    }
+    if attempted.subject.container.is_some() {
+        remembered
+            .container
+            .clone_from(&attempted.subject.container);
+    }
+    remembered.checks.extend(attempted.checks.clone());
 }
 
 /// Whether the incident that has attempts is over: nothing critical was found, and the last attempt is long enough ago to
@@ -515,16 +476,6 @@ fn has_ended(
         && observation.is_some_and(|seen| !seen.findings.iter().any(is_critical));
     let has_shown = |last| crate::clock::age(now, last) >= service.start_grace;
     remembered.incident_attempts > 0 && is_well && remembered.last_attempt().is_none_or(has_shown)
-}
-
-/// The finding that every attempt of this trouble was made for, where there were several and it was always the
-/// same: a sign that restarting does not help.
-fn same_finding(remembered: &ServiceState) -> Option<String> {
-    let (first, others) = remembered.attempt_codes.split_first()?;
-    let code = first
-        .iter()
-        .find(|code| others.iter().all(|codes| codes.contains(code)))?;
-    (!others.is_empty()).then(|| code.clone())
 }
 
 /// What a look at a service leaves in its state, whatever is decided; but what led to a restart that `is_interrupted`
@@ -594,78 +545,6 @@ fn journalled(before: Option<Verdict>, report: &ServiceReport, now: DateTime<Utc
     entry.action.clone_from(&report.action);
     entry.message = Some(report.notes.join("; ")).filter(|message| !message.is_empty());
     vec![entry]
-}
-
-/// The event that a verdict is to a channel, if it is one. `known` is what the channel was alerted about of the service.
-pub fn event_of(known: Option<&ServiceAlerts>, verdict: Verdict) -> Option<Event> {
-    match verdict {
-        Verdict::Restarted => Some(Event::Restarted),
-        Verdict::RestartFailed => Some(Event::RestartFailed),
-        Verdict::Repaired => Some(Event::Repaired),
-        Verdict::RepairFailed => Some(Event::RepairFailed),
-        Verdict::Exhausted => Some(Event::Exhausted),
-        Verdict::Down => Some(Event::Down),
-        Verdict::Degraded => Some(Event::Degraded),
-        Verdict::Unknown => Some(Event::Unknown),
-        Verdict::Scaled => Some(Event::Scaled),
-        Verdict::ScaleFailed => Some(Event::ScaleFailed),
-        Verdict::AtMax => Some(Event::AtMax),
-        Verdict::Healthy | Verdict::Steady
-            if known.is_some_and(|known| known.open_trouble.is_some()) =>
-        {
-            Some(Event::Recovered)
-        }
-        Verdict::Healthy
-        | Verdict::Steady
-        | Verdict::Starting
-        | Verdict::Failing
-        | Verdict::Waiting
-        | Verdict::Paused
-        | Verdict::Disabled => None,
-    }
-}
-
-/// A service that has more incidents in an hour breaks again and again.
-const FLAPPING: usize = 3;
-
-/// Whether a channel is alerted about one that breaks again and again: once, and then again after `remind_every`, or of
-/// what is worse; and that it is well only when it stays so.
-fn flap_is_due(
-    reported: Option<(Event, DateTime<Utc>)>,
-    event: Event,
-    now: DateTime<Utc>,
-    routing: &Routing,
-) -> bool {
-    let every = routing.reminds_after();
-    let again = |at| every.is_some_and(|every| crate::clock::age(now, at) >= every);
-    let is_news = |(worst, at)| event > worst || again(at);
-    event != Event::Recovered && reported.is_none_or(is_news)
-}
-
-fn flap_note(incidents: usize) -> String {
-    format!(
-        "it fails again and again: {incidents} incidents in the last hour; until that ends it is reported once every remind_every, and no recovery is"
-    )
-}
-
-/// Whether a channel is alerted about an event now: it wants it, and was not alerted about it within `remind_every`, or,
-/// where it is a warning, in this incident. A recovery always is: it ends what was reported before, and comes at most
-/// once for each.
-fn is_due(
-    known: Option<&ServiceAlerts>,
-    event: Event,
-    incident: Option<&str>,
-    now: DateTime<Utc>,
-    routing: &Routing,
-) -> bool {
-    let last = known.and_then(|known| known.last(event, incident));
-    let every = routing.reminds_after();
-    let again = |at| {
-        !event.is_once_an_incident() && every.is_some_and(|it| crate::clock::age(now, at) >= it)
-    };
-    // each change of the replicas is another one
-    let is_news = matches!(event, Event::Recovered | Event::Scaled);
-    routing.on.contains(&event) && (is_news || last.is_none_or(again))
 }
 
 #[cfg(test)]

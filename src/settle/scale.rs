@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde_json::Number;
 
-use super::{AlertConfig, event_of, is_due};
+use super::alerts::{AlertConfig, event_of, is_due};
 use crate::config::Scale;
 use crate::decide::scale::{Load, ScaleDecision};
 use crate::notify::Alert;

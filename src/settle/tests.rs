@@ -1,4 +1,6 @@
 use super::*;
+use crate::config::OnExhausted;
+use crate::notify::{Alert, Channel, Event, Routing};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -475,34 +477,6 @@ fn a_warning_is_reported_once_an_incident_and_a_failure_again_after_a_while() {
 }
 
 #[test]
-fn a_warning_that_outlasts_a_restart_is_not_reported_again() {
-    let channels = [channel(
-        "mail",
-        routing(&[Event::Degraded, Event::Restarted]),
-    )];
-    let mut known = ServiceAlerts::default();
-    let mut note = |event, incident, second| {
-        let due = is_due(
-            Some(&known),
-            event,
-            Some(incident),
-            at(second),
-            channels[0].routing(),
-        );
-        if due {
-            known.note(event, Some(incident), at(second));
-        }
-        due
-    };
-    assert!(note(Event::Degraded, "a.1", 0));
-    assert!(note(Event::Restarted, "a.1", 60));
-    assert!(!note(Event::Degraded, "a.1", 120));
-    assert!(!note(Event::Restarted, "a.2", 180), "once in a while");
-    assert!(note(Event::Degraded, "a.2", 240));
-    assert!(!note(Event::Degraded, "a.2", 90_000));
-}
-
-#[test]
 fn an_alert_begins_with_the_finding_that_matters_most() {
     let mut seen = up(1, 3600);
     for (check, code, severity) in [
@@ -584,27 +558,7 @@ fn each_channel_is_alerted_as_its_own_table_says() {
 }
 
 #[test]
-fn f48_what_every_attempt_met_is_known() {
-    let codes = |attempts: &[&[&str]]| {
-        let remembered = ServiceState {
-            attempt_codes: attempts
-                .iter()
-                .map(|codes| codes.iter().map(ToString::to_string).collect())
-                .collect(),
-            ..ServiceState::default()
-        };
-        same_finding(&remembered)
-    };
-    assert_eq!(codes(&[]), None);
-    assert_eq!(codes(&[&["a"]]), None, "one attempt shows nothing");
-    assert_eq!(codes(&[&["a"], &["a", "b"]]), Some("a".to_owned()));
-    assert_eq!(
-        codes(&[&["a", "b"], &["b"], &["c", "b"]]),
-        Some("b".to_owned())
-    );
-    assert_eq!(codes(&[&["a"], &["b"]]), None);
-    assert_eq!(codes(&[&[], &["b"]]), None);
-    // what counts is what an attempt was made for
+fn f48_what_an_attempt_was_made_for_is_known() {
     let seen = with(gone(), Kind::Log, "log_stale", Severity::Critical);
     let seen = with(seen, Kind::Log, "log_error", Severity::Warning);
     let seen = with(seen, Kind::Log, "log_stale", Severity::Critical);
