@@ -8,9 +8,10 @@ use chrono::{DateTime, Utc};
 
 use crate::check::container::{Awaited, Ordered};
 use crate::check::process::ProcessStatus;
-use crate::check::{Finding, Observation, Severity, log};
-use crate::config::Service;
+use crate::check::{Finding, Observation, Severity, log, sort_by_weight};
+use crate::config::{OnExhausted, Service};
 use crate::decide::{Decision, Spent};
+use crate::notify::{Alert, Event};
 use crate::report::ServiceReport;
 use crate::restart::{Action, Attempted, MethodName, Operation};
 use crate::state::journal::{AttemptNumber, Entry, JournalEvent};
@@ -241,16 +242,18 @@ pub fn settle(
         former != **remembered
     });
     let occasion = Occasion {
-        service,
-        remembered,
-        report: &report,
-        spent: decision.spent,
-        log_tail: observation.map(|seen| &seen.tail),
-        incident,
-        since: remembered.trouble_since.or(since),
+        name: &service.name,
+        verdict,
+        incident: incident.as_deref(),
+        incidents: remembered.incidents_in_hour(wall),
         now: wall,
     };
-    let has_alerted = occasion.alert(&mut state.channels, alerting);
+    let since = remembered.trouble_since.or(since);
+    let has_alerted = occasion.alert(&mut state.channels, alerting, |event| Alert {
+        since,
+        incident: incident.clone(),
+        ..ended.alert(remembered, &report, event)
+    });
     // that the verdict does not show: of a disabled service
     let pause = (remembered.pause_note(wall)).filter(|_| verdict != Verdict::Paused);
     report.notes.extend(pause);
@@ -427,6 +430,40 @@ impl<'a> Ended<'a> {
         }
     }
 
+    /// For the channels that are to know of it.
+    fn alert(&self, remembered: &ServiceState, report: &ServiceReport, event: Event) -> Alert {
+        let mut findings = report.findings.clone();
+        sort_by_weight(&mut findings);
+        let (spent, policy) = (self.decision.spent, &self.service.policy);
+        Alert {
+            findings,
+            action: report.action.clone(),
+            consecutive_failures: remembered.consecutive_failures,
+            attempts: report.restarts_last_hour,
+            max_per_hour: report.max_per_hour,
+            log_tail: self
+                .observation
+                .map(|seen| seen.tail.lines())
+                .unwrap_or_default(),
+            notes: report.notes.clone(),
+            same_finding: same_finding(remembered),
+            next_attempt: match (spent, policy.on_exhausted) {
+                (Some(Spent::Hour(frees)), _) => Some(frees),
+                (Some(Spent::GivenUp | Spent::Incident(_)), _) | (None, OnExhausted::GiveUp) => {
+                    None
+                }
+                (None, OnExhausted::Wait) => {
+                    remembered.budget_frees_at(self.wall, policy.max_per_hour)
+                }
+            },
+            max_attempts: match spent {
+                Some(Spent::Incident(max)) => Some(max),
+                _ => None,
+            },
+            ..Alert::new(self.wall, &self.service.name, event)
+        }
+    }
+
     /// For the journal.
     fn entries(&self, before: Option<Verdict>, report: &ServiceReport) -> Vec<Entry> {
         let mut entries = journalled(before, report, self.wall);
@@ -476,6 +513,16 @@ fn has_ended(
         && observation.is_some_and(|seen| !seen.findings.iter().any(is_critical));
     let has_shown = |last| crate::clock::age(now, last) >= service.start_grace;
     remembered.incident_attempts > 0 && is_well && remembered.last_attempt().is_none_or(has_shown)
+}
+
+/// The finding that every attempt of this trouble was made for, where there were several and it was always the
+/// same: a sign that restarting does not help.
+fn same_finding(remembered: &ServiceState) -> Option<String> {
+    let (first, others) = remembered.attempt_codes.split_first()?;
+    let code = first
+        .iter()
+        .find(|code| others.iter().all(|codes| codes.contains(code)))?;
+    (!others.is_empty()).then(|| code.clone())
 }
 
 /// What a look at a service leaves in its state, whatever is decided; but what led to a restart that `is_interrupted`

@@ -4,14 +4,9 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 
-use crate::check::log::Tail;
-use crate::check::sort_by_weight;
-use crate::config::{OnExhausted, Service};
-use crate::decide::Spent;
 use crate::notify::{Alert, Channel, Event, Routing};
-use crate::report::ServiceReport;
+use crate::state::State;
 use crate::state::channels::{ChannelState, ServiceAlerts};
-use crate::state::{ServiceState, State};
 use crate::verdict::Verdict;
 
 /// Who is alerted.
@@ -55,19 +50,14 @@ pub fn note_start(
     }
 }
 
-/// What there may be to say of a service after a run.
+/// What a run came to for a service or a scale, of which channels may have to know.
 pub(super) struct Occasion<'a> {
-    pub(super) service: &'a Service,
-    pub(super) remembered: &'a ServiceState,
-    pub(super) report: &'a ServiceReport,
-    /// Which limit of restarts is reached.
-    pub(super) spent: Option<Spent>,
-    /// The last lines of its logs.
-    pub(super) log_tail: Option<&'a Tail>,
+    pub(super) name: &'a str,
+    pub(super) verdict: Verdict,
     /// Of which this run was a part.
-    pub(super) incident: Option<String>,
-    /// Since when it is in trouble, or was before this run.
-    pub(super) since: Option<DateTime<Utc>>,
+    pub(super) incident: Option<&'a str>,
+    /// How many there were in the last hour.
+    pub(super) incidents: usize,
     pub(super) now: DateTime<Utc>,
 }
 
@@ -77,27 +67,26 @@ impl Occasion<'_> {
         &self,
         channels: &mut BTreeMap<String, ChannelState>,
         alerting: AlertConfig<'_>,
+        as_alert: impl Fn(Event) -> Alert,
     ) -> bool {
-        let name = &self.service.name;
-        let incidents = self.remembered.incidents_in_hour(self.now);
-        let flaps = incidents > FLAPPING;
+        let Self { name, now, .. } = *self;
+        let flaps = self.incidents > FLAPPING;
         let mut has_alerted = false;
         // one that is shown all present trouble is not told of its beginning and its end
         let concerned = (alerting.channels.iter()).filter(|channel| {
             channel.as_alertmanager().is_none() && channel.routing().concerns(name)
         });
         for channel in concerned {
+            let routing = channel.routing();
             // a channel that knows nothing of a service that is well has nothing to remember
             let of_channel = channels.get(&channel.name);
             let known = of_channel.and_then(|known| known.services.get(name));
-            let held = |event| of_channel.is_some_and(|known| known.holds(name, event));
+            let is_held = |event| of_channel.is_some_and(|known| known.holds(name, event));
             let was_flapping = known.and_then(|known| known.flapping);
-            let event = event_of(known, self.report.verdict)
-                .filter(|&event| self.is_due(known, event, channel.routing()))
-                .filter(|&event| {
-                    !flaps || flap_is_due(was_flapping, event, self.now, channel.routing())
-                })
-                .filter(|&event| !held(event));
+            let event = event_of(known, self.verdict)
+                .filter(|&event| is_due(known, event, self.incident, now, routing))
+                .filter(|&event| !flaps || flap_is_due(was_flapping, event, now, routing))
+                .filter(|&event| !is_held(event));
             let is_over = !flaps && was_flapping.is_some();
             if event.is_none() && !is_over {
                 continue;
@@ -107,68 +96,22 @@ impl Occasion<'_> {
             let of_open = of_open.map(str::to_owned);
             let known = channels.entry(channel.name.clone()).or_default();
             if let Some(event) = event {
-                let mut alert = self.as_alert(event);
+                let mut alert = as_alert(event);
                 // what was reported as the beginning of one incident is not left open by an end that is of another
                 if let Some(open) = of_open.filter(|_| flaps || event == Event::Recovered) {
                     alert.incident = Some(open);
                 }
                 if flaps {
-                    alert.notes.push(flap_note(incidents));
+                    alert.notes.push(flap_note(self.incidents));
                 }
-                known.alert(alert, channel.routing());
+                known.alert(alert, routing);
             }
             if let Some(known) = known.services.get_mut(name) {
-                known.flapping = event.filter(|_| flaps).map(|event| (event, self.now));
+                known.flapping = event.filter(|_| flaps).map(|event| (event, now));
             }
         }
         has_alerted
     }
-
-    fn is_due(&self, known: Option<&ServiceAlerts>, event: Event, routing: &Routing) -> bool {
-        is_due(known, event, self.incident.as_deref(), self.now, routing)
-    }
-
-    fn as_alert(&self, event: Event) -> Alert {
-        let mut findings = self.report.findings.clone();
-        sort_by_weight(&mut findings);
-        let policy = &self.service.policy;
-        Alert {
-            findings,
-            action: self.report.action.clone(),
-            since: self.since,
-            consecutive_failures: self.remembered.consecutive_failures,
-            attempts: self.report.restarts_last_hour,
-            max_per_hour: self.report.max_per_hour,
-            log_tail: self.log_tail.map(Tail::lines).unwrap_or_default(),
-            notes: self.report.notes.clone(),
-            same_finding: same_finding(self.remembered),
-            next_attempt: match (self.spent, policy.on_exhausted) {
-                (Some(Spent::Hour(frees)), _) => Some(frees),
-                (Some(Spent::GivenUp | Spent::Incident(_)), _) | (None, OnExhausted::GiveUp) => {
-                    None
-                }
-                (None, OnExhausted::Wait) => self
-                    .remembered
-                    .budget_frees_at(self.now, policy.max_per_hour),
-            },
-            max_attempts: match self.spent {
-                Some(Spent::Incident(max)) => Some(max),
-                _ => None,
-            },
-            incident: self.incident.clone(),
-            ..Alert::new(self.now, &self.service.name, event)
-        }
-    }
-}
-
-/// The finding that every attempt of this trouble was made for, where there were several and it was always the
-/// same: a sign that restarting does not help.
-fn same_finding(remembered: &ServiceState) -> Option<String> {
-    let (first, others) = remembered.attempt_codes.split_first()?;
-    let code = first
-        .iter()
-        .find(|code| others.iter().all(|codes| codes.contains(code)))?;
-    (!others.is_empty()).then(|| code.clone())
 }
 
 /// The event that a verdict is to a channel, if it is one. `known` is what the channel was alerted about of the service.
@@ -226,7 +169,7 @@ fn flap_note(incidents: usize) -> String {
 /// Whether a channel is alerted about an event now: it wants it, and was not alerted about it within `remind_every`, or,
 /// where it is a warning, in this incident. A recovery always is: it ends what was reported before, and comes at most
 /// once for each.
-pub(super) fn is_due(
+fn is_due(
     known: Option<&ServiceAlerts>,
     event: Event,
     incident: Option<&str>,
@@ -265,28 +208,5 @@ mod tests {
         assert!(!note(Event::Restarted, "a.2", 180), "once in a while");
         assert!(note(Event::Degraded, "a.2", 240));
         assert!(!note(Event::Degraded, "a.2", 90_000));
-    }
-
-    #[test]
-    fn f48_what_every_attempt_met_is_known() {
-        let codes = |attempts: &[&[&str]]| {
-            let remembered = ServiceState {
-                attempt_codes: attempts
-                    .iter()
-                    .map(|codes| codes.iter().map(ToString::to_string).collect())
-                    .collect(),
-                ..ServiceState::default()
-            };
-            same_finding(&remembered)
-        };
-        assert_eq!(codes(&[]), None);
-        assert_eq!(codes(&[&["a"]]), None, "one attempt shows nothing");
-        assert_eq!(codes(&[&["a"], &["a", "b"]]), Some("a".to_owned()));
-        assert_eq!(
-            codes(&[&["a", "b"], &["b"], &["c", "b"]]),
-            Some("b".to_owned())
-        );
-        assert_eq!(codes(&[&["a"], &["b"]]), None);
-        assert_eq!(codes(&[&[], &["b"]]), None);
     }
 }

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde_json::Number;
 
-use super::alerts::{AlertConfig, event_of, is_due};
+use super::alerts::{AlertConfig, Occasion};
 use crate::config::Scale;
 use crate::decide::scale::{Load, ScaleDecision};
 use crate::notify::Alert;
@@ -180,43 +180,34 @@ pub fn settle_scale(
         action: report.action.clone(),
         notes: report.notes.clone(),
     };
-    let mut must_persist = {
+    let has_changed = {
         let mut former = former;
         former.catch_up(known);
         former != *known
     };
     let trouble_since = known.trouble_since.or(since);
     let entries = journalled(before, &report, now);
-    let concerned = (alerting.channels.iter()).filter(|channel| {
-        channel.as_alertmanager().is_none() && channel.routing().concerns(&scale.name)
+    let occasion = Occasion {
+        name: &scale.name,
+        verdict,
+        incident: incident.as_deref(),
+        // it is not told of one that it fails again and again: each change is news
+        incidents: 0,
+        now,
+    };
+    let has_alerted = occasion.alert(&mut state.channels, alerting, |event| Alert {
+        action: report.action.clone(),
+        since: trouble_since,
+        attempts: report.changes_last_hour,
+        max_per_hour: report.max_per_hour,
+        notes: report.notes.clone(),
+        incident: incident.clone(),
+        ..Alert::new(now, &scale.name, event)
     });
-    for channel in concerned {
-        let of_channel = state.channels.get(&channel.name);
-        let told = of_channel.and_then(|it| it.services.get(&scale.name));
-        let holds = |event| of_channel.is_some_and(|it| it.holds(&scale.name, event));
-        let event = event_of(told, verdict)
-            .filter(|&event| is_due(told, event, incident.as_deref(), now, channel.routing()))
-            .filter(|&event| !holds(event));
-        let Some(event) = event else {
-            continue;
-        };
-        must_persist = true;
-        let alert = Alert {
-            action: report.action.clone(),
-            since: trouble_since,
-            attempts: report.changes_last_hour,
-            max_per_hour: report.max_per_hour,
-            notes: report.notes.clone(),
-            incident: incident.clone(),
-            ..Alert::new(now, &scale.name, event)
-        };
-        let of_channel = state.channels.entry(channel.name.clone()).or_default();
-        of_channel.alert(alert, channel.routing());
-    }
     SettledScale {
         report,
         entries,
-        must_persist,
+        must_persist: has_changed || has_alerted,
     }
 }
 

@@ -558,7 +558,26 @@ fn each_channel_is_alerted_as_its_own_table_says() {
 }
 
 #[test]
-fn f48_what_an_attempt_was_made_for_is_known() {
+fn f48_what_every_attempt_met_is_known() {
+    let codes = |attempts: &[&[&str]]| {
+        let remembered = ServiceState {
+            attempt_codes: attempts
+                .iter()
+                .map(|codes| codes.iter().map(ToString::to_string).collect())
+                .collect(),
+            ..ServiceState::default()
+        };
+        same_finding(&remembered)
+    };
+    assert_eq!(codes(&[]), None);
+    assert_eq!(codes(&[&["a"]]), None, "one attempt shows nothing");
+    assert_eq!(codes(&[&["a"], &["a", "b"]]), Some("a".to_owned()));
+    assert_eq!(
+        codes(&[&["a", "b"], &["b"], &["c", "b"]]),
+        Some("b".to_owned())
+    );
+    assert_eq!(codes(&[&["a"], &["b"]]), None);
+    assert_eq!(codes(&[&[], &["b"]]), None);
     let seen = with(gone(), Kind::Log, "log_stale", Severity::Critical);
     let seen = with(seen, Kind::Log, "log_error", Severity::Warning);
     let seen = with(seen, Kind::Log, "log_stale", Severity::Critical);
