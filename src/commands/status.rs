@@ -68,23 +68,26 @@ pub fn run(config: &Config, options: &cli::Status, style: Style) -> Result<u8, E
         }
     }
     report.exit_code = code.code();
-    if options.html {
+    let text = if options.html {
         let mut trouble = loaded.damage;
         trouble.extend(late);
         let wanted = |name: &str| names.contains(name);
-        print(&publish::status_page(
-            config, &report, wanted, now, &trouble,
-        ))?;
+        publish::status_page(config, &report, wanted, now, &trouble)
     } else if options.json {
         let json =
             serde_json::to_string(&report).map_err(|error| Error::Internal(error.to_string()))?;
-        print(&(json + "\n"))?;
+        json + "\n"
     } else {
         let mut page = Page::new(style);
         for remark in remarks {
             page.line(0, &remark);
         }
-        print(&(table(&report, style) + &page.into_text()))?;
+        table(&report, style) + &page.into_text()
+    };
+    match print(&text) {
+        // the worse of the two: what is not well is not hidden
+        Err(error) if code > ExitCode::Ok => ::log::error!("{error}"),
+        printed => printed?,
     }
     Ok(code.code())
 }
