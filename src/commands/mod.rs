@@ -52,6 +52,13 @@ fn read_journal(config: &Config, each: impl FnMut(Entry)) -> Result<(), Error> {
     Ok(())
 }
 
+/// What runs have recorded. Damage that the backup makes up for is logged; an error where nothing can be read.
+fn recorded(config: &Config) -> Result<State, Error> {
+    let loaded = Store::at(&config.state_dir).look().readable()?;
+    loaded.warn();
+    Ok(loaded.state)
+}
+
 /// The services that were asked for by names and globs: all of them where none was. What the config does not have is a
 /// usage error.
 pub fn selected(config: &Config, asked: &[String]) -> Result<BTreeSet<String>, Error> {
@@ -178,6 +185,7 @@ fn open(config: &Config) -> Result<Opened, Error> {
         mut state,
         damage,
         trusted,
+        ..
     } = store.load(now.wall)?;
     state.adjust_to_clock(&now);
     if !damage.is_empty() {

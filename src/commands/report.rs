@@ -52,7 +52,10 @@ fn summed_up(config: &Config, since: Duration, clock: &Reading) -> Result<Period
     let from = now.checked_sub_signed(since).unwrap_or_default();
     let mut reader = Reader::new(from, now);
     read_journal(config, |entry| reader.add(&entry))?;
-    let mut state = Store::at(&config.state_dir).look().state;
+    let loaded = Store::at(&config.state_dir).look();
+    // it is about what the journal has
+    loaded.warn();
+    let mut state = loaded.state;
     state.move_with_clock(clock);
     let runs = Runs {
         last: state.last_run,

@@ -12,15 +12,14 @@ use crate::report::text::table;
 use crate::state::store::Store;
 use crate::verdict::ExitCode;
 
-/// Shows the recorded verdicts, and answers with their exit code; with 3 where there are none, or too old ones.
+/// Shows the recorded verdicts, and answers with their exit code; with 3 where there are none, or too old ones. An error
+/// where they cannot be read.
 pub fn run(config: &Config, options: &cli::Status, style: Style) -> Result<u8, Error> {
-    let names = selected(config, &options.services)?;
     let clock = Reading::take();
     let now = clock.wall;
-    let loaded = Store::at(&config.state_dir).look();
-    for sentence in &loaded.damage {
-        ::log::warn!("{sentence}");
-    }
+    let loaded = Store::at(&config.state_dir).look().readable()?;
+    loaded.warn();
+    let names = selected(config, &options.services)?;
     let mut state = loaded.state;
     state.move_with_clock(&clock);
     let mut report = report::of_state(config, &state, now, |name| names.contains(name));

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 
 use crate::amount::rounded;
 use crate::clock::{Reading, age, rough, stamp};
-use crate::commands::{print, read_journal};
+use crate::commands::{print, read_journal, recorded};
 use crate::config::Config;
 use crate::config::scale::{Levels, Metric, Scale};
 use crate::error::Error;
@@ -12,7 +12,6 @@ use crate::report::page::{Page, Style};
 use crate::report::text::{add_entry, describe};
 use crate::state::journal::Entry;
 use crate::state::scale::ScaleState;
-use crate::state::store::Store;
 use crate::verdict::Verdict;
 
 /// How many of the last changes are shown.
@@ -22,18 +21,15 @@ const CHANGES: usize = 5;
 pub(super) fn run(config: &Config, scale: &Scale, style: Style) -> Result<u8, Error> {
     let clock = Reading::take();
     let now = clock.wall;
-    let mut loaded = Store::at(&config.state_dir).look();
-    loaded.state.move_with_clock(&clock);
-    for sentence in &loaded.damage {
-        ::log::warn!("{sentence}");
-    }
+    let mut state = recorded(config)?;
+    state.move_with_clock(&clock);
     let mut changes = Vec::new();
     read_journal(config, |entry| {
         if entry.service == scale.name && entry.action.is_some() {
             changes.push(entry);
         }
     })?;
-    let known = loaded.state.scales.get(&scale.name);
+    let known = state.scales.get(&scale.name);
     print(&account(scale, known, &changes, now, style))?;
     Ok(0)
 }

@@ -33,6 +33,55 @@ pub struct Loaded {
     pub damage: Vec<String>,
     /// Whether the attempts in it can be relied on. Where not, nothing may be restarted.
     pub trusted: bool,
+    /// Why it is a new one although there is a state; absent where there is none, or it or its backup was read.
+    pub lost: Option<Lost>,
+}
+
+impl Loaded {
+    /// An error where there is a state, and neither it nor its backup can be read: that must not look like no state.
+    pub fn readable(self) -> Result<Self, StoreError> {
+        match self.lost {
+            Some(lost) => Err(StoreError::Unreadable {
+                why: self.damage.join("; "),
+                lost,
+            }),
+            None => Ok(self),
+        }
+    }
+
+    /// Logs what was damaged.
+    pub fn warn(&self) {
+        for sentence in &self.damage {
+            ::log::warn!("{sentence}");
+        }
+    }
+}
+
+/// Why neither the state nor its backup was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Lost {
+    /// They are no states of ours.
+    Damaged,
+    /// The system does not give them.
+    Failed,
+    /// This user may not read them.
+    Forbidden,
+    /// They may be whole: what is wrong passes.
+    NotNow,
+}
+
+impl Lost {
+    /// What to do about it.
+    pub fn remedy(self) -> &'static str {
+        match self {
+            Self::Damaged => {
+                "`watchdog check` sets it aside and begins a new one, and restarts nothing in that run"
+            }
+            Self::Failed => "see whether state_dir is the right directory, and its disk is well",
+            Self::Forbidden => "run as the user that owns it",
+            Self::NotNow => "try again",
+        }
+    }
 }
 
 impl Store {
@@ -49,7 +98,7 @@ impl Store {
                 });
                 None
             }
-            Unusable::Damaged(_) => self.set_aside(path, tag, now),
+            Unusable::Damaged(_) | Unusable::Failed(..) => self.set_aside(path, tag, now),
         });
         unread.map_or(Ok(loaded), Err)
     }
@@ -64,10 +113,12 @@ impl Store {
         let state = self.dir.join("state.json");
         let backup = self.dir.join("state.json.bak");
         let mut damage = Vec::new();
+        let mut lost = None;
         let mut check = |path: &Path, tag: &str| match read_state(path) {
             Ok(found) => Ok(found),
             Err(unusable) => {
                 let why = unusable.to_string();
+                lost = lost.max(Some(unusable.lost()));
                 damage.push(match put_away(path, tag, unusable) {
                     Some(aside) => format!(
                         "{} {why}; it was set aside as {}",
@@ -85,11 +136,10 @@ impl Store {
                 trusted: !state.attempts_lost,
                 state,
                 damage,
+                lost: None,
             };
         }
-        let second = check(&backup, "bak-");
-        let lost = first.is_err() || second.is_err();
-        match second {
+        match check(&backup, "bak-") {
             Ok(Some(mut state)) => {
                 damage.push(format!(
                     "the backup {} was used in its place",
@@ -100,12 +150,14 @@ impl Store {
                     trusted: !state.attempts_lost,
                     state,
                     damage,
+                    lost: None,
                 }
             }
             Ok(None) | Err(()) => Loaded {
                 state: State::of_journal(&self.journalled()),
-                trusted: !lost,
+                trusted: lost.is_none(),
                 damage,
+                lost,
             },
         }
     }
@@ -171,6 +223,9 @@ pub(super) enum Unusable {
     /// It is no state of ours: a sentence without its name.
     #[error("{0}")]
     Damaged(String),
+    /// It is not given out: what was tried, and why it failed.
+    #[error("{0}: {1}")]
+    Failed(&'static str, io::Error),
     /// It may be whole: what is wrong passes.
     #[error("cannot be read: {0}")]
     NotNow(io::Error),
@@ -183,7 +238,18 @@ impl From<String> for Unusable {
 }
 
 impl Unusable {
-    fn from_io(what: &str, error: io::Error) -> Self {
+    fn lost(&self) -> Lost {
+        match self {
+            Self::Damaged(_) => Lost::Damaged,
+            Self::Failed(_, error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                Lost::Forbidden
+            }
+            Self::Failed(..) => Lost::Failed,
+            Self::NotNow(_) => Lost::NotNow,
+        }
+    }
+
+    fn from_io(what: &'static str, error: io::Error) -> Self {
         // descriptors, memory, or a server that does not answer
         match error.raw_os_error() {
             Some(
@@ -195,7 +261,7 @@ impl Unusable {
                 | libc::EINTR
                 | libc::ETIMEDOUT,
             ) => Self::NotNow(error),
-            _ => Self::Damaged(format!("{what}: {error}")),
+            _ => Self::Failed(what, error),
         }
     }
 }
