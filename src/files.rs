@@ -320,24 +320,26 @@ pub fn check_executable(path: &Path) -> Result<(), String> {
 
 /// Makes a new file, in the place of one that a run left behind that was cut short: never through a link.
 pub fn create_anew(path: &Path, mode: u32) -> io::Result<File> {
-    let create = || {
-        OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(mode)
-            .custom_flags(libc::O_NOFOLLOW)
-            .open(path)
-    };
-    match create() {
+    match create(path, mode) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             match fs::remove_file(path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
             }
-            create()
+            create(path, mode)
         }
         file => file,
     }
+}
+
+/// Makes a new file: an error where anything has its name.
+pub fn create(path: &Path, mode: u32) -> io::Result<File> {
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .custom_flags(libc::O_NOFOLLOW)
+        .open(path)
 }
 
 /// Opens a file of one's own to append to, made with `mode` where it is missing: never a link, nor a second name for
