@@ -38,6 +38,42 @@ fn the_state_directory_is_made_and_is_its_owners_alone() {
 }
 
 #[test]
+fn files_that_were_opened_to_all_are_the_owners_alone_again() {
+    let scene = Scene::with(
+        "[logging]\nfile = \"own.log\"\n[service.a]\nprocess = { pid_file = \"a.pid\" }\nrestart = { command = [\"true\"], start_timeout = \"300ms\", settle = \"0s\" }\n",
+    );
+    scene.check().exits(2);
+    let files = ["state.json", "journal.jsonl", "lock", "a.out"];
+    for name in files {
+        let path = scene.path(&format!("state/{name}"));
+        fs::set_permissions(path, fs::Permissions::from_mode(0o666)).unwrap();
+    }
+    // not one of the state directory: its mode is a person's choice
+    fs::set_permissions(scene.path("own.log"), fs::Permissions::from_mode(0o644)).unwrap();
+    let mode = |name: &str| scene.path(name).metadata().unwrap().mode() & 0o7777;
+    scene.run(&["status"]).exits(2);
+    scene.run(&["check", "--dry-run"]);
+    for name in files {
+        assert_eq!(
+            mode(&format!("state/{name}")),
+            0o666,
+            "looking changes {name}"
+        );
+    }
+    let outcome = scene.check().exits(2);
+    for name in files {
+        assert_eq!(mode(&format!("state/{name}")), 0o600, "{name}");
+    }
+    assert_eq!(mode("state/state.json.bak"), 0o600);
+    assert_eq!(mode("own.log"), 0o644);
+    let said = scene.fill(
+        "{dir}/state/journal.jsonl could be read or written by others (mode 666); its mode is 600 again",
+    );
+    assert!(outcome.stderr.contains(&said), "{outcome:?}");
+    assert!(scene.check().stderr.is_empty(), "said once");
+}
+
+#[test]
 fn state_json_has_what_scripts_may_read() {
     let scene = Scene::of(&[&broken("a").restart("max_per_hour", "1")]);
     scene.check().exits(2).verdict("a", "restart_failed");

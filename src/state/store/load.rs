@@ -1,6 +1,6 @@
 //! Reading the state: it, its backup, or what the journal knows.
 
-use std::fs;
+use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -89,7 +89,7 @@ impl Store {
     /// cannot be read this time.
     pub fn load(&self, now: DateTime<Utc>) -> Result<Loaded, StoreError> {
         let mut unread = None;
-        let loaded = self.judge(|path, tag, why| match why {
+        let loaded = self.judge(files::keep_private, |path, tag, why| match why {
             Unusable::NotNow(source) => {
                 unread.get_or_insert(StoreError::Io {
                     what: "cannot read the state",
@@ -105,16 +105,21 @@ impl Store {
 
     /// The same for commands that only look: nothing is set aside.
     pub fn look(&self) -> Loaded {
-        self.judge(|_, _, _| None)
+        self.judge(|_, _, _| {}, |_, _, _| None)
     }
 
-    /// Reads the state or its backup. What cannot be used is handed to `put_away`, which gives back where it is now.
-    fn judge(&self, mut put_away: impl FnMut(&Path, &str, Unusable) -> Option<PathBuf>) -> Loaded {
+    /// Reads the state or its backup. What is opened is handed to `opened`, and what cannot be used to `put_away`, which
+    /// gives back where it is now.
+    fn judge(
+        &self,
+        opened: impl Fn(&Path, &File, &Metadata),
+        mut put_away: impl FnMut(&Path, &str, Unusable) -> Option<PathBuf>,
+    ) -> Loaded {
         let state = self.dir.join("state.json");
         let backup = self.dir.join("state.json.bak");
         let mut damage = Vec::new();
         let mut lost = None;
-        let mut check = |path: &Path, tag: &str| match read_state(path) {
+        let mut check = |path: &Path, tag: &str| match read_state(path, &opened) {
             Ok(found) => Ok(found),
             Err(unusable) => {
                 let why = unusable.to_string();
@@ -266,8 +271,11 @@ impl Unusable {
     }
 }
 
-/// Reads one state file: `None` where there is none.
-pub(super) fn read_state(path: &Path) -> Result<Option<State>, Unusable> {
+/// Reads one state file, once it was handed to `opened`: `None` where there is none.
+pub(super) fn read_state(
+    path: &Path,
+    opened: impl Fn(&Path, &File, &Metadata),
+) -> Result<Option<State>, Unusable> {
     let (file, meta) = match files::open(path, Links::Refuse) {
         Err(Refusal::Io(error)) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(Refusal::Io(error)) => return Err(Unusable::from_io("cannot be opened", error)),
@@ -281,6 +289,8 @@ pub(super) fn read_state(path: &Path) -> Result<Option<State>, Unusable> {
     if meta.len() > STATE_LIMIT {
         return Err("is too large".to_owned().into());
     }
+    // of it, the backup may become one more name
+    opened(path, &file, &meta);
     let mut bytes = Vec::with_capacity(usize::try_from(meta.len()).unwrap_or_default() + 1);
     file.take(STATE_LIMIT)
         .read_to_end(&mut bytes)
