@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::report::page::{Page, Style};
 use crate::report::text::{add_entry, describe};
 use crate::state::journal::Entry;
-use crate::state::scale::ScaleState;
+use crate::state::scale::{LastResult, ScaleState};
 use crate::verdict::Verdict;
 
 /// How many of the last changes are shown.
@@ -90,7 +90,7 @@ fn account(
         ),
     );
     page.line(0, "decided:");
-    page.line(4, meaning(verdict));
+    page.line(4, &meaning(verdict, report));
     for note in &report.notes {
         page.line(4, note);
     }
@@ -141,13 +141,33 @@ fn measure(scale: &Scale) -> String {
     }
 }
 
-fn meaning(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Scaled => "the load asked for another number of replicas, and so many run now",
+/// What was decided. A change that is due and was not made, for which the notes say why, goes by the verdict of what was
+/// seen: it is no trouble.
+fn meaning(verdict: Verdict, report: &LastResult) -> String {
+    let (from, to) = (report.replicas, report.desired);
+    let sentence = match verdict {
+        Verdict::Scaled => {
+            let now = to.map_or_else(|| "so many".to_owned(), |to| to.to_string());
+            return format!("another number of replicas was due, and {now} run now");
+        }
         Verdict::AtMax => "the load asks for more replicas than there may be (max)",
         Verdict::ScaleFailed => "another number of replicas was to run, and does not",
         Verdict::Paused => "a person wants it left alone",
-        Verdict::Unknown => "what could not be seen changes nothing",
-        _ => "nothing has to be changed",
-    }
+        _ => {
+            if let (Some(from), Some(to)) = (from, to)
+                && from != to
+                && report.action.is_none()
+            {
+                return format!(
+                    "a change from {from} to {to} replicas is due, and is not made now"
+                );
+            }
+            if verdict == Verdict::Unknown {
+                "what could not be seen changes nothing"
+            } else {
+                "nothing has to be changed"
+            }
+        }
+    };
+    sentence.to_owned()
 }
