@@ -10,7 +10,7 @@ use std::ffi::OsString;
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
 
 /// More symbolic links than a path has: the kernel's own bound.
@@ -320,29 +320,65 @@ pub fn check_executable(path: &Path) -> Result<(), String> {
 
 /// Makes a new file, in the place of one that a run left behind that was cut short: never through a link.
 pub fn create_anew(path: &Path, mode: u32) -> io::Result<File> {
-    let create = || {
-        OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(mode)
-            .custom_flags(libc::O_NOFOLLOW)
-            .open(path)
-    };
-    match create() {
+    match create(path, mode) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             match fs::remove_file(path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
             }
-            create()
+            create(path, mode)
         }
         file => file,
     }
 }
 
+/// Makes a new file: an error where anything has its name.
+pub fn create(path: &Path, mode: u32) -> io::Result<File> {
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .custom_flags(libc::O_NOFOLLOW)
+        .open(path)
+}
+
+/// The mode of a file that only its owner may read and write.
+pub const PRIVATE: u32 = 0o600;
+
+/// Takes away what others may do with a file of one's own that only its owner is to read and write: somebody gave it to
+/// them since it was made. `meta` is what is known of it already.
+pub fn keep_private(path: &Path, file: &File, meta: &Metadata) {
+    const OTHERS: u32 = 0o077;
+    let mode = meta.mode() & 0o7777;
+    let is_shared = mode & OTHERS != 0;
+    if !is_shared || meta.uid() != nix::unistd::geteuid().as_raw() {
+        return;
+    }
+    let path = path.display();
+    match file.set_permissions(fs::Permissions::from_mode(PRIVATE)) {
+        Ok(()) => ::log::warn!(
+            "{path} could be read or written by others (mode {mode:o}); its mode is {PRIVATE:o} again"
+        ),
+        Err(error) => ::log::warn!(
+            "{path} can be read or written by others (mode {mode:o}), and that cannot be changed: {error}; chmod {PRIVATE:o} it"
+        ),
+    }
+}
+
+/// Opens a file as [`append`] does that only its owner is to read and write.
+pub fn append_private(path: &Path) -> io::Result<File> {
+    let (file, meta) = open_to_append(path, PRIVATE)?;
+    keep_private(path, &file, &meta);
+    Ok(file)
+}
+
 /// Opens a file of one's own to append to, made with `mode` where it is missing: never a link, nor a second name for
 /// another file, nor somebody else's file.
 pub fn append(path: &Path, mode: u32) -> io::Result<File> {
+    open_to_append(path, mode).map(|(file, _)| file)
+}
+
+fn open_to_append(path: &Path, mode: u32) -> io::Result<(File, Metadata)> {
     let me = nix::unistd::geteuid().as_raw();
     let file = OpenOptions::new()
         .read(true)
@@ -364,7 +400,7 @@ pub fn append(path: &Path, mode: u32) -> io::Result<File> {
             "it has another name (a hard link), and may be another file",
         ));
     }
-    Ok(file)
+    Ok((file, meta))
 }
 
 #[cfg(test)]
@@ -382,7 +418,7 @@ mod tests {
             "it has another name (a hard link), and may be another file"
         );
     }
-    use std::os::unix::fs::{PermissionsExt, chown, symlink};
+    use std::os::unix::fs::{chown, symlink};
 
     fn mode(path: &Path, mode: u32) {
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();

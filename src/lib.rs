@@ -81,8 +81,12 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     let cli = match Cli::read(&arguments) {
         Ok(cli) => cli,
         Err(error) => {
-            let _ = error.print();
-            return if error.use_stderr() { 64 } else { 0 };
+            // the help and the version are no errors, and go to standard output
+            let printed = error.print().and_then(|()| std::io::stdout().flush());
+            if error.use_stderr() {
+                return 64;
+            }
+            return commands::output(printed).map_or_else(|error| told(&error), |()| 0);
         }
     };
     let Some(command) = &cli.command else {

@@ -32,7 +32,7 @@ use crate::restart::command::empty_large_outputs;
 use crate::scale::watched::excuse;
 use crate::settle::{AlertConfig, alert_own_trouble, note_start, recover_interrupted, settle};
 use crate::state::journal::{self, Entry, JournalEvent};
-use crate::state::store::{Loaded, Lock, Store, StoreError};
+use crate::state::store::{Loaded, Lock, Lost, Store, StoreError};
 use crate::state::{RunResult, State};
 use crate::verdict::{ExitCode, Verdict};
 
@@ -212,6 +212,12 @@ impl Run {
     pub fn open(&self, dry_run: bool) -> Result<Session, Error> {
         if dry_run {
             let loaded = Store::at(&self.config.state_dir).look();
+            // a run sets aside what is damaged, and goes on; what it comes to without a state that it may have is not known
+            let loaded = match loaded.lost {
+                None | Some(Lost::Damaged) => loaded,
+                Some(_) => loaded.readable()?,
+            };
+            loaded.warn();
             return Ok(self.session(Access::ReadOnly, None, loaded));
         }
         match self.lock_and_load()? {

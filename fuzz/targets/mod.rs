@@ -193,7 +193,9 @@ pub(crate) fn state(data: &[u8]) {
         mut state,
         damage,
         trusted,
+        lost,
     } = loaded;
+    assert!(lost.is_none() || !damage.is_empty());
     assert!(
         trusted
             || (damage.len() == 1 + usize::from(!backup.is_empty()) && state == State::default())

@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use crate::cli;
 use crate::commands::discovered::Containers;
-use crate::commands::{print, selected};
+use crate::commands::{print_or_log, selected};
 use crate::config::Config;
 use crate::error::Error;
 use crate::report::page::Style;
@@ -92,10 +92,12 @@ fn show(report: &RunReport, options: &cli::Check, style: Style) -> Result<(), Er
     if options.json {
         let json =
             serde_json::to_string(report).map_err(|error| Error::Internal(error.to_string()))?;
-        return print(&(json + "\n"));
+        print_or_log(&(json + "\n"));
+        return Ok(());
     }
     if !options.quiet {
-        return print(&table(report, style));
+        print_or_log(&table(report, style));
+        return Ok(());
     }
     // what cron mails is read by somebody who was just woken: only what is not well
     let mut shown = report.clone();
@@ -105,5 +107,6 @@ fn show(report: &RunReport, options: &cli::Check, style: Style) -> Result<(), Er
     shown
         .scales
         .retain(|scale| scale.verdict.exit_code() != ExitCode::Ok);
-    print(&table(&shown, style))
+    print_or_log(&table(&shown, style));
+    Ok(())
 }

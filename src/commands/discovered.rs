@@ -51,8 +51,12 @@ pub fn add(config: &mut Config, command: &Command) -> Containers {
 /// Adds all that is remembered of what was found.
 pub fn add_remembered(config: &mut Config) {
     if !config.discover.is_empty() {
-        let state = Store::at(&config.state_dir).look().state;
-        let found = recall(config, &state, |_| true);
+        let loaded = Store::at(&config.state_dir).look();
+        // what was found is known from nowhere else
+        if loaded.lost.is_some() {
+            loaded.warn();
+        }
+        let found = recall(config, &loaded.state, |_| true);
         plan(config, found);
     }
 }

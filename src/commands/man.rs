@@ -3,6 +3,7 @@
 //! The pages of the tool and its commands are generated from the definitions of the command line, the page of
 //! the config file from those of its tables. So no page can say what is not so.
 
+use std::fmt::Write;
 use std::path::Path;
 
 use clap::CommandFactory;
@@ -40,14 +41,17 @@ pub fn run(options: &cli::Man) -> Result<u8, Error> {
 }
 
 fn write_all(pages: &[Page], directory: &Path) -> Result<u8, Error> {
+    let mut written = String::new();
     for page in pages {
         let path = directory.join(&page.file);
         if let Err(error) = std::fs::write(&path, &page.text) {
             crate::commands::complain(&format!("cannot write {}: {error}", path.display()));
+            print(&written)?;
             return Ok(1);
         }
-        print(&format!("{}\n", path.display()))?;
+        let _ = writeln!(written, "{}", path.display());
     }
+    print(&written)?;
     Ok(0)
 }
 
@@ -147,7 +151,7 @@ fn tool_page(tool: &clap::Command) -> std::io::Result<String> {
     );
     more.control("PP", []);
     more.text([roman(
-        "The other commands: 0 done, 1 refused or failed, and those from 64 on.",
+        "The other commands: 0 done, 1 refused or failed, or not printed, and those from 64 on.",
     )]);
     section(
         &mut more,

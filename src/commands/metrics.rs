@@ -3,20 +3,16 @@
 use chrono::DateTime;
 
 use crate::clock::{self, Reading, known_age};
-use crate::commands::print;
+use crate::commands::{print, recorded};
 use crate::config::Config;
 use crate::error::Error;
 use crate::publish;
-use crate::state::store::Store;
 
-/// Prints the metrics in the text format of Prometheus. Where no run has been recorded, every series stands at 0. So does the
+/// Prints the metrics in the text format of Prometheus. Where no run has been recorded, every series stands at 0; where
+/// that is not known, nothing is printed. At 0 stands as well the
 /// time of a last run that lies ahead: who watches its age would not notice for so long that there are no runs.
 pub fn run(config: &Config) -> Result<u8, Error> {
-    let loaded = Store::at(&config.state_dir).look();
-    for sentence in &loaded.damage {
-        ::log::warn!("{sentence}");
-    }
-    let mut state = loaded.state;
+    let mut state = recorded(config)?;
     let now = Reading::take();
     state.move_with_clock(&now);
     if let Some(last) = state.last_run

@@ -52,6 +52,13 @@ fn read_journal(config: &Config, each: impl FnMut(Entry)) -> Result<(), Error> {
     Ok(())
 }
 
+/// What runs have recorded. Damage that the backup makes up for is logged; an error where nothing can be read.
+fn recorded(config: &Config) -> Result<State, Error> {
+    let loaded = Store::at(&config.state_dir).look().readable()?;
+    loaded.warn();
+    Ok(loaded.state)
+}
+
 /// The services that were asked for by names and globs: all of them where none was. What the config does not have is a
 /// usage error.
 pub fn selected(config: &Config, asked: &[String]) -> Result<BTreeSet<String>, Error> {
@@ -137,19 +144,26 @@ pub fn one<'a>(config: &'a Config, name: &str) -> Result<&'a Service, Error> {
     })
 }
 
-/// Writes to standard output. A reader that has gone away is no trouble: what was done is done.
+/// Writes to standard output. A reader that has gone away has what it wanted: that is no error.
 pub fn print(text: &str) -> Result<(), Error> {
     let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            // there is nowhere left to say it but standard error, and that may be gone as well
-            let _ = writeln!(
-                io::stderr(),
-                "watchdog: cannot write to standard output: {error}"
-            );
-            Ok(())
-        }
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    output(written)
+}
+
+/// What came of writing to standard output.
+pub fn output(written: io::Result<()>) -> Result<(), Error> {
+    match written {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Error::Output(error)),
         _ => Ok(()),
+    }
+}
+
+/// Writes to standard output what a run came to. Where that fails, it is logged: the exit code says what was done, and
+/// who runs it acts on that.
+fn print_or_log(text: &str) {
+    if let Err(error) = print(text) {
+        ::log::error!("{error}");
     }
 }
 
@@ -171,6 +185,7 @@ fn open(config: &Config) -> Result<Opened, Error> {
         mut state,
         damage,
         trusted,
+        ..
     } = store.load(now.wall)?;
     state.adjust_to_clock(&now);
     if !damage.is_empty() {

@@ -26,20 +26,24 @@ const LOCK_POLL: Duration = Duration::from_millis(200);
 /// Prints what a stretch of time came to, or sends it on every channel.
 pub fn run(config: &Config, options: &cli::Report, style: Style) -> Result<u8, Error> {
     let report = summed_up(config, options.since, &Reading::take())?;
-    if options.json {
+    let printed = if options.json {
         let json =
             serde_json::to_string(&report).map_err(|error| Error::Internal(error.to_string()))?;
-        print(&format!("{json}\n"))?;
+        print(&format!("{json}\n"))
     } else if options.html {
-        print(&html::document(&report))?;
-    } else if !options.send {
-        print(&text::page(&report, style))?;
-    }
+        print(&html::document(&report))
+    } else if options.send {
+        Ok(())
+    } else {
+        print(&text::page(&report, style))
+    };
     if !options.send {
-        return Ok(0);
+        return printed.map(|()| 0);
     }
     let is_printed = options.json || options.html;
-    send(config, &report, style, is_printed)
+    // whoever is to have it by another way has it all the same
+    let code = send(config, &report, style, is_printed)?;
+    printed.map(|()| code)
 }
 
 fn summed_up(config: &Config, since: Duration, clock: &Reading) -> Result<PeriodReport, Error> {
@@ -48,7 +52,10 @@ fn summed_up(config: &Config, since: Duration, clock: &Reading) -> Result<Period
     let from = now.checked_sub_signed(since).unwrap_or_default();
     let mut reader = Reader::new(from, now);
     read_journal(config, |entry| reader.add(&entry))?;
-    let mut state = Store::at(&config.state_dir).look().state;
+    let loaded = Store::at(&config.state_dir).look();
+    // it is about what the journal has
+    loaded.warn();
+    let mut state = loaded.state;
     state.move_with_clock(clock);
     let runs = Runs {
         last: state.last_run,

@@ -6,7 +6,7 @@ use crate::check::container::Awaited;
 use crate::cli;
 use crate::clock;
 use crate::commands::discovered::Containers;
-use crate::commands::{one, print};
+use crate::commands::{one, print_or_log};
 use crate::config::{Config, Service};
 use crate::decide::Decision;
 use crate::error::Error;
@@ -46,7 +46,7 @@ pub fn run(
     run.publish(&session, &results);
     let report = run.report(session, results, None)?;
 
-    print(&table(&report, style))?;
+    print_or_log(&table(&report, style));
     let restarted = |service: &crate::report::ServiceReport| service.verdict == Verdict::Restarted;
     Ok(u8::from(!report.services.iter().all(restarted)))
 }

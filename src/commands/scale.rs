@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::act::Acted;
 use crate::cli;
-use crate::commands::print;
+use crate::commands::{print, print_or_log};
 use crate::config::{Config, Scale};
 use crate::error::Error;
 use crate::report::page::Style;
@@ -48,7 +48,7 @@ pub fn run(config: Config, options: &cli::Scale, style: Style) -> Result<u8, Err
     run.record(&mut session, &results);
     let report = run.report(session, results, None)?;
 
-    print(&table(&report, style))?;
+    print_or_log(&table(&report, style));
     let is_done = report.scales.iter().all(|it| it.verdict == Verdict::Scaled);
     Ok(u8::from(!is_done))
 }

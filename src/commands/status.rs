@@ -12,15 +12,14 @@ use crate::report::text::table;
 use crate::state::store::Store;
 use crate::verdict::ExitCode;
 
-/// Shows the recorded verdicts, and answers with their exit code; with 3 where there are none, or too old ones.
+/// Shows the recorded verdicts, and answers with their exit code; with 3 where there are none, or too old ones. An error
+/// where they cannot be read.
 pub fn run(config: &Config, options: &cli::Status, style: Style) -> Result<u8, Error> {
-    let names = selected(config, &options.services)?;
     let clock = Reading::take();
     let now = clock.wall;
-    let loaded = Store::at(&config.state_dir).look();
-    for sentence in &loaded.damage {
-        ::log::warn!("{sentence}");
-    }
+    let loaded = Store::at(&config.state_dir).look().readable()?;
+    loaded.warn();
+    let names = selected(config, &options.services)?;
     let mut state = loaded.state;
     state.move_with_clock(&clock);
     let mut report = report::of_state(config, &state, now, |name| names.contains(name));
@@ -68,23 +67,26 @@ pub fn run(config: &Config, options: &cli::Status, style: Style) -> Result<u8, E
         }
     }
     report.exit_code = code.code();
-    if options.html {
+    let text = if options.html {
         let mut trouble = loaded.damage;
         trouble.extend(late);
         let wanted = |name: &str| names.contains(name);
-        print(&publish::status_page(
-            config, &report, wanted, now, &trouble,
-        ))?;
+        publish::status_page(config, &report, wanted, now, &trouble)
     } else if options.json {
         let json =
             serde_json::to_string(&report).map_err(|error| Error::Internal(error.to_string()))?;
-        print(&(json + "\n"))?;
+        json + "\n"
     } else {
         let mut page = Page::new(style);
         for remark in remarks {
             page.line(0, &remark);
         }
-        print(&(table(&report, style) + &page.into_text()))?;
+        table(&report, style) + &page.into_text()
+    };
+    match print(&text) {
+        // the worse of the two: what is not well is not hidden
+        Err(error) if code > ExitCode::Ok => ::log::error!("{error}"),
+        printed => printed?,
     }
     Ok(code.code())
 }

@@ -10,7 +10,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use crate::check::{Finding, Kind, LastLook, container, process, unit};
 use crate::cli;
 use crate::clock::{Reading, age, rough, stamp};
-use crate::commands::{count, one, print, read_journal};
+use crate::commands::{count, one, print, read_journal, recorded};
 use crate::config::{Config, OnExhausted, Policy, Remedy, Service};
 use crate::error::Error;
 use crate::notify::outbox::Outbox;
@@ -22,7 +22,6 @@ use crate::settle::event_of;
 use crate::state::attempts::StrategyAttempts;
 use crate::state::channels::ChannelState;
 use crate::state::journal::{DeliveryEvent, Entry, JournalEvent};
-use crate::state::store::Store;
 use crate::state::{ServiceState, State};
 use crate::verdict::Verdict;
 
@@ -36,14 +35,11 @@ pub fn run(config: &Config, options: &cli::Why, style: Style) -> Result<u8, Erro
     if let Some(scale) = config.scale(&options.service) {
         return scale::run(config, scale, style);
     }
-    let service = one(config, &options.service)?;
     let clock = Reading::take();
     let now = clock.wall;
-    let mut loaded = Store::at(&config.state_dir).look();
-    loaded.state.move_with_clock(&clock);
-    for sentence in &loaded.damage {
-        ::log::warn!("{sentence}");
-    }
+    let mut state = recorded(config)?;
+    state.move_with_clock(&clock);
+    let service = one(config, &options.service)?;
     let mut entries = Vec::new();
     read_journal(config, |entry| {
         if entry.concerns(&service.name) {
@@ -53,7 +49,7 @@ pub fn run(config: &Config, options: &cli::Why, style: Style) -> Result<u8, Erro
     let known = Known {
         service,
         channels: &config.channels,
-        state: &loaded.state,
+        state: &state,
         journal: &entries,
         waiting: Outbox::at(&config.state_dir).waiting_about(&service.name),
         now,

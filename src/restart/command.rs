@@ -150,7 +150,8 @@ pub fn empty_large_outputs(state_dir: &Path) {
     for path in outputs {
         let is_large = fs::symlink_metadata(&path)
             .is_ok_and(|meta| meta.is_file() && meta.len() > OUTPUT_LIMIT);
-        if is_large && let Err(error) = files::append(&path, 0o600).and_then(|file| file.set_len(0))
+        if is_large
+            && let Err(error) = files::append_private(&path).and_then(|file| file.set_len(0))
         {
             ::log::warn!("{} cannot be emptied: {error}", path.display());
         }
@@ -183,7 +184,7 @@ pub(super) fn run(
     sys::begin_afresh(&mut process, like.nice, like.umask);
     // a file that a person can see: what the command leaves running may go on writing to it, at its end wherever that
     // is by then
-    let file = files::append(output, 0o600)
+    let file = files::append_private(output)
         .and_then(|file| {
             file.set_len(0)?;
             Ok(file)

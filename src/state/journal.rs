@@ -161,7 +161,7 @@ pub fn append(state_dir: &Path, entries: &[Entry]) -> io::Result<()> {
     if fs::symlink_metadata(&path).is_ok_and(|meta| meta.len() >= ROTATE_AT) {
         fs::rename(&path, old(state_dir))?;
     }
-    let mut file = files::append(&path, 0o600)?;
+    let mut file = files::append_private(&path)?;
     let mut lines = Vec::new();
     if ends_torn(&mut file)? {
         lines.push(b'\n');

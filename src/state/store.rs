@@ -29,7 +29,7 @@ use crate::files::{self, Extent, FileId, Writers};
 mod load;
 mod save;
 
-pub use self::load::{Loaded, parse_state};
+pub use self::load::{Loaded, Lost, parse_state};
 
 /// Why the state directory cannot be used: exit code 73, or 75 for [`StoreError::Busy`].
 #[derive(Debug, Error)]
@@ -51,6 +51,14 @@ pub enum StoreError {
         path: PathBuf,
         /// Why it failed.
         source: io::Error,
+    },
+    /// There is a state, and neither it nor its backup can be read.
+    #[error("the state cannot be read: {why}; {}", lost.remedy())]
+    Unreadable {
+        /// Which files, and what is wrong with each.
+        why: String,
+        /// What kind of trouble that is.
+        lost: Lost,
     },
     /// The lock that this run holds is no longer the one that others would take.
     #[error("the lock {} was removed during the run, and another run may be under way; nothing of this one is remembered", path.display())]

@@ -768,6 +768,70 @@ fn a_reader_that_goes_away_changes_nothing() {
 }
 
 #[test]
+fn what_cannot_be_printed_is_said_and_fails() {
+    let said = "cannot write to standard output: no space left on device";
+    let down = Service::new("b").watched().log("path = \"app.log\"");
+    let scene = Scene::of(&[&healthy("a"), &down]);
+    scene.write("app.log", "2026-11-22 01:02:03 tick\n".repeat(60));
+    let full = |args: &str| scene.shell(&format!("exec {{watchdog}} {args} >/dev/full"));
+    // scripts act on what the run came to
+    for args in ["check", "check --json", "check --dry-run a"] {
+        let code = scene.run(&args.split(' ').collect::<Vec<_>>()).code;
+        let outcome = full(args).exits(code);
+        assert!(outcome.stderr.contains(said), "{args}: {outcome:?}");
+    }
+    for args in [
+        "--help",
+        "--version",
+        "status a",
+        "status --json a",
+        "status --html a",
+        "history",
+        "history --json",
+        "report",
+        "report --json",
+        "why a",
+        "evidence",
+        "pause a",
+        "resume a",
+        "reset a",
+        "validate",
+        "backtest b",
+        "show-config",
+        "metrics",
+        "completions bash",
+        "completions --services",
+        "man",
+        "man --all .",
+    ] {
+        let outcome = full(args).exits(1);
+        assert_eq!(outcome.stderr, format!("watchdog: {said}\n"), "{args}");
+    }
+    // what is not well is not hidden by it
+    let outcome = full("status").exits(2);
+    assert!(outcome.stderr.contains(said), "{outcome:?}");
+}
+
+#[test]
+fn a_restart_that_was_made_is_no_failure_where_it_cannot_be_printed() {
+    let scene = Scene::of(&[&Service::new("a")]);
+    let outcome = scene.shell("exec {watchdog} restart a >/dev/full").exits(0);
+    let said = "cannot write to standard output: no space left on device";
+    assert!(outcome.stderr.contains(said), "{outcome:?}");
+}
+
+#[test]
+fn a_report_is_sent_although_it_cannot_be_printed() {
+    let scene = Scene::with(&format!(
+        "{MAIL}[service.a]\nprocess = {{ pid_file = \"a.pid\" }}\n"
+    ));
+    scene
+        .shell("exec {watchdog} report --json --send >/dev/full")
+        .exits(1);
+    assert_eq!(scene.mails().len(), 1);
+}
+
+#[test]
 fn validate_finds_nothing_wrong_with_a_good_config() {
     let scene = Scene::of(&[&healthy("a")]);
     scene.run(&["validate"]).exits(0);

@@ -111,7 +111,9 @@ fn containers_with_a_label_are_found_probed_and_restarted() {
         .finds("unset", "placeholder_unset");
     let why = outcome.service("unset")["findings"][0]["message"].to_string();
     assert!(
-        why.contains("{address}") && why.contains("watchdog.port"),
+        why.contains(
+            "{address} in http.url cannot be filled in for container unset: it exposes no TCP port"
+        ) && why.contains("watchdog.port"),
         "{why}"
     );
     assert_eq!(outcome.service("plain")["container"]["name"], "plain");

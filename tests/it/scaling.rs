@@ -303,6 +303,43 @@ fn times_and_limits_hold_what_a_load_asks_for() {
 }
 
 #[test]
+fn why_of_a_change_that_is_held_says_that_it_is_due() {
+    let it = Scaled::new("up_after = \"1h\"");
+    let decided = || {
+        let why = it.scene.run(&["why", "workers"]).exits(0).words();
+        let (_, decided) = why.split_once("decided: ").unwrap();
+        decided.split_once(" limits:").unwrap().0.to_owned()
+    };
+    let says = |begin: &str| {
+        let decided = decided();
+        assert!(decided.starts_with(begin), "{begin}\n{decided}");
+    };
+    it.check(0, "steady", 2, 2);
+    assert_eq!(decided(), "nothing has to be changed");
+    // it is not the load that asks for it
+    it.set("replicas", "7");
+    it.check(0, "scaled", 7, 3);
+    says("another number of replicas was due, and 3 run now 7 replicas run, and 3 at most may");
+    it.set("replicas", "8");
+    it.check(0, "steady", 8, 3);
+    let due = "a change from 8 to 3 replicas is due, and is not made now";
+    let bounds = "8 replicas run, and 3 at most may (max), so there are to be 3 replicas; ";
+    says(&format!("{due} {bounds}the last change was "));
+    it.configure("cooldown = \"0s\"\nmax_per_hour = 1");
+    it.check(0, "steady", 8, 3);
+    says(&format!("{due} {bounds}1 of 1 changes in the last hour"));
+    it.set("load", "none");
+    it.check(3, "unknown", 8, 3);
+    says(&format!("{due} the metric could not be read: "));
+    it.set("load", "300");
+    it.configure("cooldown = \"0s\"\nmax_per_hour = 0");
+    it.check(0, "steady", 8, 3);
+    says(&format!(
+        "{due} {bounds}nothing is changed (max_per_hour = 0)"
+    ));
+}
+
+#[test]
 fn what_could_not_be_seen_changes_nothing() {
     let it = Scaled::new(AT_ONCE);
     it.set("load", "300");

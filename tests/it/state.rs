@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
 use serde_json::Value;
 
-use crate::scene::{MAIL, Scene, Service, alive, render, when};
+use crate::scene::{MAIL, Scene, Service, alive, render, root, when};
 
 fn broken(name: &str) -> Service {
     Service::new(name).option("exit=1")
@@ -35,6 +35,42 @@ fn the_state_directory_is_made_and_is_its_owners_alone() {
     for name in ["state.json", "state.json.bak", "journal.jsonl", "lock"] {
         assert!(scene.has(&format!("state/{name}")), "{name}");
     }
+}
+
+#[test]
+fn files_that_were_opened_to_all_are_the_owners_alone_again() {
+    let scene = Scene::with(
+        "[logging]\nfile = \"own.log\"\n[service.a]\nprocess = { pid_file = \"a.pid\" }\nrestart = { command = [\"true\"], start_timeout = \"300ms\", settle = \"0s\" }\n",
+    );
+    scene.check().exits(2);
+    let files = ["state.json", "journal.jsonl", "lock", "a.out"];
+    for name in files {
+        let path = scene.path(&format!("state/{name}"));
+        fs::set_permissions(path, fs::Permissions::from_mode(0o666)).unwrap();
+    }
+    // not one of the state directory: its mode is a person's choice
+    fs::set_permissions(scene.path("own.log"), fs::Permissions::from_mode(0o644)).unwrap();
+    let mode = |name: &str| scene.path(name).metadata().unwrap().mode() & 0o7777;
+    scene.run(&["status"]).exits(2);
+    scene.run(&["check", "--dry-run"]);
+    for name in files {
+        assert_eq!(
+            mode(&format!("state/{name}")),
+            0o666,
+            "looking changes {name}"
+        );
+    }
+    let outcome = scene.check().exits(2);
+    for name in files {
+        assert_eq!(mode(&format!("state/{name}")), 0o600, "{name}");
+    }
+    assert_eq!(mode("state/state.json.bak"), 0o600);
+    assert_eq!(mode("own.log"), 0o644);
+    let said = scene.fill(
+        "{dir}/state/journal.jsonl could be read or written by others (mode 666); its mode is 600 again",
+    );
+    assert!(outcome.stderr.contains(&said), "{outcome:?}");
+    assert!(scene.check().stderr.is_empty(), "said once");
 }
 
 #[test]
@@ -183,6 +219,79 @@ fn f45_where_both_are_damaged_nothing_is_restarted_in_that_run() {
         scene.check().exits(1).verdict("a", "restarted");
         assert_eq!(scene.starts("a").len(), 2, "{name}");
         assert_eq!(scene.starts("b").len(), 1, "{name}");
+    }
+}
+
+#[test]
+fn f45_a_state_that_cannot_be_read_is_not_taken_for_none() {
+    for (name, damage) in damages() {
+        let scene = Scene::of(&[&broken("a")]);
+        scene.check().exits(2);
+        scene.check().exits(2);
+        damage(&scene, "state/state.json");
+        // the backup says the same
+        let outcome = scene.run(&["status"]).exits(2);
+        assert!(outcome.stderr.contains("was used in its place"), "{name}");
+        damage(&scene, "state/state.json.bak");
+        for args in [
+            &["status"][..],
+            &["status", "--json"],
+            &["status", "--html"],
+            &["metrics"],
+            &["why", "a"],
+        ] {
+            let outcome = scene.run(args).exits(73);
+            assert_eq!(outcome.stdout, "", "{name}: {args:?}");
+            for part in [
+                "watchdog: the state cannot be read: ",
+                &scene.fill("{dir}/state/state.json "),
+                &scene.fill("; {dir}/state/state.json.bak "),
+                "; `watchdog check` sets it aside and begins a new one, and restarts nothing in that run\n",
+            ] {
+                assert!(outcome.stderr.contains(part), "{name}: {outcome:?}");
+            }
+        }
+        // as the run that it is about
+        let dry = scene.run(&["check", "--dry-run", "--json"]).exits(2);
+        let said = scene.fill("[WARN] {dir}/state/state.json");
+        assert_eq!(dry.stderr.matches(&said).count(), 2, "{name}: {dry:?}");
+        dry.verdict("a", "waiting");
+        assert_eq!(set_aside(&scene), 0, "{name}: looking changes nothing");
+        scene.check().exits(2).verdict("a", "waiting");
+    }
+}
+
+#[test]
+fn a_state_that_may_not_be_read_is_73_and_says_whose_it_is() {
+    let scene = Scene::of(&[&broken("a")]);
+    scene.check().exits(2);
+    scene.run(&["pause", "a"]).exits(0);
+    let command = if root() {
+        // root may read all, so as somebody else
+        fs::set_permissions(
+            scene.path("watchdog.toml"),
+            fs::Permissions::from_mode(0o644),
+        )
+        .unwrap();
+        let watchdog = scene.public_watchdog();
+        format!(
+            "setpriv --reuid=65534 --regid=65534 --clear-groups {} -c {{dir}}/watchdog.toml",
+            watchdog.display()
+        )
+    } else {
+        for name in ["state/state.json", "state/state.json.bak"] {
+            fs::set_permissions(scene.path(name), fs::Permissions::from_mode(0o000)).unwrap();
+        }
+        "{watchdog}".to_owned()
+    };
+    for args in ["status", "metrics", "why a", "check --dry-run"] {
+        let outcome = scene.shell(&format!("exec {command} {args}")).exits(73);
+        assert_eq!(outcome.stdout, "", "{args}");
+        let said = scene.fill(
+            "watchdog: the state cannot be read: {dir}/state/state.json cannot be opened: Permission denied (os error 13); \
+             {dir}/state/state.json.bak cannot be opened: Permission denied (os error 13); run as the user that owns it\n",
+        );
+        assert!(outcome.stderr.ends_with(&said), "{args}: {outcome:?}");
     }
 }
 

@@ -4,15 +4,14 @@ use chrono::{DateTime, Utc};
 
 use crate::amount::rounded;
 use crate::clock::{Reading, age, rough, stamp};
-use crate::commands::{print, read_journal};
+use crate::commands::{print, read_journal, recorded};
 use crate::config::Config;
 use crate::config::scale::{Levels, Metric, Scale};
 use crate::error::Error;
 use crate::report::page::{Page, Style};
 use crate::report::text::{add_entry, describe};
 use crate::state::journal::Entry;
-use crate::state::scale::ScaleState;
-use crate::state::store::Store;
+use crate::state::scale::{LastResult, ScaleState};
 use crate::verdict::Verdict;
 
 /// How many of the last changes are shown.
@@ -22,18 +21,15 @@ const CHANGES: usize = 5;
 pub(super) fn run(config: &Config, scale: &Scale, style: Style) -> Result<u8, Error> {
     let clock = Reading::take();
     let now = clock.wall;
-    let mut loaded = Store::at(&config.state_dir).look();
-    loaded.state.move_with_clock(&clock);
-    for sentence in &loaded.damage {
-        ::log::warn!("{sentence}");
-    }
+    let mut state = recorded(config)?;
+    state.move_with_clock(&clock);
     let mut changes = Vec::new();
     read_journal(config, |entry| {
         if entry.service == scale.name && entry.action.is_some() {
             changes.push(entry);
         }
     })?;
-    let known = loaded.state.scales.get(&scale.name);
+    let known = state.scales.get(&scale.name);
     print(&account(scale, known, &changes, now, style))?;
     Ok(0)
 }
@@ -94,7 +90,7 @@ fn account(
         ),
     );
     page.line(0, "decided:");
-    page.line(4, meaning(verdict));
+    page.line(4, &meaning(verdict, report));
     for note in &report.notes {
         page.line(4, note);
     }
@@ -145,13 +141,33 @@ fn measure(scale: &Scale) -> String {
     }
 }
 
-fn meaning(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Scaled => "the load asked for another number of replicas, and so many run now",
+/// What was decided. A change that is due and was not made, for which the notes say why, goes by the verdict of what was
+/// seen: it is no trouble.
+fn meaning(verdict: Verdict, report: &LastResult) -> String {
+    let (from, to) = (report.replicas, report.desired);
+    let sentence = match verdict {
+        Verdict::Scaled => {
+            let now = to.map_or_else(|| "so many".to_owned(), |to| to.to_string());
+            return format!("another number of replicas was due, and {now} run now");
+        }
         Verdict::AtMax => "the load asks for more replicas than there may be (max)",
         Verdict::ScaleFailed => "another number of replicas was to run, and does not",
         Verdict::Paused => "a person wants it left alone",
-        Verdict::Unknown => "what could not be seen changes nothing",
-        _ => "nothing has to be changed",
-    }
+        _ => {
+            if let (Some(from), Some(to)) = (from, to)
+                && from != to
+                && report.action.is_none()
+            {
+                return format!(
+                    "a change from {from} to {to} replicas is due, and is not made now"
+                );
+            }
+            if verdict == Verdict::Unknown {
+                "what could not be seen changes nothing"
+            } else {
+                "nothing has to be changed"
+            }
+        }
+    };
+    sentence.to_owned()
 }

@@ -21,6 +21,7 @@ mod label;
 mod placeholder;
 mod shown;
 mod template;
+mod unset;
 
 pub use self::label::{Holds, LabelRule};
 pub use self::placeholder::Answer;

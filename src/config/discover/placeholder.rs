@@ -5,8 +5,13 @@
 pub(super) enum Unfilled {
     /// There is no such placeholder, or a brace that is not closed.
     Unknown(String),
-    /// There is nothing for it here: why, as a sentence.
-    Unset(String),
+    /// There is nothing for one here.
+    Unset {
+        /// Which, with its braces.
+        placeholder: String,
+        /// Why, as a sentence.
+        why: String,
+    },
 }
 
 /// What `value` says of a placeholder.
@@ -29,7 +34,10 @@ pub(super) fn fill(text: &str, value: &dyn Fn(&str) -> Option<Answer>) -> Result
         };
         match value(name) {
             Some(Ok(value)) => filled.push_str(&value),
-            Some(Err(why)) => return Err(Unfilled::Unset(format!("{{{name}}}: {why}"))),
+            Some(Err(why)) => {
+                let placeholder = format!("{{{name}}}");
+                return Err(Unfilled::Unset { placeholder, why });
+            }
             None => return Err(Unfilled::Unknown(name.to_owned())),
         }
         rest = after;
@@ -100,7 +108,10 @@ mod tests {
             (r"\d{3}", Unfilled::Unknown("3".to_owned())),
             (
                 "{name} {ip}",
-                Unfilled::Unset("{ip}: it has none".to_owned()),
+                Unfilled::Unset {
+                    placeholder: "{ip}".to_owned(),
+                    why: "it has none".to_owned(),
+                },
             ),
         ] {
             assert_eq!(fill(text, &value), Err(why), "{text}");

@@ -1,6 +1,7 @@
 //! A table as a template: read anew for each that was found, with its placeholders filled in.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -8,6 +9,7 @@ use toml::Spanned;
 use toml::de::{DeArray, DeString, DeTable, DeValue};
 
 use super::placeholder::{self, Answer, Unfilled, fill};
+use super::unset::{Unset, numbered, place_of, sentences};
 use super::{Discover, DiscoverKeys};
 use crate::config::service::{DefaultKeys, Entry, ServiceKeys, body};
 use crate::config::{Config, Origin, Service};
@@ -45,6 +47,15 @@ impl Target {
     /// The name of what it is.
     pub fn name(&self) -> &str {
         self.entries.first().map_or("", |(_, name)| name)
+    }
+
+    /// What it is, and its name: `container web`.
+    fn shown(&self) -> String {
+        let kind = match self.key {
+            "systemd" => "unit",
+            kind => kind,
+        };
+        format!("{kind} {}", self.name())
     }
 
     /// It as a table of a service. It stands nowhere in the file.
@@ -148,11 +159,17 @@ fn filled<'a>(
     value: &Spanned<DeValue<'a>>,
     answer: &dyn Fn(&str) -> Option<Answer>,
     unknown: &mut dyn FnMut(std::ops::Range<usize>, &str),
-) -> Result<Spanned<DeValue<'a>>, String> {
+) -> Result<Spanned<DeValue<'a>>, Unset> {
     let made = match value.get_ref() {
         DeValue::String(text) => match fill(text, answer) {
             Ok(text) => DeValue::String(Cow::Owned(text)),
-            Err(Unfilled::Unset(why)) => return Err(why),
+            Err(Unfilled::Unset { placeholder, why }) => {
+                return Err(Unset {
+                    key: String::new(),
+                    placeholder,
+                    why,
+                });
+            }
             Err(Unfilled::Unknown(name)) => {
                 unknown(value.span(), &name);
                 value.get_ref().clone()
@@ -168,7 +185,9 @@ fn filled<'a>(
         DeValue::Table(table) => {
             let mut made = DeTable::new();
             for (key, entry) in table {
-                made.insert(key.clone(), filled(entry, answer, unknown)?);
+                let entry = filled(entry, answer, unknown);
+                let entry = entry.map_err(|unset| unset.below(key.get_ref()))?;
+                made.insert(key.clone(), entry);
             }
             DeValue::Table(made)
         }
@@ -232,23 +251,23 @@ impl<'a> Template<'a> {
         answer: &dyn Fn(&str) -> Option<Answer>,
     ) -> Option<Made> {
         let mut unset = Vec::new();
+        let mut numbers = BTreeMap::new();
         let mut table = DeTable::new();
         let mut unknown = |_: std::ops::Range<usize>, _: &str| {};
-        let mut note = |why: String| {
-            if !unset.contains(&why) {
-                unset.push(why);
-            }
-        };
         for (key, value) in self.rest.as_ref()?.get_ref().as_table()? {
             let answer = &of_key(key.get_ref(), answer);
             // of a list of checks the others stand
             let is_list = |list: &DeArray<'_>| list.iter().all(|it| it.get_ref().is_table());
             if let Some(list) = value.get_ref().as_array().filter(|list| is_list(list)) {
                 let mut made = DeArray::new();
-                for entry in list {
+                let kept: &mut Vec<usize> = numbers.entry(key.get_ref().to_string()).or_default();
+                for (number, entry) in (1..).zip(list) {
                     match filled(entry, answer, &mut unknown) {
-                        Ok(entry) => made.push(entry),
-                        Err(why) => note(why),
+                        Ok(entry) => {
+                            made.push(entry);
+                            kept.push(number);
+                        }
+                        Err(lacks) => unset.push(lacks.below(&numbered(key.get_ref(), number))),
                     }
                 }
                 if !made.is_empty() {
@@ -261,21 +280,36 @@ impl<'a> Template<'a> {
                 Ok(value) => {
                     table.insert(key.clone(), value);
                 }
-                Err(why) => note(why),
+                Err(lacks) => unset.push(lacks.below(key.get_ref())),
             }
         }
+        let mut unset = sentences(&unset, &target.shown());
         let service = match self.read(name, target, table) {
             Ok(service) => Some(service),
             // a label may say anything
-            Err(why) => {
-                note(why);
+            Err(None) => {
+                unset.push(format!("the table does not fit {}", target.shown()));
+                self.read(name, target, DeTable::new()).ok()
+            }
+            Err(Some((key, why))) => {
+                unset.push(format!(
+                    "{}, as filled in for {}, is wrong: {why}",
+                    place_of(&key, &numbers),
+                    target.shown()
+                ));
                 self.read(name, target, DeTable::new()).ok()
             }
         };
         service.map(|service| Made { service, unset })
     }
 
-    fn read(&self, name: &str, target: &Target, mut table: DeTable<'_>) -> Result<Service, String> {
+    /// The service of a table that is filled in; or the key that is wrong in it first, and what is wrong with it.
+    fn read(
+        &self,
+        name: &str,
+        target: &Target,
+        mut table: DeTable<'_>,
+    ) -> Result<Service, Option<(String, String)>> {
         table.insert(key_of(target.key), target.table());
         let value = Spanned::new(0..0, DeValue::Table(table));
         let faults = Faults::of(ServiceKeys::LAYOUT);
@@ -286,14 +320,11 @@ impl<'a> Template<'a> {
             text: "",
             directory: Arc::clone(&self.directory),
         };
-        let wrong = || {
-            let first = faults.first();
-            first.unwrap_or_else(|| "the table does not fit it".to_owned())
-        };
+        let wrong = || faults.first();
         let inner = entry.value.table(ServiceKeys::LAYOUT).ok_or_else(wrong)?;
         let mut service = body(&entry, &inner, &self.defaults).ok_or_else(wrong)?;
-        if let Some(first) = faults.first() {
-            return Err(first);
+        if !faults.is_empty() {
+            return Err(wrong());
         }
         let shared = self.config.prometheus.as_ref();
         service.complete(self.config.check_timeout, shared);

@@ -1,6 +1,6 @@
 //! The files of records: how they are called, the newest of each service, and the list of them.
 
-use std::fs::{self, DirBuilder};
+use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -19,6 +19,9 @@ pub const KEPT: usize = 5;
 /// So many are kept in all: of services that come and go, each leaves some behind.
 const KEPT_IN_ALL: usize = 1000;
 
+/// So many names are tried of one second.
+const MOST_OF_A_SECOND: u32 = 100;
+
 /// How the time stands in a name.
 const TIME: &str = "%Y%m%dT%H%M%SZ";
 
@@ -29,6 +32,8 @@ pub struct Kept {
     pub service: String,
     /// When it was taken.
     pub time: DateTime<Utc>,
+    /// Which of that second it is, from 1 on.
+    pub number: u32,
     /// The file.
     pub path: PathBuf,
     /// How long it is, in bytes.
@@ -40,16 +45,27 @@ pub fn directory(state_dir: &Path) -> PathBuf {
     state_dir.join(DIRECTORY)
 }
 
-/// `trader-20261122T010203Z.txt`.
-pub(super) fn name(service: &str, time: DateTime<Utc>) -> String {
-    format!("{service}-{}.txt", time.format(TIME))
+/// `trader-20261122T010203Z.txt`; the second of one second is `trader-20261122T010203Z-2.txt`.
+pub(super) fn name(service: &str, time: DateTime<Utc>, number: u32) -> String {
+    let time = time.format(TIME);
+    match number {
+        ..=1 => format!("{service}-{time}.txt"),
+        _ => format!("{service}-{time}-{number}.txt"),
+    }
 }
 
-/// The service and the time in a name; none of what is no record.
-fn parse(name: &str) -> Option<(&str, DateTime<Utc>)> {
-    let (service, time) = name.strip_suffix(".txt")?.rsplit_once('-')?;
+/// The service, the time and the number in a name; none of what is no record.
+fn parse(name: &str) -> Option<(&str, DateTime<Utc>, u32)> {
+    let (rest, last) = name.strip_suffix(".txt")?.rsplit_once('-')?;
+    let (service, time, number) = match last.parse().ok().filter(|&number| number > 1) {
+        Some(number) => {
+            let (service, time) = rest.rsplit_once('-')?;
+            (service, time, number)
+        }
+        None => (rest, last, 1),
+    };
     let time = NaiveDateTime::parse_from_str(time, TIME).ok()?;
-    (!service.is_empty()).then(|| (service, time.and_utc()))
+    (!service.is_empty()).then(|| (service, time.and_utc(), number))
 }
 
 /// The records in `state_dir`, by service and then by time, the oldest first. No directory: there are none.
@@ -62,7 +78,7 @@ pub fn list(state_dir: &Path) -> io::Result<Vec<Kept>> {
     for entry in listed {
         let entry = entry?;
         let file_name = entry.file_name();
-        let Some((service, time)) = file_name.to_str().and_then(parse) else {
+        let Some((service, time, number)) = file_name.to_str().and_then(parse) else {
             continue;
         };
         let Ok(meta) = entry.metadata() else { continue };
@@ -70,12 +86,13 @@ pub fn list(state_dir: &Path) -> io::Result<Vec<Kept>> {
             kept.push(Kept {
                 service: service.to_owned(),
                 time,
+                number,
                 path: entry.path(),
                 size: meta.size(),
             });
         }
     }
-    kept.sort_by(|a, b| (&a.service, a.time).cmp(&(&b.service, b.time)));
+    kept.sort_by(|a, b| (&a.service, a.time, a.number).cmp(&(&b.service, b.time, b.number)));
     Ok(kept)
 }
 
@@ -88,25 +105,51 @@ pub fn read(path: &Path) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// Writes a record, and removes those that are too many. What could not be written whole is not left behind.
-pub(super) fn write(path: &Path, text: &str) -> io::Result<()> {
-    let directory = path.parent().unwrap_or(Path::new("/"));
-    match DirBuilder::new().mode(0o700).create(directory) {
+/// Writes a record, removes those that are too many, and gives back its file. What could not be written whole is not left
+/// behind.
+pub(super) fn write(
+    state_dir: &Path,
+    service: &str,
+    time: DateTime<Utc>,
+    text: &str,
+) -> io::Result<PathBuf> {
+    let directory = directory(state_dir);
+    match DirBuilder::new().mode(0o700).create(&directory) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
         made => made?,
     }
-    let written =
-        files::create_anew(path, 0o600).and_then(|mut file| file.write_all(text.as_bytes()));
-    if let Err(error) = written {
-        let _ = fs::remove_file(path);
+    let (path, mut file) = create(state_dir, service, time)?;
+    if let Err(error) = file.write_all(text.as_bytes()) {
+        let _ = fs::remove_file(&path);
         return Err(error);
     }
-    if let Some(state_dir) = directory.parent() {
-        for surplus in surplus(list(state_dir)?, path) {
-            let _ = fs::remove_file(surplus);
+    for surplus in surplus(list(state_dir)?, &path) {
+        let _ = fs::remove_file(surplus);
+    }
+    Ok(path)
+}
+
+/// Makes the file of a record. None takes the name of another: a service can be restarted twice in a second, and its clock
+/// may have been set back.
+fn create(state_dir: &Path, service: &str, time: DateTime<Utc>) -> io::Result<(PathBuf, File)> {
+    let second = time.timestamp();
+    let mut number = list(state_dir)
+        .unwrap_or_default()
+        .iter()
+        .filter(|it| it.service == service && it.time.timestamp() == second)
+        .map(|it| it.number)
+        .max()
+        .unwrap_or(0);
+    loop {
+        number = number.saturating_add(1);
+        let path = directory(state_dir).join(name(service, time, number));
+        match files::create(&path, 0o600) {
+            // something that is no record, or one that is made at the same time
+            Err(error)
+                if error.kind() == io::ErrorKind::AlreadyExists && number < MOST_OF_A_SECOND => {}
+            made => return made.map(|file| (path, file)),
         }
     }
-    Ok(())
 }
 
 /// Those to remove, where `newest` was written last: the clock may have been set since the others were.
@@ -137,7 +180,10 @@ mod tests {
     #[test]
     fn a_name_has_the_service_and_the_time() {
         for service in ["trader", "a-b.c", "a-20261122T010203Z"] {
-            assert_eq!(parse(&name(service, at(0))), Some((service, at(0))));
+            for number in [1, 2, 10] {
+                let name = name(service, at(0), number);
+                assert_eq!(parse(&name), Some((service, at(0), number)), "{name}");
+            }
         }
         for name in [
             "",
@@ -145,15 +191,34 @@ mod tests {
             "a-2026.txt",
             "a-20261122T010203Z",
             "a.txt",
+            "a-2.txt",
+            "-20261122T010203Z-2.txt",
+            "a-20261122T010203Z-1.txt",
+            "a-20261122T010203Z-x.txt",
         ] {
             assert_eq!(parse(name), None, "{name}");
         }
     }
 
     fn record(state_dir: &Path, service: &str, seconds: i64) -> PathBuf {
-        let path = directory(state_dir).join(name(service, at(seconds)));
-        write(&path, "text\n").unwrap();
-        path
+        write(state_dir, service, at(seconds), "text\n").unwrap()
+    }
+
+    #[test]
+    fn records_of_one_second_have_names_of_their_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let again = |n: usize| write(dir.path(), "a", at(0), &n.to_string()).unwrap();
+        let paths: Vec<PathBuf> = (0..8).map(again).collect();
+        // the same names of another service
+        write(dir.path(), "b", at(0), "b").unwrap();
+        let kept = list(dir.path()).unwrap();
+        let of_a = kept.iter().filter(|it| it.service == "a");
+        let shown: Vec<String> = of_a.map(|it| read(&it.path).unwrap()).collect();
+        assert_eq!(shown, ["3", "4", "5", "6", "7"], "{kept:?}");
+        let name = |path: &Path| path.file_name().unwrap().to_str().unwrap().to_owned();
+        assert_eq!(name(&paths[0]), "a-20270115T080000Z.txt");
+        assert_eq!(name(&paths[7]), "a-20270115T080000Z-8.txt");
+        assert_eq!(name(&kept[5].path), "b-20270115T080000Z.txt");
     }
 
     #[test]
@@ -194,6 +259,7 @@ mod tests {
         let one = |number: usize| Kept {
             service: format!("s{number}"),
             time: at(i64::try_from(number).unwrap()),
+            number: 1,
             path: PathBuf::from(number.to_string()),
             size: 1,
         };
@@ -211,7 +277,7 @@ mod tests {
         fs::remove_file(&path).unwrap();
         symlink(&elsewhere, &path).unwrap();
         assert!(read(&path).is_err());
-        write(&path, "new").unwrap();
+        assert_ne!(record(dir.path(), "a", 0), path);
         assert_eq!(fs::read_to_string(&elsewhere).unwrap(), "mine");
     }
 }

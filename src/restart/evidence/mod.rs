@@ -107,10 +107,9 @@ pub(super) fn record(
     let seen = with(&shared, |seen| seen.clone());
     let mut facts = facts::facts(&seen);
     let text = text::text(service, now.wall, request, &facts, &seen, said.as_ref());
-    let path = directory(&request.state_dir).join(keep::name(service, now.wall));
     let written = beside({
-        let path = path.clone();
-        move || keep::write(&path, &text)
+        let (state_dir, service) = (request.state_dir.clone(), service.to_owned());
+        move || keep::write(&state_dir, &service, now.wall, &text)
     });
     let written = match written {
         Some(written) => match written.recv_timeout(left(ends).max(LEAST)) {
@@ -120,7 +119,7 @@ pub(super) fn record(
         None => Err(NO_THREAD.to_owned()),
     };
     let file = match written {
-        Ok(()) => {
+        Ok(path) => {
             let shown = visible_path(&path);
             ::log::info!("{service}: recorded what it was doing in {shown}");
             Some(path)
@@ -128,7 +127,7 @@ pub(super) fn record(
         Err(why) => {
             let sentence = format!(
                 "what it was doing could not be recorded in {}: {why}",
-                visible_path(&path)
+                visible_path(&directory(&request.state_dir))
             );
             ::log::warn!("{service}: {sentence}");
             facts.push(sentence);
@@ -321,7 +320,7 @@ mod tests {
         let last = recorded.facts.last().unwrap();
         assert!(
             last.starts_with(
-                "what it was doing could not be recorded in /proc/self/fdinfo/evidence/a-"
+                "what it was doing could not be recorded in /proc/self/fdinfo/evidence: "
             ),
             "{last}"
         );

@@ -1,6 +1,6 @@
 //! Reading the state: it, its backup, or what the journal knows.
 
-use std::fs;
+use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -33,6 +33,55 @@ pub struct Loaded {
     pub damage: Vec<String>,
     /// Whether the attempts in it can be relied on. Where not, nothing may be restarted.
     pub trusted: bool,
+    /// Why it is a new one although there is a state; absent where there is none, or it or its backup was read.
+    pub lost: Option<Lost>,
+}
+
+impl Loaded {
+    /// An error where there is a state, and neither it nor its backup can be read: that must not look like no state.
+    pub fn readable(self) -> Result<Self, StoreError> {
+        match self.lost {
+            Some(lost) => Err(StoreError::Unreadable {
+                why: self.damage.join("; "),
+                lost,
+            }),
+            None => Ok(self),
+        }
+    }
+
+    /// Logs what was damaged.
+    pub fn warn(&self) {
+        for sentence in &self.damage {
+            ::log::warn!("{sentence}");
+        }
+    }
+}
+
+/// Why neither the state nor its backup was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Lost {
+    /// They are no states of ours.
+    Damaged,
+    /// The system does not give them.
+    Failed,
+    /// This user may not read them.
+    Forbidden,
+    /// They may be whole: what is wrong passes.
+    NotNow,
+}
+
+impl Lost {
+    /// What to do about it.
+    pub fn remedy(self) -> &'static str {
+        match self {
+            Self::Damaged => {
+                "`watchdog check` sets it aside and begins a new one, and restarts nothing in that run"
+            }
+            Self::Failed => "see whether state_dir is the right directory, and its disk is well",
+            Self::Forbidden => "run as the user that owns it",
+            Self::NotNow => "try again",
+        }
+    }
 }
 
 impl Store {
@@ -40,7 +89,7 @@ impl Store {
     /// cannot be read this time.
     pub fn load(&self, now: DateTime<Utc>) -> Result<Loaded, StoreError> {
         let mut unread = None;
-        let loaded = self.judge(|path, tag, why| match why {
+        let loaded = self.judge(files::keep_private, |path, tag, why| match why {
             Unusable::NotNow(source) => {
                 unread.get_or_insert(StoreError::Io {
                     what: "cannot read the state",
@@ -49,25 +98,32 @@ impl Store {
                 });
                 None
             }
-            Unusable::Damaged(_) => self.set_aside(path, tag, now),
+            Unusable::Damaged(_) | Unusable::Failed(..) => self.set_aside(path, tag, now),
         });
         unread.map_or(Ok(loaded), Err)
     }
 
     /// The same for commands that only look: nothing is set aside.
     pub fn look(&self) -> Loaded {
-        self.judge(|_, _, _| None)
+        self.judge(|_, _, _| {}, |_, _, _| None)
     }
 
-    /// Reads the state or its backup. What cannot be used is handed to `put_away`, which gives back where it is now.
-    fn judge(&self, mut put_away: impl FnMut(&Path, &str, Unusable) -> Option<PathBuf>) -> Loaded {
+    /// Reads the state or its backup. What is opened is handed to `opened`, and what cannot be used to `put_away`, which
+    /// gives back where it is now.
+    fn judge(
+        &self,
+        opened: impl Fn(&Path, &File, &Metadata),
+        mut put_away: impl FnMut(&Path, &str, Unusable) -> Option<PathBuf>,
+    ) -> Loaded {
         let state = self.dir.join("state.json");
         let backup = self.dir.join("state.json.bak");
         let mut damage = Vec::new();
-        let mut check = |path: &Path, tag: &str| match read_state(path) {
+        let mut lost = None;
+        let mut check = |path: &Path, tag: &str| match read_state(path, &opened) {
             Ok(found) => Ok(found),
             Err(unusable) => {
                 let why = unusable.to_string();
+                lost = lost.max(Some(unusable.lost()));
                 damage.push(match put_away(path, tag, unusable) {
                     Some(aside) => format!(
                         "{} {why}; it was set aside as {}",
@@ -85,11 +141,10 @@ impl Store {
                 trusted: !state.attempts_lost,
                 state,
                 damage,
+                lost: None,
             };
         }
-        let second = check(&backup, "bak-");
-        let lost = first.is_err() || second.is_err();
-        match second {
+        match check(&backup, "bak-") {
             Ok(Some(mut state)) => {
                 damage.push(format!(
                     "the backup {} was used in its place",
@@ -100,12 +155,14 @@ impl Store {
                     trusted: !state.attempts_lost,
                     state,
                     damage,
+                    lost: None,
                 }
             }
             Ok(None) | Err(()) => Loaded {
                 state: State::of_journal(&self.journalled()),
-                trusted: !lost,
+                trusted: lost.is_none(),
                 damage,
+                lost,
             },
         }
     }
@@ -171,6 +228,9 @@ pub(super) enum Unusable {
     /// It is no state of ours: a sentence without its name.
     #[error("{0}")]
     Damaged(String),
+    /// It is not given out: what was tried, and why it failed.
+    #[error("{0}: {1}")]
+    Failed(&'static str, io::Error),
     /// It may be whole: what is wrong passes.
     #[error("cannot be read: {0}")]
     NotNow(io::Error),
@@ -183,7 +243,18 @@ impl From<String> for Unusable {
 }
 
 impl Unusable {
-    fn from_io(what: &str, error: io::Error) -> Self {
+    fn lost(&self) -> Lost {
+        match self {
+            Self::Damaged(_) => Lost::Damaged,
+            Self::Failed(_, error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                Lost::Forbidden
+            }
+            Self::Failed(..) => Lost::Failed,
+            Self::NotNow(_) => Lost::NotNow,
+        }
+    }
+
+    fn from_io(what: &'static str, error: io::Error) -> Self {
         // descriptors, memory, or a server that does not answer
         match error.raw_os_error() {
             Some(
@@ -195,13 +266,16 @@ impl Unusable {
                 | libc::EINTR
                 | libc::ETIMEDOUT,
             ) => Self::NotNow(error),
-            _ => Self::Damaged(format!("{what}: {error}")),
+            _ => Self::Failed(what, error),
         }
     }
 }
 
-/// Reads one state file: `None` where there is none.
-pub(super) fn read_state(path: &Path) -> Result<Option<State>, Unusable> {
+/// Reads one state file, once it was handed to `opened`: `None` where there is none.
+pub(super) fn read_state(
+    path: &Path,
+    opened: impl Fn(&Path, &File, &Metadata),
+) -> Result<Option<State>, Unusable> {
     let (file, meta) = match files::open(path, Links::Refuse) {
         Err(Refusal::Io(error)) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(Refusal::Io(error)) => return Err(Unusable::from_io("cannot be opened", error)),
@@ -215,6 +289,8 @@ pub(super) fn read_state(path: &Path) -> Result<Option<State>, Unusable> {
     if meta.len() > STATE_LIMIT {
         return Err("is too large".to_owned().into());
     }
+    // of it, the backup may become one more name
+    opened(path, &file, &meta);
     let mut bytes = Vec::with_capacity(usize::try_from(meta.len()).unwrap_or_default() + 1);
     file.take(STATE_LIMIT)
         .read_to_end(&mut bytes)

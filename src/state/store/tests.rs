@@ -156,7 +156,7 @@ fn the_state_and_the_one_before_are_kept() {
     let loaded = store.load(now()).unwrap();
     assert_eq!((failures(&loaded), loaded.damage.len()), (Some(2), 0));
     assert_eq!(
-        read_state(&store.dir().join("state.json.bak")).unwrap(),
+        read_state(&store.dir().join("state.json.bak"), |_, _, _| {}).unwrap(),
         Some(state(1))
     );
     for (path, mode) in [
@@ -181,7 +181,7 @@ fn only_what_was_flushed_becomes_the_backup() {
             Flush::Now => store.save(kept).unwrap(),
             Flush::Later => store.save_unflushed(kept).unwrap(),
         }
-        let backup = read_state(&dir.path().join("state.json.bak")).unwrap();
+        let backup = read_state(&dir.path().join("state.json.bak"), |_, _, _| {}).unwrap();
         let backup = backup.unwrap().services["a"].consecutive_failures;
         (failures_of(&store), backup)
     };
@@ -305,7 +305,7 @@ fn f45_a_link_is_never_followed() {
     assert!(!loaded.trusted);
     std::os::unix::fs::symlink(&target, dir.path().join("state.json.new")).unwrap();
     store.save(&mut state(1)).unwrap();
-    assert_eq!(read_state(&target).unwrap(), Some(state(9)));
+    assert_eq!(read_state(&target, |_, _, _| {}).unwrap(), Some(state(9)));
 }
 
 #[test]

@@ -84,9 +84,11 @@ impl Faults {
         self.list.borrow().is_empty()
     }
 
-    /// What was found wrong first.
-    pub(crate) fn first(&self) -> Option<String> {
-        self.list.borrow().first().map(|raw| raw.message.clone())
+    /// What was found wrong first: its key, and what is wrong with it.
+    pub(crate) fn first(&self) -> Option<(String, String)> {
+        let list = self.list.borrow();
+        let first = list.first()?;
+        Some((first.key.clone(), first.message.clone()))
     }
 
     /// Whether more faults would not be told anyway.
