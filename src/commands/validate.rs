@@ -87,17 +87,19 @@ impl<'a> Texts<'a> {
 fn shown(trap: &PlacedTrap, texts: &Texts<'_>) -> String {
     let path: Vec<&str> = trap.place.iter().map(String::as_str).collect();
     let file = trap.file.as_deref().unwrap_or(texts.main);
-    let line = place::line_of(texts.at(file), &path)
+    let text = texts.at(file);
+    let line = place::line_of(text, &path)
         .map(|line| format!(":{line}"))
         .unwrap_or_default();
-    let key = match trap.place.as_slice() {
-        [] => String::new(),
-        parts => format!(" ({})", parts.join(".")),
+    let key = match place::shown(text, &path) {
+        key if key.is_empty() => key,
+        key => format!(": {key}"),
     };
     format!(
-        "trap: {}\n --> {}{line}{key}\n  = help: {}",
+        "trap: {}\n --> {}{line}{}\n  = help: {}",
         visible(&trap.message),
         visible(&file.display().to_string()),
+        visible(&key),
         visible(&trap.help)
     )
 }

@@ -402,7 +402,7 @@ fn secret_fault(file: &Read, key: &[String], path: &Path, reason: &str, what: &s
         path: file.path.clone(),
         faults: vec![Source::new(&file.text, &file.path).fault(
             &at,
-            &key.join("."),
+            &place::shown(&file.text, &keys),
             &format!("{}: {reason}", path.display()),
             Some(&format!("name a file of mode 0600 with the {what} in it")),
             false,

@@ -45,7 +45,7 @@ fn traps_are_told_at_the_file_in_which_they_stand() {
     let scene = scene();
     scene.write("conf.d/b.log", "silence\n");
     let said = scene.run(&["validate"]).exits(0).stdout;
-    let own = scene.fill(" --> {dir}/conf.d/b.toml:5 (service.b.log.0.expect");
+    let own = scene.fill(" --> {dir}/conf.d/b.toml:5: [[service.b.log]] expect");
     assert!(said.contains(&own), "{own}\n{said}");
     assert!(
         said.contains("trap: `more/*.toml` matches no file: nothing is included by it\n"),

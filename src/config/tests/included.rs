@@ -101,7 +101,7 @@ fn a_name_that_stands_twice_is_told_with_both_places() {
     assert_eq!(
         scene.said(),
         "error: there are two services `x`: the other one is at DIR/conf.d/a.toml:3
- --> DIR/extra.toml:1:10
+ --> DIR/extra.toml:1:10: [service.x]
   |
 1 | [service.x]
   |          ^

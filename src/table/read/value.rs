@@ -12,7 +12,7 @@ use toml::de::{DeArray, DeValue};
 use super::faults::Kind;
 use super::{Faults, Last, Step, Table, Value, absolute, quoted};
 use crate::clock;
-use crate::table::fault::is_secret;
+use crate::table::fault::{is_secret, shown_place};
 use crate::table::shown::written;
 use crate::table::{Layout, nearest};
 
@@ -133,8 +133,8 @@ impl<'a> Value<'a> {
     }
 
     fn note(&self, kind: Kind, span: &Range<usize>, message: &str, help: Option<String>) {
-        self.faults
-            .note(kind, span, &self.method.key(), message, help);
+        let place = shown_place(&self.method.path(), self.is_table());
+        self.faults.note(kind, span, &place, message, help);
     }
 
     /// Whether its key is that of a secret, so that no message may repeat it.
