@@ -18,7 +18,7 @@ use crate::check::{Check, CheckStates, Listed, Rule, process};
 use crate::notify::ping::Ping;
 use crate::notify::{Channel, mail};
 use crate::restart::{Limits, RestartMethod, evidence};
-use crate::table::{Fields, Section, nearest};
+use crate::table::{Fields, Section};
 
 mod channels;
 mod dependencies;
@@ -121,11 +121,10 @@ impl Config {
         self.channels.iter().find_map(Channel::as_mail)
     }
 
-    /// The name of a service or a scale that somebody who wrote `name` may have meant.
-    pub fn nearest_service(&self, name: &str) -> Option<&str> {
+    /// The names of all services and scales.
+    pub fn names(&self) -> impl Iterator<Item = &str> + Clone {
         let services = self.services.iter().map(|service| service.name.as_str());
-        let scales = self.scales.iter().map(|scale| scale.name.as_str());
-        nearest(name, services.chain(scales))
+        services.chain(self.scales.iter().map(|scale| scale.name.as_str()))
     }
 }
 

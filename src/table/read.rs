@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use memchr::memchr_iter;
 use toml::Spanned;
-use toml::de::{DeString, DeTable, DeValue};
+use toml::de::{DeArray, DeString, DeTable, DeValue};
 
 use crate::table::fault::{PathPart, shown_place};
 use crate::table::{Key, Keys, Layout, nearest};
@@ -128,7 +128,7 @@ impl<'a> Table<'a> {
                     &name.span(),
                     &shown_place(&path, false),
                     &format!("unknown key {}", quoted(word)),
-                    Some(layout.advice(word, faults.root)),
+                    Some(layout.advice(word, is_table(value.get_ref()), faults.root)),
                 );
             }
         }
@@ -173,7 +173,7 @@ impl<'a> Table<'a> {
     }
 
     /// Whether a key is there under a wrong name, which is fault enough.
-    fn is_misspelt(&self, key: &str) -> bool {
+    pub(crate) fn is_misspelt(&self, key: &str) -> bool {
         let mut unknown = self
             .inner
             .keys()
@@ -235,6 +235,14 @@ impl<'a> Table<'a> {
         }
         Some(first)
     }
+}
+
+/// Whether a value was written as a table, or as several of them.
+fn is_table(value: &DeValue<'_>) -> bool {
+    let are_tables = |list: &DeArray<'_>| {
+        !list.is_empty() && list.iter().all(|entry| entry.get_ref().is_table())
+    };
+    value.is_table() || value.as_array().is_some_and(are_tables)
 }
 
 /// A path made absolute and rid of its `.` parts; `..` is left to the system, which knows the links.
