@@ -4,7 +4,7 @@
 //! editor, a limit that cuts another short, a directory that is not there. Each is told with its place and with what
 //! mends it, as errors are.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -74,7 +74,11 @@ impl<'a> Texts<'a> {
         };
         Self {
             main: &config.path,
-            by_path: paths.map(read).collect(),
+            by_path: paths
+                .collect::<BTreeSet<_>>()
+                .into_iter()
+                .map(read)
+                .collect(),
         }
     }
 

@@ -133,7 +133,7 @@ impl Config {
 pub struct Included {
     /// As it is written.
     pub pattern: String,
-    /// In the order of their names.
+    /// In the order of their names, the config itself left out. Another pattern may match them as well: each is read once.
     pub files: Vec<PathBuf>,
 }
 

@@ -55,6 +55,19 @@ fn traps_are_told_at_the_file_in_which_they_stand() {
 }
 
 #[test]
+fn a_file_that_two_patterns_match_is_no_trap() {
+    let scene = scene();
+    let config = scene.read("watchdog.toml");
+    let both = "include = [\"conf.d/b.toml\", \"conf.d/*.toml\"]";
+    let config = config.replace("include = [\"conf.d/*.toml\", \"more/*.toml\"]", both);
+    assert!(config.contains(both), "{config}");
+    scene.raw_config(&config);
+    let said = scene.run(&["validate"]).exits(0).stdout;
+    assert!(!said.contains("matches no file"), "{said}");
+    assert!(said.contains(": 2 services, no errors"), "{said}");
+}
+
+#[test]
 fn a_file_that_others_can_write_ends_the_run_before_anything_is_done() {
     let scene = scene();
     let file = scene.path("conf.d/b.toml");
