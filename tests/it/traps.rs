@@ -7,7 +7,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::boxes::{SystemdBox, shipped};
-use crate::scene::{MAIL, Scene};
+use crate::scene::{MAIL, Scene, WATCHDOG, processes};
 use crate::systemd::linger;
 
 #[test]
@@ -325,6 +325,37 @@ fn a_program_that_its_parent_starts_again_is_a_trap_of_spawn() {
     let help = "  = help: let the service be the parent, or restart it by the parent's own command: restart = { command = ";
     assert!(text.contains(help), "{text}");
     assert!(text.ends_with(", 1 trap\n"), "{text}");
+}
+
+#[test]
+fn a_run_that_has_just_started_a_service_is_no_keeper_of_it() {
+    let scene = Scene::with(&format!(
+        "{MAIL}[service.a]\nprocess = {{ command_line = '^sleep 471124$' }}\nspawn = {{ command = [\"sleep\", \"471124\"] }}\n\
+         restart = {{ settle = \"60s\", start_timeout = \"90s\" }}\n"
+    ));
+    // installed under another name
+    let program = scene.path("wd");
+    fs::copy(WATCHDOG, &program).unwrap();
+    let mut run = Command::new(&program)
+        .args(["-c", &scene.fill("{dir}/watchdog.toml"), "check", "-q"])
+        .process_group(0)
+        .spawn()
+        .unwrap();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let text = loop {
+        let text = scene.run(&["validate"]).exits(0).stdout;
+        if text.contains("matches now") || Instant::now() > deadline {
+            break text;
+        }
+    };
+    let started = processes().into_iter();
+    let mut started = started.filter(|process| process.command_line() == "sleep 471124");
+    let started = started.next().map(|process| process.pid);
+    run.kill().unwrap();
+    run.wait().unwrap();
+    scene.kill(started.unwrap());
+    assert!(text.contains("matches now"), "{text}");
+    assert!(text.ends_with(" 1 service, no errors\n"), "{text}");
 }
 
 /// Asserts that `validate` finds this one trap in a box, or none where nothing is `said`.

@@ -201,7 +201,7 @@ pub(super) fn find(scene: &Scene<'_>, now: &Reading) -> Vec<PlacedTrap> {
         );
         in_method(service, &mut traps);
         in_strategies(service, config, &mut traps);
-        let kept = keeper::look(service, seen, scene.table);
+        let kept = keeper::look(service, seen, scene.table, &Store::at(&config.state_dir));
         traps.of_part(service, "", kept.into_iter().collect());
         for (table, found) in of_checks.remove(&*service.name).unwrap_or_default() {
             traps.of_part(service, &table, found);
