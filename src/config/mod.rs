@@ -46,6 +46,7 @@ pub use load::{find, load, ping};
 pub use metrics::Metrics;
 pub use policy::Policy;
 pub use scale::Scale;
+pub use service::RESERVED;
 pub use strategy::{Remedy, Strategy};
 pub use top::{LogFormat, Logging, to_toml};
 pub use web::Web;
