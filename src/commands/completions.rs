@@ -31,9 +31,7 @@ fn names(config: Option<&Path>) -> String {
         .and_then(|path| config::load(&path))
         .map(|mut config| {
             discovered::add_remembered(&mut config);
-            super::names(&config)
-                .flat_map(|name| [name, "\n"])
-                .collect()
+            config.names().flat_map(|name| [name, "\n"]).collect()
         })
         .unwrap_or_default()
 }

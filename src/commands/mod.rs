@@ -12,6 +12,7 @@ use crate::run::damage_entries;
 use crate::state::State;
 use crate::state::journal::{self, Entry};
 use crate::state::store::{Loaded, Lock, Store, StoreError};
+use crate::table::nearest;
 
 pub mod adopt;
 pub mod backtest;
@@ -34,6 +35,9 @@ pub mod test_notify;
 pub mod validate;
 pub mod web;
 pub mod why;
+
+/// So many names are listed where another one was asked for.
+const LISTED: usize = 10;
 
 /// Reads the whole journal, the oldest entry first. Damaged lines are left out, and that is logged.
 fn read_journal(config: &Config, each: impl FnMut(Entry)) -> Result<(), Error> {
@@ -63,12 +67,12 @@ fn recorded(config: &Config) -> Result<State, Error> {
 /// usage error.
 pub fn selected(config: &Config, asked: &[String]) -> Result<BTreeSet<String>, Error> {
     if asked.is_empty() {
-        return Ok(names(config).map(str::to_owned).collect());
+        return Ok(config.names().map(str::to_owned).collect());
     }
     let mut selected = BTreeSet::new();
     for wanted in asked {
         if is_glob(wanted) {
-            let matched = matching(wanted, config, names(config))?;
+            let matched = matching(wanted, config, config.names())?;
             selected.extend(matched.into_iter().map(str::to_owned));
         } else if config.scale(wanted).is_some() {
             selected.insert(wanted.clone());
@@ -79,10 +83,17 @@ pub fn selected(config: &Config, asked: &[String]) -> Result<BTreeSet<String>, E
     Ok(selected)
 }
 
-/// The names of all services and scales.
-fn names(config: &Config) -> impl Iterator<Item = &str> {
-    let services = config.services.iter().map(|service| service.name.as_str());
-    services.chain(config.scales.iter().map(|scale| scale.name.as_str()))
+/// What to say after a name that is none of these: the one that may have been meant, or what there is.
+fn instead<'a>(name: &str, known: impl Iterator<Item = &'a str> + Clone) -> String {
+    if let Some(near) = nearest(name, known.clone()) {
+        return format!("; did you mean `{near}`?");
+    }
+    let names: Vec<&str> = known.clone().take(LISTED).collect();
+    match known.count() - names.len() {
+        _ if names.is_empty() => String::new(),
+        0 => format!("; it has {}", names.join(", ")),
+        more => format!("; it has {} and {more} more", names.join(", ")),
+    }
 }
 
 /// No service has one of these in its name.
@@ -103,14 +114,16 @@ fn matching<'a>(
     let matched: Vec<&str> = names.filter(|name| pattern.matches(name)).collect();
     if matched.is_empty() {
         return Err(Error::Usage(format!(
-            "no service matches `{shown}` in {}",
-            config.path.display()
+            "no service matches `{shown}` in {}{}",
+            config.path.display(),
+            instead(text, config.names())
         )));
     }
     Ok(matched)
 }
 
-/// The service of a name, or the only one that a glob matches; an error that names the nearest one where there is none.
+/// The service of a name, or the only one that a glob matches; an error that names the nearest one, or what there is, where
+/// there is none.
 pub fn one<'a>(config: &'a Config, name: &str) -> Result<&'a Service, Error> {
     let shown = crate::text::printable(name.as_bytes(), 100);
     if is_glob(name) {
@@ -133,13 +146,10 @@ pub fn one<'a>(config: &'a Config, name: &str) -> Result<&'a Service, Error> {
                 "`{shown}` is a scale and not a service; `watchdog scale {shown} N` has N replicas of it"
             ));
         }
-        let nearest = config
-            .nearest_service(name)
-            .map(|nearest| format!("; did you mean `{nearest}`?"))
-            .unwrap_or_default();
         Error::Usage(format!(
-            "no service `{shown}` in {}{nearest}",
-            config.path.display()
+            "no service `{shown}` in {}{}",
+            config.path.display(),
+            instead(name, config.names())
         ))
     })
 }

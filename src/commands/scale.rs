@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::act::Acted;
 use crate::cli;
-use crate::commands::{print, print_or_log};
+use crate::commands::{instead, print, print_or_log};
 use crate::config::{Config, Scale};
 use crate::error::Error;
 use crate::report::page::Style;
@@ -61,14 +61,11 @@ fn named<'a>(config: &'a Config, name: &str) -> Result<&'a Arc<Scale>, Error> {
         if config.service(name).is_some() {
             return Error::Usage(format!("`{shown}` is a service and not a scale"));
         }
-        let nearest = config
-            .nearest_service(name)
-            .filter(|near| config.scale(near).is_some())
-            .map(|nearest| format!("; did you mean `{nearest}`?"));
+        let scales = config.scales.iter().map(|scale| scale.name.as_str());
         Error::Usage(format!(
             "no scale `{shown}` in {}{}",
             config.path.display(),
-            nearest.unwrap_or_default()
+            instead(name, scales)
         ))
     })
 }

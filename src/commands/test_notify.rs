@@ -2,7 +2,7 @@
 
 use chrono::Utc;
 
-use crate::commands::print;
+use crate::commands::{instead, print};
 use crate::config::Config;
 use crate::error::Error;
 use crate::notify::{self, Alert, Attempt, Channel, Event, Notification, Outcome, Thread, digest};
@@ -10,7 +10,6 @@ use crate::report::{
     self,
     page::{Page, Style},
 };
-use crate::table::nearest;
 
 /// Sends a test through these channels, or all. Nothing is kept where it fails, and nothing is remembered: 0 where each
 /// has taken it, 1 where not, or where there is no channel to try.
@@ -18,11 +17,9 @@ pub fn run(config: &Config, names: &[String], style: Style) -> Result<u8, Error>
     let known = || config.channels.iter().map(|channel| channel.name.as_str());
     for name in names {
         if known().all(|known| known != name) {
-            let near = nearest(name, known());
-            let near = near.map(|near| format!("; did you mean `{near}`?"));
             return Err(Error::Usage(format!(
                 "the config has no channel `{name}`{}",
-                near.unwrap_or_default()
+                instead(name, known())
             )));
         }
     }

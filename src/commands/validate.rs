@@ -4,7 +4,7 @@
 //! editor, a limit that cuts another short, a directory that is not there. Each is told with its place and with what
 //! mends it, as errors are.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -74,7 +74,11 @@ impl<'a> Texts<'a> {
         };
         Self {
             main: &config.path,
-            by_path: paths.map(read).collect(),
+            by_path: paths
+                .collect::<BTreeSet<_>>()
+                .into_iter()
+                .map(read)
+                .collect(),
         }
     }
 
@@ -87,17 +91,19 @@ impl<'a> Texts<'a> {
 fn shown(trap: &PlacedTrap, texts: &Texts<'_>) -> String {
     let path: Vec<&str> = trap.place.iter().map(String::as_str).collect();
     let file = trap.file.as_deref().unwrap_or(texts.main);
-    let line = place::line_of(texts.at(file), &path)
+    let text = texts.at(file);
+    let line = place::line_of(text, &path)
         .map(|line| format!(":{line}"))
         .unwrap_or_default();
-    let key = match trap.place.as_slice() {
-        [] => String::new(),
-        parts => format!(" ({})", parts.join(".")),
+    let key = match place::shown(text, &path) {
+        key if key.is_empty() => key,
+        key => format!(": {key}"),
     };
     format!(
-        "trap: {}\n --> {}{line}{key}\n  = help: {}",
+        "trap: {}\n --> {}{line}{}\n  = help: {}",
         visible(&trap.message),
         visible(&file.display().to_string()),
+        visible(&key),
         visible(&trap.help)
     )
 }

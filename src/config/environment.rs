@@ -81,7 +81,6 @@ impl Environment {
         let mut faults = Vec::new();
         let mut fault = |variable: &str, message: &str, help: &str| {
             faults.push(Fault::of_environment(
-                variable,
                 &format!("${variable} {message}"),
                 Some(help),
             ));

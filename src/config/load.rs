@@ -70,22 +70,17 @@ pub fn load(path: &Path) -> Result<Config, ConfigError> {
 
 pub(super) fn load_in(path: &Path, environment: &Environment) -> Result<Config, ConfigError> {
     let path = &std::path::absolute(path).map_err(|e| ConfigError::unreadable(path, &e))?;
-    let main = Read::trusted(path, environment.uid)?;
-    let included = included(&main, environment.uid)?;
-    let texts: Vec<Written<'_>> = (included.iter())
-        .flat_map(|(_, files)| files.iter().map(Read::written))
-        .collect();
+    let main = Opened::trusted(path, environment.uid)?;
+    let id = main.id;
+    let main = main.read()?;
+    let (included, files) = included(&main, id, environment.uid)?;
+    let texts: Vec<Written<'_>> = files.iter().map(Read::written).collect();
     let mut config =
         top::read(main.written(), &texts, environment).map_err(|faults| ConfigError::Faulty {
             path: path.clone(),
             faults,
         })?;
-    let matched = included.iter().map(|(pattern, files)| Included {
-        pattern: pattern.clone(),
-        files: files.iter().map(|file| file.path.clone()).collect(),
-    });
-    config.included = matched.collect();
-    let files: Vec<Read> = included.into_iter().flat_map(|(_, files)| files).collect();
+    config.included = included;
     check_secrets(&config, &main, &files, environment.uid)?;
     Ok(config)
 }
@@ -94,7 +89,7 @@ pub(super) fn load_in(path: &Path, environment: &Environment) -> Result<Config, 
 pub fn ping(path: &Path) -> Option<Ping> {
     let user = Environment::of_process().uid;
     let path = std::path::absolute(path).ok()?;
-    let main = Read::trusted(&path, user).ok()?;
+    let main = Opened::trusted(&path, user).ok()?.read().ok()?;
     let ping = top::ping(main.written())?;
     check_ping(&ping, &main, user).ok()?;
     Some(ping)
@@ -118,17 +113,18 @@ fn check_ping(ping: &Ping, main: &Read, user: u32) -> Result<(), ConfigError> {
     Ok(())
 }
 
-/// A file that was read, by somebody who could be trusted with it.
-struct Read {
+/// A file that is open, and could come only from somebody who can be trusted with it.
+struct Opened {
     path: PathBuf,
     facts: Facts,
     /// By device and number.
     id: (u64, u64),
-    text: String,
+    file: File,
+    size: u64,
 }
 
-impl Read {
-    /// Opens a file, judges whom it could come from, and reads it.
+impl Opened {
+    /// Opens a file, and judges whom it could come from.
     fn trusted(path: &Path, user: u32) -> Result<Self, ConfigError> {
         let (file, metadata) = open(path)?;
         let own = Facts::of(path, &metadata);
@@ -143,10 +139,28 @@ impl Read {
             path: path.to_owned(),
             facts: own,
             id: (metadata.dev(), metadata.ino()),
-            text: text(path, file, metadata.len())?,
+            file,
+            size: metadata.len(),
         })
     }
 
+    fn read(self) -> Result<Read, ConfigError> {
+        Ok(Read {
+            text: text(&self.path, self.file, self.size)?,
+            path: self.path,
+            facts: self.facts,
+        })
+    }
+}
+
+/// A file that was read, by somebody who could be trusted with it.
+struct Read {
+    path: PathBuf,
+    facts: Facts,
+    text: String,
+}
+
+impl Read {
     fn written(&self) -> Written<'_> {
         Written {
             path: &self.path,
@@ -155,9 +169,13 @@ impl Read {
     }
 }
 
-/// The files that a config includes, each once, by the patterns that name them. All that may not be trusted are told
-/// together.
-fn included(main: &Read, user: u32) -> Result<Vec<(String, Vec<Read>)>, ConfigError> {
+/// What the patterns of a config match, and the files that it includes by them, each read once. All that may not be trusted
+/// are told together. `id` is that of the config itself.
+fn included(
+    main: &Read,
+    id: (u64, u64),
+    user: u32,
+) -> Result<(Vec<Included>, Vec<Read>), ConfigError> {
     let options = MatchOptions {
         case_sensitive: true,
         require_literal_separator: true,
@@ -165,8 +183,8 @@ fn included(main: &Read, user: u32) -> Result<Vec<(String, Vec<Read>)>, ConfigEr
         require_literal_leading_dot: true,
     };
     let directory = main.path.parent().unwrap_or(Path::new("/"));
-    let mut all = Vec::new();
-    let mut taken = BTreeSet::from([main.id]);
+    let (mut all, mut read) = (Vec::new(), Vec::new());
+    let mut taken = BTreeSet::from([id]);
     let mut refused: Vec<trust::Refusal> = Vec::new();
     for pattern in top::include_patterns(&main.text) {
         let base = glob::Pattern::escape(&directory.to_string_lossy());
@@ -177,9 +195,15 @@ fn included(main: &Read, user: u32) -> Result<Vec<(String, Vec<Read>)>, ConfigEr
         for path in matches.into_iter().flatten() {
             let path =
                 path.map_err(|error| ConfigError::unreadable(error.path(), error.error()))?;
-            match Read::trusted(&path, user) {
-                Ok(read) if taken.insert(read.id) => files.push(read),
-                Ok(_) => {}
+            match Opened::trusted(&path, user) {
+                Ok(opened) => {
+                    if opened.id != id {
+                        files.push(path);
+                    }
+                    if taken.insert(opened.id) {
+                        read.push(opened.read()?);
+                    }
+                }
                 Err(ConfigError::Untrusted { refusals }) => {
                     let new = refusals.into_iter().filter(|new| !refused.contains(new));
                     refused.extend(new.collect::<Vec<_>>());
@@ -194,12 +218,12 @@ fn included(main: &Read, user: u32) -> Result<Vec<(String, Vec<Read>)>, ConfigEr
                 });
             }
         }
-        all.push((pattern, files));
+        all.push(Included { pattern, files });
     }
     if !refused.is_empty() {
         return Err(ConfigError::Untrusted { refusals: refused });
     }
-    Ok(all)
+    Ok((all, read))
 }
 
 pub(super) fn open(path: &Path) -> Result<(File, Metadata), ConfigError> {
@@ -402,7 +426,7 @@ fn secret_fault(file: &Read, key: &[String], path: &Path, reason: &str, what: &s
         path: file.path.clone(),
         faults: vec![Source::new(&file.text, &file.path).fault(
             &at,
-            &key.join("."),
+            &place::shown(&file.text, &keys),
             &format!("{}: {reason}", path.display()),
             Some(&format!("name a file of mode 0600 with the {what} in it")),
             false,

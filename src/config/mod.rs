@@ -18,7 +18,7 @@ use crate::check::{Check, CheckStates, Listed, Rule, process};
 use crate::notify::ping::Ping;
 use crate::notify::{Channel, mail};
 use crate::restart::{Limits, RestartMethod, evidence};
-use crate::table::{Fields, Section, nearest};
+use crate::table::{Fields, Section};
 
 mod channels;
 mod dependencies;
@@ -46,6 +46,7 @@ pub use load::{find, load, ping};
 pub use metrics::Metrics;
 pub use policy::Policy;
 pub use scale::Scale;
+pub use service::RESERVED;
 pub use strategy::{Remedy, Strategy};
 pub use top::{LogFormat, Logging, to_toml};
 pub use web::Web;
@@ -121,11 +122,10 @@ impl Config {
         self.channels.iter().find_map(Channel::as_mail)
     }
 
-    /// The name of a service or a scale that somebody who wrote `name` may have meant.
-    pub fn nearest_service(&self, name: &str) -> Option<&str> {
+    /// The names of all services and scales.
+    pub fn names(&self) -> impl Iterator<Item = &str> + Clone {
         let services = self.services.iter().map(|service| service.name.as_str());
-        let scales = self.scales.iter().map(|scale| scale.name.as_str());
-        nearest(name, services.chain(scales))
+        services.chain(self.scales.iter().map(|scale| scale.name.as_str()))
     }
 }
 
@@ -134,7 +134,7 @@ impl Config {
 pub struct Included {
     /// As it is written.
     pub pattern: String,
-    /// In the order of their names.
+    /// In the order of their names, the config itself left out. Another pattern may match them as well: each is read once.
     pub files: Vec<PathBuf>,
 }
 

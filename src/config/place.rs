@@ -6,10 +6,12 @@ use std::ops::Range;
 
 use toml::de::{DeTable, DeValue};
 
+use crate::table::fault::{PathPart, shown_place};
+
 /// The line, from 1 on, of the deepest part of `path` that the text has: tables, keys, and the numbers of entries
 /// of lists of tables. Absent where not even the first part is there.
 pub fn line_of(text: &str, path: &[&str]) -> Option<usize> {
-    let before = text.get(..find(text, path)?.0)?;
+    let before = text.get(..find(text, path)?.start)?;
     Some(before.matches('\n').count() + 1)
 }
 
@@ -20,11 +22,35 @@ pub fn written<'a>(text: &'a str, path: &[&str]) -> Option<&'a str> {
 
 /// Where the value is of the deepest part of `path` that the text has.
 pub(super) fn value_of(text: &str, path: &[&str]) -> Option<Range<usize>> {
-    find(text, path).map(|(_, value)| value)
+    find(text, path).map(|found| found.value)
 }
 
-/// Where that part begins, and where its value is.
-fn find(text: &str, path: &[&str]) -> Option<(usize, Range<usize>)> {
+/// The table that a path leads to, and the key in it, as the text has them: `[service.trader.restart] max_per_hour`.
+pub fn shown(text: &str, path: &[&str]) -> String {
+    // a service may be called `0`; a list is never above that
+    let is_entry = |at: usize, part: &str| at > 1 && part.bytes().all(|byte| byte.is_ascii_digit());
+    let parts = path.iter().enumerate().map(|(at, part)| {
+        let number = part.parse().ok().filter(|_| is_entry(at, part));
+        number.map_or(PathPart::Key(part), PathPart::Entry)
+    });
+    let parts: Vec<_> = parts.collect();
+    let is_table = find(text, path).is_some_and(|found| found.is_whole && found.is_table);
+    shown_place(&parts, is_table)
+}
+
+/// The deepest part of a path that a text has.
+struct Found {
+    /// Where it begins.
+    start: usize,
+    /// Where its value is.
+    value: Range<usize>,
+    /// Whether that is a table.
+    is_table: bool,
+    /// Whether it is all of the path.
+    is_whole: bool,
+}
+
+fn find(text: &str, path: &[&str]) -> Option<Found> {
     let (tree, _) = DeTable::parse_recoverable(text);
     let mut table = tree.get_ref();
     let mut found = None;
@@ -33,21 +59,28 @@ fn find(text: &str, path: &[&str]) -> Option<(usize, Range<usize>)> {
         let Some((key, value)) = table.iter().find(|(key, _)| key.get_ref() == part) else {
             break;
         };
-        found = Some((key.span().start, value.span()));
-        match value.get_ref() {
-            DeValue::Table(inner) => table = inner,
-            DeValue::Array(entries) => {
-                let entry = parts
-                    .next()
-                    .and_then(|number| entries.get(number.parse::<usize>().ok()?));
-                let Some(entry) = entry else { break };
-                found = Some((entry.span().start, entry.span()));
-                match entry.get_ref() {
-                    DeValue::Table(inner) => table = inner,
-                    _ => break,
-                }
+        let mut start = key.span().start;
+        let mut value = value;
+        let mut is_whole = parts.len() == 0;
+        if let (DeValue::Array(entries), Some(number)) = (value.get_ref(), parts.as_slice().first())
+        {
+            let entry = number.parse().ok().and_then(|it: usize| entries.get(it));
+            if let Some(entry) = entry {
+                (start, value) = (entry.span().start, entry);
+                parts.next();
+                is_whole = parts.len() == 0;
             }
-            _ => break,
+        }
+        let inner = value.get_ref().as_table();
+        found = Some(Found {
+            start,
+            value: value.span(),
+            is_table: inner.is_some(),
+            is_whole,
+        });
+        match inner {
+            Some(inner) => table = inner,
+            None => break,
         }
     }
     found
@@ -71,6 +104,37 @@ mod tests {
             (&["mail"], None),
         ] {
             assert_eq!(line_of(text, path), line, "{path:?}");
+        }
+    }
+
+    #[test]
+    fn a_place_is_shown_as_the_config_has_it() {
+        let text =
+            "[service.a]\nspawn = { command = [\"x\"] }\nsystemd = \"x\"\n[[service.a.log]]\n";
+        for (path, shown) in [
+            (&[][..], ""),
+            (&["state_dir"], "state_dir"),
+            (&["mail"], "mail"),
+            (&["service", "a"], "[service.a]"),
+            (&["service", "a", "spawn"], "[service.a.spawn]"),
+            (&["service", "a", "systemd"], "[service.a] systemd"),
+            (
+                &["service", "a", "restart", "settle"],
+                "[service.a.restart] settle",
+            ),
+            (&["service", "a", "log", "0"], "[[service.a.log]]"),
+            (
+                &["service", "a", "log", "0", "path"],
+                "[[service.a.log]] path",
+            ),
+            (
+                &["service", "a", "spawn", "command", "0"],
+                "[service.a.spawn] command[0]",
+            ),
+            (&["service", "a.b", "enabled"], "[service.\"a.b\"] enabled"),
+            (&["service", "0", "enabled"], "[service.0] enabled"),
+        ] {
+            assert_eq!(super::shown(text, path), shown, "{path:?}");
         }
     }
 }

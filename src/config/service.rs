@@ -395,6 +395,19 @@ pub(super) fn is_name(name: &str) -> bool {
     !name.is_empty() && name.len() <= 64 && name.chars().all(right)
 }
 
+/// The name that alerts and journal entries about the watchdog itself have: no service and no scale has it.
+pub const RESERVED: &str = "watchdog";
+
+/// Notes a name that only the watchdog itself has. `what` it is, with its article.
+pub(super) fn is_not_reserved(name: &str, what: &str, value: &Value<'_>) {
+    if name == RESERVED {
+        value.misplaced(
+            &format!("{} cannot be the name of {what}", quoted(name)),
+            "alerts and the journal have that name for what is about the watchdog itself: choose another one",
+        );
+    }
+}
+
 fn check_name(name: &str, value: &Value<'_>) {
     const HELP: &str = "letters, digits, '-', '_' and '.', 64 at most";
     let right = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
@@ -406,6 +419,7 @@ fn check_name(name: &str, value: &Value<'_>) {
     } else if name.len() > 64 {
         value.misplaced("the name of this service is too long", HELP);
     }
+    is_not_reserved(name, "a service", value);
 }
 
 /// One service.

@@ -435,9 +435,11 @@ fn body<'a>(
     let replicated = named(&scales, "[scale.NAME]");
     let channels = channels::read(&named(&channels, "[notify.NAME]"));
     let are_tables = |table: &Option<Value<'_>>| table.as_ref().is_none_or(Value::is_table);
+    let is_misspelt = |key: &&str| top.is_misspelt(key);
     if entries.is_empty()
         && found.is_empty()
         && replicated.is_empty()
+        && !["service", "discover", "scale"].iter().any(is_misspelt)
         && services
             .iter()
             .chain(&discover)

@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 
 use crate::check::container::{Compose, compose};
 use crate::client::engine::Listed;
+use crate::config::RESERVED;
 
 /// A service's name has so many characters at the most.
 const LONGEST: usize = 64;
 
 /// A name for each container, no two the same: project-service-number where Compose made it, else the container's own.
 pub(super) fn of_containers(containers: &[&Listed]) -> Vec<String> {
-    let mut taken = BTreeSet::new();
+    let mut taken = BTreeSet::from([RESERVED.to_owned()]);
     // one that Compose made has its name first, whatever the order of the list
     let mut names: Vec<Option<String>> = vec![None; containers.len()];
     for of_compose in [true, false] {
@@ -106,6 +107,11 @@ mod tests {
             (
                 vec![container("a", &[("project", "p p"), ("service", "ž")])],
                 vec!["p-p---1"],
+            ),
+            // that is the name of the watchdog itself
+            (
+                vec![container("watchdog", &[]), container("watchdog-2", &[])],
+                vec!["watchdog-2", "watchdog-2-2"],
             ),
             (
                 vec![container(&long, &[]), container(&other, &[])],

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::config::Service;
 use crate::config::discover::{Answer, Target, Template};
+use crate::config::{RESERVED, Service};
 use crate::systemctl::{Manager, complaint, succeeded, systemctl};
 
 /// The units that systemd knows by a pattern, whether they run or not. The error is a sentence.
@@ -66,6 +66,7 @@ fn instance(unit: &str) -> Option<&str> {
 /// The name of a service that a unit becomes: its own, without `.service`.
 fn name(unit: &str) -> String {
     let bare = unit.strip_suffix(".service").unwrap_or(unit);
+    let bare = if bare == RESERVED { unit } else { bare };
     bare.replace(
         |c: char| !c.is_ascii_alphanumeric() && !matches!(c, '-' | '_' | '.'),
         "-",
@@ -136,6 +137,7 @@ mod tests {
             ("nginx.service", "nginx", None),
             ("x@.service", "x-", None),
             ("backup.timer", "backup.timer", None),
+            ("watchdog.service", "watchdog.service", None),
             (r"a@b\x2dc.service", r"a-b-x2dc", Some(r"b\x2dc")),
         ] {
             assert_eq!(name(unit), called);

@@ -222,6 +222,17 @@ impl Store {
         meta.modified().ok()
     }
 
+    /// Whether a process has the lock file open, as a run has while it lasts and none of its children.
+    pub fn is_locked_by(&self, pid: i32) -> bool {
+        let id = |meta: fs::Metadata| (meta.dev(), meta.ino());
+        let Ok(lock) = fs::metadata(self.dir.join("lock")).map(id) else {
+            return false;
+        };
+        let open = fs::read_dir(format!("/proc/{pid}/fd"));
+        let mut open = open.into_iter().flatten().flatten();
+        open.any(|entry| fs::metadata(entry.path()).is_ok_and(|meta| id(meta) == lock))
+    }
+
     /// Takes the lock, or says who holds it. The file is never removed: whoever opened a removed one would hold
     /// another lock.
     pub fn lock(&self) -> Result<Lock, StoreError> {

@@ -80,31 +80,89 @@ pub(crate) enum Sample {
 }
 
 impl Layout {
-    /// What to say about a key that this table of a config does not have; `root` is the whole config.
-    pub(super) fn advice(&self, key: &str, root: &'static Layout) -> String {
+    /// What to say about a key that this table of a config does not have; with `is_table` it was written as one. `root` is
+    /// the whole config.
+    pub(super) fn advice(&self, key: &str, is_table: bool, root: &'static Layout) -> String {
         let all = sections(root);
-        let mut elsewhere: Vec<_> = all
-            .iter()
-            .filter(|section| section.layout.knows(key))
-            .map(|section| match section.place.as_str() {
-                "" => "at the top of the file, before the first table".to_owned(),
-                place if section.is_variant && !is_in_all(place, &all, key) => {
-                    format!("in `{place}` like {}", section.layout.sample)
-                }
-                place if place.starts_with('[') => format!("in `{place}`"),
-                place => format!("in {place}"),
-            })
-            .collect();
-        elsewhere.dedup();
-        if !elsewhere.is_empty() {
-            return format!("`{key}` belongs {}", elsewhere.join(" or "));
+        let is_root = std::ptr::eq(self, root);
+        // a list of texts elsewhere is nothing that somebody meant by a table
+        let belongs = if is_table {
+            elsewhere(key, &all, |layout| layout.has_table(key))
+        } else {
+            elsewhere(key, &all, |layout| layout.knows(key))
+        };
+        if let Some(belongs) = belongs {
+            return belongs;
         }
         let names = self.names();
+        let tables = names.iter().filter(|name| self.has_table(name));
+        let header = |name: &str| header(name, &all).unwrap_or_else(|| name.to_owned());
+        if is_table && let Some(near) = nearest(key, tables.clone().map(String::as_str)) {
+            let near = if is_root {
+                header(near)
+            } else {
+                near.to_owned()
+            };
+            return format!("did you mean `{near}`?");
+        }
+        if is_table && is_root {
+            let tables: Vec<_> = tables.map(|name| header(name)).collect();
+            return format!("the tables are {}", tables.join(", "));
+        }
+        let belongs = is_table.then(|| elsewhere(key, &all, |layout| layout.knows(key)));
+        if let Some(belongs) = belongs.flatten() {
+            return belongs;
+        }
         nearest(key, names.iter().map(String::as_str)).map_or_else(
             || format!("the keys here are {}", names.join(", ")),
             |near| format!("did you mean `{near}`?"),
         )
     }
+
+    /// Whether its key of this name is a table, or a list of them.
+    fn has_table(&self, word: &str) -> bool {
+        self.keys.iter().any(|key| match key.keys {
+            Keys::One => {
+                let is_long = |layout: &&Layout| layout.short.is_none();
+                key.name == word && key.layouts().iter().any(is_long)
+            }
+            Keys::None | Keys::Secret => false,
+            Keys::Flat => key.layouts().iter().any(|layout| layout.has_table(word)),
+        })
+    }
+}
+
+/// Where a key belongs, in those of all tables that have it.
+fn elsewhere(key: &str, all: &[Section], has: impl Fn(&Layout) -> bool) -> Option<String> {
+    let sections = all.iter().filter(|section| has(section.layout));
+    let mut places: Vec<_> = sections
+        .map(|section| match section.place.as_str() {
+            "" if section.layout.has_table(key) => {
+                let header = header(key, all).unwrap_or_else(|| format!("[{key}]"));
+                format!("at the top level, as `{header}`")
+            }
+            "" => "at the top of the file, before the first table".to_owned(),
+            place if section.is_variant && !is_in_all(place, all, key) => {
+                format!("in `{place}` like {}", section.layout.sample)
+            }
+            place if place.starts_with('[') => format!("in `{place}`"),
+            place => format!("in {place}"),
+        })
+        .collect();
+    places.dedup();
+    (!places.is_empty()).then(|| format!("`{key}` belongs {}", places.join(" or ")))
+}
+
+/// The header of a table at the top level.
+fn header(key: &str, all: &[Section]) -> Option<String> {
+    let headers = [
+        format!("[{key}]"),
+        format!("[{key}.NAME]"),
+        format!("[[{key}]]"),
+    ];
+    let mut sections = all.iter();
+    let section = sections.find(|section| headers.contains(&section.place))?;
+    Some(section.place.clone())
 }
 
 /// The tables of a config, from its whole on. One that is written as the value of its key is not listed.

@@ -4,13 +4,14 @@
 //! line as it is written. Two kinds of text are never shown as they are: a line that holds a secret, and
 //! characters that would steer the terminal.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::ops::Range;
 use std::path::Path;
 
+use toml::de::DeTable;
 use unicode_width::UnicodeWidthChar;
 
-use crate::text::{escape, visible, visible_path};
+use crate::text::{cut, escape, visible, visible_path};
 /// How many faults of a file are told; a file with more is not a config.
 pub(crate) const MOST: usize = 100;
 
@@ -20,6 +21,9 @@ const ENVIRONMENT: &str = "the environment";
 /// The widest piece of a line that is shown, in columns.
 const WIDEST: usize = 100;
 
+/// The longest name that is shown whole, in characters: that of a service has 64 at most.
+const LONGEST: usize = 64;
+
 /// One thing that is wrong with a config.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
@@ -27,8 +31,8 @@ pub struct Fault {
     pub line: usize,
     /// The column in characters, from 1; 0 for what has no place.
     pub column: usize,
-    /// The path of the key, `service.trader.restart.max_per_hour`; empty where the text is not TOML.
-    pub key: String,
+    /// The table and the key in it, `[service.trader.restart] max_per_hour`; empty for what is in no table.
+    pub place: String,
     /// What is wrong, in one line.
     pub message: String,
     /// What to write instead.
@@ -69,6 +73,9 @@ impl fmt::Display for Fault {
             "\n{margin}--> {}:{}:{}",
             self.file, self.line, self.column
         )?;
+        if !self.place.is_empty() {
+            write!(f, ": {}", self.place)?;
+        }
         match &self.excerpt {
             Excerpt::Shown {
                 text,
@@ -98,17 +105,78 @@ impl Fault {
     }
 
     /// A fault of the process environment, where there is no line to show.
-    pub(crate) fn of_environment(variable: &str, message: &str, help: Option<&str>) -> Self {
+    pub(crate) fn of_environment(message: &str, help: Option<&str>) -> Self {
         Self {
             line: 0,
             column: 0,
-            key: variable.to_owned(),
+            place: String::new(),
             message: visible(message),
             help: help.map(visible),
             file: ENVIRONMENT.to_owned(),
             excerpt: Excerpt::Absent,
         }
     }
+}
+
+/// A part of the way to a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PathPart<'a> {
+    /// A key.
+    Key(&'a str),
+    /// An entry of a list.
+    Entry(usize),
+}
+
+/// The table that a path leads to, and the key in it, as a config has them: `[service.trader.restart] max_per_hour`,
+/// `[[service.trader.log]] expect[1]`. With `is_table` the end of the path is a table itself.
+pub(crate) fn shown_place(path: &[PathPart<'_>], is_table: bool) -> String {
+    let is_key = |part: &PathPart<'_>| matches!(part, PathPart::Key(_));
+    let list = path.iter().position(|part| !is_key(part));
+    // its entries are tables
+    let list = list.filter(|at| is_table || path.iter().skip(at + 1).any(is_key));
+    let (table, rest) = if let Some(at) = list {
+        let (table, rest) = path.split_at(at);
+        (format!("[[{}]]", dotted(table)), &rest[1..])
+    } else if path.is_empty() {
+        return String::new();
+    } else if is_table {
+        return format!("[{}]", dotted(path));
+    } else {
+        match path.split_at(path.iter().rposition(is_key).unwrap_or_default()) {
+            ([], rest) => return dotted(rest),
+            (table, rest) => (format!("[{}]", dotted(table)), rest),
+        }
+    };
+    match rest {
+        [] => table,
+        rest => format!("{table} {}", dotted(rest)),
+    }
+}
+
+/// A path as TOML has it: a name with a dot in it is quoted.
+fn dotted(path: &[PathPart<'_>]) -> String {
+    let mut all = String::new();
+    for part in path {
+        match part {
+            PathPart::Key(word) => {
+                if !all.is_empty() {
+                    all.push('.');
+                }
+                let is_bare = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+                let shown = if !word.is_empty() && word.chars().all(is_bare) {
+                    cut(word, LONGEST)
+                } else {
+                    let escaped = word.replace('\\', "\\\\").replace('"', "\\\"");
+                    format!("\"{}\"", cut(&escaped, LONGEST))
+                };
+                all.push_str(&shown);
+            }
+            PathPart::Entry(number) => {
+                let _ = write!(all, "[{number}]");
+            }
+        }
+    }
+    all
 }
 
 /// The text of a config, cut into lines.
@@ -201,11 +269,46 @@ impl<'a> Source<'a> {
             .saturating_sub(1)
     }
 
+    /// The table that an offset is in, by the header above it: for what is not TOML. `values` are the places of lists and
+    /// inline tables, which may have lines in them that look like one.
+    pub(crate) fn table_above(&self, offset: usize, values: &[Range<usize>]) -> Option<String> {
+        for number in (0..=self.line_of(offset)).rev() {
+            let start = self.starts[number];
+            let line = self.slice(start..self.text.len()).lines().next()?;
+            let in_value = |value: &Range<usize>| value.start < start && start < value.end;
+            if !line.trim_start().starts_with('[') || values.iter().any(in_value) {
+                continue;
+            }
+            let (header, slips) = DeTable::parse_recoverable(line);
+            let mut table = header.get_ref();
+            let mut path = Vec::new();
+            let mut is_list = false;
+            while let Some((key, value)) = table.iter().next() {
+                path.push(key.get_ref().to_string());
+                is_list = value.get_ref().is_array();
+                let entry = value.get_ref().as_array().and_then(|list| list.first());
+                let inner = entry.map_or(value.get_ref(), |entry| entry.get_ref());
+                match inner.as_table() {
+                    Some(inner) => table = inner,
+                    None => break,
+                }
+            }
+            let mut path: Vec<_> = path.iter().map(|key| PathPart::Key(key)).collect();
+            if is_list {
+                path.push(PathPart::Entry(0));
+            }
+            // the line itself is shown
+            let is_own = number == self.line_of(offset);
+            return (slips.is_empty() && !is_own).then(|| shown_place(&path, true));
+        }
+        None
+    }
+
     /// A fault at a place of this text. `secret` keeps its line back.
     pub(crate) fn fault(
         &self,
         span: &Range<usize>,
-        key: &str,
+        place: &str,
         message: &str,
         help: Option<&str>,
         secret: bool,
@@ -224,7 +327,7 @@ impl<'a> Source<'a> {
         Fault {
             line: number + 1,
             column: before.trim_start_matches('\u{feff}').chars().count() + 1,
-            key: visible(key),
+            place: visible(place),
             message: visible(message),
             help: help.map(visible),
             file: visible_path(self.path),
@@ -241,7 +344,7 @@ impl<'a> Source<'a> {
         Fault {
             line: 0,
             column: 0,
-            key: String::new(),
+            place: String::new(),
             message: visible(message),
             help: help.map(visible),
             file: visible_path(self.path),

@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 
 use memchr::memchr_iter;
 use toml::Spanned;
-use toml::de::{DeString, DeTable, DeValue};
+use toml::de::{DeArray, DeString, DeTable, DeValue};
 
+use crate::table::fault::{PathPart, shown_place};
 use crate::table::{Key, Keys, Layout, nearest};
 
 mod faults;
@@ -53,6 +54,16 @@ impl Step<'_> {
             Last::Key(word) => joined(above.as_deref(), word.get_ref()),
             Last::Entry(number) => format!("{}[{number}]", above.unwrap_or_default()),
         }
+    }
+
+    /// The way from the top of the file.
+    fn path(&self) -> Vec<PathPart<'_>> {
+        let mut path = self.above.map(Self::path).unwrap_or_default();
+        path.push(match self.last {
+            Last::Key(word) => PathPart::Key(word.get_ref()),
+            Last::Entry(number) => PathPart::Entry(number),
+        });
+        path
     }
 
     /// What messages call it.
@@ -110,12 +121,14 @@ impl<'a> Table<'a> {
             if layout.knows(word) {
                 table.fields.push((name, value));
             } else {
+                let mut path = table.path();
+                path.push(PathPart::Key(word));
                 faults.note(
                     Kind::Presence,
                     &name.span(),
-                    &joined(table.key().as_deref(), word),
+                    &shown_place(&path, false),
                     &format!("unknown key {}", quoted(word)),
-                    Some(layout.advice(word, faults.root)),
+                    Some(layout.advice(word, is_table(value.get_ref()), faults.root)),
                 );
             }
         }
@@ -127,18 +140,15 @@ impl<'a> Table<'a> {
         self.value.map(|value| value.name()).unwrap_or_default()
     }
 
-    fn key(&self) -> Option<String> {
-        self.value.map(|value| value.method.key())
+    fn path(&self) -> Vec<PathPart<'_>> {
+        (self.value.as_ref()).map_or_else(Vec::new, |value| value.method.path())
     }
 
     /// In which table it is, as the end of a message: ` in [service.trader]`; nothing for the file itself.
     pub(crate) fn place(&self) -> String {
-        let Some(key) = self.key() else {
-            return String::new();
-        };
-        match key.strip_suffix(']').and_then(|key| key.rsplit_once('[')) {
-            Some((list, _)) => format!(" in [[{list}]]"),
-            None => format!(" in [{key}]"),
+        match shown_place(&self.path(), true) {
+            place if place.is_empty() => place,
+            place => format!(" in {place}"),
         }
     }
 
@@ -163,7 +173,7 @@ impl<'a> Table<'a> {
     }
 
     /// Whether a key is there under a wrong name, which is fault enough.
-    fn is_misspelt(&self, key: &str) -> bool {
+    pub(crate) fn is_misspelt(&self, key: &str) -> bool {
         let mut unknown = self
             .inner
             .keys()
@@ -207,7 +217,7 @@ impl<'a> Table<'a> {
         self.faults.note(
             Kind::Absence,
             &self.value.map(|value| value.at()).unwrap_or_default(),
-            &self.key().unwrap_or_default(),
+            &shown_place(&self.path(), true),
             message,
             help,
         );
@@ -225,6 +235,14 @@ impl<'a> Table<'a> {
         }
         Some(first)
     }
+}
+
+/// Whether a value was written as a table, or as several of them.
+fn is_table(value: &DeValue<'_>) -> bool {
+    let are_tables = |list: &DeArray<'_>| {
+        !list.is_empty() && list.iter().all(|entry| entry.get_ref().is_table())
+    };
+    value.is_table() || value.as_array().is_some_and(are_tables)
 }
 
 /// A path made absolute and rid of its `.` parts; `..` is left to the system, which knows the links.

@@ -262,7 +262,7 @@ fn read(text: &str) -> Result<Root, String> {
         .map(|fault| {
             format!(
                 "{}: {}; {}",
-                fault.key,
+                fault.place,
                 fault.message,
                 fault.help.as_deref().unwrap_or_default()
             )
@@ -329,18 +329,18 @@ fn all_that_is_wrong_is_told() {
     assert_eq!(
         told,
         "\
-probe[0]: `token` is missing; write token_file, token_env or token_credential; or token = \"s3cret\", where nobody else can read this file
-probe[0].adress: unknown key `adress`; did you mean `address`?
-probe[0].for: `for` must be a duration, not a whole number; write it with a unit, in quotes: \"5s\"
-probe[0].status[0]: an entry of `status` must be a string, not a boolean; write it in quotes: \"true\"
-probe[0].metric: `metric` cannot be `ram`; it is one of cpu
-probe[0].memory.warning: `warning` is out of range; write a number from 1 to 100
-probe[0].number: `number` is out of range; write 1 or more
-probe[1].address: `address` must not be empty; leave it out where there is nothing to say
-probe[1].token_env: `token_env` is not a name; write the name of a variable, like PROBE_TOKEN, that holds the token
-probe[1].token: `token` beside `token_env` in [[probe]]; a token comes from one place
-probe[1].metric.command: `command` must not be empty; the first entry is the program
-probe[1].number: `number` beside `name` in [[probe]]; it is known by one of name, number
+[[probe]]: `token` is missing; write token_file, token_env or token_credential; or token = \"s3cret\", where nobody else can read this file
+[[probe]] adress: unknown key `adress`; did you mean `address`?
+[[probe]] for: `for` must be a duration, not a whole number; write it with a unit, in quotes: \"5s\"
+[[probe]] status[0]: an entry of `status` must be a string, not a boolean; write it in quotes: \"true\"
+[[probe]] metric: `metric` cannot be `ram`; it is one of cpu
+[[probe]] memory.warning: `warning` is out of range; write a number from 1 to 100
+[[probe]] number: `number` is out of range; write 1 or more
+[[probe]] address: `address` must not be empty; leave it out where there is nothing to say
+[[probe]] token_env: `token_env` is not a name; write the name of a variable, like PROBE_TOKEN, that holds the token
+[[probe]] token: `token` beside `token_env` in [[probe]]; a token comes from one place
+[[probe]] metric.command: `command` must not be empty; the first entry is the program
+[[probe]] number: `number` beside `name` in [[probe]]; it is known by one of name, number
 probe[2]: an entry of `probe` must be a table, not a whole number; write it like [[probe]]
 step: unknown key `step`; `step` belongs in `[limits]`"
     );
@@ -348,16 +348,16 @@ step: unknown key `step`; `step` belongs in `[limits]`"
     assert_eq!(
         told,
         "\
-notify[0]: `type` is missing; write type = \"chat\"
-notify[0]: `url` is missing; write url_file, url_env or url_credential; or url = \"https://…\", where nobody else can read this file
-notify[0].stream: unknown key `stream`; `stream` belongs in `[[notify]]` like { type = \"queue\" }
-notify[1].url: unknown key `url`; `url` belongs in `[[notify]]` like { type = \"chat\" }
-notify[2].type: `type` cannot be `chta`; did you mean `chat`? it is one of chat, queue"
+[[notify]]: `type` is missing; write type = \"chat\"
+[[notify]]: `url` is missing; write url_file, url_env or url_credential; or url = \"https://…\", where nobody else can read this file
+[[notify]] stream: unknown key `stream`; `stream` belongs in `[[notify]]` like { type = \"queue\" }
+[[notify]] url: unknown key `url`; `url` belongs in `[[notify]]` like { type = \"chat\" }
+[[notify]] type: `type` cannot be `chta`; did you mean `chat`? it is one of chat, queue"
     );
     let told = read("[probe]\naddress = \"x\"").unwrap_err();
     assert_eq!(
         told,
-        "probe: `probe` must be a list of tables, not a table; write its header in double brackets: [[probe]]"
+        "[probe]: `probe` must be a list of tables, not a table; write its header in double brackets: [[probe]]"
     );
 }
 

@@ -1351,6 +1351,33 @@ fn a_service_may_be_named_by_a_glob() {
 }
 
 #[test]
+fn a_name_that_is_not_there_is_answered_with_what_is() {
+    let scene = Scene::new();
+    let services = |names: std::ops::Range<u32>| {
+        let table = |n| format!("[service.bot-{n}]\nspawn = {{ command = [\"{{dir}}/prog\"] }}\n");
+        names.map(table).collect::<String>()
+    };
+    let chat = "[notify.chat]\ntype = \"exec\"\ncommand = [\"true\"]\n";
+    scene.config(&format!("{chat}{}", services(0..3)));
+    let says = |args: &[&str], what: &str| {
+        let wrong = scene.run(args).exits(64);
+        assert!(wrong.stderr.trim_end().ends_with(what), "{}", wrong.stderr);
+    };
+    let all = "/watchdog.toml; it has bot-0, bot-1, bot-2";
+    says(
+        &["why", "xyz"],
+        &format!("no service `xyz` in {}{all}", scene.fill("{dir}")),
+    );
+    says(&["status", "bot-1", "xyz"], all);
+    says(&["reset", "x*"], all);
+    says(&["why", "bto-1"], "; did you mean `bot-1`?");
+    says(&["test-notify", "xyz"], "no channel `xyz`; it has chat");
+    says(&["scale", "xyz", "1"], "/watchdog.toml");
+    scene.config(&services(0..40));
+    says(&["why", "xyz"], "bot-7, bot-8, bot-9 and 30 more");
+}
+
+#[test]
 fn the_watchdogs_own_log_is_written_to_its_file() {
     let scene = Scene::new();
     scene.config(&format!(

@@ -45,13 +45,26 @@ fn traps_are_told_at_the_file_in_which_they_stand() {
     let scene = scene();
     scene.write("conf.d/b.log", "silence\n");
     let said = scene.run(&["validate"]).exits(0).stdout;
-    let own = scene.fill(" --> {dir}/conf.d/b.toml:5 (service.b.log.0.expect");
+    let own = scene.fill(" --> {dir}/conf.d/b.toml:5: [[service.b.log]] expect");
     assert!(said.contains(&own), "{own}\n{said}");
     assert!(
         said.contains("trap: `more/*.toml` matches no file: nothing is included by it\n"),
         "{said}"
     );
     assert!(!said.contains("`conf.d/*.toml` matches no file"), "{said}");
+}
+
+#[test]
+fn a_file_that_two_patterns_match_is_no_trap() {
+    let scene = scene();
+    let config = scene.read("watchdog.toml");
+    let both = "include = [\"conf.d/b.toml\", \"conf.d/*.toml\"]";
+    let config = config.replace("include = [\"conf.d/*.toml\", \"more/*.toml\"]", both);
+    assert!(config.contains(both), "{config}");
+    scene.raw_config(&config);
+    let said = scene.run(&["validate"]).exits(0).stdout;
+    assert!(!said.contains("matches no file"), "{said}");
+    assert!(said.contains(": 2 services, no errors"), "{said}");
 }
 
 #[test]

@@ -94,12 +94,12 @@ fn validate_reads_the_url_of_a_ping_and_sends_nothing() {
     scene.write_private("ping.url", "not a URL\n");
     let wrong = config("url_file = \"{dir}/ping.url\"").exits(0);
     assert!(wrong.stdout.contains("no scheme"), "{}", wrong.stdout);
-    assert!(wrong.stdout.contains("(ping.url)"), "{}", wrong.stdout);
+    assert!(wrong.stdout.contains("[ping] url"), "{}", wrong.stdout);
     scene.write_private(
         "ping.url",
         format!("http://127.0.0.1:{}/ping/x\n", hooks.port),
     );
     let right = config("url_file = \"{dir}/ping.url\"").exits(0);
-    assert!(!right.stdout.contains("(ping.url)"), "{}", right.stdout);
+    assert!(!right.stdout.contains("[ping] url"), "{}", right.stdout);
     assert!(hooks.got().is_empty(), "{:?}", hooks.got());
 }

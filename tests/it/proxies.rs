@@ -323,7 +323,7 @@ fn a_proxy_that_cannot_be_used_is_told_before_it_is_needed() {
             .text();
         assert_eq!(text.matches(said).count(), 2, "{text}");
         assert!(
-            text.contains("(notify.phone)") && text.contains("(ping)"),
+            text.contains("[notify.phone]") && text.contains("[ping]"),
             "{text}"
         );
         let outcome = check(&scene, &variables).exits(2);

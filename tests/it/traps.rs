@@ -7,7 +7,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::boxes::{SystemdBox, shipped};
-use crate::scene::{MAIL, Scene};
+use crate::scene::{MAIL, Scene, WATCHDOG, processes};
 use crate::systemd::linger;
 
 #[test]
@@ -178,7 +178,7 @@ fn rules_for_a_log_are_held_against_the_log_as_it_is() {
             continue;
         }
         assert!(text.contains(&said), "{rule}: {said}\n{text}");
-        assert!(text.contains(&format!("(service.a.log.0.{key})")), "{text}");
+        assert!(text.contains(&format!("[[service.a.log]] {key}")), "{text}");
         assert!(text.ends_with(", 1 trap"), "{text}");
     }
     // stamps of another unit lie far ahead
@@ -254,7 +254,7 @@ fn a_short_token_and_a_directory_of_others_are_traps_of_web() {
     let said = "trap: the token of [web] has fewer than 16 characters: it can be guessed\n";
     assert!(text.contains(said), "{text}");
     assert!(!text.contains("0123456789"), "{text}");
-    assert!(text.contains("(web.token)"), "{text}");
+    assert!(text.contains("[web] token"), "{text}");
     let text = validate("token_env = \"NOBODY_SETS_THIS\"\n");
     assert!(
         text.contains("trap: $NOBODY_SETS_THIS, which holds the token of [web], is not set"),
@@ -321,10 +321,41 @@ fn a_program_that_its_parent_starts_again_is_a_trap_of_spawn() {
         "is started again by its parent, PID {group} (sh): a restart by `spawn` may make a second copy"
     );
     assert!(text.contains(&said), "{said}\n{text}");
-    assert!(text.contains("(service.a.spawn)"), "{text}");
+    assert!(text.contains("[service.a.spawn]"), "{text}");
     let help = "  = help: let the service be the parent, or restart it by the parent's own command: restart = { command = ";
     assert!(text.contains(help), "{text}");
     assert!(text.ends_with(", 1 trap\n"), "{text}");
+}
+
+#[test]
+fn a_run_that_has_just_started_a_service_is_no_keeper_of_it() {
+    let scene = Scene::with(&format!(
+        "{MAIL}[service.a]\nprocess = {{ command_line = '^sleep 471124$' }}\nspawn = {{ command = [\"sleep\", \"471124\"] }}\n\
+         restart = {{ settle = \"60s\", start_timeout = \"90s\" }}\n"
+    ));
+    // installed under another name
+    let program = scene.path("wd");
+    fs::copy(WATCHDOG, &program).unwrap();
+    let mut run = Command::new(&program)
+        .args(["-c", &scene.fill("{dir}/watchdog.toml"), "check", "-q"])
+        .process_group(0)
+        .spawn()
+        .unwrap();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let text = loop {
+        let text = scene.run(&["validate"]).exits(0).stdout;
+        if text.contains("matches now") || Instant::now() > deadline {
+            break text;
+        }
+    };
+    let started = processes().into_iter();
+    let mut started = started.filter(|process| process.command_line() == "sleep 471124");
+    let started = started.next().map(|process| process.pid);
+    run.kill().unwrap();
+    run.wait().unwrap();
+    scene.kill(started.unwrap());
+    assert!(text.contains("matches now"), "{text}");
+    assert!(text.ends_with(" 1 service, no errors\n"), "{text}");
 }
 
 /// Asserts that `validate` finds this one trap in a box, or none where nothing is `said`.
@@ -357,22 +388,22 @@ fn units_that_cannot_be_started_are_traps() {
         (
             "unit = \"gone.service\"",
             "trap: a: gone.service is masked: nobody can start it, the watchdog neither \
-             --> /etc/watchdog/watchdog.toml:6 (service.a.systemd.unit) = help: systemctl unmask gone.service",
+             --> /etc/watchdog/watchdog.toml:6: [service.a.systemd] unit = help: systemctl unmask gone.service",
         ),
         (
             "unit = \"nowhere.service\"",
-            "trap: a: systemd has no unit nowhere.service --> /etc/watchdog/watchdog.toml:6 (service.a.systemd.unit) \
+            "trap: a: systemd has no unit nowhere.service --> /etc/watchdog/watchdog.toml:6: [service.a.systemd] unit \
              = help: `systemctl list-unit-files` shows those that it has; units of a user need manager = \"user\"",
         ),
         (
             "unit = \"bad.service\"",
-            "trap: a: systemd cannot load bad.service (bad-setting) --> /etc/watchdog/watchdog.toml:6 (service.a.systemd.unit) \
+            "trap: a: systemd cannot load bad.service (bad-setting) --> /etc/watchdog/watchdog.toml:6: [service.a.systemd] unit \
              = help: `systemd-analyze verify bad.service` says why",
         ),
         (
             "unit = \"bot.service\", manager = \"user\"",
             "trap: a: systemd could not be asked for bot.service: the systemd of user root does not run: there is no /run/user/0; \
-             `loginctl enable-linger root` keeps it running without a login --> /etc/watchdog/watchdog.toml:6 (service.a.systemd) \
+             `loginctl enable-linger root` keeps it running without a login --> /etc/watchdog/watchdog.toml:6: [service.a.systemd] \
              = help: validate where the units run, as the user who runs `watchdog check`",
         ),
     ] {
@@ -400,7 +431,7 @@ fn units_that_cannot_be_started_are_traps() {
     );
     only_trap(
         &validate("unit = \"ser\\x2dGPS.service\"", 1),
-        r"(service.a.systemd.unit) = help: write it in single quotes, where a backslash stays one: 'ser\x2dGPS.service'",
+        r"[service.a.systemd] unit = help: write it in single quotes, where a backslash stays one: 'ser\x2dGPS.service'",
     );
     only_trap(&validate("unit = \"ser-GPS\"", 0), "");
     // two services for one unit
@@ -438,7 +469,7 @@ fn units_that_systemd_does_not_see_the_end_of_are_traps() {
         it.sh("watchdog validate --strict").exits(code).stdout
     };
     let no_main = "trap: a: old.service is active (running) without a main process: where its program ends, systemd \
-                   does not see it, and it stays active --> /etc/watchdog/watchdog.toml:6 (service.a.systemd.unit) = \
+                   does not see it, and it stays active --> /etc/watchdog/watchdog.toml:6: [service.a.systemd] unit = \
                    help: add `process`, which knows the program by its PID file or its command line";
     only_trap(&validate("systemd = { unit = \"old\" }", 1), no_main);
     it.sh("watchdog check").exits(0);
@@ -472,19 +503,19 @@ fn units_that_systemd_does_not_see_the_end_of_are_traps() {
     );
     only_trap(
         &kept,
-        "(service.a.spawn) = help: write systemd = { unit = \"bot.service\" } in place of `spawn`",
+        "[service.a.spawn] = help: write systemd = { unit = \"bot.service\" } in place of `spawn`",
     );
     // what is started by something else, or ends by itself
     only_trap(
         &validate("systemd = { unit = \"job\" }", 1),
         "trap: a: job.service is started by job.timer: it is well while it is inactive, and where it failed it is alerted \
-         about and not started --> /etc/watchdog/watchdog.toml:6 (service.a.systemd.unit) = help: rerun = true starts it \
+         about and not started --> /etc/watchdog/watchdog.toml:6: [service.a.systemd] unit = help: rerun = true starts it \
          where it failed; a service with systemd = { unit = \"job.timer\" } sees whether that runs",
     );
     only_trap(
         &validate("systemd = { unit = \"once\" }", 1),
         "trap: a: once.service is a job that ends (Type=oneshot): it is well while it is inactive, and where it failed \
-         it is alerted about and not started --> /etc/watchdog/watchdog.toml:6 (service.a.systemd.unit) = help: rerun = \
+         it is alerted about and not started --> /etc/watchdog/watchdog.toml:6: [service.a.systemd] unit = help: rerun = \
          true starts it where it failed",
     );
     validate("systemd = { unit = \"job\", rerun = true }", 0);
@@ -515,7 +546,7 @@ fn f21_a_unit_that_would_kill_what_it_starts_is_a_trap() {
     only_trap(
         &validate(),
         "a: what is started would be shut into the sandbox of watchdog.service (ProtectSystem=strict), whatever scope it is in \
-         --> /etc/watchdog/watchdog.toml:6 (service.a.spawn) = help: take the sandbox away, or have every service restarted \
+         --> /etc/watchdog/watchdog.toml:6: [service.a.spawn] = help: take the sandbox away, or have every service restarted \
          by `systemd = { … }`",
     );
     // systemd ends the run before the run ends itself
@@ -529,8 +560,8 @@ fn f21_a_unit_that_would_kill_what_it_starts_is_a_trap() {
     it.sh("useradd -m -u 4242 wdtest").ok();
     drop_in("User=wdtest");
     let killed = "a: what is started would be killed when watchdog.service ends: only the systemd of user wdtest can give \
-                  it a scope of its own, and that ends with the last login --> /etc/watchdog/watchdog.toml:6 \
-                  (service.a.spawn) = help: loginctl enable-linger wdtest; or set KillMode=process in watchdog.service";
+                  it a scope of its own, and that ends with the last login --> /etc/watchdog/watchdog.toml:6: \
+                  [service.a.spawn] = help: loginctl enable-linger wdtest; or set KillMode=process in watchdog.service";
     only_trap(&validate(), killed);
     drop_in("User=wdtest\nKillMode=process");
     only_trap(&validate(), "");
@@ -550,7 +581,7 @@ fn f21_a_unit_that_would_kill_what_it_starts_is_a_trap() {
     ));
     let text = validate();
     only_trap(&text, killed);
-    assert!(text.contains("(service.a.restart.command)"), "{text}");
+    assert!(text.contains("[service.a.restart] command"), "{text}");
     assert!(
         text.contains("= help: install it, it belongs to systemd"),
         "{text}"

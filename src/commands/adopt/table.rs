@@ -16,6 +16,7 @@ use super::{names, pattern, root};
 use crate::check::log::Zone;
 use crate::check::log::backtest::{propose, runs_to_find};
 use crate::clock::{self, exact, rough};
+use crate::config::RESERVED;
 use crate::systemctl::Manager;
 use crate::text::printable;
 
@@ -327,7 +328,9 @@ pub(super) fn as_name(text: &str) -> String {
         })
         .take(64)
         .collect();
-    if right.chars().any(|c| c.is_ascii_alphanumeric()) {
+    if right == RESERVED {
+        format!("{right}-1")
+    } else if right.chars().any(|c| c.is_ascii_alphanumeric()) {
         right
     } else {
         "adopted".to_owned()

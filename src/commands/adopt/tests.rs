@@ -923,3 +923,15 @@ fn a_thread_of_the_kernel_is_no_program() {
         "PID 2 is a thread of the kernel"
     );
 }
+
+#[test]
+fn no_proposed_name_is_one_that_a_config_refuses() {
+    for (text, name) in [
+        ("trader", "trader"),
+        ("a b/c", "a-b-c"),
+        ("watchdog", "watchdog-1"),
+        ("?", "adopted"),
+    ] {
+        assert_eq!(table::as_name(text), name);
+    }
+}

@@ -57,9 +57,22 @@ struct Traps(Vec<PlacedTrap>);
 impl Traps {
     /// Notes one of the config as a whole; `place` is a path of keys with dots.
     fn whole(&mut self, place: &str, message: impl Into<String>, help: impl Into<String>) {
+        self.of_key(None, Vec::new(), place, message, help);
+    }
+
+    /// Notes one of a table, whose name may have dots in it; absent: it stands in the main file.
+    fn of_key(
+        &mut self,
+        file: Option<&Arc<Path>>,
+        mut table: Vec<String>,
+        place: &str,
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) {
+        table.extend(parts(place));
         self.0.push(PlacedTrap {
-            file: None,
-            place: parts(place),
+            file: file.map(Arc::clone),
+            place: table,
             message: message.into(),
             help: help.into(),
         });
@@ -188,7 +201,7 @@ pub(super) fn find(scene: &Scene<'_>, now: &Reading) -> Vec<PlacedTrap> {
         );
         in_method(service, &mut traps);
         in_strategies(service, config, &mut traps);
-        let kept = keeper::look(service, seen, scene.table);
+        let kept = keeper::look(service, seen, scene.table, &Store::at(&config.state_dir));
         traps.of_part(service, "", kept.into_iter().collect());
         for (table, found) in of_checks.remove(&*service.name).unwrap_or_default() {
             traps.of_part(service, &table, found);
@@ -423,24 +436,31 @@ fn in_channels(config: &Config, traps: &mut Traps) {
     for channel in &config.channels {
         for names in &channel.routing().services {
             if !(config.services.iter()).any(|service| means(names, &service.name)) {
-                traps.whole(
-                    &format!("{}.services", channel.table()),
+                traps.of_key(
+                    channel.file.as_ref(),
+                    channel.place(),
+                    "services",
                     format!("`{names}` is no service: nobody is alerted about it there"),
                     "write the name of a service, or a pattern that names of services match",
                 );
             }
         }
-        of_table(&channel.table(), channel.traps(), traps);
+        of_table(
+            channel.file.as_ref(),
+            &channel.place(),
+            channel.traps(),
+            traps,
+        );
     }
     if let Some(ping) = &config.ping {
-        of_table("ping", ping.traps(), traps);
+        of_table(None, &["ping".to_owned()], ping.traps(), traps);
     }
 }
 
-fn of_table(table: &str, found: Vec<Trap>, traps: &mut Traps) {
+fn of_table(file: Option<&Arc<Path>>, table: &[String], found: Vec<Trap>, traps: &mut Traps) {
     for trap in found {
         let (Place::Table(key) | Place::Service(key)) = trap.place;
-        traps.whole(&format!("{table}.{key}"), trap.message, trap.help);
+        traps.of_key(file, table.to_vec(), key, trap.message, trap.help);
     }
 }
 

@@ -291,10 +291,10 @@ impl<'a> Template<'a> {
                 unset.push(format!("the table does not fit {}", target.shown()));
                 self.read(name, target, DeTable::new()).ok()
             }
-            Err(Some((key, why))) => {
+            Err(Some((place, why))) => {
                 unset.push(format!(
                     "{}, as filled in for {}, is wrong: {why}",
-                    place_of(&key, &numbers),
+                    place_of(&place, &numbers),
                     target.shown()
                 ));
                 self.read(name, target, DeTable::new()).ok()
@@ -303,7 +303,7 @@ impl<'a> Template<'a> {
         service.map(|service| Made { service, unset })
     }
 
-    /// The service of a table that is filled in; or the key that is wrong in it first, and what is wrong with it.
+    /// The service of a table that is filled in; or the place of what is wrong in it first, and what is wrong with it.
     fn read(
         &self,
         name: &str,

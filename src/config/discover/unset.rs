@@ -32,10 +32,10 @@ pub(super) fn numbered(list: &str, number: usize) -> String {
     }
 }
 
-/// Where a fault stands, `[0].http[1].url`, in the table as it is written. `numbers` are those of the tables that were left
+/// Where a fault stands, `[[]] http[1].url`, in the table as it is written. `numbers` are those of the tables that were left
 /// of each list.
 pub(super) fn place_of(fault: &str, numbers: &BTreeMap<String, Vec<usize>>) -> String {
-    let key = fault.strip_prefix("[0].").unwrap_or(fault);
+    let key = fault.strip_prefix("[[]] ").unwrap_or(fault);
     let entry = || {
         let (list, rest) = key.split_once('[')?;
         let (index, rest) = rest.split_once(']')?;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::service::{DefaultKeys, Entry, is_name};
+use super::service::{DefaultKeys, Entry, is_name, is_not_reserved};
 use crate::systemctl::Manager;
 use crate::table::{
     Checked, Context, Field, Fields, Filled, Form, Inner, Key, Part, Positive, Program, Shown,
@@ -331,6 +331,7 @@ pub(super) fn read(
                 "letters, digits, '-', '_' and '.', 64 at most",
             );
         }
+        is_not_reserved(entry.name, "a scale", &entry.value);
         if let Some(service) = services.iter().find(|it| it.name == entry.name) {
             entry.value.misplaced(
                 &format!(

@@ -161,14 +161,14 @@ fn all_faults_are_told_and_counted() {
     assert_eq!(
         scene.said(),
         "error: unknown key `check_timeot`
- --> DIR/watchdog.toml:1:1
+ --> DIR/watchdog.toml:1:1: check_timeot
   |
 1 | check_timeot = \"5s\"
   | ^^^^^^^^^^^^
   = help: did you mean `check_timeout`?
 
 error: `command` must be a list of the program and its arguments, not a string
- --> DIR/watchdog.toml:3:21
+ --> DIR/watchdog.toml:3:21: [service.x.spawn] command
   |
 3 | spawn = { command = \"x\" }
   |                     ^^^
@@ -291,7 +291,7 @@ fn f76_secrets_that_others_can_read_are_refused() {
     assert_eq!(
         scene.said(),
         "error: DIR/pass: there is no such file
- --> DIR/watchdog.toml:4:55
+ --> DIR/watchdog.toml:4:55: [mail.smtp] password_file
   |
 4 | smtp = { host = \"mx\", username = \"u\", password_file = \"pass\" }
   |                                                       ^^^^^^

@@ -531,9 +531,15 @@ fn f76_secrets_are_masked() {
 #[test]
 fn the_nearest_service_is_found() {
     let config = good(FULL);
-    assert_eq!(config.nearest_service("secnod"), Some("second"));
-    assert_eq!(config.nearest_service("Z.FIRST"), Some("z.first"));
-    assert_eq!(config.nearest_service("quux"), None);
+    assert_eq!(
+        crate::table::nearest("secnod", config.names()),
+        Some("second")
+    );
+    assert_eq!(
+        crate::table::nearest("Z.FIRST", config.names()),
+        Some("z.first")
+    );
+    assert_eq!(crate::table::nearest("quux", config.names()), None);
     assert!(config.service("nope").is_none());
 }
 

@@ -22,7 +22,7 @@ pub(super) type Made = HashMap<String, Box<dyn Any>>;
 /// A fault before its line is looked up.
 pub(super) struct Raw {
     span: Range<usize>,
-    key: String,
+    place: String,
     message: String,
     help: Option<String>,
     kind: Kind,
@@ -55,13 +55,13 @@ impl Faults {
         &self,
         kind: Kind,
         span: &Range<usize>,
-        key: &str,
+        place: &str,
         message: &str,
         help: Option<String>,
     ) {
         self.list.borrow_mut().push(Raw {
             span: span.clone(),
-            key: key.to_owned(),
+            place: place.to_owned(),
             message: message.to_owned(),
             help,
             kind,
@@ -84,11 +84,11 @@ impl Faults {
         self.list.borrow().is_empty()
     }
 
-    /// What was found wrong first: its key, and what is wrong with it.
+    /// What was found wrong first: its place, and what is wrong with it.
     pub(crate) fn first(&self) -> Option<(String, String)> {
         let list = self.list.borrow();
         let first = list.first()?;
-        Some((first.key.clone(), first.message.clone()))
+        Some((first.place.clone(), first.message.clone()))
     }
 
     /// Whether more faults would not be told anyway.
@@ -132,12 +132,16 @@ impl Faults {
         list.truncate(MOST);
         list.iter()
             .map(|raw| {
-                if raw.kind == Kind::Absence && raw.key.is_empty() {
+                if raw.kind == Kind::Absence && raw.place.is_empty() {
                     return source.fault_of_whole(&raw.message, raw.help.as_deref());
                 }
+                let above = match raw.kind {
+                    Kind::Syntax => source.table_above(raw.span.start, values),
+                    _ => None,
+                };
                 source.fault(
                     &raw.span,
-                    &raw.key,
+                    above.as_deref().unwrap_or(&raw.place),
                     &raw.message,
                     raw.help.as_deref(),
                     raw.kind == Kind::Secret,

@@ -10,9 +10,9 @@ use toml::Spanned;
 use toml::de::{DeArray, DeValue};
 
 use super::faults::Kind;
-use super::{Faults, Last, Step, Table, Value, absolute, quoted};
+use super::{Faults, Last, Step, Table, Value, absolute, is_table, quoted};
 use crate::clock;
-use crate::table::fault::is_secret;
+use crate::table::fault::{PathPart, is_secret, shown_place};
 use crate::table::shown::written;
 use crate::table::{Layout, nearest};
 
@@ -133,8 +133,8 @@ impl<'a> Value<'a> {
     }
 
     fn note(&self, kind: Kind, span: &Range<usize>, message: &str, help: Option<String>) {
-        self.faults
-            .note(kind, span, &self.method.key(), message, help);
+        let place = shown_place(&self.method.path(), self.is_table());
+        self.faults.note(kind, span, &place, message, help);
     }
 
     /// Whether its key is that of a secret, so that no message may repeat it.
@@ -511,7 +511,12 @@ impl<'a> Value<'a> {
     /// A table of a known kind.
     pub(crate) fn table(&self, layout: &'static Layout) -> Option<Table<'a>> {
         let Some(inner) = self.inner().as_table() else {
-            let help = format!("write it like {}", layout.sample);
+            let help = match self.header() {
+                Some(header) if is_table(self.inner()) => {
+                    format!("write its header in single brackets: {header}")
+                }
+                _ => format!("write it like {}", layout.sample),
+            };
             self.type_is_wrong("a table", Some(help));
             return None;
         };
@@ -520,13 +525,21 @@ impl<'a> Value<'a> {
 
     /// Notes that it is no list of tables.
     pub(crate) fn not_tables(&self, layout: &'static Layout) {
+        let header = match self.header() {
+            Some(header) => format!("[{header}]"),
+            None => layout.sample.to_owned(),
+        };
         self.type_is_wrong(
             "a list of tables",
-            Some(format!(
-                "write its header in double brackets: {}",
-                layout.sample
-            )),
+            Some(format!("write its header in double brackets: {header}")),
         );
+    }
+
+    /// The header of the table that it is; absent in a list, where there are several.
+    fn header(&self) -> Option<String> {
+        let path = self.method.path();
+        let is_key = |part: &PathPart<'_>| matches!(part, PathPart::Key(_));
+        path.iter().all(is_key).then(|| shown_place(&path, true))
     }
 
     /// Whether it is a list.

@@ -10,9 +10,15 @@ use crate::commands::adopt::parent;
 use crate::config::Service;
 use crate::process_table::ProcessTable;
 use crate::restart::scope;
+use crate::state::store::Store;
 
 /// What keeps the process that runs now of a service which the watchdog starts itself.
-pub(super) fn look(service: &Service, seen: &Seen, table: &ProcessTable) -> Option<Trap> {
+pub(super) fn look(
+    service: &Service,
+    seen: &Seen,
+    table: &ProcessTable,
+    store: &Store,
+) -> Option<Trap> {
     service.method.as_ref()?.started()?;
     let ProcessStatus::Running(running) = &seen.process_status else {
         return None;
@@ -29,6 +35,10 @@ pub(super) fn look(service: &Service, seen: &Seen, table: &ProcessTable) -> Opti
         ));
     }
     let (keeper, name) = parent::keeper_of(pid, table)?;
+    // a run that has just started it, which may have any name
+    if table.is_this_program(keeper) || store.is_locked_by(keeper) {
+        return None;
+    }
     Some(Trap::of_service(
         "spawn",
         format!(
