@@ -515,7 +515,7 @@ impl Known<'_> {
                     .and_then(|every| at.checked_add_signed(every))
                     .map(|again| {
                         let lasting = if matches!(event, Event::Restarted | Event::Repaired) {
-                            "the next such alert can be sent"
+                            "the next such alert of this incident can be sent"
                         } else {
                             "while it lasts, again"
                         };

@@ -92,19 +92,17 @@ impl Occasion<'_> {
                 continue;
             }
             has_alerted = true;
-            let of_open = known.and_then(ServiceAlerts::open_incident);
-            let of_open = of_open.map(str::to_owned);
             let known = channels.entry(channel.name.clone()).or_default();
             if let Some(event) = event {
                 let mut alert = as_alert(event);
-                // what was reported as the beginning of one incident is not left open by an end that is of another
-                if let Some(open) = of_open.filter(|_| flaps || event == Event::Recovered) {
-                    alert.incident = Some(open);
+                let in_open = flaps || event == Event::Recovered;
+                if let Some(known) = known.services.get(name) {
+                    alert.incident = known.incident_of(self.incident, in_open);
                 }
                 if flaps {
                     alert.notes.push(flap_note(self.incidents));
                 }
-                known.alert(alert, routing);
+                known.alert(alert, self.incident, routing);
             }
             if let Some(known) = known.services.get_mut(name) {
                 known.flapping = event.filter(|_| flaps).map(|event| (event, now));
@@ -166,8 +164,8 @@ fn flap_note(incidents: usize) -> String {
     )
 }
 
-/// Whether a channel is alerted about an event now: it wants it, and was not alerted about it within `remind_every`, or,
-/// where it is a warning, in this incident. A recovery always is: it ends what was reported before, and comes at most
+/// Whether a channel is alerted about an event now: it wants it, and was not alerted about it in this incident within
+/// `remind_every`, or, where it is a warning, at all. A recovery always is: it ends what was reported before, and comes at most
 /// once for each.
 fn is_due(
     known: Option<&ServiceAlerts>,
@@ -205,7 +203,8 @@ mod tests {
         assert!(note(Event::Degraded, "a.1", 0));
         assert!(note(Event::Restarted, "a.1", 60));
         assert!(!note(Event::Degraded, "a.1", 120));
-        assert!(!note(Event::Restarted, "a.2", 180), "once in a while");
+        assert!(!note(Event::Restarted, "a.1", 180), "once in a while");
+        assert!(note(Event::Restarted, "a.2", 200), "another incident");
         assert!(note(Event::Degraded, "a.2", 240));
         assert!(!note(Event::Degraded, "a.2", 90_000));
     }

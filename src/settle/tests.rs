@@ -824,8 +824,8 @@ struct Machine {
     alerts: BTreeSet<String>,
     /// The ids of those that are in the outbox, on the disk.
     queued: BTreeSet<String>,
-    /// True times at which each event was last alerted about, as long as it is no news when it comes again.
-    alerted: BTreeMap<Event, i64>,
+    /// True times at which each event of an incident was last alerted about, as long as it is no news when it comes again.
+    alerted: BTreeMap<(Event, Option<String>), i64>,
     /// Alerts that came too soon after one like them.
     repeated: Vec<(i64, Event)>,
 }
@@ -1009,16 +1009,18 @@ impl Machine {
             if !self.alerts.insert(alert.id.clone()) || event == Event::Watchdog {
                 continue;
             }
-            if let Some(at) = self.alerted.get(&event)
+            let of = (event, alert.incident.clone());
+            if let Some(at) = self.alerted.get(&of)
                 && event != Event::Recovered
                 && self.time - at < 3600
             {
                 self.repeated.push((self.time, event));
             }
             if [Event::Recovered, Event::Restarted].contains(&event) {
-                self.alerted.retain(|&event, _| event == Event::Restarted);
+                self.alerted
+                    .retain(|(event, _), _| *event == Event::Restarted);
             }
-            self.alerted.insert(event, self.time);
+            self.alerted.insert(of, self.time);
         }
     }
 

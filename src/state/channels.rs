@@ -73,12 +73,15 @@ pub struct Failing {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ServiceAlerts {
-    /// When it was last alerted about each event.
+    /// When it was last alerted about each event of the incident.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub alerted: BTreeMap<Event, DateTime<Utc>>,
-    /// The incident that it was last alerted about. What is reported once an incident was reported in this one.
+    /// The incident that it was last alerted about, and that the events are of.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub incident: Option<String>,
+    /// The incident that it is reported as, where that is one before whose end was not reported.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reported_as: Option<String>,
     /// The trouble that was reported last, and whose end has not been reported.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub open_trouble: Option<Event>,
@@ -94,27 +97,38 @@ pub struct ServiceAlerts {
 }
 
 impl ServiceAlerts {
-    /// When it was alerted about an event, so that the same is no news: in this incident, or whenever that was, for an
-    /// event that is reported again and again.
+    /// When it was alerted about an event of this incident, so that the same is no news.
     pub fn last(&self, event: Event, incident: Option<&str>) -> Option<DateTime<Utc>> {
-        let counts = !event.is_once_an_incident() || self.incident.as_deref() == incident;
-        self.alerted.get(&event).copied().filter(|_| counts)
+        let is_same = self.incident.as_deref() == incident;
+        self.alerted.get(&event).copied().filter(|_| is_same)
     }
 
     /// The incident of the trouble whose end has not been reported.
     pub fn open_incident(&self) -> Option<&str> {
-        self.open_trouble.and(self.incident.as_deref())
+        let incident = self.reported_as.as_ref().or(self.incident.as_ref());
+        incident
+            .filter(|_| self.open_trouble.is_some())
+            .map(|it| &**it)
+    }
+
+    /// The incident that an alert is of for the channel: what was reported as the beginning of one is not left open by an end
+    /// that is of another. `in_open` says that it belongs to what is open.
+    pub fn incident_of(&self, incident: Option<&str>, in_open: bool) -> Option<String> {
+        let is_of_open =
+            in_open || self.reported_as.is_some() && self.incident.as_deref() == incident;
+        let open = self.open_incident().filter(|_| is_of_open);
+        open.or(incident).map(str::to_owned)
     }
 
     /// Takes note that an alert about an event of an incident is pending.
     pub fn note(&mut self, event: Event, incident: Option<&str>, now: DateTime<Utc>) {
         if self.incident.as_deref() != incident {
-            self.alerted.retain(|event, _| !event.is_once_an_incident());
+            self.alerted.clear();
             self.incident = incident.map(str::to_owned);
         }
         match event {
-            // the trouble is over, and that is reported: when it comes again, that is news. Not so the next restart:
-            // of a service that is restarted again and again, a restart is reported once in a while
+            // the trouble is over, and that is reported: when it comes again, that is news. Not so the next restart of the
+            // same incident
             Event::Recovered | Event::Scaled | Event::Restarted | Event::Repaired => {
                 let is_mended = |event| matches!(event, Event::Restarted | Event::Repaired);
                 self.alerted.retain(|&known, _| {
@@ -135,12 +149,14 @@ impl ServiceAlerts {
 }
 
 impl ChannelState {
-    /// Takes up an alert about a service. What ends a trouble of which nothing was said, because it was held back, is not
+    /// Takes up an alert about a service in such an incident, which may be another than it is reported as. What ends a trouble of which nothing was said, because it was held back, is not
     /// reported either, nor is that trouble.
-    pub fn alert(&mut self, alert: Alert, routing: &Routing) {
+    pub fn alert(&mut self, alert: Alert, incident: Option<&str>, routing: &Routing) {
         let known = self.services.entry(alert.service.clone()).or_default();
         let was_open = known.open_trouble.is_some();
-        known.note(alert.event, alert.incident.as_deref(), alert.time);
+        known.note(alert.event, incident, alert.time);
+        let is_other = alert.incident.as_deref() != incident && known.open_trouble.is_some();
+        known.reported_as = alert.incident.clone().filter(|_| is_other);
         if !routing.holds_back() {
             self.add(alert);
             return;
@@ -231,7 +247,7 @@ impl ChannelState {
         }
         if alert.event.is_trouble()
             && let Some(known) = self.services.get_mut(&alert.service)
-            && known.incident == alert.incident
+            && (known.incident == alert.incident || known.reported_as == alert.incident)
         {
             known.unreported = false;
             if let Some(at) = known.alerted.get_mut(&alert.event) {

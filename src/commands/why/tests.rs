@@ -298,7 +298,7 @@ fn why_no_mail_went_out_is_told() {
                 Some(alerted(Event::Restarted)),
             ),
             &mail(),
-            "`restarted` was sent 2027-01-15T08:00:00Z (1m 30s ago); the next such alert can be sent from 2027-01-15T09:00:00Z (in \
+            "`restarted` was sent 2027-01-15T08:00:00Z (1m 30s ago); the next such alert of this incident can be sent from 2027-01-15T09:00:00Z (in \
              58m 30s) on (remind_every 1h)",
         ),
         (

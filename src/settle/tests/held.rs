@@ -254,6 +254,27 @@ fn the_first_critical_alert_of_an_incident_is_never_held_by_the_hourly_limit() {
 }
 
 #[test]
+fn each_restart_of_another_incident_is_news_until_there_are_many() {
+    let minutes = (0..8).map(|turn| turn * 5);
+    let mut told = Told::new(routing(&ALL));
+    for minute in minutes {
+        told.run(minute * 60, &[("a", Verdict::Restarted)]);
+        told.run(minute * 60 + 60, &[("a", WELL)]);
+    }
+    let restarted = "a restarted";
+    assert_eq!(
+        told.said(),
+        expected(&[
+            (0, restarted),
+            (5, restarted),
+            (10, restarted),
+            (15, restarted)
+        ])
+    );
+    assert!(told.messages[3].1[0].notes[0].starts_with("it fails again and again: 4 incidents"));
+}
+
+#[test]
 fn one_that_breaks_again_and_again_is_told_once_and_then_when_it_stays_well() {
     let mut told = Told::new(routing(&ALL));
     for minute in 0..90 {
