@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::check::log::Rule as LogRule;
 use crate::check::log::backtest::{Alarm, Alarms, Found, ReadBack, read_back, runs_to_find};
@@ -22,6 +22,9 @@ mod plot;
 /// Of fewer gaps, or of a shorter time, a limit says little.
 const FEW: u64 = 20;
 const SHORT: Duration = Duration::from_hours(1);
+
+/// A stamp that is further ahead is told: checks find it as well (`log_in_future`).
+const AHEAD: TimeDelta = TimeDelta::minutes(5);
 
 /// What follows the last line is told where it is longer ago.
 const LONG_AGO: Duration = Duration::from_mins(2);
@@ -103,6 +106,17 @@ fn tell(
     for note in &read.notes {
         page.line(4, &format!("note: {note}"));
     }
+    if let Some(first) = read.ahead.first {
+        page.line(
+            4,
+            &format!(
+                "note: {} stamped more than a day ahead of the clock, the first {}; such lines are judged as if they had no \
+                 stamp: is the clock of the program right?",
+                are(read.ahead.lines, "line"),
+                stamp(first)
+            ),
+        );
+    }
     let out = &read.outcome;
     let Some((first, last)) = out.span else {
         let newest = format!("it was last written {} ago", rough(age(now, read.written)));
@@ -133,6 +147,15 @@ fn tell(
             rough(read.span())
         ),
     );
+    if let Some(last) = at(last).filter(|&last| last > now + AHEAD) {
+        page.line(
+            4,
+            &format!(
+                "its last stamp is {} ahead of the clock: is the clock of the program right, and the zone (`timestamp_zone`)?",
+                rough(age(last, now))
+            ),
+        );
+    }
     let since_last = at(last).map(|last| age(now, last)).unwrap_or_default();
     if since_last > LONG_AGO {
         page.line(
@@ -297,6 +320,12 @@ fn tell_limit(page: &mut Page, rule: Option<&LogRule>, read: &ReadBack) {
 
 fn lines(number: u64) -> String {
     count(usize::try_from(number).unwrap_or(usize::MAX), "line")
+}
+
+/// `1 line is`, `2 lines are`.
+fn are(number: u64, what: &str) -> String {
+    let count = count(usize::try_from(number).unwrap_or(usize::MAX), what);
+    format!("{count} {}", if number == 1 { "is" } else { "are" })
 }
 
 fn runs(number: u64) -> String {

@@ -60,6 +60,40 @@ fn alarms_that_there_would_have_been_are_exit_code_1() {
 }
 
 #[test]
+fn lines_that_are_not_judged_by_their_stamps_are_counted() {
+    let scene = with_log("");
+    // `lines` counts back from now
+    let sane = lines((0..60).rev(), "tick");
+    let far = -3 * 365 * 24 * 60;
+    let ahead = lines([far, far - 1], "tick");
+    scene.write("a.log", format!("{sane}{ahead}"));
+    let outcome = backtest(&scene, &[]).exits(0);
+    says(
+        &outcome,
+        "note: 2 lines are stamped more than a day ahead of the clock, the first ",
+    );
+    says(
+        &outcome,
+        "; such lines are judged as if they had no stamp: is the clock of the program right?",
+    );
+    says(&outcome, "62 lines, 60 of them stamped by ");
+    scene.write("a.log", format!("{sane}{}", lines([-300], "tick")));
+    let outcome = backtest(&scene, &[]);
+    says(
+        &outcome,
+        "ahead of the clock: is the clock of the program right, and the zone",
+    );
+    scene.write("a.log", ahead);
+    let outcome = backtest(&scene, &[]).exits(1);
+    assert!(
+        outcome
+            .stderr
+            .contains("its stamps are ahead of the clock, the first is "),
+        "{outcome:?}"
+    );
+}
+
+#[test]
 fn a_plot_has_a_bar_for_each_time() {
     let scene = with_log("max_age = \"5m\"");
     scene.write(

@@ -13,7 +13,7 @@ use super::{Stamp, Zone};
 mod epoch;
 mod in_order;
 
-pub(super) use in_order::{Lacking, Place};
+pub(super) use in_order::{InOrder, Lacking, Place};
 
 /// Longer than any stamp: so much of a line is searched for one.
 const LENGTH: usize = 256;

@@ -14,8 +14,9 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::encoding::Encoding;
 use super::fingerprint::Fingerprint;
 use super::open::Opened;
-use super::stamp::{Lacking, Place, Reader};
+use super::stamp::{InOrder, Lacking, Place, Reader};
 use super::{Rule, Stamp, open};
+use crate::clock;
 use chain::{Chain, Part};
 use formats::{Recognised, Sample};
 
@@ -39,6 +40,9 @@ const SAMPLED_BYTES: usize = 4096;
 
 /// So much of the end of a file is sampled.
 const SAMPLED_END: u64 = 64 << 10;
+
+/// A clock that is not set may be ahead by so much.
+const AHEAD: TimeDelta = TimeDelta::days(100 * 365);
 
 /// Of fewer lines, an earlier file is sampled as well.
 const FEW: usize = 20;
@@ -78,6 +82,24 @@ pub struct ReadBack {
     pub written: DateTime<Utc>,
     /// What could not be read or judged, in sentences.
     pub notes: Vec<String>,
+    /// Lines with a time that is too far ahead to be a stamp.
+    pub ahead: Ahead,
+}
+
+/// Lines with a time that is more than a day ahead of the clock and of the last write: they count as lines without a stamp.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ahead {
+    /// How many.
+    pub lines: u64,
+    /// The time of the first.
+    pub first: Option<DateTime<Utc>>,
+}
+
+impl Ahead {
+    fn add(&mut self, time: DateTime<Utc>) {
+        self.lines += 1;
+        self.first.get_or_insert(time);
+    }
 }
 
 impl ReadBack {
@@ -225,6 +247,7 @@ fn along(
     let mut previous: Option<DateTime<Utc>> = None;
     let mut count = 0;
     let mut is_late = false;
+    let mut ahead = Ahead::default();
     let files = parts.len();
     for part in &parts {
         if part.is_torn {
@@ -250,7 +273,14 @@ fn along(
                 previous,
                 written: part.written,
             };
-            let time = reader.read_in_order(line, place).map(|(time, _)| time);
+            let time = match reader.time_in_order(line, place) {
+                InOrder::At(time, _) => Some(time),
+                InOrder::Ahead(time) => {
+                    ahead.add(time);
+                    None
+                }
+                InOrder::Unstamped => None,
+            };
             previous = time.or(previous);
             simulation.line(line, is_cut, time.map(|time| time.timestamp_millis()));
             count += 1;
@@ -285,6 +315,7 @@ fn along(
         files,
         written,
         notes,
+        ahead,
     })
 }
 
@@ -358,12 +389,48 @@ fn stamp_of(
             "its lines are stamped, but whether by \"{one}\" or \"{other}\" cannot be told: \
              write the right one as `timestamp` into its table"
         )),
-        Recognised::No => Err(format!(
-            "{}; write how its lines are stamped as `timestamp` into its table (\"%Y-%m-%d %H:%M:%S\"), \
+        Recognised::No => Err(match first_ahead(&sample, stamp, now) {
+            Some(first) => format!(
+                "its stamps are ahead of the clock, the first is {}: set the clock of the program right, or write the format \
+                 and the zone of its stamps as `timestamp` and `timestamp_zone` into its table",
+                clock::stamp(first)
+            ),
+            None => format!(
+                "{}; write how its lines are stamped as `timestamp` into its table (\"%Y-%m-%d %H:%M:%S\"), \
              or have the program stamp them",
-            no_stamp.unwrap_or_else(|| "no format that is known stamps its lines".to_owned())
-        )),
+                no_stamp.unwrap_or_else(|| "no format that is known stamps its lines".to_owned())
+            ),
+        }),
     }
+}
+
+/// The first stamp of a sample of which all are too far ahead: by the format of the config, or else by one that is known.
+fn first_ahead(
+    sample: &Sample,
+    stamp: Option<&Stamp>,
+    now: DateTime<Utc>,
+) -> Option<DateTime<Utc>> {
+    // no format is recognised by stamps that are ahead, so as if they were not
+    let later = Sample {
+        lines: sample.lines.clone(),
+        written: sample.written.checked_add_signed(AHEAD)?,
+        is_end: false,
+    };
+    let stamp = match (stamp, formats::recognise(&later)) {
+        (Some(stamp), _) => stamp.clone(),
+        (None, Recognised::As(stamp, Lacking::Nothing)) => stamp,
+        (None, _) => return None,
+    };
+    let reader = Reader::new(&stamp, now);
+    let place = Place {
+        previous: None,
+        written: sample.written,
+    };
+    let mut lines = sample.lines.iter();
+    lines.find_map(|line| match reader.time_in_order(line, place) {
+        InOrder::Ahead(time) => Some(time),
+        InOrder::At(..) | InOrder::Unstamped => None,
+    })
 }
 
 /// Some lines of the latest files.

@@ -281,6 +281,42 @@ fn what_cannot_be_read_back_is_said_with_what_to_do() {
 }
 
 #[test]
+fn stamps_that_are_far_ahead_are_counted_and_said() {
+    let logs = Logs::new();
+    let sane = lines("2026-11-26T00:00:00Z", (0..60).map(|n| n * 60));
+    let ahead = lines("2031-01-01T00:00:00Z", [0, 60, 120]);
+    logs.write("a.log", &format!("{sane}{ahead}"), "2026-11-26T01:00:00Z");
+    let rule = logs.rule(MINUTES, Some(("%+", Zone::Utc)));
+    let found = read(&rule);
+    assert_eq!(
+        found.ahead,
+        Ahead {
+            lines: 3,
+            first: Some(utc("2031-01-01T00:00:00Z"))
+        }
+    );
+    assert_eq!((found.outcome.lines, found.outcome.stamped), (63, 60));
+    assert_eq!(found.notes, Vec::<String>::new());
+    // less than a day is no other time
+    let soon = lines("2026-11-28T11:00:00Z", [0]);
+    logs.write("a.log", &format!("{sane}{soon}"), "2026-11-26T01:00:00Z");
+    let found = read(&rule);
+    assert_eq!(found.ahead, Ahead::default());
+    assert_eq!(found.outcome.stamped, 61);
+    // where all are, there is nothing to judge
+    logs.write("a.log", &ahead, "2026-11-26T01:00:00Z");
+    let now = utc("2026-11-27T12:00:00Z");
+    for stamp in [None, Some(("%+", Zone::Utc))] {
+        let rule = logs.rule(MINUTES, stamp);
+        let why = read_back(Some(&rule), None, None, Duration::ZERO, now).unwrap_err();
+        assert!(
+            why.starts_with("its stamps are ahead of the clock, the first is 2031-01-01T00:00:00Z: set the clock of the program right"),
+            "{stamp:?}: {why}"
+        );
+    }
+}
+
+#[test]
 fn a_zone_that_the_host_does_not_have_is_seen_at_the_last_write() {
     let logs = Logs::new();
     let text = "2026-11-26 00:00:00 a\n2026-11-26 00:01:00 b\n";

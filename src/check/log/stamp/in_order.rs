@@ -37,6 +37,17 @@ pub(in crate::check::log) enum Lacking {
     Date,
 }
 
+/// What a line says of its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::check::log) enum InOrder {
+    /// Its stamp, and what that does not say itself.
+    At(DateTime<Utc>, Lacking),
+    /// A time that is more than a day ahead: the line does not count as stamped.
+    Ahead(DateTime<Utc>),
+    /// Nothing.
+    Unstamped,
+}
+
 impl Reader<'_> {
     /// The stamp of a line, and what it does not say itself.
     pub(in crate::check::log) fn read_in_order(
@@ -44,6 +55,14 @@ impl Reader<'_> {
         line: &[u8],
         place: Place,
     ) -> Option<(DateTime<Utc>, Lacking)> {
+        match self.time_in_order(line, place) {
+            InOrder::At(time, lacking) => Some((time, lacking)),
+            InOrder::Ahead(_) | InOrder::Unstamped => None,
+        }
+    }
+
+    /// What a line says of its time.
+    pub(in crate::check::log) fn time_in_order(&self, line: &[u8], place: Place) -> InOrder {
         let whole = |time: DateTime<Utc>| (time, Lacking::Nothing);
         let found = self.places(line).find_map(|text| match &self.format {
             Format::Unix => epoch::unix(text).map(whole),
@@ -67,8 +86,12 @@ impl Reader<'_> {
             }
         });
         let by_then = self.now.max(place.written);
-        let latest = by_then.checked_add_signed(TimeDelta::days(1))?;
-        found.filter(|(time, _)| time.timestamp() >= FIRST && *time <= latest)
+        let latest = by_then.checked_add_signed(TimeDelta::days(1));
+        match found {
+            Some((time, _)) if latest.is_none_or(|latest| time > latest) => InOrder::Ahead(time),
+            Some((time, lacking)) if time.timestamp() >= FIRST => InOrder::At(time, lacking),
+            _ => InOrder::Unstamped,
+        }
     }
 }
 
