@@ -5,6 +5,7 @@
 //! program's name.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -278,6 +279,31 @@ fn two_of_one_command_in_two_directories_are_told_apart() {
         scene.path("alpha")
     );
     assert!(alive(pids[1]));
+}
+
+#[test]
+fn what_a_virtual_environment_runs_is_known_and_started_in_it_again() {
+    // its `python3` is a link to a program that is called otherwise and lies elsewhere
+    for (path, is_kept) in [
+        ("{dir}/venv/bin:/usr/bin:/bin", true),
+        ("venv/bin:/usr/bin:/bin", true),
+        ("/usr/bin:/bin", false),
+    ] {
+        let scene = Scene::new();
+        for directory in ["base", "venv", "venv/bin"] {
+            fs::create_dir(scene.path(directory)).unwrap();
+        }
+        fs::copy("/bin/sh", scene.path("base/python3.99")).unwrap();
+        symlink("../../base/python3.99", scene.path("venv/bin/python3")).unwrap();
+        scene.write("main.py", WAITS);
+        let started = Program::new(&scene, "{dir}/venv/bin/python3", &["main.py"]);
+        let started = started.change(|command| {
+            command.arg0("python3").env("PATH", scene.fill(path));
+        });
+        let table = is_told_from(&scene, started.start(), &[]);
+        let command = "command = [\"python3\", \"main.py\"]";
+        assert_eq!(table.contains(command), is_kept, "{path}: {table}");
+    }
 }
 
 #[test]

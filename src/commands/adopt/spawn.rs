@@ -383,9 +383,13 @@ fn starts(first: &str, facts: &Facts) -> bool {
     if first.contains('/') {
         return facts.working_dir.join(first).is_file();
     }
-    DEFAULT_PATH
-        .split(':')
-        .map(|directory| Path::new(directory).join(first))
+    // the one that `env` has then
+    let own = facts.environment.get("PATH").map(String::as_str);
+    let path = own
+        .filter(|path| !is_ordinary_path(path))
+        .unwrap_or(DEFAULT_PATH);
+    path.split(':')
+        .map(|directory| facts.working_dir.join(directory).join(first))
         .find(|path| path.is_file())
         .and_then(|path| path.canonicalize().ok())
         .is_some_and(|path| facts.program.as_ref() == Some(&path))

@@ -114,7 +114,9 @@ impl Table<'_> {
         let facts = self.facts;
         let shape = facts.shape();
         let depends = self.twins.elsewhere || names::depend_on_directory(&facts.arguments);
-        let by_directory = !is_only_watched && depends && shape == Shape::Arguments;
+        // by `spawn` it is known where that is the very command
+        let is_same = shape == Shape::Arguments && start.first.is_none();
+        let by_directory = !is_only_watched && depends && is_same;
         let mut keys = Vec::new();
         if let Some(file) = self.used_pid_file() {
             keys.push(format!("pid_file = {}", path(file)));
