@@ -103,6 +103,52 @@ pub fn is_out_of_reach(error: &io::Error) -> bool {
     )
 }
 
+/// Why the system did not open a path: what it says, or what is there where that says too little.
+pub fn explain(path: &Path, error: &io::Error) -> String {
+    let link = || fs::read_link(path).ok();
+    match (error.raw_os_error(), link()) {
+        (Some(libc::ENOENT), Some(target)) => format!(
+            "it is a symbolic link to {}, which does not exist",
+            target.display()
+        ),
+        // it is one only where links are refused: one that leads in a circle cannot be followed either
+        (Some(libc::ELOOP), Some(target)) if !leads_in_a_circle(path) => format!(
+            "it is a symbolic link to {}, and no link is followed there",
+            target.display()
+        ),
+        (Some(libc::ELOOP), _) => "the symbolic links in its path lead in a circle".to_owned(),
+        (Some(libc::ENOTDIR), _) => "a part of its path is not a directory".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+fn leads_in_a_circle(path: &Path) -> bool {
+    fs::metadata(path).is_err_and(|error| error.raw_os_error() == Some(libc::ELOOP))
+}
+
+/// What keeps a directory from being one: the lowest part of its path that is there, and what that is. Nothing where it is
+/// there, or can be made.
+pub fn no_directory(dir: &Path) -> Option<String> {
+    let there = |path: &&Path| fs::symlink_metadata(path).is_ok();
+    let lowest = dir.ancestors().find(there)?;
+    let what = match fs::metadata(lowest) {
+        Ok(meta) if meta.is_dir() => return None,
+        Ok(meta) => match regular(&meta) {
+            Err(Refusal::Kind(kind)) => format!("is {kind}"),
+            _ => "is a regular file".to_owned(),
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let target = fs::read_link(lowest).unwrap_or_default();
+            format!(
+                "is a symbolic link to {}, which does not exist",
+                target.display()
+            )
+        }
+        Err(_) => return None,
+    };
+    Some(format!("{} {what}", lowest.display()))
+}
+
 /// Nothing, for a regular file; what else it is, for all others.
 pub fn regular(meta: &Metadata) -> Result<(), Refusal> {
     let kind = meta.file_type();
@@ -406,6 +452,72 @@ fn open_to_append(path: &Path, mode: u32) -> io::Result<(File, Metadata)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_in_the_way_is_said() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        fs::write(at("file"), "").unwrap();
+        std::os::unix::fs::symlink("file", at("link")).unwrap();
+        std::os::unix::fs::symlink("nowhere", at("dangling")).unwrap();
+        std::os::unix::fs::symlink("circle", at("circle")).unwrap();
+        let said = |name: &str, code| explain(&at(name), &io::Error::from_raw_os_error(code));
+        let nowhere = "it is a symbolic link to nowhere, ";
+        for (name, code, what) in [
+            (
+                "none",
+                libc::ENOENT,
+                "No such file or directory (os error 2)",
+            ),
+            (
+                "file/x",
+                libc::ENOTDIR,
+                "a part of its path is not a directory",
+            ),
+            (
+                "circle",
+                libc::ELOOP,
+                "the symbolic links in its path lead in a circle",
+            ),
+            (
+                "link",
+                libc::ELOOP,
+                "it is a symbolic link to file, and no link is followed there",
+            ),
+            (
+                "dangling",
+                libc::ELOOP,
+                &format!("{nowhere}and no link is followed there"),
+            ),
+            (
+                "dangling",
+                libc::ENOENT,
+                &format!("{nowhere}which does not exist"),
+            ),
+        ] {
+            assert_eq!(said(name, code), what, "{name}");
+        }
+        let shown = |name: &str| at(name).display().to_string();
+        for (name, what) in [
+            ("none/a", None),
+            (".", None),
+            ("file", Some(format!("{} is a regular file", shown("file")))),
+            (
+                "file/a/b",
+                Some(format!("{} is a regular file", shown("file"))),
+            ),
+            (
+                "dangling/a",
+                Some(format!(
+                    "{} {}which does not exist",
+                    shown("dangling"),
+                    &nowhere[3..]
+                )),
+            ),
+        ] {
+            assert_eq!(no_directory(&at(name)), what, "{name}");
+        }
+    }
 
     #[test]
     fn what_is_appended_to_is_a_file_of_ones_own_with_one_name() {

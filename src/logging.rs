@@ -70,7 +70,16 @@ pub fn begin(logging: &Logging, is_dry: bool, stderr: LevelFilter) {
     // only a second call could fail, and there is none
     let _ = CombinedLogger::init(loggers);
     if let Some((path, error)) = failed {
-        ::log::warn!("the log file {} cannot be opened: {error}", path.display());
+        ::log::warn!(
+            "the log file {} cannot be opened: {}{}",
+            path.display(),
+            files::explain(path, &error),
+            match error.raw_os_error() {
+                Some(libc::ELOOP) => "; set [logging] file to the path of a file",
+                Some(libc::ENOENT) => "; make its directory, or set [logging] file to another path",
+                _ => "",
+            }
+        );
     }
 }
 

@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::trust::Refusal;
+use crate::files;
 use crate::table::fault::{Fault, MOST};
 use crate::text::visible_path;
 
@@ -75,12 +76,19 @@ impl ConfigError {
     /// A file that the system will not read.
     pub(super) fn unreadable(path: &Path, error: &io::Error) -> Self {
         let (reason, help) = match error.kind() {
+            io::ErrorKind::NotFound if path.is_symlink() => (
+                files::explain(path, error),
+                Some("let the link lead to a file that is there, or take it away".to_owned()),
+            ),
             io::ErrorKind::NotFound => ("no such file".to_owned(), None),
             io::ErrorKind::PermissionDenied => (
                 "no permission to read it".to_owned(),
                 Some("run as the user that it belongs to".to_owned()),
             ),
-            _ => (format!("cannot be read: {error}"), None),
+            _ => (
+                format!("cannot be read: {}", files::explain(path, error)),
+                None,
+            ),
         };
         Self::Unreadable {
             path: path.to_owned(),

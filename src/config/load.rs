@@ -186,7 +186,7 @@ fn included(
     let (mut all, mut read) = (Vec::new(), Vec::new());
     let mut taken = BTreeSet::from([id]);
     let mut refused: Vec<trust::Refusal> = Vec::new();
-    for pattern in top::include_patterns(&main.text) {
+    for (number, pattern) in top::include_patterns(&main.text) {
         let base = glob::Pattern::escape(&directory.to_string_lossy());
         let absolute = Path::new(&base).join(&pattern);
         let mut files = Vec::new();
@@ -208,6 +208,9 @@ fn included(
                     let new = refusals.into_iter().filter(|new| !refused.contains(new));
                     refused.extend(new.collect::<Vec<_>>());
                 }
+                Err(_) if path.is_dir() => {
+                    return Err(a_directory(main, number, &pattern, &path));
+                }
                 Err(other) => return Err(other),
             }
             if taken.len() > MOST_FILES {
@@ -224,6 +227,34 @@ fn included(
         return Err(ConfigError::Untrusted { refusals: refused });
     }
     Ok((all, read))
+}
+
+/// A pattern of a number matches a directory.
+fn a_directory(main: &Read, number: usize, pattern: &str, path: &Path) -> ConfigError {
+    let number = number.to_string();
+    let keys = ["include", &number];
+    let at = place::value_of(&main.text, &keys).unwrap_or_default();
+    let help = if pattern.contains(['*', '?', '[']) {
+        "let the pattern match files alone, or give the directory another name".to_owned()
+    } else {
+        format!(
+            "write \"{}/*.toml\" for the files in it",
+            pattern.trim_end_matches('/')
+        )
+    };
+    ConfigError::Faulty {
+        path: main.path.clone(),
+        faults: vec![Source::new(&main.text, &main.path).fault(
+            &at,
+            &place::shown(&main.text, &keys),
+            &format!(
+                "{} is a directory, and only files are included",
+                path.display()
+            ),
+            Some(&help),
+            false,
+        )],
+    }
 }
 
 pub(super) fn open(path: &Path) -> Result<(File, Metadata), ConfigError> {

@@ -27,8 +27,15 @@ pub(super) fn value_of(text: &str, path: &[&str]) -> Option<Range<usize>> {
 
 /// The table that a path leads to, and the key in it, as the text has them: `[service.trader.restart] max_per_hour`.
 pub fn shown(text: &str, path: &[&str]) -> String {
-    // a service may be called `0`; a list is never above that
-    let is_entry = |at: usize, part: &str| at > 1 && part.bytes().all(|byte| byte.is_ascii_digit());
+    // a service may be called `0`
+    let is_named = |table: &str| ["service", "discover", "scale", "notify"].contains(&table);
+    let first = if path.first().is_some_and(|table| is_named(table)) {
+        2
+    } else {
+        1
+    };
+    let is_entry =
+        |at: usize, part: &str| at >= first && part.bytes().all(|byte| byte.is_ascii_digit());
     let parts = path.iter().enumerate().map(|(at, part)| {
         let number = part.parse().ok().filter(|_| is_entry(at, part));
         number.map_or(PathPart::Key(part), PathPart::Entry)
@@ -133,6 +140,7 @@ mod tests {
             ),
             (&["service", "a.b", "enabled"], "[service.\"a.b\"] enabled"),
             (&["service", "0", "enabled"], "[service.0] enabled"),
+            (&["include", "0"], "include[0]"),
         ] {
             assert_eq!(super::shown(text, path), shown, "{path:?}");
         }

@@ -163,8 +163,8 @@ pub(super) struct Written<'a> {
     pub(super) text: &'a str,
 }
 
-/// The patterns of `include`, as far as they can be read: what is wrong with them is told when all is read.
-pub(super) fn include_patterns(text: &str) -> Vec<String> {
+/// The patterns of `include` with their numbers, as far as they can be read: what is wrong with them is told when all is read.
+pub(super) fn include_patterns(text: &str) -> Vec<(usize, String)> {
     // most configs have none, and are parsed once
     if !text.contains("include") {
         return Vec::new();
@@ -172,10 +172,12 @@ pub(super) fn include_patterns(text: &str) -> Vec<String> {
     let (tree, _) = DeTable::parse_recoverable(text);
     let entries = tree.get_ref().get("include");
     let entries = entries.and_then(|value| value.get_ref().as_array());
-    let texts = entries.into_iter().flatten();
-    let texts = texts.filter_map(|entry| entry.get_ref().as_str());
-    let texts = texts.filter(|text| !text.is_empty() && glob::Pattern::new(text).is_ok());
-    texts.map(str::to_owned).collect()
+    let texts = entries.into_iter().flatten().enumerate();
+    let texts = texts.filter_map(|(number, entry)| Some((number, entry.get_ref().as_str()?)));
+    let texts = texts.filter(|(_, text)| !text.is_empty() && glob::Pattern::new(text).is_ok());
+    texts
+        .map(|(number, text)| (number, text.to_owned()))
+        .collect()
 }
 
 /// A file that is read, and what is wrong with it so far.

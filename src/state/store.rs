@@ -43,7 +43,7 @@ pub enum StoreError {
         holder: Option<String>,
     },
     /// A file operation failed.
-    #[error("{what} {}: {source}{}", path.display(), hint(source))]
+    #[error("{what} {}: {}{}", path.display(), files::explain(path, source), hint(source))]
     Io {
         /// What was tried: `cannot create the state directory`.
         what: &'static str,
@@ -92,6 +92,12 @@ fn hint(error: &io::Error) -> &'static str {
         }
         io::ErrorKind::PermissionDenied => {
             "; run as the user that owns it, or set state_dir to a directory that this user can write"
+        }
+        _ if error.raw_os_error() == Some(libc::ELOOP) => {
+            "; take the link away, or set state_dir to another directory"
+        }
+        io::ErrorKind::NotADirectory | io::ErrorKind::IsADirectory => {
+            "; take away what is in the way, or set state_dir to another directory"
         }
         io::ErrorKind::ReadOnlyFilesystem => "; set state_dir to a directory that can be written",
         _ => "",
@@ -169,6 +175,11 @@ impl Store {
         }
         let there = fs::metadata(dir).ok().filter(fs::Metadata::is_dir);
         if there.is_none() {
+            if let Some(what) = files::no_directory(dir) {
+                return refuse(format!(
+                    "cannot be made: {what}; take that away, or set state_dir to another directory"
+                ));
+            }
             if let Some(parent) = dir.parent() {
                 DirBuilder::new()
                     .recursive(true)

@@ -163,7 +163,13 @@ impl<T: Clone, F: Form<T>> Field<T> for One<F> {
 
     fn take(table: &Table<'_>, key: &'static Key, context: &Context) -> Option<T> {
         if let Some(value) = table.get(key.name) {
-            return F::read(&value.with_example(key.example.text()), context);
+            let value = value.with_example(key.example.text());
+            let value = if key.required {
+                value.required()
+            } else {
+                value
+            };
+            return F::read(&value, context);
         }
         if key.required {
             table.lacks_key(key);

@@ -27,6 +27,8 @@ pub(crate) struct Value<'a> {
     spanned: &'a Spanned<DeValue<'a>>,
     /// How it may look, where its key says so.
     example: &'static str,
+    /// Whether its key must be there.
+    is_required: bool,
 }
 
 /// A step on the way to a value. Its names are for messages, and a config without faults has none: they are made up
@@ -159,6 +161,7 @@ impl<'a> Table<'a> {
         Some(Value {
             faults: self.faults,
             example: "",
+            is_required: false,
             method: Step {
                 above: self.value.as_ref().map(|value| &value.method),
                 last: Last::Key(name),

@@ -336,7 +336,7 @@ fn all_that_is_wrong_is_told() {
 [[probe]] metric: `metric` cannot be `ram`; it is one of cpu
 [[probe]] memory.warning: `warning` is out of range; write a number from 1 to 100
 [[probe]] number: `number` is out of range; write 1 or more
-[[probe]] address: `address` must not be empty; leave it out where there is nothing to say
+[[probe]] address: `address` must not be empty; write address = \"127.0.0.1:80\"
 [[probe]] token_env: `token_env` is not a name; write the name of a variable, like PROBE_TOKEN, that holds the token
 [[probe]] token: `token` beside `token_env` in [[probe]]; a token comes from one place
 [[probe]] metric.command: `command` must not be empty; the first entry is the program

@@ -118,6 +118,15 @@ fn another_file_is_read_in_place_of_the_log() {
     let path = scene.path("old.log");
     let outcome = backtest(&scene, &["--log", path.to_str().unwrap()]).exits(0);
     says(&outcome, "59 lines");
+    // a bare name is one of the current directory, which is there
+    let missing = backtest(&scene, &["--log", "gone.log"]).exits(1);
+    says(&missing, "watchdog: a: gone.log: no such file");
+    assert!(!missing.stderr.contains("directory"), "{}", missing.stderr);
+    let missing = backtest(&scene, &["--log", "gone/b.log"]).exits(1);
+    says(
+        &missing,
+        "gone/b.log: no such file, and its directory gone does not exist",
+    );
     // also for a service without a log
     scene.config("[service.a]\nprocess = { pid_file = \"a.pid\" }\n");
     says(&backtest(&scene, &[]).exits(1), "[[service.a.log]]");

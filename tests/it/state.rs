@@ -764,3 +764,55 @@ fn f44_a_full_disk_costs_neither_the_state_nor_the_alert() {
     );
     assert_eq!(scene.copies("a"), 1);
 }
+
+#[test]
+fn what_is_in_the_way_of_the_state_and_the_log_is_named_with_a_remedy() {
+    let scene = Scene::of(&[&Service::new("a")]);
+    let ends = |args: &[&str], what: &str| {
+        let outcome = scene.run(args).exits(73);
+        let what = scene.fill(what);
+        assert!(outcome.stderr.contains(&what), "{what}\n{}", outcome.stderr);
+        assert!(!outcome.stderr.contains("os error"), "{}", outcome.stderr);
+    };
+    let is_trap = |what: &str| {
+        let text = scene.run(&["validate"]).exits(0).stdout;
+        assert!(text.contains(&scene.fill(what)), "{what}\n{text}");
+    };
+    scene.write("state", "not a directory\n");
+    let what = "the state directory {dir}/state cannot be made: {dir}/state is a regular file; take that away, or set state_dir \
+                to another directory";
+    ends(&["check"], what);
+    ends(&["pause", "a"], what);
+    is_trap("trap: the state cannot be kept in {dir}/state: {dir}/state is a regular file\n");
+    fs::remove_file(scene.path("state")).unwrap();
+    symlink("gone", scene.path("state")).unwrap();
+    let what = "{dir}/state is a symbolic link to gone, which does not exist";
+    ends(&["check"], what);
+    is_trap(what);
+    fs::remove_file(scene.path("state")).unwrap();
+
+    fs::create_dir(scene.path("state")).unwrap();
+    fs::set_permissions(scene.path("state"), fs::Permissions::from_mode(0o700)).unwrap();
+    symlink("/etc/passwd", scene.path("state/lock")).unwrap();
+    ends(
+        &["check"],
+        "cannot take the lock {dir}/state/lock: it is a symbolic link to /etc/passwd, and no link is followed there; take the \
+         link away, or set state_dir to another directory",
+    );
+    fs::remove_dir_all(scene.path("state")).unwrap();
+
+    symlink("other.log", scene.path("own.log")).unwrap();
+    scene.config(&format!(
+        "[logging]\nfile = \"own.log\"\n{}",
+        render(&[&Service::new("a")])
+    ));
+    let outcome = scene.run(&["pause", "a"]).exits(0);
+    let what = "the log file {dir}/own.log cannot be opened: it is a symbolic link to other.log, and no link is followed there; \
+                set [logging] file to the path of a file";
+    assert!(
+        outcome.stderr.contains(&scene.fill(what)),
+        "{}",
+        outcome.stderr
+    );
+    assert!(!scene.has("other.log"));
+}

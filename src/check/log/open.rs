@@ -129,7 +129,8 @@ fn explain(path: &Path, error: &io::Error) -> Trouble {
         ));
     }
     Trouble::Missing(match path.parent() {
-        Some(directory) if !directory.exists() => {
+        // a bare name has an empty one, which is the current directory
+        Some(directory) if !directory.as_os_str().is_empty() && !directory.exists() => {
             format!(
                 "no such file, and its directory {} does not exist",
                 directory.display()

@@ -17,6 +17,7 @@ use crate::check::unit::{self, Watched};
 use crate::check::{self, Can, Looking, Rule, ServiceContext, container, prometheus};
 use crate::clock::{Reading, goes_on_while_off, known_age, rough, stamp};
 use crate::config::{Config, Remedy, Service, dependencies_first, place};
+use crate::files;
 use crate::notify::means;
 use crate::observe::target;
 use crate::pool::Pool;
@@ -395,6 +396,14 @@ fn in_state(config: &Config, now: &Reading, traps: &mut Traps) {
             format!("the state in {shown} is kept in memory: each boot forgets restarts, pauses and unsent messages"),
             "choose a state_dir on a disk, such as /var/lib/watchdog",
         );
+    }
+    if let Some(what) = files::no_directory(state) {
+        traps.whole(
+            "state_dir",
+            format!("the state cannot be kept in {shown}: {what}"),
+            "take that away, or set state_dir to another directory",
+        );
+        return;
     }
     let writable = there.is_dir() && access(there, AccessFlags::W_OK | AccessFlags::X_OK).is_ok();
     if !writable {

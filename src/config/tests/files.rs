@@ -75,9 +75,6 @@ fn what_is_no_config_is_refused_at_once() {
     let scene = Scene::new(LEAST);
     fs::remove_file(&scene.config).unwrap();
     assert_eq!(scene.said(), "error: DIR/watchdog.toml: no such file");
-    std::os::unix::fs::symlink("nowhere", &scene.config).unwrap();
-    assert_eq!(scene.said(), "error: DIR/watchdog.toml: no such file");
-    fs::remove_file(&scene.config).unwrap();
     fs::create_dir(&scene.config).unwrap();
     assert_eq!(
         scene.said(),
@@ -124,6 +121,25 @@ fn a_file_without_end_is_not_read() {
     file.set_len(1 << 20).unwrap();
     let said = scene.said();
     assert!(said.contains("watchdog.toml:1:1"), "{said}");
+}
+
+#[test]
+fn a_link_that_leads_nowhere_says_so() {
+    let scene = Scene::new(LEAST);
+    fs::remove_file(&scene.config).unwrap();
+    assert_eq!(scene.said(), "error: DIR/watchdog.toml: no such file");
+    std::os::unix::fs::symlink("gone.toml", &scene.config).unwrap();
+    assert_eq!(
+        scene.said(),
+        "error: DIR/watchdog.toml: it is a symbolic link to gone.toml, which does not exist
+  = help: let the link lead to a file that is there, or take it away"
+    );
+    fs::remove_file(&scene.config).unwrap();
+    std::os::unix::fs::symlink("watchdog.toml", &scene.config).unwrap();
+    assert_eq!(
+        scene.said(),
+        "error: DIR/watchdog.toml: cannot be read: the symbolic links in its path lead in a circle"
+    );
 }
 
 #[test]

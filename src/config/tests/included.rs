@@ -216,14 +216,33 @@ fn each_file_has_to_be_safe_from_others() {
 fn what_is_matched_and_is_no_file_is_an_error() {
     let scene = including(&[("conf.d/a.toml", &service("a"))]);
     fs::create_dir(scene.at("conf.d/b.toml")).unwrap();
-    assert!(
-        scene
-            .said()
-            .starts_with("error: DIR/conf.d/b.toml: this is a directory, not a file")
+    assert_eq!(
+        scene.said(),
+        "error: DIR/conf.d/b.toml is a directory, and only files are included
+ --> DIR/watchdog.toml:1:12: include[0]
+  |
+1 | include = [\"conf.d/*.toml\", \"extra.toml\"]
+  |            ^^^^^^^^^^^^^^^
+  = help: let the pattern match files alone, or give the directory another name
+
+1 error in DIR/watchdog.toml"
     );
     fs::remove_dir(scene.at("conf.d/b.toml")).unwrap();
     symlink("nowhere", scene.at("conf.d/b.toml")).unwrap();
-    assert_eq!(scene.said(), "error: DIR/conf.d/b.toml: no such file");
+    assert_eq!(
+        scene.said(),
+        "error: DIR/conf.d/b.toml: it is a symbolic link to nowhere, which does not exist
+  = help: let the link lead to a file that is there, or take it away"
+    );
+    fs::write(&scene.config, "include = [5, \"conf.d/\"]\n").unwrap();
+    let said = scene.said();
+    for part in [
+        "error: DIR/conf.d is a directory, and only files are included\n",
+        " --> DIR/watchdog.toml:1:15: include[1]\n",
+        "  = help: write \"conf.d/*.toml\" for the files in it\n",
+    ] {
+        assert!(said.contains(part), "{part}\n{said}");
+    }
 }
 
 #[test]

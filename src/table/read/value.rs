@@ -45,6 +45,23 @@ impl<'a> Value<'a> {
         Self { example, ..self }
     }
 
+    /// It as one that must be there.
+    pub(crate) fn required(self) -> Self {
+        Self {
+            is_required: true,
+            ..self
+        }
+    }
+
+    /// What to write in the place of nothing.
+    fn instead_of_nothing(&self, optional: &str) -> String {
+        if self.is_required && !self.example.is_empty() {
+            format!("write {} = {}", self.last_word(), self.example)
+        } else {
+            optional.to_owned()
+        }
+    }
+
     /// One that stands nowhere in a file.
     pub(crate) fn apart(faults: &'a Faults, spanned: &'a Spanned<DeValue<'a>>) -> Self {
         Self {
@@ -55,6 +72,7 @@ impl<'a> Value<'a> {
             },
             spanned,
             example: "",
+            is_required: false,
         }
     }
 
@@ -110,6 +128,7 @@ impl<'a> Value<'a> {
             },
             spanned,
             example: "",
+            is_required: false,
         }
     }
 
@@ -196,7 +215,7 @@ impl<'a> Value<'a> {
         if text.trim().is_empty() {
             self.wrong(
                 &format!("{} must not be empty", self.name()),
-                "leave it out where there is nothing to say",
+                self.instead_of_nothing("leave it out where there is nothing to say"),
             );
             return None;
         }
@@ -332,7 +351,7 @@ impl<'a> Value<'a> {
         if text.is_empty() {
             self.wrong(
                 &format!("{} must not be empty", self.name()),
-                "leave it out where there is no path",
+                self.instead_of_nothing("leave it out where there is no path"),
             );
             return None;
         }
