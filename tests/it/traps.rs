@@ -553,8 +553,8 @@ fn f21_a_unit_that_would_kill_what_it_starts_is_a_trap() {
     drop_in("TimeoutStartSec=90s");
     only_trap(
         &validate(),
-        "watchdog.service ends a run after 1m 30s, before run_timeout (5m) does --> /etc/watchdog/watchdog.toml \
-         (run_timeout) = help: set TimeoutStartSec in watchdog.service to more than run_timeout",
+        "watchdog.service ends a run after 1m 30s, before run_timeout (5m) does --> /etc/watchdog/watchdog.toml: \
+         run_timeout = help: set TimeoutStartSec in watchdog.service to more than run_timeout",
     );
     // a user whose own systemd does not run without a login
     it.sh("useradd -m -u 4242 wdtest").ok();
