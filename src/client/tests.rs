@@ -106,18 +106,36 @@ fn serve_at(ip: Ipv4Addr, port: u16, act: impl FnOnce(TcpStream) + Send + 'stati
 }
 
 /// A port that is taken and that nobody listens on.
-fn refusing(ip: Ipv4Addr, port: u16) -> (Socket, SocketAddr) {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    socket
-        .bind(&SockAddr::from(SocketAddr::from((ip, port))))
-        .unwrap();
-    let address = socket.local_addr().unwrap().as_socket().unwrap();
-    (socket, address)
+fn refusing(ip: Ipv4Addr) -> (Socket, SocketAddr) {
+    refusing_at(ip, 0).unwrap()
+}
+
+/// The same with this port, unless somebody has it.
+fn refusing_at(ip: Ipv4Addr, port: u16) -> io::Result<(Socket, SocketAddr)> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    socket.bind(&SockAddr::from(SocketAddr::from((ip, port))))?;
+    let address = socket.local_addr()?.as_socket().unwrap();
+    Ok((socket, address))
+}
+
+/// A listener, and on its port of two other addresses nobody who listens.
+fn one_of_three() -> (TcpListener, [(Socket, SocketAddr); 2]) {
+    // what runs beside this may have a port of one of them
+    for _ in 0..100 {
+        let listener = TcpListener::bind((Ipv4Addr::new(127, 0, 0, 2), 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let first = refusing_at(Ipv4Addr::LOCALHOST, port);
+        let second = refusing_at(Ipv4Addr::new(127, 0, 0, 3), port);
+        if let (Ok(first), Ok(second)) = (first, second) {
+            return (listener, [first, second]);
+        }
+    }
+    panic!("no port is free at all three addresses");
 }
 
 /// A listener that accepts nothing, with its queue full; and what fills it.
 fn full(ip: Ipv4Addr) -> (Socket, Vec<Socket>, SocketAddr) {
-    let (listener, address) = refusing(ip, 0);
+    let (listener, address) = refusing(ip);
     listener.listen(0).unwrap();
     let mut waiting = Vec::new();
     loop {
@@ -171,7 +189,7 @@ fn an_open_port_passes_and_a_refused_one_fails_at_once() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     assert_eq!(ask(&rule(&address), LONG), passed());
-    let (_kept, address) = refusing(Ipv4Addr::LOCALHOST, 0);
+    let (_kept, address) = refusing(Ipv4Addr::LOCALHOST);
     let refused = rule(&address.to_string());
     let began = Instant::now();
     let raw = ask(&refused, LONG);
@@ -480,21 +498,18 @@ fn no_permission_for_a_unix_socket_is_unknown() {
 
 #[test]
 fn a_name_passes_where_one_of_its_addresses_does() {
-    let second = Ipv4Addr::new(127, 0, 0, 2);
-    let listener = TcpListener::bind((second, 0)).unwrap();
+    let (listener, [(_first, refused), (_second, other)]) = one_of_three();
     let well = listener.local_addr().unwrap();
     let named = |pattern: Option<&str>| Rule {
         expect: pattern.map(|pattern| Pattern::new(pattern).unwrap()),
         ..rule(&format!("two.example:{}", well.port()))
     };
     // refused by the first
-    let (_kept, refused) = refusing(Ipv4Addr::LOCALHOST, well.port());
     assert_eq!(
         look_knowing(&named(None), LONG, Some(&[refused, well])),
         passed()
     );
     // both refuse
-    let (_kept_too, other) = refusing(Ipv4Addr::new(127, 0, 0, 3), well.port());
     let raw = look_knowing(&named(None), LONG, Some(&[refused, other]));
     assert_eq!(
         sentence(&named(None), &raw),
@@ -649,7 +664,7 @@ fn names_that_hang_hold_up_no_unix_socket() {
 
 #[test]
 fn a_connection_with_itself_is_none() {
-    let (socket, address) = refusing(Ipv4Addr::LOCALHOST, 0);
+    let (socket, address) = refusing(Ipv4Addr::LOCALHOST);
     socket.connect(&SockAddr::from(address)).unwrap();
     socket.set_nonblocking(true).unwrap();
     let rule = rule(&address.to_string());
@@ -667,7 +682,7 @@ fn a_connection_with_itself_is_none() {
 
 #[test]
 fn a_thousand_silent_addresses_take_as_long_as_one() {
-    let (listener, address) = refusing(Ipv4Addr::LOCALHOST, 0);
+    let (listener, address) = refusing(Ipv4Addr::LOCALHOST);
     listener.listen(2000).unwrap();
     let rule = expecting(&address.to_string(), "x");
     let timeout = Duration::from_secs(2);
