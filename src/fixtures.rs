@@ -122,6 +122,7 @@ pub(crate) fn up(pid: i32, age: u64) -> Observation {
         checks: CheckStates::default(),
         tail: log::Tail::default(),
         consumed: false,
+        unsettled: false,
     }
 }
 

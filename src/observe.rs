@@ -254,6 +254,7 @@ fn add(
             observation.tail.append(checked.tail);
         }
         observation.consumed |= checked.consumed;
+        observation.unsettled |= checked.unsettled;
         if let Some(state) = checked.state {
             observation.checks.insert(check.id.clone(), state);
         }

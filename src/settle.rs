@@ -467,6 +467,12 @@ impl<'a> Ended<'a> {
     /// For the journal.
     fn entries(&self, before: Option<Verdict>, report: &ServiceReport) -> Vec<Entry> {
         let mut entries = journalled(before, report, self.wall);
+        if self.observation.is_some_and(|seen| seen.unsettled) {
+            // well for the time being
+            let recovered = entries.iter_mut();
+            let recovered = recovered.filter(|it| it.event == JournalEvent::Recovered);
+            recovered.for_each(|it| it.event = JournalEvent::Verdict(report.verdict));
+        }
         // also one that is left running although its probes have failed
         let has_started = |action: &Action| action.ok || action.new_pid.is_some();
         if let Some(attempted) = self.attempted().filter(|it| has_started(&it.action)) {
@@ -499,8 +505,8 @@ fn remember_attempted(remembered: &mut ServiceState, attempted: &Attempted, wall
     remembered.checks.extend(attempted.checks.clone());
 }
 
-/// Whether the incident that has attempts is over: nothing critical was found, and the last attempt is long enough ago to
-/// have shown what it was good for.
+/// Whether the incident that has attempts is over: nothing critical was found, what it was for does not go on, and the last
+/// attempt is long enough ago to have shown what it was good for.
 fn has_ended(
     verdict: Verdict,
     observation: Option<&Observation>,
@@ -510,7 +516,8 @@ fn has_ended(
 ) -> bool {
     let is_critical = |finding: &Finding| finding.severity == Severity::Critical;
     let is_well = matches!(verdict, Verdict::Healthy | Verdict::Degraded)
-        && observation.is_some_and(|seen| !seen.findings.iter().any(is_critical));
+        && observation
+            .is_some_and(|seen| !seen.unsettled && !seen.findings.iter().any(is_critical));
     let has_shown = |last| crate::clock::age(now, last) >= service.start_grace;
     remembered.incident_attempts > 0 && is_well && remembered.last_attempt().is_none_or(has_shown)
 }

@@ -165,6 +165,7 @@ fn gone() -> Observation {
         checks: CheckStates::default(),
         tail: log_check::Tail::default(),
         consumed: false,
+        unsettled: false,
     }
 }
 

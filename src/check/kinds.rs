@@ -353,6 +353,7 @@ macro_rules! checks {
                             state: checked.state.map(state),
                             tail: checked.tail,
                             consumed: checked.consumed,
+                            unsettled: checked.unsettled,
                         })
                     }));
                 }

@@ -298,6 +298,8 @@ pub struct Checked<S> {
     pub tail: log::Tail,
     /// Something was found that must not count twice, though it may be no finding yet.
     pub consumed: bool,
+    /// What the last restart or repair was for may go on, though it is no finding for a while: its incident is not over.
+    pub unsettled: bool,
 }
 
 impl<S> Default for Checked<S> {
@@ -308,6 +310,7 @@ impl<S> Default for Checked<S> {
             state: None,
             tail: log::Tail::default(),
             consumed: false,
+            unsettled: false,
         }
     }
 }
@@ -577,6 +580,8 @@ pub struct Observation {
     pub tail: log::Tail,
     /// Something was found that must not count twice, though it may be no finding yet.
     pub consumed: bool,
+    /// What the last restart or repair was for may go on, though it is no finding for a while: its incident is not over.
+    pub unsettled: bool,
 }
 
 impl Observation {

@@ -139,6 +139,7 @@ pub(super) fn look_at_processes(
                 checks: CheckStates::default(),
                 tail: log::Tail::default(),
                 consumed: false,
+                unsettled: false,
             }
         })
         .collect()

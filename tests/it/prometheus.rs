@@ -206,6 +206,33 @@ fn an_alert_restarts_its_service_once_although_it_goes_on_firing() {
 }
 
 #[test]
+fn an_incident_is_not_over_while_its_alert_goes_on_firing() {
+    let played = Played::new();
+    let scene = scene(&played, "[defaults]\nrestart = { max_attempts = 1 }");
+    played.set(|play| play.rules = vec![rule(&["a"])]);
+    scene.check().restarted_for("a", "alert_firing");
+    // longer than `start_grace`, and shorter than `settle_for`
+    scene.move_attempts("a", -TimeDelta::minutes(5));
+    scene.check().exits(0).verdict("a", "healthy");
+    let recovered = |scene: &Scene| {
+        let journal = scene.journal();
+        journal
+            .iter()
+            .filter(|it| it["event"] == "recovered")
+            .count()
+    };
+    assert_eq!(recovered(&scene), 0);
+    scene.move_attempts("a", -TimeDelta::minutes(6));
+    scene.check().exits(2).verdict("a", "exhausted");
+    assert_eq!(starts(&scene), (2, 1));
+    played.set(|play| play.rules = vec![rule(&[])]);
+    scene.check().exits(0).verdict("a", "healthy");
+    assert_eq!(recovered(&scene), 1);
+    played.set(|play| play.rules = vec![rule(&["a"])]);
+    scene.check().restarted_for("a", "alert_firing");
+}
+
+#[test]
 fn what_is_no_whole_answer_is_unknown_and_repairs_nothing() {
     type Change = (&'static str, Box<dyn Fn(&mut Play)>);
     let with = |key: &'static str, value: Value| -> Box<dyn Fn(&mut Play)> {

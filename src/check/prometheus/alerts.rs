@@ -162,6 +162,8 @@ pub(super) struct Alerts<'a> {
     pub(super) unseen: Vec<String>,
     /// What a person should know beside.
     pub(super) notes: Vec<String>,
+    /// One of before the last repair fires, and does not count yet.
+    pub(super) unsettled: bool,
 }
 
 /// Judges the alerts that are meant. `held` is what an Alertmanager holds back, where one was asked; the error is a sentence.
@@ -248,6 +250,7 @@ impl<'a> Alerts<'a> {
             && let Some(left) = wanted.settle_for.checked_sub(age(now, repaired.at))
             && !left.is_zero()
         {
+            self.unsettled = true;
             self.notes.push(format!(
                 "alert {name} still fires, and was active before the repair {} ago: it counts again in {}",
                 rough(age(now, repaired.at)),

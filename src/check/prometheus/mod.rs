@@ -258,6 +258,7 @@ fn of_alerts(
         });
     }
     checked.notes.extend(found.notes.iter().cloned());
+    checked.unsettled = found.unsettled && severity == Severity::Critical;
     checked
 }
 
