@@ -15,6 +15,7 @@ use crate::error::Error;
 use crate::report::page::{Page, Style};
 use crate::report::text;
 use crate::restart::Operation;
+use crate::state::journal::JournalEvent;
 
 /// A rate a day is told of a time that is at least so long: of less it would be a guess.
 const DAY: Duration = Duration::from_hours(24);
@@ -27,7 +28,7 @@ pub fn run(config: &Config, options: &cli::History, style: Style) -> Result<u8, 
     let mut page = Page::new(style);
     let mut oldest: Option<DateTime<Utc>> = None;
     let mut made_of: BTreeMap<String, AllMade> = BTreeMap::new();
-    let mut shown = 0_usize;
+    let (mut shown, mut cut_short) = (0_usize, 0_usize);
     read_journal(config, |entry| {
         oldest = Some(oldest.map_or(entry.time, |time| time.min(entry.time)));
         let asked_for =
@@ -39,6 +40,7 @@ pub fn run(config: &Config, options: &cli::History, style: Style) -> Result<u8, 
             return;
         }
         shown += 1;
+        cut_short += usize::from(entry.event == JournalEvent::Interrupted);
         if let Some(action) = &entry.action {
             let made = Made {
                 time: entry.time,
@@ -92,8 +94,22 @@ pub fn run(config: &Config, options: &cli::History, style: Style) -> Result<u8, 
     }
     if shown == 0 {
         page.line(0, &nothing(oldest.is_some(), period));
-    } else if sums.is_empty() {
+    } else if sums.is_empty() && cut_short == 0 {
         page.line(0, &format!("no restart in {}", rough(period)));
+    }
+    if cut_short > 0 {
+        let attempts = if cut_short == 1 {
+            "1 attempt was"
+        } else {
+            &format!("{cut_short} attempts were")
+        };
+        page.line(
+            0,
+            &format!(
+                "{attempts} cut short together with a run, in {}",
+                rough(period)
+            ),
+        );
     }
     for sum in &sums {
         page.line(0, &sum.told());

@@ -558,6 +558,12 @@ fn f31_a_run_that_was_ended_is_told_by_the_next() {
             .any(|entry| entry["event"] == "interrupted"),
         "told"
     );
+    let history = scene.run(&["history"]).exits(0).stdout;
+    let said = "1 attempt was cut short together with a run, in ";
+    assert!(
+        history.contains(said) && !history.contains("no restart"),
+        "{history}"
+    );
     let told = |text: &str| scene.mails().iter().any(|mail| mail.body.contains(text));
     assert!(told("was cut short"), "and mailed");
     assert_eq!(

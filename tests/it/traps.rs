@@ -48,6 +48,31 @@ fn f09_a_pattern_that_takes_a_person_for_the_program_is_told() {
 }
 
 #[test]
+fn a_command_of_the_evidence_that_is_not_there_is_told() {
+    for (command, said) in [
+        (
+            "\"no-such-dump\", \"{pid}\"",
+            Some("a: it could not be run: no such program `no-such-dump` in its PATH"),
+        ),
+        (
+            "\"true\", \"|\", \"cat\"",
+            Some("a: no shell reads this command: `|` is an argument"),
+        ),
+        ("\"true\"", None),
+    ] {
+        let scene = Scene::with(&format!(
+            "{MAIL}[service.a]\nspawn = {{ command = [\"sleep\", \"1\"] }}\nevidence = {{ command = [{command}] }}\n"
+        ));
+        let text = scene.run(&["validate"]).exits(0).stdout;
+        let place = ": [service.a.evidence] command\n";
+        match said {
+            Some(said) => assert!(text.contains(said) && text.contains(place), "{text}"),
+            None => assert!(!text.contains(place), "{text}"),
+        }
+    }
+}
+
+#[test]
 fn a_service_that_no_check_would_start_is_told() {
     const SAID: &str = "a: no check will start it: its process was never seen";
     let port = crate::scene::free_port();

@@ -201,6 +201,8 @@ pub(super) fn find(scene: &Scene<'_>, now: &Reading) -> Vec<PlacedTrap> {
             of_containers.remove(&*service.name).unwrap_or_default(),
         );
         in_method(service, &mut traps);
+        let of_evidence = service.evidence.traps(&service.working_dir);
+        traps.of_part(service, "evidence", of_evidence);
         in_strategies(service, config, &mut traps);
         let kept = keeper::look(service, seen, scene.table, &Store::at(&config.state_dir));
         traps.of_part(service, "", kept.into_iter().collect());

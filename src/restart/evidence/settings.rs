@@ -1,9 +1,13 @@
 //! The `[service.NAME.evidence]` table.
 
+use std::path::Path;
 use std::time::Duration;
 
 use super::ALL;
+use crate::check::command_traps::{cannot_start, not_executable, of_program, of_words};
+use crate::check::trap::{Place, Trap};
 use crate::clock::exact;
+use crate::program::Program as Runs;
 use crate::table::{Checked, Context, Program, Value, table};
 
 table! {
@@ -25,6 +29,37 @@ impl Default for Settings {
             command: None,
             timeout: ALL,
         }
+    }
+}
+
+impl Settings {
+    /// Why its command may not do what was meant, run in this directory.
+    pub fn traps(&self, working_dir: &Path) -> Vec<Trap> {
+        const KEY: &str = "command";
+        let Some(command) = self.command.as_deref().filter(|_| self.enabled) else {
+            return Vec::new();
+        };
+        let program = Runs {
+            command,
+            working_dir,
+            user: None,
+            group: None,
+            env: &[],
+            env_file: None,
+        };
+        let mut traps = of_words(KEY, command);
+        match program.prepare() {
+            Err(why) => traps.push(cannot_start(KEY, "run", &why)),
+            Ok(prepared) => {
+                traps.extend(of_program(&program, KEY, &prepared));
+                traps.extend(not_executable(KEY, &prepared.path));
+            }
+        }
+        let in_table = traps.into_iter().map(|trap| Trap {
+            place: Place::Table(KEY),
+            ..trap
+        });
+        in_table.collect()
     }
 }
 
