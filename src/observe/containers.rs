@@ -66,8 +66,9 @@ pub(super) fn look_at_containers(
         Ok(Err(_)) => Err(unanswered(Failed::Panicked, config)),
         Err(_) => Err(unanswered(Failed::NoThread, config)),
     };
+    let own_namespace = answer.as_ref().ok().and_then(|_| ghost::own_namespace());
     let ghosts = match &answer {
-        Ok(answer) => find_ghosts(subjects, config, looking, answer),
+        Ok(answer) => find_ghosts(subjects, config, looking, answer, own_namespace),
         Err(_) => BTreeMap::new(),
     };
     let names = match &answer {
@@ -98,6 +99,7 @@ pub(super) fn look_at_containers(
             ),
             Err(why) => container::unreachable(why),
         };
+        ghost::note_namespace(&mut judged, last_seen, own_namespace);
         if let Some(origin) = &subject.service.origin {
             judged.lacks(&origin.unset);
         }
@@ -174,6 +176,7 @@ fn find_ghosts(
     config: &Config,
     looking: &Looking<'_>,
     answer: &container::Answer,
+    own_namespace: Option<u64>,
 ) -> BTreeMap<usize, ghost::Suspect> {
     let mut found = Vec::new();
     for (place, subject) in subjects.iter().enumerate() {
@@ -184,9 +187,13 @@ fn find_ghosts(
             continue;
         };
         let known = subject.known;
-        let is_same = (known.container.as_ref()).is_some_and(|it| it.id == container.id);
-        let main = known.process.main.as_ref().filter(|_| is_same);
-        let known_pid = main.map(|main| main.pid);
+        let known_pid = ghost::known_pid(
+            &container.id,
+            known.container.as_deref(),
+            known.process.main.as_ref(),
+            &looking.now.boot_id,
+            own_namespace,
+        );
         if let Some(suspect) = ghost::suspect(answer, &container.id, known_pid) {
             found.push((place, suspect));
         }

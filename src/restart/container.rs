@@ -11,7 +11,9 @@ use chrono::{DateTime, Utc};
 
 use super::{Failure, Method, MethodName, RestartContext, Up, traps};
 use crate::check::container::order::{SLACK, STOP, stop_time};
-use crate::check::container::{self, Containers, Ordered, Rule, is_process_of, managed_by, select};
+use crate::check::container::{
+    self, Containers, Ordered, Rule, ghost, is_process_of, managed_by, select,
+};
 use crate::check::process::{self, Identity, ProcessStatus};
 use crate::client::engine::{Details, Engine, Order, Trouble};
 use crate::clock::{Reading, rough};
@@ -217,6 +219,7 @@ impl Container {
             health: details.state.health.as_ref().map(|it| it.status.clone()),
             restart_count: details.restart_count,
             started_at: details.state.started_at,
+            pid_namespace: main.as_ref().and_then(|_| ghost::own_namespace()),
         };
         let (running, last_seen) = match main {
             Some(seen) => (

@@ -154,6 +154,7 @@ fn remembered(container: &Listed, details: &Details) -> LastSeen {
         health: state.health.as_ref().map(|health| health.status.clone()),
         restart_count: details.restart_count,
         started_at: state.started_at,
+        pid_namespace: None,
     }
 }
 

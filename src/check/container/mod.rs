@@ -105,6 +105,9 @@ pub struct LastSeen {
     /// When it was started last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at: Option<DateTime<Utc>>,
+    /// The PID namespace in which a run found its main process by the engine's PID, by the inode.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pid_namespace: Option<u64>,
 }
 
 /// What looking at a service's container gave.
