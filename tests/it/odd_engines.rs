@@ -255,6 +255,60 @@ fn output_that_does_not_come_is_unknown_and_holds_up_no_other() {
     );
 }
 
+/// What stands for a table that nothing is known of: every command shows it while the engine is away, and whoever was
+/// alerted about it is told of the end.
+#[test]
+fn what_stands_for_a_table_is_shown_as_it_was_recorded_and_recovers_when_the_engine_answers() {
+    let scene = Scene::new();
+    scene.config(
+        "[containers]\nsocket = \"unix://{dir}/engine.sock\"\n\
+         [mail]\nfrom = \"w@example.org\"\nto = [\"ops@example.org\"]\ndirectory = \"mails\"\n\
+         on = [\"unknown\", \"recovered\", \"down\"]\n\
+         [discover.x]\nlabel = \"trading\"\n",
+    );
+    for _ in 0..2 {
+        scene.check().exits(3).verdict("x", "unknown");
+        let status = scene.run(&["status", "--json"]).exits(3);
+        assert_eq!(status.codes("x"), ["engine_unreachable"]);
+        assert_eq!(status.json()["exit_code"], 3);
+        scene.run(&["status", "x"]).exits(3);
+    }
+    assert_eq!(scene.mails().len(), 1, "told once");
+    serve(&scene, |path| match path {
+        "/containers/json?all=1" => {
+            let listed = list(&["web"]);
+            let labels = r#""Labels":{"trading":"yes"},"State""#;
+            Says::Status(200, listed.replace("\"State\"", labels))
+        }
+        _ => Says::Status(200, details("web", "running")),
+    });
+    let outcome = scene.check().exits(0).verdict("web", "healthy");
+    assert_eq!(outcome.json()["services"].as_array().unwrap().len(), 1);
+    let status = scene.run(&["status", "--json"]).exits(0);
+    assert_eq!(status.json()["services"].as_array().unwrap().len(), 1);
+    let mails = scene.mails();
+    let subject = |mail: &crate::scene::Mail| mail.header("Subject").unwrap_or_default().clone();
+    let subjects: Vec<String> = mails.iter().map(subject).collect();
+    assert_eq!(subjects.len(), 2, "{subjects:?}");
+    assert!(subjects[1].contains("recovered"), "{subjects:?}");
+    assert!(
+        mails[1].body.contains("[discover.x] can be read again"),
+        "{}",
+        mails[1].body
+    );
+    scene.check().exits(0);
+    assert_eq!(scene.mails().len(), 2);
+    let events: Vec<String> = (scene.journal().iter())
+        .filter(|entry| entry["service"] == "x")
+        .map(|entry| entry["event"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(
+        events.iter().filter(|it| *it == "recovered").count(),
+        1,
+        "{events:?}"
+    );
+}
+
 #[test]
 fn a_socket_that_refuses_is_said_with_what_to_do() {
     let scene = Scene::new();
