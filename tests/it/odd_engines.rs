@@ -309,6 +309,44 @@ fn what_stands_for_a_table_is_shown_as_it_was_recorded_and_recovers_when_the_eng
     );
 }
 
+/// An engine with two containers of a Compose project, `web` and `api`.
+fn serve_two(scene: &Scene) {
+    serve(scene, |path| match path {
+        "/containers/json?all=1" => {
+            let listed = list(&["web", "api"]);
+            let labels = r#""HostConfig":{"NetworkMode":"bridge"},"Labels":{"watched":"yes","com.docker.compose.project":"lo","com.docker.compose.service":"s"},"State""#;
+            Says::Status(200, listed.replace("\"State\"", labels))
+        }
+        _ => Says::Status(404, String::new()),
+    });
+}
+
+/// What `validate` says of a config with mail and these tables.
+fn validated(scene: &Scene, tables: &str) -> String {
+    scene.config(&format!(
+        "[containers]\nsocket = \"unix://{{dir}}/engine.sock\"\n{}{tables}",
+        crate::scene::MAIL
+    ));
+    scene.run(&["validate"]).exits(0).words()
+}
+
+#[test]
+fn a_pattern_that_what_is_found_may_match_is_no_trap() {
+    let scene = Scene::new();
+    serve_two(&scene);
+    let text = validated(
+        &scene,
+        "services = [\"*\", \"t*\", \"no-such\"]\n[discover.x]\nlabel = \"watched\"\n",
+    );
+    assert!(!text.contains("is no service"), "{text}");
+    let text = validated(
+        &scene,
+        "services = [\"w*\", \"no-such\"]\n[service.web]\ncontainer = { name = \"web\" }\n",
+    );
+    assert!(text.contains("`no-such` is no service"), "{text}");
+    assert!(!text.contains("`w*` is no service"), "{text}");
+}
+
 #[test]
 fn a_socket_that_refuses_is_said_with_what_to_do() {
     let scene = Scene::new();
