@@ -62,7 +62,7 @@ impl Method for Container {
 
     fn start(&self, context: &RestartContext<'_>) -> Result<Begun, Failure> {
         let engine = Engine::at(&self.engine.path()?);
-        let timeout = self.engine.timeout;
+        let timeout = self.engine.call_limit();
         let far = Instant::now() + timeout + SLACK;
         // as it is now: it may have been re-created since it was looked at
         let listed = engine.list(timeout, far).map_err(|it| it.to_string())?;
@@ -166,7 +166,7 @@ impl Method for Container {
 
 impl Container {
     fn details(&self, engine: &Engine, id: &str, far: Instant) -> Result<Details, Failure> {
-        let mut details = engine.details(&[id], self.engine.timeout, far);
+        let mut details = engine.details(&[id], self.engine.call_limit(), far);
         match details.pop() {
             Some(Ok(details)) => Ok(details),
             Some(Err(trouble)) => Err(Failure::from(trouble.to_string())),

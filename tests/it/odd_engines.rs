@@ -348,6 +348,25 @@ fn a_pattern_that_what_is_found_may_match_is_no_trap() {
 }
 
 #[test]
+fn an_engine_is_given_up_after_check_timeout() {
+    let scene = Scene::new();
+    serve(&scene, |_| Says::Nothing);
+    scene.config(
+        "check_timeout = \"1s\"\n[containers]\nsocket = \"unix://{dir}/engine.sock\"\n\
+         [service.web]\ncontainer = { name = \"web\" }\n",
+    );
+    let began = Instant::now();
+    let outcome = scene.check().exits(3).finds("web", "engine_unreachable");
+    let took = began.elapsed();
+    assert!(took < std::time::Duration::from_secs(5), "{took:?}");
+    let said = message(&outcome, "web");
+    assert!(said.contains("was silent for 1s"), "{said}");
+    let shown = scene.run(&["show-config"]).exits(0).stdout;
+    let containers = shown.split("[containers]").nth(1).unwrap();
+    assert!(containers.contains("timeout = \"1s\""), "{shown}");
+}
+
+#[test]
 fn a_socket_that_refuses_is_said_with_what_to_do() {
     let scene = Scene::new();
     // a socket that nobody listens at any more

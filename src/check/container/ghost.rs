@@ -103,7 +103,7 @@ pub fn again(
     }
     sleep(BETWEEN.min(run_ends.saturating_duration_since(Instant::now())));
     let ids: Vec<&str> = suspects.iter().map(|(_, it)| it.id.as_str()).collect();
-    let details = Engine::at(&path).details(&ids, containers.timeout, run_ends);
+    let details = Engine::at(&path).details(&ids, containers.call_limit(), run_ends);
     let again = suspects.into_iter().zip(details);
     let again = again.filter(|((_, suspect), details)| {
         let pid = details.as_ref().ok().and_then(said_to_run);
