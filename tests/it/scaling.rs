@@ -213,6 +213,21 @@ fn what_is_outside_of_the_bounds_waits_for_the_budget_and_for_no_cooldown() {
 }
 
 #[test]
+fn a_dry_run_has_in_its_json_why_it_would_scale() {
+    let it = Scaled::new(AT_ONCE);
+    it.set("load", "201");
+    let dry = it.scene.run(&["check", "--dry-run", "--json"]).exits(0);
+    let dry = scale(&dry);
+    let expected = json!(["the load, 201, takes 3 replicas of 100, so there are to be 3 replicas"]);
+    assert_eq!(
+        (&dry["notes"], &dry["desired"]),
+        (&expected, &json!(3)),
+        "{dry}"
+    );
+    assert!(dry["action"].is_null());
+}
+
+#[test]
 fn replicas_follow_the_load_between_their_bounds() {
     let it = Scaled::new(AT_ONCE);
     let first = it.check(0, "steady", 2, 2);
