@@ -228,6 +228,17 @@ fn a_dry_run_has_in_its_json_why_it_would_scale() {
 }
 
 #[test]
+fn a_replica_that_is_not_to_run_is_not_broken_in_the_first_run_either() {
+    let it = Scaled::new("[service.w3]\ncontainer = { name = \"app-worker-3\" }");
+    let outcome = it.scene.check().exits(0).verdict("w3", "healthy");
+    let notes = outcome.service("w3")["notes"].to_string();
+    assert!(notes.contains("no run has counted the replicas"), "{notes}");
+    let outcome = it.scene.check().exits(0).verdict("w3", "healthy");
+    let notes = outcome.service("w3")["notes"].to_string();
+    assert!(notes.contains("has fewer replicas now"), "{notes}");
+}
+
+#[test]
 fn replicas_follow_the_load_between_their_bounds() {
     let it = Scaled::new(AT_ONCE);
     let first = it.check(0, "steady", 2, 2);
