@@ -106,14 +106,16 @@ pub(super) fn look_at_containers(
         if let Some(suspect) = ghosts.get(&place) {
             ghost::found(&mut judged, suspect);
         }
-        if let Some((answer, container)) = one
-            && let Some(shared) = network::shared(container, answer, looking.now.wall)
+        if let Some((answer, listed)) = one
+            && let Some(shared) = network::shared(listed, answer, looking.now.wall)
         {
             observation.network_of = (shared.owner)
                 .and_then(|id| names.get(id.as_str()))
                 .map(|name| (*name).to_owned());
             // of one whose details did not come, nothing is known
-            if let Some(loss) = shared.loss.filter(|_| judged.last_seen.is_some()) {
+            let is_described = (judged.last_seen.as_ref())
+                .is_some_and(|last_seen| last_seen.state != container::REMOVED);
+            if let Some(loss) = shared.loss.filter(|_| is_described) {
                 judged.lost_network(&loss);
             }
         }

@@ -193,6 +193,7 @@ fn a_container_whose_details_do_not_come_is_unknown_and_no_other_is() {
         .finds("half", "container_unreadable")
         // it was removed after the list was made
         .verdict("gone", "starting")
+        .lacks("gone", "container_unreadable")
         .verdict("dead", "down")
         .finds("dead", "container_dead")
         .verdict("strange", "unknown")
@@ -204,6 +205,15 @@ fn a_container_whose_details_do_not_come_is_unknown_and_no_other_is() {
     );
     let said = message(&outcome, "dead");
     assert!(said.contains("the engine could not remove it"), "{said}");
+    // which cannot be so twice
+    for _ in 0..2 {
+        let outcome = scene
+            .check()
+            .verdict("gone", "unknown")
+            .finds("gone", "container_unreadable");
+        let said = message(&outcome, "gone");
+        assert!(said.contains("(404), in two runs in a row"), "{said}");
+    }
 }
 
 #[test]
@@ -364,6 +374,28 @@ fn an_engine_is_given_up_after_check_timeout() {
     let shown = scene.run(&["show-config"]).exits(0).stdout;
     let containers = shown.split("[containers]").nth(1).unwrap();
     assert!(containers.contains("timeout = \"1s\""), "{shown}");
+}
+
+#[test]
+fn one_without_a_name_may_be_the_one_that_is_looked_for() {
+    for (state, verdict, code) in [
+        ("running", "unknown", "container_unreadable"),
+        // an engine forgets the name of what it removes
+        ("removing", "down", "container_missing"),
+        ("dead", "down", "container_missing"),
+    ] {
+        let scene = Scene::new();
+        let id = id("web");
+        let listed = format!(r#"[{{"Id":"{id}","Names":null,"State":"{state}"}}]"#);
+        serve(&scene, move |_| Says::Status(200, listed.clone()));
+        config(
+            &scene,
+            &["web"],
+            "restart.command = [\"/bin/touch\", \"{dir}/made\"]\nrestart.max_per_hour = 0\n",
+        );
+        let outcome = scene.check().verdict("web", verdict);
+        assert_eq!(outcome.codes("web"), [code], "{state}");
+    }
 }
 
 #[test]

@@ -26,7 +26,7 @@ mod unchanged;
 
 pub use self::ask::{Answer, Described, Wanted, ask, is_process_of, list};
 pub use self::explain::explain;
-pub use self::judge::{claimed, judge, unreachable};
+pub use self::judge::{REMOVED, claimed, judge, unreachable};
 pub use self::order::{Awaited, Ordered, awaited};
 pub use self::rule::{Containers, Rule};
 pub use self::select::{Compose, Selected, behind_digits, compose, is_one_off, managed_by, select};
