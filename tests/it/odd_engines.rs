@@ -399,6 +399,26 @@ fn one_without_a_name_may_be_the_one_that_is_looked_for() {
 }
 
 #[test]
+fn adopt_says_where_the_engine_could_not_be_asked() {
+    let scene = Scene::new();
+    let containers = "[containers]\nsocket = \"unix://{dir}/engine.sock\"\n";
+    scene.config(&format!(
+        "{containers}[service.web]\ncontainer = {{ name = \"web\" }}\n"
+    ));
+    let refused = scene.run(&["adopt", "no-such-program"]).exits(1).stderr;
+    assert!(
+        refused.contains("no program called `no-such-program` runs")
+            && refused.contains("whether a container is called so is not known")
+            && refused.contains("there is no such socket"),
+        "{refused}"
+    );
+    serve(&scene, |_| Says::Status(200, list(&["web"])));
+    let refused = scene.run(&["adopt", "no-such-program"]).exits(1).stderr;
+    assert!(!refused.contains("not known"), "{refused}");
+    scene.run(&["adopt", "web"]).exits(0);
+}
+
+#[test]
 fn a_socket_that_refuses_is_said_with_what_to_do() {
     let scene = Scene::new();
     // a socket that nobody listens at any more
