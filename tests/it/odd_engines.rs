@@ -419,6 +419,24 @@ fn adopt_says_where_the_engine_could_not_be_asked() {
 }
 
 #[test]
+fn a_label_in_the_script_of_a_shell_is_a_trap() {
+    let scene = Scene::new();
+    serve_two(&scene);
+    let validated = |command: &str| {
+        let table =
+            format!("[discover.x]\nlabel = \"watched\"\nexec = [{{ command = {command} }}]\n");
+        validated(&scene, &table)
+    };
+    let text = validated(r#"["sh", "-c", "echo {label:k.v} {name}"]"#);
+    assert!(
+        text.contains("{label:k.v} stands in a script of exec.command"),
+        "{text}"
+    );
+    let text = validated(r#"["/bin/sh", "-c", "echo \"$1\" {name}", "sh", "{label:k.v}"]"#);
+    assert!(!text.contains("stands in a script"), "{text}");
+}
+
+#[test]
 fn a_socket_that_refuses_is_said_with_what_to_do() {
     let scene = Scene::new();
     // a socket that nobody listens at any more

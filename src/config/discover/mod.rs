@@ -19,6 +19,7 @@ use crate::table::{
 
 mod label;
 mod placeholder;
+mod scripts;
 mod shown;
 mod template;
 mod unset;

@@ -47,6 +47,14 @@ pub(super) fn look(config: &Config, traps: &mut Traps) {
                 "does `systemctl list-units --all` work here?",
             );
         }
+        for (key, placeholder) in table.labels_in_scripts() {
+            traps.at(
+                &table.file,
+                &place,
+                format!("{placeholder} stands in a script of {key}: whoever makes a container writes that label, and with it commands that the watchdog's user runs"),
+                "hand it over behind the script: [\"sh\", \"-c\", \"echo \\\"$1\\\"\", \"sh\", \"{label:KEY}\"]",
+            );
+        }
         let unset: Vec<_> = origins().filter(|(_, it)| !it.unset.is_empty()).collect();
         for (name, origin) in unset.iter().take(NAMED) {
             traps.at(
