@@ -22,7 +22,7 @@ mod own;
 mod units;
 mod values;
 
-pub use self::choose::odd_labels;
+pub use self::choose::{has_any, odd_labels};
 pub use self::values::address_of as address;
 
 /// What sources came to.

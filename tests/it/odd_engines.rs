@@ -437,6 +437,44 @@ fn a_label_in_the_script_of_a_shell_is_a_trap() {
 }
 
 #[test]
+fn traps_of_tables_that_find_services_are_about_what_is_there() {
+    let scene = Scene::new();
+    serve_two(&scene);
+    // all of a table are services already
+    let both = "[service.web]\ncontainer = { name = \"web\" }\n[service.api]\ncontainer = { name = \"api\" }\n";
+    let text = validated(&scene, &format!("{both}[discover.lo]\nproject = \"lo\"\n"));
+    assert!(
+        text.contains("all containers of Compose project lo are services already"),
+        "{text}"
+    );
+    assert!(!text.contains("there are no containers"), "{text}");
+    let text = validated(&scene, "[discover.lo]\nproject = \"ol\"\n");
+    assert!(
+        text.contains("there are no containers of Compose project ol now"),
+        "{text}"
+    );
+    // what mends a placeholder that nothing fills
+    for (placeholder, is_port) in [
+        ("{label:k.v}:1", false),
+        ("{ip}:1", false),
+        ("{address}", true),
+    ] {
+        let text = validated(
+            &scene,
+            &format!(
+                "[discover.x]\nlabel = \"watched\"\nport = [{{ address = \"{placeholder}\" }}]\n"
+            ),
+        );
+        assert!(text.contains("will be unknown"), "{text}");
+        assert_eq!(
+            text.contains("a label watchdog.port=8080"),
+            is_port,
+            "{text}"
+        );
+    }
+}
+
+#[test]
 fn a_socket_that_refuses_is_said_with_what_to_do() {
     let scene = Scene::new();
     // a socket that nobody listens at any more
