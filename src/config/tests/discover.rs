@@ -162,8 +162,16 @@ fn what_is_wrong_with_a_table_is_told_with_its_place() {
             "`systemd` in a `discover` table",
         ),
         (
+            "units = \"a*\"\nspawn = { command = [\"x\"] }",
+            "`spawn` in a `discover` table",
+        ),
+        (
+            "units = \"a*\"\nrestart = { command = [\"x\"] }",
+            "`restart.command` in a `discover` table of units",
+        ),
+        (
             "label = \"a\"\nspawn = { command = [\"x\"] }",
-            "`spawn` beside `container`",
+            "`spawn` in a `discover` table",
         ),
         (
             "label = \"a\"\nhttp = [{ url = \"http://{adress}/\" }]",
