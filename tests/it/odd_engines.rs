@@ -474,6 +474,36 @@ fn traps_of_tables_that_find_services_are_about_what_is_there() {
     }
 }
 
+/// Of the two that are wrong the critical one counts, and what the table lacks still has it left alone.
+#[test]
+fn what_cannot_be_filled_in_hides_no_probe_that_fails() {
+    let scene = Scene::new();
+    serve(&scene, |path| match path {
+        "/containers/json?all=1" => {
+            let listed = list(&["web"]);
+            Says::Status(
+                200,
+                listed.replace("\"State\"", r#""Labels":{"watched":""},"State""#),
+            )
+        }
+        _ => Says::Status(200, details("web", "running")),
+    });
+    let port = crate::scene::free_port();
+    config(&scene, &[], "");
+    let text = scene.read("watchdog.toml");
+    scene.raw_config(&format!(
+        "{text}[discover.x]\nlabel = \"watched\"\n\
+         port = [{{ address = \"{{ip}}:1\" }}, {{ address = \"127.0.0.1:{port}\" }}]\n"
+    ));
+    let outcome = scene
+        .check()
+        .exits(2)
+        .verdict("web", "down")
+        .finds("web", "placeholder_unset")
+        .finds("web", "port_closed");
+    assert!(outcome.service("web")["action"].is_null());
+}
+
 #[test]
 fn a_socket_that_refuses_is_said_with_what_to_do() {
     let scene = Scene::new();
