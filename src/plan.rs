@@ -52,21 +52,47 @@ impl Roster {
         self.services.iter().find(|service| service.name == name)
     }
 
-    /// Notes which services were found, and when.
+    /// Notes which services were found, and when; and which stand for a source that could not be read.
     pub fn remember_found(&self, state: &mut State, now: DateTime<Utc>) {
         for service in &self.services {
-            let Some(origin) = service.origin.as_ref().filter(|origin| origin.is_listed) else {
+            let Some(origin) = &service.origin else {
                 continue;
             };
             // one that was not looked at yet has no state
-            if let Some(known) = state.services.get_mut(&service.name) {
+            let Some(known) = state.services.get_mut(&service.name) else {
+                continue;
+            };
+            if origin.is_listed {
+                known.stands_for = None;
                 known.discovered = Some(Box::new(Discovered {
                     table: origin.table.clone(),
                     target: origin.target.clone(),
                     at: now,
                 }));
+            } else if known.discovered.is_none() {
+                known.stands_for = Some(origin.table.clone());
             }
         }
+        let ended = self.no_longer_stand(state);
+        let ended: Vec<String> = ended.map(|(name, _)| name.to_owned()).collect();
+        for name in ended {
+            if let Some(known) = state.services.get_mut(&name) {
+                known.stands_for = None;
+            }
+        }
+    }
+
+    /// Services of a state that stood for a table whose source could not be read, and in this run do not, with that table.
+    pub fn no_longer_stand<'a>(
+        &self,
+        state: &'a State,
+    ) -> impl Iterator<Item = (&'a str, &'a str)> {
+        state.services.iter().filter_map(|(name, known)| {
+            let table = known.stands_for.as_deref()?;
+            let origin = self.service(name).and_then(|it| it.origin.as_ref());
+            let stands = origin.is_some_and(|origin| !origin.is_listed);
+            (!stands).then_some((name.as_str(), table))
+        })
     }
 
     /// Forgets services that there are no longer. Not while one is paused or given up, or has attempts that still count:

@@ -30,7 +30,9 @@ use crate::requests::Request;
 use crate::restart::Asking;
 use crate::restart::command::empty_large_outputs;
 use crate::scale::watched::excuse;
-use crate::settle::{AlertConfig, alert_own_trouble, note_start, recover_interrupted, settle};
+use crate::settle::{
+    AlertConfig, alert_own_trouble, note_start, recover_interrupted, settle, settle_stand_ins,
+};
 use crate::state::journal::{self, Entry, JournalEvent};
 use crate::state::store::{Loaded, Lock, Lost, Store, StoreError};
 use crate::state::{RunResult, State};
@@ -439,6 +441,15 @@ impl Run {
             results.entries.extend(settled.entries);
             results.must_flush |= settled.must_persist;
         }
+        let ended = session.roster.no_longer_stand(&session.state);
+        let tables = &self.config.discover;
+        let ended = ended.filter(|(name, table)| {
+            session.roster.service(name).is_none() && tables.iter().any(|it| it.name == *table)
+        });
+        let ended: Vec<String> = ended.map(|(name, _)| name.to_owned()).collect();
+        let now = self.now.wall;
+        let entries = settle_stand_ins(&mut session.state, &ended, now, alerting);
+        results.entries.extend(entries);
         results.must_flush |= !results.entries.is_empty();
         results
     }

@@ -190,6 +190,49 @@ pub fn recover_interrupted(
     entries
 }
 
+/// Ends the trouble of what stood for a `discover` table whose source could not be read, once it can be: what is found has
+/// names of its own, and nothing would ever be said of this one again.
+pub fn settle_stand_ins(
+    state: &mut State,
+    names: &[String],
+    now: DateTime<Utc>,
+    alerting: AlertConfig<'_>,
+) -> Vec<Entry> {
+    let mut entries = Vec::new();
+    for name in names {
+        let Some(known) = state.services.get(name) else {
+            continue;
+        };
+        let (incident, since) = (known.incident.clone(), known.trouble_since);
+        let table = known.stands_for.as_deref().unwrap_or(name);
+        let message = format!(
+            "the source of [discover.{table}] can be read again; what it finds is looked at by its own name"
+        );
+        let occasion = Occasion {
+            name,
+            verdict: Verdict::Healthy,
+            incident: incident.as_deref(),
+            incidents: 0,
+            now,
+        };
+        occasion.alert(&mut state.channels, alerting, |event| Alert {
+            since,
+            incident: incident.clone(),
+            notes: vec![message.clone()],
+            ..Alert::new(now, name, event)
+        });
+        if known.verdict == Some(Verdict::Unknown) {
+            let mut entry = Entry::new(now, name, JournalEvent::Recovered);
+            entry.message = Some(message);
+            entries.push(entry);
+        }
+        if let Some(known) = state.services.get_mut(name) {
+            (known.trouble_since, known.incident) = (None, None);
+        }
+    }
+    entries
+}
+
 fn critical_codes(observation: &Observation) -> Vec<String> {
     let mut codes: Vec<String> = observation
         .findings

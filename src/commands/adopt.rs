@@ -71,7 +71,14 @@ fn adopt(
         Err(why) if asked.parse::<i32>().is_ok() => return Err(why),
         Err(why) => {
             let Some(named) = unit::named(asked) else {
-                return container::named(asked, &engine(config)).ok_or(why);
+                return match container::named(asked, &engine(config)) {
+                    Ok(found) => found.ok_or(why),
+                    // each line of these is of a program
+                    Err(_) if why.contains('\n') => Err(why),
+                    Err(silent) => Err(format!(
+                        "{why}; and whether a container is called so is not known: {silent}"
+                    )),
+                };
             };
             let service = asked.strip_suffix(".service").unwrap_or(asked);
             let service = table::as_name(service);
@@ -110,7 +117,16 @@ fn look(pid: i32, processes: &ProcessTable) -> Result<Facts, String> {
 /// The engine that the config names, or the usual one.
 fn engine(config: Option<&Path>) -> Containers {
     let config = config::find(config).and_then(|path| config::load(&path));
-    config.map(|config| config.containers).unwrap_or_default()
+    let Ok(config) = config else {
+        return Containers::default();
+    };
+    let mut containers = config.containers;
+    let is_used = config.services.iter().any(|it| it.container.is_some())
+        || config.discover.iter().any(|table| !table.finds_units());
+    if is_used && let Ok(path) = containers.path() {
+        containers.socket = Some(path);
+    }
+    containers
 }
 
 fn table_of(facts: &Facts, asked: &str, processes: &ProcessTable) -> (String, String) {

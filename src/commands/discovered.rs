@@ -63,6 +63,10 @@ pub fn add_remembered(config: &mut Config) {
 
 /// Whether the last run found it, or looked at it although nothing could be found.
 fn was_there(state: &State, known: &ServiceState) -> bool {
+    // the run that can read its source ends that
+    if known.stands_for.is_some() {
+        return true;
+    }
     let found = known.discovered.as_ref().map(|found| found.at);
     state.last_run.is_none_or(|last| {
         [found, known.report.time]

@@ -415,7 +415,7 @@ fn body<'a>(
     };
     let part = TopKeys::take(top, &context);
     let written = part.defaults.clone();
-    let keys = TopKeys::whole(part)?;
+    let mut keys = TopKeys::whole(part)?;
     let state_dir = keys.state_dir.or_else(|| environment.state_dir());
     if state_dir.is_none() && !top.has("state_dir") {
         faults.absence(
@@ -470,6 +470,8 @@ fn body<'a>(
     for table in &mut discover {
         table.sample.complete(keys.check_timeout, shared.as_ref());
     }
+    // an engine is given up after it as well
+    keys.containers.timeout.get_or_insert(keys.check_timeout);
     for service in &mut services {
         if let Some(method) = &mut service.method {
             method.know_engine(&keys.containers);

@@ -102,6 +102,13 @@ pub struct Due {
     pub why: String,
 }
 
+impl Due {
+    /// Why, and what follows, as a sentence.
+    pub fn reason(&self) -> String {
+        format!("{}, so there are to be {}", self.why, replicas(self.to))
+    }
+}
+
 impl ScaleDecision {
     fn of(facts: &Facts<'_>, verdict: Verdict, note: impl Into<String>) -> Self {
         Self {
@@ -230,13 +237,10 @@ pub fn decide(facts: &Facts<'_>) -> ScaleDecision {
         return decision;
     };
     decision.desired = Some(due.to);
-    match held(rule, known, now) {
-        Some(held) => {
-            let to = replicas(due.to);
-            decision
-                .notes
-                .push(format!("{}, so there are to be {to}; {held}", due.why));
-        }
+    // what failed is not tried again in each run
+    let waits = !is_outside(rule, running) || known.failed.is_some();
+    match held(rule, known, now, waits) {
+        Some(held) => decision.notes.push(format!("{}; {held}", due.reason())),
         None => decision.change = Some(due),
     }
     decision
@@ -245,6 +249,11 @@ pub fn decide(facts: &Facts<'_>) -> ScaleDecision {
 /// `1 replica`, `2 replicas`.
 fn replicas(number: u32) -> String {
     format!("{number} replica{}", if number == 1 { "" } else { "s" })
+}
+
+/// Whether there are fewer or more than there ever are to be.
+fn is_outside(rule: &ScaleRule, running: u32) -> bool {
+    !(rule.min..=rule.max).contains(&running)
 }
 
 /// What brings the replicas back to where they have to be, whatever the load is.
@@ -417,8 +426,8 @@ fn by_load(
     })
 }
 
-/// Why a change that is due has to wait.
-fn held(rule: &ScaleRule, known: &ScaleState, now: DateTime<Utc>) -> Option<String> {
+/// Why a change that is due may not be made now: for the budget, and, where it `waits` for that, the cooldown.
+fn held(rule: &ScaleRule, known: &ScaleState, now: DateTime<Utc>, waits: bool) -> Option<String> {
     if rule.max_per_hour == 0 {
         return Some("nothing is changed (max_per_hour = 0)".to_owned());
     }
@@ -433,7 +442,7 @@ fn held(rule: &ScaleRule, known: &ScaleState, now: DateTime<Utc>) -> Option<Stri
             rule.max_per_hour
         ));
     }
-    let last = known.last_change()?;
+    let last = known.last_change().filter(|_| waits)?;
     let ends = TimeDelta::from_std(rule.cooldown)
         .ok()
         .and_then(|cooldown| last.checked_add_signed(cooldown))

@@ -1,5 +1,6 @@
 //! Which containers become services.
 
+use super::own;
 use crate::check::container::{behind_digits, compose, is_one_off, select};
 use crate::client::engine::Listed;
 use crate::config::Config;
@@ -29,6 +30,12 @@ pub(super) fn chosen<'a>(
         .collect();
     chosen.sort_by_key(|container| container.name());
     chosen
+}
+
+/// Whether a table means any container, be it another one's already; that of the watchdog itself aside.
+pub fn has_any(table: &Discover, listed: &[Listed]) -> bool {
+    let own: Vec<String> = own::id(listed).into_iter().collect();
+    !chosen(table, listed, &own).is_empty()
 }
 
 fn is_meant(table: &Discover, container: &Listed) -> bool {

@@ -27,7 +27,7 @@ pub(super) fn add(config: &Config, listed: &mut [Listed], run_ends: Instant) {
         return;
     }
     let wanted: Vec<&str> = ids.iter().map(String::as_str).collect();
-    let details = Engine::at(&path).details(&wanted, config.containers.timeout, run_ends);
+    let details = Engine::at(&path).details(&wanted, config.containers.call_limit(), run_ends);
     for (id, details) in ids.iter().zip(details) {
         let container = listed.iter_mut().find(|container| container.id == *id);
         if let (Some(container), Ok(details)) = (container, details) {

@@ -22,7 +22,7 @@ mod own;
 mod units;
 mod values;
 
-pub use self::choose::odd_labels;
+pub use self::choose::{has_any, odd_labels};
 pub use self::values::address_of as address;
 
 /// What sources came to.
@@ -95,10 +95,11 @@ pub fn recall(
     let of_table = |table: &Discover| {
         let template = Template::of(table, config);
         let known = state.services.iter().filter(|(_, known)| wanted(known));
-        let known = known.filter_map(|(name, known)| {
-            let found = known.discovered.as_ref()?;
-            (found.table == table.name)
-                .then(|| remembered(&template, table, name, &found.target))?
+        let known = known.filter_map(|(name, known)| match &known.discovered {
+            Some(found) => (found.table == table.name)
+                .then(|| remembered(&template, table, name, &found.target))?,
+            None => (known.stands_for.as_ref() == Some(&table.name))
+                .then(|| stand_in(&template, table, name))?,
         });
         Listing {
             services: known.collect(),
@@ -162,13 +163,16 @@ fn in_place(
     if names.contains(&name) {
         name = format!("discover.{name}");
     }
+    stand_in(template, table, &name).into_iter().collect()
+}
+
+/// What stands for a table of which nothing is known.
+fn stand_in(template: &Template<'_>, table: &Discover, name: &str) -> Option<Service> {
     let target = match &table.by {
         By::Units { pattern, .. } => units::example(pattern),
         _ => table.name.clone(),
     };
-    remembered(template, table, &name, &target)
-        .into_iter()
-        .collect()
+    remembered(template, table, name, &target)
 }
 
 /// A service that is not seen now: of its table what needs nothing of what it is.

@@ -66,8 +66,9 @@ pub(super) fn look_at_containers(
         Ok(Err(_)) => Err(unanswered(Failed::Panicked, config)),
         Err(_) => Err(unanswered(Failed::NoThread, config)),
     };
+    let own_namespace = answer.as_ref().ok().and_then(|_| ghost::own_namespace());
     let ghosts = match &answer {
-        Ok(answer) => find_ghosts(subjects, config, looking, answer),
+        Ok(answer) => find_ghosts(subjects, config, looking, answer, own_namespace),
         Err(_) => BTreeMap::new(),
     };
     let names = match &answer {
@@ -98,20 +99,23 @@ pub(super) fn look_at_containers(
             ),
             Err(why) => container::unreachable(why),
         };
+        ghost::note_namespace(&mut judged, last_seen, own_namespace);
         if let Some(origin) = &subject.service.origin {
             judged.lacks(&origin.unset);
         }
         if let Some(suspect) = ghosts.get(&place) {
             ghost::found(&mut judged, suspect);
         }
-        if let Some((answer, container)) = one
-            && let Some(shared) = network::shared(container, answer, looking.now.wall)
+        if let Some((answer, listed)) = one
+            && let Some(shared) = network::shared(listed, answer, looking.now.wall)
         {
             observation.network_of = (shared.owner)
                 .and_then(|id| names.get(id.as_str()))
                 .map(|name| (*name).to_owned());
             // of one whose details did not come, nothing is known
-            if let Some(loss) = shared.loss.filter(|_| judged.last_seen.is_some()) {
+            let is_described = (judged.last_seen.as_ref())
+                .is_some_and(|last_seen| last_seen.state != container::REMOVED);
+            if let Some(loss) = shared.loss.filter(|_| is_described) {
                 judged.lost_network(&loss);
             }
         }
@@ -174,6 +178,7 @@ fn find_ghosts(
     config: &Config,
     looking: &Looking<'_>,
     answer: &container::Answer,
+    own_namespace: Option<u64>,
 ) -> BTreeMap<usize, ghost::Suspect> {
     let mut found = Vec::new();
     for (place, subject) in subjects.iter().enumerate() {
@@ -184,9 +189,13 @@ fn find_ghosts(
             continue;
         };
         let known = subject.known;
-        let is_same = (known.container.as_ref()).is_some_and(|it| it.id == container.id);
-        let main = known.process.main.as_ref().filter(|_| is_same);
-        let known_pid = main.map(|main| main.pid);
+        let known_pid = ghost::known_pid(
+            &container.id,
+            known.container.as_deref(),
+            known.process.main.as_ref(),
+            &looking.now.boot_id,
+            own_namespace,
+        );
         if let Some(suspect) = ghost::suspect(answer, &container.id, known_pid) {
             found.push((place, suspect));
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::Number;
 
 use crate::check::{Finding, container};
@@ -67,7 +67,10 @@ pub struct ServiceReport {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub usage: BTreeMap<&'static str, Number>,
     /// Its container, as far as it is one and could be seen.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(
+        serialize_with = "without_namespace",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub container: Option<Arc<container::LastSeen>>,
     /// Further sentences: why nothing was done, what was left out.
     pub notes: Vec<String>,
@@ -228,6 +231,19 @@ fn notes(known: &ServiceState, now: DateTime<Utc>) -> Vec<String> {
     let pause = known.pause_note(now);
     notes.extend(pause.filter(|_| known.verdict != Some(Verdict::Paused)));
     notes
+}
+
+/// What is remembered of a container but for what is of use to later runs alone.
+#[expect(clippy::ref_option, reason = "serde hands it so")]
+fn without_namespace<S: Serializer>(
+    known: &Option<Arc<container::LastSeen>>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let shown = known.as_deref().map(|known| container::LastSeen {
+        pid_namespace: None,
+        ..known.clone()
+    });
+    shown.serialize(serializer)
 }
 
 /// The exit code that services and scales add up to.

@@ -11,7 +11,9 @@ use chrono::{DateTime, Utc};
 
 use super::{Failure, Method, MethodName, RestartContext, Up, traps};
 use crate::check::container::order::{SLACK, STOP, stop_time};
-use crate::check::container::{self, Containers, Ordered, Rule, is_process_of, managed_by, select};
+use crate::check::container::{
+    self, Containers, Ordered, Rule, ghost, is_process_of, managed_by, select,
+};
 use crate::check::process::{self, Identity, ProcessStatus};
 use crate::client::engine::{Details, Engine, Order, Trouble};
 use crate::clock::{Reading, rough};
@@ -60,7 +62,7 @@ impl Method for Container {
 
     fn start(&self, context: &RestartContext<'_>) -> Result<Begun, Failure> {
         let engine = Engine::at(&self.engine.path()?);
-        let timeout = self.engine.timeout;
+        let timeout = self.engine.call_limit();
         let far = Instant::now() + timeout + SLACK;
         // as it is now: it may have been re-created since it was looked at
         let listed = engine.list(timeout, far).map_err(|it| it.to_string())?;
@@ -164,7 +166,7 @@ impl Method for Container {
 
 impl Container {
     fn details(&self, engine: &Engine, id: &str, far: Instant) -> Result<Details, Failure> {
-        let mut details = engine.details(&[id], self.engine.timeout, far);
+        let mut details = engine.details(&[id], self.engine.call_limit(), far);
         match details.pop() {
             Some(Ok(details)) => Ok(details),
             Some(Err(trouble)) => Err(Failure::from(trouble.to_string())),
@@ -217,6 +219,7 @@ impl Container {
             health: details.state.health.as_ref().map(|it| it.status.clone()),
             restart_count: details.restart_count,
             started_at: details.state.started_at,
+            pid_namespace: main.as_ref().and_then(|_| ghost::own_namespace()),
         };
         let (running, last_seen) = match main {
             Some(seen) => (

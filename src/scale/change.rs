@@ -134,7 +134,7 @@ fn stop_timeout(before: &Replicas, context: &Context<'_>) -> Duration {
         return STOP;
     };
     let ids: Vec<&str> = before.running.iter().map(|it| it.id.as_str()).collect();
-    let limit = context.containers.timeout.min(context.left());
+    let limit = context.containers.call_limit().min(context.left());
     let details = Engine::at(&socket).details(&ids, limit, context.run_ends);
     let details = details.into_iter().flatten();
     details

@@ -166,7 +166,7 @@ fn of_group(hierarchies: &Hierarchies, group: &str) -> Result<Used, String> {
 
 /// What the engine counts.
 fn of_engine(engine: &Engine, replica: &Replica, context: &Context<'_>) -> Result<Used, String> {
-    let limit = context.containers.timeout.min(context.left());
+    let limit = context.containers.call_limit().min(context.left());
     let stats = engine.stats(&[&replica.id], limit, context.run_ends);
     let stats: Stats = match stats.into_iter().next() {
         Some(Ok(stats)) => stats,
@@ -189,7 +189,7 @@ fn of_engine(engine: &Engine, replica: &Replica, context: &Context<'_>) -> Resul
 fn describe(replicas: &mut Vec<Replica>, context: &Context<'_>) -> Result<Engine, String> {
     let engine = Engine::at(&context.containers.path()?);
     let ids: Vec<&str> = replicas.iter().map(|it| it.id.as_str()).collect();
-    let limit = context.containers.timeout.min(context.left());
+    let limit = context.containers.call_limit().min(context.left());
     let answers = engine.details(&ids, limit, context.run_ends);
     let mut described: BTreeMap<String, Details> = BTreeMap::new();
     for (replica, answer) in replicas.iter().zip(answers) {

@@ -5,10 +5,9 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
-use crate::check::Observation;
-use crate::check::Severity;
-use crate::check::container::behind_digits;
+use crate::check::container::{self, behind_digits};
 use crate::check::process::ProcessStatus;
+use crate::check::{Finding, Observation, Severity, unit};
 use crate::config::{Scale, Service};
 use crate::state::State;
 
@@ -32,34 +31,42 @@ pub fn excuse(
             continue;
         };
         let runs = matches!(observation.process_status, ProcessStatus::Running(_));
-        let is_critical = |it: &crate::check::Finding| it.severity == Severity::Critical;
+        let is_critical = |it: &Finding| it.severity == Severity::Critical;
         if runs || !observation.findings.iter().any(is_critical) {
             continue;
         }
-        let Some(known) = state.scales.get(&scale.name) else {
-            continue;
-        };
-        let is_changing = known.is_changing(now, 2 * scale.rule.start_timeout);
-        let is_wanted = known
-            .wanted
-            .as_ref()
-            .is_none_or(|wanted| wanted.contains(&number));
+        let known = state.scales.get(&scale.name);
+        let is_changing =
+            known.is_some_and(|known| known.is_changing(now, 2 * scale.rule.start_timeout));
         let why = if is_changing {
             format!(
                 "the scale `{}` is changing, so what does not run of it is not broken",
                 scale.name
             )
-        } else if is_wanted {
-            continue;
         } else {
-            format!(
-                "the scale `{}` has fewer replicas now, so this one is not to run",
-                scale.name
-            )
+            match known.and_then(|known| known.wanted.as_ref()) {
+                Some(wanted) if wanted.contains(&number) => continue,
+                Some(_) => format!(
+                    "the scale `{}` has fewer replicas now, so this one is not to run",
+                    scale.name
+                ),
+                // this run is the first that counts them: those that are to run are those that do
+                None if observation.findings.iter().all(is_absence) => format!(
+                    "no run has counted the replicas of the scale `{}` before, so one that does not run is not to run",
+                    scale.name
+                ),
+                None => continue,
+            }
         };
         observation.findings.clear();
         observation.notes.push(why);
     }
+}
+
+/// Whether a finding says only that a replica is not there, and not that it has failed.
+fn is_absence(finding: &Finding) -> bool {
+    finding.severity != Severity::Critical
+        || [container::MISSING, unit::INACTIVE].contains(&&*finding.code)
 }
 
 /// The number of the replica that a service is.

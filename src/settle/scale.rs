@@ -107,6 +107,9 @@ pub fn settle_scale(
     if let (Some(due), Some(_)) = (&decision.change, made) {
         notes.insert(0, due.why.clone());
     }
+    if let (Some(due), None) = (&decision.change, outcome) {
+        notes.insert(0, due.reason());
+    }
     known.above.clone_from(&decision.above);
     known.below.clone_from(&decision.below);
     if let Some(samples) = &measured.samples {

@@ -199,6 +199,9 @@ pub struct ServiceState {
     /// How it was found, where no config has it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub discovered: Option<Box<Discovered>>,
+    /// The `discover` table whose services it stands for, as its source could not be read and none was known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stands_for: Option<String>,
     /// A restart that an engine was asked for, and whose end no run has seen.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ordered: Option<Box<container::Ordered>>,

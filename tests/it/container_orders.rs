@@ -191,6 +191,29 @@ fn a_container_whose_process_is_not_there_is_a_ghost() {
     scene.check().restarted_for("gateway", "container_exited");
 }
 
+/// The PIDs that an engine names, and those that an earlier run found, are of another PID namespace then.
+#[test]
+#[ignore = "needs root, docker.io and busybox-static"]
+fn no_container_is_a_ghost_in_a_pid_namespace_other_than_that_of_earlier_runs() {
+    let scene = Scene::new();
+    let engine = Engine::new(&scene);
+    let config = ["first", "second"].map(|name| {
+        engine.run(name, &[], &[]);
+        format!("[service.{name}]\ncontainer = {{ name = \"{name}\" }}\n")
+    });
+    engine.config(&scene, &config.concat());
+    scene.check().exits(0).verdict("first", "healthy");
+    let elsewhere = "unshare --pid --fork --mount-proc {watchdog} check --json";
+    for _ in 0..2 {
+        let outcome = scene.shell(elsewhere).exits(0);
+        assert!(outcome.codes("first").is_empty(), "{}", outcome.stdout);
+        let outcome = outcome.verdict("second", "healthy");
+        let container = &outcome.service("second")["container"];
+        assert!(container["pid_namespace"].is_null(), "{container}");
+    }
+    scene.check().exits(0).verdict("first", "healthy");
+}
+
 /// An engine that never answers a restart: a double, for a real one cannot be made to hang at that point alone. It
 /// refuses what a real one refuses.
 struct Silent {

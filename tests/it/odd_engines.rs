@@ -193,6 +193,7 @@ fn a_container_whose_details_do_not_come_is_unknown_and_no_other_is() {
         .finds("half", "container_unreadable")
         // it was removed after the list was made
         .verdict("gone", "starting")
+        .lacks("gone", "container_unreadable")
         .verdict("dead", "down")
         .finds("dead", "container_dead")
         .verdict("strange", "unknown")
@@ -204,6 +205,15 @@ fn a_container_whose_details_do_not_come_is_unknown_and_no_other_is() {
     );
     let said = message(&outcome, "dead");
     assert!(said.contains("the engine could not remove it"), "{said}");
+    // which cannot be so twice
+    for _ in 0..2 {
+        let outcome = scene
+            .check()
+            .verdict("gone", "unknown")
+            .finds("gone", "container_unreadable");
+        let said = message(&outcome, "gone");
+        assert!(said.contains("(404), in two runs in a row"), "{said}");
+    }
 }
 
 #[test]
@@ -253,6 +263,245 @@ fn output_that_does_not_come_is_unknown_and_holds_up_no_other() {
         said.contains("configured logging driver does not support reading"),
         "{said}"
     );
+}
+
+/// What stands for a table that nothing is known of: every command shows it while the engine is away, and whoever was
+/// alerted about it is told of the end.
+#[test]
+fn what_stands_for_a_table_is_shown_as_it_was_recorded_and_recovers_when_the_engine_answers() {
+    let scene = Scene::new();
+    scene.config(
+        "[containers]\nsocket = \"unix://{dir}/engine.sock\"\n\
+         [mail]\nfrom = \"w@example.org\"\nto = [\"ops@example.org\"]\ndirectory = \"mails\"\n\
+         on = [\"unknown\", \"recovered\", \"down\"]\n\
+         [discover.x]\nlabel = \"trading\"\n",
+    );
+    for _ in 0..2 {
+        scene.check().exits(3).verdict("x", "unknown");
+        let status = scene.run(&["status", "--json"]).exits(3);
+        assert_eq!(status.codes("x"), ["engine_unreachable"]);
+        assert_eq!(status.json()["exit_code"], 3);
+        scene.run(&["status", "x"]).exits(3);
+    }
+    assert_eq!(scene.mails().len(), 1, "told once");
+    serve(&scene, |path| match path {
+        "/containers/json?all=1" => {
+            let listed = list(&["web"]);
+            let labels = r#""Labels":{"trading":"yes"},"State""#;
+            Says::Status(200, listed.replace("\"State\"", labels))
+        }
+        _ => Says::Status(200, details("web", "running")),
+    });
+    let outcome = scene.check().exits(0).verdict("web", "healthy");
+    assert_eq!(outcome.json()["services"].as_array().unwrap().len(), 1);
+    let status = scene.run(&["status", "--json"]).exits(0);
+    assert_eq!(status.json()["services"].as_array().unwrap().len(), 1);
+    let mails = scene.mails();
+    let subject = |mail: &crate::scene::Mail| mail.header("Subject").unwrap_or_default().clone();
+    let subjects: Vec<String> = mails.iter().map(subject).collect();
+    assert_eq!(subjects.len(), 2, "{subjects:?}");
+    assert!(subjects[1].contains("recovered"), "{subjects:?}");
+    assert!(
+        mails[1].body.contains("[discover.x] can be read again"),
+        "{}",
+        mails[1].body
+    );
+    scene.check().exits(0);
+    assert_eq!(scene.mails().len(), 2);
+    let events: Vec<String> = (scene.journal().iter())
+        .filter(|entry| entry["service"] == "x")
+        .map(|entry| entry["event"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(
+        events.iter().filter(|it| *it == "recovered").count(),
+        1,
+        "{events:?}"
+    );
+}
+
+/// An engine with two containers of a Compose project, `web` and `api`.
+fn serve_two(scene: &Scene) {
+    serve(scene, |path| match path {
+        "/containers/json?all=1" => {
+            let listed = list(&["web", "api"]);
+            let labels = r#""HostConfig":{"NetworkMode":"bridge"},"Labels":{"watched":"yes","com.docker.compose.project":"lo","com.docker.compose.service":"s"},"State""#;
+            Says::Status(200, listed.replace("\"State\"", labels))
+        }
+        _ => Says::Status(404, String::new()),
+    });
+}
+
+/// What `validate` says of a config with mail and these tables.
+fn validated(scene: &Scene, tables: &str) -> String {
+    scene.config(&format!(
+        "[containers]\nsocket = \"unix://{{dir}}/engine.sock\"\n{}{tables}",
+        crate::scene::MAIL
+    ));
+    scene.run(&["validate"]).exits(0).words()
+}
+
+#[test]
+fn a_pattern_that_what_is_found_may_match_is_no_trap() {
+    let scene = Scene::new();
+    serve_two(&scene);
+    let text = validated(
+        &scene,
+        "services = [\"*\", \"t*\", \"no-such\"]\n[discover.x]\nlabel = \"watched\"\n",
+    );
+    assert!(!text.contains("is no service"), "{text}");
+    let text = validated(
+        &scene,
+        "services = [\"w*\", \"no-such\"]\n[service.web]\ncontainer = { name = \"web\" }\n",
+    );
+    assert!(text.contains("`no-such` is no service"), "{text}");
+    assert!(!text.contains("`w*` is no service"), "{text}");
+}
+
+#[test]
+fn an_engine_is_given_up_after_check_timeout() {
+    let scene = Scene::new();
+    serve(&scene, |_| Says::Nothing);
+    scene.config(
+        "check_timeout = \"1s\"\n[containers]\nsocket = \"unix://{dir}/engine.sock\"\n\
+         [service.web]\ncontainer = { name = \"web\" }\n",
+    );
+    let began = Instant::now();
+    let outcome = scene.check().exits(3).finds("web", "engine_unreachable");
+    let took = began.elapsed();
+    assert!(took < std::time::Duration::from_secs(5), "{took:?}");
+    let said = message(&outcome, "web");
+    assert!(said.contains("was silent for 1s"), "{said}");
+    let shown = scene.run(&["show-config"]).exits(0).stdout;
+    let containers = shown.split("[containers]").nth(1).unwrap();
+    assert!(containers.contains("timeout = \"1s\""), "{shown}");
+}
+
+#[test]
+fn one_without_a_name_may_be_the_one_that_is_looked_for() {
+    for (state, verdict, code) in [
+        ("running", "unknown", "container_unreadable"),
+        // an engine forgets the name of what it removes
+        ("removing", "down", "container_missing"),
+        ("dead", "down", "container_missing"),
+    ] {
+        let scene = Scene::new();
+        let id = id("web");
+        let listed = format!(r#"[{{"Id":"{id}","Names":null,"State":"{state}"}}]"#);
+        serve(&scene, move |_| Says::Status(200, listed.clone()));
+        config(
+            &scene,
+            &["web"],
+            "restart.command = [\"/bin/touch\", \"{dir}/made\"]\nrestart.max_per_hour = 0\n",
+        );
+        let outcome = scene.check().verdict("web", verdict);
+        assert_eq!(outcome.codes("web"), [code], "{state}");
+    }
+}
+
+#[test]
+fn adopt_says_where_the_engine_could_not_be_asked() {
+    let scene = Scene::new();
+    let containers = "[containers]\nsocket = \"unix://{dir}/engine.sock\"\n";
+    scene.config(&format!(
+        "{containers}[service.web]\ncontainer = {{ name = \"web\" }}\n"
+    ));
+    let refused = scene.run(&["adopt", "no-such-program"]).exits(1).stderr;
+    assert!(
+        refused.contains("no program called `no-such-program` runs")
+            && refused.contains("whether a container is called so is not known")
+            && refused.contains("there is no such socket"),
+        "{refused}"
+    );
+    serve(&scene, |_| Says::Status(200, list(&["web"])));
+    let refused = scene.run(&["adopt", "no-such-program"]).exits(1).stderr;
+    assert!(!refused.contains("not known"), "{refused}");
+    scene.run(&["adopt", "web"]).exits(0);
+}
+
+#[test]
+fn a_label_in_the_script_of_a_shell_is_a_trap() {
+    let scene = Scene::new();
+    serve_two(&scene);
+    let validated = |command: &str| {
+        let table =
+            format!("[discover.x]\nlabel = \"watched\"\nexec = [{{ command = {command} }}]\n");
+        validated(&scene, &table)
+    };
+    let text = validated(r#"["sh", "-c", "echo {label:k.v} {name}"]"#);
+    assert!(
+        text.contains("{label:k.v} stands in a script of exec.command"),
+        "{text}"
+    );
+    let text = validated(r#"["/bin/sh", "-c", "echo \"$1\" {name}", "sh", "{label:k.v}"]"#);
+    assert!(!text.contains("stands in a script"), "{text}");
+}
+
+#[test]
+fn traps_of_tables_that_find_services_are_about_what_is_there() {
+    let scene = Scene::new();
+    serve_two(&scene);
+    // all of a table are services already
+    let both = "[service.web]\ncontainer = { name = \"web\" }\n[service.api]\ncontainer = { name = \"api\" }\n";
+    let text = validated(&scene, &format!("{both}[discover.lo]\nproject = \"lo\"\n"));
+    assert!(
+        text.contains("all containers of Compose project lo are services already"),
+        "{text}"
+    );
+    assert!(!text.contains("there are no containers"), "{text}");
+    let text = validated(&scene, "[discover.lo]\nproject = \"ol\"\n");
+    assert!(
+        text.contains("there are no containers of Compose project ol now"),
+        "{text}"
+    );
+    // what mends a placeholder that nothing fills
+    for (placeholder, is_port) in [
+        ("{label:k.v}:1", false),
+        ("{ip}:1", false),
+        ("{address}", true),
+    ] {
+        let text = validated(
+            &scene,
+            &format!(
+                "[discover.x]\nlabel = \"watched\"\nport = [{{ address = \"{placeholder}\" }}]\n"
+            ),
+        );
+        assert!(text.contains("will be unknown"), "{text}");
+        assert_eq!(
+            text.contains("a label watchdog.port=8080"),
+            is_port,
+            "{text}"
+        );
+    }
+}
+
+/// Of the two that are wrong the critical one counts, and what the table lacks still has it left alone.
+#[test]
+fn what_cannot_be_filled_in_hides_no_probe_that_fails() {
+    let scene = Scene::new();
+    serve(&scene, |path| match path {
+        "/containers/json?all=1" => {
+            let listed = list(&["web"]);
+            Says::Status(
+                200,
+                listed.replace("\"State\"", r#""Labels":{"watched":""},"State""#),
+            )
+        }
+        _ => Says::Status(200, details("web", "running")),
+    });
+    let port = crate::scene::free_port();
+    config(&scene, &[], "");
+    let text = scene.read("watchdog.toml");
+    scene.raw_config(&format!(
+        "{text}[discover.x]\nlabel = \"watched\"\n\
+         port = [{{ address = \"{{ip}}:1\" }}, {{ address = \"127.0.0.1:{port}\" }}]\n"
+    ));
+    let outcome = scene
+        .check()
+        .exits(2)
+        .verdict("web", "down")
+        .finds("web", "placeholder_unset")
+        .finds("web", "port_closed");
+    assert!(outcome.service("web")["action"].is_null());
 }
 
 #[test]

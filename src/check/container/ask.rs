@@ -77,7 +77,7 @@ impl Answer {
         let details = self.details(&container.id)?.as_ref().ok()?.clone();
         Some(Described {
             engine: Engine::at(&containers.path().ok()?),
-            timeout: containers.timeout,
+            timeout: containers.call_limit(),
             details,
         })
     }
@@ -97,7 +97,7 @@ pub struct Described {
 /// Asks for all containers. The error is a sentence.
 pub fn list(containers: &Containers, run_ends: Instant) -> Result<Vec<Listed>, String> {
     let engine = Engine::at(&containers.path()?);
-    let listed = engine.list(containers.timeout, run_ends);
+    let listed = engine.list(containers.call_limit(), run_ends);
     listed.map_err(|trouble| trouble.to_string())
 }
 
@@ -143,7 +143,7 @@ pub fn ask(
     // another service may ask for the details of the same one
     unchanged.retain(|known| !ids.contains(&known.id));
     let wanted: Vec<&str> = ids.iter().map(String::as_str).collect();
-    let details = engine.details(&wanted, containers.timeout, run_ends);
+    let details = engine.details(&wanted, containers.call_limit(), run_ends);
     let details = ids.into_iter().zip(details).collect();
     Ok(Answer {
         listed,

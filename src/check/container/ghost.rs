@@ -1,6 +1,9 @@
 //! Containers that the engine says run, and whose main process is not there.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::sync::Arc;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -8,7 +11,8 @@ use nix::errno::Errno;
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 
-use super::{Answer, Containers, GHOST, Seen, is_process_of};
+use super::{Answer, Containers, GHOST, LastSeen, Seen, is_process_of};
+use crate::check::process::Identity;
 use crate::check::{Presence, Severity};
 use crate::client::engine::{Details, Engine};
 use crate::process_table::{self, ProcessState};
@@ -21,6 +25,45 @@ const BETWEEN: Duration = Duration::from_millis(500);
 pub struct Suspect {
     id: String,
     pid: i32,
+}
+
+/// The PID namespace of this process, by the inode of `/proc/self/ns/pid`; none where it cannot be read.
+pub fn own_namespace() -> Option<u64> {
+    let namespace = fs::metadata("/proc/self/ns/pid").ok()?;
+    Some(namespace.ino())
+}
+
+/// Notes in which PID namespace a container's main process was found. Where it was not found in this run, what an earlier
+/// one has noted stands.
+pub fn note_namespace(seen: &mut Seen, known: Option<&LastSeen>, own: Option<u64>) {
+    let Some(last_seen) = &mut seen.last_seen else {
+        return;
+    };
+    let namespace = match seen.presence {
+        Presence::Up(Some(_)) => own,
+        _ => known
+            .filter(|known| known.id == last_seen.id)
+            .and_then(|known| known.pid_namespace),
+    };
+    if last_seen.pid_namespace != namespace {
+        Arc::make_mut(last_seen).pid_namespace = namespace;
+    }
+}
+
+/// The PID by which an earlier run found a container's main process, where that was in the PID namespace of this one. A
+/// number of another namespace, or of another boot, says nothing about the processes that are here.
+pub fn known_pid(
+    id: &str,
+    known: Option<&LastSeen>,
+    main: Option<&Identity>,
+    boot_id: &str,
+    own: Option<u64>,
+) -> Option<i32> {
+    let is_ours = known.is_some_and(|known| {
+        known.id == id && known.pid_namespace.is_some() && known.pid_namespace == own
+    });
+    let main = main.filter(|main| is_ours && *main.boot_id == *boot_id);
+    main.map(|main| main.pid)
 }
 
 /// Whether the engine says that a container runs whose process is not there. Only where the engine's PIDs are surely those
@@ -60,7 +103,7 @@ pub fn again(
     }
     sleep(BETWEEN.min(run_ends.saturating_duration_since(Instant::now())));
     let ids: Vec<&str> = suspects.iter().map(|(_, it)| it.id.as_str()).collect();
-    let details = Engine::at(&path).details(&ids, containers.timeout, run_ends);
+    let details = Engine::at(&path).details(&ids, containers.call_limit(), run_ends);
     let again = suspects.into_iter().zip(details);
     let again = again.filter(|((_, suspect), details)| {
         let pid = details.as_ref().ok().and_then(said_to_run);
@@ -160,5 +203,62 @@ mod tests {
         let mut silent = answer("running", gone);
         silent.details[0].1 = Err(Trouble::Unreachable("silent".to_owned()));
         assert_eq!(suspect(&silent, ID, Some(gone)), None);
+    }
+
+    #[test]
+    fn a_pid_is_known_only_in_the_namespace_and_the_boot_that_it_was_found_in() {
+        let known = |pid_namespace| LastSeen {
+            id: ID.to_owned(),
+            pid_namespace,
+            ..LastSeen::default()
+        };
+        let main = Identity {
+            pid: 7,
+            start: 1,
+            boot_id: "a".into(),
+        };
+        for (noted, own, boot, found) in [
+            (Some(1), Some(1), "a", Some(7)),
+            (Some(1), Some(2), "a", None),
+            (Some(1), Some(1), "b", None),
+            // a state of an earlier version
+            (None, Some(1), "a", None),
+            (None, None, "a", None),
+        ] {
+            let known = known(noted);
+            let found_here = known_pid(ID, Some(&known), Some(&main), boot, own);
+            assert_eq!(found_here, found, "{noted:?} {own:?} {boot}");
+        }
+        let other = known(Some(1));
+        assert_eq!(
+            known_pid("b2", Some(&other), Some(&main), "a", Some(1)),
+            None
+        );
+    }
+
+    #[test]
+    fn the_namespace_is_noted_where_the_process_was_found_and_kept_until_then() {
+        let with = |id: &str, pid_namespace| LastSeen {
+            id: id.to_owned(),
+            pid_namespace,
+            ..LastSeen::default()
+        };
+        for (presence, known, noted) in [
+            (Presence::Up(Some(7)), None, Some(2)),
+            (Presence::Up(Some(7)), Some(with(ID, Some(1))), Some(2)),
+            (Presence::Up(None), Some(with(ID, Some(1))), Some(1)),
+            (Presence::Down, Some(with(ID, Some(1))), Some(1)),
+            (Presence::Up(None), Some(with("b2", Some(1))), None),
+            (Presence::Up(None), None, None),
+        ] {
+            let mut seen = Seen {
+                presence,
+                last_seen: Some(Arc::new(with(ID, None))),
+                ..Seen::default()
+            };
+            note_namespace(&mut seen, known.as_ref(), Some(2));
+            let last_seen = seen.last_seen.unwrap();
+            assert_eq!(last_seen.pid_namespace, noted, "{presence:?} {known:?}");
+        }
     }
 }

@@ -22,6 +22,9 @@ const ENDED: TimeDelta = TimeDelta::seconds(30);
 /// Restarts by the engine since the last run that are no accident any more.
 const CRASH_LOOP: u64 = 3;
 
+/// What is remembered as the state of a container that the list has, and that is not there.
+pub const REMOVED: &str = "removed";
+
 /// Of what somebody else wrote, so much is shown.
 const SHOWN: usize = 200;
 
@@ -82,6 +85,13 @@ pub fn judge(
     let container = match selected.found[..] {
         [container] => container,
         [] => {
+            if let Some(id) = unnamed(rule, answer) {
+                let message = format!(
+                    "the engine's list has a container without a name (ID {id}), which may be the {rule}; does `docker ps -a` show one"
+                );
+                seen.found(UNREADABLE, Severity::Unknown, message);
+                return seen;
+            }
             seen.presence = Presence::Down;
             if remaking.is_none() {
                 let message = format!(
@@ -117,10 +127,8 @@ pub fn judge(
     }
     let details = match answer.details(&container.id) {
         Some(Ok(details)) => details,
-        // it was removed after the list was made
         Some(Err(Trouble::NotFound(_))) => {
-            seen.activating = Some(format!("{} was removed just now", container.name()));
-            seen.presence = Presence::Down;
+            judge_removed(&mut seen, container, last_seen);
             return seen;
         }
         Some(Err(trouble)) => {
@@ -144,6 +152,41 @@ pub fn judge(
     seen
 }
 
+/// The id of a container that the list has no name of, where it may be the one that is looked for by its name. An engine
+/// forgets the name of one that it removes, or could not remove.
+fn unnamed(rule: &Rule, answer: &Answer) -> Option<String> {
+    rule.name.as_ref()?;
+    let is_unnamed =
+        |it: &&Listed| it.name().is_empty() && !matches!(it.state.as_str(), "removing" | "dead");
+    let found = answer.listed.iter().find(is_unnamed)?;
+    Some(visible(&found.id).chars().take(12).collect())
+}
+
+/// The list has it, and there are no details of it: it was removed after the list was made. That cannot be so twice.
+fn judge_removed(seen: &mut Seen, container: &Listed, last_seen: Option<&LastSeen>) {
+    let known = last_seen.filter(|known| known.id == container.id);
+    if known.is_some_and(|known| known.state == REMOVED) {
+        let message = format!(
+            "{}: the engine lists it, and says when it is asked for details that there is none (404), in two runs in a row; is a proxy before its socket",
+            container.name()
+        );
+        seen.found(UNREADABLE, Severity::Unknown, message);
+        return;
+    }
+    seen.activating = Some(format!("{} was removed just now", container.name()));
+    seen.presence = Presence::Down;
+    let before = known.cloned().unwrap_or_else(|| LastSeen {
+        id: container.id.clone(),
+        ..LastSeen::default()
+    });
+    seen.last_seen = Some(Arc::new(LastSeen {
+        name: container.name().to_owned(),
+        image: container.image.clone(),
+        state: REMOVED.to_owned(),
+        ..before
+    }));
+}
+
 fn remembered(container: &Listed, details: &Details) -> LastSeen {
     let state = &details.state;
     LastSeen {
@@ -154,6 +197,7 @@ fn remembered(container: &Listed, details: &Details) -> LastSeen {
         health: state.health.as_ref().map(|health| health.status.clone()),
         restart_count: details.restart_count,
         started_at: state.started_at,
+        pid_namespace: None,
     }
 }
 

@@ -26,7 +26,7 @@ mod unchanged;
 
 pub use self::ask::{Answer, Described, Wanted, ask, is_process_of, list};
 pub use self::explain::explain;
-pub use self::judge::{claimed, judge, unreachable};
+pub use self::judge::{REMOVED, claimed, judge, unreachable};
 pub use self::order::{Awaited, Ordered, awaited};
 pub use self::rule::{Containers, Rule};
 pub use self::select::{Compose, Selected, behind_digits, compose, is_one_off, managed_by, select};
@@ -105,6 +105,9 @@ pub struct LastSeen {
     /// When it was started last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at: Option<DateTime<Utc>>,
+    /// The PID namespace in which a run found its main process by the engine's PID, by the inode.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pid_namespace: Option<u64>,
 }
 
 /// What looking at a service's container gave.

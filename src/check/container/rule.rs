@@ -88,8 +88,8 @@ table! {
         /// Default: $DOCKER_HOST, else the first that is there of /run/docker.sock, $XDG_RUNTIME_DIR/docker.sock,
         /// /run/podman/podman.sock and $XDG_RUNTIME_DIR/podman/podman.sock.
         socket: Option<PathBuf> as Option<UnixSocket>, commented r#""unix:///run/docker.sock""#;
-        /// For each call; a restart has its stop and start times on top.
-        timeout: Duration as Positive = Duration::from_secs(10);
+        /// For each call; a restart has its stop and start times on top; default: check_timeout.
+        timeout: Option<Duration> as Option<Positive>, example r#""10s""#;
     }
 }
 
@@ -119,16 +119,25 @@ impl Form<PathBuf> for UnixSocket {
     }
 }
 
+/// What a call may take where no config says it.
+const CALL: Duration = Duration::from_secs(10);
+
+#[expect(clippy::derivable_impls, reason = "a table is defined by a macro")]
 impl Default for Containers {
     fn default() -> Self {
         Self {
             socket: None,
-            timeout: Duration::from_secs(10),
+            timeout: None,
         }
     }
 }
 
 impl Containers {
+    /// What a call may take.
+    pub fn call_limit(&self) -> Duration {
+        self.timeout.unwrap_or(CALL)
+    }
+
     /// The socket that is asked: the configured one, or where Docker and Podman have theirs. The error says why there is
     /// none.
     pub fn path(&self) -> Result<PathBuf, String> {

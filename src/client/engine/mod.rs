@@ -364,8 +364,10 @@ fn why_silent(fault: &super::Fault<http::Wrong>) -> String {
             "it accepted the call and was silent for {}",
             crate::clock::rough(*after)
         ),
+        // the group says which user may
         Fault::Unreadable(why) if why.contains("ermission") => format!(
-            "{why}; run as root, or as a user in the group of the socket (usually `docker`)"
+            "{}; run the watchdog as root, or as a user in the group of the socket (usually `docker`)",
+            why.split("; run ").next().unwrap_or(why)
         ),
         Fault::Answer(wrong) => wrong.to_string(),
         Fault::Reset(_) | Fault::HungUp(_) => "it broke the call off".to_owned(),

@@ -369,3 +369,15 @@ fn the_socket_is_found_as_docker_and_podman_have_it() {
         assert!(why.contains(far) && why.contains("unix:///path"), "{why}");
     }
 }
+
+#[test]
+fn who_may_use_the_socket_is_said_once() {
+    let error = std::io::Error::from_raw_os_error(libc::EACCES);
+    let path = std::path::Path::new("/run/docker.sock");
+    let fault = crate::client::errno::unix_fault(&error, path);
+    assert_eq!(
+        why_silent(&fault),
+        "cannot be connected to: no permission for the socket or a directory above it; \
+         run the watchdog as root, or as a user in the group of the socket (usually `docker`)"
+    );
+}

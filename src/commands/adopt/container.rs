@@ -1,6 +1,7 @@
 //! A container that a person named, by its name or the beginning of its id.
 
 use std::fmt::Write;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::{table, toml};
@@ -12,16 +13,29 @@ use crate::text::visible;
 /// What the engine may take.
 const LIMIT: Duration = Duration::from_secs(10);
 
+/// Where the engine is taken to be if there is none.
+const USUAL: &str = "/run/docker.sock";
+
 /// An id is as good as a name from so many characters on.
 const SHORTEST_ID: usize = 4;
 
-/// The name of the service, and its table, where the engine has such a container.
-pub(super) fn named(asked: &str, containers: &Containers) -> Option<(String, String)> {
-    let listed = list(containers, Instant::now() + LIMIT).ok()?;
-    let container = meant(asked, &listed)?;
-    let service = service(container);
-    let text = text(container, &listed, &service);
-    Some((service, text))
+/// The name of the service, and its table, where the engine has such a container. The error says why the engine could not
+/// be asked; where nothing names an engine and there is none, there are no containers.
+pub(super) fn named(
+    asked: &str,
+    containers: &Containers,
+) -> Result<Option<(String, String)>, String> {
+    let is_named = containers.socket.is_some();
+    let path = containers.path()?;
+    if !is_named && path == Path::new(USUAL) && !path.exists() {
+        return Ok(None);
+    }
+    let listed = list(containers, Instant::now() + LIMIT)?;
+    Ok(meant(asked, &listed).map(|container| {
+        let service = service(container);
+        let text = text(container, &listed, &service);
+        (service, text)
+    }))
 }
 
 /// The container of this name, or the only one whose id begins so.

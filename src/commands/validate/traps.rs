@@ -446,7 +446,10 @@ fn in_channels(config: &Config, traps: &mut Traps) {
     }
     for channel in &config.channels {
         for names in &channel.routing().services {
-            if !(config.services.iter()).any(|service| means(names, &service.name)) {
+            let services = config.services.iter().map(|it| &it.name);
+            let mut known = services.chain(config.scales.iter().map(|it| &it.name));
+            // what a table finds may have any name
+            if config.discover.is_empty() && !known.any(|name| means(names, name)) {
                 traps.of_key(
                     channel.file.as_ref(),
                     channel.place(),

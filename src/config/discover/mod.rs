@@ -19,6 +19,7 @@ use crate::table::{
 
 mod label;
 mod placeholder;
+mod scripts;
 mod shown;
 mod template;
 mod unset;
@@ -226,11 +227,29 @@ fn one(
     let of_units = matches!(by, By::Units { .. });
     let given = if of_units { "systemd" } else { "container" };
     let raw = entry.value.instead(&rest);
-    if let Some(value) = raw.key(given) {
-        value.misplaced(
-            &format!("`{given}` in a `discover` table"),
-            "what is found is given: leave it out",
+    let keeper = if of_units { "systemd" } else { "its engine" };
+    let mut is_whole = true;
+    for key in ["container", "systemd", "spawn"] {
+        if let Some(value) = raw.key(key) {
+            let help = if key == given {
+                "what is found is given: leave it out".to_owned()
+            } else {
+                format!("what is found is restarted by {keeper}: leave it out")
+            };
+            value.misplaced(&format!("`{key}` in a `discover` table"), help);
+            is_whole = false;
+        }
+    }
+    let restart = raw.key("restart");
+    let command = restart.as_ref().and_then(|restart| restart.key("command"));
+    if let Some(command) = command.filter(|_| of_units) {
+        command.misplaced(
+            "`restart.command` in a `discover` table of units",
+            "what is found is restarted by systemd: leave it out",
         );
+        is_whole = false;
+    }
+    if !is_whole {
         return None;
     }
     let target = if of_units {

@@ -49,6 +49,9 @@ pub(super) fn fill(text: &str, value: &dyn Fn(&str) -> Option<Answer>) -> Result
 /// The names that stand for something of a container, `{label:KEY}` beside them.
 pub(super) const OF_CONTAINER: &[&str] = &["name", "ip", "port", "address", "project", "service"];
 
+/// Those of them that labels of Compose fill.
+pub(super) const OF_COMPOSE: &[&str] = &["project", "service"];
+
 /// The names that stand for something of a unit.
 pub(super) const OF_UNIT: &[&str] = &["unit", "instance"];
 

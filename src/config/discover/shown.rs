@@ -19,6 +19,10 @@ impl Discover {
             Some(Shown::Table(entries)) => entries,
             _ => Vec::new(),
         };
+        if !self.finds_units() && !entries.iter().any(|(key, _)| key == "exclude") {
+            let labels = self.exclude.iter().map(|it| Shown::text(it.to_string()));
+            entries.push(("exclude".to_owned(), Shown::List(labels.collect())));
+        }
         if !entries.iter().any(|(key, _)| key == "working_dir") {
             let directory = directory(&self.file);
             let directory = directory.to_string_lossy().replace('{', "{{");

@@ -61,7 +61,7 @@ table! {
         up_after: Duration = Duration::from_mins(1);
         /// So long it must be low.
         down_after: Duration = Duration::from_mins(10);
-        /// Least time between two changes.
+        /// Least time between two changes; what is outside of min and max does not wait for it.
         cooldown: Duration = Duration::from_mins(5);
         /// For the replicas to be there.
         start_timeout: Duration as Positive = Duration::from_mins(1);

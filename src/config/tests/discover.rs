@@ -162,8 +162,16 @@ fn what_is_wrong_with_a_table_is_told_with_its_place() {
             "`systemd` in a `discover` table",
         ),
         (
+            "units = \"a*\"\nspawn = { command = [\"x\"] }",
+            "`spawn` in a `discover` table",
+        ),
+        (
+            "units = \"a*\"\nrestart = { command = [\"x\"] }",
+            "`restart.command` in a `discover` table of units",
+        ),
+        (
             "label = \"a\"\nspawn = { command = [\"x\"] }",
-            "`spawn` beside `container`",
+            "`spawn` in a `discover` table",
         ),
         (
             "label = \"a\"\nhttp = [{ url = \"http://{adress}/\" }]",
@@ -196,8 +204,14 @@ fn a_table_is_shown_with_its_placeholders_and_means_the_same_when_it_is_read_aga
     assert!(shown.contains("http://{address}/health"), "{shown}");
     assert!(shown.contains(r"\d{{3}"), "{shown}");
     assert!(shown.contains("working_dir = \"/etc/watchdog\""), "{shown}");
+    assert!(shown.contains("exclude = []"), "{shown}");
     let again = good(&shown);
     assert_eq!(to_toml(&again), shown);
+    let shown = to_toml(&good(
+        "[discover.x]\nlabel = \"a\"\n[discover.y]\nunits = \"a@*\"\n",
+    ));
+    let exclude = "exclude = [\"auto_repair=false\", \"watchdog.enable=false\"]";
+    assert_eq!(shown.matches(exclude).count(), 1, "{shown}");
     let of = |config: &Config| {
         let table = config.discover[0].clone();
         let template = Template::of(&table, config);

@@ -304,13 +304,43 @@ fn what_is_decided_follows_from_load_bounds_and_times() {
             Some(3),
         ),
         (
-            "too few, in the cooldown",
+            "too few, which waits for no cooldown",
             "min = 3\nmax = 4",
             changed(fresh(), 900),
             count(1),
             read(0.0),
             Steady,
             Some(3),
+            Some(3),
+        ),
+        (
+            "too many, which waits for no cooldown",
+            cpu,
+            changed(fresh(), 999),
+            count(6),
+            read(0.5),
+            Steady,
+            Some(4),
+            Some(4),
+        ),
+        (
+            "too many, and the last change failed",
+            cpu,
+            failed(changed(fresh(), 900)),
+            count(6),
+            read(0.5),
+            ScaleFailed,
+            Some(4),
+            None,
+        ),
+        (
+            "too many, and the budget is spent",
+            "max = 4\nmax_per_hour = 1",
+            changed(fresh(), 100),
+            count(6),
+            read(0.5),
+            Steady,
+            Some(4),
             None,
         ),
         (
@@ -598,6 +628,14 @@ fn a_budget_that_is_spent_says_when_it_frees() {
           the next can be made at 2027-01-15T09:00:00Z"
         ]
     );
+    let outside = decided(&rule, &known, &count(12), &Load::Read(0.5), 1000);
+    assert_eq!(
+        outside.notes,
+        [
+            "12 replicas run, and 5 at most may (max), so there are to be 5 replicas; 2 of 2 changes in the last hour; \
+          the next can be made at 2027-01-15T09:00:00Z"
+        ]
+    );
     let later = decided(&rule, &known, &count(2), &Load::Read(0.9), 3600);
     assert_eq!(later.change, None, "a window with a gap begins anew");
     let known = ScaleState {
@@ -718,7 +756,7 @@ fn any_lines() -> impl Strategy<Value = (String, u32, u32)> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Never outside the bounds, never two changes within the cooldown, never more than the hour may have, never more than a
+    /// Never outside the bounds, never two changes within the cooldown  never more than the hour may have, never more than a
     /// step, and nothing at all by what could not be read.
     #[test]
     fn limits_hold_whatever_the_load(
