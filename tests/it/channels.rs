@@ -164,6 +164,30 @@ fn each_try_that_did_not_hand_a_message_over_is_counted() {
 }
 
 #[test]
+fn a_url_that_is_no_more_than_a_scheme_and_a_host_is_shown() {
+    let scene = Scene::new();
+    let down = Service::new("alpha").watched();
+    for (keys, said) in [
+        (
+            "type = \"ntfy\"\ntopic = \"CANARY1\"\nurl = \"http://127.0.0.1:1\"",
+            "http://127.0.0.1:1 refused the connection",
+        ),
+        (
+            "type = \"redis\"\nurl = \"redis://127.0.0.1:1\"",
+            "redis://127.0.0.1:1",
+        ),
+        (
+            "type = \"redis\"\nurl = \"unix:///nonexistent/r.sock\"",
+            "unix:///nonexistent/r.sock",
+        ),
+    ] {
+        scene.config(&format!("[notify.phone]\n{keys}\n{}", render(&[&down])));
+        let shown = scene.run(&["check"]).exits(2).stderr;
+        assert!(shown.contains(said) && !shown.contains("***"), "{shown}");
+    }
+}
+
+#[test]
 fn what_breaks_a_limit_is_sent_again_at_once_as_a_short_text() {
     for kind in KINDS {
         for status in [400, 413, 422] {
