@@ -302,7 +302,9 @@ impl Done {
         if pause.is_some() || report.reached_somebody() {
             self.hold = pause.map(|pause| Hold::of(pause, channel, now));
         }
-        if let (Some(from), Some(to)) = (channel.chat(), &report.moved_to) {
+        if let (Some(from), Some(to)) = (channel.chat(), &report.moved_to)
+            && from != to
+        {
             self.moved = Some(Moved {
                 from: from.to_owned(),
                 to: to.clone(),

@@ -745,6 +745,27 @@ fn a_group_of_telegram_that_became_a_supergroup_is_followed_and_that_is_said() {
 }
 
 #[test]
+fn a_chat_of_telegram_that_is_said_to_have_become_itself_is_no_news() {
+    let hooks = Hooks::new();
+    let scene = Scene::new();
+    configure(&scene, "telegram", &hooks, "remind_every = \"1ms\"");
+    // the second answer is about the chat that it has become
+    hooks.answer(&[moved(), moved(), moved(), moved()]);
+    for _ in 0..4 {
+        scene.check().exits(2);
+    }
+    let told: Vec<String> = (hooks.got().iter())
+        .map(|got| unwrapped(got.json()["text"].as_str().unwrap()))
+        .collect();
+    assert!(
+        !told.concat().contains("-100123 of the channel"),
+        "{told:?}"
+    );
+    let news = told.iter().filter(|text| text.contains("has become"));
+    assert_eq!(news.count(), 1, "{told:?}");
+}
+
+#[test]
 fn that_a_channel_refuses_is_told_beside_what_the_same_run_found() {
     let (dead, other) = (Hooks::new(), Hooks::new());
     let scene = Scene::new();
