@@ -10,7 +10,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -51,7 +51,7 @@ pub fn deliver(
         clock: now,
         now: now.wall,
         saved: true,
-        journal: Mutex::default(),
+        counts: Mutex::default(),
     };
     let mut kept = shared.load();
     let mut changed = note_queued(channels, &kept, state);
@@ -89,23 +89,27 @@ pub fn deliver(
             hold: (state.channels.get(&channel.name)).and_then(|known| known.hold.clone()),
         });
     let done = side_by_side(work.collect(), Work::send_all);
-    let counts = shared.journal.into_inner();
+    let counts = shared.counts.into_inner();
     let counts = counts.unwrap_or_else(PoisonError::into_inner);
+    // before what comes up now, which nobody has tried to send
+    let deliveries = done.iter().map(|done| {
+        let known = state.channels.get(&done.channel);
+        (done.channel.clone(), deliveries_of(done, known))
+    });
+    let deliveries = deliveries.collect();
     note_answers(store, state, &done, counts, now.wall);
-    done.into_iter()
-        .map(|done| {
-            let pending = state.channels.get(&done.channel).map(|it| &it.pending);
-            let mut deliveries = done.deliveries;
-            if deliveries.queued == 0
-                && let Some(pending) = pending.filter(|pending| !pending.is_empty())
-            {
-                // held back, or the outbox cannot be written: kept in the state
-                deliveries.queued =
-                    usize::from(!pending.iter().all(|it| it.rate_limited || it.waits));
-            }
-            (done.channel, deliveries)
-        })
-        .collect()
+    deliveries
+}
+
+/// How many messages of a channel went out, and how many could not be sent. What its table holds back counts as neither.
+fn deliveries_of(done: &Done, known: Option<&ChannelState>) -> Deliveries {
+    let mut deliveries = done.deliveries;
+    // with an outbox that cannot be written, it is kept in the state
+    let is_unsent = |alert: &Alert| !(alert.rate_limited || alert.waits);
+    if deliveries.queued == 0 && known.is_some_and(|known| known.pending.iter().any(is_unsent)) {
+        deliveries.queued = 1;
+    }
+    deliveries
 }
 
 /// The channels with the chats that their chats have become, where there are any.
@@ -249,19 +253,32 @@ struct Shared<'a> {
     now: DateTime<Utc>,
     /// In the state on the disk, nothing is pending that is in the outbox.
     saved: bool,
-    /// Held by the one who writes to the journal, which is rotated now and then; and what was written of each channel's
-    /// messages.
-    journal: Mutex<BTreeMap<String, Messages>>,
+    /// What became of each channel's messages. Held by the one who writes to the journal, which is rotated now and then.
+    counts: Mutex<BTreeMap<String, Messages>>,
 }
 
 impl Shared<'_> {
+    /// Counts an entry, and writes it into the journal.
     fn note(&self, entry: Entry) {
-        let mut counts = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((channel, what)) = entry.delivery() {
-            let of_channel = counts.entry(channel.to_owned()).or_default();
-            of_channel.count(what);
+            self.count(channel, what);
         }
+        self.write(entry);
+    }
+
+    /// Writes what has been counted into the journal.
+    fn write(&self, entry: Entry) {
+        let _writing = self.lock();
         journal::append_or_warn(self.state_dir, &[entry]);
+    }
+
+    fn count(&self, channel: &str, what: DeliveryEvent) {
+        let mut counts = self.lock();
+        counts.entry(channel.to_owned()).or_default().count(what);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Messages>> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What is in the outbox, the oldest first, by the clock of this run.

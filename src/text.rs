@@ -3,6 +3,7 @@
 //! Log lines, error texts and the replies of mail servers are written by others. What could move a cursor, forge
 //! a header or turn a line around is shown as an escape, so that it is seen and does nothing.
 
+use std::fmt::Write;
 use std::path::Path;
 
 /// The text with tabs as four spaces and every control and direction character as an escape: one line, always.
@@ -126,6 +127,16 @@ pub fn plain(error: &std::io::Error) -> String {
     let mut chars = text.chars();
     let first = chars.next().map(|c| c.to_ascii_lowercase());
     first.into_iter().chain(chars).collect()
+}
+
+/// The SHA-256 in hexadecimal digits.
+pub fn digest(bytes: &[u8]) -> String {
+    let digest = ring::digest::digest(&ring::digest::SHA256, bytes);
+    let mut text = String::with_capacity(64);
+    for byte in digest.as_ref() {
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
 }
 
 #[cfg(test)]

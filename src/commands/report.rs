@@ -1,5 +1,6 @@
 //! `watchdog report`: what a day came to.
 
+use std::collections::BTreeMap;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -11,6 +12,7 @@ use crate::commands::{Opened, open, print, read_journal};
 use crate::config::Config;
 use crate::deliver::deliver;
 use crate::error::Error;
+use crate::notify::outbox::{Kept, Outbox};
 use crate::notify::{Alert, Event};
 use crate::report;
 use crate::report::page::{Page, Style};
@@ -68,7 +70,7 @@ fn summed_up(config: &Config, since: Duration, clock: &Reading) -> Result<Period
 }
 
 /// Puts a report among what is to be told on each channel, and sends what there is. What cannot be sent is kept, and the
-/// next runs try again.
+/// next runs try again. It has failed where no channel has taken it, and none holds it back.
 fn send(
     config: &Config,
     report: &PeriodReport,
@@ -94,40 +96,51 @@ fn send(
         mut state,
         now,
     } = wait_for_lock(config)?;
+    let mut ids: BTreeMap<&str, String> = BTreeMap::new();
     for channel in channels() {
         let known = state.channels.entry(channel.name.clone()).or_default();
         known.add(Alert {
             notes: text::sentences(report),
             ..Alert::new(now.wall, "watchdog", Event::Report)
         });
+        let added = known.pending.last().map(|alert| alert.id.clone());
+        ids.insert(&channel.name, added.unwrap_or_default());
     }
     store.save_twice(&mut state)?;
     let sent = deliver(config, &config.channels, &store, &mut state, &now);
-    if is_printed {
-        return Ok(0);
-    }
+    let kept = Outbox::at(store.dir()).load().deliveries;
     let mut page = Page::new(style);
+    let mut has_failed = true;
     for channel in channels() {
         let name = &channel.name;
-        let deliveries = sent.get(name).copied().unwrap_or_default();
-        let waits = state.channels.get(name).is_some_and(|known| {
-            let mut pending = known.pending.iter();
-            pending.any(|it| it.event == Event::Report)
-        });
-        if waits {
-            let line = format!("{name}: held back by quiet or max_per_hour; a later run sends it");
-            page.line(0, &line);
-        } else if deliveries.queued > 0 {
-            let line = format!("{name}: could not be sent yet; the next run tries again");
-            page.line(0, &line);
-        } else if deliveries.sent > 0 {
-            page.line(0, &format!("{name}: sent"));
+        let id = ids.get(name.as_str());
+        let known = state.channels.get(name);
+        let alert =
+            known.and_then(|known| known.pending.iter().find(|alert| Some(&alert.id) == id));
+        let is_held_back = alert.is_some_and(|alert| alert.waits || alert.rate_limited);
+        let is_kept = alert.is_some()
+            || kept.iter().any(|Kept { delivery, .. }| {
+                let has_it = |id: &String| delivery.alerts.contains(id);
+                delivery.channel == *name && !delivery.is_over() && id.is_some_and(has_it)
+            });
+        let is_sent = sent.get(name).is_some_and(|it| it.sent > 0);
+        let (ends_well, what) = if is_held_back {
+            let what = "held back by quiet or max_per_hour; a later run sends it";
+            (true, what)
+        } else if is_kept {
+            (false, "could not be sent yet; the next run tries again")
+        } else if is_sent {
+            (true, "sent")
         } else {
-            page.line(0, &format!("{name}: refused; `watchdog history` says why"));
-        }
+            (false, "refused; `watchdog history` says why")
+        };
+        has_failed &= !ends_well;
+        page.line(0, &format!("{name}: {what}"));
     }
-    print(&page.into_text())?;
-    Ok(0)
+    if !is_printed {
+        print(&page.into_text())?;
+    }
+    Ok(u8::from(has_failed))
 }
 
 /// The state under its lock, once a run that is under way has ended.

@@ -529,11 +529,37 @@ impl Known<'_> {
                 let was = self.was_alerted(channel, known);
                 format!("`{}` {was} {}{again}", event.name(), self.ago(at))
             }
-            None => format!(
-                "none about `{}`: the run had --no-mail, or was `watchdog restart`",
-                event.name()
-            ),
+            None => {
+                let flapping = alerts.and_then(|alerts| alerts.flapping);
+                let why = match flapping {
+                    Some(reported) => self.flapping(event, reported, channel),
+                    None => "the run had --no-mail, or was `watchdog restart`".to_owned(),
+                };
+                format!("none about `{}`: {why}", event.name())
+            }
         }
+    }
+
+    /// Why nothing is said of one that breaks again and again, which was reported with such an event at such a time.
+    fn flapping(
+        &self,
+        event: Event,
+        (reported, at): (Event, DateTime<Utc>),
+        channel: &Channel,
+    ) -> String {
+        if event == Event::Recovered {
+            return "it fails again and again; its recovery is reported once it stays well"
+                .to_owned();
+        }
+        let again = match channel.routing().reminds_after() {
+            Some(every) => format!("again after remind_every ({})", rough(every)),
+            None => "again only where it is worse".to_owned(),
+        };
+        format!(
+            "it fails again and again, which was reported with `{}` {}; {again}",
+            reported.name(),
+            self.ago(at)
+        )
     }
 
     fn alerted_before(&self, channel: &Channel, known: &ChannelState) -> String {

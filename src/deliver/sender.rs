@@ -27,9 +27,12 @@ impl<'a> Sender<'a> {
     }
 
     fn note(&self, what: DeliveryEvent, about: &[String], message: String) {
+        self.shared.note(self.entry(what, about, message));
+    }
+
+    fn entry(&self, what: DeliveryEvent, about: &[String], message: String) -> Entry {
         let (now, name) = (self.shared.now, &self.channel.name);
-        let entry = Entry::of_delivery(now, name, what, about, message);
-        self.shared.note(entry);
+        Entry::of_delivery(now, name, what, about, message)
     }
 
     pub(super) fn drop_oldest_alerts(&self, known: &mut ChannelState) -> bool {
@@ -159,21 +162,26 @@ impl<'a> Sender<'a> {
         self.shared.log_unwritten(done, &kept.name);
     }
 
-    /// What went wrong, into the log and the journal: the first time, and ever less often.
+    /// What went wrong, into the log and the journal: the first time, and ever less often. Each try counts once.
     fn note_failures(&self, delivery: &Delivery, report: &DeliveryReport) {
         let services = &delivery.notification.services;
         let about = services.join(", ");
         let is_worth_noting = (delivery.tries + 1).is_power_of_two();
+        let mut counted = Vec::new();
         for reason in report.reasons(&self.channel.name) {
             let what = if reason.is_refusal {
                 DeliveryEvent::Refused
             } else {
                 DeliveryEvent::Deferred
             };
+            if !counted.contains(&what) {
+                self.shared.count(&self.channel.name, what);
+                counted.push(what);
+            }
             let trouble = format!("about {about}: {}{}", reason.sentence, reason.next);
             if reason.is_final || is_worth_noting {
                 ::log::error!("{trouble}");
-                self.note(what, services, trouble);
+                self.shared.write(self.entry(what, services, trouble));
             } else {
                 ::log::warn!("{trouble}");
             }
@@ -230,7 +238,12 @@ impl Work<'_> {
         let mut is_unshown = showing.is_some();
         if let Some(showing) = showing.filter(|_| !is_held) {
             let report = showing.show(now, limit);
-            for (what, message) in showing.entries(&report) {
+            let entries = showing.entries(&report);
+            if entries.is_empty() && !report.reached_somebody() {
+                let name = &self.sender.channel.name;
+                self.sender.shared.count(name, DeliveryEvent::Deferred);
+            }
+            for (what, message) in entries {
                 self.sender.note(what, &showing.about(), message);
             }
             done.hear(&report, channel, now);
@@ -289,7 +302,9 @@ impl Done {
         if pause.is_some() || report.reached_somebody() {
             self.hold = pause.map(|pause| Hold::of(pause, channel, now));
         }
-        if let (Some(from), Some(to)) = (channel.chat(), &report.moved_to) {
+        if let (Some(from), Some(to)) = (channel.chat(), &report.moved_to)
+            && from != to
+        {
             self.moved = Some(Moved {
                 from: from.to_owned(),
                 to: to.clone(),

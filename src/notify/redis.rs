@@ -81,12 +81,11 @@ impl Settings {
         let userinfo = url
             .split_once("://")
             .and_then(|(_, rest)| rest.split('/').next()?.rsplit_once('@'));
-        let words = userinfo.map_or(Vec::new(), |(userinfo, _)| {
+        // one without a user is no more than the place of the server
+        let mut secrets = userinfo.map_or(Vec::new(), |(userinfo, _)| {
             let (user, password) = userinfo.split_once(':').unwrap_or(("", userinfo));
-            vec![userinfo.to_owned(), password.to_owned(), user.to_owned()]
+            [&url, userinfo, password, user].map(str::to_owned).into()
         });
-        let mut secrets = vec![url.clone()];
-        secrets.extend(words);
         secrets.extend(server.password());
         Ok((server, secrets))
     }

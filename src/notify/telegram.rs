@@ -132,6 +132,9 @@ impl Posted for Settings {
 
     /// Messages of the old chat have no answers in the new one.
     fn moved(message: &Message, to: &str) -> Option<Message> {
+        if message.whole["chat_id"] == to {
+            return None;
+        }
         let mut moved = message.clone();
         for value in [&mut moved.whole, &mut moved.short] {
             value["chat_id"] = json!(to);

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{Config, Web};
 use crate::files;
+use crate::text::digest;
 
 /// The status page.
 pub const PAGE: &str = "status.html";
@@ -78,17 +79,6 @@ impl AccessRules {
         });
         known.len() == given.len() && differs == 0
     }
-}
-
-/// The SHA-256 in hexadecimal digits.
-fn digest(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    let digest = ring::digest::digest(&ring::digest::SHA256, bytes);
-    let mut text = String::with_capacity(64);
-    for byte in digest.as_ref() {
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
 }
 
 /// What a run publishes.

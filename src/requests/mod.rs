@@ -14,7 +14,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::files::{self, Extent, Links};
-use crate::text::{cut, plain, visible};
+use crate::text::{cut, digest, plain, visible};
 
 /// So many requests wait at the most.
 pub const MOST: usize = 100;
@@ -65,9 +65,17 @@ pub struct Alert {
 }
 
 impl Alert {
-    /// What no other alert, and no other time of this one, has.
+    /// What no other alert, and no other time of this one, has. It is a part of the name of a file: a fingerprint that is not
+    /// the number of an Alertmanager's own stands there by its digest.
     pub fn key(&self) -> String {
-        format!("{}-{}", self.fingerprint, self.started.timestamp_millis())
+        let print = &self.fingerprint;
+        let is_number =
+            (1..=32).contains(&print.len()) && print.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let started = self.started.timestamp_millis();
+        if is_number {
+            return format!("{print}-{started}");
+        }
+        format!("of-{}-{started}", digest(print.as_bytes()))
     }
 }
 

@@ -83,11 +83,16 @@ impl Occasion<'_> {
             let known = of_channel.and_then(|known| known.services.get(name));
             let is_held = |event| of_channel.is_some_and(|known| known.holds(name, event));
             let was_flapping = known.and_then(|known| known.flapping);
-            let event = event_of(known, self.verdict)
+            let found = event_of(known, self.verdict);
+            let event = found
                 .filter(|&event| is_due(known, event, self.incident, now, routing))
                 .filter(|&event| !flaps || flap_is_due(was_flapping, event, now, routing))
                 .filter(|&event| !is_held(event));
             let is_over = !flaps && was_flapping.is_some();
+            if event.is_none() && found.is_some_and(|found| !found.is_trouble()) {
+                let known = channels.get_mut(&channel.name);
+                has_alerted |= known.is_some_and(|known| known.end_quietly(name));
+            }
             if event.is_none() && !is_over {
                 continue;
             }

@@ -177,17 +177,7 @@ impl ChannelState {
             self.add(alert);
             return;
         }
-        let was_unreported = std::mem::take(&mut known.unreported);
-        let before = self.pending.len();
-        // what was ended before is another trouble
-        let of_it = |it: &Alert| it.service == alert.service;
-        let ended = |it: &Alert| of_it(it) && it.event == Event::Recovered;
-        let mut ends = self.pending.iter().filter(|it| ended(it)).count();
-        self.pending.retain(|it| {
-            ends -= usize::from(ended(it));
-            ends > 0 || !(it.waits && of_it(it) && it.event.is_trouble())
-        });
-        let was_held = was_unreported && self.pending.len() < before;
+        let was_held = self.take_out_held(&alert.service);
         let is_news = match alert.event {
             Event::Recovered => !was_held,
             // that it was restarted is news by itself, but not where only what lasts is reported
@@ -196,6 +186,48 @@ impl ChannelState {
         if is_news {
             self.add(alert);
         }
+    }
+
+    /// Takes out the trouble of a service that was held back and is over: nothing was said of it, and nothing will be. Also
+    /// where its end is not an alert on this channel, and where the service breaks again and again: the next failure is news
+    /// again. Returns whether that was all that there was of the trouble.
+    fn take_out_held(&mut self, service: &str) -> bool {
+        let of_it = |it: &Alert| it.service == service;
+        // what was ended before is another trouble
+        let ended = |it: &Alert| of_it(it) && it.event == Event::Recovered;
+        let mut ends = self.pending.iter().filter(|it| ended(it)).count();
+        let (kept, over): (Vec<Alert>, Vec<Alert>) = self.pending.drain(..).partition(|it| {
+            ends -= usize::from(ended(it));
+            ends > 0 || !(it.waits && of_it(it) && it.event.is_trouble())
+        });
+        self.pending = kept;
+        let Some(known) = self.services.get_mut(service) else {
+            return false;
+        };
+        let was_unreported = std::mem::take(&mut known.unreported);
+        if over.is_empty() {
+            return false;
+        }
+        for alert in &over {
+            known.alerted.remove(&alert.event);
+        }
+        known.flapping = None;
+        if was_unreported {
+            known.open_trouble = None;
+            known.reported_as = None;
+        }
+        was_unreported
+    }
+
+    /// Takes note of an end that is not an alert: what was held back of the trouble is taken out. Returns whether there was
+    /// anything.
+    pub fn end_quietly(&mut self, service: &str) -> bool {
+        let is_held = |it: &Alert| it.waits && it.service == service && it.event.is_trouble();
+        let has_held = self.pending.iter().any(is_held);
+        if has_held {
+            self.take_out_held(service);
+        }
+        has_held
     }
 
     /// Whether the same is held back already.

@@ -11,6 +11,9 @@ use crate::requests::Alert;
 const LABELS: usize = 64;
 const CHARACTERS: usize = 8192;
 
+/// The longest name of an alert, in bytes. An Alertmanager's own has 16.
+const FINGERPRINT: usize = 256;
+
 /// What was sent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sent {
@@ -50,9 +53,15 @@ pub fn parse(body: &[u8], wanted: &BTreeMap<String, String>) -> Result<Sent, &'s
             sent.resolved += 1;
             continue;
         }
-        let is_hex = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
-        if !(1..=32).contains(&entry.fingerprint.len()) || !is_hex(&entry.fingerprint) {
-            return Err("an alert has no fingerprint");
+        let fingerprint = &entry.fingerprint;
+        if fingerprint.is_empty() {
+            return Err("the fingerprint of an alert is empty");
+        }
+        if fingerprint.len() > FINGERPRINT {
+            return Err("the fingerprint of an alert is longer than 256 bytes");
+        }
+        if fingerprint.chars().any(char::is_control) {
+            return Err("the fingerprint of an alert has control characters");
         }
         let characters = entry
             .labels
@@ -115,18 +124,32 @@ mod tests {
     }
 
     #[test]
+    fn a_fingerprint_is_any_name() {
+        for name in ["fp1", "../../etc", "f", &"ü".repeat(128)] {
+            let body = webhook(&[&ALERT.replace("4bbe70f9d6b1b2e7", name)]);
+            let sent = parse(body.as_bytes(), &wanted()).unwrap();
+            assert_eq!(sent.firing[0].fingerprint, name);
+            let key = sent.firing[0].key();
+            let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+            assert!(key.len() < 100 && key.bytes().all(is_plain), "{key}");
+        }
+    }
+
+    #[test]
     fn what_is_no_webhook_is_refused() {
         let version = webhook(&[ALERT]).replace(r#""version":"4""#, r#""version":"3""#);
-        let name = webhook(&[&ALERT.replace("4bbe70f9d6b1b2e7", "../../etc")]);
-        let none = webhook(&[&ALERT.replace("4bbe70f9d6b1b2e7", "")]);
+        let named = |name: &str| webhook(&[&ALERT.replace("4bbe70f9d6b1b2e7", name)]);
+        let (none, long) = (named(""), named(&"f".repeat(257)));
+        let control = named("fp\\u0007");
         let time = webhook(&[&ALERT.replace("2027-01-15", "yesterday")]);
         for (body, why) in [
             ("", "this is not what"),
             ("{}", "this is not what"),
             ("[]", "this is not what"),
             (&version, "only version 4"),
-            (&name, "no fingerprint"),
-            (&none, "no fingerprint"),
+            (&none, "fingerprint of an alert is empty"),
+            (&long, "longer than 256 bytes"),
+            (&control, "has control characters"),
             (&time, "this is not what"),
         ] {
             let error = parse(body.as_bytes(), &wanted()).unwrap_err();

@@ -145,6 +145,49 @@ fn a_server_in_trouble_that_names_no_time_is_asked_by_every_run() {
 }
 
 #[test]
+fn each_try_that_did_not_hand_a_message_over_is_counted() {
+    let hooks = Hooks::new();
+    let scene = scene_of("webhook", &hooks);
+    for tries in 1..=6 {
+        hooks.answer(&[say(500)]);
+        assert_eq!(phone(&scene.check().exits(2)), (0, 1));
+        let metrics = scene.run(&["metrics"]).exits(0).stdout;
+        let counter = format!(
+            "watchdog_notifications_total{{channel=\"phone\",outcome=\"deferred\"}} {tries}\n"
+        );
+        assert!(metrics.contains(&counter), "{tries}: {metrics}");
+    }
+    // the journal has the first, the second and the fourth
+    let journal = scene.journal().into_iter();
+    let deferred = journal.filter(|entry| entry["event"] == "alert_deferred");
+    assert_eq!(deferred.count(), 3);
+}
+
+#[test]
+fn a_url_that_is_no_more_than_a_scheme_and_a_host_is_shown() {
+    let scene = Scene::new();
+    let down = Service::new("alpha").watched();
+    for (keys, said) in [
+        (
+            "type = \"ntfy\"\ntopic = \"CANARY1\"\nurl = \"http://127.0.0.1:1\"",
+            "http://127.0.0.1:1 refused the connection",
+        ),
+        (
+            "type = \"redis\"\nurl = \"redis://127.0.0.1:1\"",
+            "redis://127.0.0.1:1",
+        ),
+        (
+            "type = \"redis\"\nurl = \"unix:///nonexistent/r.sock\"",
+            "unix:///nonexistent/r.sock",
+        ),
+    ] {
+        scene.config(&format!("[notify.phone]\n{keys}\n{}", render(&[&down])));
+        let shown = scene.run(&["check"]).exits(2).stderr;
+        assert!(shown.contains(said) && !shown.contains("***"), "{shown}");
+    }
+}
+
+#[test]
 fn what_breaks_a_limit_is_sent_again_at_once_as_a_short_text() {
     for kind in KINDS {
         for status in [400, 413, 422] {
@@ -678,7 +721,7 @@ fn a_group_of_telegram_that_became_a_supergroup_is_followed_and_that_is_said() {
     let scene = Scene::new();
     configure(&scene, "telegram", &hooks, "remind_every = \"1ms\"");
     hooks.answer(&[moved()]);
-    assert_eq!(phone(&scene.check().exits(2)), (1, 1));
+    assert_eq!(phone(&scene.check().exits(2)), (1, 0));
     let chats = || -> Vec<String> {
         let got = hooks.got().into_iter();
         got.map(|got| got.json()["chat_id"].as_str().unwrap().to_owned())
@@ -699,6 +742,27 @@ fn a_group_of_telegram_that_became_a_supergroup_is_followed_and_that_is_said() {
     scene.write("watchdog.toml", config);
     scene.check().exits(2);
     assert_eq!(chats()[4], "-200");
+}
+
+#[test]
+fn a_chat_of_telegram_that_is_said_to_have_become_itself_is_no_news() {
+    let hooks = Hooks::new();
+    let scene = Scene::new();
+    configure(&scene, "telegram", &hooks, "remind_every = \"1ms\"");
+    // the second answer is about the chat that it has become
+    hooks.answer(&[moved(), moved(), moved(), moved()]);
+    for _ in 0..4 {
+        scene.check().exits(2);
+    }
+    let told: Vec<String> = (hooks.got().iter())
+        .map(|got| unwrapped(got.json()["text"].as_str().unwrap()))
+        .collect();
+    assert!(
+        !told.concat().contains("-100123 of the channel"),
+        "{told:?}"
+    );
+    let news = told.iter().filter(|text| text.contains("has become"));
+    assert_eq!(news.count(), 1, "{told:?}");
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! `watchdog report`: what a day came to, printed and sent.
 
 use chrono::{TimeDelta, Utc};
+use serde_json::json;
 
+use crate::scene::hooks::{Answer, Hooks};
 use crate::scene::{MAIL, Scene, Service, render};
 
 /// A service that was started, frozen and restarted, and one that is always well.
@@ -148,6 +150,61 @@ fn it_is_sent_to_everybody_whatever_else_they_want() {
     assert_eq!(scene.mails().len(), 1);
     let journal = scene.journal();
     assert!(journal.iter().any(|entry| entry["event"] == "mail_sent"));
+}
+
+#[test]
+fn a_channel_that_is_dead_says_nothing_of_the_others_and_where_nobody_has_it_it_has_failed() {
+    let hooks = Hooks::new();
+    let refuse = || {
+        let no = Answer::Say(401, "", String::new());
+        hooks.answer(&[no.clone(), no.clone(), no]);
+    };
+    let refusing = format!("[notify.g]\non = [\"down\"]\n{}", hooks.keys("discord"));
+    let command = r#"[notify.h]
+type = "exec"
+on = ["down"]
+command = ["/bin/sh", "-c", "cat >/dev/null; exit $(cat '{dir}/code')"]
+"#;
+    refuse();
+    let scene = lived(&format!("{MAIL}on = [\"down\"]\n{refusing}{command}"));
+    scene.write("code", "0");
+    // that one is dead is known from this call on
+    let said = scene.run(&["report", "--send"]).exits(0).stdout;
+    assert_eq!(
+        said,
+        "mail: sent\ng: could not be sent yet; the next run tries again\nh: sent\n"
+    );
+    // and is told by the next run
+    let run = scene.run(&["check", "--json"]).exits(0).json();
+    assert_eq!(run["notify"]["h"], json!({"sent": 1, "queued": 0}));
+    for (channel, said) in [
+        (
+            &*refusing,
+            "g: could not be sent yet; the next run tries again\n",
+        ),
+        (command, "h: refused; `watchdog history` says why\n"),
+    ] {
+        refuse();
+        let scene = lived(channel);
+        scene.write("code", "65");
+        assert_eq!(scene.run(&["report", "--send"]).exits(1).stdout, said);
+        scene.run(&["report", "--send", "--json"]).exits(1);
+    }
+}
+
+#[test]
+fn where_a_channel_is_found_dead_the_run_says_of_the_others_that_they_have_their_messages() {
+    let hooks = Hooks::new();
+    hooks.answer(&[Answer::Say(401, "", String::new())]);
+    let down = render(&[&Service::new("bot").watched()]);
+    let scene = Scene::with(&format!(
+        "[notify.dead]\n{}[notify.ok]\ntype = \"exec\"\ncommand = [\"/bin/true\"]\n{down}",
+        hooks.keys("slack")
+    ));
+    let words = scene.run(&["check"]).exits(2).words();
+    assert!(words.contains("ok: 1 sent"), "{words}");
+    assert!(!words.contains("ok: 1 could not be sent yet"), "{words}");
+    assert!(words.contains("dead: 1 could not be sent yet"), "{words}");
 }
 
 #[test]

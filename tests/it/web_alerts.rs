@@ -89,6 +89,17 @@ fn an_alert_is_a_repair_once() {
     let later = alert("4bbe70f9d6b1b2e7", Utc::now(), &json!({}));
     hand_in(&scene, &[later]).is(202);
     scene.check().exits(1).verdict("bot", "restarted");
+    // whatever others than an Alertmanager call it
+    let named = alert("fp1/../x", Utc::now(), &json!({}));
+    let both = [named.clone(), alert("fp2", Utc::now(), &json!({}))];
+    hand_in(&scene, &both).is(202).says("\"queued\":2");
+    hand_in(&scene, &[named])
+        .is(200)
+        .says("\"already queued\":1");
+    scene.check().exits(1).verdict("bot", "restarted");
+    hand_in(&scene, &[alert("", Utc::now(), &json!({}))])
+        .is(400)
+        .says("the fingerprint of an alert is empty");
 }
 
 #[test]

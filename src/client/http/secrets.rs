@@ -119,8 +119,16 @@ pub fn masked_where_cut(text: &str, secrets: &[String]) -> String {
     masked
 }
 
-/// The parts of a URL that may be secrets, the longest first. The path is among them.
+/// The parts of a URL that may be secrets, the longest first. The path is among them; one that is no more than a scheme and a
+/// host has none.
 pub fn parts_of_url(url: &str) -> Vec<String> {
+    let is_bare = url.split_once("://").is_some_and(|(_, rest)| {
+        let host = rest.strip_suffix('/').unwrap_or(rest);
+        !host.contains(['/', '?', '#', '@'])
+    });
+    if is_bare {
+        return Vec::new();
+    }
     let path = url.split_once("://").map_or(url, |(_, rest)| rest);
     let path = path.split_once('/').map_or("", |(_, path)| path);
     let user = url
@@ -213,6 +221,27 @@ mod tests {
         let own = ["proxyuser:c4n4ry".to_owned()];
         assert_eq!(masked("ask the proxy", &own), "ask the proxy");
         assert_eq!(masked_where_cut("ask the proxy", &own), "ask the ***");
+    }
+
+    #[test]
+    fn a_scheme_and_a_host_are_no_secret() {
+        for url in [
+            "http://127.0.0.1:1",
+            "https://ntfy.example.org/",
+            "http://[::1]:80",
+        ] {
+            assert!(parts_of_url(url).is_empty(), "{url}");
+            let said = format!("{url} refused the connection");
+            assert_eq!(masked(&said, &parts_of_url(url)), said);
+        }
+        for url in [
+            "http://me:c4n4ry@host",
+            "http://host?c4n4ry",
+            "http://host//c4n4ry",
+        ] {
+            let shown = masked(&format!("{url} and http://host"), &parts_of_url(url));
+            assert_eq!(shown, "*** and http://host", "{url}");
+        }
     }
 
     #[test]

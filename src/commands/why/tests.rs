@@ -222,6 +222,30 @@ mail:
 }
 
 #[test]
+fn of_one_that_breaks_again_and_again_it_is_told_that_this_is_why() {
+    let flapping = |open| ServiceAlerts {
+        flapping: Some((Event::Down, at(0))),
+        open_trouble: Some(open),
+        ..ServiceAlerts::default()
+    };
+    let account = |verdict, alerts| {
+        let mail = channel(&[Event::Down, Event::Recovered], 12);
+        let known = remembered(verdict);
+        let text = told_after(&service("a"), known, Some(alerts), Some(&mail), &[]);
+        mail_lines(&text)
+    };
+    assert_eq!(
+        account(Verdict::Healthy, flapping(Event::Down)),
+        "none about `recovered`: it fails again and again; its recovery is reported once it stays well"
+    );
+    assert_eq!(
+        account(Verdict::Down, flapping(Event::Down)),
+        "none about `down`: it fails again and again, which was reported with `down` 2027-01-15T08:00:00Z \
+         (1m 30s ago); again after remind_every (1h)"
+    );
+}
+
+#[test]
 fn a_healthy_service_has_a_short_account() {
     assert_eq!(
         told(&service("a"), remembered(Verdict::Healthy), None, &[]),

@@ -336,6 +336,61 @@ fn one_that_breaks_again_and_again_is_told_again_where_it_is_worse_or_lasts() {
     );
 }
 
+#[test]
+fn what_was_held_back_of_one_that_breaks_again_and_again_is_not_told_once_it_is_well() {
+    // four incidents in the hour; the last recovery is not told
+    let breaks = |from: i64| {
+        let minutes = (from..from + 8).map(|minute| {
+            let verdict = if minute % 2 == 0 { DOWN } else { WELL };
+            (minute, verdict)
+        });
+        minutes.collect::<Vec<_>>()
+    };
+    let said = |routing: Routing, runs: &[(i64, Verdict)]| {
+        let mut told = Told::new(routing);
+        for &(minute, verdict) in runs {
+            told.run(minute * 60, &[("a", verdict)]);
+        }
+        told.said()
+    };
+    for on in [&ALL[..], &[Event::Down]] {
+        let patient = Routing {
+            escalate_after: Duration::from_mins(3),
+            remind_every: Duration::ZERO,
+            ..routing(on)
+        };
+        let well = [breaks(0), vec![(8, WELL), (12, WELL), (90, WELL)]].concat();
+        assert_eq!(said(patient.clone(), &well), expected(&[]), "{on:?}");
+        // where it breaks once more and lasts, that is told
+        let lasts = [breaks(0), vec![(8, DOWN), (10, DOWN), (11, DOWN)]].concat();
+        assert_eq!(said(patient, &lasts), expected(&[(11, "a down")]), "{on:?}");
+        let quiet = Routing {
+            quiet: Some(quiet(None)),
+            ..routing(on)
+        };
+        let well = [breaks(60), vec![(119, WELL), (120, WELL), (180, WELL)]].concat();
+        assert_eq!(said(quiet.clone(), &well), expected(&[]), "{on:?}");
+        let lasts = [breaks(60), vec![(70, DOWN), (120, DOWN)]].concat();
+        assert_eq!(said(quiet, &lasts), expected(&[(120, "a down")]), "{on:?}");
+    }
+    // what was told before stays open until its end is told
+    let quiet = Routing {
+        quiet: Some(quiet(None)),
+        ..routing(&ALL)
+    };
+    let runs = [
+        breaks(50),
+        vec![(61, Verdict::Exhausted), (63, WELL), (120, WELL)],
+        vec![(180, WELL)],
+    ]
+    .concat();
+    let told = said(quiet, &runs);
+    assert_eq!(
+        told[told.len() - 2..],
+        expected(&[(56, "a down"), (120, "a recovered")])
+    );
+}
+
 fn policies() -> impl Strategy<Value = Routing> {
     let except = prop_oneof![
         Just(None),
