@@ -1,11 +1,13 @@
 //! Channels beside mail: what each answer of a server comes to, on each of them, over several runs.
 
 use std::fs;
+use std::net::TcpStream;
+use std::process::{Command, Stdio};
 
 use serde_json::json;
 
 use crate::scene::hooks::{Answer, Hooks};
-use crate::scene::{Outcome, Scene, Service, render};
+use crate::scene::{Outcome, Scene, Service, free_port, render, wait_until};
 
 const KINDS: [&str; 9] = [
     "webhook",
@@ -184,6 +186,53 @@ fn a_url_that_is_no_more_than_a_scheme_and_a_host_is_shown() {
         scene.config(&format!("[notify.phone]\n{keys}\n{}", render(&[&down])));
         let shown = scene.run(&["check"]).exits(2).stderr;
         assert!(shown.contains(said) && !shown.contains("***"), "{shown}");
+    }
+}
+
+#[test]
+#[ignore = "needs openssl"]
+fn a_certificate_of_another_authority_names_ca_file_only_where_there_is_one() {
+    let script = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/it/real_smtp/certificates.sh"
+    );
+    let down = Service::new("alpha").watched();
+    let scene = Scene::new();
+    let made = Command::new("sh").arg(script).arg(scene.path("")).output();
+    assert!(made.unwrap().status.success());
+    for name in ["good", "own"] {
+        let port = free_port();
+        let mut server = Command::new("openssl")
+            .args(["s_server", "-quiet", "-accept", &port.to_string()])
+            .args(["-cert", &format!("{name}.pem")])
+            .args(["-key", &format!("{name}.key")])
+            .current_dir(scene.path(""))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        wait_until("it listens", || {
+            TcpStream::connect(("127.0.0.1", port)).is_ok()
+        });
+        let said = ["slack", "webhook"].map(|kind| {
+            let url = format!("https://localhost:{port}/CANARY1");
+            scene.config(&format!(
+                "[notify.phone]\ntype = \"{kind}\"\nurl = \"{url}\"\n{}",
+                render(&[&down])
+            ));
+            scene.run(&["test-notify"]).exits(1).words()
+        });
+        server.kill().unwrap();
+        server.wait().unwrap();
+        let what_to_do = [
+            "in the system's store (update-ca-certificates)",
+            "that an authority has signed",
+            "install ca-certificates",
+        ];
+        assert!(what_to_do.iter().any(|it| said[0].contains(it)), "{said:?}");
+        assert!(!said[0].contains("ca_file"), "{said:?}");
+        assert!(said[1].contains("set ca_file"), "{said:?}");
     }
 }
 
