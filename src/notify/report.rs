@@ -139,6 +139,19 @@ impl DeliveryReport {
         reasons.map(|reason| reason.sentence).collect()
     }
 
+    /// Why some do not have it, each reason once, for what is sent to one place and never again.
+    pub fn whys(&self) -> Vec<&str> {
+        let whys = self.recipients.iter().filter_map(|it| match &it.outcome {
+            Outcome::Delivered => None,
+            Outcome::Refused(why) | Outcome::Never(why) | Outcome::Deferred { why, .. } => {
+                Some(why.as_str())
+            }
+        });
+        let mut whys: Vec<&str> = whys.collect();
+        whys.dedup();
+        whys
+    }
+
     /// When a message is tried again that was kept after this, as the rest of a sentence.
     fn next_after(&self, kind: Kind) -> &'static str {
         match (kind, self.pause.map(|pause| pause.until_changed)) {
