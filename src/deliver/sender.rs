@@ -8,7 +8,7 @@ use super::present::Showing;
 use super::{ChannelState, Deliveries, Done, Shared, composed};
 use crate::config::Config;
 use crate::notify::outbox::{Delivery, Hold, Kept};
-use crate::notify::{Alert, Attempt, Channel, DeliveryReport, Paused, Thread};
+use crate::notify::{Alert, Attempt, Channel, DeliveryReport, Pause, Paused, Thread};
 use crate::state::channels::Moved;
 use crate::state::journal::{DeliveryEvent, Entry};
 
@@ -103,7 +103,8 @@ impl<'a> Sender<'a> {
                     "{}: no {name} can be kept there: {error}; it is sent at once, or tried again by the next run",
                     self.shared.state_dir.join("outbox").display()
                 );
-                let report = self.attempt(&delivery, self.channel.timeout());
+                let to = &delivery.recipients;
+                let report = self.attempt(&delivery, to, self.channel.timeout());
                 self.note_failures(&delivery, &report);
                 self.note_delivered(&delivery, &report);
                 *sent_at_once += usize::from(report.reached_somebody());
@@ -115,22 +116,32 @@ impl<'a> Sender<'a> {
         }
     }
 
-    fn attempt(&self, delivery: &Delivery, limit: Duration) -> DeliveryReport {
+    fn attempt(&self, delivery: &Delivery, to: &[String], limit: Duration) -> DeliveryReport {
         let attempt = Attempt {
             notification: &delivery.notification,
             thread: &delivery.thread,
             is_uncertain: delivery.uncertain > 0,
         };
-        self.channel
-            .send(&attempt, &delivery.recipients, limit, &mut |_| {})
+        self.channel.send(&attempt, to, limit, &mut |_| {})
     }
 
-    /// Tries one delivery, and brings its file up to date.
-    fn send(&self, kept: &mut Kept, limit: Duration) -> DeliveryReport {
-        let report = self.attempt(&kept.delivery, limit);
+    /// Tries to deliver to these recipients, and brings the file of the delivery up to date.
+    fn send(&self, kept: &mut Kept, to: &[String], limit: Duration) -> DeliveryReport {
+        let report = self.attempt(&kept.delivery, to, limit);
         let before = kept.delivery.clone();
         let delivery = &mut kept.delivery;
-        delivery.recipients = report.pending();
+        // what is left of a recipient may be called otherwise
+        delivery.recipients.retain(|it| !to.contains(it));
+        delivery.recipients.extend(report.pending());
+        (delivery.refused).retain(|address, _| !to.contains(address));
+        if report.pause.is_none() {
+            let pause = Pause::REFUSED;
+            let refused = report.refused().into_iter().map(|address| {
+                let hold = Hold::of(&pause, self.channel, self.shared.now);
+                (address.to_owned(), hold)
+            });
+            delivery.refused.extend(refused);
+        }
         if !delivery.is_over() {
             delivery.tries = delivery.tries.saturating_add(1);
         }
@@ -262,11 +273,12 @@ impl Work<'_> {
             // one that is cut short at its end may arrive twice: none begins with little time
             let in_time = !began || left >= limit / 2;
             let mut tried = transport_failed;
-            let waits = (kept.delivery.hold.as_ref()).is_some_and(|hold| hold.holds(channel, now));
-            if !is_held && !waits && !transport_failed && in_time && kept.delivery.is_due(now) {
+            let to = kept.delivery.due_recipients(channel, now);
+            let is_due = !to.is_empty() && kept.delivery.is_due(now);
+            if !is_held && !transport_failed && in_time && is_due {
                 began = true;
                 tried = true;
-                let report = self.sender.send(kept, left);
+                let report = self.sender.send(kept, &to, left);
                 done.hear(&report, channel, now);
                 transport_failed = report.transport_failed;
                 if let Some(id) = report.message_id {

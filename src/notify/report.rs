@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::answers::LONGEST;
+
 /// How a delivery went, recipient by recipient.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DeliveryReport {
@@ -26,6 +28,15 @@ pub struct Pause {
     pub length: Duration,
     /// It ends when the channel's table or one of its secrets has changed: those are what is wrong.
     pub until_changed: bool,
+}
+
+impl Pause {
+    /// For a recipient whom the other side has said no to.
+    pub const REFUSED: Self = Self {
+        whom: Paused::Message,
+        length: LONGEST,
+        until_changed: true,
+    };
 }
 
 /// What a pause is for.
@@ -107,6 +118,15 @@ impl DeliveryReport {
         let refused = |outcome: &Outcome| matches!(outcome, Outcome::Refused(_));
         let soon = |outcome: &Outcome| matches!(outcome, Outcome::Deferred { .. });
         outcomes.clone().any(refused) && !outcomes.any(soon)
+    }
+
+    /// The recipients whom the other side said no to.
+    pub fn refused(&self) -> Vec<&str> {
+        let refused = self.recipients.iter();
+        refused
+            .filter(|it| matches!(it.outcome, Outcome::Refused(_)))
+            .map(|it| it.address.as_str())
+            .collect()
     }
 
     /// Whether an attempt may have delivered the message although no answer came.
