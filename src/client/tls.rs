@@ -213,10 +213,9 @@ fn trusted(
         }
     }
     if roots.is_empty() {
-        return Err(
-            "no certificate authority is known here, so no server can be trusted; install ca-certificates, or set ca_file"
-                .to_owned(),
-        );
+        return Err(format!(
+            "no certificate authority is known here, so no server can be trusted; install ca-certificates{OR_SET}"
+        ));
     }
     Ok((roots, own))
 }
@@ -250,6 +249,23 @@ fn certificates(path: &Path, key: &str) -> Result<Vec<CertificateDer<'static>>, 
     Ok(certificates)
 }
 
+/// What to do, where there is a key `ca_file`.
+const SET_AUTHORITY: &str = "set ca_file to the certificate of that authority";
+const SET_CERTIFICATE: &str =
+    "where this server has it on purpose, set ca_file to this very certificate";
+const OR_SET: &str = ", or set ca_file";
+
+/// The same sentence for those whose table has no `ca_file`.
+pub fn without_ca_file(sentence: &str) -> String {
+    sentence
+        .replace(
+            SET_AUTHORITY,
+            "install it in the system's store (update-ca-certificates)",
+        )
+        .replace(SET_CERTIFICATE, "give it one that an authority has signed")
+        .replace(OR_SET, "")
+}
+
 /// What an error of a session with a server of this name means.
 pub(super) fn fault<W>(error: &Error, name: &str) -> Fault<W> {
     match error {
@@ -268,7 +284,10 @@ fn text(error: &dyn std::fmt::Display) -> String {
 pub fn distrust(reason: &CertificateError, name: &str, key: &str) -> String {
     match reason {
         CertificateError::NotValidForName => {
-            format!("is not valid for the name `{}`; set {key} to a name that it has", visible(name))
+            format!(
+                "is not valid for the name `{}`; set {key} to a name that it has",
+                visible(name)
+            )
         }
         CertificateError::NotValidForNameContext { presented, .. } => {
             let names: Vec<String> = presented.iter().map(|name| bare_name(name)).collect();
@@ -298,8 +317,7 @@ pub fn distrust(reason: &CertificateError, name: &str, key: &str) -> String {
         CertificateError::UnknownIssuer
         | CertificateError::BadSignature
         | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
-            "comes from an authority that is not trusted here; set ca_file to the certificate of that authority"
-                .to_owned()
+            format!("comes from an authority that is not trusted here; {SET_AUTHORITY}")
         }
         other => unsuitable(other),
     }
@@ -310,7 +328,9 @@ fn unsuitable(reason: &CertificateError) -> String {
     use webpki::Error as Cause;
     let said = match (reason, cause(reason)) {
         (_, Some(Cause::CaUsedAsEndEntity)) => {
-            "is one of an authority (CA:TRUE) and not of a server; where this server has it on purpose, set ca_file to this very certificate"
+            return format!(
+                "is one of an authority (CA:TRUE) and not of a server; {SET_CERTIFICATE}"
+            );
         }
         (_, Some(Cause::EndEntityUsedAsCa)) => {
             "is signed by a certificate that is none of an authority (CA:FALSE)"

@@ -1,5 +1,6 @@
 //! The deliveries of one channel.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
@@ -8,7 +9,7 @@ use super::present::Showing;
 use super::{ChannelState, Deliveries, Done, Shared, composed};
 use crate::config::Config;
 use crate::notify::outbox::{Delivery, Hold, Kept};
-use crate::notify::{Alert, Attempt, Channel, DeliveryReport, Paused, Thread};
+use crate::notify::{Alert, Attempt, Channel, DeliveryReport, Pause, Paused, Thread};
 use crate::state::channels::Moved;
 use crate::state::journal::{DeliveryEvent, Entry};
 
@@ -103,34 +104,49 @@ impl<'a> Sender<'a> {
                     "{}: no {name} can be kept there: {error}; it is sent at once, or tried again by the next run",
                     self.shared.state_dir.join("outbox").display()
                 );
-                let report = self.attempt(&delivery, self.channel.timeout());
+                let to = &delivery.recipients;
+                let report = self.attempt(&delivery, to, self.channel.timeout());
                 self.note_failures(&delivery, &report);
                 self.note_delivered(&delivery, &report);
                 *sent_at_once += usize::from(report.reached_somebody());
                 // who was not reached cannot be remembered; who was would be alerted again by every run
                 let is_over = report.reached_somebody() || report.pending().is_empty();
                 let is_noted = is_over && known.queued(now, id.as_deref(), |alert| !alert.waits);
+                for alert in due.iter().filter(|it| is_over && it.event.is_trouble()) {
+                    let is_taken = report.reached_somebody();
+                    known.told(&alert.service, alert.incident.as_deref(), is_taken);
+                }
                 changed | is_noted
             }
         }
     }
 
-    fn attempt(&self, delivery: &Delivery, limit: Duration) -> DeliveryReport {
+    fn attempt(&self, delivery: &Delivery, to: &[String], limit: Duration) -> DeliveryReport {
         let attempt = Attempt {
             notification: &delivery.notification,
             thread: &delivery.thread,
             is_uncertain: delivery.uncertain > 0,
         };
-        self.channel
-            .send(&attempt, &delivery.recipients, limit, &mut |_| {})
+        self.channel.send(&attempt, to, limit, &mut |_| {})
     }
 
-    /// Tries one delivery, and brings its file up to date.
-    fn send(&self, kept: &mut Kept, limit: Duration) -> DeliveryReport {
-        let report = self.attempt(&kept.delivery, limit);
+    /// Tries to deliver to these recipients, and brings the file of the delivery up to date.
+    fn send(&self, kept: &mut Kept, to: &[String], limit: Duration) -> DeliveryReport {
+        let report = self.attempt(&kept.delivery, to, limit);
         let before = kept.delivery.clone();
         let delivery = &mut kept.delivery;
-        delivery.recipients = report.pending();
+        // what is left of a recipient may be called otherwise
+        delivery.recipients.retain(|it| !to.contains(it));
+        delivery.recipients.extend(report.pending());
+        (delivery.refused).retain(|address, _| !to.contains(address));
+        if report.pause.is_none() {
+            let pause = Pause::REFUSED;
+            let refused = report.refused().into_iter().map(|address| {
+                let hold = Hold::of(&pause, self.channel, self.shared.now);
+                (address.to_owned(), hold)
+            });
+            delivery.refused.extend(refused);
+        }
         if !delivery.is_over() {
             delivery.tries = delivery.tries.saturating_add(1);
         }
@@ -224,6 +240,7 @@ impl Work<'_> {
                 queued: 0,
             },
             message_ids: Vec::new(),
+            told: Vec::new(),
             hold: self.hold.take(),
             refusal: None,
             unreached: None,
@@ -234,6 +251,9 @@ impl Work<'_> {
         let is_held = (done.hold.as_ref()).is_some_and(|hold| hold.holds(channel, now));
         let mut transport_failed = false;
         let mut began = false;
+        let waiting = Waiting::of(&self.kept);
+        // what of earlier messages is left, where others may not overtake it
+        let mut before: BTreeSet<String> = BTreeSet::new();
         let showing = self.showing.as_ref().filter(|it| !it.present.is_empty());
         let mut is_unshown = showing.is_some();
         if let Some(showing) = showing.filter(|_| !is_held) {
@@ -262,12 +282,26 @@ impl Work<'_> {
             // one that is cut short at its end may arrive twice: none begins with little time
             let in_time = !began || left >= limit / 2;
             let mut tried = transport_failed;
-            let waits = (kept.delivery.hold.as_ref()).is_some_and(|hold| hold.holds(channel, now));
-            if !is_held && !waits && !transport_failed && in_time && kept.delivery.is_due(now) {
+            let parts = channel.parts(&kept.delivery.notification, &kept.delivery.recipients);
+            let is_behind = |key: &String| before.contains(key);
+            let mut to = kept.delivery.due_recipients(channel, now);
+            if parts.iter().any(|(_, key)| is_behind(key)) {
+                let all = parts.iter().map(|(part, _)| part.clone());
+                kept.delivery.recipients = all.collect();
+                to = kept.delivery.due_recipients(channel, now);
+                to.retain(|it| !parts.iter().any(|(part, key)| part == it && is_behind(key)));
+            }
+            let is_due = !to.is_empty() && kept.delivery.is_due(now);
+            if !is_held && !transport_failed && in_time && is_due {
                 began = true;
                 tried = true;
-                let report = self.sender.send(kept, left);
+                let report = self.sender.send(kept, &to, left);
                 done.hear(&report, channel, now);
+                if report.reached_somebody() {
+                    done.told.extend(Waiting::taken(kept));
+                } else if kept.delivery.is_over() && to == channel.recipients() {
+                    done.told.extend(waiting.never_taken(kept));
+                }
                 transport_failed = report.transport_failed;
                 if let Some(id) = report.message_id {
                     let incidents = kept.delivery.notification.incidents();
@@ -281,8 +315,14 @@ impl Work<'_> {
             if tried && kept.delivery.is_expired(now) {
                 let why = "it could not be delivered for three days";
                 self.sender.shared.give_up(kept, why);
+                // not where a part of it was taken before
+                if kept.delivery.recipients == channel.recipients() {
+                    done.told.extend(waiting.never_taken(kept));
+                }
                 return false;
             }
+            let left = channel.parts(&kept.delivery.notification, &kept.delivery.recipients);
+            before.extend(left.into_iter().map(|(_, key)| key));
             true
         });
         done.deliveries.queued = (self.kept.iter())
@@ -291,6 +331,47 @@ impl Work<'_> {
             + usize::from(is_unshown);
         done
     }
+}
+
+/// How many messages of a channel are about trouble of each service.
+struct Waiting(BTreeMap<String, usize>);
+
+/// A service, its incident, and whether a message about that was taken.
+pub(super) type Told = (String, Option<String>, bool);
+
+impl Waiting {
+    fn of(kept: &[Kept]) -> Self {
+        let mut waiting = BTreeMap::new();
+        for Kept { delivery, .. } in kept.iter().filter(|kept| !kept.delivery.is_over()) {
+            let services: BTreeSet<&String> = trouble(delivery).map(|it| &it.service).collect();
+            for service in services {
+                *waiting.entry(service.clone()).or_default() += 1;
+            }
+        }
+        Self(waiting)
+    }
+
+    fn taken(kept: &Kept) -> Vec<Told> {
+        let alerts = trouble(&kept.delivery);
+        alerts
+            .map(|it| (it.service.clone(), it.incident.clone(), true))
+            .collect()
+    }
+
+    /// Those of a message that nobody will ever take, where no other one may be: a copy of it, or one that waits.
+    fn never_taken(&self, kept: &Kept) -> Vec<Told> {
+        let alerts = trouble(&kept.delivery);
+        alerts
+            .filter(|it| kept.delivery.uncertain == 0 && self.0.get(&it.service) == Some(&1))
+            .map(|it| (it.service.clone(), it.incident.clone(), false))
+            .collect()
+    }
+}
+
+/// What is wrong, of what a message says.
+fn trouble(delivery: &Delivery) -> impl Iterator<Item = &Alert> {
+    let alerts = delivery.notification.alerts.iter();
+    alerts.filter(|alert| alert.event.is_trouble())
 }
 
 impl Done {

@@ -172,6 +172,7 @@ impl Posted for Settings {
         let url = format!("{}/api/v2/alerts", url.trim_end_matches('/'));
         let mut post = Post::json(&url, alerts)?;
         post.ca_file.clone_from(&self.ca_file);
+        post.takes_ca_file = true;
         if let Some(token) = &self.token {
             let token = token.read("token")?;
             post = post.with_secret(header::AUTHORIZATION, &format!("Bearer {token}"))?;

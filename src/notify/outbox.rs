@@ -79,6 +79,9 @@ pub struct Delivery {
     /// Time in which there is no further attempt, where the other side does not take it as it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold: Option<Hold>,
+    /// The same of recipients who were refused while others are still to have it soon.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub refused: BTreeMap<String, Hold>,
     /// The clocks that these times are by. Each delivery has its own: whoever sets the clock, and whatever runs come
     /// before the one that sends, it is held against the right ones.
     #[serde(default)]
@@ -107,6 +110,7 @@ impl Delivery {
             last_uncertain: None,
             message_id: None,
             hold: None,
+            refused: BTreeMap::new(),
             clock: Some(now.clone()),
         }
     }
@@ -139,12 +143,25 @@ impl Delivery {
         if moved.abs() < TimeDelta::seconds(1) {
             return false;
         }
-        let held = self.hold.as_mut().map(|hold| &mut hold.since);
+        let held = (self.hold.iter_mut().chain(self.refused.values_mut())).map(|it| &mut it.since);
         let times = std::iter::once(&mut self.since).chain(&mut self.last_uncertain);
         for time in times.chain(held) {
             *time = time.checked_add_signed(moved).unwrap_or(*time);
         }
         true
+    }
+
+    /// The recipients who are to be tried now.
+    pub fn due_recipients(&self, channel: &Channel, now: DateTime<Utc>) -> Vec<String> {
+        let is_held = |hold: &Hold| hold.holds(channel, now);
+        if self.hold.as_ref().is_some_and(is_held) {
+            return Vec::new();
+        }
+        let recipients = self.recipients.iter();
+        recipients
+            .filter(|it| !self.refused.get(*it).is_some_and(is_held))
+            .cloned()
+            .collect()
     }
 
     /// Whether it has been tried for long enough.

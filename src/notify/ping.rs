@@ -65,8 +65,8 @@ impl Ping {
         let report = if is_success { "" } else { report };
         let post = self.post(is_success, report);
         let answered = hand_over(&recipient, post, None, receipt, self.timeout, &mut |_| {});
-        for trouble in answered.troubles("ping") {
-            ::log::warn!("{trouble}");
+        for why in answered.whys() {
+            ::log::warn!("ping failed: {why}");
         }
     }
 

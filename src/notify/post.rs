@@ -15,6 +15,7 @@ use crate::client::http::{
     self, HeaderName, HeaderValue, Method, Proxy, Request, Response, StatusCode, Url, header,
     redirects_to,
 };
+use crate::client::tls::without_ca_file;
 
 /// So much of an answer is read.
 const ANSWER_LIMIT: usize = 64 << 10;
@@ -29,6 +30,8 @@ pub(super) struct Post {
     pub(super) headers: Vec<(HeaderName, HeaderValue)>,
     pub(super) body: Vec<u8>,
     pub(super) ca_file: Option<PathBuf>,
+    /// Its table has the key.
+    pub(super) takes_ca_file: bool,
     /// What is never shown, whoever repeats it.
     pub(super) secrets: Vec<String>,
 }
@@ -45,6 +48,7 @@ impl Post {
             )],
             body: value.to_string().into_bytes(),
             ca_file: None,
+            takes_ca_file: false,
             secrets: parts_of_url(url),
         })
     }
@@ -253,6 +257,7 @@ fn one(
     receipt: fn(&Answer<'_>) -> Receipt,
 ) -> Came {
     let origin = post.url.origin();
+    let takes_ca_file = post.takes_ca_file;
     let request = post.request(proxy.cloned());
     // the limit is the channel's own, whatever the run has left
     let run_ends = Instant::now() + limit + Duration::from_secs(1);
@@ -279,10 +284,17 @@ fn one(
             };
             Came::To(meaning(&answer, receipt, Utc::now()), response)
         }
-        Some(Err(failure)) => Came::Nothing {
-            why: failure.sentence(&origin),
-            was_sent: failure.was_sent,
-        },
+        Some(Err(failure)) => {
+            let why = failure.sentence(&origin);
+            Came::Nothing {
+                why: if takes_ca_file {
+                    why
+                } else {
+                    without_ca_file(&why)
+                },
+                was_sent: failure.was_sent,
+            }
+        }
         None => Came::Nothing {
             why: format!("{origin} was not asked"),
             was_sent: false,

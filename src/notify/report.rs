@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::answers::LONGEST;
+
 /// How a delivery went, recipient by recipient.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DeliveryReport {
@@ -26,6 +28,15 @@ pub struct Pause {
     pub length: Duration,
     /// It ends when the channel's table or one of its secrets has changed: those are what is wrong.
     pub until_changed: bool,
+}
+
+impl Pause {
+    /// For a recipient whom the other side has said no to.
+    pub const REFUSED: Self = Self {
+        whom: Paused::Message,
+        length: LONGEST,
+        until_changed: true,
+    };
 }
 
 /// What a pause is for.
@@ -109,6 +120,15 @@ impl DeliveryReport {
         outcomes.clone().any(refused) && !outcomes.any(soon)
     }
 
+    /// The recipients whom the other side said no to.
+    pub fn refused(&self) -> Vec<&str> {
+        let refused = self.recipients.iter();
+        refused
+            .filter(|it| matches!(it.outcome, Outcome::Refused(_)))
+            .map(|it| it.address.as_str())
+            .collect()
+    }
+
     /// Whether an attempt may have delivered the message although no answer came.
     pub fn is_uncertain(&self) -> bool {
         let uncertain = |outcome: &Outcome| {
@@ -137,6 +157,19 @@ impl DeliveryReport {
     pub fn troubles(&self, channel: &str) -> Vec<String> {
         let reasons = self.reasons(channel).into_iter();
         reasons.map(|reason| reason.sentence).collect()
+    }
+
+    /// Why some do not have it, each reason once, for what is sent to one place and never again.
+    pub fn whys(&self) -> Vec<&str> {
+        let whys = self.recipients.iter().filter_map(|it| match &it.outcome {
+            Outcome::Delivered => None,
+            Outcome::Refused(why) | Outcome::Never(why) | Outcome::Deferred { why, .. } => {
+                Some(why.as_str())
+            }
+        });
+        let mut whys: Vec<&str> = whys.collect();
+        whys.dedup();
+        whys
     }
 
     /// When a message is tried again that was kept after this, as the rest of a sentence.

@@ -17,7 +17,7 @@ table! {
     /// What is reported, and how often.
     pub struct Routing like "on = [\"down\"]", check has_one_choice {
         /// What is reported; there is also "unknown", "started" (the first run with a new state), and of scales "scaled" and
-        /// "at_max". A "report" is sent to every channel, whatever stands here.
+        /// "at_max". A "report", and "watchdog" (trouble of its own), are sent to every channel, whatever stands here.
         on: Vec<Event> = vec![
             Event::Restarted,
             Event::Repaired,
@@ -68,6 +68,7 @@ choice! {
     "degraded" = Degraded,
     "unknown" = Unknown,
     "report" = Report,
+    "watchdog" = Watchdog,
     "started" = Started,
     "scaled" = Scaled,
     "scale_failed" = ScaleFailed,

@@ -101,6 +101,7 @@ impl Posted for Settings {
     fn post(&self, message: &serde_json::Value) -> Result<Post, String> {
         let mut post = Post::json(&self.url.read("URL")?, message)?;
         post.ca_file.clone_from(&self.ca_file);
+        post.takes_ca_file = true;
         for (name, value) in &self.headers {
             if value.is_sensitive() {
                 post.hide(&String::from_utf8_lossy(value.as_bytes()));

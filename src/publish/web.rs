@@ -113,6 +113,10 @@ pub fn publish(dir: &Path, pages: &Pages) -> Result<(), String> {
         .map_err(io::Error::from)
         .and_then(|text| {
             super::write_whole(&access, &text, |file| {
+                if pages.access.token.is_none() {
+                    // whatever the umask says
+                    return file.set_permissions(Permissions::from_mode(0o644));
+                }
                 keep_from_others(file, &dir.join(REQUESTS))
             })
         })
@@ -195,6 +199,15 @@ mod tests {
             pages.access
         );
         assert!(!text.contains("secret"));
+        // without a token there is nothing in it that is not in the pages
+        let open = Pages {
+            access: access(None),
+            ..pages.clone()
+        };
+        publish(&dir, &open).unwrap();
+        assert_eq!(mode(ACCESS), 0o644);
+        publish(&dir, &pages).unwrap();
+        assert_eq!(mode(ACCESS), 0o640);
         // a file stands where the directory should be
         let error = publish(&dir.join(PAGE), &pages).unwrap_err();
         assert!(error.contains("status.html: "), "{error}");

@@ -19,7 +19,9 @@ impl Run {
         if config.metrics.textfile.is_none() && config.web.is_none() {
             return;
         }
-        let mut run = self.result(results);
+        // as it was recorded: before the messages were handed over
+        let recorded = session.state.last_result;
+        let mut run = recorded.unwrap_or_else(|| self.result(results));
         let mut trouble = Vec::new();
         match &session.access {
             Access::ReadOnly => return,

@@ -503,6 +503,40 @@ fn f72_a_recipient_who_is_refused_costs_the_others_nothing() {
 }
 
 #[test]
+fn f72_a_recipient_who_is_refused_is_tried_once_an_hour_whatever_becomes_of_another() {
+    let server = Server::new();
+    server.refuse("gone@example.org", "550 no such user");
+    server.refuse("slow@example.org", "451 come back later");
+    let scene = Scene::new();
+    scene.config(&format!(
+        "[mail]\nfrom = \"watchdog@example.org\"\nto = [\"gone@example.org\", \"slow@example.org\"]\n{}\n{}",
+        server.table(),
+        render(&[&Service::new("a").watched()])
+    ));
+    let asked = |who: &str| server.heard().matches(&format!("RCPT TO:<{who}")).count();
+    for tries in 1..4 {
+        scene.check().exits(2);
+        assert_eq!((asked("gone@"), asked("slow@")), (1, tries));
+    }
+    let said = scene.read("state/journal.jsonl");
+    assert!(said.contains("it is tried once an hour"), "{said}");
+    server.accept("slow@example.org");
+    scene.check().exits(2);
+    scene.check().exits(2);
+    assert_eq!((asked("gone@"), asked("slow@"), scene.outbox()), (1, 4, 1));
+    // after an hour
+    server.accept("gone@example.org");
+    let name = fs::read_dir(scene.path("state/outbox")).unwrap().next();
+    let path = name.unwrap().unwrap().path();
+    let mut kept: serde_json::Value =
+        serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+    kept["refused"]["gone@example.org"]["since"] = "2026-01-01T00:00:00Z".into();
+    fs::write(&path, kept.to_string()).unwrap();
+    scene.check().exits(2);
+    assert_eq!((asked("gone@"), asked("slow@"), scene.outbox()), (2, 4, 0));
+}
+
+#[test]
 fn f72_a_recipient_who_is_put_off_is_tried_again() {
     let server = Server::new();
     server.refuse("slow@example.org", "451 come back later");

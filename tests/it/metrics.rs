@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs;
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command, Stdio};
 
@@ -49,6 +50,26 @@ fn a_restart_by_hand_is_counted_at_once() {
     assert_eq!(written(&scene)[RESTARTED], "0");
     scene.run(&["restart", "a"]).exits(0);
     assert_eq!(written(&scene)[RESTARTED], "1");
+}
+
+#[test]
+fn how_long_a_run_took_is_without_its_messages_wherever_it_is_asked_for() {
+    // it takes connections and says nothing
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = silent.local_addr().unwrap().port();
+    let scene = Scene::new();
+    scene.config(&format!(
+        "[metrics]\ntextfile = \"{{dir}}/watchdog.prom\"\n\
+         [notify.phone]\ntype = \"slack\"\nurl = \"http://127.0.0.1:{port}/x\"\ntimeout = \"3s\"\n{}",
+        render(&[&Service::new("a").watched()])
+    ));
+    let run = scene.check().exits(2).json();
+    assert!(run["duration_ms"].as_u64().unwrap() >= 2900, "{run}");
+    let took = "watchdog_last_run_duration_seconds";
+    let written = series(&scene.read("watchdog.prom"))[took].clone();
+    let printed = series(&scene.run(&["metrics"]).exits(0).stdout)[took].clone();
+    assert_eq!(written, printed);
+    assert!(written.parse::<f64>().unwrap() < 2.5, "{written}");
 }
 
 #[test]

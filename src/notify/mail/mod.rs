@@ -12,7 +12,6 @@ use lettre::Address;
 use lettre::message::Mailbox as Parsed;
 use nix::unistd::{AccessFlags, access};
 
-use super::answers::LONGEST;
 use super::kind::Private;
 use super::report::{Pause, Paused};
 use super::{ChannelKind, DeliveryReport, Notification, Outcome, Recipient, Routing, Thread};
@@ -221,8 +220,7 @@ impl Settings {
         };
         report.pause = Some(Pause {
             whom,
-            length: LONGEST,
-            until_changed: true,
+            ..Pause::REFUSED
         });
     }
 }

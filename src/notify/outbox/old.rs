@@ -1,5 +1,7 @@
 //! The files of watchdog 0.1.0, which knew mail alone: a message with its headers.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 
@@ -73,6 +75,7 @@ pub(super) fn parse(bytes: &[u8]) -> Option<Delivery> {
         last_uncertain: entry.doubted,
         message_id: None,
         hold: None,
+        refused: BTreeMap::new(),
         clock: entry.clock,
     })
 }
