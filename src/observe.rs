@@ -38,6 +38,7 @@ pub fn target(service: &Service) -> Target<'_> {
             || (service.checks.iter()).any(|check| check.rule.shows_life()),
         may_have_started: false,
         by_command: false,
+        patience: service.start_grace,
     }
 }
 
@@ -46,7 +47,10 @@ pub fn known_processes(state: &State) -> BTreeSet<Identity> {
     state
         .services
         .values()
-        .flat_map(|service| [&service.process.main, &service.process.started])
+        .flat_map(|service| {
+            let known = &service.process;
+            [&known.main, &known.started, &known.wrapper]
+        })
         .flatten()
         .cloned()
         .collect()

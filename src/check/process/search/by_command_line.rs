@@ -177,7 +177,7 @@ pub(super) fn what_it_does(process: &Process, role: Role) -> String {
 }
 
 /// That no process matches, and who has the command in its arguments all the same.
-pub(super) fn none_matches(pattern: &Pattern, hosts: &[(Process, Role)]) -> String {
+pub(in super::super) fn none_matches(pattern: &Pattern, hosts: &[(Process, Role)]) -> String {
     let mut text = format!("no process matches `{}`", pattern.source());
     if let Some((host, role)) = hosts.first() {
         let what = what_it_does(host, *role);

@@ -103,12 +103,18 @@ impl Search<'_> {
             }
         }
         // or it is surely what was started, whatever it has become since
-        let sure = match self.living(self.last_seen.started.as_ref(), uid) {
-            Some(main) => Some((main, "is what was started last")),
-            None => self
+        let mut sure = self
+            .living(self.last_seen.started.as_ref(), uid)
+            .map(|main| (main, "is what was started last"));
+        if sure.is_none() {
+            // or what has started it, and may do so again
+            if let Some(wrapper) = self.living_wrapper(target) {
+                return self.without_main(wrapper, stale.as_ref(), rule, target);
+            }
+            sure = self
                 .with_own_command(target, uid)
-                .map(|main| (main, "runs just the command of `spawn`")),
-        };
+                .map(|main| (main, "runs just the command of `spawn`"));
+        }
         if let Some((main, why)) = sure {
             let pid = main.pid;
             match (&stale, &rule.command_line) {
@@ -146,7 +152,7 @@ impl Search<'_> {
     }
 
     /// The process was found, though not by its PID file: which named another, or could not be read.
-    pub(super) fn told_otherwise(&mut self, stale: Option<&(String, bool)>, found: &str) {
+    pub(in super::super) fn told_otherwise(&mut self, stale: Option<&(String, bool)>, found: &str) {
         match stale {
             Some((why, false)) => {
                 self.found(PID_FILE_STALE, Severity::Warning, format!("{why}, {found}"));

@@ -17,7 +17,8 @@ impl Search<'_> {
         started: Started<'_>,
         target: &Target<'_>,
     ) -> Outcome {
-        let known = [&self.last_seen.main, &self.last_seen.started];
+        let last_seen = self.last_seen;
+        let known = [&last_seen.main, &last_seen.started, &last_seen.wrapper];
         let known = known.map(Option::as_ref);
         if let Some(main) = known.into_iter().find_map(|it| self.living(it, None)) {
             return Outcome::alone(main);
@@ -56,7 +57,11 @@ impl Search<'_> {
     }
 
     /// A process that an earlier run knew, if it lives.
-    pub(super) fn living(&self, known: Option<&Identity>, uid: Option<u32>) -> Option<Process> {
+    pub(in super::super) fn living(
+        &self,
+        known: Option<&Identity>,
+        uid: Option<u32>,
+    ) -> Option<Process> {
         let known = known.filter(|known| known.boot_id == self.now.boot_id)?;
         match self.process(known.pid, uid) {
             Lookup::Found(process)
@@ -87,12 +92,13 @@ impl Search<'_> {
     /// Whether a process is known to be another service's.
     pub(super) fn is_anothers(&self, process: &Process) -> bool {
         let identity = self.identity(process);
-        let own = [&self.last_seen.main, &self.last_seen.started];
+        let last_seen = self.last_seen;
+        let own = [&last_seen.main, &last_seen.started, &last_seen.wrapper];
         self.taken.contains(&identity) && !own.into_iter().flatten().any(|it| *it == identity)
     }
 
     /// Whether a process may be one that the main process has left behind: it began before that was last seen, or is in its
-    /// group.
+    /// group. What is older than the main process, or was its parent, is no child of it.
     pub(super) fn may_be_left_behind(&self, process: &Process) -> bool {
         let Some(main) = self
             .last_seen
@@ -107,7 +113,11 @@ impl Search<'_> {
             .seen_ms
             .saturating_mul(process_table::ticks_per_second())
             / 1000;
-        let is_itself = self.identity(process) == *main;
+        let identity = self.identity(process);
+        if process.start < main.start || self.last_seen.family.parent.as_ref() == Some(&identity) {
+            return false;
+        }
+        let is_itself = identity == *main;
         let began_then = process.start == seen && !self.is_surely_apart(process);
         !is_itself && (process.start < seen || began_then || process.group == main.pid)
     }
@@ -123,7 +133,7 @@ impl Search<'_> {
     }
 
     /// Whether a process has just the arguments, the directory and the user that the watchdog would start.
-    pub(super) fn runs_command_of(&self, pid: i32, started: Started<'_>) -> bool {
+    pub(in super::super) fn runs_command_of(&self, pid: i32, started: Started<'_>) -> bool {
         let Lookup::Found(process) = process_table::look_up_whole(pid) else {
             return false;
         };
