@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 
-use crate::scene::{Scene, Service, alive};
+use crate::scene::{Scene, Service, alive, render};
 
 /// A service that is known by its PID file alone.
 fn by_pid_file(name: &str) -> Service {
@@ -104,7 +104,7 @@ fn what_was_started_last_runs_although_another_pattern_does_not_match_it() {
     scene.check().exits(1).verdict("a", "restarted");
     let pid = scene.last("a");
     let other = Service::new("a").known_by(Some("{ command_line = 'no-such-program' }"));
-    scene.config(&crate::scene::render(&[&other]));
+    scene.config(&render(&[&other]));
     for _ in 0..2 {
         let outcome = scene.run(&["check"]).exits(0);
         let text = outcome.words();
@@ -239,6 +239,51 @@ fn the_workers_of_a_program_that_was_to_be_replaced_are_not_taken_for_it() {
         state["services"]["a"]["interrupted_attempt"] = time;
     });
     its_workers_are_not_the_service(&scene);
+}
+
+#[test]
+fn a_service_that_was_renamed_gets_no_second_copy() {
+    let command = "[\"/bin/sh\", \"{dir}/prog.sh\", \"x\"]";
+    let plain = |name: &str| by_start(name).spawn("command", command);
+    let by_file = |name: &str| {
+        let process = format!("{{ pid_file = \"{name}.pid\" }}");
+        plain(name)
+            .known_by(Some(&process))
+            .spawn("write_pid_file", "true")
+    };
+    let with_probe = |name: &str| {
+        let probe = "command = [\"test\", \"-e\", \"{dir}/x.starts\"]";
+        plain(name).rest(&format!("[[service.{name}.exec]]\n{probe}\n"))
+    };
+    let kinds: [&dyn Fn(&str) -> Service; 3] = [&plain, &by_file, &with_probe];
+    for (kind, of) in kinds.iter().enumerate() {
+        for between in ["nothing", "disabled", "a run without it", "a lost state"] {
+            let scene = Scene::of(&[&of("old")]);
+            scene.check().exits(1).verdict("old", "restarted");
+            let pid = scene.last("x");
+            let mut config = render(&[&of("new")]);
+            match between {
+                "disabled" => config += &render(&[&of("old").top("enabled", "false")]),
+                "a run without it" => {
+                    scene.config(&render(&[&Service::new("other")]));
+                    scene.check().exits(1).verdict("other", "restarted");
+                }
+                "a lost state" => {
+                    fs::remove_file(scene.path("state/state.json")).unwrap();
+                    fs::remove_file(scene.path("state/state.json.bak")).unwrap();
+                }
+                _ => {}
+            }
+            scene.config(&config);
+            for _ in 0..2 {
+                let outcome = scene.check();
+                let new = outcome.service("new");
+                assert_eq!(new["action"], Value::Null, "{kind} {between}");
+                assert_eq!(new["pid"], pid, "{kind} {between}");
+            }
+            assert_eq!(scene.starts("x"), [pid], "{kind} {between}");
+        }
+    }
 }
 
 #[test]
