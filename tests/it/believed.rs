@@ -5,9 +5,10 @@
 use std::fs;
 use std::time::{Duration, SystemTime};
 
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use crate::scene::{Scene, Service, alive, render};
+use crate::scene::{Scene, Service, alive, render, root, signal};
 
 /// A service that is known by its PID file alone.
 fn by_pid_file(name: &str) -> Service {
@@ -284,6 +285,80 @@ fn a_service_that_was_renamed_gets_no_second_copy() {
             assert_eq!(scene.starts("x"), [pid], "{kind} {between}");
         }
     }
+}
+
+#[test]
+fn what_was_started_last_is_not_started_again_as_another_user() {
+    let name = |uid| nix::unistd::User::from_uid(uid).unwrap().unwrap().name;
+    let own = name(nix::unistd::geteuid());
+    let other = if root() { "daemon" } else { "root" };
+    let line = "command_line = '{dir}/prog\\.sh a( |$)'";
+    for (rule, verdict) in [(line, "healthy"), ("pid_file = \"a.pid\"", "degraded")] {
+        // with what is remembered, and by the command of `spawn` alone
+        for is_lost in [false, true] {
+            let of = |user: &str| {
+                Service::new("a").known_by(Some(&format!("{{ {rule}, user = \"{user}\" }}")))
+            };
+            let scene = Scene::of(&[&of(&own)]);
+            scene.check().exits(1).verdict("a", "restarted");
+            let pid = scene.last("a");
+            if is_lost {
+                fs::remove_dir_all(scene.path("state")).unwrap();
+            }
+            scene.config(&render(&[&of(other)]));
+            let why = if is_lost {
+                "runs just the command of `spawn`"
+            } else {
+                "is what was started last"
+            };
+            let outcome = scene.check().verdict("a", verdict);
+            let text = &outcome.stdout;
+            assert_eq!(outcome.service("a")["pid"], pid);
+            assert!(
+                text.contains(&format!("PID {pid} runs as user {own}, not {other}")),
+                "{text}"
+            );
+            assert!(text.contains(why), "{text}");
+            assert_eq!(scene.starts("a"), [pid]);
+            // and of one that is gone, it is not said that nobody runs it
+            if verdict == "healthy" {
+                scene.kill(pid);
+                let stranger = scene.start("a", &[]);
+                let other = of(other).watched();
+                scene.config(&render(&[&other]));
+                let text = scene.check().exits(2).stdout;
+                assert!(text.contains("no process of user "), "{text}");
+                assert!(alive(stranger));
+            }
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_restart_as_another_user_stops_what_was_started_last() {
+    let config = |user: &str| {
+        format!(
+            "[service.a]\nprocess = {{ command_line = '^sleep 8761\\.5$', user = \"{user}\" }}\n\
+             spawn = {{ command = [\"sleep\", \"8761.5\"], user = \"{user}\" }}\nworking_dir = \"/\"\n\
+             restart = {{ settle = \"200ms\" }}\n"
+        )
+    };
+    let scene = Scene::with(&config("root"));
+    let pid = |outcome: &crate::scene::Outcome| {
+        i32::try_from(outcome.service("a")["pid"].as_i64().unwrap()).unwrap()
+    };
+    let first = pid(&scene.check().exits(1).verdict("a", "restarted"));
+    scene.config(&config("nobody"));
+    let outcome = scene.check().exits(0).verdict("a", "healthy");
+    assert_eq!(pid(&outcome), first);
+    scene.run(&["restart", "a"]).exits(0);
+    assert!(!alive(first));
+    let second = pid(&scene.check().exits(0).verdict("a", "healthy"));
+    let uids = crate::scene::status(second, "Uid");
+    signal(second, Signal::SIGKILL);
+    let nobody = nix::unistd::User::from_name("nobody").unwrap().unwrap().uid;
+    assert!(uids.contains(&nobody.to_string()), "{uids}");
 }
 
 #[test]

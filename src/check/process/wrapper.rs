@@ -9,7 +9,7 @@ use std::io;
 use std::time::Duration;
 
 use super::search::{Outcome, Search, none_matches};
-use super::{Identity, LastSeen, Rule, Running, Target};
+use super::{Identity, LastSeen, Rule, Running, Target, resolve_user};
 use crate::clock::{Reading, rough};
 use crate::process_table::{self, Lookup, Process, ProcessState, ProcessTable, Stat};
 
@@ -65,9 +65,13 @@ impl Search<'_> {
         target: &Target<'_>,
     ) -> Outcome {
         let pid = wrapper.pid;
+        let uid = rule
+            .user
+            .as_deref()
+            .and_then(|user| resolve_user(user).ok());
         let missing = match (stale, &rule.command_line) {
             (Some((why, _)), _) => why.clone(),
-            (None, Some(pattern)) => none_matches(pattern, &[]),
+            (None, Some(pattern)) => none_matches(pattern, uid, &[]),
             (None, None) => "no process".to_owned(),
         };
         let alone = self.last_seen.alone_ms.map(|since| {

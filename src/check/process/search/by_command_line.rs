@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use super::{MATCHES_LIMIT, QUOTED, Search};
+use super::{MATCHES_LIMIT, QUOTED, Search, user_name};
 use crate::check::Severity;
 use crate::check::pattern::Pattern;
 use crate::check::process::host::{Role, is_wrapper, role};
@@ -177,8 +177,17 @@ pub(super) fn what_it_does(process: &Process, role: Role) -> String {
 }
 
 /// That no process matches, and who has the command in its arguments all the same.
-pub(in super::super) fn none_matches(pattern: &Pattern, hosts: &[(Process, Role)]) -> String {
-    let mut text = format!("no process matches `{}`", pattern.source());
+pub(in super::super) fn none_matches(
+    pattern: &Pattern,
+    uid: Option<u32>,
+    hosts: &[(Process, Role)],
+) -> String {
+    let of_user = uid.map(|uid| format!(" of user {}", user_name(uid)));
+    let mut text = format!(
+        "no process{} matches `{}`",
+        of_user.unwrap_or_default(),
+        pattern.source()
+    );
     if let Some((host, role)) = hosts.first() {
         let what = what_it_does(host, *role);
         let _ = write!(text, " (PID {} does not count: it {what})", host.pid);

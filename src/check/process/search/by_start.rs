@@ -38,7 +38,7 @@ impl Search<'_> {
                 Err(why) => return Outcome::Unseen(why),
             }
         }
-        if let Some(main) = self.with_own_command(target, None) {
+        if let Some(main) = self.with_own_command(target) {
             return Outcome::alone(main);
         }
         let Some(known) = known else {
@@ -77,16 +77,9 @@ impl Search<'_> {
 
     /// What runs the very command of the service, where nothing else was found: somebody has started it by hand. One that
     /// may have been missed is no reason to wait: this is a second look.
-    pub(super) fn with_own_command(
-        &self,
-        target: &Target<'_>,
-        uid: Option<u32>,
-    ) -> Option<Process> {
+    pub(super) fn with_own_command(&self, target: &Target<'_>) -> Option<Process> {
         let started = target.started.filter(|_| target.by_command)?;
-        let found = self.with_command_of(started, Born::SinceLastSight);
-        found
-            .ok()?
-            .filter(|process| uid.is_none_or(|uid| process.uid == Some(uid)))
+        self.with_command_of(started, Born::SinceLastSight).ok()?
     }
 
     /// Whether a process is known to be another service's.
