@@ -20,6 +20,7 @@ mod ended;
 mod explain;
 mod family;
 mod host;
+mod own_command;
 mod pid_file;
 mod rule;
 mod script;

@@ -243,6 +243,42 @@ fn the_workers_of_a_program_that_was_to_be_replaced_are_not_taken_for_it() {
 }
 
 #[test]
+fn a_script_is_known_by_its_file_however_it_was_started() {
+    let by_watchdog = None;
+    for (command, by_hand) in [
+        ("\"./run.sh\"", by_watchdog),
+        ("\"./run.sh\"", Some("./run.sh")),
+        ("\"./run.sh\"", Some("{dir}/run.sh")),
+        ("\"./run.sh\"", Some("sh run.sh")),
+        ("\"{dir}/run.sh\"", Some("./run.sh")),
+        ("\"/bin/sh\", \"run.sh\"", Some("sh run.sh")),
+        ("\"sh\", \"run.sh\"", Some("/bin/sh {dir}/run.sh")),
+    ] {
+        let service = by_start("a").spawn("command", &format!("[{command}]"));
+        let scene = Scene::of(&[&service]);
+        let script = "#!/bin/sh\necho $$ >>{dir}/a.starts\nread -r _ <>{dir}/hold\n";
+        scene.write("run.sh", script.replace("{dir}", scene.dir()));
+        scene
+            .shell("mkfifo {dir}/hold && chmod +x {dir}/run.sh")
+            .exits(0);
+        if let Some(by_hand) = by_hand {
+            scene
+                .shell(&format!("(setsid {by_hand} </dev/null >/dev/null 2>&1 &)"))
+                .exits(0);
+            scene.wait_until("the program", || scene.starts("a").len() == 1);
+        } else {
+            scene.check().exits(1).verdict("a", "restarted");
+            scene.wait_until("the program", || scene.starts("a").len() == 1);
+            fs::remove_dir_all(scene.path("state")).unwrap();
+        }
+        let pid = scene.last("a");
+        let outcome = scene.check().exits(0).verdict("a", "healthy");
+        assert_eq!(outcome.service("a")["pid"], pid, "{command} {by_hand:?}");
+        assert_eq!(scene.starts("a"), [pid], "{command} {by_hand:?}");
+    }
+}
+
+#[test]
 fn a_service_that_was_renamed_gets_no_second_copy() {
     let command = "[\"/bin/sh\", \"{dir}/prog.sh\", \"x\"]";
     let plain = |name: &str| by_start(name).spawn("command", command);

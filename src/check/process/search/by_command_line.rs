@@ -8,7 +8,7 @@ use super::{MATCHES_LIMIT, QUOTED, Search, user_name};
 use crate::check::Severity;
 use crate::check::pattern::Pattern;
 use crate::check::process::host::{Role, is_wrapper, role};
-use crate::check::process::script::FirstLine;
+use crate::check::process::own_command::OwnCommand;
 use crate::check::process::{Started, TOO_MANY};
 use crate::process_table::{Lookup, Process, ProcessState, ProcessTable};
 use crate::text::printable;
@@ -156,14 +156,14 @@ pub(super) fn role_for(pattern: &Pattern, process: &Process, started: Option<Sta
     }
 }
 
-/// Whether a process has just the arguments that the service is started with.
+/// Whether a process has the arguments that the service is started with.
 pub(super) fn is_own_command(process: &Process, started: Option<Started<'_>>) -> bool {
     started.is_some_and(|started| {
-        let program = started.command.first().map_or("", String::as_str);
-        let wanted = started.command.join(" ").into_bytes();
-        FirstLine::of(program, started.working_dir)
-            .unwrap_or_default()
-            .runs(&process.command, &wanted)
+        match OwnCommand::of(started) {
+            Ok(command) => command.is_run_by(process),
+            // its words are known all the same
+            Err(_) => process.command == started.command.join(" ").as_bytes(),
+        }
     })
 }
 

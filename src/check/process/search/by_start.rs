@@ -5,10 +5,10 @@ use std::io;
 
 use super::by_command_line::{eldest, is_own_command, roots};
 use super::{Born, MATCHES_LIMIT, Outcome, Search};
-use crate::check::process::script::FirstLine;
+use crate::check::process::own_command::OwnCommand;
 use crate::check::process::{Identity, Started, Target, resolve_user};
 use crate::process_table;
-use crate::process_table::{Lookup, Needles, Process, ProcessState};
+use crate::process_table::{Lookup, Process, ProcessState};
 
 impl Search<'_> {
     /// A service that is known by what the watchdog started.
@@ -163,18 +163,18 @@ impl Search<'_> {
                 ));
             }
         };
-        let wanted = started.command.join(" ").into_bytes();
-        let program = started.command.first().map_or("", String::as_str);
-        let first_line = FirstLine::of(program, &directory)
-            .map_err(|error| format!("its program {program} cannot be looked at: {error}"))?;
+        let command = OwnCommand::of(started).map_err(|error| {
+            let program = started.command.first().map_or("", String::as_str);
+            format!("its program {program} cannot be looked at: {error}")
+        })?;
         let candidates = self.table.with_command(
-            // an interpreter stands before the command
-            &Needles::text(&wanted),
+            &command.needles(),
             MATCHES_LIMIT,
             |pid| self.table.process_with_user(pid),
-            |command| first_line.runs(command, &wanted),
+            |text| command.may_be(text),
             |process| {
                 process.uid == Some(uid)
+                    && command.is_run_by(process)
                     && self.eligible(process)
                     && match born {
                         Born::Ever => true,
