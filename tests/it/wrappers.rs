@@ -118,6 +118,27 @@ fn a_wrapper_that_does_not_start_its_program_again_is_stopped_before_another_is_
 }
 
 #[test]
+fn a_wrapper_is_stopped_with_what_its_program_left_behind() {
+    let scene = scene(KNOWN_BY[1], "[\"/bin/sh\", \"{dir}/wrapper.sh\"]");
+    let with_worker = WRAPPER.replace("a.pid &", "a.pid workers=1 &");
+    scene.write("wrapper.sh", with_worker);
+    scene.check().exits(1).verdict("a", "restarted");
+    scene.wait_until("the worker", || scene.has("a.workers"));
+    is_healthy_with_one_of_each(&scene);
+    let old = wrapper(&scene);
+    let workers = numbers(&scene.read("a.workers"));
+    kill_and_hold(&scene);
+    assert!(alive(workers[0]));
+    scene
+        .shell("(sleep 0.5; rm {dir}/hold) >/dev/null 2>&1 &")
+        .exits(0);
+    let outcome = scene.check().restarted_for("a", "main_process_ended");
+    assert_eq!(outcome.service("a")["action"]["old_pid"], old);
+    assert!(!alive(old) && !alive(workers[0]));
+    is_healthy_with_one_of_each(&scene);
+}
+
+#[test]
 fn a_restart_stops_the_wrapper_with_its_program() {
     for process in KNOWN_BY {
         for by_hand in [false, true] {

@@ -247,8 +247,37 @@ mod tests {
             // where it had no session of its own, nothing tells them apart
             may_be_left_behind(0, None),
         ];
+        // it is older than the main process was, or was its parent, and so no child of it
+        let main = |start| Identity {
+            pid: i32::MAX,
+            start,
+            boot_id: now.boot_id.clone(),
+        };
+        let is_left_by = |start, parent| {
+            let last_seen = LastSeen {
+                main: Some(main(start)),
+                seen_ms: u64::MAX,
+                family: Family {
+                    parent,
+                    ..Family::default()
+                },
+                ..LastSeen::default()
+            };
+            Search::new(&last_seen, &table, &now, &taken).may_be_left_behind(&process)
+        };
+        let itself = Identity {
+            pid,
+            ..main(stat.start)
+        };
+        let older = [
+            is_left_by(stat.start + 1, None),
+            is_left_by(stat.start, None),
+            is_left_by(stat.start, Some(itself)),
+            is_left_by(stat.start, Some(main(stat.start))),
+        ];
         child.kill().unwrap();
         child.wait().unwrap();
         assert_eq!(judged, [false, true, true, false, true]);
+        assert_eq!(older, [false, true, false, true]);
     }
 }
