@@ -378,7 +378,7 @@ fn run_beside(
 ) -> bool {
     let service = Arc::clone(service);
     let name = service.name.clone();
-    let taken = known_processes(state);
+    let taken = known_processes(&context.roster.services, state);
     let (last_seen, running) = match context.seen.get(&name) {
         Some(observation) => (
             observation.subject.process.clone(),

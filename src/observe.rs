@@ -1,6 +1,6 @@
 //! Looking at all services: one snapshot of the processes, then every check side by side.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
@@ -38,15 +38,24 @@ pub fn target(service: &Service) -> Target<'_> {
             || (service.checks.iter()).any(|check| check.rule.shows_life()),
         may_have_started: false,
         by_command: false,
+        patience: service.start_grace,
     }
 }
 
-/// The processes that the services are known to have: what belongs to one is not taken for another.
-pub fn known_processes(state: &State) -> BTreeSet<Identity> {
-    state
-        .services
-        .values()
-        .flat_map(|service| [&service.process.main, &service.process.started])
+/// The processes that the services of a run are known to have: what belongs to one is not taken for another. What belongs to
+/// one that the config does not have any more, or that is disabled, nobody watches: it may be one that was renamed.
+pub fn known_processes(services: &[Arc<Service>], state: &State) -> BTreeSet<Identity> {
+    let watched: HashSet<&str> = (services.iter())
+        .filter(|service| service.enabled)
+        .map(|service| service.name.as_str())
+        .collect();
+    let known = state.services.iter();
+    known
+        .filter(|(name, known)| watched.contains(name.as_str()) || known.discovered.is_some())
+        .flat_map(|(_, known)| {
+            let known = &known.process;
+            [&known.main, &known.started, &known.wrapper]
+        })
         .flatten()
         .cloned()
         .collect()

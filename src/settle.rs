@@ -521,6 +521,7 @@ impl<'a> Ended<'a> {
         if let Some(attempted) = self.attempted().filter(|it| has_started(&it.action)) {
             for entry in &mut entries {
                 entry.started.clone_from(&attempted.subject.process.started);
+                entry.wrapper.clone_from(&attempted.subject.process.wrapper);
             }
         }
         entries

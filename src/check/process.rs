@@ -20,11 +20,13 @@ mod ended;
 mod explain;
 mod family;
 mod host;
+mod own_command;
 mod pid_file;
 mod rule;
 mod script;
 mod search;
 mod traps;
+mod wrapper;
 
 pub use explain::explain;
 pub use family::Family;
@@ -33,6 +35,7 @@ pub use rule::Rule;
 pub use script::is_run_by;
 use search::{Born, Outcome, Search};
 pub use traps::{Bystanders, scripts, traps};
+pub use wrapper::wrapper_and_below;
 
 /// No process of the service runs.
 pub const MISSING: &str = "process_missing";
@@ -85,6 +88,8 @@ pub struct Target<'a> {
     /// Whether what runs its very command is taken for it where nothing else is found. Not while a restart is under way:
     /// another service may be starting the same.
     pub by_command: bool,
+    /// How long what runs the command of `spawn` may take to start its main process again.
+    pub patience: Duration,
 }
 
 impl Target<'_> {
@@ -169,6 +174,13 @@ pub struct LastSeen {
     /// The process that the last restart brought up.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub started: Option<Identity>,
+    /// The process that runs the command of `spawn`, where that is not the main one: a loop in a script that starts the
+    /// main one again when it ends. While it lives, the service runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wrapper: Option<Identity>,
+    /// Since when that has run without a main process, in milliseconds of the boot clock.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub alone_ms: Option<u64>,
     /// The processes around it.
     #[serde(skip_serializing_if = "Family::is_empty")]
     pub family: Family,
@@ -247,10 +259,11 @@ pub fn look(
         (None, None) => Outcome::NotApplicable,
     };
     let pattern = target.rule.and_then(|rule| rule.command_line.as_ref());
-    search.conclude(match pattern.and_then(Pattern::fault) {
+    let outcome = match pattern.and_then(Pattern::fault) {
         Some(fault) => Outcome::Unseen(fault),
         None => outcome,
-    })
+    };
+    search.conclude(outcome, target)
 }
 
 /// Whether just these arguments run, in this directory and as this user, whoever started them. The error is why that
@@ -278,7 +291,7 @@ pub fn look_at(pid: i32, last_seen: &LastSeen, now: &Reading) -> Option<Seen> {
     }
     let taken = BTreeSet::new();
     let search = Search::new(last_seen, &table, now, &taken);
-    Some(search.conclude(Outcome::alone(main)))
+    Some(search.conclude(Outcome::alone(main), &Target::default()))
 }
 
 /// The number of a user given by name or number.

@@ -11,7 +11,7 @@ use crate::pool::Failed;
 use crate::process_table::{ProcessTable, scan_within};
 use crate::state::State;
 
-/// Whether no other service is started by the same command, in the same directory and as the same user: then what runs
+/// Whether no other service that is enabled is started by the same command, in the same directory and as the same user: then what runs
 /// it can be no other service's.
 fn is_alone_with_its_command(service: &Service, services: &[Arc<Service>]) -> bool {
     let Some(own) = target(service).started else {
@@ -23,7 +23,8 @@ fn is_alone_with_its_command(service: &Service, services: &[Arc<Service>]) -> bo
                 == (own.command, own.working_dir, own.user)
         })
     };
-    services.iter().filter(is_same).count() == 1
+    let enabled = services.iter().filter(|other| other.enabled);
+    enabled.filter(is_same).count() == 1
 }
 
 pub(super) fn look_at_processes(
@@ -53,7 +54,7 @@ pub(super) fn look_at_processes(
     };
     // a hang in the kernel costs only those services that need to know all processes
     let mut scanned = needs_scan.contains(&true).then(scan);
-    let known = Arc::new(known_processes(state));
+    let known = Arc::new(known_processes(&config.services, state));
     let look = |places: &[usize], table: &dyn Fn(usize) -> Arc<ProcessTable>, by_command| {
         let work = places.iter().map(|&place| {
             let subject = &subjects[place];

@@ -27,7 +27,27 @@ pub(super) fn left_behind(context: &RestartContext<'_>) -> Result<Vec<Identity>,
 /// Stops what runs of a service and what its former main process has left behind.
 pub(super) fn stop_all(context: &RestartContext<'_>, leftovers: &[Identity]) -> Result<(), String> {
     let running = context.running.as_ref();
-    stop::stop(running, leftovers, named_by(context), context.limits)
+    stop::stop(&[], running, leftovers, named_by(context), context.limits)
+}
+
+/// The same, with what runs the command of `spawn` and all below it: left alone, it would start the service a second time.
+pub(super) fn stop_all_with_wrapper(
+    context: &RestartContext<'_>,
+    leftovers: &[Identity],
+) -> Result<(), String> {
+    let (running, now) = (context.running.as_ref(), Reading::take());
+    let own = process::wrapper_and_below(&context.target, &context.last_seen, running, &now)
+        .map_err(|error| format!("what had started it cannot be seen: {error}"))?;
+    if let Some(wrapper) = own.first()
+        && running.is_none_or(|running| running.main != *wrapper)
+    {
+        ::log::info!(
+            "{}: stopping PID {}, which had started it",
+            context.service,
+            wrapper.pid
+        );
+    }
+    stop::stop(&own, running, leftovers, named_by(context), context.limits)
 }
 
 /// The PID file on whose word alone the service's process is known. What it named once is remembered when it names
@@ -63,7 +83,7 @@ pub(super) fn abandon(child: &mut StartedChild, limits: &Limits) -> Result<Optio
         boot_id: "".into(),
     };
     let running = Running::just_started(main);
-    stop::stop(Some(&running), &[], None, limits)
+    stop::stop(&[], Some(&running), &[], None, limits)
         .map_err(|why| format!("; what was started could not be stopped again: {why}"))?;
     Ok(Some(format!(
         "; what was started (PID {pid}) was stopped again"
@@ -75,7 +95,7 @@ fn end_leftovers(child: &StartedChild, limits: &Limits) -> Result<Option<String>
     let ended = child
         .leftovers()
         .map_err(|error| error.to_string())
-        .and_then(|left| stop::stop(None, &left, None, limits).map(|()| left.len()));
+        .and_then(|left| stop::stop(&[], None, &left, None, limits).map(|()| left.len()));
     match ended {
         Ok(0) => Ok(None),
         Ok(1) => Ok(Some(

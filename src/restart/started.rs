@@ -8,6 +8,7 @@ use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 
 use crate::check::process::Identity;
+use crate::clock::Reading;
 use crate::process_table;
 
 /// A program that was started as the leader of a session, and what it leaves behind in its group.
@@ -49,6 +50,17 @@ impl StartedChild {
             Err(_) => {}
         }
         self.child.try_wait()
+    }
+
+    /// Which process it is, while it lives.
+    pub(super) fn living(&mut self) -> Option<Identity> {
+        let lives = matches!(self.try_wait(), Ok(None));
+        let stat = process_table::stat(self.pid).ok().filter(|_| lives)?;
+        Some(Identity {
+            pid: self.pid,
+            start: stat.start,
+            boot_id: Reading::take().boot_id,
+        })
     }
 
     /// What still lives of its group, now that it has been collected. While one that it left behind lives, the group's

@@ -39,11 +39,13 @@ struct OpenProcess {
 }
 
 /// Stops all that runs of a service. `leftovers` are members of the group of a main process that has ended. `named_by`
-/// is the PID file on whose word alone its main process, or the one that has ended, is known.
+/// is the PID file on whose word alone its main process, or the one that has ended, is known; `own` are the process that
+/// runs the command of `spawn`, whatever a PID file says, and those below it.
 ///
 /// The error is a sentence that says what still lives, or why it may not be signalled; nothing may be started
 /// then.
 pub fn stop(
+    own: &[Identity],
     running: Option<&Running>,
     leftovers: &[Identity],
     named_by: Option<&Path>,
@@ -58,9 +60,11 @@ pub fn stop(
     let others = running.iter().flat_map(|running| &running.all);
     let named_by = named_by.filter(|_| nix::unistd::geteuid().is_root());
     let mut opened: Vec<OpenProcess> = Vec::new();
-    let all = on_its_word
-        .map(|it| (it, named_by))
-        .chain(others.map(|it| (it, None)));
+    let (wrapper, below) = own.split_at(own.len().min(1));
+    let sure = |it| (it, None);
+    let all = (wrapper.iter().map(sure))
+        .chain(on_its_word.map(|it| (it, named_by)))
+        .chain(others.chain(below).map(sure));
     for (identity, named_by) in all {
         if opened.iter().any(|process| process.identity == *identity) {
             continue;
@@ -332,9 +336,16 @@ mod tests {
         let mut child = Command::new("sleep").arg("60").spawn().unwrap();
         let mut wrong = identity(child.id());
         wrong.start += 1;
-        stop(Some(&running(wrong)), &[], None, &limits()).unwrap();
+        stop(&[], Some(&running(wrong)), &[], None, &limits()).unwrap();
         assert!(child.try_wait().unwrap().is_none());
-        stop(Some(&running(identity(child.id()))), &[], None, &limits()).unwrap();
+        stop(
+            &[],
+            Some(&running(identity(child.id()))),
+            &[],
+            None,
+            &limits(),
+        )
+        .unwrap();
         assert!(child.wait().unwrap().code().is_none());
     }
 
@@ -362,7 +373,14 @@ mod tests {
             }
             std::thread::sleep(POLL);
         };
-        stop(Some(&running(identity(child.id()))), &[], None, &limits()).unwrap();
+        stop(
+            &[],
+            Some(&running(identity(child.id()))),
+            &[],
+            None,
+            &limits(),
+        )
+        .unwrap();
         child.wait().unwrap();
         assert!(
             open(&inner, 0).unwrap().is_none(),
@@ -413,14 +431,14 @@ mod tests {
             stop_timeout: Duration::from_secs(30),
             ..limits()
         };
-        stop(Some(&running(it)), &[], None, &patient).unwrap();
+        stop(&[], Some(&running(it)), &[], None, &patient).unwrap();
         assert_eq!(child.wait().unwrap().code(), Some(7));
     }
 
     #[test]
     fn nobody_stops_what_runs_the_watchdog() {
         let parent = u32::try_from(nix::unistd::getppid().as_raw()).unwrap();
-        let why = stop(Some(&running(identity(parent))), &[], None, &limits()).unwrap_err();
+        let why = stop(&[], Some(&running(identity(parent))), &[], None, &limits()).unwrap_err();
         assert!(why.contains("has started it"), "{why}");
     }
 

@@ -44,7 +44,7 @@ impl Method for Unit {
         stop(context.service, self, context.limits)?;
         let running = context.running.as_ref();
         let running = running.filter(|_| context.target.is_known());
-        stop::stop(running, &[], named_by(context), context.limits)
+        stop::stop(&[], running, &[], named_by(context), context.limits)
     }
 
     /// One that something else, its socket say, has started anew: it is still to be seen that it stays up.

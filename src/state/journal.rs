@@ -55,6 +55,9 @@ pub struct Entry {
     /// The process that a restart brought up: after a lost state it is known by that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started: Option<Identity>,
+    /// The process that was spawned, where that is another one and still ran.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wrapper: Option<Identity>,
     /// Which attempt of its incident one is that was recorded: after a lost state they are counted by that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempt: Option<AttemptNumber>,
@@ -83,6 +86,7 @@ impl Entry {
             findings: Vec::new(),
             action: None,
             started: None,
+            wrapper: None,
             attempt: None,
             channel: None,
             since: None,

@@ -531,6 +531,9 @@ impl State {
             if entry.started.is_some() {
                 let known = self.services.entry(entry.service.clone()).or_default();
                 known.process.started.clone_from(&entry.started);
+                if entry.wrapper.is_some() {
+                    known.process.wrapper.clone_from(&entry.wrapper);
+                }
             }
         }
     }

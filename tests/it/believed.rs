@@ -5,9 +5,10 @@
 use std::fs;
 use std::time::{Duration, SystemTime};
 
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use crate::scene::{Scene, Service, alive};
+use crate::scene::{Scene, Service, alive, render, root, signal};
 
 /// A service that is known by its PID file alone.
 fn by_pid_file(name: &str) -> Service {
@@ -104,7 +105,7 @@ fn what_was_started_last_runs_although_another_pattern_does_not_match_it() {
     scene.check().exits(1).verdict("a", "restarted");
     let pid = scene.last("a");
     let other = Service::new("a").known_by(Some("{ command_line = 'no-such-program' }"));
-    scene.config(&crate::scene::render(&[&other]));
+    scene.config(&render(&[&other]));
     for _ in 0..2 {
         let outcome = scene.run(&["check"]).exits(0);
         let text = outcome.words();
@@ -239,6 +240,161 @@ fn the_workers_of_a_program_that_was_to_be_replaced_are_not_taken_for_it() {
         state["services"]["a"]["interrupted_attempt"] = time;
     });
     its_workers_are_not_the_service(&scene);
+}
+
+#[test]
+fn a_script_is_known_by_its_file_however_it_was_started() {
+    let by_watchdog = None;
+    for (command, by_hand) in [
+        ("\"./run.sh\"", by_watchdog),
+        ("\"./run.sh\"", Some("./run.sh")),
+        ("\"./run.sh\"", Some("{dir}/run.sh")),
+        ("\"./run.sh\"", Some("sh run.sh")),
+        ("\"{dir}/run.sh\"", Some("./run.sh")),
+        ("\"/bin/sh\", \"run.sh\"", Some("sh run.sh")),
+        ("\"sh\", \"run.sh\"", Some("/bin/sh {dir}/run.sh")),
+    ] {
+        let service = by_start("a").spawn("command", &format!("[{command}]"));
+        let scene = Scene::of(&[&service]);
+        let script = "#!/bin/sh\necho $$ >>{dir}/a.starts\nread -r _ <>{dir}/hold\n";
+        scene.write("run.sh", script.replace("{dir}", scene.dir()));
+        scene
+            .shell("mkfifo {dir}/hold && chmod +x {dir}/run.sh")
+            .exits(0);
+        if let Some(by_hand) = by_hand {
+            scene
+                .shell(&format!("(setsid {by_hand} </dev/null >/dev/null 2>&1 &)"))
+                .exits(0);
+            scene.wait_until("the program", || scene.starts("a").len() == 1);
+        } else {
+            scene.check().exits(1).verdict("a", "restarted");
+            scene.wait_until("the program", || scene.starts("a").len() == 1);
+            fs::remove_dir_all(scene.path("state")).unwrap();
+        }
+        let pid = scene.last("a");
+        let outcome = scene.check().exits(0).verdict("a", "healthy");
+        assert_eq!(outcome.service("a")["pid"], pid, "{command} {by_hand:?}");
+        assert_eq!(scene.starts("a"), [pid], "{command} {by_hand:?}");
+    }
+}
+
+#[test]
+fn a_service_that_was_renamed_gets_no_second_copy() {
+    let command = "[\"/bin/sh\", \"{dir}/prog.sh\", \"x\"]";
+    let plain = |name: &str| by_start(name).spawn("command", command);
+    let by_file = |name: &str| {
+        let process = format!("{{ pid_file = \"{name}.pid\" }}");
+        plain(name)
+            .known_by(Some(&process))
+            .spawn("write_pid_file", "true")
+    };
+    let with_probe = |name: &str| {
+        let probe = "command = [\"test\", \"-e\", \"{dir}/x.starts\"]";
+        plain(name).rest(&format!("[[service.{name}.exec]]\n{probe}\n"))
+    };
+    let kinds: [&dyn Fn(&str) -> Service; 3] = [&plain, &by_file, &with_probe];
+    for (kind, of) in kinds.iter().enumerate() {
+        for between in ["nothing", "disabled", "a run without it", "a lost state"] {
+            let scene = Scene::of(&[&of("old")]);
+            scene.check().exits(1).verdict("old", "restarted");
+            let pid = scene.last("x");
+            let mut config = render(&[&of("new")]);
+            match between {
+                "disabled" => config += &render(&[&of("old").top("enabled", "false")]),
+                "a run without it" => {
+                    scene.config(&render(&[&Service::new("other")]));
+                    scene.check().exits(1).verdict("other", "restarted");
+                }
+                "a lost state" => {
+                    fs::remove_file(scene.path("state/state.json")).unwrap();
+                    fs::remove_file(scene.path("state/state.json.bak")).unwrap();
+                }
+                _ => {}
+            }
+            scene.config(&config);
+            for _ in 0..2 {
+                let outcome = scene.check();
+                let new = outcome.service("new");
+                assert_eq!(new["action"], Value::Null, "{kind} {between}");
+                assert_eq!(new["pid"], pid, "{kind} {between}");
+            }
+            assert_eq!(scene.starts("x"), [pid], "{kind} {between}");
+        }
+    }
+}
+
+#[test]
+fn what_was_started_last_is_not_started_again_as_another_user() {
+    let name = |uid| nix::unistd::User::from_uid(uid).unwrap().unwrap().name;
+    let own = name(nix::unistd::geteuid());
+    let other = if root() { "daemon" } else { "root" };
+    let line = "command_line = '{dir}/prog\\.sh a( |$)'";
+    for (rule, verdict) in [(line, "healthy"), ("pid_file = \"a.pid\"", "degraded")] {
+        // with what is remembered, and by the command of `spawn` alone
+        for is_lost in [false, true] {
+            let of = |user: &str| {
+                Service::new("a").known_by(Some(&format!("{{ {rule}, user = \"{user}\" }}")))
+            };
+            let scene = Scene::of(&[&of(&own)]);
+            scene.check().exits(1).verdict("a", "restarted");
+            let pid = scene.last("a");
+            if is_lost {
+                fs::remove_dir_all(scene.path("state")).unwrap();
+            }
+            scene.config(&render(&[&of(other)]));
+            let why = if is_lost {
+                "runs just the command of `spawn`"
+            } else {
+                "is what was started last"
+            };
+            let outcome = scene.check().verdict("a", verdict);
+            let text = &outcome.stdout;
+            assert_eq!(outcome.service("a")["pid"], pid);
+            assert!(
+                text.contains(&format!("PID {pid} runs as user {own}, not {other}")),
+                "{text}"
+            );
+            assert!(text.contains(why), "{text}");
+            assert_eq!(scene.starts("a"), [pid]);
+            // and of one that is gone, it is not said that nobody runs it
+            if verdict == "healthy" {
+                scene.kill(pid);
+                let stranger = scene.start("a", &[]);
+                let other = of(other).watched();
+                scene.config(&render(&[&other]));
+                let text = scene.check().exits(2).stdout;
+                assert!(text.contains("no process of user "), "{text}");
+                assert!(alive(stranger));
+            }
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_restart_as_another_user_stops_what_was_started_last() {
+    let config = |user: &str| {
+        format!(
+            "[service.a]\nprocess = {{ command_line = '^sleep 8761\\.5$', user = \"{user}\" }}\n\
+             spawn = {{ command = [\"sleep\", \"8761.5\"], user = \"{user}\" }}\nworking_dir = \"/\"\n\
+             restart = {{ settle = \"200ms\" }}\n"
+        )
+    };
+    let scene = Scene::with(&config("root"));
+    let pid = |outcome: &crate::scene::Outcome| {
+        i32::try_from(outcome.service("a")["pid"].as_i64().unwrap()).unwrap()
+    };
+    let first = pid(&scene.check().exits(1).verdict("a", "restarted"));
+    scene.config(&config("nobody"));
+    let outcome = scene.check().exits(0).verdict("a", "healthy");
+    assert_eq!(pid(&outcome), first);
+    scene.run(&["restart", "a"]).exits(0);
+    assert!(!alive(first));
+    let second = pid(&scene.check().exits(0).verdict("a", "healthy"));
+    let uids = crate::scene::status(second, "Uid");
+    signal(second, Signal::SIGKILL);
+    let nobody = nix::unistd::User::from_name("nobody").unwrap().unwrap().uid;
+    assert!(uids.contains(&nobody.to_string()), "{uids}");
 }
 
 #[test]

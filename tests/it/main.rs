@@ -85,4 +85,5 @@ mod usage;
 mod web;
 mod web_alerts;
 mod web_socket;
+mod wrappers;
 mod zoo;

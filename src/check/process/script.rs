@@ -74,16 +74,25 @@ impl FirstLine {
         else {
             return false;
         };
-        let front = String::from_utf8_lossy(front);
-        let mut words = front.split(' ');
-        let interpreter = words.next().unwrap_or_default();
+        let words: Vec<&[u8]> = front.split(|&byte| byte == b' ').collect();
+        self.is_begun_by(&words)
+    }
+
+    /// Whether these words are what stands before the script: an interpreter of the first line, and options.
+    pub(super) fn is_begun_by(&self, words: &[&[u8]]) -> bool {
+        let words: Vec<_> = (words.iter())
+            .map(|word| String::from_utf8_lossy(word))
+            .collect();
+        let Some((interpreter, options)) = words.split_first() else {
+            return false;
+        };
         // `env` is replaced by what it looks up
         let is_interpreter = self.0.iter().any(|word| is_same(word, interpreter));
         // a person may give it an option of its own
         let is_known = |word: &str| self.0.iter().any(|known| known == word);
         is_interpreter
-            && words.clone().count() <= self.0.len().max(1)
-            && words.all(|word| word.starts_with('-') || is_known(word))
+            && options.len() <= self.0.len().max(1)
+            && (options.iter()).all(|word| word.starts_with('-') || is_known(word))
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::check::process::pid_file::PidFile;
 use crate::check::process::{
     Family, Identity, LastSeen, MAIN_ENDED, MISSING, ProcessStatus, Running, STOPPED, Seen,
-    Started, UNREADABLE, ZOMBIE, resolve_user,
+    Started, Target, UNREADABLE, ZOMBIE, resolve_user,
 };
 use crate::check::{Finding, Kind, Severity};
 use crate::clock::Reading;
@@ -18,6 +18,8 @@ mod by_command_line;
 mod by_pid_file;
 mod by_rule;
 mod by_start;
+
+pub(super) use by_command_line::none_matches;
 
 /// How long after the first reading the second one comes.
 pub(super) const REREAD_AFTER: Duration = Duration::from_millis(100);
@@ -37,6 +39,11 @@ pub(super) enum Outcome {
     },
     /// The main process has ended, and what runs are its workers.
     Ended(String),
+    /// The main process has ended, and what had started it runs: for too long without it where that is `over`.
+    WithoutMain {
+        wrapper: Process,
+        over: Option<String>,
+    },
     Zombie(i32),
     Absent(String),
     Unseen(String),
@@ -108,34 +115,35 @@ impl<'a> Search<'a> {
         }
     }
 
+    pub(super) fn note(&mut self, note: String) {
+        self.notes.push(note);
+    }
+
     fn found(&mut self, code: &'static str, severity: Severity, message: String) {
         self.findings
             .push(Finding::new(Kind::Process, code, severity, message));
     }
 
     /// Turns the outcome into findings, evidence for a restart, and what to remember.
-    pub(super) fn conclude(mut self, outcome: Outcome) -> Seen {
+    pub(super) fn conclude(mut self, outcome: Outcome, target: &Target<'_>) -> Seen {
         let mut last_seen = None;
+        let wrapper = self.living_wrapper(target);
         let process_status = match outcome {
             Outcome::Found {
                 main,
-                all,
+                mut all,
                 named_by,
             } => {
+                let wrapper = wrapper
+                    .or_else(|| self.wrapper_above(&main, target))
+                    .filter(|wrapper| wrapper.pid != main.pid);
+                if let Some(wrapper) = &wrapper
+                    && all.iter().all(|process| process.pid != wrapper.pid)
+                {
+                    all.push(wrapper.clone());
+                }
                 for process in &all {
-                    match process.state {
-                        ProcessState::Stopped => self.found(
-                            STOPPED,
-                            Severity::Critical,
-                            format!("PID {} is stopped by a signal (state T)", process.pid),
-                        ),
-                        ProcessState::Traced => self.found(
-                            STOPPED,
-                            Severity::Warning,
-                            format!("PID {} is held by a debugger (state t)", process.pid),
-                        ),
-                        ProcessState::Alive | ProcessState::Zombie => {}
-                    }
+                    self.note_state(process);
                 }
                 let identity = self.identity(&main);
                 last_seen = Some(LastSeen {
@@ -147,6 +155,8 @@ impl<'a> Search<'a> {
                         None => self.last_seen.pid_file.clone(),
                     },
                     started: self.last_seen.started.clone(),
+                    wrapper: wrapper.map(|wrapper| self.identity(&wrapper)),
+                    alone_ms: None,
                     family: Family::of(&main, self.last_seen, self.table, self.now),
                 });
                 ProcessStatus::Running(Running {
@@ -155,6 +165,17 @@ impl<'a> Search<'a> {
                     main: identity,
                     named_by: named_by.map(|(path, _)| path),
                 })
+            }
+            Outcome::WithoutMain { wrapper, over } => {
+                if let Some(why) = over {
+                    self.found(MISSING, Severity::Critical, why);
+                }
+                self.note_state(&wrapper);
+                last_seen = Some(LastSeen {
+                    alone_ms: self.last_seen.alone_ms.or(Some(self.now.boot_ms)),
+                    ..self.last_seen.clone()
+                });
+                self.only(&wrapper)
             }
             Outcome::Zombie(pid) => {
                 self.found(
@@ -166,7 +187,7 @@ impl<'a> Search<'a> {
             }
             Outcome::Ended(why) => {
                 self.found(MAIN_ENDED, Severity::Critical, why);
-                ProcessStatus::NotRunning
+                wrapper.map_or(ProcessStatus::NotRunning, |wrapper| self.only(&wrapper))
             }
             Outcome::Absent(why) => {
                 match self.left_behind() {
@@ -190,6 +211,35 @@ impl<'a> Search<'a> {
             process_status,
             last_seen: last_seen.unwrap_or_else(|| self.last_seen.clone()),
         }
+    }
+
+    /// That a process does not run although it lives.
+    fn note_state(&mut self, process: &Process) {
+        let pid = process.pid;
+        match process.state {
+            ProcessState::Stopped => self.found(
+                STOPPED,
+                Severity::Critical,
+                format!("PID {pid} is stopped by a signal (state T)"),
+            ),
+            ProcessState::Traced => self.found(
+                STOPPED,
+                Severity::Warning,
+                format!("PID {pid} is held by a debugger (state t)"),
+            ),
+            ProcessState::Alive | ProcessState::Zombie => {}
+        }
+    }
+
+    /// That this process alone runs of the service.
+    fn only(&self, process: &Process) -> ProcessStatus {
+        let main = self.identity(process);
+        ProcessStatus::Running(Running {
+            age: age(process, self.now),
+            all: vec![main.clone()],
+            main,
+            named_by: None,
+        })
     }
 }
 

@@ -747,6 +747,7 @@ fn what_the_watchdog_started_is_known_again_without_a_state() {
         has_other_checks: false,
         may_have_started: false,
         by_command: false,
+        ..Target::default()
     };
     let now = Reading::take();
     // the child may be seen before its exec
@@ -801,6 +802,7 @@ fn nothing_is_started_by_mistake_where_logs_show_a_service() {
         has_other_checks: true,
         may_have_started: false,
         by_command: false,
+        ..Target::default()
     };
     let table = ProcessTable::of([], ME);
     let seen = look(
@@ -931,6 +933,7 @@ fn f25_what_a_dead_process_left_in_its_group_is_known_by_proof_alone() {
         pid_file: None,
         started: None,
         family: Family::default(),
+        ..LastSeen::default()
     };
     let itself = Running::just_started(last_seen.main.clone().unwrap());
     let while_it_lives = last_seen.leftovers(&now, Some(&itself)).unwrap();
@@ -1123,6 +1126,7 @@ fn all_processes_are_looked_at_only_where_it_must_be() {
             has_other_checks: false,
             may_have_started,
             by_command: false,
+            ..Target::default()
         };
         assert_eq!(
             needs_scan(&target, &last_seen, &now),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::time::Duration;
 
-use super::leftovers::{abandon, stale_pid_file, stop_all};
+use super::leftovers::{abandon, stale_pid_file, stop_all_with_wrapper};
 use super::started::StartedChild;
 use super::verify::{Awaited, length_of, stderr_since};
 use super::{Failure, Method, MethodName, RestartContext, Up, scope, traps};
@@ -35,7 +35,7 @@ impl Method for Spawn {
     type Begun = Begun;
 
     fn stop(&self, context: &RestartContext<'_>, leftovers: &[Identity]) -> Result<(), String> {
-        stop_all(context, leftovers)
+        stop_all_with_wrapper(context, leftovers)
     }
 
     fn start(&self, context: &RestartContext<'_>) -> Result<Begun, Failure> {
@@ -50,7 +50,14 @@ impl Method for Spawn {
 
     fn verify(&self, context: &RestartContext<'_>, begun: &mut Begun) -> Result<Up, Failure> {
         let up = Awaited::with(context, context.limits).come_up(Some(&mut begun.child));
-        up.map_err(|failure| self.with_last_words(context, begun, failure))
+        let mut up = up.map_err(|failure| self.with_last_words(context, begun, failure))?;
+        let main = up.running.as_ref().map(|running| &running.main);
+        if let Some(child) = begun.child.living().filter(|child| main != Some(child))
+            && !up.by_itself
+        {
+            up.last_seen.wrapper = Some(child);
+        }
+        Ok(up)
     }
 
     fn ended(&self, context: &RestartContext<'_>, begun: &mut Begun) -> Failure {

@@ -92,6 +92,12 @@ impl Service {
         self
     }
 
+    /// Further tables.
+    pub(crate) fn rest(mut self, tables: &str) -> Self {
+        self.rest.push_str(tables);
+        self
+    }
+
     fn render(&self) -> String {
         let mut text = format!("[service.{}]\n", self.name);
         for (key, value) in &self.top {

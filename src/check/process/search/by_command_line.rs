@@ -4,11 +4,11 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use super::{MATCHES_LIMIT, QUOTED, Search};
+use super::{MATCHES_LIMIT, QUOTED, Search, user_name};
 use crate::check::Severity;
 use crate::check::pattern::Pattern;
 use crate::check::process::host::{Role, is_wrapper, role};
-use crate::check::process::script::FirstLine;
+use crate::check::process::own_command::OwnCommand;
 use crate::check::process::{Started, TOO_MANY};
 use crate::process_table::{Lookup, Process, ProcessState, ProcessTable};
 use crate::text::printable;
@@ -156,14 +156,14 @@ pub(super) fn role_for(pattern: &Pattern, process: &Process, started: Option<Sta
     }
 }
 
-/// Whether a process has just the arguments that the service is started with.
+/// Whether a process has the arguments that the service is started with.
 pub(super) fn is_own_command(process: &Process, started: Option<Started<'_>>) -> bool {
     started.is_some_and(|started| {
-        let program = started.command.first().map_or("", String::as_str);
-        let wanted = started.command.join(" ").into_bytes();
-        FirstLine::of(program, started.working_dir)
-            .unwrap_or_default()
-            .runs(&process.command, &wanted)
+        match OwnCommand::of(started) {
+            Ok(command) => command.is_run_by(process),
+            // its words are known all the same
+            Err(_) => process.command == started.command.join(" ").as_bytes(),
+        }
     })
 }
 
@@ -177,8 +177,17 @@ pub(super) fn what_it_does(process: &Process, role: Role) -> String {
 }
 
 /// That no process matches, and who has the command in its arguments all the same.
-pub(super) fn none_matches(pattern: &Pattern, hosts: &[(Process, Role)]) -> String {
-    let mut text = format!("no process matches `{}`", pattern.source());
+pub(in super::super) fn none_matches(
+    pattern: &Pattern,
+    uid: Option<u32>,
+    hosts: &[(Process, Role)],
+) -> String {
+    let of_user = uid.map(|uid| format!(" of user {}", user_name(uid)));
+    let mut text = format!(
+        "no process{} matches `{}`",
+        of_user.unwrap_or_default(),
+        pattern.source()
+    );
     if let Some((host, role)) = hosts.first() {
         let what = what_it_does(host, *role);
         let _ = write!(text, " (PID {} does not count: it {what})", host.pid);

@@ -2,9 +2,10 @@
 
 use super::by_command_line::{Missed, eldest, none_matches, roots};
 use super::by_pid_file::Named;
-use super::{Born, Outcome, Search, own_user};
+use super::{Born, Outcome, Search, own_user, user_name};
 use crate::check::Severity;
 use crate::check::process::{PID_FILE_STALE, Rule, Target, UNREADABLE, resolve_user};
+use crate::process_table::{Lookup, Process};
 
 impl Search<'_> {
     /// A service with a `process` table.
@@ -103,21 +104,35 @@ impl Search<'_> {
             }
         }
         // or it is surely what was started, whatever it has become since
-        let sure = match self.living(self.last_seen.started.as_ref(), uid) {
-            Some(main) => Some((main, "is what was started last")),
-            None => self
-                .with_own_command(target, uid)
-                .map(|main| (main, "runs just the command of `spawn`")),
-        };
+        let mut sure = self
+            .living(self.last_seen.started.as_ref(), None)
+            .map(|main| (main, "is what was started last"));
+        if sure.is_none() {
+            // or what has started it, and may do so again
+            if let Some(wrapper) = self.living_wrapper(target) {
+                return self.without_main(wrapper, stale.as_ref(), rule, target);
+            }
+            sure = self
+                .with_own_command(target)
+                .map(|main| (main, "runs just the command of `spawn`"));
+        }
         if let Some((main, why)) = sure {
             let pid = main.pid;
-            match (&stale, &rule.command_line) {
-                (None, Some(pattern)) => {
+            let other_user = uid.and_then(|uid| self.other_user(&main, uid));
+            match (&stale, &rule.command_line, other_user) {
+                (None, _, Some(users)) => {
+                    self.notes.push(format!("PID {pid} {users}, but {why}"));
+                }
+                (None, Some(pattern), None) => {
                     let source = pattern.source();
                     let note = format!("PID {pid} does not match `{source}`, but {why}");
                     self.notes.push(note);
                 }
-                (stale, _) => self.told_otherwise(stale.as_ref(), &format!("but PID {pid} {why}")),
+                (stale, _, users) => {
+                    self.told_otherwise(stale.as_ref(), &format!("but PID {pid} {why}"));
+                    self.notes
+                        .extend(users.map(|users| format!("PID {pid} {users}")));
+                }
             }
             return Outcome::alone(main);
         }
@@ -130,7 +145,7 @@ impl Search<'_> {
         let none_matches = rule
             .command_line
             .as_ref()
-            .map(|pattern| none_matches(pattern, &hosts));
+            .map(|pattern| none_matches(pattern, uid, &hosts));
         if none_matches.is_some() && self.table.hides_others() && !own_user(uid, started) {
             return Outcome::Unseen(
                 "no process was found, but this user cannot see those of others (/proc is mounted with hidepid)"
@@ -145,8 +160,21 @@ impl Search<'_> {
         }
     }
 
+    /// As which user a process runs, where that is another one than it must be.
+    fn other_user(&self, process: &Process, uid: u32) -> Option<String> {
+        let Lookup::Found(process) = self.process(process.pid, Some(uid)) else {
+            return None;
+        };
+        let other = process.uid.filter(|other| *other != uid)?;
+        Some(format!(
+            "runs as user {}, not {}",
+            user_name(other),
+            user_name(uid)
+        ))
+    }
+
     /// The process was found, though not by its PID file: which named another, or could not be read.
-    pub(super) fn told_otherwise(&mut self, stale: Option<&(String, bool)>, found: &str) {
+    pub(in super::super) fn told_otherwise(&mut self, stale: Option<&(String, bool)>, found: &str) {
         match stale {
             Some((why, false)) => {
                 self.found(PID_FILE_STALE, Severity::Warning, format!("{why}, {found}"));

@@ -5,10 +5,10 @@ use std::io;
 
 use super::by_command_line::{eldest, is_own_command, roots};
 use super::{Born, MATCHES_LIMIT, Outcome, Search};
-use crate::check::process::script::FirstLine;
+use crate::check::process::own_command::OwnCommand;
 use crate::check::process::{Identity, Started, Target, resolve_user};
 use crate::process_table;
-use crate::process_table::{Lookup, Needles, Process, ProcessState};
+use crate::process_table::{Lookup, Process, ProcessState};
 
 impl Search<'_> {
     /// A service that is known by what the watchdog started.
@@ -17,7 +17,8 @@ impl Search<'_> {
         started: Started<'_>,
         target: &Target<'_>,
     ) -> Outcome {
-        let known = [&self.last_seen.main, &self.last_seen.started];
+        let last_seen = self.last_seen;
+        let known = [&last_seen.main, &last_seen.started, &last_seen.wrapper];
         let known = known.map(Option::as_ref);
         if let Some(main) = known.into_iter().find_map(|it| self.living(it, None)) {
             return Outcome::alone(main);
@@ -37,7 +38,7 @@ impl Search<'_> {
                 Err(why) => return Outcome::Unseen(why),
             }
         }
-        if let Some(main) = self.with_own_command(target, None) {
+        if let Some(main) = self.with_own_command(target) {
             return Outcome::alone(main);
         }
         let Some(known) = known else {
@@ -56,7 +57,11 @@ impl Search<'_> {
     }
 
     /// A process that an earlier run knew, if it lives.
-    pub(super) fn living(&self, known: Option<&Identity>, uid: Option<u32>) -> Option<Process> {
+    pub(in super::super) fn living(
+        &self,
+        known: Option<&Identity>,
+        uid: Option<u32>,
+    ) -> Option<Process> {
         let known = known.filter(|known| known.boot_id == self.now.boot_id)?;
         match self.process(known.pid, uid) {
             Lookup::Found(process)
@@ -72,27 +77,21 @@ impl Search<'_> {
 
     /// What runs the very command of the service, where nothing else was found: somebody has started it by hand. One that
     /// may have been missed is no reason to wait: this is a second look.
-    pub(super) fn with_own_command(
-        &self,
-        target: &Target<'_>,
-        uid: Option<u32>,
-    ) -> Option<Process> {
+    pub(super) fn with_own_command(&self, target: &Target<'_>) -> Option<Process> {
         let started = target.started.filter(|_| target.by_command)?;
-        let found = self.with_command_of(started, Born::SinceLastSight);
-        found
-            .ok()?
-            .filter(|process| uid.is_none_or(|uid| process.uid == Some(uid)))
+        self.with_command_of(started, Born::SinceLastSight).ok()?
     }
 
     /// Whether a process is known to be another service's.
     pub(super) fn is_anothers(&self, process: &Process) -> bool {
         let identity = self.identity(process);
-        let own = [&self.last_seen.main, &self.last_seen.started];
+        let last_seen = self.last_seen;
+        let own = [&last_seen.main, &last_seen.started, &last_seen.wrapper];
         self.taken.contains(&identity) && !own.into_iter().flatten().any(|it| *it == identity)
     }
 
     /// Whether a process may be one that the main process has left behind: it began before that was last seen, or is in its
-    /// group.
+    /// group. What is older than the main process, or was its parent, is no child of it.
     pub(super) fn may_be_left_behind(&self, process: &Process) -> bool {
         let Some(main) = self
             .last_seen
@@ -107,7 +106,11 @@ impl Search<'_> {
             .seen_ms
             .saturating_mul(process_table::ticks_per_second())
             / 1000;
-        let is_itself = self.identity(process) == *main;
+        let identity = self.identity(process);
+        if process.start < main.start || self.last_seen.family.parent.as_ref() == Some(&identity) {
+            return false;
+        }
+        let is_itself = identity == *main;
         let began_then = process.start == seen && !self.is_surely_apart(process);
         !is_itself && (process.start < seen || began_then || process.group == main.pid)
     }
@@ -123,7 +126,7 @@ impl Search<'_> {
     }
 
     /// Whether a process has just the arguments, the directory and the user that the watchdog would start.
-    pub(super) fn runs_command_of(&self, pid: i32, started: Started<'_>) -> bool {
+    pub(in super::super) fn runs_command_of(&self, pid: i32, started: Started<'_>) -> bool {
         let Lookup::Found(process) = process_table::look_up_whole(pid) else {
             return false;
         };
@@ -160,18 +163,18 @@ impl Search<'_> {
                 ));
             }
         };
-        let wanted = started.command.join(" ").into_bytes();
-        let program = started.command.first().map_or("", String::as_str);
-        let first_line = FirstLine::of(program, &directory)
-            .map_err(|error| format!("its program {program} cannot be looked at: {error}"))?;
+        let command = OwnCommand::of(started).map_err(|error| {
+            let program = started.command.first().map_or("", String::as_str);
+            format!("its program {program} cannot be looked at: {error}")
+        })?;
         let candidates = self.table.with_command(
-            // an interpreter stands before the command
-            &Needles::text(&wanted),
+            &command.needles(),
             MATCHES_LIMIT,
             |pid| self.table.process_with_user(pid),
-            |command| first_line.runs(command, &wanted),
+            |text| command.may_be(text),
             |process| {
                 process.uid == Some(uid)
+                    && command.is_run_by(process)
                     && self.eligible(process)
                     && match born {
                         Born::Ever => true,
@@ -244,8 +247,37 @@ mod tests {
             // where it had no session of its own, nothing tells them apart
             may_be_left_behind(0, None),
         ];
+        // it is older than the main process was, or was its parent, and so no child of it
+        let main = |start| Identity {
+            pid: i32::MAX,
+            start,
+            boot_id: now.boot_id.clone(),
+        };
+        let is_left_by = |start, parent| {
+            let last_seen = LastSeen {
+                main: Some(main(start)),
+                seen_ms: u64::MAX,
+                family: Family {
+                    parent,
+                    ..Family::default()
+                },
+                ..LastSeen::default()
+            };
+            Search::new(&last_seen, &table, &now, &taken).may_be_left_behind(&process)
+        };
+        let itself = Identity {
+            pid,
+            ..main(stat.start)
+        };
+        let older = [
+            is_left_by(stat.start + 1, None),
+            is_left_by(stat.start, None),
+            is_left_by(stat.start, Some(itself)),
+            is_left_by(stat.start, Some(main(stat.start))),
+        ];
         child.kill().unwrap();
         child.wait().unwrap();
         assert_eq!(judged, [false, true, true, false, true]);
+        assert_eq!(older, [false, true, false, true]);
     }
 }

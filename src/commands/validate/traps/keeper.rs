@@ -35,6 +35,10 @@ pub(super) fn look(
         ));
     }
     let (keeper, name) = parent::keeper_of(pid, table)?;
+    // a restart stops what runs the command of `spawn` as well
+    if running.all.iter().any(|process| process.pid == keeper) {
+        return None;
+    }
     // a run that has just started it, which may have any name
     if table.is_this_program(keeper) || store.is_locked_by(keeper) {
         return None;
