@@ -39,6 +39,7 @@ pub(crate) fn service(name: &str) -> Service {
         unit: None,
         container: None,
         method: Some(RestartMethod::Command(Command {
+            container: None,
             command: vec!["/bin/true".to_owned()],
             working_dir: Path::new("/").into(),
             stop_first: true,
@@ -79,6 +80,7 @@ pub(crate) fn strategy(findings: &[&str], remedy: Remedy) -> Strategy {
 /// One that repairs.
 pub(crate) fn repair(findings: &[&str]) -> Strategy {
     let command = Command {
+        container: None,
         command: vec!["/bin/true".to_owned()],
         working_dir: Path::new("/").into(),
         stop_first: false,

@@ -122,6 +122,7 @@ pub(super) fn look_at_containers(
             let described = answer.described(rule, &config.containers);
             observation.container = described.map(Arc::new);
         }
+        let is_paused = judged.is_paused();
         observation.findings.extend(judged.findings);
         observation.notes.extend(judged.notes);
         // a process table of its own says more than the engine does
@@ -137,9 +138,10 @@ pub(super) fn look_at_containers(
             }
         }
         observation.activating = judged.activating;
-        // a command may make it anew
+        // a command may make it anew, but what somebody has paused is his
         let by_command = (subject.service.method.as_ref()).is_some_and(RestartMethod::has_command);
-        observation.left_alone = judged.left_alone.filter(|_| !by_command);
+        let may_be_made = by_command && !is_paused;
+        observation.left_alone = judged.left_alone.filter(|_| !may_be_made);
         observation.awaited = answer.as_ref().ok().and_then(|answer| {
             let id = &judged.last_seen.as_ref()?.id;
             awaited(subject, answer.details(id)?.as_ref().ok()?, looking)

@@ -252,9 +252,9 @@ trait Method {
         true
     }
 
-    /// Stops what runs of the service, `leftovers` of a main process that has ended included. The error is a sentence
-    /// that says what still lives, or why it may not be signalled; nothing may be started then.
-    fn stop(&self, context: &RestartContext<'_>, leftovers: &[Identity]) -> Result<(), String>;
+    /// Stops what runs of the service, `leftovers` of a main process that has ended included. The failure says what still
+    /// lives, or why it may not be signalled; nothing may be started then.
+    fn stop(&self, context: &RestartContext<'_>, leftovers: &[Identity]) -> Result<(), Failure>;
 
     /// Whether a process that runs after the stop is the method's own, so that a start makes no other.
     fn has_main(&self, _pid: i32) -> bool {

@@ -15,6 +15,7 @@ mod boxes;
 mod budget;
 mod channels;
 mod cli;
+mod container_commands;
 mod container_logs;
 mod container_networks;
 mod container_orders;

@@ -125,6 +125,11 @@ pub struct Seen {
 }
 
 impl Seen {
+    /// Whether somebody has paused it.
+    pub fn is_paused(&self) -> bool {
+        self.findings.iter().any(|finding| finding.code == PAUSED)
+    }
+
     /// Notes what of its `discover` table it lacks while it runs: what is not known of it is no reason to restart it.
     pub fn lacks(&mut self, unset: &[String]) {
         if unset.is_empty() || !matches!(self.presence, Presence::Up(_)) {
