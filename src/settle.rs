@@ -190,7 +190,8 @@ pub fn recover_interrupted(
     entries
 }
 
-fn critical_codes(observation: &Observation) -> Vec<String> {
+/// The codes of the critical findings, each once.
+pub fn critical_codes(observation: &Observation) -> Vec<String> {
     let mut codes: Vec<String> = observation
         .findings
         .iter()

@@ -104,6 +104,7 @@ fn forced(session: &Session, service: &Service) -> Decision {
     let known = session.state.services.get(&service.name);
     Decision {
         operation: Some(Operation::Restart),
+        requested: true,
         failures: known.map_or(0, |known| known.consecutive_failures),
         ..Decision::of(&service.name, Verdict::Failing)
     }

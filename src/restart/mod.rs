@@ -144,6 +144,8 @@ pub struct RestartContext<'a> {
     pub last_seen: process::LastSeen,
     /// What runs of it.
     pub running: Option<Running>,
+    /// The codes of the critical findings that it is restarted for; none, where somebody asked for it.
+    pub codes: Vec<String>,
     /// Its container, as this run saw it.
     pub container: Option<Arc<container_check::LastSeen>>,
     /// Its checks: what they remember begins anew once the old process is gone.

@@ -3,10 +3,10 @@
 use nix::sys::signal::Signal;
 
 use crate::containers::Engine;
-use crate::scene::{Outcome, Scene, alive, signal};
+use crate::scene::{Scene, alive, signal};
 
 /// A service of a container that a command of the shell restarts, with Docker's client at hand.
-fn service(engine: &Engine, name: &str, command: &str, keys: &str) -> String {
+pub(crate) fn service(engine: &Engine, name: &str, command: &str, keys: &str) -> String {
     format!(
         "[service.{name}]\ncontainer = {{ name = \"{name}\" }}\n\
          restart = {{ start_timeout = \"2s\", settle = \"100ms\", {keys} command = [\"/bin/sh\", \"-c\", \
@@ -108,60 +108,4 @@ fn a_command_has_restarted_a_container_only_where_the_engine_says_that_it_is_up(
     engine.config(&scene, &start);
     scene.check().restarted_for("ended", "process_stopped");
     assert!(!alive(pid) && engine.state("ended") == "running");
-}
-
-/// Something is done to a frozen container after it was looked at, and before its command is run.
-fn meanwhile(scene: &Scene, engine: &Engine, keys: &str, done: impl FnOnce()) -> Outcome {
-    for name in ["asked", "go"] {
-        let _ = std::fs::remove_file(scene.path(name));
-    }
-    let ran = format!("touch {}/ran; docker start web", scene.dir());
-    let waits = "touch asked; until [ -e go ]; do sleep 0.02; done";
-    let evidence = format!(
-        "working_dir = \"{}\"\nevidence = {{ command = [\"sh\", \"-c\", \"{waits}\"], timeout = \"5s\" }}\n",
-        scene.dir()
-    );
-    engine.config(scene, &(service(engine, "web", &ran, keys) + &evidence));
-    let run = scene.begin(scene.command(&["check", "--json"]));
-    scene.wait_until("it was looked at", || scene.has("asked"));
-    done();
-    scene.write("go", "");
-    scene.end(run)
-}
-
-#[test]
-#[ignore = "needs root, docker.io and busybox-static"]
-fn a_command_is_not_run_where_its_container_is_another_one_by_then_or_paused() {
-    for keys in ["", "stop_first = false,"] {
-        let scene = Scene::new();
-        let engine = Engine::new(&scene);
-        engine.run("web", &[], &[]);
-        signal(engine.pid("web"), Signal::SIGSTOP);
-        let outcome = meanwhile(&scene, &engine, keys, || {
-            engine.docker(&["rm", "-f", "web"]);
-            engine.run("web", &[], &[]);
-        });
-        let fresh = engine.pid("web");
-        assert_eq!(outcome.codes("web"), ["process_stopped"]);
-        let outcome = outcome.exits(2).verdict("web", "waiting");
-        let why = outcome.service("web")["notes"].to_string();
-        assert!(why.contains("re-created since it was looked at"), "{why}");
-        assert!(!scene.has("ran") && alive(fresh));
-        scene.check().exits(0).verdict("web", "healthy");
-        // what somebody has paused gets no signal
-        signal(fresh, Signal::SIGSTOP);
-        let outcome = meanwhile(&scene, &engine, keys, || {
-            engine.docker(&["pause", "web"]);
-        });
-        // nor where it was paused before
-        let again = scene.check();
-        engine.docker(&["unpause", "web"]);
-        let outcome = outcome.exits(2).verdict("web", "waiting");
-        let why = outcome.service("web")["notes"].to_string();
-        assert!(why.contains("web is paused"), "{why}");
-        again.finds("web", "container_paused");
-        let signals = crate::scene::status(fresh, "ShdPnd");
-        assert_eq!(u64::from_str_radix(&signals, 16), Ok(0), "{signals}");
-        assert!(!scene.has("ran") && alive(fresh));
-    }
 }

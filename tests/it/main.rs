@@ -17,6 +17,7 @@ mod channels;
 mod cli;
 mod container_commands;
 mod container_logs;
+mod container_meanwhile;
 mod container_networks;
 mod container_orders;
 mod containers;

@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use super::super::{Failure, RestartContext};
 use crate::check::container::order::SLACK;
-use crate::check::container::{Containers, Rule, select};
+use crate::check::container::{
+    CREATED, Containers, DEAD, EXITED, LastSeen, RESTARTING, Rule, UNHEALTHY, select,
+};
 use crate::client::engine::{Details, Engine, Listed};
 
 /// An engine learns of an end within milliseconds, and on a machine that is busy within seconds.
@@ -58,14 +60,34 @@ pub(in super::super) fn ask_again(
         Some(_) => {}
     }
     let details = details(&engine, containers, &container.id, far)?;
-    if details.state.paused {
-        return Err(unmade(format!("{name} is paused")));
+    let since = seen.and_then(|seen| why_not(seen, &details, &context.codes));
+    if let Some(why) = since {
+        return Err(unmade(format!("{name} {why}")));
     }
     Ok(Some(Asked {
         engine,
         listed: container.clone(),
         details,
     }))
+}
+
+/// Why the same container is left alone all the same. `codes` are those of the findings that it was to be restarted for.
+fn why_not(seen: &LastSeen, details: &Details, codes: &[String]) -> Option<&'static str> {
+    let state = &details.state;
+    if state.paused {
+        return Some("is paused");
+    }
+    // what the engine starts again and again is started anew all the time
+    let in_loop = codes.iter().any(|code| code == RESTARTING);
+    if state.started_at > seen.started_at && !in_loop {
+        return Some("was restarted by somebody else meanwhile");
+    }
+    // of a log, a probe or a process the engine says nothing
+    let engine_says = |code: &String| [EXITED, CREATED, DEAD, UNHEALTHY].contains(&code.as_str());
+    let health = state.health.as_ref().map(|health| health.status.as_str());
+    let is_well = state.running && !state.restarting && matches!(health, None | Some("healthy"));
+    let is_mended = is_well && !codes.is_empty() && codes.iter().all(engine_says);
+    is_mended.then_some("is well by now")
 }
 
 /// Waits until the engine has seen the end of a container whose processes have ended, or has started it again.
@@ -101,5 +123,84 @@ pub(super) fn unmade(error: String) -> Failure {
         error,
         is_unmade: true,
         ..Failure::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::container::{GHOST, NETWORK_LOST};
+    use crate::client::engine::{Health, State};
+    use crate::fixtures::at;
+
+    #[test]
+    fn one_that_was_restarted_or_is_well_by_now_is_left_alone() {
+        type Case<'a> = (
+            &'a [&'a str],
+            i64,
+            &'a str,
+            Option<&'a str>,
+            Option<&'static str>,
+        );
+        let anew = Some("was restarted by somebody else meanwhile");
+        let well = Some("is well by now");
+        let stale = "log_stale";
+        let cases: [Case<'_>; 17] = [
+            (&[EXITED], -900, "exited", None, None),
+            (&[EXITED], -5, "running", None, anew),
+            (&[EXITED], -5, "exited", None, anew),
+            (&[CREATED], -5, "running", None, anew),
+            (&[UNHEALTHY], -900, "running", Some("unhealthy"), None),
+            (&[UNHEALTHY], -900, "running", Some("starting"), None),
+            (&[UNHEALTHY], -900, "running", Some("healthy"), well),
+            (&[UNHEALTHY], -5, "running", Some("starting"), anew),
+            (
+                &[UNHEALTHY],
+                -900,
+                "paused",
+                Some("unhealthy"),
+                Some("is paused"),
+            ),
+            // the engine does not know of these
+            (&[stale], -900, "running", Some("healthy"), None),
+            (&[stale, UNHEALTHY], -900, "running", Some("healthy"), None),
+            (&[GHOST], -900, "running", None, None),
+            (&[NETWORK_LOST], -900, "running", None, None),
+            (&[stale], -5, "running", None, anew),
+            // it is started anew all the time
+            (&[RESTARTING], -5, "running", None, None),
+            // somebody asked for it
+            (&[], -900, "running", Some("healthy"), None),
+            (&[], -900, "running", None, None),
+        ];
+        let seen = LastSeen {
+            started_at: Some(at(-900)),
+            ..LastSeen::default()
+        };
+        for (codes, started, status, health, why) in cases {
+            let details = Details {
+                state: State {
+                    status: status.to_owned(),
+                    running: status != "exited",
+                    paused: status == "paused",
+                    started_at: Some(at(started)),
+                    health: health.map(|status| Health {
+                        status: status.to_owned(),
+                        ..Health::default()
+                    }),
+                    ..State::default()
+                },
+                ..Details::default()
+            };
+            let owned: Vec<String> = codes.iter().map(|&code| code.to_owned()).collect();
+            assert_eq!(
+                why_not(&seen, &details, &owned),
+                why,
+                "{codes:?} {started} {status} {health:?}"
+            );
+        }
+        // one that was never started
+        let never = LastSeen::default();
+        assert_eq!(why_not(&never, &Details::default(), &[]), None);
     }
 }
