@@ -8,7 +8,7 @@ use crate::check::container::order::SLACK;
 use crate::check::container::{
     CREATED, Containers, DEAD, EXITED, LastSeen, RESTARTING, Rule, UNHEALTHY, select,
 };
-use crate::client::engine::{Details, Engine, Listed};
+use crate::client::engine::{Details, Engine, Listed, Trouble};
 
 /// An engine learns of an end within milliseconds, and on a machine that is busy within seconds.
 const END_WAIT: Duration = Duration::from_secs(5);
@@ -34,15 +34,24 @@ pub(in super::super) fn ask_again(
     containers: &Containers,
     context: &RestartContext<'_>,
 ) -> Result<Option<Asked>, Failure> {
-    let engine = Engine::at(&containers.path()?);
+    let unseen = |why: &str| {
+        unmade(format!(
+            "the engine was asked about the {rule} once more right before, and nothing was done: {why}; the next run tries again; \
+             see whether `docker ps -a` answers"
+        ))
+    };
+    let engine = Engine::at(&containers.path().map_err(|why| unseen(&why))?);
     let timeout = containers.timeout;
     let far = Instant::now() + timeout + SLACK;
-    let listed = engine.list(timeout, far).map_err(|it| it.to_string())?;
+    let listed = (engine.list(timeout, far)).map_err(|trouble| unseen(&trouble.to_string()))?;
     let selected = select(rule, &listed);
     let seen = context.container.as_ref();
     let container = match selected.found[..] {
         [container] if selected.beside.is_empty() => container,
-        [] if selected.beside.is_empty() && seen.is_none() => return Ok(None),
+        [] if selected.beside.is_empty() => match seen {
+            Some(seen) => return Err(removed(&seen.name)),
+            None => return Ok(None),
+        },
         _ => {
             return Err(unmade(format!(
                 "the {rule} is not there alone any more: it may be in the middle of a re-creation"
@@ -59,7 +68,11 @@ pub(in super::super) fn ask_again(
         None => return Err(unmade(format!("{name} was made since it was looked at"))),
         Some(_) => {}
     }
-    let details = details(&engine, containers, &container.id, far)?;
+    let details = match details(&engine, containers, &container.id, far) {
+        Ok(details) => details,
+        Err(Trouble::NotFound(_)) => return Err(removed(name)),
+        Err(trouble) => return Err(unseen(&trouble.to_string())),
+    };
     let since = seen.and_then(|seen| why_not(seen, &details, &context.codes));
     if let Some(why) = since {
         return Err(unmade(format!("{name} {why}")));
@@ -109,12 +122,14 @@ pub(super) fn details(
     containers: &Containers,
     id: &str,
     far: Instant,
-) -> Result<Details, String> {
-    match engine.details(&[id], containers.timeout, far).pop() {
-        Some(Ok(details)) => Ok(details),
-        Some(Err(trouble)) => Err(trouble.to_string()),
-        None => Err("the engine was not asked".to_owned()),
-    }
+) -> Result<Details, Trouble> {
+    let mut details = engine.details(&[id], containers.timeout, far);
+    let asked = details.pop();
+    asked.unwrap_or_else(|| Err(Trouble::Unreachable("the engine was not asked".to_owned())))
+}
+
+fn removed(name: &str) -> Failure {
+    unmade(format!("{name} was removed since it was looked at"))
 }
 
 /// It is not as it was when it was decided to restart it, so nothing was done.

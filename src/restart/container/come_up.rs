@@ -77,7 +77,8 @@ impl<'a> Awaited<'a> {
         while Instant::now() < settled {
             sleep(POLL.min(settled.saturating_duration_since(Instant::now())));
             let far = Instant::now() + SLACK;
-            let next = details(&self.engine, self.containers, &now.this.id, far)?;
+            let next = details(&self.engine, self.containers, &now.this.id, far);
+            let next = next.map_err(|trouble| trouble.to_string())?;
             let is_same = next.state.started_at == now.details.state.started_at;
             let is_unhealthy = health(&next) == Some("unhealthy");
             if !next.state.running || next.state.restarting || !is_same || is_unhealthy {
@@ -145,7 +146,8 @@ impl<'a> Awaited<'a> {
             Some(this) => this.clone(),
             None => self.find(far)?,
         };
-        let details = details(&self.engine, self.containers, &this.id, far)?;
+        let details = details(&self.engine, self.containers, &this.id, far);
+        let details = details.map_err(|trouble| trouble.to_string())?;
         Ok(Now { this, details })
     }
 

@@ -54,7 +54,7 @@ impl Method for Container {
     fn start(&self, context: &RestartContext<'_>) -> Result<Begun, Failure> {
         let Some(asked) = self.ask_again(context)? else {
             return Err(unmade(format!(
-                "the {} is not there alone any more: it may be in the middle of a re-creation",
+                "there is no {}; `docker compose up` or `docker run` makes it, and a restart does not",
                 self.rule
             )));
         };
@@ -80,7 +80,7 @@ impl Method for Container {
         match (asked.engine).order(&container.id, order, limit, began + limit + SLACK) {
             Ok(()) => {}
             Err(Trouble::NotFound(_)) => {
-                return Err(unmade(format!("{name} was removed meanwhile")));
+                return Err(unmade(format!("{name} was removed since it was looked at")));
             }
             Err(Trouble::Unanswered(why)) => {
                 let unanswered = Ordered {
