@@ -109,6 +109,7 @@ pub(crate) fn up(pid: i32, age: u64) -> Observation {
         }),
         activating: None,
         left_alone: None,
+        unjudged: None,
         awaited: None,
         network_of: None,
         control_group: None,

@@ -157,6 +157,7 @@ fn gone() -> Observation {
         process_status: ProcessStatus::NotRunning,
         activating: None,
         left_alone: None,
+        unjudged: None,
         awaited: None,
         network_of: None,
         control_group: None,

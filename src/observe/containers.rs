@@ -123,6 +123,7 @@ pub(super) fn look_at_containers(
             observation.container = described.map(Arc::new);
         }
         let is_paused = judged.is_paused();
+        observation.unjudged = judged.unjudged(last_seen);
         observation.findings.extend(judged.findings);
         observation.notes.extend(judged.notes);
         // a process table of its own says more than the engine does

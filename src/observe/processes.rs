@@ -127,6 +127,7 @@ pub(super) fn look_at_processes(
                 process_status: seen.process_status,
                 activating: None,
                 left_alone: None,
+                unjudged: None,
                 awaited: None,
                 network_of: None,
                 control_group: None,

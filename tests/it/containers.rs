@@ -512,3 +512,51 @@ fn the_example_of_containers_does_its_job() {
         .finds("gateway", "port_closed");
     assert!(!scene.mails().is_empty());
 }
+
+#[test]
+#[ignore = "needs root, docker.io and busybox-static"]
+fn a_paused_container_is_not_judged_by_its_logs_and_probes() {
+    let scene = Scene::new();
+    let engine = Engine::new(&scene);
+    engine.run("web", &[], &["sh", "-c", "echo begun; exec sleep 1000000"]);
+    let port = crate::scene::free_port();
+    scene.write("web.log", "begun\n");
+    scene.age("web.log", Duration::from_secs(3600));
+    // nobody listens, nobody writes
+    let keys = format!(
+        "[[service.web.log]]\npath = \"{0}/web.log\"\nmax_age = \"5m\"\n\
+         [[service.web.log]]\ncontainer = true\nforbid = ['begun']\n\
+         [[service.web.http]]\nurl = \"http://127.0.0.1:{port}/\"\n\
+         [[service.web.exec]]\ncommand = [\"false\"]\n",
+        scene.dir()
+    );
+    for method in [
+        "",
+        "restart.command = [\"false\"]\nrestart.stop_first = false\n",
+    ] {
+        let table = format!("[service.web]\ncontainer = {{ name = \"web\" }}\n{method}");
+        engine.config(&scene, &(table + &keys));
+        engine.docker(&["pause", "web"]);
+        let runs = [scene.check(), scene.check()];
+        engine.docker(&["unpause", "web"]);
+        for outcome in runs {
+            assert_eq!(outcome.codes("web"), ["container_paused"]);
+            let outcome = outcome.exits(1).verdict("web", "degraded");
+            let notes = outcome.service("web")["notes"].to_string();
+            assert!(
+                notes.contains("its logs and probes are not judged while web is paused"),
+                "{notes}"
+            );
+            assert_eq!(outcome.service("web")["restarts_last_hour"], 0);
+        }
+        // it has had no time to write or answer
+        let outcome = scene.check().exits(0).verdict("web", "healthy");
+        let notes = outcome.service("web")["notes"].to_string();
+        assert!(notes.contains("web was paused until now"), "{notes}");
+    }
+    let outcome = scene.check().exits(2);
+    for code in ["log_stale", "http_failed", "exec_failed", "log_error"] {
+        let codes = outcome.codes("web");
+        assert!(codes.iter().any(|it| it == code), "{code}: {codes:?}");
+    }
+}

@@ -8,8 +8,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{
     Answer, CREATED, DEAD, ENGINE_UNREACHABLE, EXITED, LEFTOVER, LastSeen, MANAGED, MISSING,
-    PAUSED, RECREATION, RESTARTED, RESTARTING, Rule, Seen, UNHEALTHY, UNREADABLE, managed_by,
-    select,
+    PAUSED, PAUSED_STATE, RECREATION, RESTARTED, RESTARTING, Rule, Seen, UNHEALTHY, UNREADABLE,
+    managed_by, select,
 };
 use crate::check::{Presence, Severity};
 use crate::client::engine::{Details, Listed, Trouble};
@@ -173,7 +173,7 @@ fn judge_state(
             seen.presence = Presence::Up(None);
             judge_health(seen, name, details);
         }
-        "paused" => {
+        PAUSED_STATE => {
             seen.presence = Presence::Up(None);
             let message = format!("{name} is paused: somebody did that; `docker unpause {name}`");
             seen.left_alone = Some(format!("{name} is paused, so it is left alone"));

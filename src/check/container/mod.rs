@@ -87,6 +87,9 @@ pub(super) const CODES: &[Code] = &[
 /// So long Compose may take to re-create a container; what stands beside it for longer was left behind.
 const RECREATION: TimeDelta = TimeDelta::minutes(5);
 
+/// As the engine calls one that somebody has paused.
+const PAUSED_STATE: &str = "paused";
+
 /// What is remembered of a container from run to run, and reported.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LastSeen {
@@ -127,7 +130,25 @@ pub struct Seen {
 impl Seen {
     /// Whether somebody has paused it.
     pub fn is_paused(&self) -> bool {
-        self.findings.iter().any(|finding| finding.code == PAUSED)
+        let now = self.last_seen.as_ref();
+        now.is_some_and(|now| now.state == PAUSED_STATE)
+    }
+
+    /// Why the logs and probes of its service are not judged: it is paused, or was so when it was looked at last, and has had
+    /// no time to write or answer since.
+    pub fn unjudged(&self, before: Option<&LastSeen>) -> Option<String> {
+        let now = self.last_seen.as_ref()?;
+        let not_judged = "its logs and probes are not judged";
+        if now.state == PAUSED_STATE {
+            return Some(format!("{not_judged} while {} is paused", now.name));
+        }
+        let was_paused = before.is_some_and(|it| it.id == now.id && it.state == PAUSED_STATE);
+        was_paused.then(|| {
+            format!(
+                "{not_judged} in this run: {} was paused until now",
+                now.name
+            )
+        })
     }
 
     /// Notes what of its `discover` table it lacks while it runs: what is not known of it is no reason to restart it.

@@ -455,3 +455,27 @@ fn a_network_that_is_lost_is_a_reason_to_restart_where_that_mends_it() {
         assert_eq!(seen.activating.is_some(), is_awaited, "{loss:?}");
     }
 }
+
+#[test]
+fn logs_and_probes_are_not_judged_while_it_is_paused_and_once_after_that() {
+    let paused = judged(&answer(details("paused")), None);
+    let why = paused.unjudged(None).unwrap();
+    assert_eq!(
+        why,
+        "its logs and probes are not judged while web is paused"
+    );
+    let runs = judged(&answer(details("running")), None);
+    let other = LastSeen {
+        id: "other".to_owned(),
+        ..known("paused", 0)
+    };
+    for (before, is_judged) in [
+        (None, true),
+        (Some(known("running", 0)), true),
+        (Some(known("paused", 0)), false),
+        (Some(other), true),
+    ] {
+        let why = runs.unjudged(before.as_ref());
+        assert_eq!(why.is_none(), is_judged, "{before:?} {why:?}");
+    }
+}
