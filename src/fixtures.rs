@@ -108,6 +108,7 @@ pub(crate) fn up(pid: i32, age: u64) -> Observation {
             ..Running::just_started(main.clone())
         }),
         activating: None,
+        recreating: None,
         left_alone: None,
         unjudged: None,
         awaited: None,

@@ -156,6 +156,7 @@ fn gone() -> Observation {
         notes: Vec::new(),
         process_status: ProcessStatus::NotRunning,
         activating: None,
+        recreating: None,
         left_alone: None,
         unjudged: None,
         awaited: None,

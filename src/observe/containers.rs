@@ -122,7 +122,6 @@ pub(super) fn look_at_containers(
             let described = answer.described(rule, &config.containers);
             observation.container = described.map(Arc::new);
         }
-        let is_paused = judged.is_paused();
         observation.unjudged = judged.unjudged(last_seen);
         observation.findings.extend(judged.findings);
         observation.notes.extend(judged.notes);
@@ -139,9 +138,10 @@ pub(super) fn look_at_containers(
             }
         }
         observation.activating = judged.activating;
-        // a command may make it anew, but what somebody has paused is his
+        observation.recreating = judged.recreating;
+        // a command may make it anew
         let by_command = (subject.service.method.as_ref()).is_some_and(RestartMethod::has_command);
-        let may_be_made = by_command && !is_paused;
+        let may_be_made = by_command && !judged.is_not_to_be_touched;
         observation.left_alone = judged.left_alone.filter(|_| !may_be_made);
         observation.awaited = answer.as_ref().ok().and_then(|answer| {
             let id = &judged.last_seen.as_ref()?.id;

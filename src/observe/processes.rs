@@ -126,6 +126,7 @@ pub(super) fn look_at_processes(
                 notes: seen.notes,
                 process_status: seen.process_status,
                 activating: None,
+                recreating: None,
                 left_alone: None,
                 unjudged: None,
                 awaited: None,

@@ -368,7 +368,17 @@ fn a_container_that_was_made_anew_keeps_the_budget_of_its_service() {
     ]);
     signal(engine.pid("app"), Signal::SIGKILL);
     scene.wait_until("it has ended", || engine.state("app") == "exited");
-    scene.check().exits(0).verdict("app", "starting");
+    let outcome = scene.check().exits(2).verdict("app", "waiting");
+    let outcome = outcome.finds("app", "container_exited");
+    let service = outcome.service("app");
+    let why = service["notes"].to_string();
+    assert!(
+        why.contains("is being re-created: 0123456789ab_app is there"),
+        "{why}"
+    );
+    assert_eq!(service["restarts_last_hour"], 1);
+    let refused = scene.run(&["restart", "app"]).exits(1).stderr;
+    assert!(refused.contains("is being re-created"), "{refused}");
     assert_eq!(
         (engine.state("app"), engine.state("0123456789ab_app")),
         ("exited".to_owned(), "created".to_owned())

@@ -491,3 +491,52 @@ fn a_restart_by_hand_of_what_is_not_there_says_so() {
         "{said}"
     );
 }
+
+#[test]
+fn what_a_re_creation_left_behind_keeps_a_container_from_its_restart_only_while_it_runs() {
+    const LEFT: &str = "0123456789ab_web";
+    for (beside, is_restarted) in [("created", true), ("running", false)] {
+        let scene = Scene::new();
+        let starts = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&starts);
+        serve(&scene, move |path| {
+            let is_up = counted.load(Ordering::SeqCst) > 0;
+            let own = if is_up { "running" } else { "exited" };
+            match path {
+                "/containers/json?all=1" => {
+                    let (web, left) = (id("web"), id(LEFT));
+                    Says::Status(
+                        200,
+                        format!(
+                            r#"[{{"Id":"{left}","Names":["/{LEFT}"],"State":"{beside}","Created":1767225600}},
+                                {{"Id":"{web}","Names":["/web"],"State":"{own}","Created":1767225600}}]"#
+                        ),
+                    )
+                }
+                _ if path.ends_with("/start") => {
+                    assert!(path.contains(&id("web")), "{path}");
+                    counted.fetch_add(1, Ordering::SeqCst);
+                    Says::Status(204, String::new())
+                }
+                _ if path.contains(&id(LEFT)) => Says::Status(200, details(LEFT, beside)),
+                _ if is_up => Says::Status(200, details("web", own).replace("T09:", "T10:")),
+                _ => Says::Status(200, details("web", own)),
+            }
+        });
+        config(&scene, &["web"], "");
+        let outcome = scene.check();
+        let codes = outcome.codes("web");
+        assert!(
+            codes.iter().any(|it| it == "container_leftover"),
+            "{codes:?}"
+        );
+        if is_restarted {
+            outcome.exits(1).verdict("web", "restarted");
+        } else {
+            let outcome = outcome.exits(2).verdict("web", "down");
+            let why = outcome.service("web")["notes"].to_string();
+            assert!(why.contains("runs in the place of"), "{why}");
+        }
+        assert_eq!(starts.load(Ordering::SeqCst), usize::from(is_restarted));
+    }
+}

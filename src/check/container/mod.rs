@@ -17,6 +17,7 @@ pub mod ghost;
 mod judge;
 pub mod network;
 pub mod order;
+pub mod recreated;
 mod rule;
 mod select;
 #[cfg(test)]
@@ -84,7 +85,8 @@ pub(super) const CODES: &[Code] = &[
     Code::new(UNSET, Grace::None, Can::Unknown),
 ];
 
-/// So long Compose may take to re-create a container; what stands beside it for longer was left behind.
+/// So long Compose may take to re-create a container, the stop of the old one included; what stands beside it for longer was
+/// left behind.
 const RECREATION: TimeDelta = TimeDelta::minutes(5);
 
 /// As the engine calls one that somebody has paused.
@@ -119,8 +121,12 @@ pub struct Seen {
     pub notes: Vec<String>,
     /// That the engine, or Compose, is busy with it, and how: then nobody else should be.
     pub activating: Option<String>,
+    /// That Compose re-creates it: then nothing is restarted, whatever is wrong.
+    pub recreating: Option<String>,
     /// Why it is not to be restarted, whatever is wrong.
     pub left_alone: Option<String>,
+    /// Nor by a command, which may make anew what is not there.
+    pub is_not_to_be_touched: bool,
     /// Whether it runs, is known not to, or could not be seen.
     pub presence: Presence,
     /// What to remember; absent: what was remembered stands.
@@ -128,12 +134,6 @@ pub struct Seen {
 }
 
 impl Seen {
-    /// Whether somebody has paused it.
-    pub fn is_paused(&self) -> bool {
-        let now = self.last_seen.as_ref();
-        now.is_some_and(|now| now.state == PAUSED_STATE)
-    }
-
     /// Why the logs and probes of its service are not judged: it is paused, or was so when it was looked at last, and has had
     /// no time to write or answer since.
     pub fn unjudged(&self, before: Option<&LastSeen>) -> Option<String> {

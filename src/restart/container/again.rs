@@ -3,8 +3,11 @@
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use chrono::Utc;
+
 use super::super::{Failure, RestartContext};
 use crate::check::container::order::SLACK;
+use crate::check::container::recreated::{being_recreated, is_in_use, runs_in_its_place};
 use crate::check::container::{
     CREATED, Containers, DEAD, EXITED, LastSeen, RESTARTING, Rule, UNHEALTHY, select,
 };
@@ -45,33 +48,55 @@ pub(in super::super) fn ask_again(
     let far = Instant::now() + timeout + SLACK;
     let listed = (engine.list(timeout, far)).map_err(|trouble| unseen(&trouble.to_string()))?;
     let selected = select(rule, &listed);
+    let all: Vec<&Listed> = (selected.found.iter().chain(&selected.beside))
+        .copied()
+        .collect();
+    let ids: Vec<&str> = all.iter().map(|it| it.id.as_str()).collect();
+    let described = engine.details(&ids, timeout, far);
+    let described: Vec<(&str, Result<Details, Trouble>)> = ids.into_iter().zip(described).collect();
+    let details = |id: &str| {
+        let mut described = described.iter();
+        described.find(|(known, _)| *known == id)?.1.as_ref().ok()
+    };
+    let now = Utc::now();
+    let mut beside = selected.beside.iter();
+    if let Some(beside) = beside.find(|it| is_in_use(it, &selected, details, now)) {
+        return Err(unmade(being_recreated(rule, beside)));
+    }
+    let is_up = |id: &str| details(id).is_some_and(|it| it.state.running);
+    let mut beside = selected.beside.iter();
+    if let Some(beside) = beside.find(|it| is_up(&it.id))
+        && !selected.found.iter().any(|it| is_up(&it.id))
+    {
+        return Err(unmade(runs_in_its_place(rule, beside)));
+    }
     let seen = context.container.as_ref();
-    let container = match selected.found[..] {
-        [container] if selected.beside.is_empty() => container,
-        [] if selected.beside.is_empty() => match seen {
-            Some(seen) => return Err(removed(&seen.name)),
-            None => return Ok(None),
-        },
-        _ => {
+    let container = match (&selected.found[..], seen) {
+        ([container], Some(_)) => container,
+        ([container], None) => {
+            let name = container.name();
+            return Err(unmade(format!("{name} was made since it was looked at")));
+        }
+        ([], Some(seen)) => return Err(removed(&seen.name)),
+        ([], None) => return Ok(None),
+        (several, _) => {
+            let count = several.len();
             return Err(unmade(format!(
-                "the {rule} is not there alone any more: it may be in the middle of a re-creation"
+                "there are {count} containers by now where one is meant"
             )));
         }
     };
     let name = container.name();
-    match seen {
-        Some(seen) if seen.id != container.id => {
-            return Err(unmade(format!(
-                "{name} was re-created since it was looked at"
-            )));
-        }
-        None => return Err(unmade(format!("{name} was made since it was looked at"))),
-        Some(_) => {}
+    if seen.is_some_and(|seen| seen.id != container.id) {
+        let why = format!("{name} was re-created since it was looked at");
+        return Err(unmade(why));
     }
-    let details = match details(&engine, containers, &container.id, far) {
-        Ok(details) => details,
-        Err(Trouble::NotFound(_)) => return Err(removed(name)),
-        Err(trouble) => return Err(unseen(&trouble.to_string())),
+    let own = described.iter().find(|(id, _)| *id == container.id);
+    let details = match own.map(|(_, details)| details) {
+        Some(Ok(details)) => details.clone(),
+        Some(Err(Trouble::NotFound(_))) => return Err(removed(name)),
+        Some(Err(trouble)) => return Err(unseen(&trouble.to_string())),
+        None => return Err(unseen("the engine was not asked")),
     };
     let since = seen.and_then(|seen| why_not(seen, &details, &context.codes));
     if let Some(why) = since {
@@ -79,7 +104,7 @@ pub(in super::super) fn ask_again(
     }
     Ok(Some(Asked {
         engine,
-        listed: container.clone(),
+        listed: Listed::clone(container),
         details,
     }))
 }
