@@ -71,6 +71,7 @@ impl Command {
         let made = container.come_up_after_command(context, deadline)?;
         Ok(Up {
             container: made.container,
+            pending: made.pending,
             ..up
         })
     }

@@ -114,7 +114,8 @@ pub struct Action {
     /// The last lines of standard error of a start that failed.
     #[serde(default)]
     pub stderr: Vec<String>,
-    /// The probes that have not passed yet, or could not be asked: `port 127.0.0.1:4002`.
+    /// The probes that have not passed yet, or could not be asked: `port 127.0.0.1:4002`; and a container's own check that
+    /// is still `starting`: `HEALTHCHECK of web`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pending: Vec<String>,
     /// The file with what the process was doing before it was stopped.
@@ -212,6 +213,8 @@ struct Up {
     container: Option<Arc<container_check::LastSeen>>,
     /// Something else has started it.
     by_itself: bool,
+    /// What of it has not passed yet, and need not have.
+    pending: Option<String>,
 }
 
 /// Why a restart failed.

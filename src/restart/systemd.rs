@@ -197,6 +197,7 @@ fn up(status: &Status, last_seen: &process::LastSeen) -> Up {
             unit,
             container: None,
             by_itself: false,
+            pending: None,
         },
         None => Up {
             running: None,
@@ -204,6 +205,7 @@ fn up(status: &Status, last_seen: &process::LastSeen) -> Up {
             unit,
             container: None,
             by_itself: false,
+            pending: None,
         },
     }
 }

@@ -293,6 +293,43 @@ fn the_check_of_a_container_counts_and_is_waited_for() {
 
 #[test]
 #[ignore = "needs root, docker.io and busybox-static"]
+fn a_check_that_is_still_starting_is_no_failure_and_is_told() {
+    let scene = Scene::new();
+    let engine = Engine::new(&scene);
+    let slow = ["--health-cmd", "true", "--health-interval", "300s"];
+    for name in ["web", "api"] {
+        engine.run(name, &slow, &[]);
+        signal(engine.pid(name), Signal::SIGKILL);
+        scene.wait_until("it has ended", || engine.state(name) == "exited");
+    }
+    engine.config(
+        &scene,
+        &format!(
+            "[service.web]\ncontainer = {{ name = \"web\" }}\nrestart = {{ start_timeout = \"1s\" }}\n\
+             [service.api]\ncontainer = {{ name = \"api\" }}\nrestart = {{ start_timeout = \"1s\", \
+             command = [\"sh\", \"-c\", \"DOCKER_HOST=unix://{}/docker.sock docker start api\"] }}\n",
+            engine.directory
+        ),
+    );
+    let outcome = scene.check().exits(1);
+    for name in ["web", "api"] {
+        let service = outcome.service(name);
+        assert_eq!(service["verdict"], "restarted", "{service}");
+        let pending = serde_json::json!([format!("HEALTHCHECK of {name}")]);
+        assert_eq!(service["action"]["pending"], pending);
+        assert_eq!(service["container"]["health"], "starting");
+    }
+    let text = scene.run(&["restart", "web"]).exits(0).stdout;
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let text = words.join(" ");
+    assert!(
+        text.contains("not passed yet: HEALTHCHECK of web"),
+        "{text}"
+    );
+}
+
+#[test]
+#[ignore = "needs root, docker.io and busybox-static"]
 fn an_engine_that_does_not_answer_makes_its_services_unknown_and_no_others() {
     let scene = Scene::new();
     let engine = Engine::new(&scene);

@@ -186,6 +186,8 @@ impl Now {
             id: self.this.id,
             image: self.this.image,
         };
+        let is_starting = seen.health.as_deref() == Some("starting");
+        let pending = is_starting.then(|| format!("HEALTHCHECK of {}", seen.name));
         let (running, last_seen) = match main {
             Some(seen) => (
                 match seen.process_status {
@@ -202,6 +204,7 @@ impl Now {
             unit: None,
             container: Some(Arc::new(seen)),
             by_itself: false,
+            pending,
         }
     }
 }
