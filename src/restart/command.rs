@@ -115,7 +115,10 @@ impl Method for Command {
         let asked = self.ask_again(context)?;
         stop_all(context, leftovers)?;
         // else the command would find one that the engine still takes for running
-        if let (Some(container), Some(asked)) = (&self.container, asked) {
+        let was_stopped = context.running.is_some() || !leftovers.is_empty();
+        if let (Some(container), Some(asked)) = (&self.container, asked)
+            && was_stopped
+        {
             container.await_end(&asked);
         }
         Ok(())
