@@ -31,7 +31,7 @@ use crate::restart::stop::OPEN_LIMIT;
 use crate::restart::{
     Action, Asking, Attempted, MethodName, Operation, RestartContext, RestartMethod,
 };
-use crate::settle::{Outcome, record_attempt};
+use crate::settle::{Outcome, critical_codes, record_attempt};
 use crate::state::State;
 use crate::state::journal::{self, Entry};
 use crate::state::store::{Store, StoreError};
@@ -405,6 +405,10 @@ fn run_beside(
         (Some((_, codes)), Some(observation)) => reasons(observation, codes),
         _ => Vec::new(),
     };
+    let codes = match observation {
+        Some(observation) if !decision.requested => critical_codes(observation),
+        _ => Vec::new(),
+    };
     let lock = context.lock.clone();
     let evidence = observation.and_then(|seen| {
         let is_repair = decision.operation == Some(Operation::Repair);
@@ -420,6 +424,7 @@ fn run_beside(
                 target: target(&service),
                 last_seen,
                 running,
+                codes,
                 container,
                 checks: &service.checks,
                 states,

@@ -49,6 +49,8 @@ pub struct Decision {
     pub counts: Option<bool>,
     /// What is spent, where that is why nothing is done.
     pub spent: Option<Spent>,
+    /// Somebody asked for it, whatever was seen.
+    pub requested: bool,
     /// Why it is not restarted although somebody asked for it.
     pub refused: Option<String>,
 }
@@ -66,6 +68,7 @@ impl Decision {
             failures: 0,
             counts: None,
             spent: None,
+            requested: false,
             refused: None,
         }
     }
@@ -225,6 +228,7 @@ impl Resolver<'_> {
             Ok(after) => Decision {
                 operation: Some(Operation::Restart),
                 after,
+                requested: true,
                 failures: decision.failures,
                 ..Decision::of(&service.name, Verdict::Failing)
             },

@@ -39,6 +39,7 @@ pub(crate) fn service(name: &str) -> Service {
         unit: None,
         container: None,
         method: Some(RestartMethod::Command(Command {
+            container: None,
             command: vec!["/bin/true".to_owned()],
             working_dir: Path::new("/").into(),
             stop_first: true,
@@ -79,6 +80,7 @@ pub(crate) fn strategy(findings: &[&str], remedy: Remedy) -> Strategy {
 /// One that repairs.
 pub(crate) fn repair(findings: &[&str]) -> Strategy {
     let command = Command {
+        container: None,
         command: vec!["/bin/true".to_owned()],
         working_dir: Path::new("/").into(),
         stop_first: false,
@@ -106,7 +108,9 @@ pub(crate) fn up(pid: i32, age: u64) -> Observation {
             ..Running::just_started(main.clone())
         }),
         activating: None,
+        recreating: None,
         left_alone: None,
+        unjudged: None,
         awaited: None,
         network_of: None,
         control_group: None,

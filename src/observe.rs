@@ -248,6 +248,14 @@ fn add(
         if check.rule.is_probe() && observation.process_status == ProcessStatus::NotRunning {
             continue;
         }
+        if (check.rule.is_probe() || check.rule.kind() == Kind::Log)
+            && let Some(why) = &observation.unjudged
+        {
+            if !observation.notes.contains(why) {
+                observation.notes.push(why.clone());
+            }
+            continue;
+        }
         observation
             .findings
             .extend(checked.findings.into_iter().map(|finding| Finding {

@@ -233,7 +233,8 @@ pub fn settle_stand_ins(
     entries
 }
 
-fn critical_codes(observation: &Observation) -> Vec<String> {
+/// The codes of the critical findings, each once.
+pub fn critical_codes(observation: &Observation) -> Vec<String> {
     let mut codes: Vec<String> = observation
         .findings
         .iter()

@@ -562,8 +562,12 @@ pub struct Observation {
     pub process_status: ProcessStatus,
     /// That whatever manages it is busy bringing it up, and how: then nobody else should be.
     pub activating: Option<String>,
+    /// That Compose re-creates its container, and how that shows: then nobody else does anything about it.
+    pub recreating: Option<String>,
     /// Why it is not to be started, whatever is wrong: something else starts it, or it is a job.
     pub left_alone: Option<String>,
+    /// Why its logs and probes are not judged: what is paused writes nothing, and answers nobody.
+    pub unjudged: Option<String>,
     /// What has become of a restart that an engine was asked for, and whose end no run saw.
     pub awaited: Option<container::Awaited>,
     /// The service whose container's network its own shares.

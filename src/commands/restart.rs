@@ -72,6 +72,9 @@ fn refusal(
     if let Some(why) = observation.unseen_process() {
         return Some(why);
     }
+    if observation.recreating.is_some() {
+        return observation.recreating.clone();
+    }
     if service.policy.max_per_hour == 0 && !force {
         let why = "max_per_hour = 0: it is never restarted; --force does it all the same";
         return Some(why.to_owned());
@@ -104,6 +107,7 @@ fn forced(session: &Session, service: &Service) -> Decision {
     let known = session.state.services.get(&service.name);
     Decision {
         operation: Some(Operation::Restart),
+        requested: true,
         failures: known.map_or(0, |known| known.consecutive_failures),
         ..Decision::of(&service.name, Verdict::Failing)
     }

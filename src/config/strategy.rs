@@ -130,6 +130,7 @@ impl Strategy {
             let remedy = match (keys.command, keys.action) {
                 (Some(command), _) => Remedy::Repair(Repair {
                     command: Command {
+                        container: None,
                         command,
                         working_dir: Arc::clone(working_dir),
                         stop_first: false,

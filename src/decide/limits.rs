@@ -61,7 +61,8 @@ pub(super) fn blocked(
     state: &ServiceState,
     facts: Facts<'_>,
 ) -> Option<Blocked> {
-    too_few_failures(service, chosen, observation, state)
+    recreating(chosen, observation)
+        .or_else(|| too_few_failures(service, chosen, observation, state))
         .or_else(|| never(service, chosen, observation))
         .or_else(|| pending(chosen, observation))
         .or_else(|| {
@@ -76,6 +77,13 @@ pub(super) fn blocked(
         .or_else(|| of_incident(service, chosen, state))
         .or_else(|| of_hour(service, chosen, state, facts.now))
         .or_else(|| cooling(service, chosen, state, facts.now))
+}
+
+/// Whoever re-creates its container starts it as well. A repair of something else goes on.
+fn recreating(chosen: Chosen<'_>, observation: &Observation) -> Option<Blocked> {
+    let why = observation.recreating.as_ref()?;
+    (chosen.operation() != Some(Operation::Repair))
+        .then(|| Blocked::by(Verdict::Waiting, why.clone()))
 }
 
 fn too_few_failures(

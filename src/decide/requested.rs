@@ -30,6 +30,9 @@ pub(super) fn refusal(
     if !facts.trusted || facts.state.attempts_lost {
         return Some("the state was damaged, so earlier restarts are not known".to_owned());
     }
+    if observation.recreating.is_some() {
+        return observation.recreating.clone();
+    }
     if let Some(Awaited::Pending(why)) = &observation.awaited {
         return Some(why.clone());
     }

@@ -126,6 +126,7 @@ pub(super) fn look_at_containers(
             let described = answer.described(rule, &config.containers);
             observation.container = described.map(Arc::new);
         }
+        observation.unjudged = judged.unjudged(last_seen);
         observation.findings.extend(judged.findings);
         observation.notes.extend(judged.notes);
         // a process table of its own says more than the engine does
@@ -141,9 +142,11 @@ pub(super) fn look_at_containers(
             }
         }
         observation.activating = judged.activating;
+        observation.recreating = judged.recreating;
         // a command may make it anew
         let by_command = (subject.service.method.as_ref()).is_some_and(RestartMethod::has_command);
-        observation.left_alone = judged.left_alone.filter(|_| !by_command);
+        let may_be_made = by_command && !judged.is_not_to_be_touched;
+        observation.left_alone = judged.left_alone.filter(|_| !may_be_made);
         observation.awaited = answer.as_ref().ok().and_then(|answer| {
             let id = &judged.last_seen.as_ref()?.id;
             awaited(subject, answer.details(id)?.as_ref().ok()?, looking)

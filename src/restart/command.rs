@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::already_running::already_running;
+use super::container::{Asked, Container};
 use super::leftovers::{left_behind, remove_stale, stale_pid_file, stop_all};
 use super::spawn::{Spawn, prepare};
 use super::verify::Awaited;
@@ -36,12 +37,43 @@ pub struct Command {
     pub working_dir: Arc<Path>,
     /// Whether what runs is stopped before; else the command does that.
     pub stop_first: bool,
+    /// The container that the service is, and that the command restarts in the place of its engine.
+    pub container: Option<Box<Container>>,
 }
 
 impl Command {
     /// The same as a program of the watchdog's own user: for its environment and its look-up.
     fn as_spawn(&self) -> Spawn {
         Spawn::plain(self.command.clone(), Arc::clone(&self.working_dir))
+    }
+
+    /// The failure says why its container is left alone: it is another one since it was looked at, or paused.
+    fn ask_again(&self, context: &RestartContext<'_>) -> Result<Option<Asked>, Failure> {
+        let container = self.container.as_ref();
+        container.map_or(Ok(None), |container| container.ask_again(context))
+    }
+
+    /// Waits until the service is up once the command has ended: its process by a rule of its own, its container by what the
+    /// engine says.
+    fn come_up(&self, context: &RestartContext<'_>, old: Vec<Identity>) -> Result<Up, Failure> {
+        let deadline = Instant::now() + context.limits.start_timeout;
+        let by_rule = || {
+            let awaited = Awaited::with(context, context.limits).instead_of(old);
+            awaited.come_up(None)
+        };
+        let Some(container) = &self.container else {
+            return by_rule();
+        };
+        if !context.target.is_known() {
+            return container.come_up_after_command(context, deadline);
+        }
+        let up = by_rule()?;
+        let made = container.come_up_after_command(context, deadline)?;
+        Ok(Up {
+            container: made.container,
+            pending: made.pending,
+            ..up
+        })
     }
 
     /// What about it may not do what was meant: under this key, where without it a service is not `done` so.
@@ -79,8 +111,17 @@ impl Method for Command {
         self.stop_first
     }
 
-    fn stop(&self, context: &RestartContext<'_>, leftovers: &[Identity]) -> Result<(), String> {
-        stop_all(context, leftovers)
+    fn stop(&self, context: &RestartContext<'_>, leftovers: &[Identity]) -> Result<(), Failure> {
+        let asked = self.ask_again(context)?;
+        stop_all(context, leftovers)?;
+        // else the command would find one that the engine still takes for running
+        let was_stopped = context.running.is_some() || !leftovers.is_empty();
+        if let (Some(container), Some(asked)) = (&self.container, asked)
+            && was_stopped
+        {
+            container.await_end(&asked);
+        }
+        Ok(())
     }
 
     fn start(&self, context: &RestartContext<'_>) -> Result<Begun, Failure> {
@@ -115,6 +156,10 @@ impl Method for Command {
         {
             remove_stale(pid_file);
         }
+        // else it was asked for before the stop
+        if !self.stop_first {
+            self.ask_again(context)?;
+        }
         let limit = context.limits.start_timeout;
         run(context.service, self, &context.output, limit).map(|()| Begun::InsteadOf(old))
     }
@@ -122,9 +167,7 @@ impl Method for Command {
     fn verify(&self, context: &RestartContext<'_>, begun: &mut Begun) -> Result<Up, Failure> {
         match begun {
             Begun::Up(up) => Ok(Up::clone(up)),
-            Begun::InsteadOf(old) => Awaited::with(context, context.limits)
-                .instead_of(std::mem::take(old))
-                .come_up(None),
+            Begun::InsteadOf(old) => self.come_up(context, std::mem::take(old)),
         }
     }
 

@@ -98,18 +98,17 @@ impl RestartMethod {
                 command: None,
                 container: Some(rule),
                 ..
-            } => Self::Container(Box::new(Container {
-                rule,
-                engine: Containers::default(),
-            })),
+            } => Self::Container(Box::new(Container::by(rule))),
             Tables {
                 command,
                 stop_first,
+                container,
                 ..
             } => Self::Command(Command {
                 command: command?,
                 working_dir: Arc::clone(working_dir),
                 stop_first,
+                container: container.map(|rule| Box::new(Container::by(rule))),
             }),
         })
     }
@@ -138,7 +137,12 @@ impl RestartMethod {
 
     /// Tells it where the engine is, and how long a call may take.
     pub fn know_engine(&mut self, containers: &Containers) {
-        if let Self::Container(container) = self {
+        let container = match self {
+            Self::Container(container) => Some(container),
+            Self::Command(command) => command.container.as_mut(),
+            Self::Spawn(_) | Self::Systemd(_) => None,
+        };
+        if let Some(container) = container {
             container.engine = containers.clone();
         }
     }

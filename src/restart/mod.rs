@@ -114,7 +114,8 @@ pub struct Action {
     /// The last lines of standard error of a start that failed.
     #[serde(default)]
     pub stderr: Vec<String>,
-    /// The probes that have not passed yet, or could not be asked: `port 127.0.0.1:4002`.
+    /// The probes that have not passed yet, or could not be asked: `port 127.0.0.1:4002`; and a container's own check that
+    /// is still `starting`: `HEALTHCHECK of web`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pending: Vec<String>,
     /// The file with what the process was doing before it was stopped.
@@ -144,6 +145,8 @@ pub struct RestartContext<'a> {
     pub last_seen: process::LastSeen,
     /// What runs of it.
     pub running: Option<Running>,
+    /// The codes of the critical findings that it is restarted for; none, where somebody asked for it.
+    pub codes: Vec<String>,
     /// Its container, as this run saw it.
     pub container: Option<Arc<container_check::LastSeen>>,
     /// Its checks: what they remember begins anew once the old process is gone.
@@ -210,6 +213,8 @@ struct Up {
     container: Option<Arc<container_check::LastSeen>>,
     /// Something else has started it.
     by_itself: bool,
+    /// What of it has not passed yet, and need not have.
+    pending: Option<String>,
 }
 
 /// Why a restart failed.
@@ -252,9 +257,9 @@ trait Method {
         true
     }
 
-    /// Stops what runs of the service, `leftovers` of a main process that has ended included. The error is a sentence
-    /// that says what still lives, or why it may not be signalled; nothing may be started then.
-    fn stop(&self, context: &RestartContext<'_>, leftovers: &[Identity]) -> Result<(), String>;
+    /// Stops what runs of the service, `leftovers` of a main process that has ended included. The failure says what still
+    /// lives, or why it may not be signalled; nothing may be started then.
+    fn stop(&self, context: &RestartContext<'_>, leftovers: &[Identity]) -> Result<(), Failure>;
 
     /// Whether a process that runs after the stop is the method's own, so that a start makes no other.
     fn has_main(&self, _pid: i32) -> bool {

@@ -40,11 +40,17 @@ impl Method for Unit {
 
     /// What a unit leaves behind it leaves on purpose (KillMode); but what the service's own process table knows to be
     /// the service must be gone.
-    fn stop(&self, context: &RestartContext<'_>, _: &[Identity]) -> Result<(), String> {
+    fn stop(&self, context: &RestartContext<'_>, _: &[Identity]) -> Result<(), Failure> {
         stop(context.service, self, context.limits)?;
         let running = context.running.as_ref();
         let running = running.filter(|_| context.target.is_known());
-        stop::stop(&[], running, &[], named_by(context), context.limits)
+        Ok(stop::stop(
+            &[],
+            running,
+            &[],
+            named_by(context),
+            context.limits,
+        )?)
     }
 
     /// One that something else, its socket say, has started anew: it is still to be seen that it stays up.
@@ -197,6 +203,7 @@ fn up(status: &Status, last_seen: &process::LastSeen) -> Up {
             unit,
             container: None,
             by_itself: false,
+            pending: None,
         },
         None => Up {
             running: None,
@@ -204,6 +211,7 @@ fn up(status: &Status, last_seen: &process::LastSeen) -> Up {
             unit,
             container: None,
             by_itself: false,
+            pending: None,
         },
     }
 }

@@ -174,7 +174,9 @@ fn with_probes(
             ..why
         });
     }
-    let pending = probed.answers.pending();
+    let pending: Vec<String> = (up.pending.iter().cloned())
+        .chain(probed.answers.pending())
+        .collect();
     for name in &pending {
         ::log::warn!("{service}: {name} does not pass yet");
     }

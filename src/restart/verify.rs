@@ -196,6 +196,7 @@ impl<'a> Awaited<'a> {
                     unit: None,
                     container: None,
                     by_itself: false,
+                    pending: None,
                 });
             }
         }
@@ -230,6 +231,7 @@ impl<'a> Awaited<'a> {
                     unit: None,
                     container: None,
                     by_itself: false,
+                    pending: None,
                 })
             }
             _ => Err(seen
@@ -307,6 +309,7 @@ fn child_is_up(child: &StartedChild, now: &Reading) -> Result<Up, String> {
             unit: None,
             container: None,
             by_itself: false,
+            pending: None,
         }),
         _ => Err(format!("PID {pid} cannot be seen")),
     }

@@ -293,6 +293,43 @@ fn the_check_of_a_container_counts_and_is_waited_for() {
 
 #[test]
 #[ignore = "needs root, docker.io and busybox-static"]
+fn a_check_that_is_still_starting_is_no_failure_and_is_told() {
+    let scene = Scene::new();
+    let engine = Engine::new(&scene);
+    let slow = ["--health-cmd", "true", "--health-interval", "300s"];
+    for name in ["web", "api"] {
+        engine.run(name, &slow, &[]);
+        signal(engine.pid(name), Signal::SIGKILL);
+        scene.wait_until("it has ended", || engine.state(name) == "exited");
+    }
+    engine.config(
+        &scene,
+        &format!(
+            "[service.web]\ncontainer = {{ name = \"web\" }}\nrestart = {{ start_timeout = \"1s\" }}\n\
+             [service.api]\ncontainer = {{ name = \"api\" }}\nrestart = {{ start_timeout = \"1s\", \
+             command = [\"sh\", \"-c\", \"DOCKER_HOST=unix://{}/docker.sock docker start api\"] }}\n",
+            engine.directory
+        ),
+    );
+    let outcome = scene.check().exits(1);
+    for name in ["web", "api"] {
+        let service = outcome.service(name);
+        assert_eq!(service["verdict"], "restarted", "{service}");
+        let pending = serde_json::json!([format!("HEALTHCHECK of {name}")]);
+        assert_eq!(service["action"]["pending"], pending);
+        assert_eq!(service["container"]["health"], "starting");
+    }
+    let text = scene.run(&["restart", "web"]).exits(0).stdout;
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let text = words.join(" ");
+    assert!(
+        text.contains("not passed yet: HEALTHCHECK of web"),
+        "{text}"
+    );
+}
+
+#[test]
+#[ignore = "needs root, docker.io and busybox-static"]
 fn an_engine_that_does_not_answer_makes_its_services_unknown_and_no_others() {
     let scene = Scene::new();
     let engine = Engine::new(&scene);
@@ -368,7 +405,17 @@ fn a_container_that_was_made_anew_keeps_the_budget_of_its_service() {
     ]);
     signal(engine.pid("app"), Signal::SIGKILL);
     scene.wait_until("it has ended", || engine.state("app") == "exited");
-    scene.check().exits(0).verdict("app", "starting");
+    let outcome = scene.check().exits(2).verdict("app", "waiting");
+    let outcome = outcome.finds("app", "container_exited");
+    let service = outcome.service("app");
+    let why = service["notes"].to_string();
+    assert!(
+        why.contains("is being re-created: 0123456789ab_app is there"),
+        "{why}"
+    );
+    assert_eq!(service["restarts_last_hour"], 1);
+    let refused = scene.run(&["restart", "app"]).exits(1).stderr;
+    assert!(refused.contains("is being re-created"), "{refused}");
     assert_eq!(
         (engine.state("app"), engine.state("0123456789ab_app")),
         ("exited".to_owned(), "created".to_owned())
@@ -511,4 +558,52 @@ fn the_example_of_containers_does_its_job() {
         .verdict("gateway", "restart_failed")
         .finds("gateway", "port_closed");
     assert!(!scene.mails().is_empty());
+}
+
+#[test]
+#[ignore = "needs root, docker.io and busybox-static"]
+fn a_paused_container_is_not_judged_by_its_logs_and_probes() {
+    let scene = Scene::new();
+    let engine = Engine::new(&scene);
+    engine.run("web", &[], &["sh", "-c", "echo begun; exec sleep 1000000"]);
+    let port = crate::scene::free_port();
+    scene.write("web.log", "begun\n");
+    scene.age("web.log", Duration::from_secs(3600));
+    // nobody listens, nobody writes
+    let keys = format!(
+        "[[service.web.log]]\npath = \"{0}/web.log\"\nmax_age = \"5m\"\n\
+         [[service.web.log]]\ncontainer = true\nforbid = ['begun']\n\
+         [[service.web.http]]\nurl = \"http://127.0.0.1:{port}/\"\n\
+         [[service.web.exec]]\ncommand = [\"false\"]\n",
+        scene.dir()
+    );
+    for method in [
+        "",
+        "restart.command = [\"false\"]\nrestart.stop_first = false\n",
+    ] {
+        let table = format!("[service.web]\ncontainer = {{ name = \"web\" }}\n{method}");
+        engine.config(&scene, &(table + &keys));
+        engine.docker(&["pause", "web"]);
+        let runs = [scene.check(), scene.check()];
+        engine.docker(&["unpause", "web"]);
+        for outcome in runs {
+            assert_eq!(outcome.codes("web"), ["container_paused"]);
+            let outcome = outcome.exits(1).verdict("web", "degraded");
+            let notes = outcome.service("web")["notes"].to_string();
+            assert!(
+                notes.contains("its logs and probes are not judged while web is paused"),
+                "{notes}"
+            );
+            assert_eq!(outcome.service("web")["restarts_last_hour"], 0);
+        }
+        // it has had no time to write or answer
+        let outcome = scene.check().exits(0).verdict("web", "healthy");
+        let notes = outcome.service("web")["notes"].to_string();
+        assert!(notes.contains("web was paused until now"), "{notes}");
+    }
+    let outcome = scene.check().exits(2);
+    for code in ["log_stale", "http_failed", "exec_failed", "log_error"] {
+        let codes = outcome.codes("web");
+        assert!(codes.iter().any(|it| it == code), "{code}: {codes:?}");
+    }
 }

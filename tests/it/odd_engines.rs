@@ -657,3 +657,135 @@ fn a_container_that_may_stop_for_ever_is_restarted_as_any_other() {
         scene.check().exits(1).verdict("web", "restarted");
     }
 }
+
+/// What a container's engine says right before a restart, and what is said of that.
+type Late<'a> = (fn() -> Says, &'a [&'a str]);
+
+#[test]
+fn what_cannot_be_seen_right_before_a_restart_is_no_failed_restart() {
+    let late: [Late<'_>; 4] = [
+        (
+            || Says::Status(404, r#"{"message":"No such container"}"#.to_owned()),
+            &["web was removed since it was looked at"],
+        ),
+        (
+            || Says::Status(500, r#"{"message":"boom"}"#.to_owned()),
+            &[
+                "asked about the container web once more right before",
+                "nothing was done",
+                "the engine refused it (500): boom",
+                "the next run tries again",
+            ],
+        ),
+        (
+            || Says::Nothing,
+            &[
+                "nothing was done",
+                "it accepted the call and was silent for 1s",
+            ],
+        ),
+        (
+            || Says::Status(200, "[".to_owned()),
+            &["nothing was done", "is no container engine"],
+        ),
+    ];
+    // the details, or the list before them
+    for (late, parts) in late {
+        for is_list in [false, true] {
+            let scene = Scene::new();
+            let (lists, described) = (AtomicUsize::new(0), AtomicUsize::new(0));
+            let orders = Arc::new(AtomicUsize::new(0));
+            let counted = Arc::clone(&orders);
+            serve(&scene, move |path| {
+                let is_late = |calls: &AtomicUsize| calls.fetch_add(1, Ordering::SeqCst) == 1;
+                match path {
+                    "/containers/json?all=1" if is_late(&lists) && is_list => late(),
+                    "/containers/json?all=1" => Says::Status(200, list(&["web"])),
+                    _ if path.ends_with("/json") => {
+                        if is_late(&described) && !is_list {
+                            return late();
+                        }
+                        Says::Status(200, details("web", "exited"))
+                    }
+                    _ => {
+                        counted.fetch_add(1, Ordering::SeqCst);
+                        Says::Status(204, String::new())
+                    }
+                }
+            });
+            config(&scene, &["web"], "");
+            let outcome = scene.check().exits(2).verdict("web", "waiting");
+            assert_eq!(outcome.codes("web"), ["container_exited"]);
+            let service = outcome.service("web");
+            let why = service["notes"].to_string();
+            // of a list there is no 404
+            let parts = if is_list { &parts[1..] } else { parts };
+            assert!(parts.iter().all(|part| why.contains(part)), "{why}");
+            assert!(service["action"].is_null(), "{service}");
+            assert_eq!(service["restarts_last_hour"], 1);
+            assert_eq!(orders.load(Ordering::SeqCst), 0);
+        }
+    }
+}
+
+#[test]
+fn a_restart_by_hand_of_what_is_not_there_says_so() {
+    let scene = Scene::new();
+    serve(&scene, |_| Says::Status(200, list(&["web"])));
+    config(&scene, &["miss"], "");
+    let outcome = scene.run(&["restart", "miss"]).exits(1);
+    let said = format!("{}{}", outcome.stdout, outcome.stderr);
+    assert!(
+        said.contains("not restarted: there is no container miss; `docker compose up`"),
+        "{said}"
+    );
+}
+
+#[test]
+fn what_a_re_creation_left_behind_keeps_a_container_from_its_restart_only_while_it_runs() {
+    const LEFT: &str = "0123456789ab_web";
+    for (beside, is_restarted) in [("created", true), ("running", false)] {
+        let scene = Scene::new();
+        let starts = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&starts);
+        serve(&scene, move |path| {
+            let is_up = counted.load(Ordering::SeqCst) > 0;
+            let own = if is_up { "running" } else { "exited" };
+            match path {
+                "/containers/json?all=1" => {
+                    let (web, left) = (id("web"), id(LEFT));
+                    Says::Status(
+                        200,
+                        format!(
+                            r#"[{{"Id":"{left}","Names":["/{LEFT}"],"State":"{beside}","Created":1767225600}},
+                                {{"Id":"{web}","Names":["/web"],"State":"{own}","Created":1767225600}}]"#
+                        ),
+                    )
+                }
+                _ if path.ends_with("/start") => {
+                    assert!(path.contains(&id("web")), "{path}");
+                    counted.fetch_add(1, Ordering::SeqCst);
+                    Says::Status(204, String::new())
+                }
+                _ if path.contains(&id(LEFT)) => Says::Status(200, details(LEFT, beside)),
+                _ if is_up => Says::Status(200, details("web", own).replace("T09:", "T10:")),
+                _ => Says::Status(200, details("web", own)),
+            }
+        });
+        config(&scene, &["web"], "");
+        let outcome = scene.check();
+        let codes = outcome.codes("web");
+        assert!(
+            codes.iter().any(|it| it == "container_leftover"),
+            "{codes:?}"
+        );
+        if is_restarted {
+            outcome.exits(1).verdict("web", "restarted");
+        } else {
+            let outcome = outcome.exits(2).verdict("web", "down");
+            let why = outcome.service("web")["notes"].to_string();
+            assert!(why.contains("runs in the place of"), "{why}");
+        }
+        assert_eq!(starts.load(Ordering::SeqCst), usize::from(is_restarted));
+    }
+}

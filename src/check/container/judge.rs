@@ -4,20 +4,18 @@ use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 
+use super::recreated::{being_recreated, is_in_use, runs_in_its_place};
 use super::{
     Answer, CREATED, DEAD, ENGINE_UNREACHABLE, EXITED, LEFTOVER, LastSeen, MANAGED, MISSING,
-    PAUSED, RECREATION, RESTARTED, RESTARTING, Rule, Seen, UNHEALTHY, UNREADABLE, managed_by,
+    PAUSED, PAUSED_STATE, RESTARTED, RESTARTING, Rule, Seen, UNHEALTHY, UNREADABLE, managed_by,
     select,
 };
-use crate::check::{Presence, Severity};
+use crate::check::{Finding, Presence, Severity};
 use crate::client::engine::{Details, Listed, Trouble};
 use crate::clock::{age, rough};
 use crate::text::{cut, visible};
-
-/// Compose before version 2 gives the old container another name: it has ended just before.
-const ENDED: TimeDelta = TimeDelta::seconds(30);
 
 /// Restarts by the engine since the last run that are no accident any more.
 const CRASH_LOOP: u64 = 3;
@@ -56,17 +54,8 @@ pub fn judge(
 ) -> Seen {
     let mut seen = Seen::default();
     let selected = select(rule, &answer.listed);
-    let is_young = |container: &&&Listed| {
-        DateTime::from_timestamp(container.created, 0).is_some_and(|made| now - made < RECREATION)
-    };
-    let has_just_ended = |container: &&&Listed| match answer.details(&container.id) {
-        Some(Ok(details)) => {
-            let ended = details.state.finished_at;
-            details.state.status == "exited" && ended.is_some_and(|at| now - at < ENDED)
-        }
-        _ => false,
-    };
-    let is_in_use = |container: &&&Listed| is_young(container) || has_just_ended(container);
+    let details = |id: &str| answer.details(id)?.as_ref().ok();
+    let is_in_use = |beside: &&&Listed| is_in_use(beside, &selected, details, now);
     let remaking = selected.beside.iter().find(is_in_use);
     for left in selected.beside.iter().filter(|it| !is_in_use(it)) {
         let message = format!(
@@ -76,35 +65,57 @@ pub fn judge(
         );
         seen.found(LEFTOVER, Severity::Warning, message);
     }
-    if let Some(remaking) = remaking {
-        seen.activating = Some(format!(
-            "{rule} is being re-created: {} is there",
-            remaking.name()
-        ));
-    }
-    let container = match selected.found[..] {
-        [container] => container,
-        [] => {
-            if let Some(id) = unnamed(rule, answer) {
-                let message = format!(
-                    "the engine's list has a container without a name (ID {id}), which may be the {rule}; does `docker ps -a` show one"
-                );
-                seen.found(UNREADABLE, Severity::Unknown, message);
-                return seen;
-            }
-            seen.presence = Presence::Down;
-            if remaking.is_none() {
-                let message = format!(
-                    "there is no {rule}; it is made by `docker compose up` or `docker run`, not here"
-                );
-                seen.found(MISSING, Severity::Critical, message);
-                seen.left_alone = Some(format!(
-                    "there is no {rule}, and the engine starts nothing that is not there"
-                ));
-            }
-            return seen;
+    let mut is_left = selected.beside.iter().filter(|it| !is_in_use(it));
+    let runs_beside = is_left.find(|left| left.state == "running");
+    if let ([], Some(id)) = (&selected.found[..], unnamed(rule, answer)) {
+        let message = format!(
+            "the engine's list has a container without a name (ID {id}), which may be the {rule}; does `docker ps -a` show one"
+        );
+        seen.found(UNREADABLE, Severity::Unknown, message);
+    } else if selected.found.is_empty() {
+        seen.presence = Presence::Down;
+        if remaking.is_none() {
+            let message = format!(
+                "there is no {rule}; it is made by `docker compose up` or `docker run`, not here"
+            );
+            seen.found(MISSING, Severity::Critical, message);
+            seen.left_alone = Some(format!(
+                "there is no {rule}, and the engine starts nothing that is not there"
+            ));
         }
-        ref several => {
+    } else {
+        let times = (now, start_grace);
+        let found = &selected.found;
+        judge_found(&mut seen, rule, answer, found, last_seen, times, is_ours);
+    }
+    if let Some(beside) = runs_beside.filter(|_| seen.presence == Presence::Down) {
+        seen.left_alone = Some(runs_in_its_place(rule, beside));
+        seen.is_not_to_be_touched = true;
+    }
+    if let Some(beside) = remaking {
+        let why = being_recreated(rule, beside);
+        let is_critical = |finding: &Finding| finding.severity == Severity::Critical;
+        if !seen.findings.iter().any(is_critical) {
+            seen.activating.get_or_insert_with(|| why.clone());
+        }
+        seen.recreating = Some(why);
+    }
+    seen
+}
+
+/// Judges the one that was found for a rule.
+fn judge_found(
+    seen: &mut Seen,
+    rule: &Rule,
+    answer: &Answer,
+    found: &[&Listed],
+    last_seen: Option<&LastSeen>,
+    (now, start_grace): (DateTime<Utc>, Duration),
+    is_ours: impl Fn(i32, &str) -> bool,
+) {
+    let container = match found {
+        [container] => *container,
+        several => {
             let names: Vec<&str> = several.iter().map(|it| it.name()).collect();
             let message = format!(
                 "there are {} containers where one is meant ({}); give each a service, by its `name`",
@@ -112,44 +123,43 @@ pub fn judge(
                 names.join(", ")
             );
             seen.found(UNREADABLE, Severity::Unknown, message);
-            return seen;
+            return;
         }
     };
     if let Some(who) = managed_by(&container.labels) {
         let message = format!("{} belongs to {who}", container.name());
         seen.found(MANAGED, Severity::Unknown, message);
-        return seen;
+        return;
     }
     if let (Some(unchanged), Some(known)) = (answer.unchanged(&container.id), last_seen) {
         seen.presence = Presence::Up(Some(unchanged.pid));
         seen.last_seen = Some(Arc::new(known.clone()));
-        return seen;
+        return;
     }
     let details = match answer.details(&container.id) {
         Some(Ok(details)) => details,
         Some(Err(Trouble::NotFound(_))) => {
-            judge_removed(&mut seen, container, last_seen);
-            return seen;
+            judge_removed(seen, container, last_seen);
+            return;
         }
         Some(Err(trouble)) => {
             let message = format!("{}: {trouble}", container.name());
             seen.found(UNREADABLE, Severity::Unknown, message);
-            return seen;
+            return;
         }
         None => {
             let message = format!("{}: its details did not come", container.name());
             seen.found(UNREADABLE, Severity::Unknown, message);
-            return seen;
+            return;
         }
     };
     let known = last_seen.filter(|known| known.id == details.id);
     seen.last_seen = Some(Arc::new(remembered(container, details)));
-    judge_state(&mut seen, rule, container, details, known, now, start_grace);
+    judge_state(seen, rule, container, details, known, now, start_grace);
     if seen.presence == Presence::Up(None) && is_ours(details.state.pid, &details.id) {
         seen.presence = Presence::Up(Some(details.state.pid));
     }
-    judge_restarts(&mut seen, container.name(), details, known);
-    seen
+    judge_restarts(seen, container.name(), details, known);
 }
 
 /// The id of a container that the list has no name of, where it may be the one that is looked for by its name. An engine
@@ -217,10 +227,11 @@ fn judge_state(
             seen.presence = Presence::Up(None);
             judge_health(seen, name, details);
         }
-        "paused" => {
+        PAUSED_STATE => {
             seen.presence = Presence::Up(None);
             let message = format!("{name} is paused: somebody did that; `docker unpause {name}`");
             seen.left_alone = Some(format!("{name} is paused, so it is left alone"));
+            seen.is_not_to_be_touched = true;
             seen.found(PAUSED, Severity::Warning, message);
         }
         "restarting" => {

@@ -17,6 +17,7 @@ pub mod ghost;
 mod judge;
 pub mod network;
 pub mod order;
+pub mod recreated;
 mod rule;
 mod select;
 #[cfg(test)]
@@ -84,8 +85,12 @@ pub(super) const CODES: &[Code] = &[
     Code::new(UNSET, Grace::None, Can::Unknown),
 ];
 
-/// So long Compose may take to re-create a container; what stands beside it for longer was left behind.
+/// So long Compose may take to re-create a container, the stop of the old one included; what stands beside it for longer was
+/// left behind.
 const RECREATION: TimeDelta = TimeDelta::minutes(5);
+
+/// As the engine calls one that somebody has paused.
+const PAUSED_STATE: &str = "paused";
 
 /// What is remembered of a container from run to run, and reported.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -119,8 +124,12 @@ pub struct Seen {
     pub notes: Vec<String>,
     /// That the engine, or Compose, is busy with it, and how: then nobody else should be.
     pub activating: Option<String>,
+    /// That Compose re-creates it: then nothing is restarted, whatever is wrong.
+    pub recreating: Option<String>,
     /// Why it is not to be restarted, whatever is wrong.
     pub left_alone: Option<String>,
+    /// Nor by a command, which may make anew what is not there.
+    pub is_not_to_be_touched: bool,
     /// Whether it runs, is known not to, or could not be seen.
     pub presence: Presence,
     /// What to remember; absent: what was remembered stands.
@@ -128,6 +137,23 @@ pub struct Seen {
 }
 
 impl Seen {
+    /// Why the logs and probes of its service are not judged: it is paused, or was so when it was looked at last, and has had
+    /// no time to write or answer since.
+    pub fn unjudged(&self, before: Option<&LastSeen>) -> Option<String> {
+        let now = self.last_seen.as_ref()?;
+        let not_judged = "its logs and probes are not judged";
+        if now.state == PAUSED_STATE {
+            return Some(format!("{not_judged} while {} is paused", now.name));
+        }
+        let was_paused = before.is_some_and(|it| it.id == now.id && it.state == PAUSED_STATE);
+        was_paused.then(|| {
+            format!(
+                "{not_judged} in this run: {} was paused until now",
+                now.name
+            )
+        })
+    }
+
     /// Notes what of its `discover` table it lacks while it runs: what is not known of it is no reason to restart it.
     pub fn lacks(&mut self, unset: &[String]) {
         if unset.is_empty() || !matches!(self.presence, Presence::Up(_)) {

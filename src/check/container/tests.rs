@@ -46,6 +46,13 @@ fn details(status: &str) -> Details {
     }
 }
 
+/// One that ended by itself, 90 s ago.
+fn exited(exit_code: i64) -> Details {
+    let mut details = details("exited");
+    details.state.exit_code = exit_code;
+    details
+}
+
 fn answer(details: Details) -> Answer {
     Answer {
         listed: vec![listed("web", -1000)],
@@ -310,6 +317,27 @@ fn what_is_not_there_alone_is_not_started() {
     let seen = judged(&left, None);
     assert_eq!(codes(&seen), [LEFTOVER]);
     assert!(seen.activating.is_none());
+    // which runs: another one beside it would be a second copy
+    left.listed[1].state = "running".to_owned();
+    assert!(judged(&left, None).left_alone.is_none());
+    left.listed[1].id = "other".to_owned();
+    left.details[0].1 = Ok(exited(3));
+    let seen = judged(&left, None);
+    assert_eq!(codes(&seen), [LEFTOVER, EXITED]);
+    assert!(seen.is_not_to_be_touched && seen.left_alone.unwrap().contains("runs in the place"));
+    // the old one has ended, and Compose is about to start the new one
+    let mut remaking = answer(exited(3));
+    remaking.listed.push(Listed {
+        id: "other".to_owned(),
+        ..listed("0123456789ab_web", -10)
+    });
+    let seen = judged(&remaking, None);
+    assert_eq!(codes(&seen), [EXITED]);
+    assert!(seen.recreating.is_some() && seen.activating.is_none());
+    // it still runs
+    remaking.details[0].1 = Ok(details("running"));
+    let seen = judged(&remaking, None);
+    assert!(seen.recreating.is_some() && seen.activating.is_some());
     // removed between the list and its details
     let mut gone = answer(details("running"));
     gone.details[0].1 = Err(Trouble::NotFound("no".to_owned()));
@@ -453,5 +481,29 @@ fn a_network_that_is_lost_is_a_reason_to_restart_where_that_mends_it() {
         assert!(seen.findings.iter().all(|it| it.message == "why"));
         assert_eq!(seen.left_alone.is_some(), is_left_alone, "{loss:?}");
         assert_eq!(seen.activating.is_some(), is_awaited, "{loss:?}");
+    }
+}
+
+#[test]
+fn logs_and_probes_are_not_judged_while_it_is_paused_and_once_after_that() {
+    let paused = judged(&answer(details("paused")), None);
+    let why = paused.unjudged(None).unwrap();
+    assert_eq!(
+        why,
+        "its logs and probes are not judged while web is paused"
+    );
+    let runs = judged(&answer(details("running")), None);
+    let other = LastSeen {
+        id: "other".to_owned(),
+        ..known("paused", 0)
+    };
+    for (before, is_judged) in [
+        (None, true),
+        (Some(known("running", 0)), true),
+        (Some(known("paused", 0)), false),
+        (Some(other), true),
+    ] {
+        let why = runs.unjudged(before.as_ref());
+        assert_eq!(why.is_none(), is_judged, "{before:?} {why:?}");
     }
 }

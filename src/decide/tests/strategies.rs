@@ -416,3 +416,45 @@ fn runs_that_say_nothing_do_not_count() {
         assert_eq!(counts(seen.clone(), state), expected, "{seen:?}");
     }
 }
+
+#[test]
+fn what_compose_re_creates_is_waited_for_whatever_is_wrong_with_it() {
+    let repair = repair(&["disk_full"]);
+    let plain = service("a");
+    let never = Service {
+        policy: Policy {
+            max_per_hour: 0,
+            ..plain.policy.clone()
+        },
+        ..plain.clone()
+    };
+    let patient = Service {
+        policy: Policy {
+            after_failures: 3,
+            ..plain.policy.clone()
+        },
+        ..plain.clone()
+    };
+    for (service, code, verdict) in [
+        (&plain, "container_exited", Verdict::Waiting),
+        // no false alarm, and no failing run that counts for a restart alone
+        (&never, "container_exited", Verdict::Waiting),
+        (&patient, "container_exited", Verdict::Waiting),
+        (
+            &with_strategies(vec![repair]),
+            "disk_full",
+            Verdict::Failing,
+        ),
+    ] {
+        let mut seen = with(gone(), Kind::Container, code, Severity::Critical);
+        seen.recreating = Some("it is being re-created".to_owned());
+        let decision = decide_one(service, seen, ServiceState::default());
+        assert_eq!(decision.verdict, verdict, "{code}");
+        let is_repaired = decision.operation == Some(Operation::Repair);
+        assert_eq!(is_repaired, verdict == Verdict::Failing);
+        if verdict == Verdict::Waiting {
+            assert_eq!(decision.operation, None);
+            assert_eq!(decision.why.as_deref(), Some("it is being re-created"));
+        }
+    }
+}

@@ -34,8 +34,8 @@ impl Method for Spawn {
     const STARTS_CHILD: bool = true;
     type Begun = Begun;
 
-    fn stop(&self, context: &RestartContext<'_>, leftovers: &[Identity]) -> Result<(), String> {
-        stop_all_with_wrapper(context, leftovers)
+    fn stop(&self, context: &RestartContext<'_>, leftovers: &[Identity]) -> Result<(), Failure> {
+        Ok(stop_all_with_wrapper(context, leftovers)?)
     }
 
     fn start(&self, context: &RestartContext<'_>) -> Result<Begun, Failure> {
