@@ -31,7 +31,7 @@ mod present;
 mod sender;
 
 pub use at_once::at_once;
-use sender::{Sender, Work};
+use sender::{Sender, Told, Work};
 
 /// Puts all that is pending on each channel into one notification, and sends what is in the outbox, the oldest first, on
 /// all channels side by side. All of it is over within the longest of their timeouts and a little more, whatever the
@@ -132,6 +132,8 @@ struct Done {
     deliveries: Deliveries,
     /// The ids that the other side gave to messages, and the incidents that each is about.
     message_ids: Vec<(String, Vec<String>)>,
+    /// The services and incidents of messages about trouble that are over, and whether they were taken.
+    told: Vec<Told>,
     /// Time in which the other side is not asked.
     hold: Option<Hold>,
     /// It refuses all messages; the sentence says how.
@@ -233,6 +235,9 @@ fn note_answers(
         if known.hold != done.hold {
             known.hold.clone_from(&done.hold);
             changed = true;
+        }
+        for (service, incident, is_taken) in &done.told {
+            changed |= known.told(service, incident.as_deref(), *is_taken);
         }
         for (id, incidents) in &done.message_ids {
             known.add_to_threads(id, incidents.iter().map(String::as_str).collect());

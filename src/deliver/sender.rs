@@ -1,5 +1,6 @@
 //! The deliveries of one channel.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
@@ -111,6 +112,10 @@ impl<'a> Sender<'a> {
                 // who was not reached cannot be remembered; who was would be alerted again by every run
                 let is_over = report.reached_somebody() || report.pending().is_empty();
                 let is_noted = is_over && known.queued(now, id.as_deref(), |alert| !alert.waits);
+                for alert in due.iter().filter(|it| is_over && it.event.is_trouble()) {
+                    let is_taken = report.reached_somebody();
+                    known.told(&alert.service, alert.incident.as_deref(), is_taken);
+                }
                 changed | is_noted
             }
         }
@@ -235,6 +240,7 @@ impl Work<'_> {
                 queued: 0,
             },
             message_ids: Vec::new(),
+            told: Vec::new(),
             hold: self.hold.take(),
             refusal: None,
             unreached: None,
@@ -245,6 +251,7 @@ impl Work<'_> {
         let is_held = (done.hold.as_ref()).is_some_and(|hold| hold.holds(channel, now));
         let mut transport_failed = false;
         let mut began = false;
+        let waiting = Waiting::of(&self.kept);
         let showing = self.showing.as_ref().filter(|it| !it.present.is_empty());
         let mut is_unshown = showing.is_some();
         if let Some(showing) = showing.filter(|_| !is_held) {
@@ -280,6 +287,11 @@ impl Work<'_> {
                 tried = true;
                 let report = self.sender.send(kept, &to, left);
                 done.hear(&report, channel, now);
+                if report.reached_somebody() {
+                    done.told.extend(Waiting::taken(kept));
+                } else if kept.delivery.is_over() && to == channel.recipients() {
+                    done.told.extend(waiting.never_taken(kept));
+                }
                 transport_failed = report.transport_failed;
                 if let Some(id) = report.message_id {
                     let incidents = kept.delivery.notification.incidents();
@@ -293,6 +305,10 @@ impl Work<'_> {
             if tried && kept.delivery.is_expired(now) {
                 let why = "it could not be delivered for three days";
                 self.sender.shared.give_up(kept, why);
+                // not where a part of it was taken before
+                if kept.delivery.recipients == channel.recipients() {
+                    done.told.extend(waiting.never_taken(kept));
+                }
                 return false;
             }
             true
@@ -303,6 +319,47 @@ impl Work<'_> {
             + usize::from(is_unshown);
         done
     }
+}
+
+/// How many messages of a channel are about trouble of each service.
+struct Waiting(BTreeMap<String, usize>);
+
+/// A service, its incident, and whether a message about that was taken.
+pub(super) type Told = (String, Option<String>, bool);
+
+impl Waiting {
+    fn of(kept: &[Kept]) -> Self {
+        let mut waiting = BTreeMap::new();
+        for Kept { delivery, .. } in kept.iter().filter(|kept| !kept.delivery.is_over()) {
+            let services: BTreeSet<&String> = trouble(delivery).map(|it| &it.service).collect();
+            for service in services {
+                *waiting.entry(service.clone()).or_default() += 1;
+            }
+        }
+        Self(waiting)
+    }
+
+    fn taken(kept: &Kept) -> Vec<Told> {
+        let alerts = trouble(&kept.delivery);
+        alerts
+            .map(|it| (it.service.clone(), it.incident.clone(), true))
+            .collect()
+    }
+
+    /// Those of a message that nobody will ever take, where no other one may be: a copy of it, or one that waits.
+    fn never_taken(&self, kept: &Kept) -> Vec<Told> {
+        let alerts = trouble(&kept.delivery);
+        alerts
+            .filter(|it| kept.delivery.uncertain == 0 && self.0.get(&it.service) == Some(&1))
+            .map(|it| (it.service.clone(), it.incident.clone(), false))
+            .collect()
+    }
+}
+
+/// What is wrong, of what a message says.
+fn trouble(delivery: &Delivery) -> impl Iterator<Item = &Alert> {
+    let alerts = delivery.notification.alerts.iter();
+    alerts.filter(|alert| alert.event.is_trouble())
 }
 
 impl Done {

@@ -249,6 +249,7 @@ fn ids_that_the_other_side_gives_are_a_part_of_the_thread() {
         channel: "phone".to_owned(),
         deliveries: deliveries(1, 0),
         message_ids: vec![("4711".to_owned(), vec!["a.1".to_owned(), "b.1".to_owned()])],
+        told: Vec::new(),
         hold: None,
         refusal: None,
         unreached: None,

@@ -88,6 +88,9 @@ pub struct ServiceAlerts {
     /// No message about this trouble was written yet.
     #[serde(skip_serializing_if = "Not::not")]
     pub unreported: bool,
+    /// No message about this trouble was taken yet.
+    #[serde(skip_serializing_if = "Not::not")]
+    pub untaken: bool,
     /// The incident in which a critical alert was reported last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub critical_in: Option<String>,
@@ -120,6 +123,14 @@ impl ServiceAlerts {
         open.or(incident).map(str::to_owned)
     }
 
+    /// Nobody knows of the trouble, so its end is not reported, and when it comes again, that is news.
+    fn forget_trouble(&mut self) {
+        self.open_trouble = None;
+        self.reported_as = None;
+        self.flapping = None;
+        self.untaken = false;
+    }
+
     /// Takes note that an alert about an event of an incident is pending.
     pub fn note(&mut self, event: Event, incident: Option<&str>, now: DateTime<Utc>) {
         if self.incident.as_deref() != incident {
@@ -135,6 +146,7 @@ impl ServiceAlerts {
                     is_mended(known) || (is_mended(event) && known.is_once_an_incident())
                 });
                 self.open_trouble = None;
+                self.untaken = false;
                 if is_mended(event) {
                     self.alerted.insert(event, now);
                 }
@@ -142,6 +154,7 @@ impl ServiceAlerts {
             event => {
                 self.alerted.insert(event, now);
                 self.unreported |= self.open_trouble.is_none();
+                self.untaken |= self.open_trouble.is_none();
                 self.open_trouble = Some(event);
             }
         }
@@ -213,8 +226,7 @@ impl ChannelState {
         }
         known.flapping = None;
         if was_unreported {
-            known.open_trouble = None;
-            known.reported_as = None;
+            known.forget_trouble();
         }
         was_unreported
     }
@@ -286,6 +298,27 @@ impl ChannelState {
                 *at = time.max(*at);
             }
         }
+    }
+
+    /// Takes note of what became of a message with an alert about a trouble: it was taken, or it never will be. Where none about
+    /// this trouble was taken, nobody knows of it. Returns whether that has changed anything.
+    pub fn told(&mut self, service: &str, incident: Option<&str>, is_taken: bool) -> bool {
+        let is_of = |it: &&mut ServiceAlerts| {
+            it.incident.as_deref() == incident || it.reported_as.as_deref() == incident
+        };
+        let is_waiting = |it: &Alert| it.service == service && it.event.is_trouble();
+        if !is_taken && self.pending.iter().any(is_waiting) {
+            return false;
+        }
+        let known = self.services.get_mut(service).filter(is_of);
+        let Some(known) = known.filter(|known| known.untaken) else {
+            return false;
+        };
+        known.untaken = false;
+        if !is_taken {
+            known.forget_trouble();
+        }
+        true
     }
 
     /// Enters an alert under an id that no other has: of its time, its service and its event, and, where a run has

@@ -113,6 +113,53 @@ fn what_the_exit_status_means() {
 }
 
 #[test]
+fn of_trouble_that_was_refused_for_good_the_end_is_not_told() {
+    let scene = Scene::new();
+    let alpha = Service::new("alpha").watched();
+    scene.config(&format!(
+        "[notify.own]\ntype = \"exec\"\ncommand = {}\nremind_every = \"1ms\"\n{}",
+        script("cat >>{dir}/given; exit $(cat {dir}/code)"),
+        render(&[&alpha])
+    ));
+    let told = || -> Vec<String> {
+        let given = scene.read("given");
+        let given = given.lines().map(|line| {
+            let given: Value = serde_json::from_str(line).unwrap();
+            given["alerts"][0]["event"].as_str().unwrap().to_owned()
+        });
+        given.collect()
+    };
+    let start = || scene.start("alpha", &["pid_file=alpha.pid"]);
+    let kill = || scene.kill(scene.last("alpha"));
+    scene.write("code", "65");
+    scene.check().exits(2);
+    assert_eq!(told(), ["down"]);
+    scene.write("code", "0");
+    start();
+    scene.check().exits(0);
+    assert_eq!(told(), ["down"]);
+    // one that was taken, and a reminder that was not
+    kill();
+    scene.check().exits(2);
+    scene.write("code", "65");
+    scene.check().exits(2);
+    assert_eq!(told()[1..], ["down", "down"]);
+    scene.write("code", "0");
+    start();
+    scene.check().exits(0);
+    assert_eq!(told()[3..], ["recovered"]);
+    // one that was refused, and a reminder that was taken
+    kill();
+    scene.write("code", "78");
+    scene.check().exits(2);
+    scene.write("code", "0");
+    scene.check().exits(2);
+    start();
+    scene.check().exits(0);
+    assert_eq!(told()[4..], ["down", "down", "recovered"]);
+}
+
+#[test]
 fn one_that_cannot_take_a_message_does_not_keep_the_others_waiting() {
     let scene = scene_of(&script("grep -q beta || exit 1"));
     assert_eq!(own(&scene.check().exits(2)), (0, 1));
