@@ -252,6 +252,8 @@ impl Work<'_> {
         let mut transport_failed = false;
         let mut began = false;
         let waiting = Waiting::of(&self.kept);
+        // what of earlier messages is left, where others may not overtake it
+        let mut before: BTreeSet<String> = BTreeSet::new();
         let showing = self.showing.as_ref().filter(|it| !it.present.is_empty());
         let mut is_unshown = showing.is_some();
         if let Some(showing) = showing.filter(|_| !is_held) {
@@ -280,7 +282,15 @@ impl Work<'_> {
             // one that is cut short at its end may arrive twice: none begins with little time
             let in_time = !began || left >= limit / 2;
             let mut tried = transport_failed;
-            let to = kept.delivery.due_recipients(channel, now);
+            let parts = channel.parts(&kept.delivery.notification, &kept.delivery.recipients);
+            let is_behind = |key: &String| before.contains(key);
+            let mut to = kept.delivery.due_recipients(channel, now);
+            if parts.iter().any(|(_, key)| is_behind(key)) {
+                let all = parts.iter().map(|(part, _)| part.clone());
+                kept.delivery.recipients = all.collect();
+                to = kept.delivery.due_recipients(channel, now);
+                to.retain(|it| !parts.iter().any(|(part, key)| part == it && is_behind(key)));
+            }
             let is_due = !to.is_empty() && kept.delivery.is_due(now);
             if !is_held && !transport_failed && in_time && is_due {
                 began = true;
@@ -311,6 +321,8 @@ impl Work<'_> {
                 }
                 return false;
             }
+            let left = channel.parts(&kept.delivery.notification, &kept.delivery.recipients);
+            before.extend(left.into_iter().map(|(_, key)| key));
             true
         });
         done.deliveries.queued = (self.kept.iter())

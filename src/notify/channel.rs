@@ -71,6 +71,14 @@ macro_rules! channels {
                 }
             }
 
+            /// What is left of a message for these recipients, part by part, where the order of messages matters: see
+            /// [`ChannelKind::parts`].
+            pub fn parts(&self, notification: &Notification, recipients: &[String]) -> Vec<(String, String)> {
+                match &self.settings {
+                    $(ChannelSettings::$name(it) => it.parts(notification, recipients),)*
+                }
+            }
+
             /// Makes one attempt to deliver a notification to these recipients, over within `limit` and a little more.
             /// `step` is called with a sentence for each step.
             pub fn send(

@@ -146,6 +146,12 @@ pub trait ChannelKind {
     fn render(&self, notification: &Notification, thread: &Thread)
     -> Result<Self::Request, String>;
 
+    /// What is left of a message for these recipients, part by part, where no part may overtake an earlier one of the same key:
+    /// the name of a part, by which it is a recipient, and its key. Pure. None: the order of messages does not matter.
+    fn parts(&self, _: &Notification, _: &[String]) -> Vec<(String, String)> {
+        Vec::new()
+    }
+
     /// Makes one attempt to send a message to these recipients, over within `limit` and a little more, whatever the other
     /// side does. `step` is called with a sentence for each step, as soon as it was made.
     fn send(

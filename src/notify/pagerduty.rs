@@ -4,9 +4,10 @@
 //! Who gets an event that opens after the one that closed has a new incident that nobody will close. So events go out in
 //! order: one that is not taken holds up those behind it, and of a message that was taken in part only the rest is sent
 //! again. A copy costs nothing there, so an event without an answer is sent again by the next run. An event that is said
-//! to be invalid itself, in full and in short, is given up and holds up nobody: what closes an incident that was never
-//! opened does no harm.
+//! to be invalid itself, in full and in short, is tried once an hour, as any message that is not taken, and holds up those of
+//! its own incident alone.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use base64::Engine;
@@ -25,8 +26,8 @@ use super::safe::{inert_line, inert_unless_own};
 use super::sentences::{section, words};
 use super::shorten::{line, units};
 use super::{
-    Alert, ChannelKind, Common, DeliveryReport, Event, Notification, Outcome, Paused, Recipient,
-    Routing, Secret, Severity, Thread,
+    Alert, ChannelKind, Common, DeliveryReport, Event, Notification, Outcome, Pause, Paused,
+    Recipient, Routing, Secret, Severity, Thread,
 };
 use crate::check::trap::Trap;
 use crate::table::{Filled, Flat, table};
@@ -54,6 +55,8 @@ const KEY: usize = 32;
 
 /// Before the number of the first event that is left of a message.
 const FROM: &str = ", from event ";
+/// Before the number of an event that is left by itself.
+const EVENT: &str = ", event ";
 
 impl ChannelKind for Settings {
     /// Its events, in order.
@@ -98,6 +101,19 @@ impl ChannelKind for Settings {
             .collect())
     }
 
+    fn parts(&self, notification: &Notification, recipients: &[String]) -> Vec<(String, String)> {
+        let alerts = notification.alerts.iter();
+        let events: Vec<Message> = alerts
+            .flat_map(|alert| events(notification, alert))
+            .collect();
+        let left = left_of(recipients, events.len()).into_iter();
+        left.map(|number| {
+            let key = events[number].whole["dedup_key"].as_str();
+            (self.event(number), key.unwrap_or_default().to_owned())
+        })
+        .collect()
+    }
+
     fn send(
         &self,
         events: Vec<Message>,
@@ -106,40 +122,57 @@ impl ChannelKind for Settings {
         step: &mut dyn FnMut(&str),
     ) -> DeliveryReport {
         let deadline = Instant::now() + limit;
-        let taken = recipients.first().map_or(0, |it| taken_before(it));
-        let mut refused = Vec::new();
-        for (number, event) in events.iter().enumerate().skip(taken) {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let rest = [self.rest_from(number)];
+        let left = left_of(recipients, events.len());
+        // those that are invalid, and those behind them in the same incident
+        let mut held: Vec<Recipient> = Vec::new();
+        let mut keys: Vec<&Value> = Vec::new();
+        for (place, &number) in left.iter().enumerate() {
+            let event = &events[number];
+            let key = &event.whole["dedup_key"];
+            if keys.contains(&key) {
+                let why = "an event of the same incident before it is not taken";
+                held.push(Recipient {
+                    address: self.event(number),
+                    outcome: Outcome::deferred(why),
+                });
+                continue;
+            }
+            let time = deadline.saturating_duration_since(Instant::now());
+            let rest = self.rest(&left[place..], events.len());
             // one that is cut short at its end has no answer: none begins with little time
-            if number > taken && left < limit / 4 {
+            if place > 0 && time < limit / 4 {
                 let why = "the time of this run is over; the next one goes on";
                 let report = DeliveryReport {
                     transport_failed: true,
                     ..DeliveryReport::all(&rest, &Outcome::deferred(why))
                 };
-                return with(refused, report);
+                return with(held, report);
             }
             let (whole, short) = (self.post(&event.whole), self.post(&event.short));
-            let report = hand_over(&rest, whole, short.ok(), receipt, left, step);
+            let report = hand_over(&rest, whole, short.ok(), receipt, time, step);
             if report.reached_somebody() {
                 continue;
             }
-            if !report.pending().is_empty() {
-                return with(refused, in_order(report));
-            }
-            refused.extend(report.recipients.into_iter().map(|it| Recipient {
-                address: format!("{}, event {}", self.kind, number + 1),
-                ..it
-            }));
+            let never = report.recipients.first().map(|it| &it.outcome);
+            let Some(Outcome::Never(why)) = never else {
+                return with(held, in_order(report));
+            };
+            held.push(Recipient {
+                address: self.event(number),
+                outcome: Outcome::deferred(why),
+            });
+            keys.push(key);
         }
-        if refused.len() == events.len() - taken.min(events.len()) {
-            return with(refused, DeliveryReport::default());
+        if held.is_empty() {
+            return DeliveryReport::all(recipients, &Outcome::Delivered);
         }
-        with(
-            refused,
-            DeliveryReport::all(recipients, &Outcome::Delivered),
-        )
+        let is_taken = held.len() < left.len();
+        let taken = [self.kind.clone()];
+        let taken = &taken[..usize::from(is_taken)];
+        DeliveryReport {
+            pause: Some(Pause::REFUSED),
+            ..with(held, DeliveryReport::all(taken, &Outcome::Delivered))
+        }
     }
 }
 
@@ -153,22 +186,43 @@ impl Settings {
         Ok(post)
     }
 
-    /// Who is left where so many events were taken.
-    fn rest_from(&self, taken: usize) -> String {
-        if taken == 0 {
+    /// Who is left where these events are, each by its number from 0.
+    fn rest(&self, left: &[usize], events: usize) -> Vec<String> {
+        let first = left.first().copied().unwrap_or_default();
+        // none of the later ones was taken
+        if left.len() < events - first {
+            return left.iter().map(|&number| self.event(number)).collect();
+        }
+        vec![if first == 0 {
             self.kind.clone()
         } else {
-            format!("{}{FROM}{}", self.kind, taken + 1)
-        }
+            format!("{}{FROM}{}", self.kind, first + 1)
+        }]
+    }
+
+    /// One event, as a recipient.
+    fn event(&self, number: usize) -> String {
+        format!("{}{EVENT}{}", self.kind, number + 1)
     }
 }
 
-/// How many events of a message earlier attempts have delivered.
-fn taken_before(recipient: &str) -> usize {
-    let number = recipient
-        .rsplit_once(FROM)
-        .and_then(|(_, number)| number.parse().ok());
-    number.map_or(0, |number: usize| number.saturating_sub(1))
+/// The events that are left of a message that has so many, each by its number from 0.
+fn left_of(recipients: &[String], events: usize) -> Vec<usize> {
+    let number = |text: &str| text.parse::<usize>().ok()?.checked_sub(1);
+    let mut left = BTreeSet::new();
+    for recipient in recipients {
+        let from = recipient.rsplit_once(FROM);
+        let only = recipient.rsplit_once(EVENT);
+        match (
+            from.and_then(|it| number(it.1)),
+            only.and_then(|it| number(it.1)),
+        ) {
+            (Some(from), _) => left.extend(from..events),
+            (None, Some(only)) => left.extend((only < events).then_some(only)),
+            (None, None) => left.extend(0..events),
+        }
+    }
+    left.into_iter().collect()
 }
 
 /// An event that was not taken: no other may overtake it, and a copy is no harm.
@@ -192,10 +246,10 @@ fn in_order(report: DeliveryReport) -> DeliveryReport {
     }
 }
 
-/// A report, and before it what became of the events that were given up.
-fn with(refused: Vec<Recipient>, report: DeliveryReport) -> DeliveryReport {
+/// A report, and before it the events that are held.
+fn with(held: Vec<Recipient>, report: DeliveryReport) -> DeliveryReport {
     DeliveryReport {
-        recipients: refused.into_iter().chain(report.recipients).collect(),
+        recipients: held.into_iter().chain(report.recipients).collect(),
         ..report
     }
 }
@@ -320,7 +374,6 @@ fn severity(severity: Severity) -> &'static str {
 mod tests {
     use super::*;
     use crate::fixtures::alert;
-    use crate::notify::Pause;
     use crate::notify::fixtures::{hostile, notification};
     use proptest::prelude::*;
 
@@ -428,12 +481,21 @@ mod tests {
     #[test]
     fn of_what_was_taken_in_part_only_the_rest_is_sent_again() {
         let settings = settings();
-        assert_eq!(settings.rest_from(0), "pagerduty");
-        assert_eq!(settings.rest_from(2), "pagerduty, from event 3");
-        for taken in [0, 1, 2, 400] {
-            assert_eq!(taken_before(&settings.rest_from(taken)), taken);
+        for (left, named) in [
+            (vec![0, 1, 2, 3], &["pagerduty"][..]),
+            (vec![2, 3], &["pagerduty, from event 3"]),
+            (vec![0, 2], &["pagerduty, event 1", "pagerduty, event 3"]),
+            (vec![3], &["pagerduty, from event 4"]),
+            (vec![1], &["pagerduty, event 2"]),
+        ] {
+            let rest = settings.rest(&left, 4);
+            assert_eq!(rest, named);
+            assert_eq!(left_of(&rest, 4), left);
         }
-        assert_eq!(taken_before("pagerduty, from event x"), 0);
+        let odd = ["pagerduty, event 9", "pagerduty, from event 9"].map(str::to_owned);
+        assert_eq!(left_of(&odd, 4), [0_usize; 0]);
+        assert_eq!(left_of(&["pagerduty, event x".to_owned()], 2), [0, 1]);
+        assert_eq!(left_of(&["pagerduty, from event 0".to_owned()], 2), [0, 1]);
     }
 
     #[test]

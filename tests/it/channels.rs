@@ -526,7 +526,7 @@ fn an_incident_of_pagerduty_is_opened_and_closed_in_order_whatever_its_server_do
 }
 
 #[test]
-fn an_event_that_pagerduty_calls_invalid_holds_up_no_other_and_is_not_lost_in_silence() {
+fn an_event_that_pagerduty_calls_invalid_is_kept_and_holds_up_its_own_incident_alone() {
     let hooks = Hooks::new();
     let scene = Scene::new();
     let (one, two) = (
@@ -540,30 +540,58 @@ fn an_event_that_pagerduty_calls_invalid_holds_up_no_other_and_is_not_lost_in_si
         Answer::Say(400, "", body.to_string())
     };
     let bad = invalid("'payload.summary' is missing or blank");
-    hooks.answer(&[bad.clone(), bad]);
-    // the first is given up, and the second goes on at once
-    assert_eq!(phone(&scene.check().exits(2)), (1, 0));
-    let asked: Vec<String> = (hooks.got().iter())
-        .map(|got| {
-            got.json()["payload"]["component"]
-                .as_str()
-                .unwrap()
-                .to_owned()
+    hooks.answer(&[bad.clone(), bad.clone()]);
+    // the first is held, and the second goes on at once
+    assert_eq!(phone(&scene.check().exits(2)), (1, 1));
+    let asked = || -> Vec<String> {
+        let got = hooks.got().into_iter().map(|got| got.json());
+        got.map(|it| {
+            let key = it["dedup_key"].as_str().unwrap().to_owned();
+            let service = key.split(' ').nth(2).unwrap_or_default().to_owned();
+            format!("{} {service}", it["event_action"].as_str().unwrap())
         })
-        .collect();
-    assert_eq!(asked, ["alpha", "alpha", "beta"]);
-    assert_eq!(scene.outbox(), 0);
+        .collect()
+    };
+    assert_eq!(asked(), ["trigger alpha", "trigger alpha", "trigger beta"]);
     let told: Vec<(String, String)> = (scene.journal().iter())
         .filter(|entry| entry["channel"] == "phone")
         .map(|entry| (entry["event"].to_string(), entry["message"].to_string()))
         .collect();
-    assert!(told[0].0.contains("alert_refused"), "{told:?}");
+    assert!(told[0].0.contains("alert_deferred"), "{told:?}");
     assert!(
-        told[0].1.contains("pagerduty, event 1 refused for good: ")
-            && told[0].1.contains("payload.summary"),
+        told[0].1.contains("pagerduty, event 1 not delivered yet: ")
+            && told[0].1.contains("payload.summary")
+            && told[0].1.contains("it is tried once an hour"),
         "{told:?}"
     );
     assert!(told[1].0.contains("alert_sent"), "{told:?}");
+    // both recover: what is of the incident that is held waits behind it
+    scene.start("alpha", &["pid_file=alpha.pid"]);
+    scene.start("beta", &["pid_file=beta.pid"]);
+    assert_eq!(phone(&scene.check().exits(0)), (1, 2));
+    assert_eq!(asked()[3..], ["resolve beta"]);
+    let end_hold = || {
+        for entry in fs::read_dir(scene.path("state/outbox")).unwrap() {
+            let path = entry.unwrap().path();
+            let text = fs::read_to_string(&path).unwrap();
+            let mut kept: serde_json::Value = serde_json::from_str(&text).unwrap();
+            if kept["hold"].is_object() {
+                kept["hold"]["since"] = json!("2026-01-01T00:00:00Z");
+            }
+            fs::write(&path, kept.to_string()).unwrap();
+        }
+    };
+    assert_eq!(phone(&scene.check().exits(0)), (0, 2));
+    assert_eq!(asked().len(), 4, "asked too early");
+    // an hour later it is not taken either, and then it is
+    hooks.answer(&[bad.clone(), bad]);
+    end_hold();
+    assert_eq!(phone(&scene.check().exits(0)), (0, 2));
+    assert_eq!(asked()[4..], ["trigger alpha", "trigger alpha"]);
+    end_hold();
+    assert_eq!(phone(&scene.check().exits(0)), (2, 0));
+    assert_eq!(asked()[6..], ["trigger alpha", "resolve alpha"]);
+    assert_eq!(scene.outbox(), 0);
     // a key that is wrong is no fault of the event: all of it is kept
     let other = Scene::new();
     other.config(&format!("[notify.phone]\n{keys}{}", render(&[&one, &two])));
@@ -573,13 +601,13 @@ fn an_event_that_pagerduty_calls_invalid_holds_up_no_other_and_is_not_lost_in_si
     ]);
     assert_eq!(phone(&other.check().exits(2)), (0, 1));
     assert_eq!(phone(&other.check().exits(2)), (0, 1));
-    assert_eq!(hooks.got().len(), 5, "asked too early");
+    assert_eq!(hooks.got().len(), 10, "asked too early");
     other.config(&format!(
         "[notify.phone]\n{keys}timeout = \"11s\"\n{}",
         render(&[&one, &two])
     ));
     assert_eq!(phone(&other.check().exits(2)), (1, 0));
-    assert_eq!(hooks.got().len(), 7);
+    assert_eq!(hooks.got().len(), 12);
 }
 
 #[test]
