@@ -68,16 +68,36 @@ impl Roster {
                     table: origin.table.clone(),
                     target: origin.target.clone(),
                     at: now,
+                    is_gone: false,
                 }));
             } else if known.discovered.is_none() {
                 known.stands_for = Some(origin.table.clone());
             }
         }
+        self.note_gone(state);
         let ended = self.no_longer_stand(state);
         let ended: Vec<String> = ended.map(|(name, _)| name.to_owned()).collect();
         for name in ended {
             if let Some(known) = state.services.get_mut(&name) {
                 known.stands_for = None;
+            }
+        }
+    }
+
+    /// Notes what tables have found before, and do not find now. What stands for a table shows that it could not be read.
+    fn note_gone(&self, state: &mut State) {
+        let found = self.services.iter().filter(|it| it.origin.is_some());
+        let names: HashSet<&str> = found.map(|it| it.name.as_str()).collect();
+        let origins = self.services.iter().filter_map(|it| it.origin.as_ref());
+        let unread: HashSet<&str> = (origins.filter(|origin| !origin.is_listed))
+            .map(|origin| origin.table.as_str())
+            .collect();
+        for (name, known) in &mut state.services {
+            if let Some(found) = &mut known.discovered
+                && !found.is_gone
+                && !unread.contains(found.table.as_str())
+            {
+                found.is_gone = !names.contains(name.as_str());
             }
         }
     }
@@ -203,12 +223,41 @@ mod tests {
     }
 
     #[test]
+    fn what_a_table_found_before_is_gone_only_where_it_could_be_read() {
+        for (listings, is_gone) in [
+            (vec![listing(&["b"], true)], false),
+            (vec![listing(&["c"], true)], true),
+            (vec![listing(&[], true)], true),
+            // it could not be read, and something else is known of it
+            (vec![listing(&["c"], false)], false),
+        ] {
+            let mut config = config(&["a"]);
+            plan(&mut config, listings.clone());
+            let mut state = State::default();
+            let known = ServiceState {
+                discovered: Some(Box::new(Discovered {
+                    table: "x".to_owned(),
+                    target: "it".to_owned(),
+                    at: at(0),
+                    is_gone: false,
+                })),
+                ..ServiceState::default()
+            };
+            state.services.insert("b".to_owned(), Box::new(known));
+            roster(config).remember_found(&mut state, at(5));
+            let found = state.services["b"].discovered.as_ref().unwrap();
+            assert_eq!(found.is_gone, is_gone, "{listings:?}");
+        }
+    }
+
+    #[test]
     fn what_still_counts_of_a_removed_service_is_not_forgotten() {
         let found = |seconds| ServiceState {
             discovered: Some(Box::new(Discovered {
                 table: "x".to_owned(),
                 target: "it".to_owned(),
                 at: at(seconds),
+                is_gone: false,
             })),
             ..ServiceState::default()
         };

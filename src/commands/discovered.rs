@@ -7,8 +7,8 @@ use crate::client::engine::Listed;
 use crate::config::Config;
 use crate::discover::{find, recall};
 use crate::plan::plan;
+use crate::state::ServiceState;
 use crate::state::store::Store;
-use crate::state::{ServiceState, State};
 
 /// What the engine listed, where it was asked; the error is a sentence.
 pub type Containers = Option<Result<Vec<Listed>, String>>;
@@ -29,7 +29,10 @@ pub fn add(config: &mut Config, command: &Command) -> Containers {
         }
         Command::Status(_) | Command::Metrics => {
             let state = state(config);
-            let found = recall(config, &state, |known| was_there(&state, known));
+            // what the last run that could look did not find is of no interest
+            let is_there =
+                |known: &ServiceState| known.discovered.as_ref().is_none_or(|it| !it.is_gone);
+            let found = recall(config, &state, is_there);
             plan(config, found);
             None
         }
@@ -59,19 +62,4 @@ pub fn add_remembered(config: &mut Config) {
         let found = recall(config, &loaded.state, |_| true);
         plan(config, found);
     }
-}
-
-/// Whether the last run found it, or looked at it although nothing could be found.
-fn was_there(state: &State, known: &ServiceState) -> bool {
-    // the run that can read its source ends that
-    if known.stands_for.is_some() {
-        return true;
-    }
-    let found = known.discovered.as_ref().map(|found| found.at);
-    state.last_run.is_none_or(|last| {
-        [found, known.report.time]
-            .into_iter()
-            .flatten()
-            .any(|at| at >= last)
-    })
 }

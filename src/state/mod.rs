@@ -258,6 +258,9 @@ pub struct Discovered {
     pub target: String,
     /// When it was found last.
     pub at: DateTime<Utc>,
+    /// A later run could read its table's source, and did not find it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_gone: bool,
 }
 
 /// What a run knew when it recorded a restart attempt.

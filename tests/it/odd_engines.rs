@@ -308,6 +308,22 @@ fn what_stands_for_a_table_is_shown_as_it_was_recorded_and_recovers_when_the_eng
     );
     scene.check().exits(0);
     assert_eq!(scene.mails().len(), 2);
+    // what was found is shown as well, also after a run that is about others
+    serve(&scene, |_| Says::Status(500, String::new()));
+    let config = scene.read("watchdog.toml");
+    scene.raw_config(&format!(
+        "{config}[service.own]\nexec = [{{ command = [\"true\"] }}]\n"
+    ));
+    scene.check().exits(3).verdict("web", "unknown");
+    scene.run(&["check", "own"]).exits(0);
+    let status = scene.run(&["status", "--json"]).exits(3);
+    assert_eq!(status.service("web")["verdict"], "unknown");
+    // until the engine says that it is gone
+    serve(&scene, |_| Says::Status(200, "[]".to_owned()));
+    scene.check().exits(0);
+    let status = scene.run(&["status", "--json"]).exits(0);
+    assert_eq!(status.json()["services"].as_array().unwrap().len(), 1);
+    assert!(scene.state()["services"]["web"].is_object());
     let events: Vec<String> = (scene.journal().iter())
         .filter(|entry| entry["service"] == "x")
         .map(|entry| entry["event"].as_str().unwrap().to_owned())
