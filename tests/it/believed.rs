@@ -5,10 +5,9 @@
 use std::fs;
 use std::time::{Duration, SystemTime};
 
-use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use crate::scene::{Scene, Service, alive, render, root, signal};
+use crate::scene::{Scene, Service, alive, render, root};
 
 /// A service that is known by its PID file alone.
 fn by_pid_file(name: &str) -> Service {
@@ -375,8 +374,8 @@ fn what_was_started_last_is_not_started_again_as_another_user() {
 fn a_restart_as_another_user_stops_what_was_started_last() {
     let config = |user: &str| {
         format!(
-            "[service.a]\nprocess = {{ command_line = '^sleep 8761\\.5$', user = \"{user}\" }}\n\
-             spawn = {{ command = [\"sleep\", \"8761.5\"], user = \"{user}\" }}\nworking_dir = \"/\"\n\
+            "[service.a]\nprocess = {{ command_line = '^tail -f /dev/null {{dir}}$', user = \"{user}\" }}\n\
+             spawn = {{ command = [\"tail\", \"-f\", \"/dev/null\", \"{{dir}}\"], user = \"{user}\" }}\nworking_dir = \"/\"\n\
              restart = {{ settle = \"200ms\" }}\n"
         )
     };
@@ -392,7 +391,6 @@ fn a_restart_as_another_user_stops_what_was_started_last() {
     assert!(!alive(first));
     let second = pid(&scene.check().exits(0).verdict("a", "healthy"));
     let uids = crate::scene::status(second, "Uid");
-    signal(second, Signal::SIGKILL);
     let nobody = nix::unistd::User::from_name("nobody").unwrap().unwrap().uid;
     assert!(uids.contains(&nobody.to_string()), "{uids}");
 }
