@@ -35,7 +35,7 @@ pub use rule::Rule;
 pub use script::is_run_by;
 use search::{Born, Outcome, Search};
 pub use traps::{Bystanders, scripts, traps};
-pub use wrapper::wrapper_and_below;
+pub use wrapper::{serves_others, wrapper_and_below};
 
 /// No process of the service runs.
 pub const MISSING: &str = "process_missing";

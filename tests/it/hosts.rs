@@ -1,6 +1,7 @@
 //! Processes that only host or quote a service's command: tmux, ssh, `docker run`, `sh -c` and the like. A service whose
 //! program is dead is dead whatever has its command in its arguments, and none of that is ever signalled.
 
+use std::fs;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::time::Duration;
@@ -293,6 +294,12 @@ fn hosted_by(multiplexer: &Multiplexer) {
     scene.check().restarted_for("a", "log_stale");
     assert!(!alive(second) && alive(scene.last("a")) && alive(others));
     assert_eq!(scene.starts("a").len(), 3);
+    // nothing is remembered, and the host still has the command of `spawn`
+    scene.kill(scene.last("a"));
+    fs::remove_dir_all(scene.path("state")).unwrap();
+    scene.check().restarted_for("a", "process_missing");
+    assert!(alive(scene.last("a")) && alive(others));
+    assert_eq!(scene.starts("a").len(), 4);
     scene.shell(multiplexer.ends);
 }
 

@@ -182,6 +182,11 @@ pub(super) fn role_with(
     }
 }
 
+/// Whether a process is called as a multiplexer is.
+pub(super) fn is_multiplexer(process: &Process) -> bool {
+    is_in(&MULTIPLEXERS, file_name(split_first(&process.command).0))
+}
+
 /// Whether a process is called as a program is that lives as long as the one below it.
 pub(super) fn is_wrapper(process: &Process) -> bool {
     is_in(&WRAPPERS, file_name(split_first(&process.command).0))

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::time::Duration;
 
+use super::host;
 use super::search::{Outcome, Search, none_matches};
 use super::{Identity, LastSeen, Rule, Running, Target, resolve_user};
 use crate::clock::{Reading, rough};
@@ -42,7 +43,7 @@ impl Search<'_> {
             if pid <= 0 || process_table::is_init(pid) || self.table.is_lineage(pid) {
                 break;
             }
-            if self.runs_command_of(pid, started) {
+            if self.runs_command_of(pid, started) && !serves_others(pid) {
                 topmost = Some(pid);
             }
             let Ok(stat) = process_table::stat(pid) else {
@@ -97,6 +98,15 @@ impl Search<'_> {
             wrapper,
             over: None,
         }
+    }
+}
+
+/// Whether a process is the server of a multiplexer, by its name: it may run commands of others as well, so it is no service
+/// that is known by something else, and is not stopped with one.
+pub fn serves_others(pid: i32) -> bool {
+    match process_table::look_up_whole(pid) {
+        Lookup::Found(process) => host::is_multiplexer(&process),
+        _ => false,
     }
 }
 

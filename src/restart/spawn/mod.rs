@@ -9,7 +9,7 @@ use super::leftovers::{abandon, stale_pid_file, stop_all_with_wrapper};
 use super::started::StartedChild;
 use super::verify::{Awaited, length_of, stderr_since};
 use super::{Failure, Method, MethodName, RestartContext, Up, scope, traps};
-use crate::check::process::{Identity, Started};
+use crate::check::process::{Identity, Started, serves_others};
 use crate::check::trap::Trap;
 use crate::child::describe_status;
 use crate::files::{self, Extent};
@@ -54,6 +54,7 @@ impl Method for Spawn {
         let main = up.running.as_ref().map(|running| &running.main);
         if let Some(child) = begun.child.living().filter(|child| main != Some(child))
             && !up.by_itself
+            && !serves_others(child.pid)
         {
             up.last_seen.wrapper = Some(child);
         }

@@ -4,7 +4,9 @@ use super::by_command_line::{Missed, eldest, none_matches, roots};
 use super::by_pid_file::Named;
 use super::{Born, Outcome, Search, own_user, user_name};
 use crate::check::Severity;
-use crate::check::process::{PID_FILE_STALE, Rule, Target, UNREADABLE, resolve_user};
+use crate::check::process::{
+    PID_FILE_STALE, Rule, Target, UNREADABLE, resolve_user, serves_others,
+};
 use crate::process_table::{Lookup, Process};
 
 impl Search<'_> {
@@ -114,6 +116,7 @@ impl Search<'_> {
             }
             sure = self
                 .with_own_command(target)
+                .filter(|main| !serves_others(main.pid))
                 .map(|main| (main, "runs just the command of `spawn`"));
         }
         if let Some((main, why)) = sure {
