@@ -11,7 +11,7 @@ use crate::report::page::Style;
 use crate::report::text::table;
 use crate::report::{RunReport, summary};
 use crate::run::Run;
-use crate::verdict::ExitCode;
+use crate::verdict::{ExitCode, Verdict};
 
 /// One run, from the config to the exit code; then the ping says how it ended.
 pub fn run(
@@ -89,24 +89,20 @@ fn show(report: &RunReport, options: &cli::Check, style: Style) -> Result<(), Er
     if options.quiet && report.exit_code == ExitCode::Ok.code() {
         return Ok(());
     }
-    if options.json {
+    let text = if options.json {
         let json =
             serde_json::to_string(report).map_err(|error| Error::Internal(error.to_string()))?;
-        print_or_log(&(json + "\n"));
-        return Ok(());
-    }
-    if !options.quiet {
-        print_or_log(&table(report, style));
-        return Ok(());
-    }
-    // what cron mails is read by somebody who was just woken: only what is not well
-    let mut shown = report.clone();
-    shown
-        .services
-        .retain(|service| service.verdict.exit_code() != ExitCode::Ok);
-    shown
-        .scales
-        .retain(|scale| scale.verdict.exit_code() != ExitCode::Ok);
-    print_or_log(&table(&shown, style));
+        json + "\n"
+    } else if options.quiet {
+        // what cron mails is read by somebody who was just woken: only what is not well
+        let mut unwell = report.clone();
+        let is_unwell = |verdict: Verdict| verdict.exit_code() != ExitCode::Ok;
+        unwell.services.retain(|it| is_unwell(it.verdict));
+        unwell.scales.retain(|it| is_unwell(it.verdict));
+        table(&unwell, style)
+    } else {
+        table(report, style)
+    };
+    print_or_log(&text);
     Ok(())
 }

@@ -327,8 +327,9 @@ mod tests {
         }
     }
 
-    fn running(main: Identity) -> Running {
-        Running::just_started(main)
+    /// Stops what runs as this process alone.
+    fn stop_main(main: Identity, limits: &Limits) -> Result<(), String> {
+        stop(&[], Some(&Running::just_started(main)), &[], None, limits)
     }
 
     #[test]
@@ -336,16 +337,9 @@ mod tests {
         let mut child = Command::new("sleep").arg("60").spawn().unwrap();
         let mut wrong = identity(child.id());
         wrong.start += 1;
-        stop(&[], Some(&running(wrong)), &[], None, &limits()).unwrap();
+        stop_main(wrong, &limits()).unwrap();
         assert!(child.try_wait().unwrap().is_none());
-        stop(
-            &[],
-            Some(&running(identity(child.id()))),
-            &[],
-            None,
-            &limits(),
-        )
-        .unwrap();
+        stop_main(identity(child.id()), &limits()).unwrap();
         assert!(child.wait().unwrap().code().is_none());
     }
 
@@ -373,14 +367,7 @@ mod tests {
             }
             std::thread::sleep(POLL);
         };
-        stop(
-            &[],
-            Some(&running(identity(child.id()))),
-            &[],
-            None,
-            &limits(),
-        )
-        .unwrap();
+        stop_main(identity(child.id()), &limits()).unwrap();
         child.wait().unwrap();
         assert!(
             open(&inner, 0).unwrap().is_none(),
@@ -431,14 +418,14 @@ mod tests {
             stop_timeout: Duration::from_secs(30),
             ..limits()
         };
-        stop(&[], Some(&running(it)), &[], None, &patient).unwrap();
+        stop_main(it, &patient).unwrap();
         assert_eq!(child.wait().unwrap().code(), Some(7));
     }
 
     #[test]
     fn nobody_stops_what_runs_the_watchdog() {
         let parent = u32::try_from(nix::unistd::getppid().as_raw()).unwrap();
-        let why = stop(&[], Some(&running(identity(parent))), &[], None, &limits()).unwrap_err();
+        let why = stop_main(identity(parent), &limits()).unwrap_err();
         assert!(why.contains("has started it"), "{why}");
     }
 

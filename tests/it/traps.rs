@@ -322,6 +322,17 @@ fn its_exit_code_serves_a_script() {
     scene.run(&["validate"]).exits(78);
 }
 
+/// What `validate` says once it finds the process of the service.
+fn once_it_matches(scene: &Scene) -> String {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        let text = scene.run(&["validate"]).exits(0).stdout;
+        if text.contains("matches now") || Instant::now() > deadline {
+            return text;
+        }
+    }
+}
+
 #[test]
 fn a_program_that_its_parent_starts_again_is_a_trap_of_spawn() {
     let scene = Scene::with(&format!(
@@ -332,13 +343,7 @@ fn a_program_that_its_parent_starts_again_is_a_trap_of_spawn() {
         .process_group(0)
         .spawn()
         .unwrap();
-    let deadline = Instant::now() + Duration::from_secs(30);
-    let text = loop {
-        let text = scene.run(&["validate"]).exits(0).stdout;
-        if text.contains("matches now") || Instant::now() > deadline {
-            break text;
-        }
-    };
+    let text = once_it_matches(&scene);
     let group = nix::unistd::Pid::from_raw(i32::try_from(keeper.id()).unwrap());
     nix::sys::signal::killpg(group, nix::sys::signal::Signal::SIGKILL).unwrap();
     keeper.wait().unwrap();
@@ -366,13 +371,7 @@ fn a_run_that_has_just_started_a_service_is_no_keeper_of_it() {
         .process_group(0)
         .spawn()
         .unwrap();
-    let deadline = Instant::now() + Duration::from_secs(30);
-    let text = loop {
-        let text = scene.run(&["validate"]).exits(0).stdout;
-        if text.contains("matches now") || Instant::now() > deadline {
-            break text;
-        }
-    };
+    let text = once_it_matches(&scene);
     let started = processes().into_iter();
     let mut started = started.filter(|process| process.command_line() == "sleep 471124");
     let started = started.next().map(|process| process.pid);
