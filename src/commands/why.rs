@@ -19,9 +19,9 @@ use crate::report::page::{Page, Style};
 use crate::report::text::{describe, severity};
 use crate::restart::RestartMethod;
 use crate::settle::event_of;
-use crate::state::attempts::StrategyAttempts;
 use crate::state::channels::ChannelState;
 use crate::state::journal::{DeliveryEvent, Entry, JournalEvent};
+use crate::state::strategies::StrategyAttempts;
 use crate::state::{ServiceState, State};
 use crate::verdict::Verdict;
 

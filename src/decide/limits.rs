@@ -13,7 +13,7 @@ use crate::clock;
 use crate::config::{OnExhausted, Policy, Service, Strategy};
 use crate::restart::Operation;
 use crate::state::ServiceState;
-use crate::state::attempts::StrategyAttempts;
+use crate::state::strategies::StrategyAttempts;
 use crate::verdict::Verdict;
 
 /// What is spent where nothing more is done.

@@ -4,8 +4,8 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::attempts::is_zero;
 use super::event::DeliveryEvent;
+use super::strategies::is_zero;
 use crate::clock::times;
 use crate::restart::Operation;
 

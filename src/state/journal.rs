@@ -15,8 +15,8 @@ use crate::restart::{Action, Operation};
 use crate::verdict::Verdict;
 
 use super::ServiceState;
-use super::attempts::is_zero;
 pub use super::event::{DeliveryEvent, JournalEvent};
+use super::strategies::is_zero;
 
 /// The size in bytes at which the journal is rotated; one old file is kept.
 pub const ROTATE_AT: u64 = 5 << 20;

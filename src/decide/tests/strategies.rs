@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::*;
 use crate::config::{Policy, Remedy, Strategy};
 use crate::fixtures::{repair, strategy};
-use crate::state::attempts::StrategyAttempts;
+use crate::state::strategies::StrategyAttempts;
 
 fn critical(code: &'static str) -> Observation {
     with(up(1, 3600), Kind::Log, code, Severity::Critical)
